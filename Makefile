@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: ISC
+# For people. Each target installs what it needs (Debian packages, .venv, the compiled parts) and may be run again.
+#
+#   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
+#   make test [ARGS='-k siit']                       every test
+#   make bench                                       speed and memory, as ratios against peers
+#   make lint                                        ruff, mypy, shellcheck, luacheck, licences
+#   make fix                                         let ruff mend what it can
+#   make clean                                       remove build/ and .venv
+.SILENT:
+.NOTPARALLEL:
+.PHONY: help demo test bench lint fix setup setup-run clean
+
+PYTHON := .venv/bin/python
+ARGS :=
+PARTS := build/siit.stamp build/bin/wire
+
+help:
+	sed -n 's/^#   //p' Makefile
+
+demo: $(PARTS)
+	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(ARGS)
+
+test: setup $(PARTS)
+	$(PYTHON) -m pytest $(ARGS)
+
+bench: setup $(PARTS)
+	$(PYTHON) -m bench $(ARGS)
+
+lint: setup
+	sh sdk/lint.sh
+
+fix: setup
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+setup:
+	sh sdk/setup.sh test
+
+setup-run:
+	sh sdk/setup.sh run
+
+# after setup in any order of the command line, but not again only because setup ran
+build/siit.stamp: $(wildcard siit/src/*.c siit/src/*.h) siit/_build.py requirements.txt | setup-run
+	echo 'setup: compiling siit'
+	$(PYTHON) -m siit._build >build/siit.log 2>&1 || { echo 'setup: siit did not compile: see build/siit.log' >&2; exit 1; }
+	touch $@
+
+build/bin/wire: sdk/lab/wire.c | setup-run
+	echo "setup: compiling the lab's wire"
+	mkdir -p build/bin
+	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $@ $<
+
+clean:
+	rm -rf build .venv siit/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
+# nothing is missing. The Makefile builds the compiled parts.
+#
+# Usage: sdk/setup.sh run | test
+#   run   what the lab and the daemons need
+#   test  that, and what tests, lint and bench need on top
+set -eu
+
+cd "$(dirname "$0")/.."
+
+RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 iptables iputils-ping libc6-dev lua5.1 nftables
+	procps python3 python3-dev python3-venv tcpdump util-linux"
+TEST_PACKAGES="conntrack iperf3 lua-check shellcheck tayga xz-utils"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+	printf 'setup: %s\n' "$*" >&2
+	exit 1
+}
+
+case "${1:-}" in
+run) packages=$RUN_PACKAGES ;;
+test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
+*) fail "usage: sdk/setup.sh run|test" ;;
+esac
+
+[ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
+
+mkdir -p build
+# two makes in one checkout (a demo beside the tests) take turns here
+exec 9>build/setup.lock
+if ! flock -n 9; then
+	say "waiting for another setup in this checkout"
+	flock 9
+fi
+
+missing_packages() {
+	local package installed
+	# shellcheck disable=SC2086 # a list of names
+	installed=$(dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' $packages 2>/dev/null)
+	for package in $packages; do
+		printf '%s\n' "$installed" | grep -q "^$package\(:.*\)\{0,1\} installed\$" || printf '%s ' "$package"
+	done
+}
+
+# babeld and tayga come with services of their own. We want the programs, not a routing daemon that starts on
+# somebody's laptop: policy-rc.d keeps it from starting now, `systemctl disable` from starting at the next boot.
+guard_services() {
+	[ -e /usr/sbin/policy-rc.d ] && return
+	trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+	trap 'exit 130' INT TERM
+	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+	chmod 755 /usr/sbin/policy-rc.d
+}
+release_services() {
+	local service
+	for service in babeld tayga; do
+		case " $missing " in *" $service "*)
+			if command -v systemctl >/dev/null 2>&1; then systemctl disable "$service" >/dev/null 2>&1 || true; fi
+			;;
+		esac
+	done
+	if [ "$(cat /usr/sbin/policy-rc.d 2>/dev/null)" = "$(printf '#!/bin/sh\nexit 101\n')" ]; then rm -f /usr/sbin/policy-rc.d; fi
+	trap - EXIT INT TERM
+}
+
+install_packages() {
+	missing=$(missing_packages)
+	[ -n "$missing" ] || return 0
+	command -v apt-get >/dev/null 2>&1 ||
+		fail "these Debian packages are missing and there is no apt-get to install them: $missing"
+	say "installing Debian packages: $missing"
+	guard_services
+	export DEBIAN_FRONTEND=noninteractive
+	# shellcheck disable=SC2086 # a list of names
+	if ! apt-get install -y --no-install-recommends $missing >build/apt.log 2>&1; then
+		# the package lists of a fresh image are empty or old
+		apt-get update >>build/apt.log 2>&1 || fail "apt-get update failed: see build/apt.log"
+		apt-get install -y --no-install-recommends $missing >>build/apt.log 2>&1 ||
+			fail "apt-get could not install $missing: see build/apt.log"
+	fi
+	release_services
+}
+
+# Debian's own interpreter before whatever else calls itself python3: it is the one that python3-dev fits
+find_python() {
+	local python
+	for python in /usr/bin/python3 python3; do
+		if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+			printf '%s' "$python"
+			return
+		fi
+	done
+	fail "no Python 3.11 or newer: Debian 12 and later have one"
+}
+
+make_venv() {
+	local want
+	want=$(sha256sum <requirements.txt)
+	[ -x .venv/bin/python ] && [ "$(cat .venv/requirements.sha256 2>/dev/null)" = "$want" ] && return
+	say "installing Python packages into .venv"
+	[ -x .venv/bin/python ] || "$(find_python)" -m venv .venv >build/pip.log 2>&1 || fail "no .venv could be made: see build/pip.log"
+	.venv/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt >>build/pip.log 2>&1 ||
+		fail "pip could not install requirements.txt: see build/pip.log"
+	printf '%s\n' "$want" >.venv/requirements.sha256
+}
+
+install_packages
+make_venv
