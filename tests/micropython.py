@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: ISC
+"""MicroPython for tests: the unix port from PyPI, whose `micropython` lies beside the Python that runs us.
+
+It is a console script of CPython that becomes MicroPython, so a start costs CPython's as well: give one start
+many cases, as `each` does, rather than one start a case.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Evaluates one expression a line of stdin, answers one line of JSON each: [value] or "TypeOfError: message".
+# bytes become {"hex": ...}. Runs on MicroPython, so no JSON encoder hooks.
+EVALUATOR = """
+import json
+import sys
+
+def plain(value):
+    if isinstance(value, (bytes, bytearray)):
+        return {"hex": "".join(["%02x" % octet for octet in value])}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return value
+
+scope = {}
+for line in sys.stdin:
+    line = json.loads(line)
+    if line.startswith("import ") or line.startswith("from "):
+        exec(line, scope)
+        answer = [None]
+    else:
+        try:
+            answer = [plain(eval(line, scope))]
+        except Exception as error:
+            answer = "%s: %s" % (type(error).__name__, error)
+    print(json.dumps(answer))
+"""
+
+
+def executable():
+    """Return the path of `micropython`, or None where there is none."""
+    beside = Path(sys.executable).parent / "micropython"
+    return str(beside) if beside.exists() else shutil.which("micropython")
+
+
+def run(*arguments, input=None, timeout=60, check=False, cwd=REPOSITORY, env=None):
+    """Run `micropython ARGUMENTS` in the repository, so that `-m xlat464` finds ours.
+
+    Returns a subprocess.CompletedProcess with stdout and stderr as text.
+    """
+    return subprocess.run(
+        [executable(), *map(str, arguments)],
+        input="" if input is None else input,
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+        check=check,
+        cwd=cwd,
+        env={**os.environ, "MICROPYPATH": f"{REPOSITORY}:.frozen", **(env or {})},
+    )
+
+
+def each(imports, expressions, timeout=120):
+    """Evaluate expressions on MicroPython, in order and in one process.
+
+    `imports` and `expressions` are lists of source text. Returns one item for each expression: its value
+    (bytes as bytes, tuples as lists) or, when it raised, the text "ErrorName: message" wrapped in Raised.
+    """
+    lines = "".join(json.dumps(text) + "\n" for text in [*imports, *expressions])
+    result = run("-c", EVALUATOR, input=lines, timeout=timeout)
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    if result.returncode or len(answers) != len(imports) + len(expressions):
+        raise AssertionError(f"micropython: exit {result.returncode}: {result.stdout}{result.stderr}")
+    return [_value(answer) for answer in answers[len(imports) :]]
+
+
+class Raised(str):
+    """What an expression raised: "ErrorName: message"."""
+
+
+def _value(answer):
+    return Raised(answer) if isinstance(answer, str) else _with_bytes(answer[0])
+
+
+def _with_bytes(value):
+    if isinstance(value, dict) and list(value) == ["hex"]:
+        return bytes.fromhex(value["hex"])
+    if isinstance(value, dict):
+        return {key: _with_bytes(item) for key, item in value.items()}
+    return [_with_bytes(item) for item in value] if isinstance(value, list) else value

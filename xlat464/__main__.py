@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: ISC
+"""`python3 -m xlat464` or `micropython -m xlat464`: addresses for shell scripts.
+
+Answers go to stdout, one a line. What is wrong goes to stderr, one line, with exit status 2.
+"""
+
+import sys
+
+from xlat464 import address, node, rfc6052
+
+
+def main(arguments):
+    """Run one command; return (exit status, text)."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        return 0, usage()
+    name = arguments[0]
+    if name not in COMMANDS:
+        return 2, "%s is no command, expected one of %s" % (address.quote(name), ", ".join(sorted(COMMANDS)))
+    function, parameters, _ = COMMANDS[name]
+    given = arguments[1:]
+    if given in (["-h"], ["--help"]):
+        return 0, "%s %s" % (name, parameters)
+    required, optional, _ = parameters.partition("[")
+    missing = len(required.split()) - len(given)
+    if missing > 0 or (missing < 0 and not optional):
+        return 2, "%s takes %s, not %d words" % (name, parameters, len(given))
+    try:
+        return 0, function(*given)  # type: ignore[operator]
+    except ValueError as error:
+        return 2, str(error)
+
+
+def usage():
+    lines = ["usage: xlat464 COMMAND ...", ""]
+    for name in sorted(COMMANDS):
+        _, parameters, meaning = COMMANDS[name]
+        lines.append("  %s %s\n      %s" % (name, parameters, meaning))
+    return "\n".join(lines)
+
+
+def node_prefix(range_text, mac_text):
+    prefix = node.node_prefix(node.parse_range(range_text), address.parse_mac(mac_text))
+    return address.format_prefix6(prefix, node.NODE_LENGTH)
+
+
+def node_client(prefix_text, mac_text):
+    prefix = need_prefix6(prefix_text, node.CLIENT_LENGTH)
+    return address.format_ipv6(node.node_client_address(prefix, address.parse_mac(mac_text)))
+
+
+def management_address(prefix_text):
+    return address.format_ipv6(node.management_address(need_prefix6(prefix_text, node.NODE_LENGTH)))
+
+
+def need_prefix6(text, length):
+    prefix, got = address.parse_prefix6(text)
+    if got != length:
+        raise ValueError("%s is a /%d, expected a /%d" % (address.quote(text), got, length))
+    return prefix
+
+
+def embed(prefix_text, ipv4_text):
+    prefix, length = address.parse_prefix6(prefix_text)
+    return address.format_ipv6(rfc6052.embed(prefix, length, address.parse_ipv4(ipv4_text)))
+
+
+def extract(address_text, length_text):
+    length = address.parse_decimal(length_text, 128)
+    if length is None:
+        raise ValueError(
+            "%s is no prefix length, expected 32, 40, 48, 56, 64 or 96" % address.quote(length_text)
+        )
+    return address.format_ipv4(rfc6052.extract(address.parse_ipv6(address_text), length))
+
+
+def check_ranges(clat_text, plat_text, *options):
+    values = {"--pool": None, "--client-range": None}
+    words = list(options)
+    while words:
+        option = words.pop(0)
+        if option not in values:
+            raise ValueError("%s is no option, expected --pool or --client-range" % address.quote(option))
+        if not words:
+            raise ValueError("%s needs a prefix behind it, like 10.0.0.0/8" % option)
+        values[option] = address.parse_prefix4(words.pop(0))
+    node.check_ranges(node.parse_range(clat_text), node.parse_range(plat_text))
+    pool, client_range = values["--pool"], values["--client-range"]
+    if client_range:
+        node.check_client_range(client_range)
+    if pool and client_range:
+        node.check_pool(pool, client_range)
+    elif pool:
+        node.need_host_range("pool", pool)
+    return ""
+
+
+def prefix4(text):
+    return address.format_prefix4(*address.parse_prefix4(text))
+
+
+def prefix6(text):
+    return address.format_prefix6(*address.parse_prefix6(text))
+
+
+def first_last(text):
+    prefix, length = address.parse_prefix4(text)
+    last = bytearray(prefix)
+    for bit in range(length, 32):
+        last[bit // 8] |= 0x80 >> bit % 8
+    return "%s %s" % (address.format_ipv4(prefix), address.format_ipv4(last))
+
+
+# name: (function of the words behind it, those words, what it answers)
+COMMANDS = {
+    "node-prefix": (node_prefix, "RANGE MAC", "a node's /96 in clat_range or plat_range"),
+    "management-address": (management_address, "PREFIX", "the node's own address in its /96, at 192.0.0.1"),
+    "node-client": (node_client, "PREFIX64 MAC", "a client's address in the node-client prefix"),
+    "embed": (embed, "PREFIX IPV4", "the IPv6 address of an IPv4 address, RFC 6052"),
+    "extract": (extract, "ADDRESS LENGTH", "the IPv4 address in an IPv6 address, RFC 6052"),
+    "check-ranges": (
+        check_ranges,
+        "CLAT PLAT [--pool CIDR] [--client-range CIDR]",
+        "says nothing if the ranges (and pool and clients) can be used together",
+    ),
+    "prefix4": (prefix4, "CIDR", "the same IPv4 prefix, checked"),
+    "prefix6": (prefix6, "CIDR", "the same IPv6 prefix, checked and in the form of RFC 5952"),
+    "first-last": (first_last, "CIDR", "the first and the last address of an IPv4 prefix"),
+}
+
+
+if __name__ == "__main__":
+    status, text = main(sys.argv[1:])
+    if status:
+        sys.stderr.write("xlat464: %s\n" % text)
+    elif text:
+        print(text)
+    sys.exit(status)
