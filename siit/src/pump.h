@@ -39,6 +39,7 @@
 	X(WRITE_REFUSED, "write_refused", "dropped: the kernel refused the packet (EINVAL)") \
 	X(WRITE_ERROR, "write_error", "dropped: any other failure to write")
 
+/* cffi: begin */
 struct siit_pump;
 
 /* A pump for a TUN queue's file descriptor (non-blocking; stays the caller's). `icmp_per_s` limits ICMP errors
@@ -63,5 +64,6 @@ unsigned siit_counter_count(void);
 const char *siit_counter_name(unsigned index);
 const char *siit_counter_meaning(unsigned index);
 void siit_pump_counters(const struct siit_pump *pump, uint64_t *counters);
+/* cffi: end */
 
 #endif

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: ISC
+"""Compile the translator and the pump into the extension module siit._siit: `python -m siit._build`.
+
+Every siit/src/*.c is compiled in. What Python sees of it is what stands between the marks `cffi: begin` and
+`cffi: end` in siit/src/*.h, so that no declaration is written twice: a file that wants to be called from Python
+puts the marks into its header.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).resolve().parent
+SOURCES = HERE / "src"
+MARKED = re.compile(r"/\* cffi: begin \*/\n(.*?)/\* cffi: end \*/", re.DOTALL)
+NUMBER = re.compile(r"^#define (\w+)[ \t]+[^\n]*$", re.MULTILINE)
+COLLECT = (
+    'extern "Python" void siit_collect(void *context, const struct siit_packet *packet);'  # translator.py
+)
+FLAGS = ["-std=gnu11", "-O3", "-fno-plt", "-Wall", "-Wextra"]
+
+
+def headers() -> list[Path]:
+    """The headers that have something for Python; siit.h first, since the others build on it."""
+    marked = (path for path in SOURCES.glob("*.h") if MARKED.search(path.read_text()))
+    return sorted(marked, key=lambda path: (path.name != "siit.h", path.name))
+
+
+def declarations(header: Path) -> str:
+    """A header's marked part as cffi reads it: the compiler knows the macros' values."""
+    return "".join(NUMBER.sub(r"#define \1 ...", part) for part in MARKED.findall(header.read_text()))
+
+
+def make() -> FFI:
+    builder = FFI()
+    for header in headers():
+        builder.cdef(declarations(header))
+    builder.cdef(COLLECT)
+    builder.set_source(
+        "siit._siit",
+        "".join(f'#include "{header.name}"\n' for header in headers()),
+        sources=[str(path) for path in sorted(SOURCES.glob("*.c"))],
+        depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
+        include_dirs=[str(SOURCES)],
+        extra_compile_args=FLAGS,
+    )
+    return builder
+
+
+def build(work: Path) -> Path:
+    """Compile in `work`, then put the module beside this file in one step: a process that has it loaded, or loads
+    it meanwhile, sees the old one or the new one. Returns its path."""
+    work.mkdir(parents=True, exist_ok=True)
+    built = Path(make().compile(tmpdir=str(work), verbose=True))
+    target = HERE / built.name
+    built.replace(target)
+    return target
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    print(build(HERE.parent / "build" / "cffi"), file=sys.stderr)
