@@ -2,8 +2,8 @@
 """Compile the translator and the pump into the extension module siit._siit: `python -m siit._build`.
 
 Every siit/src/*.c is compiled in. What Python sees of it is what stands between the marks `cffi: begin` and
-`cffi: end` in siit/src/*.h, so that no declaration is written twice: a file that wants to be called from Python
-puts the marks into its header.
+`cffi: end` in siit/src/*.h, so that no declaration is written twice: a file that wants to be called from
+Python puts the marks into its header.
 """
 
 import os
@@ -11,16 +11,15 @@ import re
 import sys
 from pathlib import Path
 
-from cffi import FFI
+from cffi import FFI  # type: ignore[import-untyped]
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 MARKED = re.compile(r"/\* cffi: begin \*/\n(.*?)/\* cffi: end \*/", re.DOTALL)
 NUMBER = re.compile(r"^#define (\w+)[ \t]+[^\n]*$", re.MULTILINE)
-COLLECT = (
-    'extern "Python" void siit_collect(void *context, const struct siit_packet *packet);'  # translator.py
-)
-FLAGS = ["-std=gnu11", "-O3", "-fno-plt", "-Wall", "-Wextra"]
+# what translator.py hands to the translator as its emit function
+COLLECT = 'extern "Python" void siit_collect(void *context, const struct siit_packet *packet);'
+FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
 def headers() -> list[Path]:
@@ -51,8 +50,10 @@ def make() -> FFI:
 
 
 def build(work: Path) -> Path:
-    """Compile in `work`, then put the module beside this file in one step: a process that has it loaded, or loads
-    it meanwhile, sees the old one or the new one. Returns its path."""
+    """Compile in `work`, then put the module beside this file; return its path.
+
+    It is put there in one step: a process that has it loaded, or loads it meanwhile, sees the old or the new.
+    """
     work.mkdir(parents=True, exist_ok=True)
     built = Path(make().compile(tmpdir=str(work), verbose=True))
     target = HERE / built.name

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The C translator from Python: make a map, translate a packet. No I/O; the pump translates without this.
 
-A map is what `struct siit_map` in siit/src/siit.h says it is, and that file is the reference for every meaning
-here. Addresses are bytes in network byte order, prefix lengths are ints: text is somebody else's business.
+A map is what `struct siit_map` in siit/src/siit.h says it is, and that file is the reference for every
+meaning here. Addresses are bytes in network byte order, prefix lengths are ints: text is somebody else's
+business.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,8 @@ MEANINGS = {name: ffi.string(lib.siit_verdict_meaning(i)).decode() for i, name i
 class Side:
     """One side of a rule pair: which IPv4 addresses are which IPv6 addresses.
 
-    is_rfc6052 = False is nat46's style NONE: with lengths of 32 and 128 a one-to-one pair, else it maps nothing.
+    is_rfc6052 = False is nat46's style NONE: with lengths of 32 and 128 a one-to-one pair, else it maps
+    nothing.
     """
 
     is_rfc6052: bool
@@ -64,9 +66,9 @@ def one_to_one(v4: bytes, v6: bytes) -> Side:
 class Map:
     """A `struct siit_map *` in .pointer, which lives as long as this object does.
 
-    pairs: (local, remote) of Side each. mtu6: bytes, the largest IPv6 packet to make; C counts less than 1280 as
-    1280. icmp_v4: 4 bytes, the source of ICMPv4 errors that have no other. Raises ValueError for the caller's
-    mistakes. It never changes: a change of rules makes a new one.
+    pairs: (local, remote) of Side each. mtu6: bytes, the largest IPv6 packet to make; C counts less than 1280
+    as 1280. icmp_v4: 4 bytes, the source of ICMPv4 errors that have no other. Raises ValueError for the
+    caller's mistakes. It never changes: a change of rules makes a new one.
     """
 
     def __init__(
@@ -114,18 +116,15 @@ def take(packet) -> Packet:
 
 
 def translate_packet(rules: Map, packet: Packet) -> tuple[str, list[Packet]]:
-    """Translate one packet; return the verdict's name and what leaves: the result, its fragments, or an ICMP error."""
+    """Translate one packet; return the verdict's name and what leaves: result, fragments or ICMP error."""
     if len(packet.data) > MAX_PACKET:
         raise ValueError(f"a packet of {len(packet.data)} bytes, at most {MAX_PACKET}")
     buffer = ffi.new("uint8_t[]", HEADROOM + len(packet.data) + TAILROOM)
     ffi.memmove(buffer + HEADROOM, packet.data, len(packet.data))
     c_packet = ffi.new("struct siit_packet *")
     c_packet.data, c_packet.len = buffer + HEADROOM, len(packet.data)
-    c_packet.gso_type, c_packet.gso_size, c_packet.needs_csum = (
-        packet.gso_type,
-        packet.gso_size,
-        packet.needs_csum,
-    )
+    c_packet.gso_type, c_packet.gso_size = packet.gso_type, packet.gso_size
+    c_packet.needs_csum = packet.needs_csum
     leaving: list[Packet] = []
     handle = ffi.new_handle(leaving)
     verdict = VERDICTS[lib.siit_translate(rules.pointer, c_packet, lib.siit_collect, handle)]

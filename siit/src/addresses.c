@@ -6,11 +6,6 @@
  */
 #include "internal.h"
 
-static uint32_t mask32(uint32_t len)
-{
-	return len == 0 ? 0 : len >= 32 ? UINT32_MAX : UINT32_MAX << (32 - len);
-}
-
 static const struct siit_rule *rule_of(const struct siit_map *map, enum side side, uint32_t pair)
 {
 	return side == SIDE_LOCAL ? &map->pairs[pair].local : &map->pairs[pair].remote;
@@ -62,9 +57,10 @@ static void extract(const struct siit_rule *rule, const uint8_t v6[16], uint8_t 
 	}
 }
 
+/* Of 32 bits shifted out of 64, so that no prefix length is a special case. */
 static bool has_address4(const struct siit_rule *rule, uint32_t v4)
 {
-	return ((v4 ^ get32(rule->v4)) & mask32(rule->v4_len)) == 0;
+	return rule->v4_len <= 32 && (uint64_t)(v4 ^ get32(rule->v4)) >> (32 - rule->v4_len) == 0;
 }
 
 int map_4to6(const struct siit_map *map, enum side side, const uint8_t v4[4], int prefer, bool one_to_one,
@@ -93,6 +89,13 @@ int map_4to6(const struct siit_map *map, enum side side, const uint8_t v4[4], in
 	return best;
 }
 
+static bool has_prefix6(const struct siit_rule *rule, const uint8_t v6[16])
+{
+	if (rule->v6_len == 96) /* nearly always: a size that the compiler knows */
+		return memcmp(v6, rule->v6, 12) == 0;
+	return memcmp(v6, rule->v6, rule->v6_len / 8u) == 0;
+}
+
 int map_6to4(const struct siit_map *map, enum side side, const uint8_t v6[16], int prefer, uint8_t v4[4])
 {
 	int best = -1, best_len = -1;
@@ -104,7 +107,7 @@ int map_6to4(const struct siit_map *map, enum side side, const uint8_t v6[16], i
 		if (rule->v6_len < best_len || (rule->v6_len == best_len && (int)i != prefer))
 			continue;
 		if (is_rfc6052(rule)) {
-			if (memcmp(v6, rule->v6, rule->v6_len / 8u) != 0)
+			if (!has_prefix6(rule, v6))
 				continue;
 			extract(rule, v6, found);
 			if (!has_address4(rule, get32(found)))
@@ -154,21 +157,4 @@ bool own_address6(const struct siit_map *map, int pair, uint8_t v6[16])
 			}
 		}
 	return false;
-}
-
-/* 0/8, 127/8, multicast and broadcast (RFC 1812 section 5.3.7), link-local (RFC 3927 section 7). */
-bool is_illegal4(const uint8_t v4[4])
-{
-	return v4[0] == 0 || v4[0] == 127 || (v4[0] & 0xf0) == 0xe0 || (v4[0] == 169 && v4[1] == 254) ||
-	       get32(v4) == UINT32_MAX;
-}
-
-/* ::, ::1, link-local and multicast (RFC 4291 sections 2.5 to 2.7). */
-bool is_illegal6(const uint8_t v6[16])
-{
-	static const uint8_t zeros[15];
-
-	if (v6[0] == 0)
-		return v6[15] <= 1 && memcmp(v6, zeros, 15) == 0;
-	return v6[0] == 0xff || (v6[0] == 0xfe && (v6[1] & 0xc0) == 0x80);
 }

@@ -68,6 +68,33 @@ static inline uint64_t sum_bytes(uint64_t sum, const uint8_t *p, size_t len)
 	return sum + word;
 }
 
+/* Addresses and headers: fixed sizes, so that the compiler needs no loop. */
+static inline uint64_t sum_8(uint64_t sum, const uint8_t *p)
+{
+	uint32_t words[2];
+
+	memcpy(words, p, sizeof words);
+	return sum + words[0] + words[1];
+}
+
+static inline uint64_t sum_16(uint64_t sum, const uint8_t *p)
+{
+	return sum_8(sum_8(sum, p), p + 8);
+}
+
+static inline uint64_t sum_32(uint64_t sum, const uint8_t *p)
+{
+	return sum_16(sum_16(sum, p), p + 16);
+}
+
+static inline uint64_t sum_20(uint64_t sum, const uint8_t *p)
+{
+	uint32_t word;
+
+	memcpy(&word, p + 16, sizeof word);
+	return sum_16(sum, p) + word;
+}
+
 static inline uint16_t sum_fold(uint64_t sum)
 {
 	sum = (sum & 0xffffffff) + (sum >> 32);
@@ -77,16 +104,17 @@ static inline uint16_t sum_fold(uint64_t sum)
 	return (uint16_t)sum;
 }
 
-/* What to add to a sum so that it loses `old` and gains `new` (sums themselves); at most 0x1fffe. */
-static inline uint32_t sum_delta(uint64_t old, uint64_t new)
+/* What to add to a sum so that it loses `old` and gains `new`, sums themselves of less than 2^39. The big number is
+ * a multiple of 0xffff, which is zero to these sums. */
+static inline uint64_t sum_delta(uint64_t old, uint64_t new)
 {
-	return (uint32_t)(uint16_t)~sum_fold(old) + sum_fold(new);
+	return new + ((uint64_t)0xffff << 24) - old;
 }
 
 /* A checksum field after the sum it covers changed by delta. */
-static inline uint16_t checksum_adjust(uint16_t checksum, uint32_t delta)
+static inline uint16_t checksum_adjust(uint16_t checksum, uint64_t delta)
 {
-	return (uint16_t)~sum_fold((uint64_t)(uint16_t)~checksum + delta);
+	return (uint16_t)~sum_fold((uint16_t)~checksum + delta);
 }
 
 #endif

@@ -45,7 +45,7 @@ void send_error4(const struct siit_map *map, const struct ipv4 *in, uint8_t type
 	header[9] = PROTOCOL_ICMP;
 	memcpy(header + 12, map->icmp_v4, 4);
 	memcpy(header + 16, in->header + 12, 4);
-	store16(header + 10, (uint16_t)~sum_fold(sum_bytes(0, header, IPV4_HEADER)));
+	store16(header + 10, (uint16_t)~sum_fold(sum_20(0, header)));
 	emit_error(header, IPV4_HEADER + len, outlet);
 }
 
@@ -67,6 +67,6 @@ void send_error6(const struct siit_map *map, const struct ipv6 *in, uint8_t type
 	write_icmp(icmp, type, code, rest, in->header, quoted);
 	ipv6_write(header, 0, len, PROTOCOL_ICMP6, HOP_LIMIT, src, in->header + 8);
 	store16(icmp + 2,
-		(uint16_t)~sum_fold(sum_bytes(sum_bytes(pseudo_sum(len, PROTOCOL_ICMP6), header + 8, 32), icmp, len)));
+		(uint16_t)~sum_fold(sum_bytes(sum_32(pseudo_sum(len, PROTOCOL_ICMP6), header + 8), icmp, len)));
 	emit_error(header, IPV6_HEADER + len, outlet);
 }

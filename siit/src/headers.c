@@ -19,7 +19,8 @@ int ipv4_read(struct ipv4 *in, const uint8_t *header, uint32_t len, bool is_inne
 	in->transport_len = (len < in->total_len || is_inner ? len : in->total_len) - in->header_len;
 	if (!is_inner && (in->flags & IPV4_OFFSET) * 8u + in->transport_len > 65535)
 		return SIIT_BAD_HEADER; /* would reassemble to more than IPv4 can hold */
-	if (!is_inner && sum_fold(sum_bytes(0, header, in->header_len)) != 0xffff)
+	if (!is_inner &&
+	    sum_fold(sum_bytes(sum_20(0, header), header + IPV4_HEADER, in->header_len - IPV4_HEADER)) != 0xffff)
 		return SIIT_BAD_HEADER_CHECKSUM;
 	return 0;
 }
@@ -148,7 +149,7 @@ void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool
 		put16(header + 6, 0);
 	}
 	put16(header + 10, 0);
-	store16(header + 10, (uint16_t)~sum_fold(sum_bytes(0, header, IPV4_HEADER)));
+	store16(header + 10, (uint16_t)~sum_fold(sum_20(0, header)));
 }
 
 void ipv6_write(uint8_t *header, uint8_t tos, uint32_t payload_len, uint8_t next, uint8_t hop_limit,

@@ -147,7 +147,7 @@ static void rebase_inner(uint8_t *transport, uint32_t len, uint8_t protocol, uin
 static int translate_inner_icmp(uint8_t *icmp, uint32_t len, uint64_t pseudo, bool to6)
 {
 	uint16_t before, after;
-	uint32_t delta;
+	uint64_t delta;
 
 	if (len == 0)
 		return 0;
@@ -202,11 +202,11 @@ static int translate_quote_4to6(const struct siit_map *map, struct quote *quote)
 	quote->total_len = in.total_len;
 	if (in.flags & IPV4_OFFSET)
 		return 0;
-	uint64_t addresses = sum_bytes(0, quote->to + 8, 32);
+	uint64_t addresses = sum_32(0, quote->to + 8);
 	if (in.protocol == PROTOCOL_ICMP)
 		return translate_inner_icmp(transport, copied,
 					    addresses + pseudo_sum(in.total_len - in.header_len, PROTOCOL_ICMP6), true);
-	rebase_inner(transport, copied, in.protocol, sum_bytes(0, in.header + 12, 8), addresses);
+	rebase_inner(transport, copied, in.protocol, sum_8(0, in.header + 12), addresses);
 	return 0;
 }
 
@@ -230,7 +230,7 @@ static int translate_quote_6to4(const struct siit_map *map, struct quote *quote)
 	memcpy(transport, quote->from + in.header_len, copied);
 	quote->to_len = IPV4_HEADER + in.transport_len;
 	if (!(in.fragment & 0xfff8)) {
-		uint64_t addresses = sum_bytes(0, in.header + 8, 32);
+		uint64_t addresses = sum_32(0, in.header + 8);
 
 		if (in.protocol == PROTOCOL_ICMP6)
 			status = translate_inner_icmp(transport, copied,
@@ -319,7 +319,7 @@ int icmp_error_4to6(const struct siit_map *map, struct siit_packet *packet, cons
 	put32(icmp + 4, header.rest | (uint32_t)length << 24);
 	ipv6_write(out, in->header[1], len, PROTOCOL_ICMP6, hop_limit, src, dst);
 	store16(icmp + 2,
-		(uint16_t)~sum_fold(sum_bytes(sum_bytes(pseudo_sum(len, PROTOCOL_ICMP6), out + 8, 32), icmp, len)));
+		(uint16_t)~sum_fold(sum_bytes(sum_32(pseudo_sum(len, PROTOCOL_ICMP6), out + 8), icmp, len)));
 	replace(packet, out, IPV6_HEADER + len);
 	return SIIT_TRANSLATED;
 }
@@ -337,7 +337,7 @@ int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, stru
 	struct icmp header;
 	int verdict;
 
-	if (sum_fold(sum_bytes(sum_bytes(pseudo_sum(in->transport_len, PROTOCOL_ICMP6), in->header + 8, 32), from,
+	if (sum_fold(sum_bytes(sum_32(pseudo_sum(in->transport_len, PROTOCOL_ICMP6), in->header + 8), from,
 			       in->transport_len)) != 0xffff)
 		return SIIT_ICMP_BAD_CHECKSUM;
 	verdict = icmp_header_6to4(from, &header);

@@ -130,8 +130,24 @@ int map_6to4(const struct siit_map *map, enum side side, const uint8_t v6[16], i
 bool is_one_to_one(const struct siit_map *map, enum side side, int pair);
 bool has_one_to_one(const struct siit_map *map, enum side side, const uint8_t v4[4]);
 bool own_address6(const struct siit_map *map, int pair, uint8_t v6[16]);
-bool is_illegal4(const uint8_t v4[4]);
-bool is_illegal6(const uint8_t v6[16]);
+
+/* 0/8, 127/8, multicast and broadcast (RFC 1812 section 5.3.7), link-local (RFC 3927 section 7). */
+static inline bool is_illegal4(const uint8_t v4[4])
+{
+	const uint32_t address = get32(v4);
+
+	return address >> 24 == 0 || address >> 24 == 127 || address >> 28 == 14 || address >> 16 == 0xa9fe ||
+	       address == UINT32_MAX;
+}
+
+/* ::, ::1, link-local and multicast (RFC 4291 sections 2.5 to 2.7). */
+static inline bool is_illegal6(const uint8_t v6[16])
+{
+	const uint32_t first = get32(v6);
+
+	return first >> 24 == 0xff || first >> 22 == 0xfe80 >> 6 ||
+	       (first == 0 && get32(v6 + 4) == 0 && get32(v6 + 8) == 0 && get32(v6 + 12) <= 1);
+}
 
 /* errors.c: tell the sender, if one may; `rest` is the second word of the ICMP header */
 void send_error4(const struct siit_map *map, const struct ipv4 *in, uint8_t type, uint8_t code, uint32_t rest,
@@ -139,11 +155,22 @@ void send_error4(const struct siit_map *map, const struct ipv4 *in, uint8_t type
 void send_error6(const struct siit_map *map, const struct ipv6 *in, uint8_t type, uint8_t code, uint32_t rest,
 		 int local_pair, struct outlet outlet);
 
-/* translate.c: where a protocol keeps the checksum that covers addresses, and the least header it needs */
+/* Where a protocol keeps the checksum that covers addresses, and the least header it needs in bytes; need = 0: there
+ * is no such checksum. RFC 7915 section 4.5 names TCP and UDP, the others are simple enough. */
 struct checksum_place {
-	uint8_t offset, need; /* bytes; need = 0: no such checksum */
+	uint32_t offset, need;
 };
-struct checksum_place checksum_place(uint8_t protocol);
+
+static inline struct checksum_place checksum_place(uint8_t protocol)
+{
+	if (protocol == PROTOCOL_TCP)
+		return (struct checksum_place){16, 20};
+	if (protocol == PROTOCOL_UDP || protocol == PROTOCOL_UDPLITE)
+		return (struct checksum_place){6, 8};
+	if (protocol == PROTOCOL_DCCP)
+		return (struct checksum_place){6, 12};
+	return (struct checksum_place){0, 0};
+}
 
 /* icmp.c: translate an ICMP error in place; hairpin: RFC 7757 section 4 */
 int icmp_error_4to6(const struct siit_map *map, struct siit_packet *packet, const struct ipv4 *in,

@@ -45,22 +45,6 @@ const char *siit_verdict_meaning(int verdict)
 	return verdict < 0 || verdict >= SIIT_VERDICT_COUNT ? NULL : verdict_meanings[verdict];
 }
 
-/* Protocols whose checksum covers the addresses; [4.5] names TCP and UDP, the others are simple enough. */
-struct checksum_place checksum_place(uint8_t protocol)
-{
-	switch (protocol) {
-	case PROTOCOL_TCP:
-		return (struct checksum_place){16, 20};
-	case PROTOCOL_UDP:
-	case PROTOCOL_UDPLITE:
-		return (struct checksum_place){6, 8};
-	case PROTOCOL_DCCP:
-		return (struct checksum_place){6, 12};
-	default:
-		return (struct checksum_place){0, 0};
-	}
-}
-
 /* The virtio contract: the field holds the pseudo header's sum, and the sum of everything completes it. */
 static void complete_checksum(uint8_t *transport, uint32_t len, uint32_t offset, uint8_t protocol)
 {
@@ -86,17 +70,18 @@ static bool fits_offload(const struct siit_packet *packet, uint8_t protocol, boo
 /* What rebasing a transport checksum needs to know. */
 struct rebase {
 	uint8_t protocol;
-	uint32_t delta; /* of the addresses in the pseudo header */
+	uint32_t offset; /* of the field */
+	uint64_t delta;  /* of the addresses in the pseudo header */
 	bool needs_csum;
 };
 
 static void rebase_checksum(uint8_t *transport, struct rebase how)
 {
-	uint8_t *field = transport + checksum_place(how.protocol).offset;
+	uint8_t *field = transport + how.offset;
 	uint16_t checksum;
 
 	if (how.needs_csum) {
-		store16(field, sum_fold((uint64_t)load16(field) + how.delta));
+		store16(field, sum_fold(load16(field) + how.delta));
 		return;
 	}
 	checksum = checksum_adjust(load16(field), how.delta);
@@ -145,7 +130,8 @@ static bool may_source_be_one_to_one(const struct ipv4 *in, bool is_error, bool 
 static int translate_4to6(const struct siit_map *map, struct siit_packet *packet, struct outlet outlet, bool hairpin)
 {
 	const uint32_t mtu6 = mtu6_of(map);
-	uint32_t headers = IPV6_HEADER, segment_header = 0, delta;
+	uint32_t headers = IPV6_HEADER, segment_header = 0;
+	uint64_t delta;
 	uint8_t src[16], dst[16], *transport, hop_limit;
 	struct ipv4 in;
 	int src_pair, dst_pair, verdict = ipv4_read(&in, packet->data, packet->len, false);
@@ -199,11 +185,12 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		if (transport[0] != ICMP4_ECHO && transport[0] != ICMP4_ECHO_REPLY)
 			return SIIT_ICMP_UNKNOWN_TYPE;
 	}
+	const struct checksum_place place = checksum_place(in.protocol);
 	if ((packet->gso_type || packet->needs_csum) &&
-	    !(in.transport_len >= checksum_place(in.protocol).need &&
+	    !(in.transport_len >= place.need &&
 	      fits_offload(packet, in.protocol, is_fragment, transport, in.transport_len, &segment_header)))
 		return SIIT_BAD_OFFLOAD;
-	if (is_first && in.transport_len < checksum_place(in.protocol).need)
+	if (is_first && in.transport_len < place.need)
 		return SIIT_TRUNCATED;
 	const bool is_bare_udp =
 		in.protocol == PROTOCOL_UDP && is_first && !packet->needs_csum && load16(transport + 6) == 0;
@@ -241,7 +228,7 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 	}
 
 	/* from here on the packet leaves */
-	delta = sum_delta(sum_bytes(0, in.header + 12, 8), sum_bytes(sum_bytes(0, src, 16), dst, 16));
+	delta = sum_delta(sum_8(0, in.header + 12), sum_16(sum_16(0, src), dst));
 	if (in.protocol == PROTOCOL_ICMP) { /* [4.2]: the type changes, and a pseudo header joins the sum */
 		uint16_t before = load16(transport);
 
@@ -255,13 +242,13 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		uint16_t checksum = (uint16_t)~sum_fold(sum_bytes(sum, transport, udp_len));
 
 		store16(transport + 6, checksum == 0 ? 0xffff : checksum);
-	} else if (is_first && checksum_place(in.protocol).need != 0) {
-		rebase_checksum(transport, (struct rebase){in.protocol, delta, packet->needs_csum != 0});
+	} else if (is_first && place.need != 0) {
+		rebase_checksum(transport, (struct rebase){in.protocol, place.offset, delta, packet->needs_csum != 0});
 	}
 
 	if (must_fragment) {
 		if (packet->needs_csum)
-			complete_checksum(transport, in.transport_len, checksum_place(in.protocol).offset, in.protocol);
+			complete_checksum(transport, in.transport_len, place.offset, in.protocol);
 		if (outlet.emit)
 			emit_fragments(transport, &in, mtu6, hop_limit, src, dst, outlet);
 		return SIIT_FRAGMENTED;
@@ -280,7 +267,8 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 static int translate_6to4(const struct siit_map *map, struct siit_packet *packet, struct outlet outlet)
 {
 	uint8_t src[4], dst[4], *transport;
-	uint32_t segment_header = 0, delta;
+	uint32_t segment_header = 0;
+	uint64_t delta;
 	int src_pair, dst_pair, verdict;
 	bool hairpin, is_error;
 	struct ipv6 in;
@@ -360,9 +348,9 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 	}
 
 	/* from here on the packet leaves */
-	delta = sum_delta(sum_bytes(0, in.header + 8, 32), sum_bytes(sum_bytes(0, src, 4), dst, 4));
+	delta = sum_delta(sum_32(0, in.header + 8), sum_bytes(sum_bytes(0, src, 4), dst, 4));
 	if (in.protocol == PROTOCOL_ICMP6) { /* [5.2]: the type changes, and the pseudo header leaves the sum */
-		uint64_t before = sum_bytes(pseudo_sum(in.transport_len, PROTOCOL_ICMP6), in.header + 8, 32) +
+		uint64_t before = sum_32(pseudo_sum(in.transport_len, PROTOCOL_ICMP6), in.header + 8) +
 				  load16(transport);
 
 		transport[0] = transport[0] == ICMP6_ECHO ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
@@ -370,7 +358,7 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 	} else if (is_first && place.need != 0 &&
 		   !(in.protocol == PROTOCOL_UDP && !packet->needs_csum && load16(transport + 6) == 0)) {
 		/* UDP without checksum (RFC 6935) stays without */
-		rebase_checksum(transport, (struct rebase){in.protocol, delta, packet->needs_csum != 0});
+		rebase_checksum(transport, (struct rebase){in.protocol, place.offset, delta, packet->needs_csum != 0});
 	}
 	hairpin = !is_one_to_one(map, SIDE_LOCAL, dst_pair) && has_one_to_one(map, SIDE_REMOTE, dst);
 	uint32_t size = in.transport_len;
