@@ -18,9 +18,7 @@ enum {
 	PROTOCOL_ICMP = 1,
 	PROTOCOL_TCP = 6,
 	PROTOCOL_UDP = 17,
-	PROTOCOL_DCCP = 33,
 	PROTOCOL_ICMP6 = 58,
-	PROTOCOL_UDPLITE = 136,
 	HEADER_HOPOPTS = 0,
 	HEADER_ROUTING = 43,
 	HEADER_FRAGMENT = 44,
@@ -156,7 +154,7 @@ void send_error6(const struct siit_map *map, const struct ipv6 *in, uint8_t type
 		 int local_pair, struct outlet outlet);
 
 /* Where a protocol keeps the checksum that covers addresses, and the least header it needs in bytes; need = 0: there
- * is no such checksum. RFC 7915 section 4.5 names TCP and UDP, the others are simple enough. */
+ * is no such checksum, or none that RFC 7915 section 4.5 asks for (DCCP, UDP-Lite): such packets pass unchanged. */
 struct checksum_place {
 	uint32_t offset, need;
 };
@@ -165,10 +163,8 @@ static inline struct checksum_place checksum_place(uint8_t protocol)
 {
 	if (protocol == PROTOCOL_TCP)
 		return (struct checksum_place){16, 20};
-	if (protocol == PROTOCOL_UDP || protocol == PROTOCOL_UDPLITE)
+	if (protocol == PROTOCOL_UDP)
 		return (struct checksum_place){6, 8};
-	if (protocol == PROTOCOL_DCCP)
-		return (struct checksum_place){6, 12};
 	return (struct checksum_place){0, 0};
 }
 

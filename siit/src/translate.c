@@ -85,7 +85,7 @@ static void rebase_checksum(uint8_t *transport, struct rebase how)
 		return;
 	}
 	checksum = checksum_adjust(load16(field), how.delta);
-	if (checksum == 0 && (how.protocol == PROTOCOL_UDP || how.protocol == PROTOCOL_UDPLITE))
+	if (checksum == 0 && how.protocol == PROTOCOL_UDP)
 		checksum = 0xffff; /* zero would say that there is none */
 	store16(field, checksum);
 }

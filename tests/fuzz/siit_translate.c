@@ -155,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 #ifndef LIBFUZZER
 static uint8_t protocol(void)
 {
-	static const uint8_t usual[] = {PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP, PROTOCOL_DCCP, PROTOCOL_UDPLITE, 50, 132};
+	static const uint8_t usual[] = {PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP, 33, 136, 50, 132};
 
 	return one_in(20) ? (uint8_t)random32() : usual[below(sizeof usual)];
 }

@@ -73,7 +73,7 @@ def check(packet):
         assert packet[0] >> 4 == 6
         assert struct.unpack("!H", packet[4:6])[0] == len(packet) - 40
         protocol, transport, parsed = packet[6], packet[40:], IPv6(packet)
-    if protocol in (6, 17, 33, 136):
+    if protocol in (6, 17):
         assert checksum(pseudo(packet, protocol, len(transport)) + transport) == 0
     elif protocol == 58:
         assert checksum(pseudo(packet, 58, len(transport)) + transport) == 0
