@@ -109,47 +109,52 @@ int ipv6_read(struct ipv6 *in, const uint8_t *header, uint32_t len, bool is_inne
 /* The identification of a packet that may be fragmented later. There is no state to count with, so it is a hash
  * of what tells one packet from the next: addresses, length, and the first bytes of the transport. Equal numbers
  * mean equal packets (whose fragments may be mixed) or one chance in 65,536. */
-static uint16_t identify(const uint8_t *header, const uint8_t *transport, uint32_t transport_len)
+static uint16_t identify(uint32_t src, uint32_t dst, const uint8_t *transport, uint32_t transport_len)
 {
-	uint64_t words[4] = {0, 0, transport_len, 0};
+	const uint64_t odd = 0x9e3779b97f4a7c15u;
+	uint64_t words[2] = {0, 0}, hash;
 
 	if (transport_len >= 16)
 		memcpy(words, transport, 16);
 	else
 		memcpy(words, transport, transport_len);
-	memcpy(&words[3], header + 12, 8);
-	for (int i = 1; i < 4; i++)
-		words[0] = (words[0] ^ words[0] >> 32) * 0x9e3779b97f4a7c15u + words[i];
-	words[0] = (words[0] ^ words[0] >> 32) * 0x9e3779b97f4a7c15u;
-	return (uint16_t)(words[0] >> 48);
+	hash = (((uint64_t)src << 32 | dst) ^ transport_len) * odd;
+	hash = (hash ^ hash >> 32 ^ words[0]) * odd;
+	hash = (hash ^ hash >> 32 ^ words[1]) * odd;
+	return (uint16_t)(hash >> 48);
 }
 
-/* Write the 20 bytes before an IPv6 packet's transport header; `header` may lie inside the old one. The
- * addresses may not: they are the caller's. Of `in` only what was read is used. The transport follows. */
+/* Write the 20 bytes before an IPv6 packet's transport header, which must stand there already; `header` may lie
+ * inside the old one, the addresses may not. The checksum is summed from the values, not read back: reading what
+ * has just been written in smaller pieces is slow. */
 void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, const uint8_t src[4],
 		const uint8_t dst[4], uint8_t ttl)
 {
-	uint8_t tos = (uint8_t)(get16(in->header) >> 4);
-	uint32_t have = in->transport_len;
+	const uint8_t protocol = in->protocol == PROTOCOL_ICMP6 ? (uint8_t)PROTOCOL_ICMP : in->protocol;
+	const uint32_t version_and_tos = 0x4500 | (get16(in->header) >> 4 & 0xff);
+	const uint32_t ttl_and_protocol = (uint32_t)ttl << 8 | protocol;
+	uint32_t identification = 0, flags = 0, src_word, dst_word;
 
-	header[0] = 0x45;
-	header[1] = tos;
-	put16(header + 2, total_len);
-	header[8] = ttl;
-	header[9] = in->protocol == PROTOCOL_ICMP6 ? PROTOCOL_ICMP : in->protocol;
-	memcpy(header + 12, src, 4);
-	memcpy(header + 16, dst, 4);
+	memcpy(&src_word, src, 4);
+	memcpy(&dst_word, dst, 4);
 	if (in->has_fragment_header) { /* RFC 7915 section 5.1.1, also for atomic fragments */
-		put16(header + 4, in->identification & 0xffff);
-		put16(header + 6, (uint32_t)(in->fragment >> 3) | (in->fragment & IPV6_MF ? IPV4_MF : 0u));
+		identification = in->identification & 0xffff;
+		flags = (uint32_t)(in->fragment >> 3) | (in->fragment & IPV6_MF ? IPV4_MF : 0u);
 	} else if (df) {
-		put32(header + 4, (uint32_t)IPV4_DF); /* the identification means nothing: RFC 6864 section 4.1 */
+		flags = IPV4_DF; /* the identification means nothing: RFC 6864 section 4.1 */
 	} else {
-		put16(header + 4, identify(header, header + IPV4_HEADER, have));
-		put16(header + 6, 0);
+		identification = identify(src_word, dst_word, header + IPV4_HEADER, in->transport_len);
 	}
-	put16(header + 10, 0);
-	store16(header + 10, (uint16_t)~sum_fold(sum_20(0, header)));
+	const uint64_t sum = (uint64_t)wire16(version_and_tos) + wire16(total_len) + wire16(identification) +
+			     wire16(flags) + wire16(ttl_and_protocol) + src_word + dst_word;
+	put16(header, version_and_tos);
+	put16(header + 2, total_len);
+	put16(header + 4, identification);
+	put16(header + 6, flags);
+	put16(header + 8, ttl_and_protocol);
+	store16(header + 10, (uint16_t)~sum_fold(sum));
+	memcpy(header + 12, &src_word, 4);
+	memcpy(header + 16, &dst_word, 4);
 }
 
 void ipv6_write(uint8_t *header, uint8_t tos, uint32_t payload_len, uint8_t next, uint8_t hop_limit,
