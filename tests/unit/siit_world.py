@@ -12,6 +12,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
 from siit import translator
+from siit.translator import NOTHING
 
 
 def v4(text):
@@ -39,10 +40,17 @@ def plat(mtu6=1500):
     return translator.Map([(INTERNET, CLIENTS)], mtu6)
 
 
+WORLD = side("0.0.0.0/0", "64:ff9b::/96")
+SERVERS = [side(f"192.0.2.{i}/32", f"2001:db8:{i}::{i}/128") for i in (1, 2)]
+
+
 def relay(mtu6=1500):
-    world = side("0.0.0.0/0", "64:ff9b::/96")
-    servers = [side(f"192.0.2.{i}/32", f"2001:db8:{i}::{i}/128") for i in (1, 2)]
-    return translator.Map([(world, translator.NOTHING), *((translator.NOTHING, s) for s in servers)], mtu6)
+    return translator.Map([(WORLD, NOTHING), *((NOTHING, server) for server in SERVERS)], mtu6)
+
+
+def one_table_relay(mtu6=1500):
+    """The same with one table for both sides, as RFC 7757 imagines it."""
+    return translator.Map([(WORLD, WORLD), *((server, server) for server in SERVERS)], mtu6)
 
 
 def checksum(data):

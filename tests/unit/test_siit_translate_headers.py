@@ -16,7 +16,7 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
 )
 from scapy.packet import Raw
-from siit_world import check, checksum, clat, one, plat, refused, relay, side, v4, v6
+from siit_world import check, checksum, clat, one, one_table_relay, plat, refused, relay, side, v4, v6
 
 from siit import translator
 
@@ -331,28 +331,47 @@ def test_a_pair_of_single_addresses_goes_before_a_prefix():
     assert (result.src, result.dst) == ("192.0.2.1", "203.0.113.5")
 
 
-def test_a_packet_between_two_servers_is_turned_back():
+@pytest.mark.parametrize("rules", [relay(), one_table_relay()], ids=["two tables", "one table"])
+def test_a_packet_between_two_servers_is_turned_back(rules):
     packet = IPv6(src="2001:db8:1::1", dst="64:ff9b::192.0.2.2", hlim=9, tc=3) / TCP() / b"hairpin"
-    result = check(one(relay(), packet))
+    result = check(one(rules, packet))
     assert (result.version, result.src, result.dst) == (6, "64:ff9b::c000:201", "2001:db8:2::2")
     assert (result.hlim, result.tc) == (8, 3)
 
 
-def test_an_error_about_a_packet_that_was_turned_back_is_turned_back_too():
+@pytest.mark.parametrize("rules", [relay(), one_table_relay()], ids=["two tables", "one table"])
+def test_an_error_about_a_packet_that_was_turned_back_is_turned_back_too(rules):
     quoted = IPv6(src="64:ff9b::192.0.2.1", dst="2001:db8:2::2", hlim=8) / UDP(sport=1, dport=2) / b"hairpin"
     error = IPv6(src="2001:db8:2::2", dst="64:ff9b::192.0.2.1") / ICMPv6DestUnreach(code=4) / quoted
-    result = check(one(relay(), error))
+    result = check(one(rules, error))
     assert (result.src, result.dst) == ("64:ff9b::c000:202", "2001:db8:1::1")
     inner = IPv6(bytes(result[ICMPv6DestUnreach].payload))
     assert (inner.src, inner.dst, inner.hlim) == ("2001:db8:1::1", "64:ff9b::c000:202", 8)
     check(bytes(inner))
 
 
-def test_an_error_from_a_router_on_the_way_of_a_hairpin_has_the_routers_pair():
+@pytest.mark.parametrize("rules", [relay(), one_table_relay()], ids=["two tables", "one table"])
+def test_an_error_from_a_router_on_the_way_of_a_hairpin_has_the_routers_pair(rules):
     quoted = IPv6(src="64:ff9b::192.0.2.1", dst="2001:db8:2::2", hlim=8) / UDP(sport=1, dport=2) / b"hairpin"
     error = IPv6(src="2001:db8:ffff::1", dst="64:ff9b::192.0.2.1") / ICMPv6TimeExceeded() / quoted
-    result = check(one(relay(), error))
+    result = check(one(rules, error))
     assert (result.src, result.dst) == ("64:ff9b::c000:8", "2001:db8:1::1")
+
+
+@pytest.mark.parametrize("sender", [1, 2])
+def test_an_error_of_a_third_server_keeps_its_one_to_one_address(sender):
+    # RFC 7757 section 4.2: only the original destination hides behind the address that was written to
+    quoted = IPv6(src="64:ff9b::192.0.2.1", dst="2001:db8:2::2") / UDP(sport=1, dport=2) / b"hairpin"
+    error = IPv6(src=f"2001:db8:{sender}::{sender}", dst="64:ff9b::192.0.2.1") / ICMPv6TimeExceeded() / quoted
+    result = IPv6(one(one_table_relay(), error))
+    assert result.src == {1: "2001:db8:1::1", 2: "64:ff9b::c000:202"}[sender]
+
+
+def test_a_tie_goes_to_the_pair_of_the_source_on_the_way_back_too():
+    pairs = [(side(f"10.0.0.{i}/32", "fddd:1::1/128"), side("0.0.0.0/0", f"fddd:{i}::/96")) for i in (7, 8)]
+    for i in (7, 8):
+        result = IP(one(translator.Map(pairs), IPv6(src=f"fddd:{i}::c633:6407", dst="fddd:1::1") / UDP()))
+        assert (result.src, result.dst) == (SERVER4, f"10.0.0.{i}")
 
 
 def test_other_lengths_without_style_map_nothing():
