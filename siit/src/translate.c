@@ -355,6 +355,9 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 
 		transport[0] = transport[0] == ICMP6_ECHO ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
 		store16(transport + 2, checksum_adjust(load16(transport + 2), sum_delta(before, load16(transport))));
+		/* an echo reply of nothing but zeros is the one packet whose sum is zero in earnest: its checksum is not */
+		if (load16(transport + 2) == 0 && sum_bytes(0, transport, in.transport_len) == 0)
+			store16(transport + 2, 0xffff);
 	} else if (is_first && place.need != 0 &&
 		   !(in.protocol == PROTOCOL_UDP && !packet->needs_csum && load16(transport + 6) == 0)) {
 		/* UDP without checksum (RFC 6935) stays without */

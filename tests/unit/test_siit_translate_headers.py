@@ -69,6 +69,14 @@ def test_echo_crosses_both_ways(there, back):
     )
 
 
+@pytest.mark.parametrize("size", [0, 1, 56])
+def test_an_echo_reply_of_zeros_has_a_checksum_that_is_none(size):
+    # RFC 1624 section 3: an incremental update cannot tell the two zeros apart
+    result = one(clat(), IPv6(**BACK6) / ICMPv6EchoReply(id=0, seq=0, data=bytes(size)))
+    check(result)
+    assert result[22:24] == b"\xff\xff"
+
+
 def test_a_wrong_checksum_stays_wrong():
     packet = bytearray(bytes(IP(**OUT) / UDP() / b"data"))
     packet[-1] ^= 1
