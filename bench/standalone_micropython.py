@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Fetch Debian 13's micropython, with its own libc, into build/micropython: a process of its own to measure.
 
-The one from PyPI lives inside a CPython process, so its resident size says nothing. Debian 12 has no package of it,
-hence the newer one, from the very mirror that this machine's apt uses, unpacked beside the system and started by its
-own loader. Nothing is installed; a second call finds what the first one left.
+The one from PyPI lives inside a CPython process, so its resident size says nothing. Debian 12 has no
+package of it, hence the newer one, from the very mirror that this machine's apt uses, unpacked beside the
+system and started by its own loader. Nothing is installed; a second call finds what the first one left.
 """
 
 import os
@@ -71,11 +71,11 @@ def _fetch():
 
 def _needed(flags):
     """Return the packages to fetch: micropython and all that it depends on."""
-    said = _run(["apt-cache", *flags, "depends", "--recurse", "--no-recommends", "--no-suggests", "--no-enhances",
-                 "--no-conflicts", "--no-breaks", "--no-replaces", "micropython"])  # fmt: skip
-    names = {
-        line.strip() for line in said.splitlines() if re.fullmatch(r"[a-z0-9][a-z0-9+.-]*", line.strip())
-    }
+    leave_out = [
+        f"--no-{kind}" for kind in ("recommends", "suggests", "enhances", "conflicts", "breaks", "replaces")
+    ]
+    said = _run(["apt-cache", *flags, "depends", "--recurse", *leave_out, "micropython"])
+    names = set(re.findall(r"^[a-z0-9][a-z0-9+.-]*$", said, re.MULTILINE))
     for line in said.splitlines():
         match = re.fullmatch(r"\s*(?:Pre)?Depends: ([a-z0-9][a-z0-9+.-]*)", line)
         if match:

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: ISC
+"""Read babeld's local interface: which PLATs have a route, and at which metric. No I/O, no clock.
+
+babeld (1.12.1, local.c) greets with `BABEL 1.0`, some facts and `ok`; asked to `monitor`, it tells its whole
+table, says `ok`, and from then on each change:
+
+    add route 564830143590 prefix fddd:1337:1337:1:2:3::/96 from ::/0 installed yes id ... metric 96 ...
+    change route ...
+    flush route ...
+    add xroute P-::/0 prefix P from ::/0 metric 0
+
+One prefix has a route per neighbour, of which at most one is installed; only that one counts here. A
+retracted route stays installed for a while, at metric 65535. An xroute inside the PLAT range is a PLAT of
+this very node. babeld hands over from one neighbour to another in two or three lines (`installed no`, then
+`installed yes`), so a loss counts only when it has lasted LINGER_MS: a PLAT must not be left for the gap
+between two lines.
+
+When babeld goes away its table is kept, marked stale, and what the next one has not repeated by the deadline
+is dropped.
+"""
+
+from xlat464.address import contains6, parse_decimal, parse_prefix6
+
+INFINITY = 0xFFFF  # metric of a retracted route, RFC 8966 section 4.6.9
+LINE_BYTES = 512  # babeld formats every line into a buffer of this size
+LINGER_MS = 100
+PLATS = 2048  # what the table holds at most: the rest is counted, so that no mesh can eat a router's memory
+
+_VERBS = (b"add ", b"chan", b"flus")
+
+
+def find_words(network):
+    """Return bytes that every line about a prefix in this /48 (16 bytes) holds: a cheap test before parsing.
+
+    The text of an address shows its groups as they are up to the first zero, where it may be shortened.
+    """
+    words = b" prefix "
+    for i in range(0, 6, 2):
+        group = network[i] << 8 | network[i + 1]
+        if not group:
+            break
+        words += b"%x:" % group
+    return words
+
+
+def parse_route(line, network, length):
+    """Parse one `route` or `xroute` line (bytes), once find_words(network) is known to be in it.
+
+    Returns (noun, id, prefix, metric): noun "route" or "xroute"; id an integer (0 for an xroute); prefix 16
+    bytes; metric INFINITY when the route is not installed, retracted or flushed. Returns None for a line
+    about something else: another prefix length, outside the range, or for some sources only. Raises
+    ValueError for everything that babeld would not write.
+    """
+    words = str(line, "utf-8").split()
+    if len(words) < 3 or len(words) % 2 == 0 or words[0] not in ("add", "change", "flush"):
+        raise ValueError("not a monitor line")
+    verb, noun = words[0], words[1]
+    if noun not in ("route", "xroute"):
+        raise ValueError("neither route nor xroute")
+    fields = {}
+    for i in range(3, len(words), 2):
+        if words[i] in fields:
+            raise ValueError("a field twice")
+        fields[words[i]] = words[i + 1]
+    try:
+        prefix, bits = parse_prefix6(fields["prefix"])
+        source = fields["from"]
+        metric = parse_decimal(fields["metric"], INFINITY)
+        installed = fields["installed"] if noun == "route" else "yes"
+    except KeyError:
+        raise ValueError("a field is missing")  # noqa: B904  MicroPython has no "from"
+    if metric is None or installed not in ("yes", "no"):
+        raise ValueError("no metric or no installed")
+    route_id = _parse_id(words[2]) if noun == "route" else 0
+    if bits != 96 or source != "::/0" or not contains6(network, length, prefix):
+        return None
+    if installed == "no" or verb == "flush":
+        metric = INFINITY
+    return noun, route_id, prefix, metric
+
+
+def _parse_id(text):
+    if not 1 <= len(text) <= 16:
+        raise ValueError("no route id")
+    for c in text:
+        if c not in "0123456789abcdef":
+            raise ValueError("no route id")
+    return int(text, 16)
+
+
+class BabelTable:
+    """What one babeld after another has said, as far as it is about PLATs.
+
+    metrics  prefix (16 bytes) -> metric of the installed route
+    own      prefix -> metric of the xroute: the PLATs of this node
+    stale    prefixes, as keys, that only an earlier babeld has told
+    counts   lines, malformed, overlong, full: for the status
+    """
+
+    def __init__(self, network, length=48, grace_ms=30000, own=None):
+        self.network = network
+        self.length = length
+        self.grace_ms = grace_ms
+        self.words = find_words(network)
+        self.metrics = {}
+        self.own = {}
+        self.counts = {"lines": 0, "malformed": 0, "overlong": 0, "full": 0}
+        self.error = None  # why this babeld is of no use, one sentence
+        self.is_greeted = self.is_synced = self._has_banner = False
+        self._ids = {}  # prefix -> id of the installed route
+        self._lingering = {}  # prefix -> ms since when its route is lost
+        self.stale = {}  # prefixes, as keys, that the present babeld has not confirmed
+        self._stale_until_ms = None
+        self._changed = {}  # prefixes that take_events has to tell
+        self._partial = b""
+        self._is_skipping = False
+        self._fixed = own  # this node's PLAT as configured, which no absence of babeld takes away
+        if own is not None:
+            self.own[own] = 0
+            self._changed[own] = True
+
+    def is_away(self, now_ms):
+        """Return whether what babeld says is not the whole truth: it is away, or new and still learning."""
+        return self._stale_until_ms is not None and now_ms < self._stale_until_ms
+
+    def start(self, now_ms, wait_ms):
+        """Nothing is known yet: take babeld for away until it has told its table, or for wait_ms."""
+        self._stale_until_ms = now_ms + wait_ms
+
+    def connect(self):
+        """A new connection: a greeting comes next."""
+        self.is_greeted = self.is_synced = self._has_banner = False
+        self.error = None
+        self._partial = b""
+        self._is_skipping = False
+
+    def disconnect(self, now_ms):
+        """babeld is gone: keep its routes, but not for ever."""
+        had_synced = self.is_synced
+        self.connect()
+        for table in (self.metrics, self.own):
+            for prefix in table:
+                if prefix != self._fixed:
+                    self.stale[prefix] = True
+        if had_synced:
+            self._stale_until_ms = now_ms + self.grace_ms
+
+    def feed(self, data, now_ms):
+        """Take what came over the connection, cut anywhere."""
+        start = 0
+        while True:
+            end = data.find(b"\n", start)
+            if end < 0:
+                break
+            line = data[start:end]
+            start = end + 1
+            if self._is_skipping:
+                self._is_skipping = False
+                continue
+            if self._partial:
+                line = self._partial + line
+                self._partial = b""
+            self.counts["lines"] += 1
+            if len(line) > LINE_BYTES:
+                self.counts["overlong"] += 1
+            else:
+                self._take_line(line, now_ms)
+        if not self._is_skipping and start < len(data):
+            self._partial += data[start:]
+            if len(self._partial) > LINE_BYTES:
+                self._partial = b""
+                self._is_skipping = True
+                self.counts["lines"] += 1
+                self.counts["overlong"] += 1
+
+    def _take_line(self, line, now_ms):
+        if self.words in line and self.is_greeted:
+            try:
+                found = parse_route(line, self.network, self.length)
+            except ValueError:  # UnicodeError is one
+                self.counts["malformed"] += 1
+                return
+            if found is not None:
+                self._take_route(found, now_ms)
+        elif line[:4] not in _VERBS or not self.is_greeted:
+            self._take_reply(line, now_ms)
+
+    def _take_reply(self, line, now_ms):
+        """Take a line that is no news: the greeting, or the answer to `monitor`."""
+        if not self.is_greeted:
+            if line[:8] == b"BABEL 1.":
+                self._has_banner = True
+            elif line == b"ok" and self._has_banner:
+                self.is_greeted = True
+            elif not self._has_banner:
+                self.error = "no babeld: its first line is not BABEL 1.0"
+        elif line == b"ok":
+            self.is_synced = True
+            if not self.stale:
+                self._stale_until_ms = None
+            elif self._stale_until_ms is None:
+                self._stale_until_ms = now_ms + self.grace_ms
+        elif line[:2] == b"no" or line[:3] == b"bad":
+            self.error = "babeld refuses the command monitor"
+        else:
+            self.counts["malformed"] += 1
+
+    def _take_route(self, found, now_ms):
+        noun, route_id, prefix, metric = found
+        table = self.own if noun == "xroute" else self.metrics
+        is_current = noun == "xroute" or self._ids.get(prefix) == route_id
+        if metric == INFINITY:
+            # another neighbour's route to this prefix, which is not in use, says nothing
+            if prefix in table and is_current and prefix not in self.stale:
+                if noun == "xroute":
+                    del self.own[prefix]
+                    self._changed[prefix] = True
+                elif prefix not in self._lingering:
+                    self._lingering[prefix] = now_ms
+            return
+        if prefix not in table and len(table) >= PLATS:
+            self.counts["full"] += 1
+            return
+        if noun == "route":
+            self._ids[prefix] = route_id
+            self._lingering.pop(prefix, None)
+        self.stale.pop(prefix, None)
+        if self.is_synced and not self.stale:
+            self._stale_until_ms = None
+        if table.get(prefix) != metric:
+            table[prefix] = metric
+            self._changed[prefix] = True
+
+    def deadline_ms(self):
+        """Return when take_events has something to tell even if babeld is silent, or None."""
+        deadlines = [since_ms + LINGER_MS for since_ms in self._lingering.values()]
+        if self._stale_until_ms is not None:
+            deadlines.append(self._stale_until_ms)
+        return min(deadlines) if deadlines else None
+
+    def take_events(self, now_ms):
+        """Return what changed since the last call: ("metric", prefix, metric) and ("own", prefix, yes)."""
+        for prefix in [p for p in self._lingering if self._lingering[p] + LINGER_MS <= now_ms]:
+            del self._lingering[prefix]
+            self._forget(prefix)
+        if self._stale_until_ms is not None and now_ms >= self._stale_until_ms:
+            self._stale_until_ms = None
+            for prefix in list(self.stale):
+                # without any babeld the other nodes' PLATs are out of reach, and this node's own is not
+                if self.is_synced or prefix not in self.own:
+                    self._forget(prefix)
+        if not self._changed:
+            return []
+        events = []
+        for prefix in self._changed:
+            events.append(("own", prefix, prefix in self.own))
+            events.append(("metric", prefix, self.metrics.get(prefix, INFINITY)))
+        self._changed = {}
+        return events
+
+    def _forget(self, prefix):
+        self.stale.pop(prefix, None)
+        self._ids.pop(prefix, None)
+        self.metrics.pop(prefix, None)
+        self.own.pop(prefix, None)
+        self._changed[prefix] = True

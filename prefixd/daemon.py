@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: ISC
+"""The loop: wait for the nearest deadline or a socket, bring events to the choice, carry out its actions."""
+
+import gc
+import json
+import os
+
+from prefixd import net
+from prefixd.babel import BabelTable
+from prefixd.choice import HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
+from prefixd.links import Babel, Control, Probes, Roaming, Translator
+from prefixd.probe import Prober
+from xlat464.address import format_prefix6
+
+START_MS = 5000  # what babeld has to tell its table before a node without PLATs says so to its clients
+LOOK_MS = 1000  # how often what nobody announces is looked at
+GARBAGE_BYTES = (
+    48 * 1024
+)  # MicroPython collects when it has allocated so much, and not only when the heap is full
+
+
+class Daemon:
+    """Everything that one prefixd consists of."""
+
+    def __init__(self, options):
+        self.clock = net.Clock()
+        self.poller = net.Poller()
+        now_ms = self.clock.now_ms()
+        self.table = BabelTable(options["plat_range"], own=options["own_plat"])
+        self.table.start(now_ms, START_MS)
+        self.choice = PlatChoice(options["margin"], options["hold_s"] * 1000)
+        self.prober = Prober(options["probe_ipv4"], os.urandom, options["probe_interval_ms"])
+        self.prober.excused = self.table.stale
+        self.babel = Babel(self.poller, self.clock, self.table, options["babel"])
+        self.probes = Probes(self.poller, self.clock, self.prober, options["source"])
+        self.translator = Translator(
+            self.poller, self.clock, options["target"], options["clat"], options["hook"]
+        )
+        self.roaming = Roaming(options["l3roamd"])
+        self.control = Control(self.poller, self.clock, options["socket"], self.describe)
+        self.links = (self.babel, self.probes, self.translator, self.roaming, self.control)
+        self._look_ms = now_ms
+        self._was_away = True
+
+    def step(self):
+        """Wait once and do what is due."""
+        now_ms = self.clock.now_ms()
+        nearest_ms = self._look_ms
+        for part in self.links + (self.table, self.choice):
+            deadline_ms = part.deadline_ms()
+            if deadline_ms is not None and deadline_ms < nearest_ms:
+                nearest_ms = deadline_ms
+        self.poller.wait(max(0, nearest_ms - now_ms))
+        now_ms = self.clock.now_ms()
+        self._choose(now_ms)
+        for link in self.links:
+            link.tick(now_ms)
+
+    def _choose(self, now_ms):
+        """Bring the news to the choice and its decision to the links."""
+        is_look = now_ms >= self._look_ms
+        events = self.prober.take_events(now_ms)
+        news = []
+        # in the middle of babeld's table nothing is decided: the nearest PLAT may be in its last line
+        if self.table.is_synced or not self.table.is_greeted:
+            news = self.table.take_events(now_ms)
+            is_away = self.table.is_away(now_ms)
+            if is_away != self._was_away:
+                self._was_away = is_away
+                events.append(("away", is_away))
+        due_ms = self.choice.deadline_ms()
+        if not (news or events or is_look or (due_ms is not None and now_ms >= due_ms)):
+            return
+        actions = self.choice.handle_all(news + events, now_ms)
+        for action in actions:
+            self._perform(action)
+        if news or actions or is_look or events:
+            self.prober.watch(self.choice.chosen, self.choice.metrics, now_ms)
+        if is_look:
+            self._look_ms = now_ms + LOOK_MS
+
+    def _perform(self, action):
+        if action[0] == "use":
+            net.log("%s: %s" % (describe_action(action), self.choice.why))
+            self.translator.use(action[1])
+            self.roaming.use(action[1])
+        elif action[0] == "stop":
+            net.log("%s: %s" % (describe_action(action), self.choice.why))
+            self.translator.stop()
+            self.roaming.stop()
+        else:
+            self.roaming.lose(action[1])
+
+    def describe(self):
+        """Yield the status as one line of JSON, in pieces."""
+        choice = self.choice
+        now_ms = self.clock.now_ms()
+        since_ms = None if choice.since_ms is None else now_ms - choice.since_ms
+        head = {
+            "chosen": None if choice.chosen is None else format_prefix6(choice.chosen, 96),
+            "why": choice.why,
+            "since_ms": since_ms,
+            "margin": choice.margin,
+            "hold_ms": choice.hold_ms,
+            "babel": self.babel.state,
+            "babel_away": self.table.is_away(now_ms),
+            "babel_counts": self.table.counts,
+            "probes": self.probes.state,
+            "probe_counts": self.prober.counts,
+            "translator": self.translator.state,
+            "roaming": self.roaming.state,
+            "candidates": len(choice.metrics),
+        }
+        yield json.dumps(head)[:-1] + ', "plats": ['
+        separator = ""
+        for prefix in list(choice.metrics):
+            if prefix in choice.metrics:  # it may have gone since the last piece
+                yield separator + json.dumps(self._describe_plat(prefix))
+                separator = ", "
+        yield "]}\n"
+
+    def _describe_plat(self, prefix):
+        watched = self.prober.watched.get(prefix)
+        plat = {
+            "prefix": format_prefix6(prefix, 96),
+            "metric": self.choice.metrics[prefix],
+            "own": prefix in self.choice.own,
+            "stale": prefix in self.table.stale,
+            "chosen": prefix == self.choice.chosen,
+            "state": HEALTH_NAMES[self.choice.health.get(prefix, UNKNOWN)],
+            "reason": "",
+            "management": None,
+            "exit": None,
+        }
+        if watched is not None:
+            plat["reason"] = watched.told[1]
+            plat["management"] = _describe_lane(watched.lanes[0])
+            if len(watched.lanes) > 1:
+                plat["exit"] = _describe_lane(watched.lanes[1])
+        return plat
+
+
+def _describe_lane(lane):
+    return {"up": lane.is_up, "rtt_ms": lane.rtt_ms, "losses": lane.losses}
+
+
+def run(options):
+    """Run for ever; return the exit status when that cannot even begin, or when somebody ends it."""
+    if net.IS_MICRO:
+        gc.collect()
+        gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]
+    daemon = Daemon(options)
+    try:
+        daemon.control.open()
+    except ValueError as error:
+        net.log(str(error))
+        return 1
+    except OSError as error:
+        net.log("cannot listen on %s: %s" % (options["socket"], net.error_text(error)))
+        return 1
+    _end_on_sigterm()
+    try:
+        while True:
+            daemon.step()
+    except KeyboardInterrupt:
+        chosen = daemon.choice.chosen
+        left = "with no PLAT" if chosen is None else "at " + format_prefix6(chosen, 96)
+        net.log("ending; the translator stays as it is, " + left)
+    finally:
+        daemon.control.close()
+    return 0
+
+
+def _end_on_sigterm():
+    """Make SIGTERM an orderly end. MicroPython has no signals: its socket stays, the next one takes it."""
+    try:
+        import signal
+    except ImportError:
+        return
+
+    def end(_number, _frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)

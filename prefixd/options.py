@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: ISC
+"""The command line: text in, checked values out, one sentence for what is wrong. No I/O."""
+
+from xlat464.address import contains6, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6, quote
+from xlat464.node import parse_range
+
+SOCKET = "/run/prefixd.sock"
+BABEL = "[::1]:33123"
+PATH_BYTES = 107  # what a Unix socket's address has room for
+
+HELP = """\
+Usage: prefixd --plat-range P/48 --clat DEV --target PATH --source ADDR [OPTION...]
+       prefixd --status [--json] [--socket PATH]
+
+Chooses the PLAT (the way to the IPv4 internet) for the clients of this node. It reads the metrics of all
+PLATs from babeld, asks the best ones with ICMPv6 echo whether they work, and points the CLAT device at the
+nearest that does. A better metric has to be better for a while; a PLAT that is lost is left at once.
+
+What it needs
+  --plat-range P/48       the domain's plat_range; every /96 route in it is a PLAT
+  --clat DEV              the CLAT device whose remote prefix it sets
+  --target PATH           the translator's control: the Unix socket of siit, or /proc/net/nat46/control
+  --source ADDR           address to probe from: the node's CLAT management address, clat_prefix::192.0.0.1
+
+Where PLATs come from
+  --own-plat P/96         this node's own PLAT; needed only if babeld does not redistribute it
+  --babel WHERE           babeld's local interface (babeld -G): [ADDR]:PORT or a path; default [::1]:33123
+
+How it chooses
+  --probe-ipv4 A[,B...]   IPv4 addresses to ask through each PLAT; without them a PLAT counts as good when
+                          its management address answers
+  --probe-interval-ms N   how often the chosen PLAT is asked, 100 to 60000; default 500
+  --margin N              what a better metric must be better by, 0 to 65535; default 64
+  --hold-s N              and for how long, 0 to 86400 seconds; default 10
+
+Whom it tells
+  --hook 'CMD'            run as `CMD use` once a PLAT is set, `CMD stop` when there is none (the default
+                          route of the clients: '464xlat clat-route')
+  --l3roamd PATH          Unix socket of the roaming daemon: set_platprefix and del_platprefix go there
+  --socket PATH           own control socket; default /run/prefixd.sock
+
+Looking
+  --status                the PLATs of the prefixd that runs, as a table; with --json for programs
+  --help                  this
+
+Example: prefixd --plat-range fddd:1337:1338::/48 --clat clat --target /run/siit/control.sock \\
+  --source fddd:1337:1337:1234:5678:9abc:c000:1 --probe-ipv4 9.9.9.9,1.1.1.1 --hook '464xlat clat-route'
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; the text says what would be right."""
+
+
+def parse(arguments):
+    """Return the options as a dict: what "--name" gives is at "name".
+
+    prefixes and addresses as bytes, probe_ipv4 a list, babel ("inet6", 16 bytes, port) or ("unix", path).
+    A dict with "help" or "status" asks for just that. Raises UsageError.
+    """
+    given = _collect(arguments)
+    if "--help" in given:
+        return {"help": True}
+    if "--json" in given and "--status" not in given:
+        raise UsageError("--json goes with --status")
+    if "--status" in given:
+        for name in given:
+            if name not in ("--status", "--json", "--socket"):
+                raise UsageError("%s does not go with --status, expected --json or --socket" % name)
+        return {"status": True, "json": "--json" in given, "socket": _value(given, "--socket", _path, SOCKET)}
+    for name in _NEEDED:
+        if name not in given:
+            raise UsageError("%s is missing, see prefixd --help" % name)
+    options = {
+        "plat_range": _value(given, "--plat-range", parse_range),
+        "clat": _value(given, "--clat", _device),
+        "target": _value(given, "--target", _path),
+        "source": _value(given, "--source", parse_ipv6),
+        "own_plat": _value(given, "--own-plat", _prefix96),
+        "babel": _value(given, "--babel", _endpoint, _endpoint(BABEL)),
+        "probe_ipv4": [],
+        "margin": _value(given, "--margin", _number(0, 65535, "metric points"), 64),
+        "hold_s": _value(given, "--hold-s", _number(0, 86400, "seconds"), 10),
+        "probe_interval_ms": _value(given, "--probe-interval-ms", _number(100, 60000, "milliseconds"), 500),
+        "socket": _value(given, "--socket", _path, SOCKET),
+        "l3roamd": _value(given, "--l3roamd", _path),
+        "hook": _value(given, "--hook", _command),
+    }
+    for text in given.get("--probe-ipv4", []):
+        for address in text.replace(",", " ").split():
+            options["probe_ipv4"].append(_convert("--probe-ipv4", _public_ipv4, address))
+    if len(options["probe_ipv4"]) > 8:
+        raise UsageError("--probe-ipv4: %d addresses, expected at most 8" % len(options["probe_ipv4"]))
+    own = options["own_plat"]
+    if own is not None and not contains6(options["plat_range"], 48, own):
+        raise UsageError("--own-plat: %s is not in the plat range" % given["--own-plat"][0])
+    return options
+
+
+_FLAGS = ("--help", "-h", "--status", "--json")
+_NEEDED = ("--plat-range", "--clat", "--target", "--source")
+_NUMBERS = ("--probe-interval-ms", "--margin", "--hold-s")
+_NAMES = _NEEDED + _NUMBERS + ("--own-plat", "--babel", "--probe-ipv4", "--hook", "--l3roamd", "--socket")
+
+
+def _collect(arguments):
+    """Return option name -> list of its texts."""
+    given: dict = {}
+    i = 0
+    while i < len(arguments):
+        name, equals, text = arguments[i].partition("=")
+        i += 1
+        if name in _FLAGS:
+            if equals:
+                raise UsageError("%s takes no value" % name)
+            given["--help" if name == "-h" else name] = []
+            continue
+        if name not in _NAMES:
+            raise UsageError("%s is no option of prefixd, see prefixd --help" % quote(arguments[i - 1]))
+        if not equals:
+            if i == len(arguments):
+                raise UsageError("%s needs a value, see prefixd --help" % name)
+            text = arguments[i]
+            i += 1
+        if name in given and name != "--probe-ipv4":
+            raise UsageError("%s is given twice" % name)
+        given.setdefault(name, []).append(text)
+    return given
+
+
+def _value(given, name, convert, default=None):
+    return _convert(name, convert, given[name][0]) if name in given else default
+
+
+def _convert(name, convert, text):
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise UsageError("%s: %s" % (name, error))  # noqa: B904  MicroPython has no "from"
+
+
+def _device(text):
+    # it goes into a line of the control language, and the kernel has its own rules
+    good = 1 <= len(text.encode()) <= 15 and text not in (".", "..")
+    for c in text:
+        good = good and "!" <= c <= "~" and c not in "/:"
+    if not good:
+        raise ValueError("%s is no device name, expected up to 15 letters, digits, - or _" % quote(text))
+    return text
+
+
+def _path(text):
+    if not text or len(text.encode()) > PATH_BYTES or "\0" in text:
+        raise ValueError("%s is no path of 1 to %d bytes" % (quote(text), PATH_BYTES))
+    return text
+
+
+def _command(text):
+    if not text.strip() or "\0" in text:
+        raise ValueError("%s is no command" % quote(text))
+    return text
+
+
+def _prefix96(text):
+    prefix, length = parse_prefix6(text)
+    if length != 96:
+        raise ValueError("%s is a /%d, expected a /96" % (quote(text), length))
+    return prefix
+
+
+def _public_ipv4(text):
+    address = parse_ipv4(text)
+    if address[0] in (0, 127) or address[0] >= 224:
+        raise ValueError("%s is no address of a host" % quote(text))
+    return address
+
+
+def _endpoint(text):
+    if text.startswith("/"):
+        return "unix", _path(text)
+    host, bracket, port = text.rpartition("]:")
+    number = parse_decimal(port, 65535)
+    if not bracket or not host.startswith("[") or not number:
+        raise ValueError("%s is neither a path nor [ADDRESS]:PORT" % quote(text))
+    return "inet6", parse_ipv6(host[1:]), number
+
+
+def _number(least, most, unit):
+    def convert(text):
+        number = parse_decimal(text, most)
+        if number is None or number < least:
+            raise ValueError("%s is not a number of %s from %d to %d" % (quote(text), unit, least, most))
+        return number
+
+    return convert

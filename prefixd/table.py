@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: ISC
+"""`prefixd --status`: what the prefixd that runs says about itself, for people. `render` is pure."""
+
+import json
+import socket
+import sys
+
+from prefixd import net
+
+ROWS = 20  # PLATs shown; all of them are in --json
+
+
+def render(status):
+    """Return the lines of a table of the status (as the control socket gives it)."""
+    if status["chosen"] is None:
+        lines = ["PLAT      none: %s" % status["why"]]
+    else:
+        lines = ["PLAT      %s for %s" % (status["chosen"], describe_age(status["since_ms"]))]
+        lines.append("why       %s" % status["why"])
+    counts = status["babel_counts"]
+    dropped = counts["malformed"] + counts["overlong"] + counts["full"]
+    away = ", what it said before is kept for a while" if status["babel_away"] else ""
+    lines.append("babeld    %s%s (%d lines, %d dropped)" % (status["babel"], away, counts["lines"], dropped))
+    counts = status["probe_counts"]
+    dropped = counts["short"] + counts["foreign"] + counts["forged"]
+    asked = (status["probes"], counts["sent"], counts["answered"], counts["refused"], dropped)
+    lines.append("probes    %s (%d sent, %d answered, %d refused, %d others dropped)" % asked)
+    lines.append("CLAT      %s; roaming daemon: %s" % (status["translator"], status["roaming"]))
+    plats = sorted(status["plats"], key=lambda plat: (not plat["chosen"], plat["metric"], plat["prefix"]))
+    if not plats:
+        return lines
+    rows = [("", "PLAT", "METRIC", "FROM", "NODE", "EXIT", "RTT", "STATE")]
+    for plat in plats[:ROWS]:
+        rows.append(_row(plat))
+    widths = [max([len(row[i]) for row in rows]) for i in range(len(rows[0]))]
+    lines.append("")
+    for row in rows:
+        cells = []
+        for i in range(len(row)):
+            cells.append(row[i] + " " * (widths[i] - len(row[i])))
+        lines.append("  ".join(cells).rstrip())
+    if len(plats) > ROWS:
+        lines.append("... and %d more" % (len(plats) - ROWS))
+    return lines
+
+
+def _row(plat):
+    lane = plat["exit"] or plat["management"]
+    rtt = "-" if lane is None or lane["rtt_ms"] is None else "%d ms" % lane["rtt_ms"]
+    state = plat["state"] + (" (%s)" % plat["reason"] if plat["reason"] else "")
+    mark = "*" if plat["chosen"] else ""
+    come = "own" if plat["own"] else ("babel, old" if plat["stale"] else "babel")
+    lanes = _describe_lane(plat["management"]), _describe_lane(plat["exit"])
+    return (mark, plat["prefix"], "%d" % plat["metric"], come, lanes[0], lanes[1], rtt, state)
+
+
+def _describe_lane(lane):
+    if lane is None or lane["up"] is None:
+        return "-"
+    if lane["up"]:
+        return "ok" if not lane["losses"] else "ok?"
+    return "no"
+
+
+def describe_age(age_ms):
+    """Return a duration as people say it."""
+    seconds = age_ms // 1000
+    if seconds < 120:
+        return "%d s" % seconds
+    if seconds < 7200:
+        return "%d min" % (seconds // 60)
+    return "%d h" % (seconds // 3600)
+
+
+def fetch(path):
+    """Return the status line of the prefixd on this control socket; OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.connect(net.unix_address(path))
+        sock.send(b"status\n")
+        text = b""
+        while True:
+            data = sock.recv(4096)
+            if not data:
+                return text
+            text += data
+    finally:
+        sock.close()
+
+
+def show(path, is_json):
+    """Print the status; return the exit status."""
+    try:
+        text = fetch(path)
+        status = json.loads(text)
+    except OSError as error:
+        net.log("no prefixd answers on %s: %s" % (path, net.error_text(error)))
+        return 1
+    except ValueError:
+        net.log("what listens on %s is no prefixd" % path)
+        return 1
+    if is_json:
+        sys.stdout.write(str(text, "utf-8"))
+    else:
+        print("\n".join(render(status)))
+    return 0
