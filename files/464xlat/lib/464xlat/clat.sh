@@ -1,0 +1,86 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# The CLAT: clients' IPv4 to IPv6 and back, statelessly. prefixd adds the remote prefix and uses clat-route.
+
+clat_settings() { # WORD...
+	read_settings CLAT_RANGE= PLAT_RANGE= MAC= CLIENT_RANGE= CLIENT_DEVICE=br-client MESH_MTU=1280 DEVICE=clat \
+		TARGET=auto TABLE=464 PRIORITY=464 FIREWALL=auto -- "$@"
+	need_set CLIENT_RANGE 10.126.0.0/16
+	ask prefix4 "$CLIENT_RANGE"
+	CLIENT_RANGE=$ANSWER
+	check_ranges --client-range "$CLIENT_RANGE"
+	node_prefix "$CLAT_RANGE"
+	need_number MESH_MTU 1280 65535
+	need_number TABLE 1 4294967295
+	case "$TABLE" in 253 | 254 | 255) die "--table: $TABLE is the kernel's own, expected another number" ;; esac
+	need_number PRIORITY 1 32000
+	need_choice FIREWALL auto nft xtables none
+	need_name CLIENT_DEVICE
+	need_name DEVICE
+	need_present CLIENT_DEVICE
+	find_translator
+	firewall_choose clat
+	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX client_range=$CLIENT_RANGE \
+client_device=$CLIENT_DEVICE mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET table=$TABLE priority=$PRIORITY \
+ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL"
+}
+
+# Client traffic goes by policy, so that a default route of the node's own is none of the clients'. While the table is
+# empty the last rule answers "network unreachable" at once.
+clat_rules() {
+	local pick="iif $CLIENT_DEVICE"
+	# shellcheck disable=SC2086 # words
+	{
+		change "ip -4 rule del pref $((PRIORITY + 2)) $pick unreachable" \
+			ip -4 rule add pref $((PRIORITY + 2)) $pick unreachable
+		change "ip -4 rule del pref $((PRIORITY + 1)) $pick lookup $TABLE" \
+			ip -4 rule add pref $((PRIORITY + 1)) $pick lookup "$TABLE"
+		change "ip -4 rule del pref $PRIORITY $pick to $CLIENT_RANGE lookup main" \
+			ip -4 rule add pref "$PRIORITY" $pick to "$CLIENT_RANGE" lookup main
+	}
+}
+
+# What must not be there already, unless it is our own of an earlier up.
+clat_need_free() {
+	[ "$DEVICE" = "$(setting clat device)" ] || need_free DEVICE
+	[ "$TABLE" = "$(setting clat table)" ] || [ -z "$(ip -4 route show table "$TABLE" 2>/dev/null)" ] ||
+		die "--table: routing table $TABLE has routes in it that are not ours, expected an unused one"
+}
+
+clat_make() {
+	node_up
+	ledger_open clat
+	clat_rules
+	device_up "local.v4 $CLIENT_RANGE local.v6 $PREFIX local.style RFC6052"
+	sysctl_set "net/ipv4/conf/$CLIENT_DEVICE/forwarding" 1
+	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
+	firewall_up clat
+	# prefixd's, but the table is ours to leave empty
+	change "clat_route_stop $DEVICE $TABLE" true
+	# last: babel announces it, and then packets come
+	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
+	ledger_close "$SETTINGS"
+}
+
+clat_is_whole() {
+	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
+		[ -n "$(ip -4 rule show 2>/dev/null | sed -n "/^$((PRIORITY + 2)):/p")" ]
+}
+
+clat_route_stop() { # DEVICE TABLE
+	ip -4 route del default dev "$1" table "$2" 2>/dev/null || true
+}
+
+# Send the clients' traffic into the CLAT, or answer it with "network unreachable". prefixd calls this on a failover, so
+# it takes one command.
+clat_route() { # use | stop
+	local device table ipv4_mtu
+	ledger_finished clat || die "the CLAT is not up, expected \`464xlat clat up\` first"
+	device=$(setting clat device) table=$(setting clat table) ipv4_mtu=$(setting clat ipv4_mtu)
+	if [ "$1" = use ]; then
+		# `lock`, for older kernels forward by a route's MTU only then
+		must ip -4 route replace default dev "$device" table "$table" proto static mtu lock "$ipv4_mtu"
+	else
+		clat_route_stop "$device" "$table"
+	fi
+}

@@ -1,0 +1,42 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# The rules of a role, the same in two back ends (firewall-nft.sh, firewall-xtables.sh):
+#
+# clat, plat  TCP's MSS, both ways, to what fits a mesh packet; it is only ever lowered
+# plat        NAT66: what comes from clat_range and leaves by the device gets a pool address and a port of the range
+#             masquerade: what comes from the pool and leaves by a WAN device
+#             into the device: IPv6 from clat_range and ICMPv6 errors that belong to its connections (a mesh router's
+#             Packet Too Big for a server has the router's own address), IPv4 that answers; nothing that comes out of
+#             the device (an answer to nobody would go round for ever), nothing that conntrack cannot place and NAT
+#             therefore not translate
+#             out of the device: IPv4 to a WAN device only, so the mesh does not reach the platnode's other networks
+#
+# They only ever take traffic away: what else the node's firewall forbids stays forbidden.
+
+# shellcheck source=files/464xlat/lib/464xlat/firewall-nft.sh
+. "$XLAT464_LIB/firewall-nft.sh"
+# shellcheck source=files/464xlat/lib/464xlat/firewall-xtables.sh
+. "$XLAT464_LIB/firewall-xtables.sh"
+
+# Find the back end (FIREWALL, `auto` for what works here). Asks, changes nothing.
+firewall_choose() { # clat | plat
+	local said
+	MSS=$((MESH_MTU - 60)) # IPv6 header and TCP header
+	if [ "$FIREWALL" = auto ]; then
+		if nft_check "$1" >/dev/null 2>&1; then
+			FIREWALL=nft
+		elif xtables_works; then
+			FIREWALL=xtables
+		else
+			die "there is no firewall here that works, expected nft, or iptables and ip6tables"
+		fi
+	elif [ "$FIREWALL" = nft ]; then
+		said=$(nft_check "$1" 2>&1) || die "--firewall: nft does not work here ($(printf '%s' "$said" | head -n 1))"
+	elif [ "$FIREWALL" = xtables ]; then
+		xtables_works || die "--firewall: there is no iptables and ip6tables here, expected nft or auto"
+	fi
+}
+
+firewall_up() { # clat | plat
+	[ "$FIREWALL" = none ] || "${FIREWALL}_up" "$1"
+}

@@ -1,0 +1,91 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# The PLAT: a NAT66 onto the pool's addresses in the PLAT prefix, a stateless device that makes IPv4 of them, and the
+# masquerade on the WAN.
+
+plat_settings() { # WORD...
+	local first
+	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
+		TARGET=auto FIREWALL=auto -- "$@"
+	need_set POOL 192.0.2.9/32
+	ask prefix4 "$POOL"
+	POOL=$ANSWER
+	if [ -n "$CLIENT_RANGE" ]; then
+		check_ranges --pool "$POOL" --client-range "$CLIENT_RANGE"
+	else
+		check_ranges --pool "$POOL"
+	fi
+	node_prefix "$PLAT_RANGE"
+	ask first-last "$POOL"
+	first=${ANSWER% *} POOL_LAST=${ANSWER#* }
+	ask embed "$PREFIX" "$POOL_LAST"
+	POOL_LAST=$ANSWER
+	ask embed "$PREFIX" "$first"
+	POOL_FIRST=$ANSWER
+	need_ports
+	need_number MESH_MTU 1280 65535
+	need_choice FIREWALL auto nft xtables
+	need_name DEVICE
+	need_set WAN wan
+	need_wan
+	find_translator
+	firewall_choose plat
+	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
+mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL"
+}
+
+need_ports() {
+	local FIRST_PORT="${PORTS%-*}" LAST_PORT="${PORTS#*-}"
+	case "$PORTS" in
+	*[!0-9-]* | *-*-* | -* | *-) ;;
+	*-*)
+		if [ ${#FIRST_PORT} -le 5 ] && [ ${#LAST_PORT} -le 5 ] && [ "$FIRST_PORT" -ge 1 ] &&
+			[ "$FIRST_PORT" -le "$LAST_PORT" ] && [ "$LAST_PORT" -le 65535 ]; then
+			return
+		fi
+		;;
+	esac
+	die "--ports: '$PORTS' is no range of ports, expected one like 1024-65535"
+}
+
+# WAN is one device or several with commas between; they come and go (a dial-up line), so they need not exist.
+need_wan() {
+	local WAN_DEVICE
+	for WAN_DEVICE in $(printf '%s' "$WAN" | tr ',' ' '); do
+		case "$WAN_DEVICE" in
+		"$DEVICE") die "--wan: '$WAN' names the PLAT's own device, expected the one that leads to the internet" ;;
+		-* | *[!A-Za-z0-9._-]* | ????????????????*) die "--wan: '$WAN_DEVICE' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -" ;;
+		esac
+	done
+	case "$WAN" in ,* | *, | *,,*) die "--wan: '$WAN' is no list of devices, expected one like wan,lte" ;; esac
+}
+
+# What must not be there already, unless it is our own of an earlier up.
+plat_need_free() {
+	[ "$DEVICE" = "$(setting plat device)" ] || need_free DEVICE
+	[ "$POOL" = "$(setting plat pool)" ] || [ -z "$(ip -4 route show exact "$POOL" 2>/dev/null)" ] ||
+		die "--pool: there is a route to $POOL already, expected addresses that nobody uses"
+}
+
+plat_make() {
+	local wan
+	node_up
+	ledger_open plat
+	# before the device: a packet that meets no NAT66 leaves an untranslated conntrack entry behind
+	firewall_up plat
+	# to IPv4, "local" is the internet and "remote" the pool: the sides change places against the CLAT
+	device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
+	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do sysctl_set "net/ipv4/conf/$wan/forwarding" 1; done
+	# `lock`, for older kernels forward by a route's MTU only then
+	change "ip -4 route del $POOL dev $DEVICE" \
+		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
+	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
+	# last: babel announces it, and then packets come
+	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
+	ledger_close "$SETTINGS"
+}
+
+plat_is_whole() {
+	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
+		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ]
+}

@@ -1,0 +1,68 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# The translator behind a target: nat46's control file (the kernel module), or siit's Unix socket. Both take the same
+# commands; siit says what it makes of them, nat46 answers "success" to everything.
+
+SIIT_SOCKET=/run/siit/control.sock
+NAT46_CONTROL=/proc/net/nat46/control
+
+# Find the target (TARGET, `auto` for what there is) and its kind (TRANSLATOR).
+find_translator() {
+	if [ "$TARGET" = auto ]; then
+		TARGET=$SIIT_SOCKET
+		[ -S "$TARGET" ] || [ ! -e "$NAT46_CONTROL" ] || TARGET=$NAT46_CONTROL
+	fi
+	need_path TARGET
+	if [ -S "$TARGET" ]; then
+		TRANSLATOR=siit
+	elif [ -f "$TARGET" ]; then
+		TRANSLATOR=nat46
+	else
+		die "there is no translator at $TARGET, expected siit's socket (start siit) or $NAT46_CONTROL (load the module nat46)"
+	fi
+}
+
+translate() { # TARGET COMMAND
+	if [ -S "$1" ]; then
+		# shellcheck disable=SC2086 # a command line
+		$SIIT ctl --socket "$1" "$2"
+	else
+		# one command, one write
+		printf '%s\n' "$2" >"$1"
+	fi
+}
+
+translator_add() { # TARGET DEVICE
+	translate "$1" "add $2" || return
+	device_exists "$2" && return
+	printf 'the translator at %s made no device %s\n' "$1" "$2" >&2
+	return 1
+}
+
+# Take the device away even if the translator is not there any more.
+translator_del() { # TARGET DEVICE
+	[ ! -e "$1" ] || translate "$1" "del $2" || true
+	! device_exists "$2" || ip link del dev "$2"
+}
+
+# Make the role's device: translator, MTU, kernel settings, up. IPv4 packets grow by 20 bytes on their way to IPv6.
+device_up() { # CONFIGURATION
+	change "translator_del $TARGET $DEVICE" translator_add "$TARGET" "$DEVICE"
+	must translate "$TARGET" "config $DEVICE $1"
+	must ip link set dev "$DEVICE" mtu "$MESH_MTU"
+	must device_sysctls "$DEVICE"
+	must ip link set dev "$DEVICE" up
+}
+
+# Run a command whose undo is the device's: it goes with the device.
+must() { # COMMAND...
+	local said
+	tell "$@"
+	said=$("$@" 2>&1 </dev/null) || die "\`$*\` failed: $(printf '%s' "$said" | tail -n 1)"
+}
+
+# Bytes of the largest IPv4 packet to send into the device. nat46 makes no fragments, so there the eight bytes of
+# a fragment header are kept free.
+ipv4_mtu() {
+	if [ "$TRANSLATOR" = nat46 ]; then echo $((MESH_MTU - 28)); else echo $((MESH_MTU - 20)); fi
+}
