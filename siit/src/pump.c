@@ -23,18 +23,15 @@ enum { VNET_TCPV4 = 1, VNET_TCPV6 = 4, VNET_UDP_L4 = 5, VNET_ECN = 0x80 };
 #define VNET_LEN 10
 _Static_assert(sizeof(struct vnet) == VNET_LEN, "the virtio_net_hdr has 10 bytes");
 
-enum { PROTO_HOPOPTS = 0, PROTO_ICMP = 1, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ROUTING = 43, PROTO_FRAGMENT = 44,
-       PROTO_ICMPV6 = 58, PROTO_DSTOPTS = 60 };
+enum { PROTO_HOPOPTS = 0, PROTO_TCP = 6, PROTO_UDP = 17, PROTO_ROUTING = 43, PROTO_FRAGMENT = 44, PROTO_DSTOPTS = 60 };
 enum { TCP_CSUM = 16, UDP_CSUM = 6, UDP_HEADER = 8 };
 
 #define SEGMENTS_MAX 64 /* UDP_MAX_SEGMENTS of Linux up to 6.x; more and the kernel refuses the super-packet */
 #define LEAD (SIIT_HEADROOM + 16) /* bytes before a packet in the arena: the translator's and the vnet header's */
 #define SLOT_MAX (LEAD + SIIT_MAX_PACKET + SIIT_TAILROOM)
 
-#define ONE(identifier, name, meaning) +1
-#define VERDICT_INDEX(identifier, name, meaning) INDEX_##identifier,
-#define PUMP_INDEX(identifier, name, meaning) COUNT_##identifier,
-enum { VERDICTS = 0 SIIT_VERDICTS(ONE), BEFORE_FIRST = VERDICTS - 1, SIIT_PUMP_COUNTERS(PUMP_INDEX) COUNTERS };
+#define INDEX(identifier, name, meaning) COUNT_##identifier,
+enum { LAST_VERDICT = SIIT_VERDICT_COUNT - 1, SIIT_PUMP_COUNTERS(INDEX) COUNTERS };
 
 #define NAME(identifier, name, meaning) name,
 #define MEANING(identifier, name, meaning) meaning,
@@ -45,7 +42,7 @@ static const char *const meanings[] = {SIIT_VERDICTS(MEANING) SIIT_PUMP_COUNTERS
 struct output {
 	struct siit_packet packet;
 	struct vnet vnet;
-	uint32_t flow;    /* hash of addresses and ports, of a UDP packet that may be coalesced */
+	uint32_t between; /* hash of the addresses */
 	uint32_t payload; /* bytes of UDP payload, the segment size of the chain */
 	uint32_t total;   /* bytes of the chain's IP packet */
 	uint16_t l4;      /* bytes of IP header */
@@ -65,7 +62,6 @@ struct siit_pump {
 	unsigned icmp_per_s;
 	uint64_t icmp_credit; /* in errors times a thousand million, up to the burst */
 	uint64_t icmp_at;     /* ns, CLOCK_MONOTONIC_COARSE */
-	uint8_t version;      /* of the packet being translated */
 	unsigned noutputs;
 	struct output outputs[SIIT_BATCH];
 	_Atomic uint64_t counters[COUNTERS];
@@ -355,11 +351,11 @@ static void coalesce(struct siit_pump *pump)
 	unsigned index = pump->noutputs - 1;
 	struct output *output = &pump->outputs[index];
 	bool segment = !output->packet.gso_type && is_segment(output);
-	output->flow = hash_addresses(output->packet.data);
+	output->between = hash_addresses(output->packet.data);
 	output->open = segment;
 	for (unsigned i = 0; i < index; i++) {
 		struct output *head = &pump->outputs[i];
-		if (!head->open || head->flow != output->flow)
+		if (!head->open || head->between != output->between)
 			continue;
 		if (!segment) {
 			if (same_addresses(head->packet.data, output->packet.data))
@@ -406,22 +402,11 @@ static bool may_send_icmp(struct siit_pump *pump)
 	return true;
 }
 
-/* An error of our own goes back to the sender, in the version its packet came in. */
-static bool is_icmp_error(const struct siit_pump *pump, const struct siit_packet *packet)
-{
-	const uint8_t *ip = packet->data;
-	if (ip[0] >> 4 != pump->version)
-		return false;
-	if (pump->version == 4)
-		return packet->len > 20 && ip[9] == PROTO_ICMP && (ip[20] == 3 || ip[20] == 11 || ip[20] == 12);
-	return packet->len > 40 && ip[6] == PROTO_ICMPV6 && ip[40] < 128;
-}
-
 /* What the translator makes beside its result: fragments and ICMP errors. */
 static void emit(void *context, const struct siit_packet *packet)
 {
 	struct siit_pump *pump = context;
-	if (is_icmp_error(pump, packet)) {
+	if (packet->is_error) {
 		if (!may_send_icmp(pump)) {
 			count(pump, COUNT_ICMP_SUPPRESSED, 1);
 			return;
@@ -455,10 +440,9 @@ static void handle(struct siit_pump *pump, const struct siit_map *map, uint8_t *
 		count(pump, COUNT_MALFORMED, 1);
 		return;
 	}
-	pump->version = version;
 	int verdict = siit_translate(map, &packet, emit, pump);
-	count(pump, verdict >= 0 && verdict < VERDICTS ? (unsigned)verdict : COUNT_MALFORMED, 1);
-	if (verdict != 0)
+	count(pump, (unsigned)verdict, 1);
+	if (verdict != SIIT_TRANSLATED)
 		return;
 	struct output *output = &pump->outputs[pump->noutputs];
 	output->packet = packet;

@@ -15,9 +15,11 @@
 
 #include "siit.h"
 
-#define SIIT_BATCH 64             /* packets read before the results are written */
-#define SIIT_ARENA (256u * 1024u) /* bytes; three super-packets, or a batch of packets of 3.8 KB */
-#define SIIT_ICMP_BURST 50        /* ICMP errors of our own; Linux's icmp_msgs_burst */
+/* cffi: begin */
+#define SIIT_BATCH 64            /* packets read before the results are written */
+#define SIIT_ARENA (256 * 1024)  /* bytes; three super-packets, or a batch of packets of 3.8 KB */
+#define SIIT_ICMP_BURST 50       /* ICMP errors of our own; Linux's icmp_msgs_burst */
+/* cffi: end */
 
 /* Counted beside the translator's verdicts: X(identifier, name in `siit stat`, meaning). A packet is what one
  * read returned or one write took: a super-packet counts once. */
@@ -40,6 +42,7 @@
 	X(WRITE_ERROR, "write_error", "dropped: any other failure to write")
 
 /* cffi: begin */
+/* cffi: begin */
 struct siit_pump;
 
 /* A pump for a TUN queue's file descriptor (non-blocking; stays the caller's). `icmp_per_s` limits ICMP errors
@@ -56,10 +59,10 @@ int siit_pump_run(struct siit_pump *pump);
 void siit_pump_stop(struct siit_pump *pump);
 
 /* Translate by `map` from the next batch on. Returns when the map before is no longer in use: the caller may
- * free it then. No packet is lost or waits for it. Before the first call every packet is dropped, uncounted. */
+ * free it then. No packet is lost or waits for it. Before the first call every packet is dropped. */
 void siit_pump_use(struct siit_pump *pump, const struct siit_map *map);
 
-/* The counters: the translator's verdicts, then SIIT_PUMP_COUNTERS. */
+/* The counters: the translator's verdicts, then SIIT_PUMP_COUNTERS. May be read while the pump runs. */
 unsigned siit_counter_count(void);
 const char *siit_counter_name(unsigned index);
 const char *siit_counter_meaning(unsigned index);
