@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: ISC
+"""The command line: `siit daemon`, `ctl`, `show`, `stat`, `translate`.
+
+Exit codes: 0 ok, 1 refused or failed, 2 usage.
+"""
+
+import argparse
+import json
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from nat46 import language
+from nat46.language import ControlError, Pair
+from siit import control, daemon, pcap
+from siit.device import MEANINGS
+from siit.translator import MAX_PACKET, MIN_MTU6, Map, translate
+
+ABOUT = (
+    "An IPv4/IPv6 translator (RFC 7915) on TUN devices, which takes the commands of the kernel module nat46."
+)
+EXAMPLES = {
+    "": """\
+a clat, from nothing:
+  siit daemon &
+  siit ctl 'add clat' \\
+    'config clat local.v4 192.168.0.0/16 local.v6 fd00:1::/96 local.style RFC6052' \\
+    'config clat remote.v4 0.0.0.0/0 remote.v6 64:ff9b::/96 remote.style RFC6052'
+  ip link set clat up mtu 1500
+  ip route add default dev clat mtu 1480; ip route add fd00:1::/96 dev clat
+  siit stat clat
+`siit COMMAND --help` tells more.""",
+    "daemon": """\
+It stays in the foreground, writes to stderr, and ends on SIGTERM. Its devices, and so their routes, stay; the
+next daemon finds them in the state file and goes on. `siit ctl 'del DEVICE'` takes a device away.""",
+    "ctl": """\
+examples:
+  siit ctl 'add clat'
+  siit ctl 'config clat remote.v6 64:ff9b::/96 remote.style RFC6052 remote.v4 0.0.0.0/0'
+  siit ctl 'insert clat local.v4 10.0.0.1/32 local.v6 2001:db8::1/128'   one to one, before the other rules
+  siit ctl 'remove clat local.v4 10.0.0.1/32 local.v6 2001:db8::1/128'
+  siit ctl < commands.txt
+keys: local.v4 local.v6 local.style (NONE or RFC6052), and remote. the same. From IPv4 to IPv6 local maps
+the source and remote the destination, on the way back the reverse. The first refusal ends it.""",
+    "show": "",
+    "stat": """\
+examples:
+  siit stat              a table of what is not zero
+  siit stat clat --json  all counters, for programs""",
+    "translate": """\
+examples:
+  siit translate --rule 'local.v4 192.0.2.0/24 local.v6 fd00:1::/96 local.style RFC6052
+    remote.v4 0.0.0.0/0 remote.v6 64:ff9b::/96 remote.style RFC6052' 4500001c000040004011...
+  siit show | siit translate --rules - --pcap in.pcap --out out.pcap
+Packets are hex, one a line, or raw IP in a pcap file (link type 101). Nothing is sent anywhere.""",
+}
+
+
+class Failure(Exception):
+    """One sentence for the user; exit code 1."""
+
+
+def ask(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
+    """Send commands to the daemon one by one; yield each one's reply. Raises Failure when it is refused."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError as error:
+            raise Failure(
+                f"no daemon answers at {path} ({error.strerror}): start `siit daemon` first, as root"
+            ) from None
+        replies = connection.makefile("r", encoding="ascii")
+        for line in lines:
+            try:
+                connection.sendall(line.encode("ascii", "replace") + b"\n")
+            except OSError as error:
+                raise Failure(f"the daemon at {path} has hung up: {error.strerror}") from None
+            yield _one_reply(path, replies)
+
+
+def _one_reply(path: Path, replies: Iterable[str]) -> list[str]:
+    got: list[str] = []
+    for reply in replies:
+        reply = reply.removesuffix("\n")
+        if reply == "ok":
+            return got
+        if reply.startswith("error: "):
+            raise Failure(reply.removeprefix("error: "))
+        got.append(reply)
+    raise Failure(f"the daemon at {path} has hung up before it answered")
+
+
+def run_daemon(options: argparse.Namespace) -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="siit: %(message)s")
+    try:
+        daemon.run(options.socket, options.state, options.queues)
+    except daemon.DaemonError as error:
+        raise Failure(str(error)) from None
+
+
+def run_ctl(options: argparse.Namespace) -> None:
+    lines = options.command or (line.rstrip("\n") for line in sys.stdin)
+    for reply in ask(options.socket, (line for line in lines if line.strip())):
+        for each in reply:
+            print(each)
+
+
+def run_show(options: argparse.Namespace) -> None:
+    for reply in ask(options.socket, [f"show {options.device or ''}"]):
+        print("\n".join(reply))
+
+
+def run_stat(options: argparse.Namespace) -> None:
+    (reply,) = ask(options.socket, [f"stat {options.device or ''}"])
+    if options.json:
+        print(reply[0])
+        return
+    for number, device in enumerate(json.loads(reply[0])["devices"]):
+        print("\n" * bool(number) + "\n".join(table(device)))
+
+
+def table(device: dict) -> list[str]:
+    """A device for the eye: what it is, then the counters that are not zero, with what they count."""
+    if not device["attached"]:
+        return [f"{device['name']}: not attached, {device['pairs']} rule pairs (see the daemon's messages)"]
+    shape = f"MTU {device['mtu_bytes']}, {device['pairs']} rule pairs, {device['queues']} queues"
+    lines = [f"{device['name']}: {shape}"]
+    counted = [(name, value) for name, value in device["counters"].items() if value]
+    width = max((len(name) for name, _ in counted), default=0)
+    lines += [f"  {name:{width}}  {value:>14}  {MEANINGS.get(name, '')}" for name, value in counted]
+    return lines if counted else [*lines, "  no packet yet"]
+
+
+def read_rules(options: argparse.Namespace) -> tuple[Pair, ...]:
+    """The pairs of --rule, or of the one device that the commands in the file of --rules make."""
+    try:
+        if options.rule:
+            commands = (language.parse(f"insert offline {' '.join(rule.split())}") for rule in options.rule)
+            return tuple(language.apply((), command)[0] for command in commands)
+        text = sys.stdin.read() if options.rules == "-" else Path(options.rules).read_text("ascii")
+        devices = control.parse_state(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{options.rules} cannot be read: {error}") from None
+    except ControlError as error:
+        raise Failure(str(error)) from None
+    if len(devices) != 1:
+        raise Failure(f"{options.rules} makes {len(devices)} devices, expected one")
+    return next(iter(devices.values()))
+
+
+def read_packets(options: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
+    """The packets to translate, each with a time for the pcap file."""
+    if options.pcap:
+        try:
+            yield from pcap.read(options.pcap.read_bytes())
+        except (OSError, pcap.PcapError) as error:
+            raise Failure(f"{options.pcap}: {error}") from None
+        return
+    for number, line in enumerate(options.packet or sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            yield bytes(8), bytes.fromhex(line)
+        except ValueError:
+            raise Failure(f"packet {number} is not in hex: {line.strip()[:40]!r}") from None
+
+
+def run_translate(options: argparse.Namespace) -> None:
+    try:
+        rules = Map(control.make_sides(read_rules(options)), options.mtu)
+    except ControlError as error:
+        raise Failure(str(error)) from None
+    written: list[tuple[bytes, bytes]] = []
+    for number, (time, packet) in enumerate(read_packets(options), 1):
+        if len(packet) > MAX_PACKET:
+            raise Failure(f"packet {number} has {len(packet)} bytes, expected at most {MAX_PACKET}")
+        verdict, results = translate(rules, packet)
+        written += [(time, result) for result in results]
+        if options.json:
+            print(json.dumps({"verdict": verdict, "packets": [result.hex() for result in results]}))
+        elif not options.out:
+            print(
+                "\n".join([f"{number}: {verdict}: {MEANINGS[verdict]}", *(f"  {r.hex()}" for r in results)])
+            )
+    if options.out:
+        try:
+            options.out.write_bytes(pcap.write(written))
+        except OSError as error:
+            raise Failure(f"{options.out} cannot be written: {error.strerror}") from None
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}, expected a number from {least} to {most}")
+        return int(text)
+
+    return number
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "siit", description=ABOUT, epilog=EXAMPLES[""], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, does: Callable, about: str, has_socket: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(does=does)
+        if has_socket:
+            command.add_argument(
+                "--socket",
+                type=Path,
+                default=daemon.SOCKET,
+                metavar="PATH",
+                help="the daemon's (%(default)s)",
+            )
+        return command
+
+    command = add("daemon", run_daemon, "make and run translator devices, as told through a Unix socket")
+    command.add_argument(
+        "--state", type=Path, default=daemon.STATE, metavar="PATH", help="file of rules (%(default)s)"
+    )
+    command.add_argument(
+        "--queues", type=whole(1, 16), default=1, metavar="N", help="threads per device (%(default)s)"
+    )
+    command = add("ctl", run_ctl, "send commands to the daemon")
+    command.add_argument("command", nargs="*", help="each a command; without any, lines from stdin")
+    command = add("show", run_show, "print the configuration, as nat46's control file shows it")
+    command.add_argument("device", nargs="?")
+    command = add("stat", run_stat, "print devices and counters, one counter per reason for a drop")
+    command.add_argument("device", nargs="?")
+    command.add_argument("--json", action="store_true", help="all counters, one line")
+    command = add("translate", run_translate, "show what would become of packets; needs no daemon", False)
+    rules = command.add_mutually_exclusive_group(required=True)
+    rules.add_argument("--rule", action="append", metavar="KEYS", help="one pair, as behind `insert DEVICE`")
+    rules.add_argument("--rules", metavar="FILE", help="commands that make one device; - is stdin")
+    command.add_argument(
+        "--mtu", type=whole(MIN_MTU6, 65535), default=1500, help="of the IPv6 side, in bytes (%(default)s)"
+    )
+    command.add_argument("--pcap", type=Path, metavar="FILE", help="packets from a capture instead")
+    command.add_argument("--out", type=Path, metavar="FILE", help="results into a capture instead")
+    command.add_argument("--json", action="store_true", help="one line of JSON for each packet")
+    command.add_argument("packet", nargs="*", metavar="HEX", help="packets; without any, lines from stdin")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = make_parser().parse_args(arguments)
+    try:
+        options.does(options)
+        sys.stdout.flush()
+    except Failure as failure:
+        print(f"siit: {failure}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `siit show | head`: nobody wants more
+        sys.stderr.close()
+        return 1
+    return 0

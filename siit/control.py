@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: ISC
+"""The control protocol: bytes in, requests out, and what a request makes of the devices' rules. No I/O.
+
+A client sends lines, each a command of nat46's language or one of ours:
+
+    show [DEVICE]     the configuration, as nat46's control file shows it
+    stat [DEVICE]     devices and counters, as one line of JSON
+
+and gets for each line zero or more lines, then `ok` or `error: SENTENCE`. A command that is refused changes
+nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from nat46 import language
+from nat46.language import ControlError, Pair, Rule
+from siit.translator import NOTHING, RFC6052_LENGTHS, Side
+
+LINE_BYTES = 4096  # of one command; the longest that makes sense has about 400
+Devices = Mapping[str, tuple[Pair, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make a device, with these rules."""
+
+    device: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Destroy:
+    """Take a device away."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From now on a device translates by these rules."""
+
+    device: str
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Answer with the configuration of these devices."""
+
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Answer with the counters of these devices."""
+
+    devices: tuple[str, ...]
+
+
+Request = Create | Destroy | Change | Show | Stat
+QUESTIONS: dict[str, type[Show] | type[Stat]] = {"show": Show, "stat": Stat}
+
+
+def understand(line: str, devices: Devices) -> Request:
+    """Return what a line asks for, given the devices there are; ControlError and nothing else."""
+    words = [word for word in line.split(" ") if word]
+    if words and words[0] in QUESTIONS:
+        return QUESTIONS[words[0]](_asked_for(words, devices))
+    command = language.parse(line)
+    name = command.device
+    if isinstance(command, language.Add):
+        if name in devices:
+            raise ControlError(f"{name} exists already, expected a name that is free")
+        return Create(name, (Pair(),))
+    if name not in devices:
+        raise ControlError(f"there is no device {name}, expected {_one_of(devices)}")
+    if isinstance(command, language.Del):
+        return Destroy(name)
+    pairs = language.apply(devices[name], command)
+    make_sides(pairs)
+    return Change(name, pairs)
+
+
+def _asked_for(words: list[str], devices: Devices) -> tuple[str, ...]:
+    if len(words) > 2:
+        raise ControlError(f"{words[0]} takes one device name at most, not {len(words) - 1}")
+    for name in words[1:]:
+        language.check_device(name)
+        if name not in devices:
+            raise ControlError(f"there is no device {name}, expected {_one_of(devices)}")
+    return tuple(words[1:] or devices)
+
+
+def _one_of(devices: Devices) -> str:
+    return "one of " + ", ".join(sorted(devices)) if devices else "an `add` first"
+
+
+def make_sides(pairs: tuple[Pair, ...]) -> list[tuple[Side, Side]]:
+    """The translator's form of a device's rules; ControlError for rules that siit does not translate by."""
+    return [(_make_side("local", pair.local), _make_side("remote", pair.remote)) for pair in pairs]
+
+
+def _make_side(name: str, rule: Rule) -> Side:
+    if rule.style in ("MAP", "MAP0"):
+        raise ControlError(
+            f"{name}.style {rule.style} is for the kernel module only, expected NONE or RFC6052 with siit"
+        )
+    is_rfc6052 = rule.style == "RFC6052"
+    if is_rfc6052 and rule.v6 == language.ANY6:
+        return NOTHING  # half configured: the keys may come one by one, in any order
+    if is_rfc6052 and rule.v6.prefixlen not in RFC6052_LENGTHS:
+        lengths = ", ".join(map(str, RFC6052_LENGTHS[:-1]))
+        raise ControlError(
+            f"{name}.v6 {rule.v6} does not fit RFC6052, "
+            f"expected a length of {lengths} or {RFC6052_LENGTHS[-1]}"
+        )
+    v4, v6 = rule.v4.network_address.packed, rule.v6.network_address.packed
+    return Side(is_rfc6052, v4, rule.v4.prefixlen, v6, rule.v6.prefixlen)
+
+
+def show(devices: Devices, names: tuple[str, ...]) -> list[str]:
+    """The lines of `show`: per device `add`, `insert`, `config`, and an empty line, as in nat46's file."""
+    lines: list[str] = []
+    for name in names:
+        lines += [*language.show(name, devices[name]), ""]
+    return lines
+
+
+def format_state(devices: Devices) -> str:
+    """A text of commands that makes these devices again."""
+    commands = (each for name, pairs in devices.items() for each in language.commands_for(name, pairs))
+    return "".join(language.format(command) + "\n" for command in commands)
+
+
+def parse_state(text: str) -> dict[str, tuple[Pair, ...]]:
+    """The devices that a text of commands makes (# is a comment); ControlError names the line."""
+    devices: dict[str, tuple[Pair, ...]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            request = understand(line, devices)
+        except ControlError as error:
+            raise ControlError(f"line {number}: {error}") from None
+        if isinstance(request, Create | Change):
+            devices[request.device] = request.pairs
+        elif isinstance(request, Destroy):
+            del devices[request.device]
+    return devices
+
+
+class LineReader:
+    """Cuts a stream of bytes into lines, keeping at most one line's worth of it."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False  # the rest of a line that is too long
+
+    def feed(self, data: bytes) -> Iterator[str | ControlError]:
+        """Take bytes; yield each line that is complete now, or what is wrong with it."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            yield from self._take(line, True)
+        yield from self._take(rest, False)
+
+    def _take(self, part: bytes, ends: bool) -> Iterator[str | ControlError]:
+        skipping = self._skipping
+        line = self._rest + part
+        if not skipping and len(line) > LINE_BYTES:
+            yield ControlError(f"a line has more than {LINE_BYTES} bytes, expected one command a line")
+            skipping = True
+        self._skipping = skipping and not ends
+        self._rest = b"" if ends or skipping else line
+        if not ends or skipping:
+            return
+        try:
+            yield line.removesuffix(b"\r").decode("ascii")
+        except UnicodeDecodeError:
+            yield ControlError("a line has bytes that are not ASCII, expected a command")
+
+    def end(self) -> Iterator[ControlError]:
+        """The stream is over: a line without its line feed may be half a command, so it is none."""
+        if self._rest:
+            yield ControlError("the last line has no line feed behind it, so it was not carried out")

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: ISC
+"""A translator device: a persistent TUN, a pump and a thread for each of its queues.
+
+The BPF fast path (siit/bpf) will sit on the same device: Device.use gives each new set of rules to the pumps,
+and would give it to the BPF maps there; what the BPF program passes on still comes to the pumps.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+from nat46.language import Pair
+from siit import control
+from siit.translator import MIN_MTU6, Map
+
+try:
+    from siit._siit import ffi, lib
+except ImportError as error:  # the module is compiled, not shipped
+    raise ImportError(f"siit is not compiled, run `python -m siit._build` first ({error})") from error
+
+TUN = "/dev/net/tun"
+TUNSETIFF = 0x400454CA
+TUNSETPERSIST = 0x400454CB
+TUNSETOFFLOAD = 0x400454D0
+TUNSETVNETHDRSZ = 0x400454D8
+IFF_TUN, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x0001, 0x1000, 0x4000, 0x0100
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN = 0x01, 0x02, 0x04, 0x08
+TUN_F_USO = 0x20 | 0x40  # USO4 and USO6, which Linux 6.2 and later take, and only together
+SIOCGIFMTU = 0x8921
+VNET_HDR_BYTES = 10
+ICMP_PER_S = 1000  # errors of our own, for the whole device; Linux's icmp_msgs_per_sec
+DEFAULT_MTU_BYTES = 1500
+COUNTERS = tuple(ffi.string(lib.siit_counter_name(i)).decode() for i in range(lib.siit_counter_count()))
+MEANINGS = {name: ffi.string(lib.siit_counter_meaning(i)).decode() for i, name in enumerate(COUNTERS)}
+
+
+class DeviceError(Exception):
+    """The kernel does not give us a device; one sentence says why and what would be right."""
+
+
+class Device:
+    """A device that is there and translates; made new, or found as an earlier daemon left it.
+
+    on_end is called, from another thread, when the device was deleted under our hands. Raises DeviceError.
+    """
+
+    def __init__(self, name: str, pairs: tuple[Pair, ...], queues: int, on_end: Callable[[], object]) -> None:
+        self.name = name
+        self._on_end = on_end
+        self._map: Map | None = None
+        self._sides = control.make_sides(pairs)
+        self._pumps: list = []
+        self._threads: list[threading.Thread] = []
+        self._stopping = False
+        self.is_alive = True
+        self._queues = _open_queues(name, queues)
+        try:
+            self.coalesces = set(map(_set_offloads, self._queues)) == {True}
+            self.mtu_bytes = _read_mtu(name)
+            for fd in self._queues:
+                pump = lib.siit_pump_new(fd, max(1, ICMP_PER_S // queues), self.coalesces)
+                if not pump:
+                    raise DeviceError(f"no memory for {name}")
+                self._pumps.append(pump)
+            self._switch()
+            for i, pump in enumerate(self._pumps):
+                thread = threading.Thread(target=self._run, args=(pump,), name=f"{name}-{i}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        except BaseException:
+            self.leave()
+            raise
+
+    def _run(self, pump) -> None:
+        lib.siit_pump_run(pump)
+        if not self._stopping:
+            self.is_alive = False
+            self._on_end()
+
+    def _switch(self) -> None:
+        new = Map(self._sides, max(self.mtu_bytes, MIN_MTU6))
+        for pump in self._pumps:
+            lib.siit_pump_use(pump, new.pointer)
+        self._map = new  # only now may the one before be freed
+
+    def use(self, pairs: tuple[Pair, ...]) -> None:
+        """Translate by these rules from now on; no packet is lost over it."""
+        self._sides = control.make_sides(pairs)
+        self._switch()
+
+    def follow_mtu(self) -> None:
+        """Make IPv6 packets no larger than the device's MTU, which others set."""
+        try:
+            mtu_bytes = _read_mtu(self.name)
+        except DeviceError:
+            return  # deleted, the pump sees it too
+        if mtu_bytes != self.mtu_bytes:
+            self.mtu_bytes = mtu_bytes
+            self._switch()
+
+    def counters(self) -> dict[str, int]:
+        """All counters by name, summed over the queues; the pumps go on meanwhile."""
+        total = [0] * len(COUNTERS)
+        values = ffi.new("uint64_t[]", len(COUNTERS))
+        for pump in self._pumps:
+            lib.siit_pump_counters(pump, values)
+            total = [a + b for a, b in zip(total, values, strict=True)]
+        return dict(zip(COUNTERS, total, strict=True))
+
+    def leave(self) -> None:
+        """Stop translating, but leave the device and its routes for the next daemon."""
+        self._stopping = True
+        for pump in self._pumps:
+            lib.siit_pump_stop(pump)
+        for thread in self._threads:
+            thread.join()
+        for pump in self._pumps:
+            lib.siit_pump_free(pump)
+        for fd in self._queues:
+            os.close(fd)
+        self._pumps, self._threads, self._queues = [], [], []
+        self.is_alive = False
+
+    def destroy(self) -> None:
+        """Take the device away, and with it its routes."""
+        for fd in self._queues[:1]:
+            try:
+                fcntl.ioctl(fd, TUNSETPERSIST, 0)
+            except OSError as error:
+                if error.errno not in (errno.EBADFD, errno.ENODEV):  # somebody else deleted it
+                    raise DeviceError(f"{self.name} cannot be deleted: {error.strerror}") from error
+        self.leave()
+
+
+def _open_queues(name: str, queues: int) -> list[int]:
+    """Attach to a device, new or left behind, as many times as it is to have queues."""
+    flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
+    fds: list[int] = []
+    try:
+        for _ in range(queues):
+            fds.append(os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            fcntl.ioctl(fds[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        fcntl.ioctl(fds[0], TUNSETPERSIST, 1)
+    except OSError as error:
+        for fd in fds:
+            os.close(fd)
+        raise DeviceError(_explain(name, error)) from error
+    return fds
+
+
+def _explain(name: str, error: OSError) -> str:
+    if error.errno == errno.EBUSY:
+        return f"{name} is a TUN device that another program has open, expected a name that is free"
+    if error.errno == errno.EINVAL:
+        return f"{name} is a device, but no TUN with as many queues, expected a name that is free"
+    if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+        return f"{TUN} is missing, expected a kernel with TUN (CONFIG_TUN, module tun)"
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return f"no permission to make {name}, expected root (CAP_NET_ADMIN)"
+    return f"{name} cannot be made: {error.strerror}"
+
+
+def _set_offloads(fd: int) -> bool:
+    """Have super-packets come and go whole. Returns whether UDP's do, which older kernels lack."""
+    fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_BYTES))
+    tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN
+    try:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, tcp | TUN_F_USO)
+    except OSError:
+        fcntl.ioctl(fd, TUNSETOFFLOAD, tcp)
+        return False
+    return True
+
+
+def _read_mtu(name: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
+        except OSError as error:
+            raise DeviceError(f"{name} has no MTU: {error.strerror}") from error
+    return struct.unpack_from("16si", answer)[1]
