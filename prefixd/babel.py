@@ -152,19 +152,15 @@ class BabelTable:
             end = data.find(b"\n", start)
             if end < 0:
                 break
-            line = data[start:end]
-            start = end + 1
             if self._is_skipping:
                 self._is_skipping = False
-                continue
-            if self._partial:
-                line = self._partial + line
+            elif self._partial:
+                line = self._partial + data[start:end]
                 self._partial = b""
-            self.counts["lines"] += 1
-            if len(line) > LINE_BYTES:
-                self.counts["overlong"] += 1
+                self._take_line(line, 0, len(line), now_ms)
             else:
-                self._take_line(line, now_ms)
+                self._take_line(data, start, end, now_ms)
+            start = end + 1
         if not self._is_skipping and start < len(data):
             self._partial += data[start:]
             if len(self._partial) > LINE_BYTES:
@@ -173,17 +169,23 @@ class BabelTable:
                 self.counts["lines"] += 1
                 self.counts["overlong"] += 1
 
-    def _take_line(self, line, now_ms):
-        if self.words in line and self.is_greeted:
+    def _take_line(self, data, start, end, now_ms):
+        """Take data[start:end]. Most lines are about other prefixes: those are not even copied."""
+        self.counts["lines"] += 1
+        if end - start > LINE_BYTES:
+            self.counts["overlong"] += 1
+        elif not self.is_greeted:
+            self._take_reply(data[start:end], now_ms)
+        elif data.find(self.words, start, end) >= 0:
             try:
-                found = parse_route(line, self.network, self.length)
+                found = parse_route(data[start:end], self.network, self.length)
             except ValueError:  # UnicodeError is one
                 self.counts["malformed"] += 1
                 return
             if found is not None:
                 self._take_route(found, now_ms)
-        elif line[:4] not in _VERBS or not self.is_greeted:
-            self._take_reply(line, now_ms)
+        elif data[start : start + 4] not in _VERBS:
+            self._take_reply(data[start:end], now_ms)
 
     def _take_reply(self, line, now_ms):
         """Take a line that is no news: the greeting, or the answer to `monitor`."""
@@ -231,6 +233,11 @@ class BabelTable:
             table[prefix] = metric
             self._changed[prefix] = True
 
+    def has_events(self, now_ms):
+        """Return whether take_events would yield any."""
+        deadline_ms = self.deadline_ms()
+        return bool(self._changed) or (deadline_ms is not None and now_ms >= deadline_ms)
+
     def deadline_ms(self):
         """Return when take_events has something to tell even if babeld is silent, or None."""
         deadlines = [since_ms + LINGER_MS for since_ms in self._lingering.values()]
@@ -239,7 +246,10 @@ class BabelTable:
         return min(deadlines) if deadlines else None
 
     def take_events(self, now_ms):
-        """Return what changed since the last call: ("metric", prefix, metric) and ("own", prefix, yes)."""
+        """Yield what changed since the last call: ("metric", prefix, metric) and ("own", prefix, yes).
+
+        One at a time: with hundreds of PLATs a list of them all would be half of MicroPython's memory.
+        """
         for prefix in [p for p in self._lingering if self._lingering[p] + LINGER_MS <= now_ms]:
             del self._lingering[prefix]
             self._forget(prefix)
@@ -249,14 +259,11 @@ class BabelTable:
                 # without any babeld the other nodes' PLATs are out of reach, and this node's own is not
                 if self.is_synced or prefix not in self.own:
                     self._forget(prefix)
-        if not self._changed:
-            return []
-        events = []
-        for prefix in self._changed:
-            events.append(("own", prefix, prefix in self.own))
-            events.append(("metric", prefix, self.metrics.get(prefix, INFINITY)))
+        changed = self._changed
         self._changed = {}
-        return events
+        for prefix in changed:
+            yield "own", prefix, prefix in self.own
+            yield "metric", prefix, self.metrics.get(prefix, INFINITY)
 
     def _forget(self, prefix):
         self.stale.pop(prefix, None)

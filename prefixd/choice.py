@@ -69,9 +69,12 @@ class PlatChoice:
 
     def handle_all(self, events, now_ms):
         """Take events that came together and decide once; return the actions."""
-        lost = [self._note(event) for event in events]
-        actions = self._decide(now_ms)
-        return actions + [("lost", prefix) for prefix in lost if prefix is not None]
+        lost = []
+        for event in events:
+            prefix = self._note(event)
+            if prefix is not None:
+                lost.append(("lost", prefix))
+        return self._decide(now_ms) + lost
 
     def _note(self, event):
         """Put the event into the tables; return a prefix, not the chosen one, that it makes unreachable."""

@@ -14,9 +14,7 @@ from xlat464.address import format_prefix6
 
 START_MS = 5000  # what babeld has to tell its table before a node without PLATs says so to its clients
 LOOK_MS = 1000  # how often what nobody announces is looked at
-GARBAGE_BYTES = (
-    48 * 1024
-)  # MicroPython collects when it has allocated so much, and not only when the heap is full
+GARBAGE_BYTES = 24 * 1024  # MicroPython collects after so much, not only when its heap is full
 
 
 class Daemon:
@@ -59,25 +57,32 @@ class Daemon:
     def _choose(self, now_ms):
         """Bring the news to the choice and its decision to the links."""
         is_look = now_ms >= self._look_ms
-        events = self.prober.take_events(now_ms)
-        news = []
+        health = self.prober.take_events(now_ms)
         # in the middle of babeld's table nothing is decided: the nearest PLAT may be in its last line
-        if self.table.is_synced or not self.table.is_greeted:
-            news = self.table.take_events(now_ms)
+        is_told = self.table.is_synced or not self.table.is_greeted
+        has_news = bool(health) or (is_told and self.table.has_events(now_ms))
+        due_ms = self.choice.deadline_ms()
+        if not (has_news or is_look or (due_ms is not None and now_ms >= due_ms)):
+            return
+        for action in self.choice.handle_all(self._collect(is_told, health, now_ms), now_ms):
+            self._perform(action)
+        self.prober.watch(self.choice.chosen, self.choice.metrics, now_ms)
+        if is_look:
+            self._look_ms = now_ms + LOOK_MS
+            if net.IS_MICRO:
+                gc.collect()  # little at a time: what is once touched stays resident
+
+    def _collect(self, is_told, health, now_ms):
+        """Yield the news for the choice, one by one: see BabelTable.take_events."""
+        if is_told:
+            for event in self.table.take_events(now_ms):
+                yield event
             is_away = self.table.is_away(now_ms)
             if is_away != self._was_away:
                 self._was_away = is_away
-                events.append(("away", is_away))
-        due_ms = self.choice.deadline_ms()
-        if not (news or events or is_look or (due_ms is not None and now_ms >= due_ms)):
-            return
-        actions = self.choice.handle_all(news + events, now_ms)
-        for action in actions:
-            self._perform(action)
-        if news or actions or is_look or events:
-            self.prober.watch(self.choice.chosen, self.choice.metrics, now_ms)
-        if is_look:
-            self._look_ms = now_ms + LOOK_MS
+                yield "away", is_away
+        for event in health:
+            yield event
 
     def _perform(self, action):
         if action[0] == "use":

@@ -65,7 +65,7 @@ class Babel:
     def _ready(self):
         now_ms = self._clock.now_ms()
         try:
-            for _ in range(16):  # then the others have their turn
+            for _ in range(64):  # then the others have their turn
                 data = net.receive(self._sock)
                 if data is None:
                     return
@@ -154,7 +154,7 @@ class Probes:
         now_ms = self._clock.now_ms()
         for _ in range(32):
             try:
-                packet, address = self._sock.recvfrom(2048)  # type: ignore[union-attr]
+                packet, address = self._sock.recvfrom(256)  # type: ignore[union-attr]
                 source = net.source_of(address)
             except OSError:  # nothing left, or an error that a probe left behind: what counts comes as ICMPv6
                 return

@@ -106,7 +106,7 @@ def open_probe_socket(source):
     return sock
 
 
-def receive(sock, size=4096):
+def receive(sock, size=1024):
     """Return the next bytes, b"" at the end, None when there are none yet; OSError."""
     try:
         return sock.recv(size)

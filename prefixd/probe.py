@@ -125,7 +125,7 @@ class Lane:
 
 
 class Watched:
-    """A PLAT that is asked, or is remembered to be down. lanes: [management] or [management, exit]."""
+    """A PLAT that is asked. lanes: [management] or [management, exit]."""
 
     def __init__(self, prefix, targets, now_ms):
         self.prefix = prefix
@@ -133,8 +133,13 @@ class Watched:
         if targets:
             self.lanes.append(Lane([embed(prefix, 96, target) for target in targets], now_ms))
         self.told = (UNKNOWN, "")
-        self.is_idle = False
-        self.idle_ms = now_ms
+
+    def resume(self, reason):
+        """Go on where it was left: down."""
+        for lane in self.lanes:
+            lane.is_up = False
+            lane.reason = reason
+        self.told = (DOWN, reason)
 
     def judge(self):
         """Return (health, reason). The exit is what counts, the node itself when there is nothing else."""
@@ -173,7 +178,8 @@ class Prober:
         self.excused = {}  # prefixes whose "unreachable" says nothing: babeld is away and took its routes
         self._open = {}  # sequence -> [prefix, lane index, destination, cookie, sent_ms, is_lost]
         self._rushed_ms = None
-        self._forgotten = []  # prefixes that are not watched any more, to tell
+        self._down = {}  # prefix -> (until ms, reason): down, and not asked any more for nearer ones
+        self._forgotten = []  # prefixes of which nothing is known any more, to tell
 
     def watch(self, chosen, metrics, now_ms):
         """Take the present candidates (prefix -> metric) and the chosen one; ask the best few of them."""
@@ -181,23 +187,20 @@ class Prober:
         self.chosen = chosen
         wanted = self._pick(chosen, metrics)
         for prefix in wanted:
-            watched = self.watched.get(prefix)
-            if watched is None:
+            if prefix not in self.watched:
                 self.watched[prefix] = Watched(prefix, self.targets, now_ms)
-            elif watched.is_idle:
-                watched.is_idle = False
-                for lane in watched.lanes:
-                    lane.next_ms = now_ms
+                if prefix in self._down:
+                    self.watched[prefix].resume(self._down.pop(prefix)[1])
         for prefix in list(self.watched):
-            watched = self.watched[prefix]
-            if prefix in wanted or (watched.is_idle and now_ms - watched.idle_ms < FORGET_MS):
-                continue
-            if prefix in metrics and watched.told[0] == DOWN and not watched.is_idle:
-                watched.is_idle = True
-                watched.idle_ms = now_ms
-            else:
-                del self.watched[prefix]
-                self._forgotten.append(prefix)
+            if prefix not in wanted:
+                health, reason = self.watched.pop(prefix).told
+                if health == DOWN and prefix in metrics:
+                    self._down[prefix] = (now_ms + FORGET_MS, reason)
+                else:
+                    self._forgotten.append(prefix)
+        for prefix in [p for p in self._down if now_ms >= self._down[p][0] or p not in metrics]:
+            del self._down[prefix]
+            self._forgotten.append(prefix)
         if is_new and chosen in self.watched:
             for index, lane in enumerate(self.watched[chosen].lanes):
                 lane.next_ms = min(lane.next_ms, now_ms + self.interval_ms // (1 + index))
@@ -208,7 +211,8 @@ class Prober:
         down: list = []
         for prefix, metric in metrics.items():
             watched = self.watched.get(prefix)
-            nearest = down if watched is not None and watched.told[0] == DOWN else up
+            is_down = watched.told[0] == DOWN if watched is not None else prefix in self._down
+            nearest = down if is_down else up
             if len(nearest) < BEST or (metric, prefix) < nearest[-1]:
                 nearest.append((metric, prefix))
                 nearest.sort()
@@ -222,8 +226,6 @@ class Prober:
         """Return the probes to send now: (sequence, destination, packet)."""
         probes = []
         for watched in self.watched.values():
-            if watched.is_idle:
-                continue
             for index, lane in enumerate(watched.lanes):
                 if lane.next_ms <= now_ms:
                     probes.append(self._ask(watched, index, lane, now_ms))
@@ -297,7 +299,7 @@ class Prober:
             return
         self._rushed_ms = now_ms
         for other in self.watched.values():
-            if other is not watched and not other.is_idle:
+            if other is not watched:
                 for lane in other.lanes:
                     lane.is_asked = lane.is_up is True
                     lane.next_ms = now_ms
@@ -331,10 +333,9 @@ class Prober:
         """Return when there is something to send or to give up, or None."""
         nearest = None
         for watched in self.watched.values():
-            if not watched.is_idle:
-                for lane in watched.lanes:
-                    if nearest is None or lane.next_ms < nearest:
-                        nearest = lane.next_ms
+            for lane in watched.lanes:
+                if nearest is None or lane.next_ms < nearest:
+                    nearest = lane.next_ms
         for probe in self._open.values():
             if not probe[5]:
                 due_ms = probe[4] + self._patience_ms(probe)

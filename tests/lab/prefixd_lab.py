@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: ISC
-"""What the lab tests and the bench of prefixd stand on: namespaces, a scripted babeld, a scripted translator."""
+"""What prefixd's lab tests and bench stand on: namespaces, a scripted babeld, a scripted translator."""
 
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -79,8 +80,7 @@ class Namespaces:
         """Connect two namespaces; the devices are named after the other end."""
         names = [f"{self.tag}-{n}" for n in (left, right)]
         subprocess.run(
-            ["ip", "link", "add", "name", right, "netns", names[0], "type", "veth"]
-            + ["peer", "name", left, "netns", names[1]],
+            f"ip link add name {right} netns {names[0]} type veth peer name {left} netns {names[1]}".split(),
             check=True,
         )
         for here, there in ((left, right), (right, left)):
@@ -100,7 +100,7 @@ class Namespaces:
 
 
 class FakeBabeld:
-    """A babeld that says what the test tells it to, on a Unix socket; a new `monitor` hears the table first."""
+    """A babeld that says what it is told to, on a Unix socket; a new `monitor` hears the table first."""
 
     def __init__(self, path, table=()):
         self.path = str(path)
@@ -219,6 +219,16 @@ class Prefixd:
             sock.sendall(b"status\n")
             with sock.makefile("rb") as stream:
                 return json.loads(stream.read())
+        return None
+
+    def candidates(self):
+        """Return how many PLATs are known, without asking for all of them: cheap enough to ask often."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(5)
+            sock.connect(str(self.socket))
+            sock.sendall(b"status\n")
+            found = re.search(rb'"candidates": (\d+)', sock.recv(4096))
+            return int(found.group(1)) if found else None
         return None
 
     def chosen(self):
