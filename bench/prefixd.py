@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Measure prefixd: its size on a standalone MicroPython with 500 PLATs, and how fast it reads 10,000 routes.
 
-`run()` returns {"prefixd.rss_kib", "prefixd.anon_kib", "prefixd.read_10000_routes_ms"}. Needs root (namespaces)
-and, once, apt's mirror. A scripted babeld hands out the routes. The size is taken after the worst that can happen:
+`run()` returns {"prefixd.rss_kib", "prefixd.anon_kib", "prefixd.read_10000_routes_ms"}. Needs root,
+and once apt's mirror. A scripted babeld hands out the routes. The size is taken after the worst that can be:
 all metrics have changed at once, and then all PLATs were lost but not their routes.
 """
 

@@ -202,7 +202,7 @@ class BabelTable:
                 self._stale_until_ms = None
             elif self._stale_until_ms is None:
                 self._stale_until_ms = now_ms + self.grace_ms
-        elif line[:2] == b"no" or line[:3] == b"bad":
+        elif not self.is_synced and (line == b"bad" or line == b"no" or line[:3] == b"no "):
             self.error = "babeld refuses the command monitor"
         else:
             self.counts["malformed"] += 1

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: ISC
+"""prefixd's pure modules: the cases on both Pythons, and what hypothesis makes of them."""
+
+import contextlib
+import random
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import prefixd_cases as cases
+
+from prefixd import options, probe
+from prefixd.babel import BabelTable
+from prefixd.choice import DOWN, GOOD, INFINITY, UNKNOWN, PlatChoice
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_on_cpython(name):
+    getattr(cases, name)()
+
+
+def test_all_cases_hold_on_micropython(micropython):
+    done = micropython.run("tests/unit/prefixd_cases.py", timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split().count("ok") == len(cases.CASES)
+
+
+LINES = st.sampled_from(
+    [
+        cases.line(1, 96),
+        cases.line(2, 256),
+        cases.line(1, 96, "flush"),
+        cases.line(1, 65535, "change"),
+        b"ok\n",
+    ]
+)
+
+
+@st.composite
+def mutated(draw):
+    """A line as babeld writes it with some bytes changed, cut or put in."""
+    line = bytearray(draw(LINES))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(line)))
+        line[at : at + draw(st.integers(0, 3))] = draw(st.binary(max_size=3))
+    return bytes(line)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(mutated(), st.binary(max_size=700), LINES), max_size=12), st.integers(1, 60))
+def test_no_bytes_from_babeld_break_the_table_or_grow_it(chunks, size):
+    babel = cases.synced()
+    stream = b"".join(chunks)
+    for at in range(0, len(stream), size):
+        babel.feed(stream[at : at + size], at)
+        assert len(babel._partial) <= 512 + size
+    list(babel.take_events(len(stream) + 1000))
+    assert all(0 <= metric < INFINITY for metric in babel.metrics.values())
+    assert all(prefix[:6] == cases.RANGE[:6] and prefix[12:] == bytes(4) for prefix in babel.metrics)
+    if babel.error is None:  # and it goes on as if nothing had been
+        babel.feed(b"\n" + cases.line(9, 77), 10**6)
+        assert babel.metrics[cases.plat(9)] == 77
+
+
+@given(st.binary(max_size=200))
+def test_no_greeting_breaks_the_table(greeting):
+    babel = BabelTable(cases.RANGE)
+    babel.feed(greeting, 0)
+    assert not babel.metrics
+
+
+PREFIXES = st.sampled_from([cases.A, cases.B, cases.C])
+EVENTS = st.one_of(
+    st.tuples(st.just("metric"), PREFIXES, st.sampled_from([0, 96, 160, 161, 512, INFINITY])),
+    st.tuples(st.just("own"), PREFIXES, st.booleans()),
+    st.tuples(st.just("health"), PREFIXES, st.integers(GOOD, DOWN), st.just("reason")),
+    st.tuples(st.just("away"), st.booleans()),
+    st.just(("tick",)),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 6000)), max_size=60))
+def test_whatever_happens_the_choice_is_sound(history):
+    choice = PlatChoice()
+    now_ms = 0
+    used = None
+    for event, pause_ms in history:
+        now_ms += pause_ms
+        actions = choice.handle(event, now_ms)
+        decisions = [action for action in actions if action[0] != "lost"]
+        assert len(decisions) <= 1
+        for action in decisions:
+            assert action != (("use", used) if used else ("stop",)) or used is None
+            used = action[1] if action[0] == "use" else None
+        assert choice.chosen == used
+        lost = [action[1] for action in actions if action[0] == "lost"]
+        assert used not in lost
+        assert len(lost) == len(set(lost))
+        if used is not None and not choice.is_away:
+            assert used in choice.metrics
+            assert choice.health.get(used, UNKNOWN) != DOWN
+        if any(choice.health.get(p) == GOOD for p in choice.metrics) and choice._settled_ms is None:
+            assert used is not None
+        assert choice.deadline_ms() is None or choice.deadline_ms() >= now_ms
+        assert set(choice.health) <= set(choice.metrics)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(PREFIXES, st.sampled_from([100, 200, 300])), min_size=1, unique_by=lambda t: t[0]),
+    st.randoms(),
+)
+def test_the_order_of_news_does_not_matter(plats, shuffle):
+    told = [
+        event
+        for prefix, metric in plats
+        for event in (("metric", prefix, metric), ("health", prefix, GOOD, ""))
+    ]
+    first = PlatChoice()
+    first.handle_all([("away", False), *told], 0)
+    plats = list(plats)
+    shuffle.shuffle(plats)
+    told = [
+        event
+        for prefix, metric in plats
+        for event in (("metric", prefix, metric), ("health", prefix, GOOD, ""))
+    ]
+    second = PlatChoice()
+    second.handle_all([*told, ("away", False)], 0)
+    assert first.chosen == second.chosen is not None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=120), max_size=20))
+def test_no_packet_breaks_the_prober(packets):
+    prober = probe.Prober([bytes((9, 9, 9, 9))], random.Random(1).randbytes)
+    prober.watch(cases.A, {cases.A: 100}, 0)
+    prober.take_due(0)
+    for packet in packets:
+        for kind in (b"", b"\x81", b"\x01", b"\x03"):
+            prober.take_packet(cases.A, kind + packet, 10)
+    assert prober.counts["answered"] == prober.counts["refused"] == 0
+    assert sum(prober.counts[why] for why in ("short", "foreign", "forged")) == 4 * len(packets)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*options._NAMES, *options._FLAGS, "x", "", "fddd::/48", "--margin=\0"]), max_size=9
+    )
+)
+def test_no_command_line_breaks_the_parser(arguments):
+    with contextlib.suppress(options.UsageError):  # one sentence, or the options; nothing else comes out
+        options.parse(arguments)
