@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: ISC
+"""The mesh in network namespaces: from a topology file and a Gluon site.conf to machines one can look at."""
+
+from sdk.lab.lab import DNS, ECHO, WEB, Lab
+from sdk.lab.machine import CommandError, LabError
+from sdk.lab.site import Site, SiteError, load_site
+from sdk.lab.topology import Topology, TopologyError, load_topology
+
+__all__ = [
+    "DNS",
+    "ECHO",
+    "WEB",
+    "CommandError",
+    "Lab",
+    "LabError",
+    "Site",
+    "SiteError",
+    "Topology",
+    "TopologyError",
+    "load_site",
+    "load_topology",
+]

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: ISC
+"""Machines of namespaces: each a process of its own, all of a lab in one PID namespace.
+
+A lab is its first process; when that ends, for whatever reason, the kernel ends every other process of the lab and
+removes their namespaces and devices. Nothing is noted in files: which labs and machines there are is read from the
+process table, so that nothing can be out of date.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
+START_S = 10  # a first process that has not said so by then will not start
+END_S = 20  # for the kernel to end a lab's processes
+
+# A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
+# a boot; /proc is that of the lab, or babeld's pid file would mean somebody else.
+HOLD = """
+read -r pid _ </proc/self/stat
+hostname "$1"
+mount -t tmpfs tmpfs /run && mkdir /run/log
+mount -t sysfs sysfs /sys
+printf 'nameserver 198.51.100.53\\n' >/run/resolv.conf
+if [ -e /etc/resolv.conf ]; then mount --bind /run/resolv.conf "$(readlink -f /etc/resolv.conf)"; fi
+mount -t proc proc /proc
+ip link set lo up
+echo "$pid"
+exec >/dev/null </dev/null 2>&1
+exec sleep infinity
+"""
+
+
+class LabError(Exception):
+    """The lab could not do what it was asked to: one sentence for people."""
+
+
+class CommandError(LabError):
+    """A command on a machine failed; the sentence ends with what it said."""
+
+
+def environment(lab: str, machine: str = "") -> dict[str, str]:
+    """What a program on a machine finds: our programs in PATH, and where our Python is."""
+    python = f"{REPOSITORY}/.venv/bin/python"
+    return {
+        **os.environ,
+        "PATH": f"{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:"
+        "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "XLAT464": f"{python} -m xlat464",
+        LAB: lab,
+        MACHINE: machine,
+        "PS1": f"{machine}# ",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process by its id and what tells it from a later one of the same id."""
+
+    pid: int
+    environ: Mapping[str, str]
+
+
+def processes() -> Iterator[Process]:
+    """Yield the processes that belong to a lab, of this machine's whole process table."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                raw = Path(entry.path, "environ").read_bytes()
+                if LAB.encode() in raw:
+                    pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
+                    yield Process(int(entry.name), {key: value for key, _, value in pairs})
+
+
+def argv0(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+    return ""
+
+
+INIT_ARGV0, HOLDER_ARGV0 = "464xlat-lab", "sleep"
+
+
+def find_labs() -> dict[str, Process]:
+    """Return the first process of every lab, by the lab's name."""
+    return {
+        process.environ[LAB]: process
+        for process in processes()
+        if process.environ.get(LAB) and argv0(process.pid) == INIT_ARGV0
+    }
+
+
+class Machines:
+    """The machines of one lab: start, enter, end. What they are for is the caller's business."""
+
+    def __init__(self, name: str, init_pid: int, pids: dict[str, int]):
+        self.name, self.init_pid, self.pids = name, init_pid, pids
+
+    @classmethod
+    def start(cls, name: str, *, persistent: bool, topology: str = "", site: str = "") -> "Machines":
+        """Start a lab's first process. Unless persistent, it ends with this one, however that ends.
+
+        Raises LabError if a lab of that name runs, or the kernel does not let us.
+        """
+        if name in find_labs():
+            raise LabError(
+                f"a lab of the name {name!r} is up already: take it down first, or use another --name"
+            )
+        # unshare stays as the parent of the lab's first process, and takes it along when it dies
+        unshare = [
+            "unshare",
+            "--pid",
+            "--mount",
+            "--propagation",
+            "private",
+            "--fork",
+            "--kill-child=SIGKILL",
+        ]
+        init = subprocess.Popen(
+            [*unshare, "bash", "-c", f'exec -a {INIT_ARGV0} "$0" -c "$1"', sys.executable, INIT],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment(name), TOPOLOGY: topology, SITE: site},
+            start_new_session=True,
+            preexec_fn=None if persistent else die_with_parent(os.getpid()),
+        )
+        assert init.stdout and init.stderr
+        ready, _, _ = select.select([init.stdout], [], [], START_S)
+        word = init.stdout.readline() if ready else b""
+        if not word.strip().isdigit():
+            init.kill()
+            reason = init.stderr.read().decode(errors="replace").strip().splitlines()
+            raise LabError(
+                f"no namespaces for a lab: {reason[-1] if reason else 'the first process did not start'}"
+            )
+        init.stdout.close()
+        init.stderr.close()
+        machines = cls(name, int(word), {})
+        machines._unshare = init
+        return machines
+
+    _unshare: subprocess.Popen | None = None
+
+    @classmethod
+    def find(cls, name: str) -> "Machines":
+        """Take over the lab of that name, started by another process. Raises LabError if there is none."""
+        init = find_labs().get(name)
+        if init is None:
+            raise LabError(f"no lab of the name {name!r} is up: `lab list` shows those that are")
+        space = os.stat(f"/proc/{init.pid}/ns/pid").st_ino
+        pids = {}
+        for process in processes():
+            machine = process.environ.get(MACHINE)
+            if process.environ[LAB] == name and machine and argv0(process.pid) == HOLDER_ARGV0:
+                with contextlib.suppress(OSError):
+                    if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
+                        pids.setdefault(machine, process.pid)
+        return cls(name, init.pid, pids)
+
+    def end(self) -> None:
+        """End every process of the lab, and with them its namespaces; return when they are gone."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.init_pid, signal.SIGKILL)
+        if self._unshare:
+            self._unshare.wait(END_S)
+        deadline = time.monotonic() + END_S
+        while os.path.exists(f"/proc/{self.init_pid}") and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    # One machine
+
+    def boot(self, machine: str) -> None:
+        """Make a machine with no device but lo."""
+        enter = ["nsenter", f"--target={self.init_pid}", "--pid", "--mount"]
+        spaces = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
+        holder = subprocess.Popen(
+            [*enter, "--", *spaces, "sh", "-c", HOLD, "sh", machine],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(self.name, machine),
+            start_new_session=True,
+        )
+        assert holder.stdout and holder.stderr
+        word = holder.stdout.readline()
+        if not word.strip().isdigit():
+            raise LabError(f"{machine} did not boot: {holder.stderr.read().decode(errors='replace').strip()}")
+        holder.stdout.close()
+        holder.stderr.close()
+        self.pids[machine] = int(word)
+        HOLDERS.append(holder)
+
+    def halt(self, machine: str, and_holder: bool) -> None:
+        """SIGKILL all processes of a machine, its first one (and thus its devices) only if asked."""
+        space = os.stat(f"/proc/{self.pids[machine]}/ns/net").st_ino
+        for _ in range(5):  # a process may fork while we look
+            doomed = []
+            for entry in os.scandir("/proc"):
+                if entry.name.isdigit():
+                    with contextlib.suppress(OSError):
+                        if os.stat(f"/proc/{entry.name}/ns/net").st_ino == space:
+                            doomed.append(int(entry.name))
+            doomed = [pid for pid in doomed if and_holder or pid != self.pids[machine]]
+            if not doomed:
+                break
+            for pid in doomed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        if and_holder:
+            del self.pids[machine]
+
+    def into(self, machine: str, argv: Sequence[str], *, bound: bool = True) -> list[str]:
+        """Return the command that runs argv on a machine; bound: it dies with the process that started it."""
+        if machine not in self.pids:
+            known = ", ".join(sorted(self.pids))
+            raise LabError(f"there is no machine {machine!r} in the lab {self.name!r}, known are {known}")
+        enter = ["nsenter", f"--target={self.pids[machine]}", "--net", "--mount", "--uts", "--pid"]
+        die = ["setpriv", "--pdeathsig", "KILL", "--"] if bound else []
+        return [*enter, f"--wdns={REPOSITORY}", "--", *die, *argv]
+
+    def exec(
+        self,
+        machine: str,
+        argv: Sequence[str],
+        *,
+        check: bool = True,
+        stdin: str | None = None,
+        timeout_s: float = 60,
+    ) -> subprocess.CompletedProcess:
+        """Run a command on a machine and return its text output. Raises CommandError if it fails and check is set."""
+        command = self.into(machine, argv)
+        try:
+            done = subprocess.run(
+                command,
+                input=stdin or "",
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                env=environment(self.name, machine),
+            )
+        except subprocess.TimeoutExpired:
+            raise CommandError(f"{machine}: `{' '.join(argv)}` did not end within {timeout_s:g} s") from None
+        if check and done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
+            raise CommandError(f"{machine}: `{' '.join(argv)}` failed ({done.returncode}): {said[-1]}")
+        return done
+
+    def popen(self, machine: str, argv: Sequence[str], **options) -> subprocess.Popen:
+        """Start a command on a machine that ends with this process."""
+        return subprocess.Popen(self.into(machine, argv), env=environment(self.name, machine), **options)
+
+    def daemon(self, machine: str, name: str, argv: Sequence[str], **variables: str) -> None:
+        """Start a command that goes on as long as the machine; what it says goes to its /run/log/NAME.log."""
+        started = subprocess.Popen(
+            self.into(machine, ["sh", "-c", 'exec "$@" >>"/run/log/$0.log" 2>&1', name, *argv], bound=False),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**environment(self.name, machine), **variables},
+            start_new_session=True,
+        )
+        HOLDERS.append(started)
+
+    def log(self, machine: str, name: str) -> str:
+        return self.exec(machine, ["tail", "-n", "20", f"/run/log/{name}.log"], check=False).stdout
+
+
+# The parents (nsenter) of processes that outlive a call: kept, for a Popen that is forgotten warns when it is collected
+HOLDERS: list[subprocess.Popen] = []
+
+# The first process of a lab: collects the dead, and says its process id as the machine outside sees it. /run is its own
+# so that the wire's pipes are nobody else's.
+INIT = """
+import os, signal, subprocess
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print(os.readlink("/proc/self"), flush=True)
+null = os.open("/dev/null", os.O_RDWR)
+for fd in (0, 1, 2):
+    os.dup2(null, fd)
+while True:
+    signal.pause()
+"""
+
+
+def die_with_parent(parent: int):
+    """Return a preexec_fn by which the kernel ends the child when this thread's process ends."""
+
+    def arm() -> None:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arm
