@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
 from sdk.lab.site import EXAMPLE, Site, load_site
-from sdk.lab.topology import INTERNET, Client, Link, Node, Topology, Wishes, load_topology
+from sdk.lab.topology import INTERNET, Client, Node, Topology, Wishes, load_topology
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address, node_prefix
 
@@ -230,7 +230,10 @@ class Lab:
         return ["nsenter", f"--target={self.running.init_pid}", "--pid", "--mount", "--", *argv]
 
     def tell_wire(self, command: str) -> None:
-        talk = 'while ! [ -p /run/wire.out ]; do sleep 0.01; done; printf "%s\\n" "$0" >/run/wire.in; read -r line </run/wire.out; echo "$line"'
+        talk = (
+            "while ! [ -p /run/wire.out ]; do sleep 0.01; done; "
+            'printf "%s\\n" "$0" >/run/wire.in; read -r line </run/wire.out; echo "$line"'
+        )
         done = subprocess.run(
             self.at_init(["timeout", str(DAEMON_S), "sh", "-c", talk, command]),
             capture_output=True,

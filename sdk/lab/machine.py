@@ -135,7 +135,8 @@ class Machines:
             start_new_session=True,
             preexec_fn=None if persistent else die_with_parent(os.getpid()),
         )
-        assert init.stdout and init.stderr
+        assert init.stdout
+        assert init.stderr
         ready, _, _ = select.select([init.stdout], [], [], START_S)
         word = init.stdout.readline() if ready else b""
         if not word.strip().isdigit():
@@ -159,7 +160,7 @@ class Machines:
         if init is None:
             raise LabError(f"no lab of the name {name!r} is up: `lab list` shows those that are")
         space = os.stat(f"/proc/{init.pid}/ns/pid").st_ino
-        pids = {}
+        pids: dict[str, int] = {}
         for process in processes():
             machine = process.environ.get(MACHINE)
             if process.environ[LAB] == name and machine and argv0(process.pid) == HOLDER_ARGV0:
@@ -192,7 +193,8 @@ class Machines:
             env=environment(self.name, machine),
             start_new_session=True,
         )
-        assert holder.stdout and holder.stderr
+        assert holder.stdout
+        assert holder.stderr
         word = holder.stdout.readline()
         if not word.strip().isdigit():
             raise LabError(f"{machine} did not boot: {holder.stderr.read().decode(errors='replace').strip()}")
