@@ -382,7 +382,7 @@ class Control:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.setblocking(False)
         self._listener.bind(address)
-        self._listener.listen(4)
+        self._listener.listen(16)
         self._poller.add(self._listener, self._accept)
 
     def close(self):

