@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 import urllib.request
+from typing import Any
 
 CONNECT_TIMEOUT_S = (
     0.25  # short: an attempt that was sent into the dead PLAT must not delay the verdict on the next
@@ -28,7 +29,7 @@ def download(url: str) -> dict:
 
 
 def udp_echo(host: str, port: int, size: int) -> dict:
-    """Send one datagram of size bytes to an echo service, up to five times; return what came back of the first answered."""
+    """Send a datagram of size bytes to an echo service, up to five times; return what came back."""
     payload = hashlib.shake_256(b"udp echo").digest(size)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.setsockopt(
@@ -91,7 +92,7 @@ def main() -> int:
     verb.add_argument("port", type=int)
     verb.add_argument("until_s", type=float)
     arguments = vars(parser.parse_args())
-    function = {"download": download, "udp-echo": udp_echo, "connects": connects}[arguments.pop("verb")]
+    function: Any = {"download": download, "udp-echo": udp_echo, "connects": connects}[arguments.pop("verb")]
     try:
         result = function(**arguments)
     except OSError as error:

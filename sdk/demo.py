@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: ISC
+"""The main job, told as it happens: IPv4 clients on an IPv6-only mesh, its best exit dying and coming back.
+
+Every check does what a person would do on the phone or on a router, and says how long it took. The story goes to
+standard output, the result to build/demo.json: {"checks": [{"name", "ok", "detail", "ms"}…], "passed", "failed"}.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from prefixd.choice import MARGIN
+from sdk.lab import DNS, ECHO, WEB, Lab, LabError, SiteError, TopologyError, load_site, load_topology
+from sdk.lab.machine import LAB, processes
+from sdk.lab.services import PATTERN
+from sdk.lab.topology import Role
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DOWNLOAD_BYTES = 50_000_000
+SQUEEZED_MTU = 1280  # bytes; the smallest that IPv6 allows
+FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
+STEADY_S = 5.0  # without a change in metrics, longer than the interval of babel's hellos
+LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client")
+COME_BACK_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
+
+
+class DemoError(Exception):
+    """A check found something else than it should; the sentence goes behind the cross."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the story. ms is the wall-clock time of the whole check, milliseconds."""
+
+    name: str
+    ok: bool
+    detail: str
+    ms: int
+
+
+class Story:
+    """Runs checks, prints them as they end and keeps them for the summary."""
+
+    def __init__(self, colour: bool):
+        self.checks: list[Check] = []
+        self.begun = time.monotonic()
+        self.green, self.red, self.dim, self.plain = (
+            ("\033[32m", "\033[31m", "\033[2m", "\033[0m") if colour else ("", "", "", "")
+        )
+
+    def say(self, text: str) -> None:
+        print(f"{self.dim}{time.monotonic() - self.begun:7.1f} s{self.plain}  {text}", flush=True)
+
+    def check(self, name: str, work: Callable[[], str]) -> bool:
+        """Run work, which returns the detail worth telling and raises DemoError or LabError when it is not so."""
+        started = time.monotonic()
+        try:
+            ok, detail = True, work()
+        except (DemoError, LabError) as error:
+            ok, detail = False, str(error)
+        ms = round((time.monotonic() - started) * 1000)
+        self.checks.append(Check(name, ok, detail, ms))
+        mark = f"{self.green}ok  {self.plain}" if ok else f"{self.red}FAIL{self.plain}"
+        self.say(f"{mark} {name:34} {ms:6d} ms  {detail}")
+        return ok
+
+    def result(self) -> dict:
+        passed = sum(check.ok for check in self.checks)
+        return {
+            "checks": [asdict(check) for check in self.checks],
+            "passed": passed,
+            "failed": len(self.checks) - passed,
+        }
+
+
+def pattern_sha256(size: int) -> str:
+    """SHA-256 of the size bytes that the lab's HTTP server sends for /bytes/size."""
+    digest, block = hashlib.sha256(), PATTERN * 4096
+    for _ in range(size // len(block)):
+        digest.update(block)
+    digest.update(block[: size % len(block)])
+    return digest.hexdigest()
+
+
+def phone_of(lab: Lab) -> str:
+    """The client whose story is told: one whose node has no exit of its own, if there is one."""
+    clients = lab.topology.clients
+    if not clients:
+        raise LabError("the topology has no client, and it is a client's story: add [clients.phone]")
+    far = [client for client in clients if lab.node(client.node).role is Role.CLAT]
+    return (far or list(clients))[0].name
+
+
+class Phone:
+    """A client of the lab, and what its owner does with it."""
+
+    def __init__(self, lab: Lab, name: str):
+        self.lab, self.name = lab, name
+        self.node = next(client.node for client in lab.topology.clients if client.name == name)
+
+    def do(self, *verb: str, timeout_s: float = 60) -> dict:
+        """Run one verb of sdk.client; return its answer. Raises DemoError with what went wrong."""
+        done = self.lab.exec(
+            self.name, ["python", "-m", "sdk.client", *verb], check=False, timeout_s=timeout_s
+        )
+        try:
+            answer = json.loads(done.stdout)
+        except ValueError:
+            said = done.stderr.strip().splitlines()
+            raise DemoError(f"sdk.client {verb[0]}: {said[-1] if said else 'no answer'}") from None
+        if "error" in answer:
+            raise DemoError(answer["error"])
+        return answer
+
+    def plat(self) -> str | None:
+        """The platnode that the phone's node uses, by name."""
+        return self.lab.plat_of(self.node)
+
+    def connect_anew(self, since_s: float, within_s: float) -> float:
+        """Wait for a new connection to work; return the seconds since since_s (monotonic clock)."""
+        answer = self.do("connects", ECHO, "7", str(within_s), timeout_s=within_s + 10)
+        if answer["at_s"] is None:
+            raise DemoError(f"no new connection within {within_s:g} s ({answer['attempts']} attempts)")
+        return answer["at_s"] - since_s
+
+    def download(self, size: int) -> str:
+        answer = self.do("download", f"http://{WEB}/bytes/{size}", timeout_s=120)
+        if answer["bytes"] != size or answer["sha256"] != pattern_sha256(size):
+            raise DemoError(f"{answer['bytes']} of {size} bytes, SHA-256 {answer['sha256'][:16]}…")
+        rate = size / answer["seconds"] / 1e6
+        return f"{size / 1e6:.0f} MB in {answer['seconds']:.1f} s ({rate:.0f} MB/s), SHA-256 right"
+
+
+# The acts. Each is one check: it returns the detail worth telling, or raises.
+
+
+def leases(lab: Lab) -> str:
+    lab.wait_ready()
+    found = lab.leases()
+    doubles = {address for address in found.values() if list(found.values()).count(address) > 1}
+    if doubles:
+        raise DemoError(f"two clients got {' and '.join(sorted(doubles))}")
+    return ", ".join(f"{client} {address}" for client, address in found.items())
+
+
+def choice(lab: Lab, node: str) -> str:
+    status = lab.prefixd_status(node)
+    if not status.get("chosen"):
+        raise DemoError(f"no PLAT: {status.get('why', 'prefixd does not answer')}")
+    return f"{lab.plat_of(node)}: {status['why']}"
+
+
+def settled(lab: Lab) -> str:
+    """Wait until every clatnode knows every exit and nothing that prefixd would act on is left to come."""
+    begun, wanted = time.monotonic(), len([node for node in lab.topology.nodes if node.role.is_plat])
+    nodes = [node.name for node in lab.topology.nodes if node.role.is_clat]
+    steady_since: dict[str, float] = {}
+    seen: dict[str, list] = {}
+    while time.monotonic() < begun + COME_BACK_S:
+        for node in nodes:
+            plats = lab.prefixd_status(node).get("plats", [])
+            picture = sorted((plat["prefix"], plat["metric"], plat["chosen"]) for plat in plats)
+            if picture != seen.get(node) or not is_settled(plats, wanted):
+                seen[node], steady_since[node] = picture, time.monotonic()
+        if min(time.monotonic() - since for since in steady_since.values()) > STEADY_S:
+            return f"every clatnode knows {wanted} and has chosen"
+        time.sleep(0.1)
+    raise DemoError(f"after {COME_BACK_S:g} s the clatnodes still learn of exits or change their choice")
+
+
+def is_settled(plats: list[dict], wanted: int) -> bool:
+    """Whether all the wanted exits are known and none is better by the margin that makes prefixd change."""
+    chosen = [plat["metric"] for plat in plats if plat["chosen"]]
+    return (
+        len(plats) >= wanted and bool(chosen) and chosen[0] < min(plat["metric"] for plat in plats) + MARGIN
+    )
+
+
+def ping(lab: Lab, phone: Phone) -> str:
+    done = lab.exec(phone.name, ["ping", "-c", "3", "-i", "0.2", "-W", "2", WEB], check=False)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        raise DemoError(lines[-1] if lines else done.stderr.strip())
+    return f"{WEB}: {lines[-2].split(',')[1].strip()}, {lines[-1]}"
+
+
+def dns(lab: Lab, phone: Phone) -> str:
+    done = lab.exec(
+        phone.name, ["python", "-c", "import socket; print(socket.gethostbyname('www.example.net'))"]
+    )
+    if done.stdout.strip() != WEB:
+        raise DemoError(f"www.example.net is {done.stdout.strip()}, expected {WEB}")
+    return f"www.example.net is {WEB}, says {DNS}"
+
+
+@contextmanager
+def squeezed(lab: Lab, node: str):
+    """While it lasts, the mesh links of a node have the smallest MTU of IPv6."""
+    links = [lab.cables[link.name] for link in lab.topology.links if node in (link.a, link.b)]
+    for cable in links:
+        for end in (cable.a, cable.b):
+            lab.exec(end.machine, ["ip", "link", "set", end.device, "mtu", str(SQUEEZED_MTU)])
+    try:
+        yield
+    finally:
+        for cable in links:
+            for end in (cable.a, cable.b):
+                lab.exec(end.machine, ["ip", "link", "set", end.device, "mtu", str(cable.mtu)])
+
+
+def path_mtu(lab: Lab, phone: Phone) -> str:
+    """Packets that do not fit are answered by a router inside the IPv6 mesh; the phone must hear of it in IPv4."""
+    plat = phone.plat()
+    if plat is None:
+        raise DemoError("no PLAT to squeeze")
+    with squeezed(lab, plat):
+        # a download first: the server, too, must hear that its segments are too long
+        fetched = phone.download(5_000_000)
+        # the largest that the CLAT takes, so that it is the mesh that refuses it
+        size = ["-s", str(lab.site.mesh_mtu - 20 - 28)]
+        lab.exec(phone.name, ["ping", "-M", "do", "-c", "2", "-i", "0.2", "-W", "1", *size, WEB], check=False)
+        route = lab.exec(phone.name, ["ip", "route", "get", WEB]).stdout
+        mtu = int(route.split("mtu ")[1].split()[0]) if "mtu " in route else 1500
+        if mtu != SQUEEZED_MTU - 20:
+            raise DemoError(f"the phone believes in a path MTU of {mtu}, expected {SQUEEZED_MTU - 20}")
+        fits = ["-s", str(SQUEEZED_MTU - 20 - 28)]
+        lab.exec(phone.name, ["ping", "-M", "do", "-c", "1", "-W", "2", *fits, WEB])
+    return f"mesh at {plat} {SQUEEZED_MTU}: the phone learned {mtu}; {fetched}"
+
+
+def fragments(phone: Phone) -> str:
+    answer = phone.do("udp-echo", ECHO, "7", "4000")
+    if not answer["same"]:
+        raise DemoError(f"{answer['bytes']} of 4000 bytes came back after {answer['attempts']} attempts")
+    return f"4000 bytes there and back in fragments, {answer['seconds'] * 1000:.0f} ms"
+
+
+def death(lab: Lab, phone: Phone, dead: str) -> str:
+    """Power off the platnode in use while a download runs through it."""
+    url = f"http://{WEB}/bytes/{10**11}"
+    running = lab.popen(phone.name, ["curl", "-s", "-o", "/dev/null", url], stdout=subprocess.DEVNULL)
+    try:
+        time.sleep(1)  # let it run: the death is to hit a connection in full flight
+        if running.poll() is not None:
+            raise DemoError("the download ended by itself before the platnode died")
+        killed_s = time.monotonic()
+        lab.kill(dead)
+        took_s = phone.connect_anew(killed_s, 30)
+    finally:
+        running.kill()
+        running.wait()
+    if took_s > FAILOVER_S:
+        raise DemoError(f"new connections only after {took_s:.1f} s, expected {FAILOVER_S:g} s at the most")
+    return f"{dead} gone without a word; new connections through {phone.plat()} after {took_s:.1f} s"
+
+
+def come_back(lab: Lab, phone: Phone, old: str) -> str:
+    lab.start(old)
+    begun = time.monotonic()
+    detail = settled(lab)
+    plats = lab.prefixd_status(phone.node)["plats"]
+    metrics = {lab.plat_name(plat["prefix"]): plat["metric"] for plat in plats}
+    used = phone.plat()
+    if used is None or metrics[used] >= metrics[old] + MARGIN:
+        raise DemoError(
+            f"{phone.node} uses {used} (metric {metrics.get(used or '')}), {old} has {metrics[old]}"
+        )
+    phone.connect_anew(time.monotonic(), 5)
+    return f"{detail}; {phone.node} uses {choice(lab, phone.node)} ({time.monotonic() - begun:.0f} s)"
+
+
+def no_exit(lab: Lab, phone: Phone, plats: list[str]) -> str:
+    """With no exit at all a client is told at once, rather than left waiting."""
+    for plat in plats:
+        lab.kill(plat)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 30:
+        answer = phone.do("connects", ECHO, "7", "0.5", timeout_s=20)
+        if answer["refusals"]:
+            return f"network unreachable {time.monotonic() - begun:.1f} s after the last exit died"
+    raise DemoError("the phone was left in silence for 30 s")
+
+
+def clean(lab: Lab, before: set[str]) -> str:
+    lab.down()
+    deadline = time.monotonic() + 10
+    while (left := traces(lab.name) - before) and time.monotonic() < deadline:
+        time.sleep(0.05)  # the kernel ends processes in its own time
+    if left:
+        raise DemoError(f"left behind: {', '.join(sorted(left))}")
+    return "no process of the lab, no device and no mount of its kind"
+
+
+def traces(name: str) -> set[str]:
+    """What a lab of this name could leave on this machine, in words. Others may run beside it and are not meant."""
+    mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    return {
+        *(f"process {process.pid}" for process in processes() if process.environ.get(LAB) == name),
+        *(f"device {device}" for device in os.listdir("/sys/class/net") if LAB_DEVICE.match(device)),
+        *(f"mount {path}" for path in mounts if path == "/run/log"),
+    }
+
+
+def perform(lab: Lab, story: Story, keep: bool) -> None:
+    """The whole story on a lab that is up."""
+    phone = Phone(lab, phone_of(lab))
+    story.check("leases", lambda: leases(lab))
+    story.check("exits", lambda: settled(lab))
+    for node in lab.topology.nodes:
+        if node.role.is_clat:
+            story.check(f"PLAT of {node.name}", partial(choice, lab, node.name))
+    story.check("ping", lambda: ping(lab, phone))
+    story.check("DNS", lambda: dns(lab, phone))
+    story.check("HTTP download", lambda: phone.download(DOWNLOAD_BYTES))
+    story.check("path MTU", lambda: path_mtu(lab, phone))
+    story.check("UDP fragments", lambda: fragments(phone))
+    plats = [node.name for node in lab.topology.nodes if node.role.is_plat]
+    used = phone.plat()
+    if len(plats) > 1 and used not in (None, phone.node):
+        story.check("the exit in use dies", lambda: death(lab, phone, str(used)))
+        story.check("download after the death", lambda: phone.download(DOWNLOAD_BYTES // 5))
+        story.check("it comes back", lambda: come_back(lab, phone, str(used)))
+    else:
+        story.say(f"      one exit in reach of {phone.node}: nothing that could take over from it")
+    if not keep and phone.node not in plats:
+        story.check("no exit at all", lambda: no_exit(lab, phone, plats))
+
+
+def look_around(lab: Lab, phone: str) -> str:
+    name = "" if lab.name == "lab" else f" --name {lab.name}"
+    node = next(client.node for client in lab.topology.clients if client.name == phone)
+    return f"""
+The mesh stays up. To look around:
+  bin/lab status{name}
+  bin/lab shell{name} {phone}                      then: ping {WEB}, curl http://{WEB}/
+  bin/lab exec{name} {node} prefixd --status
+  bin/lab exec{name} {node} siit stat
+To take it down:
+  bin/lab down{name}"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="make demo", description="IPv4 through an IPv6-only mesh, end to end on this machine."
+    )
+    parser.add_argument(
+        "--topology", default="diamond", help="a topology file, or one that ships (default diamond)"
+    )
+    parser.add_argument(
+        "--site", default=str(REPOSITORY / "sdk/lab/site.conf"), help="a Gluon site.conf or domain file"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the mesh up at the end")
+    parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
+    arguments = parser.parse_args()
+    # as Ctrl-C does it: what `with` and `finally` hold is undone
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    lab = None
+    try:
+        topology = load_topology(arguments.topology)
+        site = load_site(arguments.site, topology.settings.pool)
+        name = "lab" if arguments.keep else f"demo-{os.getpid()}"
+        before = traces(name)
+        lab = Lab(
+            topology,
+            site,
+            name=name,
+            log=story.say,
+            files=(arguments.topology, arguments.site),
+        )
+        story.say(
+            f"{len(topology.nodes)} nodes, {len(topology.clients)} clients; clients {site.prefix4}, CLAT "
+            f"{site.clat_range}, PLAT {site.plat_range}, mesh MTU {site.mesh_mtu}"
+        )
+        lab.up(persistent=arguments.keep)
+        perform(lab, story, arguments.keep)
+        if arguments.keep:
+            print(look_around(lab, phone_of(lab)))
+            lab = None
+        else:
+            story.check("nothing left behind", lambda: clean(lab, before))
+    except (LabError, SiteError, TopologyError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted, the mesh is taken down", file=sys.stderr)
+        return 130
+    finally:
+        if lab:
+            lab.down()
+    result = story.result()
+    Path(arguments.json).parent.mkdir(exist_ok=True)
+    Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\n{result['passed']} checks passed, {result['failed']} failed: {os.path.relpath(arguments.json)}")
+    return 1 if result["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
