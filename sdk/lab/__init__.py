@@ -2,7 +2,7 @@
 """The mesh in network namespaces: from a topology file and a Gluon site.conf to machines one can look at."""
 
 from sdk.lab.lab import DNS, ECHO, WEB, Lab
-from sdk.lab.machine import CommandError, LabError
+from sdk.lab.machine import CommandError, LabError, check_machine
 from sdk.lab.site import Site, SiteError, load_site
 from sdk.lab.topology import Topology, TopologyError, load_topology
 
@@ -17,6 +17,7 @@ __all__ = [
     "SiteError",
     "Topology",
     "TopologyError",
+    "check_machine",
     "load_site",
     "load_topology",
 ]

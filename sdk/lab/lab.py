@@ -10,11 +10,15 @@ import hashlib
 import json
 import shlex
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
+from typing import TypeVar
 
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
 from sdk.lab.site import EXAMPLE, Site, load_site
@@ -29,7 +33,9 @@ NODE_PREFIX6 = (
 )
 WIRE = REPOSITORY / "build/bin/wire"
 READY_S = 60.0
-DAEMON_S = 10.0  # for a daemon's socket to appear
+DAEMON_S = 20.0  # for a daemon's socket to appear
+WORKERS = 4  # machines that are set up at the same time
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,21 @@ def plan_cables(topology: Topology, site: Site) -> tuple[Cable, ...]:
     return tuple(cables)
 
 
+def other_end(cable: Cable, machine: str) -> End:
+    return cable.b if cable.a.machine == machine else cable.a
+
+
+def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Do the work for every item, several at a time; most of it is waiting for a program to start."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        try:
+            for done in [pool.submit(work, item) for item in items]:
+                done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def platnodes(topology: Topology) -> list[Node]:
     return [node for node in topology.nodes if node.role.is_plat]
 
@@ -117,6 +138,7 @@ class Lab:
         self.files = files  # topology and site file, for whoever takes over a persistent lab
         self.cables = {cable.name: cable for cable in plan_cables(topology, self.site)}
         self.machines: Machines | None = None
+        self.wire_turn = threading.Lock()
 
     @classmethod
     def find(cls, name: str) -> "Lab":
@@ -150,18 +172,14 @@ class Lab:
         try:
             names = self.machine_names()
             self.log(f"booting {len(names)} machines: {' '.join(names)}")
-            for machine in names:
-                self.machines.boot(machine)
+            side_by_side(self.machines.boot, names)
             self.log(f"wiring {len(self.cables)} links")
             self.start_wires()
-            for cable in self.cables.values():
-                self.lay(cable)
+            side_by_side(self.lay, self.cables.values())
             self.start_internet()
             self.log("starting babeld, siit, 464xlat, prefixd and dnsmasq on the nodes")
-            for node in self.topology.nodes:
-                self.start_node(node)
-            for client in self.topology.clients:
-                self.start_client(client)
+            side_by_side(self.start_node, self.topology.nodes)
+            side_by_side(self.start_client, self.topology.clients)
         except BaseException:
             self.down()
             raise
@@ -199,10 +217,7 @@ class Lab:
 
     def start_wires(self) -> None:
         """Start the process that carries links with wishes, if there are such and the kernel has no netem."""
-        self.uses_wire = (
-            any(not cable.wishes.is_plain for cable in self.cables.values()) and not self.has_netem()
-        )
-        if not self.uses_wire:
+        if not any(self.is_wire(cable) for cable in self.cables.values()):
             return
         if not WIRE.exists():
             raise LabError(f"{WIRE} is not built: run `make demo`, which builds it")
@@ -218,7 +233,9 @@ class Lab:
             stderr=subprocess.DEVNULL,
         )
 
+    @cached_property
     def has_netem(self) -> bool:
+        """Whether links with wishes are netem's business."""
         wanted = self.topology.settings.links
         if wanted != "auto":
             return wanted == "netem"
@@ -234,16 +251,17 @@ class Lab:
             "while ! [ -p /run/wire.out ]; do sleep 0.01; done; "
             'printf "%s\\n" "$0" >/run/wire.in; read -r line </run/wire.out; echo "$line"'
         )
-        done = subprocess.run(
-            self.at_init(["timeout", str(DAEMON_S), "sh", "-c", talk, command]),
-            capture_output=True,
-            text=True,
-        )
+        with self.wire_turn:  # an answer has no address
+            done = subprocess.run(
+                self.at_init(["timeout", str(DAEMON_S), "sh", "-c", talk, command]),
+                capture_output=True,
+                text=True,
+            )
         if done.stdout.strip() != "ok":
             raise LabError(f"wire: {done.stdout.strip() or done.stderr.strip() or 'no answer'}")
 
     def is_wire(self, cable: Cable) -> bool:
-        return not cable.wishes.is_plain and not self.has_netem()
+        return not cable.wishes.is_plain and not self.has_netem
 
     def lay(self, cable: Cable) -> None:
         """Make a link's two devices, up and with MACs and addresses."""
@@ -356,29 +374,51 @@ class Lab:
         node = self.node(name)
         for cable in self.cables.values():
             if cable.has_end_at(name):
-                with contextlib.suppress(CommandError):  # cut before
-                    self.cut(cable.name)
+                self.cut(cable.name)
         self.running.halt(node.name, and_holder=False)
 
     def start(self, name: str) -> None:
-        """Power a node on: it boots with nothing, is wired anew, and its programs start."""
+        """Power a node on, or off and on: it boots with nothing, is wired anew, and its programs start.
+
+        Links that were cut come back whole, but for those to a node that is off.
+        """
         node = self.node(name)
         self.running.halt(name, and_holder=True)
         cables = [cable for cable in self.cables.values() if cable.has_end_at(name)]
         for cable in cables:
-            other = cable.b if cable.a.machine == name else cable.a
-            with contextlib.suppress(CommandError):
+            other = other_end(cable, name)
+            with contextlib.suppress(CommandError):  # it is not cut
                 self.exec(other.machine, ["nft", "delete", "table", "netdev", f"cut-{other.device}"])
             # its device may outlive the node by a moment, and its name must be free
             self.exec(other.machine, ["ip", "link", "del", other.device], check=False)
         self.running.boot(name)
+        side_by_side(self.lay, cables)
+        alive = self.alive()
         for cable in cables:
-            self.lay(cable)
+            if alive.get(other_end(cable, name).machine) is False:
+                self.cut(cable.name)  # nobody is there, but its kernel would answer and forward
         self.start_node(node)
         for client in self.topology.clients:
             if client.node == name:
-                self.exec(client.name, ["pkill", "udhcpc"], check=False)
+                self.running.stop(client.name, "udhcpc")  # it listens on the device that is gone
                 self.start_client(client)
+
+    def programs(self, node: Node) -> list[str]:
+        """Return the daemons that a node runs when all is well."""
+        on = {
+            "siit": node.role.is_clat or node.role.is_plat,
+            "babeld": self.topology.degree(node.name) > 0,
+            "prefixd": node.role.is_clat,
+            "dnsmasq": node.role.is_clat,
+        }
+        return [program for program, is_on in on.items() if is_on]
+
+    def alive(self) -> dict[str, bool]:
+        """Return for every node whether it is powered on: a node that ought to run something runs something."""
+        found = self.running.daemons()
+        return {
+            node.name: bool(found.get(node.name)) or not self.programs(node) for node in self.topology.nodes
+        }
 
     def start_node(self, node: Node) -> None:
         address = self.node_address(node)
@@ -541,7 +581,10 @@ class Lab:
 
     def plat_of(self, node: str) -> str | None:
         """Return the name of the platnode that a clatnode uses, None if it uses none."""
-        chosen = self.prefixd_status(node).get("chosen")
+        return self.plat_name(self.prefixd_status(node).get("chosen"))
+
+    def plat_name(self, chosen: str | None) -> str | None:
+        """Return the name of the platnode that has a /96, the /96 itself if that is none of ours."""
         names = {text(self.plat_prefix(plat)): plat.name for plat in platnodes(self.topology)}
         return names.get(chosen, chosen) if chosen else None
 
@@ -551,10 +594,17 @@ class Lab:
         lacking += [
             f"a PLAT for {node.name}" for node in clatnodes(self.topology) if not self.plat_of(node.name)
         ]
+        if not lacking:  # the way back may be there later than the way out
+            ping = ["ping", "-c", "1", "-W", "2", WEB]
+            lacking += [
+                f"an answer from the internet for {client.name}"
+                for client in self.topology.clients
+                if self.exec(client.name, ping, check=False).returncode
+            ]
         return lacking
 
     def wait_ready(self, deadline_s: float = READY_S) -> float:
-        """Wait until every client has a lease and every clatnode a PLAT; return the seconds it took."""
+        """Wait until every client has a lease and an answer from the internet; return the seconds it took."""
         begun = told = time.monotonic()
         while lacking := self.missing():
             now = time.monotonic()
@@ -568,19 +618,18 @@ class Lab:
 
     def status(self) -> dict:
         """Return what there is, for a table or a script."""
-        machines = self.running
-        nodes = []
+        found, alive, nodes = self.running.daemons(), self.alive(), []
         for node in self.topology.nodes:
             status = self.prefixd_status(node.name) if node.role.is_clat else {}
             nodes.append(
                 {
                     "name": node.name,
                     "role": str(node.role),
-                    "alive": self.exec(node.name, ["pgrep", "-c", "."], check=False).stdout.strip()
-                    not in ("", "0", "1", "2", "3"),
+                    "alive": alive[node.name],
+                    "missing": [name for name in self.programs(node) if name not in found[node.name]],
                     "clat_prefix": text(self.clat_prefix(node)) if node.role.is_clat else None,
                     "plat_prefix": text(self.plat_prefix(node)) if node.role.is_plat else None,
-                    "plat": self.plat_of(node.name) if node.role.is_clat else None,
+                    "plat": self.plat_name(status.get("chosen")),
                     "why": status.get("why"),
                 }
             )
@@ -597,7 +646,7 @@ class Lab:
                 {"name": c.name, "node": c.node, "address": leases[c.name] or None}
                 for c in self.topology.clients
             ],
-            "init_pid": machines.init_pid,
+            "init_pid": self.running.init_pid,
         }
 
 

@@ -9,6 +9,7 @@ process table, so that nothing can be out of date.
 import contextlib
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+# what tells a process of a lab from others, in its environment
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
+DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
 START_S = 10  # a first process that has not said so by then will not start
 END_S = 20  # for the kernel to end a lab's processes
 
@@ -63,6 +66,64 @@ def environment(lab: str, machine: str = "") -> dict[str, str]:
     }
 
 
+# what a lab runs, and the Debian package it is in
+PROGRAMS = {
+    "unshare nsenter setpriv mount": "util-linux",
+    "hostname": "hostname",
+    "bash": "bash",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "sysctl": "procps",
+    "babeld": "babeld",
+    "dnsmasq": "dnsmasq-base",
+    "busybox": "busybox",
+    "curl": "curl",
+    "lua5.1": "lua5.1",
+}
+# what a lab asks of the kernel, and how to say that it has it not; tried in namespaces that end with the trial
+ABILITIES = (
+    (
+        "true",
+        "the kernel lets us make no namespaces: run this on the machine itself or in a privileged container",
+    ),
+    ("ip link add veth-a type veth peer name veth-b", "the kernel has no veth devices: load the module veth"),
+    ("ip link add bridge-a type bridge", "the kernel has no bridges: load the module bridge"),
+    ("nft add table inet trial", "the kernel has no nftables: load the module nf_tables"),
+    (
+        "test -c /dev/net/tun && ip tuntap add tap-a mode tap",
+        "there are no TUN devices: load the module tun, or give the container /dev/net/tun",
+    ),
+)
+
+
+def check_machine() -> None:
+    """Raise LabError if this machine cannot carry a lab: one sentence, what is missing and what to do."""
+    if os.geteuid() != 0:
+        raise LabError("a lab makes network namespaces, which needs root: run this as root, or with sudo")
+    path = environment("")["PATH"]
+    for programs, package in PROGRAMS.items():
+        for program in programs.split():
+            if shutil.which(program, path=path) is None:
+                raise LabError(
+                    f"{program} is not installed: apt-get install {package}, or `make demo`, which does"
+                )
+    for command, sentence in ABILITIES:
+        trial = [
+            "unshare",
+            "--net",
+            "--mount",
+            "--uts",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            command,
+        ]
+        if subprocess.run(trial, stdin=subprocess.DEVNULL, capture_output=True).returncode:
+            raise LabError(sentence)
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process by its id and what tells it from a later one of the same id."""
@@ -88,7 +149,7 @@ def argv0(pid: int) -> str:
     return ""
 
 
-INIT_ARGV0, HOLDER_ARGV0 = "464xlat-lab", "sleep"
+INIT_ARGV0 = "464xlat-lab"
 
 
 def find_labs() -> dict[str, Process]:
@@ -163,7 +224,8 @@ class Machines:
         pids: dict[str, int] = {}
         for process in processes():
             machine = process.environ.get(MACHINE)
-            if process.environ[LAB] == name and machine and argv0(process.pid) == HOLDER_ARGV0:
+            if process.environ[LAB] == name and machine and HOLDER in process.environ:
+                # not its parent, which waits outside with the same environment
                 with contextlib.suppress(OSError):
                     if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
                         pids.setdefault(machine, process.pid)
@@ -190,7 +252,7 @@ class Machines:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment(self.name, machine),
+            env={**environment(self.name, machine), HOLDER: "1"},
             start_new_session=True,
         )
         assert holder.stdout
@@ -223,14 +285,17 @@ class Machines:
         if and_holder:
             del self.pids[machine]
 
-    def into(self, machine: str, argv: Sequence[str], *, bound: bool = True) -> list[str]:
-        """Return the command that runs argv on a machine; bound: it dies with the process that started it."""
+    def into(
+        self, machine: str, argv: Sequence[str], *, bound: bool = True, folder: str = str(REPOSITORY)
+    ) -> list[str]:
+        """Return the command that runs argv on a machine; bound: it dies with the thread that started it."""
         if machine not in self.pids:
             known = ", ".join(sorted(self.pids))
             raise LabError(f"there is no machine {machine!r} in the lab {self.name!r}, known are {known}")
         enter = ["nsenter", f"--target={self.pids[machine]}", "--net", "--mount", "--uts", "--pid"]
+        # nsenter waits outside: it has to die with its parent, and the command with nsenter
         die = ["setpriv", "--pdeathsig", "KILL", "--"] if bound else []
-        return [*enter, f"--wdns={REPOSITORY}", "--", *die, *argv]
+        return [*die, *enter, f"--wdns={folder}", "--", *die, *argv]
 
     def exec(
         self,
@@ -271,10 +336,30 @@ class Machines:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**environment(self.name, machine), **variables},
+            env={**environment(self.name, machine), DAEMON: name, **variables},
             start_new_session=True,
         )
         HOLDERS.append(started)
+
+    def daemons(self) -> dict[str, dict[str, list[int]]]:
+        """Return what started by daemon() runs: by machine, then by name, the process ids."""
+        found: dict[str, dict[str, list[int]]] = {machine: {} for machine in self.pids}
+        for process in processes():
+            machine, daemon = process.environ.get(MACHINE), process.environ.get(DAEMON)
+            if process.environ.get(LAB) == self.name and daemon and machine in found:
+                found[machine].setdefault(daemon, []).append(process.pid)
+        return found
+
+    def stop(self, machine: str, name: str) -> None:
+        """End a program that daemon() started, and return when it is gone."""
+        deadline = time.monotonic() + END_S
+        while pids := self.daemons()[machine].get(name):
+            if time.monotonic() > deadline:
+                raise LabError(f"{machine}: {name} did not end")
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def log(self, machine: str, name: str) -> str:
         return self.exec(machine, ["tail", "-n", "20", f"/run/log/{name}.log"], check=False).stdout

@@ -211,14 +211,15 @@ class Topology:
     def __post_init__(self) -> None:
         if not self.nodes:
             raise ValueError("there is no node, expected at least one [nodes.NAME]")
-        need_unique("name", [item.name for item in (*self.nodes, *self.clients)])
-        need_unique("MAC", [format_mac(item.mac) for item in (*self.nodes, *self.clients)])
+        ends: list[Node | Client] = [*self.nodes, *self.clients]
+        need_unique("name", [end.name for end in ends])
+        need_unique("MAC", [format_mac(end.mac) for end in ends])
         need_unique("link name", [link.name for link in self.links])
         names = {node.name: node for node in self.nodes}
         for link in self.links:
-            for end in (link.a, link.b):
-                if end not in names:
-                    raise ValueError(f"link {link.name}: there is no node {end!r}, known are {known(names)}")
+            for name in (link.a, link.b):
+                if name not in names:
+                    raise ValueError(f"link {link.name}: there is no node {name!r}, known are {known(names)}")
         for client in self.clients:
             if client.node not in names:
                 raise ValueError(
