@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: ISC
+"""The command `lab`: bring a mesh up, look around in it, break it, take it down. The work is the package's."""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from sdk.lab.lab import DNS, ECHO, READY_S, WEB, Lab
+from sdk.lab.machine import REPOSITORY, LabError, Machines, check_machine, environment, find_labs
+from sdk.lab.site import EXAMPLE, SiteError, load_site
+from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology
+
+ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
+EXAMPLES = """\
+from nothing, and back to it:
+  lab up line                         a topology that ships, or a file of yours: line, diamond, mesh12
+  lab status                          who is there, which PLAT each node uses and why
+  lab exec laptop ping -c 3 198.51.100.80
+  lab shell a                         a router's shell: babeld, siit, prefixd, ip, nft, tcpdump
+  lab cut a-middle; lab heal a-middle a radio link dies without a word, and comes back
+  lab kill exit; lab start exit       a node loses its power, and gets it back
+  lab down
+several at once: lab up mesh12 --name big; lab status --name big; lab list
+`lab COMMAND --help` tells more."""
+UP_EXAMPLES = """\
+The lab stays up until `lab down`. Ctrl-C before it is ready takes it down again.
+  lab up diamond
+  lab up my-mesh.toml --site my-community/site.conf --name mine
+What a topology file may say is in sdk/lab/topology.py; the ones that ship are in sdk/lab/topologies."""
+EXEC_EXAMPLES = """\
+Standard input and output, and the exit status, are the command's own. The machines are the nodes, the clients
+and `internet`; files are this machine's, but for /run, which each has for itself.
+  lab exec laptop curl -s http://198.51.100.80/
+  lab exec a prefixd --status
+  lab exec exit siit stat plat
+  lab exec a tcpdump -ni mesh0 -w - | wireshark -k -i -"""
+NODE_EXAMPLES = (
+    "`lab status` shows the nodes. A node that starts has forgotten everything, as after a power cut."
+)
+LINK_EXAMPLES = "`lab status` shows the links: mesh links, wan-NODE and client-NAME."
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="lab", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(
+        name: str, run: Callable, help: str, epilog: str = "", named: bool = True
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=help[0].upper() + help[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(run=run)
+        if named:
+            command.add_argument(
+                "--name", default="lab", help="the lab's name, where several are up (default: lab)"
+            )
+        return command
+
+    up = add("up", run_up, "bring a lab up and wait until its clients have IPv4", UP_EXAMPLES)
+    up.add_argument("file", metavar="FILE", help="a topology file, or the name of one that ships")
+    up.add_argument(
+        "--site", default=str(EXAMPLE), help="a Gluon site.conf or domain file (default: our example)"
+    )
+    up.add_argument(
+        "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
+    )
+    add("down", run_down, "end a lab: its processes, namespaces and devices")
+    status = add("status", run_status, "show nodes, links and clients of a lab")
+    status.add_argument("--json", action="store_true", help="for programs")
+    shell = add("shell", run_shell, "open a shell on a machine")
+    shell.add_argument("machine", metavar="MACHINE")
+    command = add("exec", run_exec, "run a command on a machine", EXEC_EXAMPLES)
+    command.add_argument("machine", metavar="MACHINE")
+    command.add_argument("command", metavar="CMD", nargs=argparse.REMAINDER)
+    for name, act, help, plural in (
+        ("cut", Lab.cut, "drop every frame of a link, both ways, without loss of carrier", LINK_EXAMPLES),
+        ("heal", Lab.heal, "carry the frames of a link again", LINK_EXAMPLES),
+        ("kill", Lab.kill, "power a node off, without a goodbye", NODE_EXAMPLES),
+        ("start", Lab.start, "power a node on again", NODE_EXAMPLES),
+    ):
+        what = "link" if plural is LINK_EXAMPLES else "node"
+        verb = add(name, run_verb, help, plural)
+        verb.set_defaults(act=act)
+        verb.add_argument("what", metavar=what.upper())
+    add("list", run_list, "list the labs that are up and the topologies that ship", named=False)
+    return top
+
+
+def seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to 3600 seconds")
+    return value
+
+
+def lab_name(text: str) -> str:
+    if not text or len(text) > 64 or not text.isprintable() or "/" in text:
+        raise LabError(
+            f"the name {text!r} is no name for a lab, expected up to 64 printable characters without /"
+        )
+    return text
+
+
+def run_up(options: argparse.Namespace) -> int:
+    topology = load_topology(options.file)
+    site = load_site(options.site, topology.settings.pool)
+    name = lab_name(options.name)
+    check_machine()
+    begun = time.monotonic()
+
+    def say(sentence: str) -> None:
+        print(f"{time.monotonic() - begun:6.1f} s  {sentence}", flush=True)
+
+    lab = Lab(topology, site, name=name, log=say, files=(topology_file(options.file), options.site))
+    with interruptible():
+        lab.up(persistent=True)
+        try:
+            if options.wait:
+                lab.wait_ready(options.wait)
+                say("every client has IPv4")
+        except LabError as error:
+            # stays up: whoever asked for it wants to see why
+            print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)
+            return 1
+        except BaseException:
+            lab.down()
+            raise
+    print(look_around(topology, name))
+    return 0
+
+
+def topology_file(file: str) -> str:
+    """Return the path of a topology that may be given by the name of one that ships."""
+    shipped = TOPOLOGIES / f"{file}.toml"
+    return str(shipped) if not Path(file).exists() and shipped.exists() else file
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Make the polite ways to end a program undo what it does, as Ctrl-C does."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def named(name: str) -> str:
+    return "" if name == "lab" else f" --name {name}"
+
+
+def look_around(topology: Topology, name: str) -> str:
+    option, node = named(name), topology.nodes[0].name
+    client = topology.clients[0].name if topology.clients else node
+    first = next((link.name for link in topology.links), None)
+    lines = [
+        (f"lab status{option}", "who is there, and which PLAT each node uses"),
+        (f"lab shell{option} {node}", "a shell on a node"),
+        (f"lab exec{option} {client} ping {WEB}", f"or curl http://{WEB}/bytes/1000000"),
+        *([(f"lab cut{option} {first}", "and `lab heal`")] if first else []),
+        (f"lab down{option}", "the end of it"),
+    ]
+    width = max(len(command) for command, _ in lines)
+    shown = [f"  {command:{width}}  # {what}" for command, what in lines]
+    return "\n".join(
+        [f"up. The internet has HTTP at {WEB}, DNS at {DNS}, echo at {ECHO} port 7. Look around:", *shown]
+    )
+
+
+def run_down(options: argparse.Namespace) -> int:
+    Machines.find(options.name).end()
+    return 0
+
+
+def run_status(options: argparse.Namespace) -> int:
+    status = Lab.find(options.name).status()
+    if options.json:
+        print(json.dumps(status, indent=2))
+    else:
+        print("\n".join(table(status)))
+    return 0
+
+
+def table(status: dict) -> list[str]:
+    """The status for the eye: nodes, links, clients."""
+    lines = [f"lab {status['name']}: {status['topology']}", ""]
+    lines += columns(
+        ("NODE", "ROLE", "STATE", "PLAT", "WHY"),
+        [
+            (node["name"], node["role"], state(node), node["plat"] or "-", node["why"] or "-")
+            for node in status["nodes"]
+        ],
+    )
+    links = [
+        (link["name"], " - ".join(link["between"]), str(link["mtu"]), "cut" if link["cut"] else "carries")
+        for link in status["links"]
+    ]
+    clients = [
+        (client["name"], client["node"], client["address"] or "no lease") for client in status["clients"]
+    ]
+    lines += ["", *columns(("LINK", "BETWEEN", "MTU", "STATE"), links)]
+    return [*lines, "", *columns(("CLIENT", "NODE", "ADDRESS"), clients)] if clients else lines
+
+
+def state(node: dict) -> str:
+    if not node["alive"]:
+        return "off"
+    return f"without {', '.join(node['missing'])}" if node["missing"] else "up"
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
+
+
+def run_shell(options: argparse.Namespace) -> int:
+    return become(options, ["bash", "--norc"])
+
+
+def run_exec(options: argparse.Namespace) -> int:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise UsageError("exec needs a command, like `lab exec laptop ip addr`")
+    return become(options, command)
+
+
+def become(options: argparse.Namespace, command: Sequence[str]) -> int:
+    """Turn this process into the command on the machine; returns only if that fails."""
+    machines = Machines.find(options.name)
+    here = os.getcwd()
+    if Path(here).parts[1:2] and Path(here).parts[1] in ("run", "sys", "proc"):
+        here = str(REPOSITORY)  # a machine has these for itself
+    argv = machines.into(options.machine, command, folder=here)
+    sys.stdout.flush()
+    os.execvpe(argv[0], argv, environment(options.name, options.machine))
+
+
+def run_verb(options: argparse.Namespace) -> int:
+    options.act(Lab.find(options.name), options.what)
+    return 0
+
+
+def run_list(options: argparse.Namespace) -> int:
+    labs = find_labs()
+    for name, process in sorted(labs.items()):
+        print(
+            f"up: {name}  (process {process.pid})  {process.environ.get('XLAT464_TOPOLOGY') or 'run by a program'}"
+        )
+    if not labs:
+        print("no lab is up")
+    for path in sorted(TOPOLOGIES.glob("*.toml")):
+        print(f"ships: {path.stem:8} {load_topology(path).description}")
+    return 0
+
+
+class UsageError(Exception):
+    """The command line is wrong: one sentence."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        if options.run not in (run_up, run_list) and os.geteuid() != 0:
+            raise LabError("the machines of a lab are root's: run this as root, or with sudo")
+        return options.run(options)
+    except UsageError as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 2
+    except (LabError, TopologyError, SiteError) as error:
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
