@@ -36,7 +36,7 @@ VARIANTS = ("plain", "siit", "tayga")
 NODES = ("client", "clat", "plat", "server")
 
 
-class BenchError(Exception):
+class BenchError(RuntimeError):
     """The bench cannot run here; one sentence says why."""
 
 

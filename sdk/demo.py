@@ -35,7 +35,7 @@ LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client")
 COME_BACK_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
 
 
-class DemoError(Exception):
+class DemoError(RuntimeError):
     """A check found something else than it should; the sentence goes behind the cross."""
 
 

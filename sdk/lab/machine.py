@@ -42,7 +42,7 @@ exec sleep infinity
 """
 
 
-class LabError(Exception):
+class LabError(RuntimeError):
     """The lab could not do what it was asked to: one sentence for people."""
 
 

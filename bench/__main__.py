@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: ISC
+"""`make bench`: every figure that we promise something about, to build/bench.json and as a table.
+
+Speeds are ratios against peers in the same run on the same path, medians of several rounds: machines differ, and this
+one is noisy. A goal that is missed is said in the table and by the exit status.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import failover, prefixd, siit
+
+RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure should be: at least or at most a bound; no bound, no promise."""
+
+    key: str
+    unit: str
+    meaning: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def is_met(self, figure: float) -> bool:
+        return (self.at_least is None or figure >= self.at_least) and (
+            self.at_most is None or figure <= self.at_most
+        )
+
+    @property
+    def bound(self) -> str:
+        if self.at_least is not None:
+            return f">= {self.at_least:g}"
+        return f"<= {self.at_most:g}" if self.at_most is not None else "-"
+
+
+GOALS = (
+    Goal("siit.tcp_vs_plain", "x", "one TCP stream through CLAT and PLAT, against plain IPv6 forwarding"),
+    Goal("siit.tcp_vs_tayga", "x", "the same, against tayga", at_least=3),
+    Goal("siit.udp64_vs_plain", "x", "packets of 64 bytes a second, against plain IPv6 forwarding"),
+    Goal("siit.udp64_vs_tayga", "x", "the same, against tayga", at_least=1.5),
+    Goal("siit.rtt_added_us", "us", "what two translations add to a round trip"),
+    Goal(
+        "prefixd.failover_silent_ms",
+        "ms",
+        "exit lost without a word, until new connections work",
+        at_most=3000,
+    ),
+    Goal("prefixd.failover_withdrawn_ms", "ms", "exit withdrawn, until new connections work", at_most=1000),
+    Goal("prefixd.rss_kib", "KiB", "prefixd on MicroPython with 500 PLATs, resident", at_most=3.5 * 1024),
+    Goal("prefixd.anon_kib", "KiB", "of that anonymous", at_most=1024),
+    Goal("prefixd.read_10000_routes_ms", "ms", "prefixd on MicroPython reads 10,000 routes"),
+)
+
+PARTS: dict[str, Callable[..., dict[str, float]]] = {
+    "siit": lambda say: siit.run(say=say),
+    "failover": lambda say: failover.run(say=say),
+    "prefixd": lambda say: prefixd.run(),
+}
+
+
+def table(figures: dict[str, float]) -> str:
+    """Return the figures as lines for people, with their goals."""
+    lines = [f"{'FIGURE':32} {'MEDIAN':>10} {'':4} {'GOAL':>8}       MEANING"]
+    for goal in GOALS:
+        if goal.key in figures:
+            figure = figures[goal.key]
+            shown = f"{figure:.2f}" if goal.unit == "x" else f"{figure:.0f}"
+            mark = "    " if goal.bound == "-" else "ok  " if goal.is_met(figure) else "MISS"
+            lines.append(f"{goal.key:32} {shown:>10} {goal.unit:4} {goal.bound:>8} {mark}  {goal.meaning}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)}")
+    parts = parser.parse_args().parts or list(PARTS)
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}, known are {', '.join(PARTS)}")
+    figures: dict[str, float] = {}
+    for part in parts:
+        begun = time.monotonic()
+        print(f"bench: {part}", flush=True)
+        figures |= PARTS[part](lambda line: print(f"  {line}", flush=True))
+        print(f"bench: {part} took {time.monotonic() - begun:.0f} s", flush=True)
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n")
+    print(f"\n{table(figures)}\n\n{os.path.relpath(RESULT)}")
+    return 0 if all(goal.is_met(figures[goal.key]) for goal in GOALS if goal.key in figures) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"bench: {error}")
