@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: ISC
+"""The demo as a person runs it, and as a person stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sdk.lab.machine import find_labs
+
+MESH = """
+[lab]
+hello_interval_ms = 500
+[nodes.near]
+role = "both"
+[nodes.far]
+role = "clat"
+[nodes.north]
+role = "plat"
+[[links]]
+between = ["far", "near"]
+cost = 192
+[[links]]
+between = ["far", "north"]
+delay_ms = 1
+loss_percent = 0.05
+[clients.phone]
+node = "far"
+[clients.tablet]
+node = "near"
+"""
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    file = tmp_path / "mesh.toml"
+    file.write_text(MESH)
+    return file
+
+
+def demo(*options, **more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sdk.demo", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **more,
+    )
+
+
+def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_path):
+    result = tmp_path / "demo.json"
+    program = demo("--topology", str(mesh), "--json", str(result))
+    said, errors = program.communicate(timeout=300)
+    assert program.returncode == 0, said + errors
+    checks = json.loads(result.read_text())
+    assert checks["failed"] == 0
+    assert checks["passed"] == len(checks["checks"]) > 10
+    assert {"ping", "DNS", "HTTP download", "path MTU", "UDP fragments"} <= {
+        c["name"] for c in checks["checks"]
+    }
+    assert "the exit in use dies" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
+    program = demo("--topology", str(mesh), "--json", str(tmp_path / "demo.json"))
+    name = f"demo-{program.pid}"
+    deadline = time.monotonic() + 30
+    while name not in find_labs() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert name in find_labs()
+    os.kill(program.pid, number)
+    _, errors = program.communicate(timeout=30)
+    if number != signal.SIGKILL:
+        assert program.returncode == 130
+        assert "interrupted" in errors
+    while name in find_labs() and time.monotonic() < deadline + 30:
+        time.sleep(0.05)
+    assert name not in find_labs()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--topology", "nowhere.toml"], "cannot read the topology"),
+        (["--site", "nowhere.conf"], "cannot read the site file"),
+    ],
+)
+def test_bad_input_is_one_sentence(options, sentence):
+    program = demo(*options)
+    _, errors = program.communicate(timeout=30)
+    assert program.returncode == 1
+    assert sentence in errors
+    assert len(errors.strip().splitlines()) == 1

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: ISC
+"""The rules of the house that imports can break: arrows point down, and what is MicroPython-safe stays so."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_USE = {
+    "xlat464": set(),
+    "nat46": {"xlat464"},
+    "siit": {"xlat464", "nat46"},
+    "prefixd": {"xlat464", "nat46"},
+    "sdk": {"xlat464", "nat46", "siit", "prefixd"},
+}
+NOT_ON_MICROPYTHON = {
+    "typing",
+    "dataclasses",
+    "ipaddress",
+    "asyncio",
+    "argparse",
+    "enum",
+    "logging",
+    "subprocess",
+}
+
+
+def imports(file: Path) -> set[str]:
+    """The top-level packages that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", MAY_USE)
+def test_a_room_imports_only_what_is_below_it(room):
+    rooms = {*MAY_USE, "tests", "bench"}
+    for file in (ROOT / room).rglob("*.py"):
+        strangers = imports(file) & rooms - MAY_USE[room] - {room}
+        assert not strangers, f"{file.relative_to(ROOT)} imports {strangers}"
+
+
+@pytest.mark.parametrize("room", ["xlat464", "prefixd"])
+def test_what_runs_on_micropython_imports_nothing_that_it_lacks(room):
+    for file in (ROOT / room).rglob("*.py"):
+        assert not imports(file) & NOT_ON_MICROPYTHON, file.relative_to(ROOT)
+
+
+def test_only_the_translator_in_c_is_compiled_into_python():
+    for file in ROOT.glob("*/**/*.py"):
+        if ".venv" not in file.parts and "build" not in file.parts and "cffi" in imports(file):
+            assert file.parent == ROOT / "siit", file.relative_to(ROOT)
