@@ -345,9 +345,11 @@ class Lab:
 
     def cable(self, name: str) -> Cable:
         """Return a link by its name, or by its ends in any order with a hyphen between."""
+        if name in self.cables:
+            return self.cables[name]
         for cable in self.cables.values():
             ends = cable.a.machine, cable.b.machine
-            if name in (cable.name, "-".join(ends), "-".join(reversed(ends))):
+            if name in ("-".join(ends), "-".join(reversed(ends))):
                 return cable
         raise LabError(f"there is no link {name!r}, known are {', '.join(sorted(self.cables))}")
 

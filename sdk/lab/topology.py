@@ -214,6 +214,11 @@ class Topology:
         ends: list[Node | Client] = [*self.nodes, *self.clients]
         need_unique("name", [end.name for end in ends])
         need_unique("MAC", [format_mac(end.mac) for end in ends])
+        lab_own = [f"wan-{node.name}" for node in self.nodes if node.role.is_plat]
+        lab_own += [f"client-{client.name}" for client in self.clients]
+        for link in self.links:
+            if link.name in lab_own:
+                raise ValueError(f"the link name {link.name!r} is the lab's own, expected another")
         need_unique("link name", [link.name for link in self.links])
         names = {node.name: node for node in self.nodes}
         for link in self.links:

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: ISC
+"""Topology files: what ships loads, what is wrong is said in a sentence, and the plan of cables holds together."""
+
+import pytest
+
+from sdk.lab.lab import Cable, plan_cables, platnodes, side_by_side, wan_addresses
+from sdk.lab.site import EXAMPLE, load_site
+from sdk.lab.topology import (
+    NAME_CHARS,
+    TOPOLOGIES,
+    Role,
+    TopologyError,
+    Wishes,
+    load_topology,
+    parse_topology,
+)
+
+GOOD = """
+[nodes.a]
+role = "clat"
+[nodes.b]
+role = "plat"
+[[links]]
+between = ["a", "b"]
+[clients.c]
+node = "a"
+"""
+ROUGH = """
+[lab]
+hello_interval_ms = 500
+[nodes.{a}]
+role = "both"
+[nodes.{b}]
+role = "both"
+[[links]]
+between = ["{a}", "{b}"]
+[[links]]
+between = ["{a}", "{b}"]
+name = "second"
+delay_ms = 2
+mtu = 1300
+[clients.{c}]
+node = "{a}"
+[clients.{d}]
+node = "{b}"
+""".format(a="a" * NAME_CHARS, b="b" * NAME_CHARS, c="c" * NAME_CHARS, d="d" * NAME_CHARS)
+
+
+def with_(text):
+    return GOOD + text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "there is no node, expected at least one [nodes.NAME]"),
+        ("nodes = 3", "nodes is a number, expected a table"),
+        ("[nodes]\na = 3", "nodes.a is a number, expected a table"),
+        ("= 1", "this is not TOML"),
+        ("[nodes.a]\n", "nodes.a.role is missing, expected a text in quotes"),
+        ("[nodes.a]\nrole = 'router'", "nodes.a.role is 'router', expected clat, plat, both or plain"),
+        ("[nodes.a]\nrole = 3", "nodes.a.role is a number, expected a text in quotes"),
+        (
+            "[nodes.A_b]\nrole = 'clat'",
+            "the name 'A_b' is not made of a-z, 0-9 and inner hyphens, 15 characters",
+        ),
+        ("[nodes.aaaaaaaaaaaaaaaa]\nrole = 'clat'", "15 characters at most"),
+        ("[nodes.'a b']\nrole = 'clat'", "the name 'a b'"),
+        ("[nodes.'../x']\nrole = 'clat'", "the name '../x'"),
+        ("[nodes.internet]\nrole = 'clat'", "the name 'internet' is taken"),
+        ("[nodes.a]\nrole = 'clat'\nmac = '02:00'", "nodes.a"),
+        ("[nodes.a]\nrole = 'clat'\nmac = 'hello'", "nodes.a"),
+        ("[nodes.a]\nrole = 'clat'\nmac = '03:00:00:00:00:01'", "multicast"),
+        ("[nodes.a]\nrole = 'clat'\nmac = 12", "nodes.a.mac is a number, expected a text in quotes"),
+        ("[nodes.a]\nrole = 'clat'\nwan = { delay_ms = 1 }", "wan is for the roles plat and both"),
+        (
+            "[nodes.a]\nrole = 'clat'\ncolour = 'red'",
+            "unknown key 'colour' in nodes.a, known are mac, role, wan",
+        ),
+        ("colour = 'red'\n[nodes.a]\nrole = 'clat'", "unknown key 'colour', known are"),
+        ("[lab]\nlease_s = 3\n[nodes.a]\nrole = 'clat'", "lab: lease_s is 3, expected 120 to 604800"),
+        (
+            "[lab]\nlease_s = 300.5\n[nodes.a]\nrole = 'clat'",
+            "lab.lease_s is a number, expected a whole number",
+        ),
+        ("[lab]\nlease_s = true\n[nodes.a]\nrole = 'clat'", "lab.lease_s is true or false"),
+        (
+            "[lab]\nhello_interval_ms = 1\n[nodes.a]\nrole = 'clat'",
+            "hello_interval_ms is 1, expected 100 to 60000",
+        ),
+        ("[lab]\nseed = -1\n[nodes.a]\nrole = 'clat'", "seed is -1"),
+        (
+            "[lab]\nprefixd = 'perl'\n[nodes.a]\nrole = 'clat'",
+            "prefixd is 'perl', expected python or micropython",
+        ),
+        (
+            "[lab]\nlinks = 'pigeon'\n[nodes.a]\nrole = 'clat'",
+            "links is 'pigeon', expected auto, netem or wire",
+        ),
+        ("[lab]\npool = '10.0.0.1/24'\n[nodes.a]\nrole = 'clat'", "10.0.0.1/24"),
+        ("[lab]\npool = 'lots'\n[nodes.a]\nrole = 'clat'", "lab"),
+        (with_("[[links]]\nbetween = ['a', 'x']"), "link a-x: there is no node 'x', known are a, b"),
+        (with_("[[links]]\nbetween = ['a', 'a']"), "both ends are 'a', expected two nodes"),
+        (with_("[[links]]\nbetween = ['a']"), "between is not two names of nodes"),
+        (with_("[[links]]\nbetween = 'a-b'"), "links[1].between is a text, expected a list"),
+        (with_("[[links]]\nmtu = 1400"), "links[1].between is missing, expected a list"),
+        (with_("[[links]]\nbetween = ['a', 'b']"), "the link name 'a-b' is given twice"),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nmtu = 1279"),
+            "mtu is 1279, expected 1280 to 9000",
+        ),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nmtu = 1400.0"),
+            "mtu is a number, expected a whole",
+        ),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nloss_percent = 101"), "loss_percent is 101"),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nloss_percent = nan"), "loss_percent is nan"),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ndelay_ms = inf"),
+            "delay_ms is inf, expected 0 to 10000",
+        ),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\njitter_ms = 2"),
+            "jitter_ms 2 is more than delay_ms 0",
+        ),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nrate_mbit = 0.001"), "rate_mbit is 0.001"),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ncost = 70000"),
+            "cost is 70000, expected 1 to 65534",
+        ),
+        (
+            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ntype = 'wifi'"),
+            "type is 'wifi', expected wired",
+        ),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x y; reboot'"), "the name 'x y; reboot'"),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nspeed = 1"), "unknown key 'speed' in links[1]"),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'wan-b'"), "wan-b"),
+        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'client-c'"), "client-c"),
+        (with_("[clients.d]\nnode = 'b'"), "client d: node 'b' has the role plat, expected clat or both"),
+        (with_("[clients.d]\nnode = 'x'"), "client d: there is no node 'x', known are a, b"),
+        (with_("[clients.a]\nnode = 'a'"), "the name 'a' is given twice"),
+        (with_("[clients.internet]\nnode = 'a'"), "the name 'internet' is taken"),
+        (with_("[clients.d]\nnode = 'a'\nlink = 3"), "clients.d.link is a number, expected a table"),
+        (with_("[clients.d]\nnode = 'a'\nlink = { delay = 3 }"), "unknown key 'delay' in clients.d.link"),
+        (with_("[clients.d]\nnode = 2020-01-01"), "clients.d.node is a date, expected a text in quotes"),
+        (
+            with_("".join(f"[clients.d{i}]\nnode = 'a'\n" for i in range(200))),
+            "too many, expected at most 200",
+        ),
+    ],
+)
+def test_a_wrong_topology_is_one_sentence_with_file_and_expectation(text, says):
+    with pytest.raises(TopologyError) as caught:
+        parse_topology(text, "my.toml")
+    sentence = str(caught.value)
+    assert sentence.startswith("my.toml: ")
+    assert says in sentence
+    assert "\n" not in sentence
+
+
+def test_a_file_that_cannot_be_read_is_named_with_what_ships(tmp_path):
+    (tmp_path / "latin1.toml").write_bytes(b'description = "\xe4"')
+    for path in (tmp_path / "none.toml", tmp_path, tmp_path / "latin1.toml"):
+        with pytest.raises(
+            TopologyError, match=r"cannot read the topology.*these ship: diamond, line, mesh12"
+        ) as caught:
+            load_topology(path)
+        assert str(path) in str(caught.value)
+
+
+def test_the_good_topology_of_these_tests_is_good():
+    topology = parse_topology(GOOD, "good.toml")
+    assert [node.role for node in topology.nodes] == [Role.CLAT, Role.PLAT]
+    assert topology.links[0].name == "a-b"
+    assert topology.nodes[0].mac == parse_topology(GOOD, "").nodes[0].mac
+
+
+@pytest.mark.parametrize("path", sorted(TOPOLOGIES.glob("*.toml")), ids=lambda path: path.stem)
+def test_topologies_that_ship_load_by_name_and_by_path_and_say_what_they_are(path):
+    topology = load_topology(path.stem)
+    assert topology == load_topology(path)
+    assert topology.description
+    assert topology.clients
+    assert platnodes(topology)
+
+
+def test_three_topologies_ship_of_the_sizes_promised():
+    assert {path.stem for path in TOPOLOGIES.glob("*.toml")} == {"line", "diamond", "mesh12"}
+    assert len(load_topology("line").nodes) == 3
+    assert len(platnodes(load_topology("diamond"))) == 2
+    assert len(load_topology("mesh12").nodes) == 12
+    assert len(platnodes(load_topology("mesh12"))) == 3
+
+
+@pytest.mark.parametrize("source", ["line", "diamond", "mesh12", ROUGH])
+def test_cables_have_short_device_names_unique_on_each_machine_and_one_name_each(source):
+    topology = parse_topology(source, "rough.toml") if "[" in source else load_topology(source)
+    site = load_site(EXAMPLE, topology.settings.pool)
+    cables = plan_cables(topology, site)
+    assert len(cables) == len(topology.links) + len(platnodes(topology)) + len(topology.clients)
+    assert len({cable.name for cable in cables}) == len(cables)
+    ends = [end for cable in cables for end in (cable.a, cable.b)]
+    assert len(set(ends)) == len(ends)
+    assert all(0 < len(end.device) <= 15 for end in ends)
+    assert all(cable.mtu in (1500, site.mesh_mtu, cable.wishes.mtu) for cable in cables)
+
+
+def test_a_cable_knows_its_ends():
+    cable = plan_cables(load_topology("line"), load_site())[0]
+    assert isinstance(cable, Cable)
+    assert cable.has_end_at("a")
+    assert not cable.has_end_at("exit")
+    assert cable.end_at("a") == cable.a
+
+
+def test_wan_addresses_of_64_platnodes_are_all_different():
+    pairs = [wan_addresses(i) for i in range(64)]
+    assert len({address for pair in pairs for address in pair}) == 128
+
+
+def test_an_mtu_alone_needs_no_wire():
+    assert Wishes(mtu=1400).is_plain
+    assert not Wishes(loss_percent=0.1).is_plain
+
+
+def test_work_side_by_side_ends_at_the_first_failure_and_says_it():
+    done = []
+
+    def work(item):
+        if item == 3:
+            raise ValueError("three")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="three"):
+        side_by_side(work, range(1000))
+    side_by_side(done.append, ["last"])
+    assert done[-1] == "last"
