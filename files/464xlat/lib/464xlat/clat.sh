@@ -64,7 +64,7 @@ clat_make() {
 
 clat_is_whole() {
 	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
-		[ -n "$(ip -4 rule show 2>/dev/null | sed -n "/^$((PRIORITY + 2)):/p")" ]
+		[ -n "$(ip -4 rule show 2>/dev/null | sed -n "/^$((PRIORITY + 2)):/p")" ] && firewall_holds "$FIREWALL" clat
 }
 
 clat_route_stop() { # DEVICE TABLE

@@ -37,6 +37,14 @@ firewall_choose() { # clat | plat
 	fi
 }
 
+# Whether a role's rules are still there: other programs flush more than is theirs.
+firewall_holds() { # BACK-END clat | plat
+	case "$1" in
+	nft) nft list table inet "xlat464_$2" >/dev/null 2>&1 ;;
+	xtables) iptables -w "$XTABLES_WAIT_S" -t mangle -C FORWARD -j "XLAT464_$2" >/dev/null 2>&1 ;;
+	esac
+}
+
 firewall_up() { # clat | plat
 	[ "$FIREWALL" = none ] || "${FIREWALL}_up" "$1"
 }

@@ -87,5 +87,5 @@ plat_make() {
 
 plat_is_whole() {
 	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
-		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ]
+		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ] && firewall_holds "$FIREWALL" plat
 }

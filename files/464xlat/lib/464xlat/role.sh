@@ -55,9 +55,10 @@ role_down() { # clat | plat
 
 # One of a role's noted settings; nothing if the role is not up.
 setting() { # ROLE KEY
-	local word
+	local word line=''
 	ledger_finished "$1" || return 0
-	for word in $(ledger_settings "$1"); do
+	read -r line <"$XLAT464_RUN/$1.settings"
+	for word in $line; do
 		[ "${word%%=*}" != "$2" ] || printf '%s' "${word#*=}"
 	done
 }
@@ -80,7 +81,9 @@ role_status() { # clat | plat
 	fi
 	device=$(setting "$1" device)
 	ledger_finished "$1" || state=unfinished
-	[ "$state" != up ] || device_exists "$device" || state=broken
+	if [ "$state" = up ]; then
+		device_exists "$device" && firewall_holds "$(setting "$1" firewall)" "$1" || state=broken
+	fi
 	if [ "$1" = clat ]; then
 		detail="clients $(setting clat client_range) on $(setting clat client_device), $(clat_exit "$device")"
 	else
