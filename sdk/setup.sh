@@ -39,7 +39,7 @@ fi
 missing_packages() {
 	local package installed
 	# shellcheck disable=SC2086 # a list of names
-	installed=$(dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' $packages 2>/dev/null)
+	installed=$(dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' $packages 2>/dev/null || true) # not zero if one was never heard of
 	for package in $packages; do
 		printf '%s\n' "$installed" | grep -q "^$package\(:.*\)\{0,1\} installed\$" || printf '%s ' "$package"
 	done
