@@ -32,6 +32,8 @@ NODE_PREFIX6 = (
     "fd46:4646:4646:1::"  # each node's own address, the source of its ICMP errors; babel carries the /128s
 )
 WIRE = REPOSITORY / "build/bin/wire"
+# two links of one node may be laid at the same time
+ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
 READY_S = 60.0
 DAEMON_S = 20.0  # for a daemon's socket to appear
 WORKERS = 4  # machines that are set up at the same time
@@ -319,8 +321,7 @@ class Lab:
             return [no_ipv6(device), up]
         if device.startswith("mesh"):
             return [f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0", up]
-        bridge = "[ -e /sys/class/net/br-client ] || ip link add br-client type bridge"
-        return [bridge, f"ip link set {device} master br-client", up]
+        return [ADD_BRIDGE, f"ip link set {device} master br-client", up]
 
     def cut(self, name: str) -> None:
         """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
@@ -431,7 +432,7 @@ class Lab:
         if node.role.is_clat:
             site = self.site
             lines += [
-                "[ -e /sys/class/net/br-client ] || ip link add br-client type bridge",
+                ADD_BRIDGE,
                 f"ip link set br-client address {format_mac(site.next_node_mac)}",
                 f"ip addr replace {site.next_node_ip4}/{site.prefix4.prefixlen} dev br-client",
                 "ip link set br-client up",
