@@ -149,6 +149,15 @@ def argv0(pid: int) -> str:
     return ""
 
 
+def inhabitants(space: int) -> Iterator[int]:
+    """Yield the processes in the network namespace of that inode."""
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # it is gone
+                if os.stat(f"/proc/{entry.name}/ns/net").st_ino == space:
+                    yield int(entry.name)
+
+
 INIT_ARGV0 = "464xlat-lab"
 
 
@@ -268,20 +277,14 @@ class Machines:
     def halt(self, machine: str, and_holder: bool) -> None:
         """SIGKILL all processes of a machine, its first one (and thus its devices) only if asked."""
         space = os.stat(f"/proc/{self.pids[machine]}/ns/net").st_ino
-        for _ in range(5):  # a process may fork while we look
-            doomed = []
-            for entry in os.scandir("/proc"):
-                if entry.name.isdigit():
-                    with contextlib.suppress(OSError):
-                        if os.stat(f"/proc/{entry.name}/ns/net").st_ino == space:
-                            doomed.append(int(entry.name))
-            doomed = [pid for pid in doomed if and_holder or pid != self.pids[machine]]
-            if not doomed:
-                break
+        deadline = time.monotonic() + END_S
+        while doomed := [pid for pid in inhabitants(space) if and_holder or pid != self.pids[machine]]:
+            if time.monotonic() > deadline:
+                raise LabError(f"{machine}: process {doomed[0]} does not end")
             for pid in doomed:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
+            time.sleep(0.01)
         if and_holder:
             del self.pids[machine]
 
@@ -342,12 +345,16 @@ class Machines:
         HOLDERS.append(started)
 
     def daemons(self) -> dict[str, dict[str, list[int]]]:
-        """Return what started by daemon() runs: by machine, then by name, the process ids."""
+        """Return what started by daemon() runs: by machine, then by name, the ids of its processes."""
         found: dict[str, dict[str, list[int]]] = {machine: {} for machine in self.pids}
+        space = os.stat(f"/proc/{self.init_pid}/ns/pid").st_ino
         for process in processes():
             machine, daemon = process.environ.get(MACHINE), process.environ.get(DAEMON)
             if process.environ.get(LAB) == self.name and daemon and machine in found:
-                found[machine].setdefault(daemon, []).append(process.pid)
+                with contextlib.suppress(OSError):  # it is gone
+                    # not its parent, which waits outside with the same environment
+                    if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
+                        found[machine].setdefault(daemon, []).append(process.pid)
         return found
 
     def stop(self, machine: str, name: str) -> None:

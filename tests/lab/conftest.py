@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: ISC
+"""What tests with namespaces stand on: names of their own, labs that end with the test, waiting with a deadline."""
+
+import itertools
+import os
+import time
+
+import pytest
+
+from sdk.lab import Lab, LabError, check_machine, load_site
+from sdk.lab.topology import parse_topology
+
+numbers = itertools.count()
+
+
+def wait_until(is_so, deadline_s=30.0, what="it"):
+    """Ask until the answer is true, and return it; the test fails after the deadline."""
+    end = time.monotonic() + deadline_s
+    while not (answer := is_so()):
+        assert time.monotonic() < end, f"{what} did not come true within {deadline_s:g} s"
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.fixture(scope="session")
+def lab_machine():
+    """A machine that can carry labs; the test fails with what it lacks otherwise."""
+    try:
+        check_machine()
+    except LabError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def lab_name(lab_machine):
+    """A function that returns a lab's name that nobody else has."""
+    return lambda: f"t{os.getpid()}-{next(numbers)}"
+
+
+@pytest.fixture(scope="module")
+def lab_of(lab_name):
+    """A function that brings up a lab from a topology's text, ready to use; it ends with the module."""
+    labs = []
+
+    def bring_up(text, site=None, ready=True):
+        topology = parse_topology(text, "the test's topology")
+        lab = Lab(topology, load_site(site, topology.settings.pool) if site else None, name=lab_name())
+        labs.append(lab)
+        lab.up()
+        if ready:
+            lab.wait_ready()
+        return lab
+
+    yield bring_up
+    for lab in labs:
+        lab.down()

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: ISC
+"""The lab as its users have it: IPv4 through the mesh, links and nodes that die and come back, and nothing left."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from sdk.lab import DNS, ECHO, WEB, LabError
+from sdk.lab.lab import clatnodes
+from sdk.lab.machine import LAB, REPOSITORY, find_labs, processes
+from sdk.lab.services import PATTERN
+from xlat464.address import format_mac
+
+LINE = """
+[lab]
+hello_interval_ms = 500
+[nodes.a]
+role = "clat"
+[nodes.b]
+role = "clat"
+[nodes.middle]
+role = "plain"
+[nodes.exit]
+role = "plat"
+[[links]]
+between = ["a", "middle"]
+[[links]]
+between = ["b", "middle"]
+[[links]]
+between = ["middle", "exit"]
+[clients.phone]
+node = "a"
+[clients.tablet]
+node = "b"
+"""
+# a node for itself, with names as long as they may be
+LONE = """
+[lab]
+prefixd = "micropython"
+pool = "192.168.7.0/29"
+[nodes.abcdefghijklmno]
+role = "both"
+[clients.abcdefghijklmnp]
+node = "abcdefghijklmno"
+"""
+COMMUNITY = """
+-- somebody's domain
+--[[ prefix4 = '1.2.3.0/24' ]]
+{
+	domain_names = { ['ff-x'] = "X", }, hide_domain = true;
+	prefix4 = "172.20.64.0/20", prefix6 = '2a06:8187:fbab:2::/64', -- clients
+	clat_range = '64:ff9b:1::/48', plat_range = [[fd5d:5d16:b5de::/48]],
+	['next_node'] = { ip4 = '172.20.79.254', mac = '16:41:95:40:F7:DC', name = { 'nextnode', }, },
+	wifi24 = { channel = 5, mesh = { id = '16:41:95:40:F7:DC' }, },
+	mesh_vpn = { mtu = 1280 + 26, fastd = { methods = { 'null' }, groups = { a = { peers = {}, } } }, },
+}
+"""
+LAB_COMMAND = str(REPOSITORY / "bin/lab")
+
+
+@pytest.fixture(scope="module")
+def line(lab_of):
+    return lab_of(LINE)
+
+
+@pytest.fixture(scope="module")
+def lone(lab_of, tmp_path_factory):
+    path = tmp_path_factory.mktemp("site") / "site.conf"
+    path.write_text(COMMUNITY)
+    return lab_of(LONE, path)
+
+
+def answers(lab, client, address=WEB):
+    return lab.exec(client, ["ping", "-c", "1", "-W", "1", address], check=False).returncode == 0
+
+
+def sha256_of_download(lab, client, size):
+    shown = lab.exec(client, ["sh", "-c", f"curl -sS -m 50 http://{WEB}/bytes/{size} | sha256sum"]).stdout
+    return shown.split()[0]
+
+
+def sha256_of_pattern(size):
+    return hashlib.sha256((PATTERN * (size // len(PATTERN) + 1))[:size]).hexdigest()
+
+
+def lookup(lab, client, name):
+    return lab.exec(client, ["busybox", "nslookup", "-type=a", name, DNS]).stdout
+
+
+def left_of(name):
+    """Return what this machine has of a lab."""
+    return [process.pid for process in processes() if process.environ.get(LAB) == name]
+
+
+def whole_machine():
+    """Return what a lab could leave behind here: devices, mounts, files in /run. Not those of `ip netns`, which
+    the lab does not use and other programs do."""
+    links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, check=True).stdout)
+    mounts = {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()}
+    return (
+        {link["ifname"] for link in links}
+        | {mount for mount in mounts if "netns" not in mount}
+        | {f"/run/{entry}" for entry in os.listdir("/run") if entry != "netns"}
+    )
+
+
+def test_clients_have_leases_and_a_gateway_of_the_site(line):
+    for client, address in line.leases().items():
+        assert address.startswith("10.46."), client
+        route = line.exec(client, ["ip", "-4", "route", "show", "default"]).stdout
+        assert "via 10.46.0.1" in route
+
+
+def test_a_client_reaches_the_ipv4_only_internet(line):
+    for client in ("phone", "tablet"):
+        for address in (WEB, DNS, ECHO):
+            wait_until(
+                lambda client=client, address=address: answers(line, client, address), what="an answer"
+            )
+
+
+def test_a_download_arrives_whole(line):
+    assert sha256_of_download(line, "phone", 5_000_000) == sha256_of_pattern(5_000_000)
+
+
+def test_a_client_looks_names_up(line):
+    assert WEB in lookup(line, "phone", "www.example.net")
+    assert "example.net" in line.exec("phone", ["curl", "-sS", "-v", "http://www.example.net/"]).stderr
+
+
+def test_the_next_node_is_the_same_on_every_clatnode(line):
+    seen = set()
+    for node in clatnodes(line.topology):
+        (device,) = json.loads(line.exec(node.name, ["ip", "-j", "-4", "addr", "show", "br-client"]).stdout)
+        mac = line.exec(node.name, ["cat", "/sys/class/net/br-client/address"]).stdout.strip()
+        seen.add((mac, device["addr_info"][0]["local"], device["addr_info"][0]["prefixlen"]))
+    assert seen == {(format_mac(line.site.next_node_mac), "10.46.0.1", 16)}
+
+
+def test_a_cut_link_keeps_its_carrier_and_carries_nothing_until_healed(line):
+    assert wait_until(lambda: answers(line, "phone"))
+    line.cut("a-middle")
+    line.cut("middle-a")  # the same link; again is as once
+    assert not answers(line, "phone")
+    for machine in ("a", "middle"):
+        device = line.cable("a-middle").end_at(machine).device
+        assert line.exec(machine, ["cat", f"/sys/class/net/{device}/carrier"]).stdout.strip() == "1"
+    assert [link["name"] for link in line.status()["links"] if link["cut"]] == ["a-middle"]
+    assert answers(line, "tablet")
+    line.heal("a-middle")
+    line.heal("a-middle")
+    wait_until(lambda: answers(line, "phone"), what="an answer after healing")
+
+
+def test_a_platnode_that_was_killed_comes_back_and_the_clients_work_again(line):
+    line.kill("exit")
+    assert not answers(line, "phone")
+    assert {node["name"]: node["alive"] for node in line.status()["nodes"]} == {
+        "a": True,
+        "b": True,
+        "middle": True,
+        "exit": False,
+    }
+    line.start("exit")
+    line.wait_ready()
+    assert line.alive()["exit"]
+
+
+def test_a_clatnode_that_was_killed_comes_back_and_its_client_works_again(line):
+    old = line.running.daemons()["tablet"]["udhcpc"]
+    line.kill("a")
+    line.start("a")
+    line.wait_ready()
+    daemons = line.running.daemons()
+    assert len(daemons["phone"]["udhcpc"]) == 1
+    assert daemons["tablet"]["udhcpc"] == old  # another client's is none of its business
+
+
+def test_a_node_that_starts_beside_one_that_is_off_stays_cut_from_it(line):
+    line.kill("exit")
+    line.kill("middle")
+    line.start("middle")
+    assert [link["name"] for link in line.status()["links"] if link["cut"]] == ["middle-exit", "wan-exit"]
+    line.start("exit")
+    line.wait_ready()
+
+
+def test_a_program_that_is_gone_is_said(line):
+    line.running.stop("b", "prefixd")
+    (node,) = [node for node in line.status()["nodes"] if node["name"] == "b"]
+    assert (node["alive"], node["missing"], node["plat"]) == (True, ["prefixd"], None)
+    line.start_prefixd(line.node("b"))
+    line.wait_ready()
+
+
+def test_what_is_not_there_is_named_with_what_is(line):
+    with pytest.raises(LabError, match="there is no link 'x', known are a-middle"):
+        line.cut("x")
+    with pytest.raises(LabError, match="there is no node 'phone', known are a, b, middle, exit"):
+        line.kill("phone")
+    with pytest.raises(LabError, match="there is no machine 'x'"):
+        line.exec("x", ["true"])
+    with pytest.raises(LabError, match="failed"):
+        line.exec("a", ["false"])
+
+
+def test_a_lone_node_with_micropython_and_another_communitys_site_at_the_same_time(line, lone):
+    node, client = "abcdefghijklmno", "abcdefghijklmnp"
+    assert lone.leases()[client].startswith("172.20.")
+    assert lone.plat_of(node) == node
+    assert lone.prefixd_status(node)["chosen"].startswith("fd5d:5d16:b5de:")
+    assert "micropython" in lone.exec(node, ["ps", "-ww", "-o", "args=", "-C", "micropython"]).stdout
+    assert "default via 172.20.79.254" in lone.exec(client, ["ip", "route"]).stdout
+    assert lone.exec(node, ["cat", "/sys/class/net/clat/mtu"]).stdout.strip() == "1306"
+    for lab, phone in ((lone, client), (line, "phone")):
+        assert sha256_of_download(lab, phone, 1_000_000) == sha256_of_pattern(1_000_000)
+
+
+def test_a_second_lab_of_the_same_name_is_refused_and_the_first_stays(line, lab_of):
+    from sdk.lab import Lab
+
+    with pytest.raises(LabError, match="is up already"):
+        Lab(line.topology, name=line.name).up()
+    assert answers(line, "phone")
+
+
+PROGRAM = """
+import sys, time
+from sdk.lab import Lab, load_topology
+with Lab(load_topology("line"), name=sys.argv[1]) as lab:
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_program(name):
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=REPOSITORY,
+    )
+    assert program.stdout.readline() == b"up\n"
+    assert left_of(name)
+    return program
+
+
+@pytest.mark.parametrize("end", ["the end", signal.SIGINT, signal.SIGKILL])
+def test_a_lab_leaves_nothing_however_its_program_ends(lab_name, end):
+    name, before = lab_name(), whole_machine()
+    with start_program(name) as program:
+        if end == "the end":
+            program.stdin.close()
+        else:
+            program.send_signal(end)
+        program.wait(30)
+    wait_until(
+        lambda: not [pid for pid in left_of(name) if pid != program.pid], 20, "the end of all processes"
+    )
+    assert name not in find_labs()
+    wait_until(lambda: whole_machine() <= before, 20, "a clean machine")
+
+
+def lab(*arguments, cwd, stdin="", timeout=90):
+    return subprocess.run(
+        [LAB_COMMAND, *arguments], capture_output=True, text=True, input=stdin, cwd=cwd, timeout=timeout
+    )
+
+
+def test_the_command_from_up_to_down(lab_name, tmp_path):
+    (tmp_path / "my.toml").write_text(LINE)
+    (tmp_path / "my.conf").write_text(COMMUNITY)
+    name, before = lab_name(), whole_machine()
+    here = {"cwd": tmp_path}
+    try:
+        up = lab("up", "my.toml", "--site", "my.conf", "--name", name, **here)
+        assert (up.returncode, up.stderr) == (0, "")
+        assert f"lab down --name {name}" in up.stdout
+
+        again = lab("up", "my.toml", "--name", name, **here)
+        assert (again.returncode, again.stdout) == (1, "")
+        assert again.stderr.startswith("lab: a lab of the name ")
+        assert again.stderr.count("\n") == 1
+
+        status = json.loads(lab("status", "--json", "--name", name, **here).stdout)
+        assert status["topology"] == str(tmp_path / "my.toml")
+        assert {node["name"]: node["plat"] for node in status["nodes"]}["a"] == "exit"
+        assert "exit" in lab("status", "--name", name, **here).stdout
+        assert name in lab("list", **here).stdout
+
+        script = ["sh", "-c", "cat; pwd; echo oops >&2; hostname; exit 7"]
+        ran = lab("exec", "--name", name, "phone", *script, stdin="hello\n", **here)
+        assert (ran.returncode, ran.stdout, ran.stderr) == (7, f"hello\n{tmp_path}\nphone\n", "oops\n")
+        shell = lab("shell", "--name", name, "a", stdin="ip -br link show clat; exit 3\n", **here)
+        assert shell.returncode == 3
+        assert "clat" in shell.stdout
+
+        for command in (["cut", "a-middle"], ["heal", "a-middle"], ["kill", "exit"], ["start", "exit"]):
+            done = lab(*command, "--name", name, **here)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        refused = lab("cut", "nothing", "--name", name, **here)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        ping = ["exec", "--name", name, "phone", "ping", "-c", "1", "-W", "1", WEB]
+        wait_until(lambda: lab(*ping, **here).returncode == 0, what="an answer")
+    finally:
+        down = lab("down", "--name", name, **here)
+    assert (down.returncode, down.stdout, down.stderr) == (0, "", "")
+    wait_until(lambda: not left_of(name), 20, "the end of all processes")
+    wait_until(lambda: whole_machine() <= before, 20, "a clean machine")
+    assert lab("down", "--name", name, **here).returncode == 1
+
+
+def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path):
+    name = lab_name()
+    command = [LAB_COMMAND, "up", "line", "--name", name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
+        wait_until(lambda: "starting babeld" in up.stdout.readline())
+        up.send_signal(signal.SIGINT)
+        assert up.wait(30) == 130
+        assert up.stderr.read() == "lab: interrupted\n"
+    wait_until(lambda: not left_of(name), 20, "the end of all processes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        ([], 2, "COMMAND"),
+        (["fly"], 2, "invalid choice"),
+        (["up"], 2, "FILE"),
+        (["up", "line", "--wait", "-1"], 2, "--wait"),
+        (["exec"], 2, "CMD"),
+        (["exec", "a"], 2, "lab: exec needs a command"),
+        (["up", "none.toml"], 1, "lab: none.toml: cannot read the topology"),
+        (["up", "bad.toml"], 1, "lab: bad.toml: this is not TOML"),
+        (["up", "line", "--site", "none.conf"], 1, "lab: none.conf: cannot read the site file"),
+        (["up", "line", "--name", ""], 1, "lab: the name '' is no name for a lab"),
+        (["down", "--name", "nobody"], 1, "lab: no lab of the name 'nobody' is up"),
+        (["exec", "--name", "nobody", "a", "true"], 1, "lab: no lab of the name 'nobody' is up"),
+    ],
+)
+def test_a_wrong_command_line_is_said(lab_machine, tmp_path, arguments, status, says):
+    (tmp_path / "bad.toml").write_text("= 3")
+    done = lab(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_teaches_with_examples(tmp_path):
+    for arguments in (["--help"], ["up", "--help"], ["exec", "--help"], ["cut", "--help"]):
+        done = lab(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "lab " in done.stdout
+
+
+def test_without_root_the_sentence_says_what_to_do(tmp_path):
+    nobody = ["setpriv", "--reuid", "65534", "--clear-groups", "--", LAB_COMMAND]
+    if subprocess.run([*nobody, "--help"], capture_output=True).returncode:
+        nobody = ["unshare", "--user", "--", LAB_COMMAND]  # where nobody may not read the tree
+    for command in (["up", "line"], ["down"], ["status"]):
+        done = subprocess.run([*nobody, *command], capture_output=True, text=True, cwd="/")
+        assert done.returncode == 1
+        assert "run this as root" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_services_echo_over_tcp_and_udp(line):
+    program = (
+        "import socket\n"
+        f"s = socket.create_connection(('{ECHO}', 7), 5); s.sendall(b'tcp'); print(s.recv(9).decode())\n"
+        f"s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(b'udp', ('{ECHO}', 7))\n"
+        "print(s.recv(9).decode())\n"
+    )
+    assert line.exec("phone", ["python3", "-c", program]).stdout.split() == ["tcp", "udp"]

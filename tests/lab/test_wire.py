@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: ISC
+"""The wire in user space: each wish does to frames what it says. One lab, a wire for each wish between the same two."""
+
+import re
+import socket
+import struct
+import subprocess
+import threading
+import time
+from ipaddress import IPv4Network
+
+import pytest
+
+from sdk.lab import LabError
+from sdk.lab.machine import REPOSITORY
+
+WISHES = {
+    "plain": "",  # a veth, to compare with
+    "delay": "delay_ms = 20",
+    "jitter": "delay_ms = 20\njitter_ms = 15",
+    "loss": "loss_percent = 20",
+    "reorder": "delay_ms = 5\nreorder_percent = 10",
+    "rate": "rate_mbit = 8",
+    "mtu": "delay_ms = 1\nmtu = 1300",
+    "giant": "delay_ms = 1\nmtu = 9000",
+    "all": "delay_ms = 10\njitter_ms = 5\nloss_percent = 5\nreorder_percent = 5\nrate_mbit = 50\nmtu = 1400",
+}
+TWO = """
+[lab]
+links = "wire"
+seed = 46
+[nodes.a]
+role = "plain"
+[nodes.b]
+role = "plain"
+""" + "".join(f'[[links]]\nbetween = ["a", "b"]\nname = "{name}"\n{wish}\n' for name, wish in WISHES.items())
+FRAMES = 2000
+PORT = 4646
+
+
+def network(name):
+    return IPv4Network(("10.99.0.0", 16))[256 * list(WISHES).index(name)]
+
+
+@pytest.fixture(scope="module")
+def two(lab_of):
+    lab = lab_of(TWO, ready=False)
+    for name in WISHES:
+        cable = lab.cables[name]
+        for end, host in ((cable.a, 1), (cable.b, 2)):
+            lab.exec(end.machine, ["ip", "addr", "add", f"{network(name) + host}/24", "dev", end.device])
+    return lab
+
+
+def ping(lab, name, *options):
+    return lab.exec("a", ["ping", "-q", "-W", "2", *options, str(network(name) + 2)], check=False).stdout
+
+
+def received(output):
+    return int(re.search(r"(\d+) received", output).group(1))
+
+
+def least_rtt_ms(output):
+    return float(re.search(r"= ([\d.]+)/", output).group(1))
+
+
+class Inside:
+    """Sockets of a machine in this process: a thread that enters the network namespace makes them."""
+
+    def __init__(self, lab, machine):
+        self.path = f"/proc/{lab.running.pids[machine]}/ns/net"
+
+    def socket(self, address):
+        made = []
+
+        def make():
+            import ctypes
+
+            libc = ctypes.CDLL(None, use_errno=True)
+            with open(self.path) as space:
+                if libc.setns(space.fileno(), 0x40000000):  # CLONE_NEWNET, of this thread only
+                    return
+            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            udp.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+            udp.bind((str(address), PORT))
+            made.append(udp)
+
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        assert made, "no socket in the machine's namespace"
+        return made[0]
+
+
+def send_numbers(lab, name, count, size, per_s):
+    """Send numbered datagrams from a to b; return (number, seconds since the first was sent) as they arrive."""
+    arrived = []
+    with (
+        Inside(lab, "a").socket(network(name) + 1) as sender,
+        Inside(lab, "b").socket(network(name) + 2) as receiver,
+    ):
+        target = (str(network(name) + 2), PORT)
+        sender.sendto(b"?", target)  # ARP first
+        receiver.settimeout(0.2)
+        for _ in range(20):  # whichever of these is lost
+            try:
+                receiver.recv(100)
+                break
+            except TimeoutError:
+                sender.sendto(b"?", target)
+        begun = time.monotonic()
+
+        def receive():
+            receiver.settimeout(1.5)
+            try:
+                while True:
+                    datagram = receiver.recv(10_000)
+                    if len(datagram) == size:
+                        arrived.append((struct.unpack_from("!I", datagram)[0], time.monotonic() - begun))
+            except TimeoutError:
+                pass
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        for number in range(count):
+            sender.sendto(struct.pack("!I", number) + bytes(size - 4), target)
+            ahead = begun + number / per_s - time.monotonic()
+            if ahead > 0.002:
+                time.sleep(ahead)
+        thread.join()
+    return arrived
+
+
+def overtaken(arrived):
+    """Return how many arrived behind one that was sent later."""
+    latest, late = -1, 0
+    for number, _ in arrived:
+        late += number < latest
+        latest = max(latest, number)
+    return late
+
+
+def test_no_frame_is_earlier_than_twice_the_delay_on_its_way_there_and_back(two):
+    shown = ping(two, "delay", "-c", "20", "-i", "0.02")
+    assert received(shown) == 20
+    assert 40 <= least_rtt_ms(shown) < 80
+    assert least_rtt_ms(ping(two, "plain", "-c", "5", "-i", "0.02")) < 20
+
+
+def test_jitter_varies_the_delay_and_keeps_the_order(two):
+    arrived = send_numbers(two, "jitter", 500, 100, 1000)
+    assert len(arrived) == 500
+    assert overtaken(arrived) == 0
+    rtt = ping(two, "jitter", "-c", "40", "-i", "0.02")
+    low, _, high, _ = (float(value) for value in re.search(r"= ([\d./]+) ms", rtt).group(1).split("/"))
+    assert 10 <= low < 40 < high
+    assert high - low > 5
+
+
+def test_loss_is_about_as_asked(two):
+    arrived = send_numbers(two, "loss", FRAMES, 100, 10_000)
+    assert 0.75 * FRAMES < len(arrived) < 0.85 * FRAMES
+    assert overtaken(arrived) == 0
+
+
+def test_reordering_is_about_as_asked_and_loses_nothing(two):
+    arrived = send_numbers(two, "reorder", FRAMES, 100, 4000)
+    assert len(arrived) == FRAMES
+    assert 0.05 * FRAMES < overtaken(arrived) < 0.15 * FRAMES
+
+
+def test_the_rate_is_about_as_asked(two):
+    size = 1200
+    arrived = send_numbers(two, "rate", 1500, size, 3000)  # 30 Mbit/s into 8
+    seconds = arrived[-1][1] - arrived[0][1]
+    mbit = (len(arrived) - 1) * (size + 42) * 8 / seconds / 1e6
+    assert 5.5 < mbit < 9
+    assert len(arrived) < 1500  # the queue is no longer than 200 ms
+    assert overtaken(arrived) == 0
+
+
+@pytest.mark.parametrize(("name", "mtu"), [("mtu", 1300), ("giant", 9000), ("all", 1400)])
+def test_frames_of_the_mtu_pass_and_larger_ones_do_not(two, name, mtu):
+    fits = ping(two, name, "-c", "10", "-i", "0.02", "-M", "do", "-s", str(mtu - 28))
+    assert received(fits) >= 3
+    assert received(ping(two, name, "-c", "3", "-i", "0.02", "-M", "do", "-s", str(mtu - 27))) == 0
+
+
+def test_all_wishes_at_once(two):
+    arrived = send_numbers(two, "all", FRAMES, 100, 2000)
+    assert 0.9 * FRAMES < len(arrived) < 0.99 * FRAMES
+    assert overtaken(arrived) > 0.01 * FRAMES
+
+
+def test_a_cut_wire_carries_nothing_and_a_healed_one_does(two):
+    two.cut("delay")
+    assert received(ping(two, "delay", "-c", "2", "-i", "0.02", "-W", "1")) == 0
+    two.heal("delay")
+    assert received(ping(two, "delay", "-c", "5", "-i", "0.02")) == 5
+
+
+def test_wires_of_a_node_that_starts_again_are_laid_anew(two):
+    two.kill("b")
+    assert received(ping(two, "delay", "-c", "2", "-i", "0.02", "-W", "1")) == 0
+    two.start("b")
+    for name in ("plain", "delay"):
+        cable = two.cables[name]
+        for end, host in ((cable.a, 1), (cable.b, 2)):
+            two.exec(end.machine, ["ip", "addr", "replace", f"{network(name) + host}/24", "dev", end.device])
+        assert received(ping(two, name, "-c", "3", "-i", "0.1")) == 3, name
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "fly me",
+        "wire x",
+        "wire x 1 d 1 e 1 2 0 0 0",
+        "wire x 999999999 d 999999999 e 0 0 0 0 0",
+        "cut nothing",
+        "wire " + "x" * 900,
+    ],
+)
+def test_a_wrong_command_to_the_wire_is_answered(two, command):
+    with pytest.raises(LabError, match="wire: error: "):
+        two.tell_wire(command)
+    assert received(ping(two, "delay", "-c", "3", "-i", "0.1")) > 0
+
+
+def test_the_wire_ends_with_its_input_and_says_its_usage():
+    program = str(REPOSITORY / "build/bin/wire")
+    assert subprocess.run([program], capture_output=True).returncode == 2
+    done = subprocess.run([program, "1"], input="nonsense\n", capture_output=True, text=True, timeout=10)
+    assert (done.returncode, done.stdout) == (0, "error: a command is wire, cut or heal\n")
