@@ -21,7 +21,18 @@ from functools import partial
 from pathlib import Path
 
 from prefixd.choice import MARGIN
-from sdk.lab import DNS, ECHO, WEB, Lab, LabError, SiteError, TopologyError, load_site, load_topology
+from sdk.lab import (
+    DNS,
+    ECHO,
+    WEB,
+    Lab,
+    LabError,
+    SiteError,
+    TopologyError,
+    check_machine,
+    load_site,
+    load_topology,
+)
 from sdk.lab.machine import LAB, processes
 from sdk.lab.services import PATTERN
 from sdk.lab.topology import Role
@@ -368,6 +379,7 @@ def main() -> int:
     story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     lab = None
     try:
+        check_machine()
         topology = load_topology(arguments.topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"

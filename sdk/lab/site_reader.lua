@@ -69,16 +69,16 @@ local function encode_table(t, depth)
 	return '{' .. table.concat(parts, ',') .. '}'
 end
 
-function encode(value, depth)
-	local kind = type(value)
+function encode(item, depth)
+	local kind = type(item)
 	if kind == 'table' then
-		return encode_table(value, depth + 1)
+		return encode_table(item, depth + 1)
 	elseif kind == 'string' then
-		return quoted(value)
+		return quoted(item)
 	elseif kind == 'boolean' then
-		return tostring(value)
-	elseif kind == 'number' and value == value and value ~= math.huge and value ~= -math.huge then
-		return format('%.17g', value)
+		return tostring(item)
+	elseif kind == 'number' and item == item and item ~= math.huge and item ~= -math.huge then
+		return format('%.17g', item)
 	end
 	return 'null'
 end

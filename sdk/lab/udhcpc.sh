@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 # What a client does with a lease; busybox udhcpc calls it with the event and the lease in variables.
+# shellcheck disable=SC2154 # interface, ip, mask, router, dns and lease are those variables
 set -e
 
 case "$1" in
