@@ -178,6 +178,7 @@ def settled(lab: Lab) -> str:
     nodes = [node.name for node in lab.topology.nodes if node.role.is_clat]
     steady_since: dict[str, float] = {}
     seen: dict[str, list] = {}
+    told = begun
     while time.monotonic() < begun + COME_BACK_S:
         for node in nodes:
             plats = lab.prefixd_status(node).get("plats", [])
@@ -186,6 +187,10 @@ def settled(lab: Lab) -> str:
                 seen[node], steady_since[node] = picture, time.monotonic()
         if min(time.monotonic() - since for since in steady_since.values()) > STEADY_S:
             return f"every clatnode knows {wanted} and has chosen"
+        if time.monotonic() > told + 5:
+            told = time.monotonic()
+            unsteady = [node for node in nodes if told - steady_since[node] < STEADY_S]
+            lab.log(f"waiting for babel's metrics and prefixd's hold time at {', '.join(unsteady)}")
         time.sleep(0.1)
     raise DemoError(f"after {COME_BACK_S:g} s the clatnodes still learn of exits or change their choice")
 
