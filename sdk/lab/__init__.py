@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The mesh in network namespaces: from a topology file and a Gluon site.conf to machines one can look at."""
 
-from sdk.lab.lab import DNS, ECHO, WEB, Lab
+from sdk.lab.lab import Lab
 from sdk.lab.machine import CommandError, LabError, check_machine
+from sdk.lab.plan import DNS, ECHO, WEB
 from sdk.lab.site import Site, SiteError, load_site
 from sdk.lab.topology import Topology, TopologyError, load_topology
 

@@ -6,7 +6,6 @@ starting programs. What a role sets up, `464xlat` does; which PLAT is used, pref
 """
 
 import contextlib
-import hashlib
 import json
 import shlex
 import subprocess
@@ -14,81 +13,20 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import TypeVar
 
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
+from sdk.lab.plan import DNS, ECHO, WEB, Cable, Plan, clatnodes, netem, other_end, platnodes, text
 from sdk.lab.site import EXAMPLE, Site, load_site
-from sdk.lab.topology import INTERNET, Client, Node, Topology, Wishes, load_topology
-from xlat464.address import format_ipv6, format_mac
-from xlat464.node import management_address, node_client_address, node_prefix
+from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
 
-WEB, DNS, ECHO = "198.51.100.80", "198.51.100.53", "198.51.100.7"  # of the IPv4-only internet
-WAN_NETWORK = IPv4Network("203.0.113.0/24")  # a /30 for each platnode
-NODE_PREFIX6 = (
-    "fd46:4646:4646:1::"  # each node's own address, the source of its ICMP errors; babel carries the /128s
-)
 WIRE = REPOSITORY / "build/bin/wire"
-# two links of one node may be laid at the same time
-ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
 READY_S = 60.0
 DAEMON_S = 20.0  # for a daemon's socket to appear
 WORKERS = 4  # machines that are set up at the same time
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of a link: a device on a machine."""
-
-    machine: str
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cable:
-    """A link as built: two ends, what is to happen in between, and the devices' MTU (bytes)."""
-
-    name: str
-    a: End
-    b: End
-    wishes: Wishes
-    mtu: int
-
-    def has_end_at(self, machine: str) -> bool:
-        return machine in (self.a.machine, self.b.machine)
-
-    def end_at(self, machine: str) -> End:
-        return self.a if self.a.machine == machine else self.b
-
-
-def plan_cables(topology: Topology, site: Site) -> tuple[Cable, ...]:
-    """Return every link of a lab: the mesh's, the platnodes' to the internet, the clients' to their nodes."""
-    cables, mesh_devices = [], {node.name: 0 for node in topology.nodes}
-
-    def mesh_end(node: str) -> End:
-        mesh_devices[node] += 1
-        return End(node, f"mesh{mesh_devices[node] - 1}")
-
-    for link in topology.links:
-        mtu = link.wishes.mtu or site.mesh_mtu
-        cables.append(Cable(link.name, mesh_end(link.a), mesh_end(link.b), link.wishes, mtu))
-    for i, node in enumerate(platnodes(topology)):
-        ends = End(node.name, "wan"), End(INTERNET, f"wan{i}")
-        cables.append(Cable(f"wan-{node.name}", *ends, node.wan, node.wan.mtu or 1500))
-    for client in topology.clients:
-        # the bridge's port bears a name made of the client's, which may be as long as a device's name already
-        port = f"c{hashlib.sha256(client.name.encode()).hexdigest()[:8]}"
-        ends = End(client.name, "eth0"), End(client.node, port)
-        cables.append(Cable(f"client-{client.name}", *ends, client.wishes, client.wishes.mtu or 1500))
-    return tuple(cables)
-
-
-def other_end(cable: Cable, machine: str) -> End:
-    return cable.b if cable.a.machine == machine else cable.a
 
 
 def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
@@ -100,23 +38,6 @@ def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def platnodes(topology: Topology) -> list[Node]:
-    return [node for node in topology.nodes if node.role.is_plat]
-
-
-def clatnodes(topology: Topology) -> list[Node]:
-    return [node for node in topology.nodes if node.role.is_clat]
-
-
-def wan_addresses(i: int) -> tuple[IPv4Address, IPv4Address]:
-    """Return the internet's and the platnode's address on the i-th WAN link."""
-    return WAN_NETWORK[4 * i + 1], WAN_NETWORK[4 * i + 2]
-
-
-def text(prefix: bytes) -> str:
-    return f"{format_ipv6(prefix)}/96"
 
 
 class Lab:
@@ -138,7 +59,8 @@ class Lab:
         self.site = site or load_site(EXAMPLE, topology.settings.pool)
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab
-        self.cables = {cable.name: cable for cable in plan_cables(topology, self.site)}
+        self.plan = Plan(topology, self.site)
+        self.cables = self.plan.cables
         self.machines: Machines | None = None
         self.wire_turn = threading.Lock()
 
@@ -276,52 +198,16 @@ class Lab:
                 f"{round(w.rate_mbit * 1_000_000)}"
             )
         else:
-            command = [
-                "ip",
-                "link",
-                "add",
-                a.device,
-                "netns",
-                str(pid_a),
-                "type",
-                "veth",
-                "peer",
-                "name",
-                b.device,
-            ]
-            done = subprocess.run([*command, "netns", str(pid_b)], capture_output=True, text=True)
+            one, other = ["name", a.device, "netns", str(pid_a)], ["name", b.device, "netns", str(pid_b)]
+            command = ["ip", "link", "add", *one, "type", "veth", "peer", *other]
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 raise LabError(f"link {cable.name}: {done.stderr.strip()}")
         for end in (a, b):
-            lines = [f"ip link set {end.device} address {self.mac_of(end)} mtu {cable.mtu}"]
+            lines = [f"ip link set {end.device} address {self.plan.mac_of(end)} mtu {cable.mtu}"]
             if not w.is_plain and not self.is_wire(cable):
                 lines.append(f"tc qdisc add dev {end.device} root netem {netem(w)}")
-            self.script(end.machine, [*lines, *self.dress(end)])
-
-    def mac_of(self, end: End) -> str:
-        """A device's MAC: the client's own on its eth0; the rest made of the machine's and the device's names."""
-        for client in self.topology.clients:
-            if end == End(client.name, "eth0"):
-                return format_mac(client.mac)
-        return format_mac(b"\x06" + hashlib.sha256(f"{end.machine}/{end.device}".encode()).digest()[:5])
-
-    def dress(self, end: End) -> list[str]:
-        """Return the lines of sh that bring a link's device up as what it is: mesh, WAN, client or bridge port."""
-        device, up = end.device, f"ip link set {end.device} up"
-        if end.machine == INTERNET:
-            here, there = wan_addresses(int(device.removeprefix("wan")))
-            # no NAT on the way back: a platnode masquerades, or its clients get no answer
-            return [no_ipv6(device), f"ip addr replace {here}/30 dev {device}", up]
-        if device == "wan":
-            i = [node.name for node in platnodes(self.topology)].index(end.machine)
-            there, here = wan_addresses(i)
-            address = [no_ipv6(device), f"ip addr replace {here}/30 dev wan", up]
-            return [*address, f"ip route replace default via {there} dev wan"]
-        if device == "eth0":
-            return [no_ipv6(device), up]
-        if device.startswith("mesh"):
-            return [f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0", up]
-        return [ADD_BRIDGE, f"ip link set {device} master br-client", up]
+            self.script(end.machine, [*lines, *self.plan.dress(end)])
 
     def cut(self, name: str) -> None:
         """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
@@ -363,15 +249,6 @@ class Lab:
         known = ", ".join(node.name for node in self.topology.nodes)
         raise LabError(f"there is no node {name!r}, known are {known}")
 
-    def clat_prefix(self, node: Node) -> bytes:
-        return node_prefix(self.site.clat_range.network_address.packed, node.mac)
-
-    def plat_prefix(self, node: Node) -> bytes:
-        return node_prefix(self.site.plat_range.network_address.packed, node.mac)
-
-    def node_address(self, node: Node) -> str:
-        return format_ipv6(node_client_address(IPv6Address(NODE_PREFIX6).packed, node.mac))
-
     def kill(self, name: str) -> None:
         """Power a node off: its links go dead without a goodbye, and every process on it ends."""
         node = self.node(name)
@@ -406,51 +283,32 @@ class Lab:
                 self.running.stop(client.name, "udhcpc")  # it listens on the device that is gone
                 self.start_client(client)
 
-    def programs(self, node: Node) -> list[str]:
-        """Return the daemons that a node runs when all is well."""
-        on = {
-            "siit": node.role.is_clat or node.role.is_plat,
-            "babeld": self.topology.degree(node.name) > 0,
-            "prefixd": node.role.is_clat,
-            "dnsmasq": node.role.is_clat,
-        }
-        return [program for program, is_on in on.items() if is_on]
-
     def alive(self) -> dict[str, bool]:
         """Return for every node whether it is powered on: a node that ought to run something runs something."""
         found = self.running.daemons()
         return {
-            node.name: bool(found.get(node.name)) or not self.programs(node) for node in self.topology.nodes
+            node.name: bool(found.get(node.name)) or not self.plan.programs(node)
+            for node in self.topology.nodes
         }
 
     def start_node(self, node: Node) -> None:
-        address = self.node_address(node)
-        lines = [
-            "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1",
-            f"ip -6 addr replace {address}/128 dev lo",
-        ]
-        if node.role.is_clat:
-            site = self.site
-            lines += [
-                ADD_BRIDGE,
-                f"ip link set br-client address {format_mac(site.next_node_mac)}",
-                f"ip addr replace {site.next_node_ip4}/{site.prefix4.prefixlen} dev br-client",
-                "ip link set br-client up",
-            ]
-        self.script(node.name, lines)
+        machines, plan = self.running, self.plan
+        self.script(node.name, plan.node_lines(node))
         if node.role.is_clat or node.role.is_plat:
-            self.running.daemon(node.name, "siit", ["siit", "daemon"])
+            machines.daemon(node.name, "siit", ["siit", "daemon"])
             self.wait_for(node.name, "siit", "grep -q ready /run/log/siit.log")  # `siit show` takes a Python
-            if node.role.is_plat:
-                self.exec(
-                    node.name, ["464xlat", "plat", "up", *self.role_options(node), *self.plat_options()]
-                )
-            if node.role.is_clat:
-                self.exec(node.name, ["464xlat", "clat", "up", *self.role_options(node)])
-        self.start_babeld(node)
+        if node.role.is_plat:
+            self.exec(node.name, ["464xlat", "plat", "up", *plan.role_options(node), *plan.plat_options()])
         if node.role.is_clat:
-            self.start_prefixd(node)
-            self.start_dnsmasq(node)
+            self.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node)])
+        if plan.babeld_devices(node):
+            roles = self.exec(node.name, ["464xlat", "babel-config", *plan.ranges()]).stdout
+            self.exec(node.name, ["tee", "/run/babeld.conf"], stdin=plan.babeld_conf(node, roles))
+            machines.daemon(node.name, "babeld", plan.babeld(node))
+        if node.role.is_clat:
+            python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"
+            machines.daemon(node.name, "prefixd", plan.prefixd(node), PREFIXD_PYTHON=python)
+            machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
 
     def wait_for(self, machine: str, daemon: str, command: str) -> None:
         """Wait until a command succeeds on a machine."""
@@ -462,102 +320,15 @@ class Lab:
                 )
             time.sleep(0.02)
 
-    def role_options(self, node: Node) -> list[str]:
-        site = self.site
-        return [
-            *("--clat-range", str(site.clat_range), "--plat-range", str(site.plat_range)),
-            *("--mac", format_mac(node.mac), "--mesh-mtu", str(site.mesh_mtu)),
-            *("--client-range", str(site.prefix4)),
-        ]
-
-    def plat_options(self) -> list[str]:
-        return ["--pool", str(self.site.pool), "--wan", "wan"]
-
-    def start_babeld(self, node: Node) -> None:
-        site, settings = self.site, self.topology.settings
-        roles = self.exec(
-            node.name,
-            [
-                "464xlat",
-                "babel-config",
-                "--clat-range",
-                str(site.clat_range),
-                "--plat-range",
-                str(site.plat_range),
-            ],
-        ).stdout
-        lines = [
-            f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow",
-            roles.strip(),
-            "redistribute local deny",
-        ]
-        devices = []
-        for link in self.topology.links:
-            cable = self.cables[link.name]
-            if cable.has_end_at(node.name):
-                device = cable.end_at(node.name).device
-                cost = f" rxcost {link.cost}" if link.cost else ""
-                devices.append(device)
-                lines.append(
-                    f"interface {device} type {link.type} hello-interval {settings.hello_interval_ms / 1000:g}{cost}"
-                )
-        self.exec(node.name, ["tee", "/run/babeld.conf"], stdin="\n".join(lines) + "\n")
-        if devices:
-            files = ["-c", "/run/babeld.conf", "-S", "/run/babel-state", "-I", "/run/babeld.pid"]
-            self.running.daemon(node.name, "babeld", ["babeld", "-G", "33123", *files, *devices])
-
-    def start_prefixd(self, node: Node) -> None:
-        python = {
-            "python": f"{REPOSITORY}/.venv/bin/python",
-            "micropython": f"{REPOSITORY}/.venv/bin/micropython",
-        }
-        source = format_ipv6(management_address(self.clat_prefix(node)))
-        options = [
-            *(
-                "--plat-range",
-                str(self.site.plat_range),
-                "--clat",
-                "clat",
-                "--target",
-                "/run/siit/control.sock",
-            ),
-            *("--source", source, "--probe-ipv4", f"{DNS},{WEB}", "--hook", "464xlat clat-route"),
-        ]
-        if node.role.is_plat:
-            options += ["--own-plat", text(self.plat_prefix(node))]
-        self.running.daemon(
-            node.name, "prefixd", ["prefixd", *options], PREFIXD_PYTHON=python[self.topology.settings.prefixd]
-        )
-
-    def start_dnsmasq(self, node: Node) -> None:
-        prefix4 = self.site.prefix4
-        first, last = prefix4[1], prefix4[-2]
-        options = [
-            *("--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--port=0", "--no-ping"),
-            *("--interface=br-client", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
-            *("--pid-file=/run/dnsmasq.pid", "--dhcp-leasefile=/run/dhcp.leases", "--log-facility=-"),
-            f"--dhcp-range={first},{last},{prefix4.netmask},{self.topology.settings.lease_s}",
-            f"--dhcp-option=option:router,{self.site.next_node_ip4}",
-            f"--dhcp-option=option:dns-server,{DNS}",
-        ]
-        self.running.daemon(node.name, "dnsmasq", ["dnsmasq", *options])
-
     def start_client(self, client: Client) -> None:
         script = REPOSITORY / "sdk/lab/udhcpc.sh"
         options = ["-f", "-i", "eth0", "-s", str(script), "-t", "20", "-T", "1", "-A", "1"]
         self.running.daemon(client.name, "udhcpc", ["busybox", "udhcpc", *options])
 
-    # The internet
-
     def start_internet(self) -> None:
         services = [f"ip addr replace {address}/32 dev lo" for address in (WEB, DNS, ECHO)]
         self.script(INTERNET, ["sysctl -qw net.ipv4.ip_forward=0", *services])
-        dns = [
-            *("--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--no-resolv", "--no-hosts"),
-            *(f"--listen-address={DNS}", "--bind-interfaces", "--pid-file=/run/dnsmasq.pid"),
-            *(f"--host-record=www.example.net,{WEB}", f"--host-record=echo.example.net,{ECHO}"),
-        ]
-        self.running.daemon(INTERNET, "dnsmasq", ["dnsmasq", *dns])
+        self.running.daemon(INTERNET, "dnsmasq", self.plan.internet_dnsmasq())
         self.running.daemon(INTERNET, "services", ["python", "-m", "sdk.lab.services", WEB, ECHO])
         self.wait_for(INTERNET, "services", f"curl -sf -o /dev/null http://{WEB}/bytes/1")
 
@@ -588,7 +359,7 @@ class Lab:
 
     def plat_name(self, chosen: str | None) -> str | None:
         """Return the name of the platnode that has a /96, the /96 itself if that is none of ours."""
-        names = {text(self.plat_prefix(plat)): plat.name for plat in platnodes(self.topology)}
+        names = {text(self.plan.plat_prefix(plat)): plat.name for plat in platnodes(self.topology)}
         return names.get(chosen, chosen) if chosen else None
 
     def missing(self, seen: set[str] | None = None) -> list[str]:
@@ -639,9 +410,9 @@ class Lab:
                     "name": node.name,
                     "role": str(node.role),
                     "alive": alive[node.name],
-                    "missing": [name for name in self.programs(node) if name not in found[node.name]],
-                    "clat_prefix": text(self.clat_prefix(node)) if node.role.is_clat else None,
-                    "plat_prefix": text(self.plat_prefix(node)) if node.role.is_plat else None,
+                    "missing": [name for name in self.plan.programs(node) if name not in found[node.name]],
+                    "clat_prefix": text(self.plan.clat_prefix(node)) if node.role.is_clat else None,
+                    "plat_prefix": text(self.plan.plat_prefix(node)) if node.role.is_plat else None,
                     "plat": self.plat_name(status.get("chosen")),
                     "why": status.get("why"),
                 }
@@ -661,21 +432,3 @@ class Lab:
             ],
             "init_pid": self.running.init_pid,
         }
-
-
-def no_ipv6(device: str) -> str:
-    return f"sysctl -qw net.ipv6.conf.{device}.disable_ipv6=1"
-
-
-def netem(wishes: Wishes) -> str:
-    """Return the words of `tc qdisc add … netem` for a link's wishes."""
-    words = [f"limit 20000 delay {wishes.delay_ms:g}ms"]
-    if wishes.jitter_ms:
-        words.append(f"{wishes.jitter_ms:g}ms")
-    if wishes.loss_percent:
-        words.append(f"loss {wishes.loss_percent:g}%")
-    if wishes.reorder_percent:
-        words.append(f"reorder {100 - wishes.reorder_percent:g}%")
-    if wishes.rate_mbit:
-        words.append(f"rate {wishes.rate_mbit:g}mbit")
-    return " ".join(words)

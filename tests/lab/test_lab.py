@@ -13,8 +13,8 @@ import pytest
 from conftest import wait_until
 
 from sdk.lab import DNS, ECHO, WEB, LabError
-from sdk.lab.lab import clatnodes
 from sdk.lab.machine import LAB, REPOSITORY, find_labs, processes
+from sdk.lab.plan import clatnodes
 from sdk.lab.services import PATTERN
 from xlat464.address import format_mac
 

@@ -3,7 +3,8 @@
 
 import pytest
 
-from sdk.lab.lab import Cable, plan_cables, platnodes, side_by_side, wan_addresses
+from sdk.lab.lab import side_by_side
+from sdk.lab.plan import Cable, plan_cables, platnodes, wan_addresses
 from sdk.lab.site import EXAMPLE, load_site
 from sdk.lab.topology import (
     NAME_CHARS,

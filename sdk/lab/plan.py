@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: ISC
+"""What a lab consists of, in the words of the programs that make it. Pure: topology and site in, text out.
+
+Which device stands at which end of a link, what brings it up, and the command lines of what runs on a node.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
+
+from sdk.lab.site import Site
+from sdk.lab.topology import INTERNET, Node, Topology, Wishes
+from xlat464.address import format_ipv6, format_mac
+from xlat464.node import management_address, node_client_address, node_prefix
+
+WEB, DNS, ECHO = "198.51.100.80", "198.51.100.53", "198.51.100.7"  # of the IPv4-only internet
+WAN_NETWORK = IPv4Network("203.0.113.0/24")  # a /30 for each platnode
+NODE_PREFIX6 = (
+    "fd46:4646:4646:1::"  # each node's own address, the source of its ICMP errors; babel carries the /128s
+)
+# two links of one node may be laid at the same time
+ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a link: a device on a machine."""
+
+    machine: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """A link as built: two ends, what is to happen in between, and the devices' MTU (bytes)."""
+
+    name: str
+    a: End
+    b: End
+    wishes: Wishes
+    mtu: int
+
+    def has_end_at(self, machine: str) -> bool:
+        return machine in (self.a.machine, self.b.machine)
+
+    def end_at(self, machine: str) -> End:
+        return self.a if self.a.machine == machine else self.b
+
+
+def plan_cables(topology: Topology, site: Site) -> tuple[Cable, ...]:
+    """Return every link of a lab: the mesh's, the platnodes' to the internet, the clients' to their nodes."""
+    cables, mesh_devices = [], {node.name: 0 for node in topology.nodes}
+
+    def mesh_end(node: str) -> End:
+        mesh_devices[node] += 1
+        return End(node, f"mesh{mesh_devices[node] - 1}")
+
+    for link in topology.links:
+        mtu = link.wishes.mtu or site.mesh_mtu
+        cables.append(Cable(link.name, mesh_end(link.a), mesh_end(link.b), link.wishes, mtu))
+    for i, node in enumerate(platnodes(topology)):
+        ends = End(node.name, "wan"), End(INTERNET, f"wan{i}")
+        cables.append(Cable(f"wan-{node.name}", *ends, node.wan, node.wan.mtu or 1500))
+    for client in topology.clients:
+        # the bridge's port bears a name made of the client's, which may be as long as a device's name already
+        port = f"c{hashlib.sha256(client.name.encode()).hexdigest()[:8]}"
+        ends = End(client.name, "eth0"), End(client.node, port)
+        cables.append(Cable(f"client-{client.name}", *ends, client.wishes, client.wishes.mtu or 1500))
+    return tuple(cables)
+
+
+def other_end(cable: Cable, machine: str) -> End:
+    return cable.b if cable.a.machine == machine else cable.a
+
+
+def platnodes(topology: Topology) -> list[Node]:
+    return [node for node in topology.nodes if node.role.is_plat]
+
+
+def clatnodes(topology: Topology) -> list[Node]:
+    return [node for node in topology.nodes if node.role.is_clat]
+
+
+def wan_addresses(i: int) -> tuple[IPv4Address, IPv4Address]:
+    """Return the internet's and the platnode's address on the i-th WAN link."""
+    return WAN_NETWORK[4 * i + 1], WAN_NETWORK[4 * i + 2]
+
+
+def text(prefix: bytes) -> str:
+    return f"{format_ipv6(prefix)}/96"
+
+
+class Plan:
+    """A topology with a site's values."""
+
+    def __init__(self, topology: Topology, site: Site):
+        self.topology, self.site = topology, site
+        self.cables = {cable.name: cable for cable in plan_cables(topology, site)}
+
+    def mac_of(self, end: End) -> str:
+        """A device's MAC: the client's own on its eth0; the rest made of the machine's and the device's names."""
+        for client in self.topology.clients:
+            if end == End(client.name, "eth0"):
+                return format_mac(client.mac)
+        return format_mac(b"\x06" + hashlib.sha256(f"{end.machine}/{end.device}".encode()).digest()[:5])
+
+    def dress(self, end: End) -> list[str]:
+        """Return the lines of sh that bring a link's device up as what it is: mesh, WAN, client or bridge port."""
+        device, up = end.device, f"ip link set {end.device} up"
+        if end.machine == INTERNET:
+            here, there = wan_addresses(int(device.removeprefix("wan")))
+            # no NAT on the way back: a platnode masquerades, or its clients get no answer
+            return [no_ipv6(device), f"ip addr replace {here}/30 dev {device}", up]
+        if device == "wan":
+            i = [node.name for node in platnodes(self.topology)].index(end.machine)
+            there, here = wan_addresses(i)
+            address = [no_ipv6(device), f"ip addr replace {here}/30 dev wan", up]
+            return [*address, f"ip route replace default via {there} dev wan"]
+        if device == "eth0":
+            return [no_ipv6(device), up]
+        if device.startswith("mesh"):
+            return [f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0", up]
+        return [ADD_BRIDGE, f"ip link set {device} master br-client", up]
+
+    def clat_prefix(self, node: Node) -> bytes:
+        return node_prefix(self.site.clat_range.network_address.packed, node.mac)
+
+    def plat_prefix(self, node: Node) -> bytes:
+        return node_prefix(self.site.plat_range.network_address.packed, node.mac)
+
+    def node_address(self, node: Node) -> str:
+        return format_ipv6(node_client_address(IPv6Address(NODE_PREFIX6).packed, node.mac))
+
+    def programs(self, node: Node) -> list[str]:
+        """Return the daemons that a node runs when all is well."""
+        on = {
+            "siit": node.role.is_clat or node.role.is_plat,
+            "babeld": self.topology.degree(node.name) > 0,
+            "prefixd": node.role.is_clat,
+            "dnsmasq": node.role.is_clat,
+        }
+        return [program for program, is_on in on.items() if is_on]
+
+    # What runs on a node
+
+    def node_lines(self, node: Node) -> list[str]:
+        """Return the lines of sh that make a machine a node of the mesh, before any role."""
+        lines = [
+            "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1",
+            f"ip -6 addr replace {self.node_address(node)}/128 dev lo",
+        ]
+        if node.role.is_clat:
+            site = self.site
+            lines += [
+                ADD_BRIDGE,
+                f"ip link set br-client address {format_mac(site.next_node_mac)}",
+                f"ip addr replace {site.next_node_ip4}/{site.prefix4.prefixlen} dev br-client",
+                "ip link set br-client up",
+            ]
+        return lines
+
+    def ranges(self) -> list[str]:
+        return ["--clat-range", str(self.site.clat_range), "--plat-range", str(self.site.plat_range)]
+
+    def role_options(self, node: Node) -> list[str]:
+        """Return what `464xlat clat up` and `464xlat plat up` both take."""
+        mtu = ["--mesh-mtu", str(self.site.mesh_mtu)]
+        return [*self.ranges(), "--mac", format_mac(node.mac), *mtu, "--client-range", str(self.site.prefix4)]
+
+    def plat_options(self) -> list[str]:
+        return ["--pool", str(self.site.pool), "--wan", "wan"]
+
+    def babeld_devices(self, node: Node) -> list[str]:
+        mesh = [self.cables[link.name] for link in self.topology.links]
+        return [cable.end_at(node.name).device for cable in mesh if cable.has_end_at(node.name)]
+
+    def babeld_conf(self, node: Node, roles: str) -> str:
+        """Return babeld.conf; roles is what `464xlat babel-config` prints."""
+        hello_s = self.topology.settings.hello_interval_ms / 1000
+        lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow", roles, "redistribute local deny"]
+        for link in self.topology.links:
+            cable = self.cables[link.name]
+            if cable.has_end_at(node.name):
+                cost = f" rxcost {link.cost}" if link.cost else ""
+                device = cable.end_at(node.name).device
+                lines.append(f"interface {device} type {link.type} hello-interval {hello_s:g}{cost}")
+        return "\n".join(line.strip() for line in lines) + "\n"
+
+    def babeld(self, node: Node) -> list[str]:
+        files = ["-c", "/run/babeld.conf", "-S", "/run/babel-state", "-I", "/run/babeld.pid"]
+        return ["babeld", "-G", "33123", *files, *self.babeld_devices(node)]
+
+    def prefixd(self, node: Node) -> list[str]:
+        source = format_ipv6(management_address(self.clat_prefix(node)))
+        clat = ["--clat", "clat", "--target", "/run/siit/control.sock", "--hook", "464xlat clat-route"]
+        probes = ["--source", source, "--probe-ipv4", f"{DNS},{WEB}"]
+        own = ["--own-plat", text(self.plat_prefix(node))] if node.role.is_plat else []
+        return ["prefixd", "--plat-range", str(self.site.plat_range), *clat, *probes, *own]
+
+    def dnsmasq(self) -> list[str]:
+        """Return a clatnode's DHCP server: it hashes MACs over all of prefix4, so that nodes rarely agree by chance."""
+        prefix4 = self.site.prefix4
+        return [
+            *(
+                "dnsmasq",
+                "--conf-file=/dev/null",
+                "--keep-in-foreground",
+                "--user=root",
+                "--port=0",
+                "--no-ping",
+            ),
+            *("--interface=br-client", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
+            *("--pid-file=/run/dnsmasq.pid", "--dhcp-leasefile=/run/dhcp.leases", "--log-facility=-"),
+            f"--dhcp-range={prefix4[1]},{prefix4[-2]},{prefix4.netmask},{self.topology.settings.lease_s}",
+            f"--dhcp-option=option:router,{self.site.next_node_ip4}",
+            f"--dhcp-option=option:dns-server,{DNS}",
+        ]
+
+    def internet_dnsmasq(self) -> list[str]:
+        return [
+            *(
+                "dnsmasq",
+                "--conf-file=/dev/null",
+                "--keep-in-foreground",
+                "--user=root",
+                "--no-resolv",
+                "--no-hosts",
+            ),
+            *(f"--listen-address={DNS}", "--bind-interfaces", "--pid-file=/run/dnsmasq.pid"),
+            *(f"--host-record=www.example.net,{WEB}", f"--host-record=echo.example.net,{ECHO}"),
+        ]
+
+
+def no_ipv6(device: str) -> str:
+    return f"sysctl -qw net.ipv6.conf.{device}.disable_ipv6=1"
+
+
+def netem(wishes: Wishes) -> str:
+    """Return the words of `tc qdisc add … netem` for a link's wishes."""
+    words = [f"limit 20000 delay {wishes.delay_ms:g}ms"]
+    if wishes.jitter_ms:
+        words.append(f"{wishes.jitter_ms:g}ms")
+    if wishes.loss_percent:
+        words.append(f"loss {wishes.loss_percent:g}%")
+    if wishes.reorder_percent:
+        words.append(f"reorder {wishes.reorder_percent:g}%")
+    if wishes.rate_mbit:
+        words.append(f"rate {wishes.rate_mbit:g}mbit")
+    return " ".join(words)
