@@ -306,9 +306,12 @@ class Lab:
             self.exec(node.name, ["tee", "/run/babeld.conf"], stdin=plan.babeld_conf(node, roles))
             machines.daemon(node.name, "babeld", plan.babeld(node))
         if node.role.is_clat:
-            python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"
-            machines.daemon(node.name, "prefixd", plan.prefixd(node), PREFIXD_PYTHON=python)
+            self.start_prefixd(node)
             machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
+
+    def start_prefixd(self, node: Node) -> None:
+        python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"
+        self.running.daemon(node.name, "prefixd", self.plan.prefixd(node), PREFIXD_PYTHON=python)
 
     def wait_for(self, machine: str, daemon: str, command: str) -> None:
         """Wait until a command succeeds on a machine."""
