@@ -74,7 +74,7 @@ def ask(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
         replies = connection.makefile("r", encoding="ascii")
         for line in lines:
             try:
-                connection.sendall(line.encode("ascii", "replace") + b"\n")
+                connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
             except OSError as error:
                 raise Failure(f"the daemon at {path} has hung up: {error.strerror}") from None
             yield _one_reply(path, replies)
@@ -101,7 +101,8 @@ def run_daemon(options: argparse.Namespace) -> None:
 
 
 def run_ctl(options: argparse.Namespace) -> None:
-    lines = options.command or (line.rstrip("\n") for line in sys.stdin)
+    # a command with line feeds is several, and each has its reply
+    lines = (line for each in options.command or sys.stdin for line in each.split("\n"))
     for reply in ask(options.socket, (line for line in lines if line.strip())):
         for each in reply:
             print(each)

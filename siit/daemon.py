@@ -14,7 +14,6 @@ import selectors
 import signal
 import socket
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +56,7 @@ class Translators:
         for name, pairs in self.rules.items():
             try:
                 self.devices[name] = Device(name, pairs, self._queues, self._wake)
+                self.devices[name].persist(True)
             except DeviceError as error:
                 log.warning("%s; its rules are kept", error)
 
@@ -72,19 +72,28 @@ class Translators:
             try:
                 self._keep({**self.rules, request.device: request.pairs})
             except ControlError:
-                device.destroy()
+                device.leave()
                 raise
             self.devices[request.device] = device
+            device.persist(True)  # only now: killed before, we leave no device that no state file knows
             log.info("%s added", request.device)
         elif isinstance(request, control.Change):
             self._keep({**self.rules, request.device: request.pairs})
             if request.device in self.devices:
                 self.devices[request.device].use(request.pairs)
         else:
-            self._keep({name: pairs for name, pairs in self.rules.items() if name != request.device})
-            gone = self.devices.pop(request.device, None)
+            gone = self.devices.get(request.device)
             if gone:
-                gone.destroy()
+                gone.persist(False)  # so that it goes with us if we are killed on the way
+            try:
+                self._keep({name: pairs for name, pairs in self.rules.items() if name != request.device})
+            except ControlError:
+                if gone:
+                    gone.persist(True)
+                raise
+            if gone:
+                del self.devices[request.device]
+                gone.leave()
             log.info("%s deleted", request.device)
         return []
 
@@ -130,16 +139,21 @@ class Translators:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content; whoever reads it, also after a crash, finds the old or the new."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    """Replace a file's content; whoever reads it, also after a crash, finds the old or the new.
+
+    One writer at a time: what a crash leaves beside it has always the same name, and the next call takes it over.
+    """
+    new = path.with_name(f".{path.name}.new")
     try:
-        with open(handle, "w", encoding="ascii") as file:
+        with open(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="ascii"
+        ) as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(new, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
 
 

@@ -45,7 +45,8 @@ class DeviceError(Exception):
 class Device:
     """A device that is there and translates; made new, or found as an earlier daemon left it.
 
-    on_end is called, from another thread, when the device was deleted under our hands. Raises DeviceError.
+    A new one ends with this process until `persist`. on_end is called, from another thread, when the device was
+    deleted under our hands. Raises DeviceError.
     """
 
     def __init__(self, name: str, pairs: tuple[Pair, ...], queues: int, on_end: Callable[[], object]) -> None:
@@ -71,6 +72,10 @@ class Device:
                 thread = threading.Thread(target=self._run, args=(pump,), name=f"{name}-{i}", daemon=True)
                 thread.start()
                 self._threads.append(thread)
+        except (OSError, RuntimeError) as error:  # no descriptor left, no thread
+            self.leave()
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DeviceError(f"{name} cannot be used: {reason}") from error
         except BaseException:
             self.leave()
             raise
@@ -112,7 +117,7 @@ class Device:
         return dict(zip(COUNTERS, total, strict=True))
 
     def leave(self) -> None:
-        """Stop translating, but leave the device and its routes for the next daemon."""
+        """Stop translating; a device that persists stays for the next daemon with its routes, another goes."""
         self._stopping = True
         for pump in self._pumps:
             lib.siit_pump_stop(pump)
@@ -125,15 +130,13 @@ class Device:
         self._pumps, self._threads, self._queues = [], [], []
         self.is_alive = False
 
-    def destroy(self) -> None:
-        """Take the device away, and with it its routes."""
-        for fd in self._queues[:1]:
-            try:
-                fcntl.ioctl(fd, TUNSETPERSIST, 0)
-            except OSError as error:
-                if error.errno not in (errno.EBADFD, errno.ENODEV):  # somebody else deleted it
-                    raise DeviceError(f"{self.name} cannot be deleted: {error.strerror}") from error
-        self.leave()
+    def persist(self, stays: bool) -> None:
+        """Whether the device outlives this process, however that ends. New ones do not."""
+        try:
+            fcntl.ioctl(self._queues[0], TUNSETPERSIST, int(stays))
+        except OSError as error:
+            if error.errno not in (errno.EBADFD, errno.ENODEV):  # somebody else deleted it
+                raise DeviceError(f"{self.name} cannot be kept or given up: {error.strerror}") from error
 
 
 def _open_queues(name: str, queues: int) -> list[int]:
@@ -144,7 +147,6 @@ def _open_queues(name: str, queues: int) -> list[int]:
         for _ in range(queues):
             fds.append(os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
             fcntl.ioctl(fds[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-        fcntl.ioctl(fds[0], TUNSETPERSIST, 1)
     except OSError as error:
         for fd in fds:
             os.close(fd)
@@ -177,9 +179,9 @@ def _set_offloads(fd: int) -> bool:
 
 
 def _read_mtu(name: str) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        try:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
             answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
-        except OSError as error:
-            raise DeviceError(f"{name} has no MTU: {error.strerror}") from error
+    except OSError as error:
+        raise DeviceError(f"{name} has no MTU: {error.strerror}") from error
     return struct.unpack_from("16si", answer)[1]

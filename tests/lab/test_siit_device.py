@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -545,6 +546,63 @@ def test_a_device_comes_and_goes(alone):
     alone.run("ip", "link", "show", "clat")
 
 
+def links(node):
+    return set(re.findall(r"^\d+: ([^:@]+)", node.run("ip", "link").stdout, re.MULTILINE))
+
+
+def test_a_device_that_cannot_be_noted_stays_as_it_was(alone):
+    alone.ctl("add clat")
+    alone.run("ip", "tuntap", "add", "mine", "mode", "tun")
+    alone.state.unlink()
+    alone.state.mkdir()
+    for command in ("add plat", "add mine", "del clat"):
+        done = alone.ctl(command, check=False)
+        assert re.fullmatch(r"siit: \S+ cannot be written: Is a directory\n", done.stderr)
+    assert links(alone) == {"lo", "clat", "mine"}
+    alone.end_siit(signal.SIGKILL)
+    assert "clat" in links(alone)
+
+
+def test_a_daemon_without_descriptors_refuses_and_lives(alone):
+    alone.ctl("add clat")
+    in_use = len(os.listdir(f"/proc/{alone.daemon.pid}/fd"))
+    _, hard = resource.prlimit(alone.daemon.pid, resource.RLIMIT_NOFILE)
+    results = []
+    for spare in range(1, 8):  # one is the connection's
+        resource.prlimit(alone.daemon.pid, resource.RLIMIT_NOFILE, (in_use + spare, hard))
+        done = alone.ctl("add plat", check=False)
+        results.append(done.returncode)
+        assert done.returncode == 0 or "Too many open files" in done.stderr
+        assert ("plat" in links(alone)) == (done.returncode == 0)
+        if done.returncode == 0:
+            alone.ctl("del plat")
+    assert set(results) == {0, 1}
+    assert alone.daemon.poll() is None
+    assert links(alone) == {"lo", "clat"}
+
+
+def test_a_daemon_killed_at_any_moment_leaves_only_what_its_state_file_knows(alone):
+    commands = "".join(f"add d{i}\ndel d{i}\n" for i in range(300))
+    for delay_s in (0.005, 0.02, 0.05, 0.1, 0.2):
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.connect(str(alone.socket))
+        client.sendall(commands.encode())
+        assert client.recv(1)
+        time.sleep(delay_s)  # the moment is the test's input
+        alone.end_siit(signal.SIGKILL)
+        client.close()
+        known = set(re.findall(r"^add (\S+)", alone.state.read_text(), re.MULTILINE))
+        wait_until(
+            lambda known=known: links(alone) <= {"lo", *known}, "no device but those in the state file"
+        )
+        alone.start_siit()
+        assert links(alone) == {"lo", *known}
+        for name in known:
+            alone.ctl(f"del {name}")
+    beside = {each.name for each in alone.state.parent.glob(f".{alone.state.name}*")}
+    assert not beside, "the file that a killed daemon was writing was never taken over"
+
+
 def test_a_device_deleted_by_others_is_forgotten(alone):
     alone.ctl("add clat", "add plat")
     alone.run("ip", "link", "delete", "clat")
@@ -598,3 +656,13 @@ def test_ctl_stops_at_what_is_refused(alone):
     )
     assert "plat" not in alone.run(SIIT, "show", "--socket", alone.socket).stdout
     assert alone.run(SIIT, "ctl", "--socket", alone.socket, input="add plat\n\ndel plat\n").returncode == 0
+
+
+def test_ctl_sends_what_was_written_and_reads_every_reply(alone):
+    done = alone.ctl("add \u00e9", check=False)
+    assert "not ASCII" in done.stderr
+    assert done.returncode == 1
+    done = alone.ctl("add clat\nadd clat\nadd plat", check=False)
+    assert done.stderr == "siit: clat exists already, expected a name that is free\n"
+    assert done.returncode == 1
+    assert links(alone) == {"lo", "clat"}
