@@ -28,10 +28,12 @@ CLIENT_LENGTH = 64  # bits; the node-client prefix
 
 
 def parse_range(text):
-    """Return the 16 bytes of a clat_range or plat_range; ValueError unless it is a /48."""
+    """Return the 16 bytes of a clat_range or plat_range; ValueError unless it is a /48 of unicast addresses."""
     prefix, length = parse_prefix6(text)
     if length != RANGE_LENGTH:
         raise ValueError("%s is a /%d, expected a /48 like fddd:1337:1337::/48" % (quote(text), length))
+    if prefix[0] == 0xFF:
+        raise ValueError("%s is a multicast prefix, expected a /48 like fddd:1337:1337::/48" % quote(text))
     return prefix
 
 

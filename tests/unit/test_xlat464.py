@@ -276,6 +276,7 @@ def test_a_multicast_mac_is_no_node_and_no_client(text):
         ("fddd:1337:1337::/64", "is a /64, expected a /48"),
         ("fddd:1337::/32", "is a /32, expected a /48"),
         ("fddd:1337:1337:1::/48", "has bits set behind its length, expected fddd:1337:1337::/48"),
+        ("ff02::/48", "is a multicast prefix, expected a /48"),
         ("fddd:1337:1337::", "is not an IPv6 prefix like"),
         ("10.0.0.0/8", "is not an IPv6 prefix like"),
     ],
