@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xlat464.address import format_prefix6, parse_mac
-from xlat464.node import check_ranges, need_unicast, parse_range
+from xlat464.node import check_client_range, check_ranges, need_unicast, parse_range
 
 EXAMPLE = Path(__file__).parent / "site.conf"
 READER = Path(__file__).parent / "site_reader.lua"
@@ -23,6 +23,8 @@ LUA_CPU_S, LUA_MEMORY_BYTES = 5, 256 << 20
 FILE_BYTES = 1 << 20
 # Gluon's docs give 1280..1406 as usual; less than 1280 is no IPv6
 MTU_MIN, MTU_MAX = 1280, 9000
+NEXT_NODE_MAC = "16:41:95:40:f7:dc"  # Gluon's default
+INTERNET = tuple(IPv4Network(text) for text in ("198.51.100.0/24", "203.0.113.0/24"))  # the lab's
 POOLS = ("10.23.0.8/30", "192.168.223.8/30", "172.23.0.8/30")  # the first that is not the clients'
 
 
@@ -98,13 +100,11 @@ def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -
         clat, plat = need_range(table, "clat_range"), need_range(table, "plat_range")
         check_ranges(clat, plat)
         prefix4 = need_prefix4(table)
-        next_node = table.get("next_node")
+        next_node = table.get("next_node", {})
         if not isinstance(next_node, dict):
-            raise ValueError("next_node is missing, expected a table with ip4 and mac")
+            raise ValueError("next_node is no table, expected one with ip4 and mac, or none")
         ip4 = need_next_node_ip4(next_node, prefix4)
-        mac = need_text(next_node, "mac", "next_node.mac", "a MAC like '16:41:95:40:f7:dc'")
-        next_node_mac = said_of("next_node.mac", lambda: parse_mac(mac))
-        said_of("next_node.mac", lambda: need_unicast(next_node_mac))
+        next_node_mac = said_of("next_node.mac", lambda: need_next_node_mac(next_node))
         return Site(
             clat_range=IPv6Network(format_prefix6(clat, 48)),
             plat_range=IPv6Network(format_prefix6(plat, 48)),
@@ -138,19 +138,35 @@ def need_range(table: dict[str, Any], key: str) -> bytes:
 
 
 def need_prefix4(table: dict[str, Any]) -> IPv4Network:
+    """The clients' range. Gluon takes one with host bits (its manual shows one), so they are dropped here too."""
     text = need_text(table, "prefix4", "prefix4", "the clients' IPv4 range like '10.46.0.0/16'")
-    prefix = said_of("prefix4", lambda: IPv4Network(text))
+    prefix = said_of("prefix4", lambda: IPv4Network(text, strict=False))
     if not 8 <= prefix.prefixlen <= 28:
         raise ValueError(f"prefix4: {text} is a /{prefix.prefixlen}, expected a /8 to /28")
+    said_of("prefix4", lambda: check_client_range((prefix.network_address.packed, prefix.prefixlen)))
+    for network in INTERNET:
+        if prefix.overlaps(network):
+            raise ValueError(
+                f"prefix4: {text} overlaps {network}, which is the lab's internet, expected another range"
+            )
     return prefix
 
 
 def need_next_node_ip4(next_node: dict[str, Any], prefix4: IPv4Network) -> IPv4Address:
+    """The nodes' address towards clients; the range's first where the domain has none, which Gluon allows."""
+    if "ip4" not in next_node:
+        return prefix4[1]
     text = need_text(next_node, "ip4", "next_node.ip4", f"an address in {prefix4}")
     address = said_of("next_node.ip4", lambda: IPv4Address(text))
     if address not in prefix4 or address in (prefix4.network_address, prefix4.broadcast_address):
         raise ValueError(f"next_node.ip4: {text} is no host address in prefix4 {prefix4}, expected one")
     return address
+
+
+def need_next_node_mac(next_node: dict[str, Any]) -> bytes:
+    if "mac" not in next_node:
+        return parse_mac(NEXT_NODE_MAC)
+    return need_unicast(parse_mac(need_text(next_node, "mac", "it", f"a MAC like '{NEXT_NODE_MAC}'")))
 
 
 def need_mtu(table: dict[str, Any]) -> int:

@@ -76,6 +76,25 @@ def test_the_well_known_local_prefix_may_be_a_range(site_file):
     )
 
 
+@pytest.mark.parametrize(
+    ("next_node", "ip4", "mac"),
+    [
+        (None, "10.46.0.1", "16419540f7dc"),
+        ("{}", "10.46.0.1", "16419540f7dc"),
+        ("{ ip4 = '10.46.0.9' }", "10.46.0.9", "16419540f7dc"),
+        ("{ mac = '02:00:00:00:00:01' }", "10.46.0.1", "020000000001"),
+    ],
+)
+def test_what_gluon_lets_a_domain_leave_out_has_its_default(site_file, next_node, ip4, mac):
+    site = load_site(site_file(lua(next_node=next_node)))
+    assert (site.next_node_ip4, site.next_node_mac) == (IPv4Address(ip4), bytes.fromhex(mac))
+
+
+def test_a_prefix4_with_host_bits_is_taken_as_gluon_takes_it(site_file):
+    site = load_site(site_file(lua(prefix4="'10.111.111.0/18'", next_node=None)))
+    assert site.prefix4 == IPv4Network("10.111.64.0/18")
+
+
 def test_a_domain_without_vpn_has_the_least_mtu(site_file):
     assert load_site(site_file(lua(mesh_vpn=None))).mesh_mtu == 1280
 
@@ -106,18 +125,15 @@ def test_a_pool_outside_the_clients_range_is_found(site_file, prefix4):
         ),
         (lua(prefix4=None), "prefix4 is missing, expected the clients' IPv4 range"),
         (lua(prefix4="'10.46.0.0/33'"), "prefix4: "),
-        (lua(prefix4="'10.46.0.1/16'"), "prefix4: "),
+        (lua(prefix4="'127.0.0.0/8'"), "prefix4: the client range 127.0.0.0/8 overlaps"),
+        (lua(prefix4="'198.51.100.0/24'"), "which is the lab's internet, expected another range"),
         (lua(prefix4="'10.46.0.0/30'"), "prefix4: 10.46.0.0/30 is a /30, expected a /8 to /28"),
         (lua(prefix4="'0.0.0.0/0'"), "is a /0, expected a /8 to /28"),
-        (lua(next_node=None), "next_node is missing, expected a table with ip4 and mac"),
-        (lua(next_node="'10.46.0.1'"), "next_node is missing, expected a table"),
-        (
-            lua(next_node="{ mac = '16:41:95:40:f7:dc' }"),
-            "next_node.ip4 is missing, expected an address in 10.46.0.0/16",
-        ),
+        (lua(next_node="'10.46.0.1'"), "next_node is no table, expected one with ip4 and mac"),
+        (lua(next_node="{ ip4 = 3 }"), "next_node.ip4 is no text, expected an address in 10.46.0.0/16"),
         (lua(next_node="{ ip4 = '10.47.0.1', mac = '16:41:95:40:f7:dc' }"), "is no host address in prefix4"),
         (lua(next_node="{ ip4 = '10.46.0.0', mac = '16:41:95:40:f7:dc' }"), "is no host address in prefix4"),
-        (lua(next_node="{ ip4 = '10.46.0.1' }"), "next_node.mac is missing, expected a MAC like"),
+        (lua(next_node="{ mac = {} }"), "next_node.mac: it is no text, expected a MAC like"),
         (lua(next_node="{ ip4 = '10.46.0.1', mac = '16:41' }"), "next_node.mac: "),
         (lua(next_node="{ ip4 = '10.46.0.1', mac = '33:33:00:00:00:01' }"), "next_node.mac: "),
         (lua(mesh_vpn="{ mtu = 1279 }"), "mesh_vpn.mtu is 1279, expected 1280 to 9000"),
