@@ -26,7 +26,7 @@ START_S = 10  # a first process that has not said so by then will not start
 END_S = 20  # for the kernel to end a lab's processes
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
-# a boot; /proc is that of the lab, or babeld's pid file would mean somebody else.
+# a boot; /proc is that of the lab, or a pid in it would mean somebody else's process.
 HOLD = """
 read -r pid _ </proc/self/stat
 hostname "$1"

@@ -18,6 +18,10 @@ WAN_NETWORK = IPv4Network("203.0.113.0/24")  # a /30 for each platnode
 NODE_PREFIX6 = (
     "fd46:4646:4646:1::"  # each node's own address, the source of its ICMP errors; babel carries the /128s
 )
+OVERTAKEN_MIN_MS = (
+    2  # what netem delays on a link with reordering and no delay of its own; wire.c has the same
+)
+ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
 ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
 
@@ -187,7 +191,8 @@ class Plan:
         return "\n".join(line.strip() for line in lines) + "\n"
 
     def babeld(self, node: Node) -> list[str]:
-        files = ["-c", "/run/babeld.conf", "-S", "/run/babel-state", "-I", "/run/babeld.pid"]
+        # no pid file: babeld does not start where one that was killed has left its own
+        files = ["-c", "/run/babeld.conf", "-S", "/run/babel-state", "-I", ""]
         return ["babeld", "-G", "33123", *files, *self.babeld_devices(node)]
 
     def prefixd(self, node: Node) -> list[str]:
@@ -236,8 +241,13 @@ def no_ipv6(device: str) -> str:
 
 
 def netem(wishes: Wishes) -> str:
-    """Return the words of `tc qdisc add … netem` for a link's wishes."""
-    words = [f"limit 20000 delay {wishes.delay_ms:g}ms"]
+    """Return the words of `tc qdisc add … netem` for a link's wishes.
+
+    netem overtakes by sending at once, for which there has to be a delay; and it lets jitter reorder unless there is
+    a rate, so one that no link reaches keeps the order.
+    """
+    delay_ms = max(wishes.delay_ms, OVERTAKEN_MIN_MS) if wishes.reorder_percent else wishes.delay_ms
+    words = [f"limit 20000 delay {delay_ms:g}ms"]
     if wishes.jitter_ms:
         words.append(f"{wishes.jitter_ms:g}ms")
     if wishes.loss_percent:
@@ -246,4 +256,6 @@ def netem(wishes: Wishes) -> str:
         words.append(f"reorder {wishes.reorder_percent:g}%")
     if wishes.rate_mbit:
         words.append(f"rate {wishes.rate_mbit:g}mbit")
+    elif wishes.jitter_ms and not wishes.reorder_percent:
+        words.append(f"rate {ORDERLY_RATE_MBIT}mbit")
     return " ".join(words)

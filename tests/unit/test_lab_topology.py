@@ -4,7 +4,7 @@
 import pytest
 
 from sdk.lab.lab import side_by_side
-from sdk.lab.plan import Cable, plan_cables, platnodes, wan_addresses
+from sdk.lab.plan import Cable, netem, plan_cables, platnodes, wan_addresses
 from sdk.lab.site import EXAMPLE, load_site
 from sdk.lab.topology import (
     NAME_CHARS,
@@ -236,3 +236,18 @@ def test_work_side_by_side_ends_at_the_first_failure_and_says_it():
         side_by_side(work, range(1000))
     side_by_side(done.append, ["last"])
     assert done[-1] == "last"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        (Wishes(delay_ms=5), "delay 5ms"),
+        (Wishes(delay_ms=5, jitter_ms=2), "delay 5ms 2ms rate 100000mbit"),  # or netem would reorder
+        (Wishes(delay_ms=5, jitter_ms=2, rate_mbit=8), "delay 5ms 2ms rate 8mbit"),
+        (Wishes(loss_percent=0.5), "delay 0ms loss 0.5%"),
+        (Wishes(reorder_percent=5), "delay 2ms reorder 5%"),  # without a delay netem has nothing to overtake
+        (Wishes(delay_ms=9, jitter_ms=1, reorder_percent=5), "delay 9ms 1ms reorder 5%"),
+    ],
+)
+def test_netem_is_asked_for_what_the_wire_does(wishes, words):
+    assert netem(wishes) == f"limit 20000 {words}"
