@@ -35,7 +35,7 @@ from sdk.lab import (
 )
 from sdk.lab.machine import LAB, processes
 from sdk.lab.services import PATTERN
-from sdk.lab.topology import Role
+from sdk.lab.topology import Role, topology_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000
@@ -394,7 +394,7 @@ def main() -> int:
             site,
             name=name,
             log=story.say,
-            files=(arguments.topology, arguments.site),
+            files=(str(topology_file(arguments.topology)), arguments.site),
         )
         story.say(
             f"{len(topology.nodes)} nodes, {len(topology.clients)} clients; clients {site.prefix4}, CLAT "

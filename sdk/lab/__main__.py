@@ -14,7 +14,7 @@ from pathlib import Path
 from sdk.lab.lab import DNS, ECHO, READY_S, WEB, Lab
 from sdk.lab.machine import REPOSITORY, LabError, Machines, check_machine, environment, find_labs
 from sdk.lab.site import EXAMPLE, SiteError, load_site
-from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology
+from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology, topology_file
 
 ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
 EXAMPLES = """\
@@ -124,7 +124,7 @@ def run_up(options: argparse.Namespace) -> int:
     def say(sentence: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {sentence}", flush=True)
 
-    lab = Lab(topology, site, name=name, log=say, files=(topology_file(options.file), options.site))
+    lab = Lab(topology, site, name=name, log=say, files=(str(topology_file(options.file)), options.site))
     with interruptible():
         lab.up(persistent=True)
         try:
@@ -140,12 +140,6 @@ def run_up(options: argparse.Namespace) -> int:
             raise
     print(look_around(topology, name))
     return 0
-
-
-def topology_file(file: str) -> str:
-    """Return the path of a topology that may be given by the name of one that ships."""
-    shipped = TOPOLOGIES / f"{file}.toml"
-    return str(shipped) if not Path(file).exists() and shipped.exists() else file
 
 
 @contextlib.contextmanager

@@ -269,15 +269,19 @@ def known(words: Iterable[str]) -> str:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
+def topology_file(path: str | Path) -> Path:
+    """Return the path of a topology that may be given by the name of one that ships."""
+    path = Path(path)
+    shipped = TOPOLOGIES / f"{path}.toml"
+    return shipped if not path.exists() and path.name == str(path) and shipped.exists() else path
+
+
 def load_topology(path: str | Path) -> Topology:
     """Return the topology in a file. The name of one that ships (line, diamond, mesh12) does for a path.
 
     Raises TopologyError, the file's fault, also when it cannot be read.
     """
-    path = Path(path)
-    shipped = TOPOLOGIES / f"{path}.toml"
-    if not path.exists() and path.name == str(path) and shipped.exists():
-        path = shipped
+    path = topology_file(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

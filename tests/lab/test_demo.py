@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,17 @@ def test_bad_input_is_one_sentence(options, sentence):
     assert program.returncode == 1
     assert sentence in errors
     assert len(errors.strip().splitlines()) == 1
+
+
+def test_a_demo_that_is_kept_stays_for_the_lab_command(tmp_path):
+    lab = [str(Path(__file__).resolve().parents[2] / "bin/lab")]
+    program = demo("--topology", "line", "--json", str(tmp_path / "demo.json"), "--keep")
+    said, errors = program.communicate(timeout=200)
+    try:
+        assert program.returncode == 0, said + errors
+        assert "bin/lab down" in said
+        status = subprocess.run([*lab, "status", "--json"], capture_output=True, text=True, timeout=60)
+        assert json.loads(status.stdout)["name"] == "lab", status.stderr
+    finally:
+        subprocess.run([*lab, "down"], capture_output=True, timeout=60)
+    assert "lab" not in find_labs()
