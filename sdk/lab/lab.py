@@ -72,8 +72,9 @@ class Lab:
         files = environ.get(TOPOLOGY, ""), environ.get(SITE, "")
         if not all(files):
             raise LabError(f"the lab {name!r} belongs to a program that runs it, and takes it down itself")
-        topology = load_topology(files[0])
-        lab = cls(topology, load_site(files[1], topology.settings.pool), name=name, files=files)
+        kept = machines.kept_files()
+        topology = load_topology(kept[0])
+        lab = cls(topology, load_site(kept[1], topology.settings.pool), name=name, files=files)
         lab.machines = machines
         return lab
 
@@ -94,6 +95,7 @@ class Lab:
         files = [str(Path(file).resolve()) if file else "" for file in self.files]
         self.machines = Machines.start(self.name, persistent=persistent, topology=files[0], site=files[1])
         try:
+            self.keep_files()
             names = self.machine_names()
             self.log(f"booting {len(names)} machines: {' '.join(names)}")
             side_by_side(self.machines.boot, names)
@@ -107,6 +109,12 @@ class Lab:
         except BaseException:
             self.down()
             raise
+
+    def keep_files(self) -> None:
+        """Keep topology and site as they are now: editing the files does not change a lab that is up."""
+        for file, kept in zip(self.files, self.running.kept_files(), strict=True):
+            if file:
+                kept.write_bytes(Path(file).read_bytes())
 
     def down(self) -> None:
         if self.machines:

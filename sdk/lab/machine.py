@@ -2,7 +2,7 @@
 """Machines of namespaces: each a process of its own, all of a lab in one PID namespace.
 
 A lab is its first process; when that ends, for whatever reason, the kernel ends every other process of the lab and
-removes their namespaces and devices. Nothing is noted in files: which labs and machines there are is read from the
+removes their namespaces and devices. Nothing is noted outside: which labs and machines there are is read from the
 process table, so that nothing can be out of date.
 """
 
@@ -239,6 +239,11 @@ class Machines:
                     if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
                         pids.setdefault(machine, process.pid)
         return cls(name, init.pid, pids)
+
+    def kept_files(self) -> tuple[Path, Path]:
+        """Return where a lab's topology and site are kept: in its first process's own /run, which ends with it."""
+        run = Path(f"/proc/{self.init_pid}/root/run")
+        return run / "topology.toml", run / "site.conf"
 
     def end(self) -> None:
         """End every process of the lab, and with them its namespaces; return when they are gone."""

@@ -290,6 +290,8 @@ def test_the_command_from_up_to_down(lab_name, tmp_path):
         assert again.stderr.startswith("lab: a lab of the name ")
         assert again.stderr.count("\n") == 1
 
+        (tmp_path / "my.toml").write_text("= 1")  # a lab that is up stays what it was
+        (tmp_path / "my.conf").unlink()
         status = json.loads(lab("status", "--json", "--name", name, **here).stdout)
         assert status["topology"] == str(tmp_path / "my.toml")
         assert {node["name"]: node["plat"] for node in status["nodes"]}["a"] == "exit"
