@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -29,12 +29,22 @@ WORKERS = 4  # machines that are set up at the same time
 Item = TypeVar("Item")
 
 
-def side_by_side(work: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Do the work for every item, several at a time; most of it is waiting for a program to start."""
+def side_by_side(
+    work: Callable[[Item], object], items: Iterable[Item], log: Callable[[str], None] = lambda sentence: None
+) -> None:
+    """Do the work for every item, several at a time; most of it is waiting for a program to start.
+
+    log is told every two seconds how many are done.
+    """
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
-            for done in [pool.submit(work, item) for item in items]:
+            begun = [pool.submit(work, item) for item in items]
+            told = time.monotonic()
+            for i, done in enumerate(as_completed(begun), 1):
                 done.result()
+                if time.monotonic() > told + 2 and i < len(begun):
+                    log(f"{i} of {len(begun)} done")
+                    told = time.monotonic()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -104,7 +114,7 @@ class Lab:
             side_by_side(self.lay, self.cables.values())
             self.start_internet()
             self.log("starting babeld, siit, 464xlat, prefixd and dnsmasq on the nodes")
-            side_by_side(self.start_node, self.topology.nodes)
+            side_by_side(self.start_node, self.topology.nodes, self.log)
             side_by_side(self.start_client, self.topology.clients)
         except BaseException:
             self.down()
