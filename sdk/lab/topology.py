@@ -384,7 +384,7 @@ def read_settings(table: Table) -> Settings:
         table.where,
         lambda: Settings(
             lease_s=table.get("lease_s", int, default.lease_s),
-            pool=None if pool is None else read_prefix4(pool),
+            pool=None if pool is None else said_at("lab.pool", lambda: read_prefix4(pool)),
             hello_interval_ms=table.get("hello_interval_ms", int, default.hello_interval_ms),
             prefixd=table.get("prefixd", str, default.prefixd),
             links=table.get("links", str, default.links),
