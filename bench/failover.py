@@ -61,7 +61,9 @@ def plat_down(lab: Lab, node: str) -> None:
 
 
 def plat_up(lab: Lab, node: str) -> None:
-    lab.exec(node, ["464xlat", "plat", "up", *lab.plan.role_options(lab.node(node)), *lab.plan.plat_options()])
+    lab.exec(
+        node, ["464xlat", "plat", "up", *lab.plan.role_options(lab.node(node)), *lab.plan.plat_options()]
+    )
 
 
 WAYS = {"silent": (cut_off, join), "withdrawn": (plat_down, plat_up)}

@@ -181,7 +181,8 @@ class Plan:
     def babeld_conf(self, node: Node, roles: str) -> str:
         """Return babeld.conf; roles is what `464xlat babel-config` prints."""
         hello_s = self.topology.settings.hello_interval_ms / 1000
-        lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow", roles]  # babeld takes the first that fits
+        # babeld takes the first that fits, and the roles' lines end with a refusal
+        lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow", roles]
         for link in self.topology.links:
             cable = self.cables[link.name]
             if cable.has_end_at(node.name):
