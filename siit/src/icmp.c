@@ -30,7 +30,6 @@ struct quote {
 	bool has_fragment_header;
 	bool is_hairpin;
 	uint32_t total_len; /* bytes that the quoted packet had on its way, as its own header says */
-	uint8_t protocol;   /* of the quoted packet, in a translation to IPv4 */
 };
 
 /* Pointer of a parameter problem by the field's offset, RFC 7915 figures 3 and 6; NONE: no such field there. */
@@ -121,17 +120,10 @@ static uint32_t mtu_4to6(const struct siit_map *map, uint32_t mtu4, uint32_t tot
 	return least(mtu4 + MTU_DIFFERENCE, mtu6_of(map));
 }
 
-/* Whether a packet too big is about fragments. Connection tracking puts them together before it refuses them, and
- * quotes a whole packet, longer than any that left this device. A long TCP packet is one of segmentation offload. */
-static bool is_about_fragments(const struct siit_map *map, const struct quote *quote)
-{
-	return quote->has_fragment_header || (quote->protocol != PROTOCOL_TCP && quote->total_len > mtu6_of(map));
-}
-
 /* The MTU of a fragmentation needed, [5.2]; never below what every IPv4 link carries (RFC 791). */
-static uint32_t mtu_6to4(const struct siit_map *map, uint32_t mtu6, bool is_fragment)
+static uint32_t mtu_6to4(const struct siit_map *map, uint32_t mtu6, bool has_fragment_header)
 {
-	const uint32_t difference = MTU_DIFFERENCE + (is_fragment ? (uint32_t)FRAGMENT_HEADER : 0u);
+	const uint32_t difference = MTU_DIFFERENCE + (has_fragment_header ? (uint32_t)FRAGMENT_HEADER : 0u);
 
 	mtu6 = least(least(mtu6, mtu6_of(map)), 65535);
 	return mtu6 < 68 + difference ? 68 : mtu6 - difference;
@@ -233,8 +225,6 @@ static int translate_quote_6to4(const struct siit_map *map, struct quote *quote)
 		return SIIT_ICMP_INNER_NO_RULE;
 	quote->is_hairpin = !is_one_to_one(map, SIDE_LOCAL, pair) && has_one_to_one(map, SIDE_REMOTE, src);
 	quote->has_fragment_header = in.has_fragment_header;
-	quote->total_len = in.header_len + in.promised_len;
-	quote->protocol = in.protocol;
 	copied = least(in.transport_len, quote->room - IPV4_HEADER);
 	total_len = least(IPV4_HEADER + in.promised_len, 65535);
 	memcpy(transport, quote->from + in.header_len, copied);
@@ -358,7 +348,7 @@ int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, stru
 	if (verdict)
 		return verdict;
 	if (header.rest_is_mtu)
-		header.rest = mtu_6to4(map, get32(from + 4), is_about_fragments(map, &quote));
+		header.rest = mtu_6to4(map, get32(from + 4), quote.has_fragment_header);
 	len = append_extension(&quote, extension_len, 4, &length);
 	len += ICMP_HEADER;
 	icmp[0] = header.type;

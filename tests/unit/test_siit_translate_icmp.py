@@ -186,12 +186,6 @@ def test_packet_too_big_about_a_fragment_counts_the_fragment_header():
     assert read4(one(clat(1500), error6(2, 0, 1400, quoted)))[:3] == (3, 4, 1372)
 
 
-@pytest.mark.parametrize(("transport", "mtu4"), [(UDP(len=4008), 1372), (TCP(), 1380)])
-def test_packet_too_big_about_what_was_put_together_of_fragments_does_too(transport, mtu4):
-    quoted = IPv6(src=CLIENT6, dst=SERVER6, plen=4008) / transport / Raw(bytes(64))
-    assert read4(one(clat(1500), error6(2, 0, 1400, quoted)))[:3] == (3, 4, mtu4)
-
-
 # the packet in the error
 
 
