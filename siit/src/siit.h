@@ -77,8 +77,9 @@ struct siit_pair {
 /* Everything a translation depends on. Immutable once made: a change of rules makes a new map.
  * Source and destination are matched independently over all pairs, and the longest prefix wins (of IPv4 going
  * to IPv6, of IPv6 going to IPv4); a tie goes to the pair that matched the source, then to the first. The
- * search is linear: some hundred pairs cost a microsecond a packet. mtu6 is also the "lowest-ipv6-mtu" of
- * RFC 7915 section 4.1: whoever sets the device's MTU knows the network behind it. */
+ * search is linear: some hundred pairs cost a microsecond a packet. mtu6 decides what passes whole (whoever sets
+ * the device's MTU knows the network behind it); what is cut, or came as a fragment without DF, leaves in pieces of
+ * at most 1280 bytes, the default of RFC 7915 section 4. */
 struct siit_map {
 	uint32_t mtu6;      /* bytes; the largest IPv6 packet to make (the device's MTU), below 1280 counts as 1280 */
 	uint8_t icmp_v4[4]; /* source of ICMPv4 errors of our own and of errors from routers that no rule maps (RFC 6791) */

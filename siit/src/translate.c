@@ -90,12 +90,14 @@ static void rebase_checksum(uint8_t *transport, struct rebase how)
 	store16(field, checksum);
 }
 
-/* Write the translation as fragments of at most mtu6 bytes [4]. Each header overwrites the end of the piece
+/* Write the translation as fragments of at most 1280 bytes [4]: they fit every link, and nobody could be told that
+ * they do not. A router that reassembles them (conntrack) quotes a whole packet in its Packet Too Big, from which
+ * the sender hears of an MTU without room for the fragment header. Each header overwrites the end of the piece
  * before, which is gone by then. */
-static void emit_fragments(uint8_t *transport, const struct ipv4 *in, uint32_t mtu6, uint8_t hop_limit,
-			   const uint8_t src[16], const uint8_t dst[16], struct outlet outlet)
+static void emit_fragments(uint8_t *transport, const struct ipv4 *in, uint8_t hop_limit, const uint8_t src[16],
+			   const uint8_t dst[16], struct outlet outlet)
 {
-	const uint32_t headers = IPV6_HEADER + FRAGMENT_HEADER, room = (mtu6 - headers) & ~7u;
+	const uint32_t headers = IPV6_HEADER + FRAGMENT_HEADER, room = (SIIT_MIN_MTU6 - headers) & ~7u;
 	const uint32_t offset = (in->flags & IPV4_OFFSET) * 8u, len = in->transport_len;
 	const uint16_t identification = get16(in->header + 4), was_more = in->flags & IPV4_MF;
 	const uint8_t tos = in->header[1], next = in->protocol == PROTOCOL_ICMP ? PROTOCOL_ICMP6 : in->protocol;
@@ -214,13 +216,14 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		headers + (packet->gso_type && segment_header + packet->gso_size < in.transport_len
 				   ? segment_header + packet->gso_size
 				   : in.transport_len);
-	bool must_fragment = size > mtu6 && !hairpin;
-	if (must_fragment && packet->gso_type == SIIT_GSO_TCP && !(in.flags & IPV4_DF)) {
+	const bool may_fragment = !(in.flags & IPV4_DF);
+	bool must_fragment = size > (is_fragment && may_fragment ? SIIT_MIN_MTU6 : mtu6) && !hairpin;
+	if (must_fragment && packet->gso_type == SIIT_GSO_TCP && may_fragment) {
 		/* shorter segments are what fragments would be made for */
 		packet->gso_size = (uint16_t)(mtu6 - headers - segment_header);
 		must_fragment = false;
 	}
-	if (must_fragment && (in.flags & IPV4_DF || packet->gso_type)) {
+	if (must_fragment && (!may_fragment || packet->gso_type)) {
 		uint32_t mtu4 = mtu6 - (headers - IPV4_HEADER);
 
 		send_error4(map, &in, ICMP4_UNREACHABLE, FRAGMENTATION_NEEDED, mtu4 < 65535 ? mtu4 : 65535, outlet);
@@ -250,7 +253,7 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		if (packet->needs_csum)
 			complete_checksum(transport, in.transport_len, place.offset, in.protocol);
 		if (outlet.emit)
-			emit_fragments(transport, &in, mtu6, hop_limit, src, dst, outlet);
+			emit_fragments(transport, &in, hop_limit, src, dst, outlet);
 		return SIIT_FRAGMENTED;
 	}
 	const uint8_t tos = in.header[1], next = in.protocol == PROTOCOL_ICMP ? PROTOCOL_ICMP6 : in.protocol;

@@ -836,6 +836,13 @@ def narrow(mesh):
     mesh.mid.run(f"ip -6 route change {PLAT_PREFIX} via fd00:2::1 mtu 1300")
 
 
+def test_fragments_get_through_a_path_that_is_narrower_than_the_mesh_says(mesh):
+    """Conntrack on the platnode puts them together, so a Packet Too Big would quote a whole packet."""
+    narrow(mesh)
+    for size in (1400, 3000, 20000):
+        assert mesh.ask(f's = udp(); s.send(b"x" * {size}); print(len(s.recv(65536)))') == str(size)
+
+
 def test_tcp_gets_through_a_path_that_is_narrower_than_its_mss(nft_mesh):
     mesh = nft_mesh
     narrow(mesh)

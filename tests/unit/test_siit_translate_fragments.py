@@ -17,7 +17,7 @@ BACK6 = {"src": "fddd:2::c633:6407", "dst": "fddd:1::a01:203"}
 def fragments(rules, packet):
     verdict, packets = translator.translate(rules, bytes(packet))
     assert verdict == "fragmented"
-    assert all(len(each) <= rules.pointer.mtu6 for each in packets)
+    assert all(len(each) <= 1280 for each in packets)
     return [IPv6(each) for each in packets]
 
 
@@ -42,7 +42,7 @@ def joined(pieces):
 @pytest.mark.parametrize(
     "payload", [UDP() / bytes(1480), UDP() / bytes(5001), ICMP(id=5) / bytes(1480), TCP() / bytes(2000)]
 )
-def test_a_packet_without_df_is_cut_to_the_mtu(mtu6, payload):
+def test_a_packet_without_df_and_over_the_mtu_is_cut_to_1280(mtu6, payload):
     packet = IP(**OUT, id=4321, ttl=9) / payload
     pieces = fragments(clat(mtu6), packet)
     whole = joined(pieces)
@@ -57,6 +57,18 @@ def test_the_first_piece_is_as_long_as_the_mtu_allows():
     # RFC 7915 section 4.1: 1280 less 40 and 8 leaves 1232
     pieces = fragments(clat(1280), IP(**OUT, id=1234) / TCP() / bytes(1221))
     assert [len(piece) for piece in pieces] == [1280, 57]
+
+
+def test_a_fragment_is_cut_to_1280_even_where_the_mtu_is_larger():
+    whole = bytes(IP(**OUT, id=99) / UDP(sport=1, dport=2) / (bytes(range(256)) * 8))[20:]
+    first = bytes(IP(**OUT, id=99, flags="MF", proto=17) / Raw(whole[:1472]))
+    last = bytes(IP(**OUT, id=99, frag=184, proto=17) / Raw(whole[1472:]))
+    pieces = [*fragments(clat(1500), first), IPv6(one(clat(1500), last))]
+    assert bytes(joined(pieces).payload)[8:] == whole[8:]
+
+
+def test_a_fragment_with_df_passes_whole_when_it_fits():
+    assert len(one(clat(1500), IP(**OUT, flags="DF+MF", proto=47) / Raw(bytes(1400)))) == 1448
 
 
 @pytest.mark.parametrize("flags", ["DF", 0])
