@@ -164,7 +164,10 @@ class LineServer:
                 peer, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
+            if self.answer:
+                threading.Thread(target=self._talk, args=(peer,), daemon=True).start()
+            else:
+                self._talk(peer)  # a line a connection, as l3roamd: in the order in which they came
 
     def _talk(self, peer):
         with peer, peer.makefile("rb") as stream, contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -378,7 +379,8 @@ def test_with_babeld_a_silent_platnode_is_left_within_three_seconds(mesh):
     mesh.silence("plat1")
     wait_for(lambda: config(B) in mesh.translator.lines, 6, "the change")
     assert time.monotonic() - begin < 3
-    assert "previous one lost: no answer" in mesh.prefixd.log().replace("its exit: ", "")
+    # on a busy machine babel's own hellos may have been late enough to withdraw the route before the probes say so
+    assert re.search("previous one lost: (its exit: )?(no answer|its route)", mesh.prefixd.log())
     mesh.spaces.run("plat1", "nft", "delete table inet off")
     mesh.prefixd.wait_chosen(A, 40)  # nearer, and well again for a while
 
