@@ -12,7 +12,8 @@ MAY_USE = {
     "nat46": {"xlat464"},
     "siit": {"xlat464", "nat46"},
     "prefixd": {"xlat464", "nat46"},
-    "sdk": {"xlat464", "nat46", "siit", "prefixd"},
+    "l3roamd_py": {"xlat464", "nat46"},
+    "sdk": {"xlat464", "nat46", "siit", "prefixd", "l3roamd_py"},
 }
 NOT_ON_MICROPYTHON = {
     "typing",

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: ISC
+"""What a node is to do: the actions that come out of the core, to be carried out in their order. No I/O.
+
+A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first address of a /96, 16 bytes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a datagram to port 5523 of an address, from one of our own (None: the kernel's choice)."""
+
+    destination: bytes
+    payload: bytes
+    source: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendClaim:
+    """Send a CLAIM to a node-client address, if a host route leads there; answer with ClaimUnreachable if not."""
+
+    mac: bytes
+    destination: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddNodeClient:
+    """Take the client's node-client address (babel announces it), so that the next CLAIM finds us."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNodeClient:
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddNeighbour:
+    """Pin ipv4 to the MAC on the client device: packets may come before the client's next ARP."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNeighbour:
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddRoute:
+    """A host route to a client's IPv6 address, with its neighbour entry."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRoute:
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeClient:
+    """Ask by ARP, to the MAC alone, whether a client is on our bridge; ArpAnswered says so."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGate:
+    """Let a client's IPv4 pass, what the gate holds of it first."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseGate:
+    """Hold a client's IPv4 from now on. The gate is closed for whoever was not let in."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseAtGate:
+    """Drop what the gate holds of a client, and what comes: its address is somebody else's here."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UsePlat:
+    """Send the traffic of `CLAT::ipv4` (16 bytes) through this PLAT, whatever the CLAT device's own one is."""
+
+    client: bytes
+    plat: bytes
+    lease_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeavePlat:
+    client: bytes
+    plat: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SetCurrentPlat:
+    """The CLAT device's own PLAT is this one now: rules translate to it and back from it. None: there is none."""
+
+    plat: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropPlat:
+    """Remove every rule of a PLAT."""
+
+    plat: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapClient:
+    """On the platnode: what comes from `at` is of `home` (both `CLAT::ipv4`), and back, for lease_s seconds.
+
+    was is where the client was until now, None for home itself. serial is kept with the mapping in the kernel.
+    If it worked send `done`, otherwise `failed`.
+    """
+
+    home: bytes
+    at: bytes
+    was: bytes | None
+    lease_s: int
+    serial: int
+    done: Send
+    failed: Send
+
+
+@dataclass(frozen=True, slots=True)
+class UnmapClient:
+    """On the platnode: the client is at home again, or its lease is over. Then send `done`."""
+
+    home: bytes
+    was: bytes
+    done: Send | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseLease:
+    """Tell our DHCP server that it must not keep this lease: the address is somebody else's here."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A sentence for the log; level is that of the module logging."""
+
+    level: int
+    sentence: str
+
+
+Action = (
+    Send
+    | SendClaim
+    | AddNodeClient
+    | RemoveNodeClient
+    | AddNeighbour
+    | RemoveNeighbour
+    | AddRoute
+    | RemoveRoute
+    | ProbeClient
+    | OpenGate
+    | CloseGate
+    | RefuseAtGate
+    | UsePlat
+    | LeavePlat
+    | SetCurrentPlat
+    | DropPlat
+    | MapClient
+    | UnmapClient
+    | ReleaseLease
+    | Log
+)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: ISC
+"""What happens to a node: the events that go into the core. No I/O.
+
+A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first address of a /96, 16 bytes.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSeen:
+    """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address."""
+
+    mac: bytes
+    ipv4: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClientGone:
+    """The kernel says that a client left: a station disassociated, an FDB entry aged."""
+
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ArpAnswered:
+    """A client answered our ProbeClient: it is here."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSeen:
+    """A client uses an IPv6 address of ours: the neighbour table, or the socket's add_address."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddressGone:
+    """A client does not use an IPv6 address any more."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseGranted:
+    """Our DHCP server granted or renewed a lease."""
+
+    mac: bytes
+    ipv4: bytes
+    lease_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEnded:
+    """Our DHCP server let a lease go: expired, released."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A UDP datagram on port 5523."""
+
+    source: bytes
+    destination: bytes
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimUnreachable:
+    """No route leads to the node-client address that we sent a CLAIM to: nobody serves this client."""
+
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlatChosen:
+    """prefixd says set_platprefix."""
+
+    prefix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlatLost:
+    """prefixd says del_platprefix: this PLAT cannot be reached any more."""
+
+    prefix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; the core looks at its timers with every event, this one is for when nothing else happens."""
+
+
+Event = (
+    ClientSeen
+    | ClientGone
+    | ArpAnswered
+    | AddressSeen
+    | AddressGone
+    | LeaseGranted
+    | LeaseEnded
+    | Datagram
+    | ClaimUnreachable
+    | PlatChosen
+    | PlatLost
+    | Tick
+)
