@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: ISC
+"""Finding clients: what the kernel tells of links, of bridge and neighbour entries and of Wi-Fi stations.
+
+Everything that is not of the client device, its ports or one of its neighbours is passed over, and so is every MAC
+that is ours or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
+"""
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
+from l3roamd_py.kernel import (
+    AF_BRIDGE,
+    DEL_LINK,
+    DEL_NEIGHBOUR,
+    FAILED,
+    GET_LINK,
+    GET_NEIGHBOUR,
+    NEW_LINK,
+    NEW_NEIGHBOUR,
+    PERMANENT,
+    REACHABLE,
+    Kernel,
+    KernelError,
+    Netlink,
+    ctrlmsg,
+    genlmsg,
+    ifinfmsg,
+    messages,
+    ndmsg,
+)
+
+SOL_NETLINK, ADD_MEMBERSHIP, SO_RCVBUFFORCE = 270, 1, 33
+GENERIC = 16  # NETLINK_GENERIC
+LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
+RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
+READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
+PORTS_MAX = 8192  # MACs whose port is known
+NEIGHBOUR = struct.Struct("=16xBxxxiH")  # of a message: family, ifindex, state
+CONTROL_FAMILY, GET_FAMILY = 16, 3  # generic netlink's own
+NEW_STATION, DEL_STATION = 19, 20  # NL80211_CMD_
+
+
+class station_message(genlmsg):
+    """What of nl80211's messages about stations is needed."""
+
+    nla_map = (
+        ("NL80211_ATTR_UNSPEC", "none"),
+        ("NL80211_ATTR_WIPHY", "uint32"),
+        ("NL80211_ATTR_WIPHY_NAME", "asciiz"),
+        ("NL80211_ATTR_IFINDEX", "uint32"),
+        ("NL80211_ATTR_IFNAME", "asciiz"),
+        ("NL80211_ATTR_IFTYPE", "uint32"),
+        ("NL80211_ATTR_MAC", "l2addr"),
+    )
+
+
+def listen(protocol: int) -> socket.socket:
+    """A netlink socket that is there to be told."""
+    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    listener = socket.socket(socket.AF_NETLINK, kind, protocol)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+    listener.bind((0, 0))
+    return listener
+
+
+def _mac(text: str | None) -> bytes:
+    return bytes.fromhex(text.replace(":", "")) if text else b""
+
+
+class Links:
+    """The devices there are: their names, MACs and whose ports they are."""
+
+    def __init__(self) -> None:
+        self._links: dict[int, tuple[str, bytes, int]] = {}  # index -> name, MAC, index of the bridge
+        self.own_macs: set[bytes] = set()
+
+    def take(self, message: ifinfmsg, is_new: bool) -> None:
+        index = message["index"]
+        if not is_new:
+            self._links.pop(index, None)
+        else:
+            name, mac = message.get_attr("IFLA_IFNAME") or "", _mac(message.get_attr("IFLA_ADDRESS"))
+            self._links[index] = (name, mac, message.get_attr("IFLA_MASTER") or 0)
+        self.own_macs = {mac for _, mac, _ in self._links.values()}
+
+    def index_of(self, name: str) -> int:
+        return next((index for index, link in self._links.items() if link[0] == name), 0)
+
+    def is_port_of(self, port: int, bridge: int) -> bool:
+        return bool(bridge) and port in self._links and self._links[port][2] == bridge
+
+    def name_of(self, index: int) -> str:
+        return self._links[index][0] if index in self._links else ""
+
+    def clear(self) -> None:
+        self._links.clear()
+
+
+class Finder:
+    """Turns what rtnetlink tells into events about clients. `changed`: the devices are not as they were."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._socket = listen(socket.NETLINK_ROUTE)
+        for group in (LINKS, NEIGHBOURS):
+            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+        self.links = Links()
+        self.client_index = 0
+        self.ports: dict[bytes, int] = {}  # MAC of a client -> index of the bridge's port
+        self.changed = True
+        self.overruns = 0
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def is_client(self, mac: bytes) -> bool:
+        """Return whether this MAC can be a client's."""
+        return len(mac) == 6 and not mac[0] & 1 and mac != bytes(6) and mac not in self.links.own_macs
+
+    def dump(self) -> list[Event]:
+        """Ask for everything anew: at start, and after messages were lost."""
+        self.links.clear()
+        self.changed = True
+        for link in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
+            self.links.take(link, True)
+        self.client_index = self.links.index_of(self._kernel.client_device)
+        self.ports.clear()
+        events: list[Event] = []
+        for entry in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
+            events += self._bridge_entry(entry, True)
+        for entry in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
+            if entry["ifindex"] == self.client_index:
+                events += self._neighbour(entry, True)
+        return events
+
+    def read(self) -> list[Event]:
+        """Take what the kernel told since the last time. Raises KernelError."""
+        events: list[Event] = []
+        try:
+            for _ in range(READS_MAX):
+                for kind, _, whole in messages(self._socket.recv(1 << 16)):
+                    events += self._understand(kind, whole)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise KernelError("what the kernel tells", error.errno or errno.EIO) from None
+            self.overruns += 1
+            events += self.dump()
+        return events
+
+    def _understand(self, kind: int, whole: bytes) -> list[Event]:
+        if kind in (NEW_LINK, DEL_LINK):
+            return self._link(whole, kind == NEW_LINK)
+        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(whole) < NEIGHBOUR.size:
+            return []
+        family, index, state = NEIGHBOUR.unpack_from(whole)
+        is_bridge = family == AF_BRIDGE
+        if state & PERMANENT or (not is_bridge and index != self.client_index):
+            return []  # before the costly part
+        entry = ndmsg(whole)
+        entry.decode()
+        return (self._bridge_entry if is_bridge else self._neighbour)(entry, kind == NEW_NEIGHBOUR)
+
+    def _link(self, whole: bytes, is_new: bool) -> list[Event]:
+        message = ifinfmsg(whole)
+        message.decode()
+        if message["family"] == AF_BRIDGE:
+            return []  # a port's state; the link itself is told of too
+        before = self.client_index
+        self.links.take(message, is_new)
+        self.changed = True
+        self.client_index = self.links.index_of(self._kernel.client_device)
+        if self.client_index != before:
+            self.ports.clear()
+        return []
+
+    def _bridge_entry(self, entry: ndmsg, is_new: bool) -> list[Event]:
+        mac, port = _mac(entry.get_attr("NDA_LLADDR")), entry["ifindex"]
+        is_port = entry.get_attr("NDA_MASTER") == self.client_index or self.links.is_port_of(
+            port, self.client_index
+        )
+        if entry["state"] & PERMANENT or not self.client_index or not is_port or not self.is_client(mac):
+            return []
+        if is_new:
+            if mac in self.ports or len(self.ports) < PORTS_MAX:
+                self.ports[mac] = port
+            return [ClientSeen(mac)]
+        if self.ports.get(mac, port) != port:
+            return []  # it is at another port by now
+        self.ports.pop(mac, None)
+        return [ClientGone(mac)]
+
+    def _neighbour(self, entry: ndmsg, is_new: bool) -> list[Event]:
+        mac, text = _mac(entry.get_attr("NDA_LLADDR")), entry.get_attr("NDA_DST")
+        if not is_new or not text or not self.is_client(mac):
+            return []  # an entry that the kernel has no use for any more says nothing of the client
+        if entry["family"] == socket.AF_INET:
+            return (
+                [ClientSeen(mac, socket.inet_pton(socket.AF_INET, text))]
+                if entry["state"] & REACHABLE
+                else []
+            )
+        address = socket.inet_pton(socket.AF_INET6, text)
+        if entry["state"] & FAILED:
+            return [AddressGone(mac, address)]
+        return [AddressSeen(mac, address)]
+
+
+class Stations:
+    """Turns what nl80211 tells of stations into events; silent where there is no Wi-Fi."""
+
+    def __init__(self, finder: Finder) -> None:
+        self._finder = finder
+        self._socket: socket.socket | None = None
+
+    def open(self) -> bool:
+        """Try to listen; return whether we newly do. A driver may come later than we."""
+        if self._socket is not None:
+            return False
+        try:
+            group = _group_of("nl80211", "mlme")
+            if group is None:
+                return False
+            self._socket = listen(GENERIC)
+            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+        except (KernelError, OSError):
+            self.close()
+        return self._socket is not None
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def read(self) -> list[Event]:
+        events: list[Event] = []
+        with contextlib.suppress(OSError):  # lost messages: the bridge learns the client by its first frame
+            while self._socket is not None and len(events) < READS_MAX:
+                for _, _, whole in messages(self._socket.recv(1 << 16)):
+                    events += self.understand(whole)
+        return events
+
+    def understand(self, whole: bytes) -> Iterator[Event]:
+        """Yield the event in a message, if it is one about a client: a mesh peer is a station too."""
+        if len(whole) < 20 or whole[16] not in (NEW_STATION, DEL_STATION):
+            return
+        message = station_message(whole)
+        message.decode()
+        mac = _mac(message.get_attr("NL80211_ATTR_MAC"))
+        port = message.get_attr("NL80211_ATTR_IFINDEX") or 0
+        if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.client_index):
+            yield ClientSeen(mac) if message["cmd"] == NEW_STATION else ClientGone(mac)
+
+
+def _group_of(family: str, group: str) -> int | None:
+    """The number of a generic netlink family's multicast group, None if there is no such family."""
+    door = Netlink(GENERIC)
+    try:
+        request = ctrlmsg()
+        request["cmd"], request["version"] = GET_FAMILY, 1
+        request["attrs"] = [("CTRL_ATTR_FAMILY_NAME", family)]
+        (answer,) = door.ask(f"for {family}", request, CONTROL_FAMILY)
+        for each in answer.get_attr("CTRL_ATTR_MCAST_GROUPS") or ():
+            if each.get_attr("CTRL_ATTR_MCAST_GRP_NAME") == group:
+                number: int = each.get_attr("CTRL_ATTR_MCAST_GRP_ID")
+                return number
+    except (KernelError, ValueError):
+        pass  # no such family
+    finally:
+        door.close()
+    return None
