@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: ISC
+"""The command line: `reach check`, `keys`.
+
+Exit codes: 0 ok, 1 refused or failed, 2 usage.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from reach import check, keys, reader
+from reach.description import Description, DescriptionError
+from reach.reading import Finding
+
+ABOUT = "IPv4 in and out through a rented server: one file for both ends."
+EXAMPLES = """\
+from nothing:
+  cp examples/4in6.toml reach.toml, edit it     four examples, one for each kind of set-up
+  reach check                                   explains every mistake
+  reach keys attic                              on each end; then exchange the .pub files
+An END is `server`, or a name behind home. or client. in the file."""
+
+
+class Failure(Exception):
+    """One sentence for the user; exit code 1."""
+
+
+def load(options: argparse.Namespace) -> Description:
+    """The description, right in form. Raises Failure, or DescriptionError with all mistakes."""
+    try:
+        return reader.read(options.file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{options.file} cannot be read: {error}") from None
+
+
+def end_of(options: argparse.Namespace, whole: Description) -> str:
+    if options.end not in whole.ends:
+        raise Failure(f'no end "{options.end}" in {options.file}; there is {", ".join(whole.ends)}')
+    return options.end
+
+
+def key_folder(options: argparse.Namespace) -> Path:
+    return options.keys or options.file.parent / "keys"
+
+
+def run_check(options: argparse.Namespace) -> int:
+    try:
+        whole = load(options)
+        findings = check.check(whole)
+        findings += keys.read(key_folder(options), whole.ends)[1]
+    except DescriptionError as error:
+        findings = error.findings
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        print("\n".join(map(str, findings)) if findings else f"{options.file}: nothing to complain about")
+    return int(any(finding.is_error for finding in findings))
+
+
+def run_keys(options: argparse.Namespace) -> int:
+    whole = load(options)
+    try:
+        print(keys.write(key_folder(options), end_of(options, whole)))
+    except (OSError, keys.KeyProblem) as error:
+        raise Failure(f"the keys of {options.end}: {error}") from None
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("reach", description=ABOUT, epilog=EXAMPLES, formatter_class=plain)
+    parser.add_argument(
+        "--file", type=Path, default=Path("reach.toml"), metavar="PATH", help="the description (%(default)s)"
+    )
+    parser.add_argument("--keys", type=Path, metavar="FOLDER", help="of the keys (keys/ beside the file)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, does, about: str, has_end: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        command.set_defaults(does=does)
+        if has_end:
+            command.add_argument("end", metavar="END", help="server, or the name of a home or client")
+        return command
+
+    command = add("check", run_check, "explain every mistake in the description and the keys", False)
+    command.add_argument("--json", action="store_true", help="one list, for programs")
+    add("keys", run_keys, "make this end's WireGuard keys where they are missing, print the public one")
+    return parser
+
+
+def show_findings(findings: list[Finding]) -> None:
+    for finding in findings:
+        print(f"reach: {finding}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = make_parser().parse_args(arguments)
+    try:
+        return options.does(options)
+    except DescriptionError as error:
+        show_findings(error.findings)
+    except Failure as failure:
+        print(f"reach: {failure}", file=sys.stderr)
+    except BrokenPipeError:  # `reach render server | head`: nobody wants more
+        sys.stderr.close()
+    return 1
