@@ -25,6 +25,7 @@ from nothing, and back to it:
   lab shell a                         a router's shell: babeld, siit, prefixd, ip, nft, tcpdump
   lab cut a-middle; lab heal a-middle a radio link dies without a word, and comes back
   lab kill exit; lab start exit       a node loses its power, and gets it back
+  lab roam phone b                    a client walks on to another node
   lab down
 several at once: lab up mesh12 --name big; lab status --name big; lab list
 `lab COMMAND --help` tells more."""
@@ -43,6 +44,11 @@ and `internet`; files are this machine's, but for /run, which each has for itsel
 NODE_EXAMPLES = (
     "`lab status` shows the nodes. A node that starts has forgotten everything, as after a power cut."
 )
+ROAM_EXAMPLES = """\
+The client keeps MAC, address and open connections; the frames that reach it come from another node now. Whether the
+connections go on is up to the roaming daemon. `lab status` shows where a client is.
+  lab exec phone ping 198.51.100.80 &
+  lab roam phone b; lab roam phone a --hard"""
 LINK_EXAMPLES = "`lab status` shows the links: mesh links, wan-NODE and client-NAME."
 
 
@@ -95,6 +101,13 @@ def parser() -> argparse.ArgumentParser:
         verb = add(name, run_verb, help, plural)
         verb.set_defaults(act=act)
         verb.add_argument("what", metavar=what.upper())
+    roam = add("roam", run_roam, "walk a client to another node", ROAM_EXAMPLES)
+    roam.add_argument("client", metavar="CLIENT")
+    roam.add_argument("node", metavar="NODE")
+    roam.add_argument("--hard", action="store_true", help="without a goodbye: the old node hears of nothing")
+    roam.add_argument(
+        "--renew", action="store_true", help="the client asks for its lease again, as phones do"
+    )
     add("list", run_list, "list the labs that are up and the topologies that ship", named=False)
     return top
 
@@ -208,7 +221,8 @@ def table(status: dict) -> list[str]:
         for link in status["links"]
     ]
     clients = [
-        (client["name"], client["node"], client["address"] or "no lease") for client in status["clients"]
+        (client["name"], client["node"] or "-", client["address"] or "no lease")
+        for client in status["clients"]
     ]
     lines += ["", *columns(("LINK", "BETWEEN", "MTU", "STATE"), links)]
     return [*lines, "", *columns(("CLIENT", "NODE", "ADDRESS"), clients)] if clients else lines
@@ -252,6 +266,11 @@ def become(options: argparse.Namespace, command: Sequence[str]) -> int:
 
 def run_verb(options: argparse.Namespace) -> int:
     options.act(Lab.find(options.name), options.what)
+    return 0
+
+
+def run_roam(options: argparse.Namespace) -> int:
+    Lab.find(options.name).roam(options.client, options.node, hard=options.hard, renew=options.renew)
     return 0
 
 

@@ -7,7 +7,9 @@ starting programs. What a role sets up, `464xlat` does; which PLAT is used, pref
 
 import contextlib
 import json
+import os
 import shlex
+import signal
 import subprocess
 import threading
 import time
@@ -17,10 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+from sdk.lab.air import Air
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
 from sdk.lab.plan import DNS, ECHO, WEB, Cable, Plan, clatnodes, netem, other_end, platnodes, text
 from sdk.lab.site import EXAMPLE, Site, load_site
 from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
+from xlat464.address import format_mac
 
 WIRE = REPOSITORY / "build/bin/wire"
 READY_S = 60.0
@@ -70,8 +74,8 @@ class Lab:
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab
         self.plan = Plan(topology, self.site)
-        self.cables = self.plan.cables
         self.machines: Machines | None = None
+        self.air: Air | None = None
         self.wire_turn = threading.Lock()
 
     @classmethod
@@ -85,8 +89,11 @@ class Lab:
         kept = machines.kept_files()
         topology = load_topology(kept[0])
         lab = cls(topology, load_site(kept[1], topology.settings.pool), name=name, files=files)
-        lab.machines = machines
+        lab.take(machines)
         return lab
+
+    def take(self, machines: Machines) -> None:
+        self.machines, self.air = machines, Air(machines, self.plan, self.lay_to_living)
 
     def __enter__(self) -> "Lab":
         self.up()
@@ -103,15 +110,20 @@ class Lab:
         A lab that cannot come up is taken down again. Unless persistent, it ends with this process at the latest.
         """
         files = [str(Path(file).resolve()) if file else "" for file in self.files]
-        self.machines = Machines.start(self.name, persistent=persistent, topology=files[0], site=files[1])
+        machines = Machines.start(self.name, persistent=persistent, topology=files[0], site=files[1])
+        self.take(machines)
         try:
             self.keep_files()
             names = self.machine_names()
             self.log(f"booting {len(names)} machines: {' '.join(names)}")
-            side_by_side(self.machines.boot, names)
-            self.log(f"wiring {len(self.cables)} links")
+            side_by_side(machines.boot, names)
+            self.log(f"wiring {len(self.plan.cables)} links")
             self.start_wires()
-            side_by_side(self.lay, self.cables.values())
+            for client in self.topology.clients:
+                self.script(client.name, self.plan.client_lines(client))
+            side_by_side(self.lay, self.plan.cables.values())
+            for client in self.topology.clients:
+                self.associations.join(client, client.node)
             self.start_internet()
             self.log("starting babeld, siit, 464xlat, prefixd and dnsmasq on the nodes")
             side_by_side(self.start_node, self.topology.nodes, self.log)
@@ -127,6 +139,9 @@ class Lab:
                 kept.write_bytes(Path(file).read_bytes())
 
     def down(self) -> None:
+        if self.air:
+            self.air.close()
+            self.air = None
         if self.machines:
             self.machines.end()
             self.machines = None
@@ -136,6 +151,17 @@ class Lab:
         if self.machines is None:
             raise LabError(f"the lab {self.name!r} is not up")
         return self.machines
+
+    @property
+    def associations(self) -> Air:
+        if self.air is None:
+            raise LabError(f"the lab {self.name!r} is not up")
+        return self.air
+
+    @property
+    def cables(self) -> dict[str, Cable]:
+        """The links as they are now, by name: clients walk."""
+        return self.air.cables() if self.air else self.plan.cables
 
     def machine_names(self) -> list[str]:
         nodes, clients = self.topology.nodes, self.topology.clients
@@ -159,7 +185,7 @@ class Lab:
 
     def start_wires(self) -> None:
         """Start the process that carries links with wishes, if there are such and the kernel has no netem."""
-        if not any(self.is_wire(cable) for cable in self.cables.values()):
+        if not any(self.is_wire(cable) for cable in self.plan.cables.values()):
             return
         if not WIRE.exists():
             raise LabError(f"{WIRE} is not built: run `make demo`, which builds it")
@@ -211,7 +237,7 @@ class Lab:
         pid_a, pid_b = self.running.pids[a.machine], self.running.pids[b.machine]
         if self.is_wire(cable):
             self.tell_wire(
-                f"wire {cable.name} {pid_a} {a.device} {pid_b} {b.device} {round(w.delay_ms * 1000)} "
+                f"wire {cable.name}@{b.machine} {pid_a} {a.device} {pid_b} {b.device} {round(w.delay_ms * 1000)} "
                 f"{round(w.jitter_ms * 1000)} {round(w.loss_percent * 10_000)} {round(w.reorder_percent * 10_000)} "
                 f"{round(w.rate_mbit * 1_000_000)}"
             )
@@ -227,9 +253,18 @@ class Lab:
                 lines.append(f"tc qdisc add dev {end.device} root netem {netem(w)}")
             self.script(end.machine, [*lines, *self.plan.dress(end)])
 
+    def lay_to_living(self, cable: Cable) -> None:
+        """Make a client's cable to a node that it was not at before. Raises LabError if the node is off."""
+        if not self.alive()[cable.b.machine]:
+            raise LabError(f"the node {cable.b.machine!r} is off: `lab start {cable.b.machine}` powers it on")
+        self.lay(cable)
+
     def cut(self, name: str) -> None:
         """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
-        for end in (self.cable(name).a, self.cable(name).b):
+        self.cut_cable(self.cable(name))
+
+    def cut_cable(self, cable: Cable) -> None:
+        for end in (cable.a, cable.b):
             rule = f"type filter hook ingress device {end.device} priority -500; drop"
             self.exec(
                 end.machine,
@@ -239,7 +274,8 @@ class Lab:
 
     def heal(self, name: str) -> None:
         """Carry frames again. A link that is not cut stays as it is."""
-        for end in (self.cable(name).a, self.cable(name).b):
+        cable = self.cable(name)
+        for end in (cable.a, cable.b):
             table = f"cut-{end.device}"
             with contextlib.suppress(CommandError):  # it is not cut
                 self.exec(end.machine, ["nft", "delete", "table", "netdev", table])
@@ -250,13 +286,14 @@ class Lab:
 
     def cable(self, name: str) -> Cable:
         """Return a link by its name, or by its ends in any order with a hyphen between."""
-        if name in self.cables:
-            return self.cables[name]
-        for cable in self.cables.values():
+        cables = self.cables
+        if name in cables:
+            return cables[name]
+        for cable in cables.values():
             ends = cable.a.machine, cable.b.machine
             if name in ("-".join(ends), "-".join(reversed(ends))):
                 return cable
-        raise LabError(f"there is no link {name!r}, known are {', '.join(sorted(self.cables))}")
+        raise LabError(f"there is no link {name!r}, known are {', '.join(sorted(cables))}")
 
     # Nodes
 
@@ -267,12 +304,20 @@ class Lab:
         known = ", ".join(node.name for node in self.topology.nodes)
         raise LabError(f"there is no node {name!r}, known are {known}")
 
+    def cables_at(self, node: str) -> list[Cable]:
+        """Return every link that ends at a node, those that clients have left there as well."""
+        cables = {(cable.a, cable.b): cable for cable in self.cables.values() if cable.has_end_at(node)}
+        for client in self.plan.clients:
+            cable = self.associations.cable(client, node)
+            if cable.a.device in self.associations.kernel(client).devices():
+                cables[cable.a, cable.b] = cable
+        return list(cables.values())
+
     def kill(self, name: str) -> None:
         """Power a node off: its links go dead without a goodbye, and every process on it ends."""
         node = self.node(name)
-        for cable in self.cables.values():
-            if cable.has_end_at(name):
-                self.cut(cable.name)
+        for cable in self.cables_at(name):
+            self.cut_cable(cable)
         self.running.halt(node.name, and_holder=False)
 
     def start(self, name: str) -> None:
@@ -281,9 +326,13 @@ class Lab:
         Links that were cut come back whole, but for those to a node that is off.
         """
         node = self.node(name)
+        cables, left = (
+            [cable for cable in self.cables.values() if cable.has_end_at(name)],
+            self.cables_at(name),
+        )
+        clients = [client for client in self.topology.clients if self.node_of(client.name) == name]
         self.running.halt(name, and_holder=True)
-        cables = [cable for cable in self.cables.values() if cable.has_end_at(name)]
-        for cable in cables:
+        for cable in left:
             other = other_end(cable, name)
             with contextlib.suppress(CommandError):  # it is not cut
                 self.exec(other.machine, ["nft", "delete", "table", "netdev", f"cut-{other.device}"])
@@ -295,11 +344,12 @@ class Lab:
         for cable in cables:
             if alive.get(other_end(cable, name).machine) is False:
                 self.cut(cable.name)  # nobody is there, but its kernel would answer and forward
+        for client in clients:
+            self.associations.join(client, name)
         self.start_node(node)
-        for client in self.topology.clients:
-            if client.node == name:
-                self.running.stop(client.name, "udhcpc")  # it listens on the device that is gone
-                self.start_client(client)
+        for client in clients:
+            self.running.stop(client.name, "udhcpc")  # it asks anew, as after every loss of its access point
+            self.start_client(client)
 
     def alive(self) -> dict[str, bool]:
         """Return for every node whether it is powered on: a node that ought to run something runs something."""
@@ -345,6 +395,36 @@ class Lab:
         script = REPOSITORY / "sdk/lab/udhcpc.sh"
         options = ["-f", "-i", "eth0", "-s", str(script), "-t", "20", "-T", "1", "-A", "1"]
         self.running.daemon(client.name, "udhcpc", ["busybox", "udhcpc", *options])
+
+    # Clients
+
+    def client(self, name: str) -> Client:
+        if name not in self.plan.clients:
+            raise LabError(
+                f"there is no client {name!r}, known are {', '.join(sorted(self.plan.clients)) or 'none'}"
+            )
+        return self.plan.clients[name]
+
+    def node_of(self, client: str) -> str | None:
+        """Return the node that a client is associated with now, None while it is with none."""
+        return self.associations.node_of(self.client(client).name)
+
+    def roam(self, client: str, node: str, *, hard: bool = False, renew: bool = False) -> float:
+        """Walk a client to another node; return when it was associated there (monotonic clock, seconds).
+
+        hard: the old node hears of nothing. renew: the client asks for its lease again, as phones do after
+        a new association.
+        """
+        walker, target = self.client(client), self.node(node)
+        if not target.role.is_clat:
+            raise LabError(
+                f"the node {node!r} has the role {target.role}, expected clat or both: it takes no clients"
+            )
+        at_s = self.associations.roam(walker, node, hard=hard)
+        if renew:
+            for pid in self.running.daemons()[client].get("udhcpc", []):
+                os.kill(pid, signal.SIGUSR1)
+        return at_s
 
     def start_internet(self) -> None:
         services = [f"ip addr replace {address}/32 dev lo" for address in (WEB, DNS, ECHO)]
@@ -448,7 +528,13 @@ class Lab:
                 for c in self.cables.values()
             ],
             "clients": [
-                {"name": c.name, "node": c.node, "address": leases[c.name] or None}
+                {
+                    "name": c.name,
+                    "node": self.node_of(c.name),
+                    "home": c.node,
+                    "mac": format_mac(c.mac),
+                    "address": leases[c.name] or None,
+                }
                 for c in self.topology.clients
             ],
             "init_pid": self.running.init_pid,

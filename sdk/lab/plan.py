@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from sdk.lab.site import Site
-from sdk.lab.topology import INTERNET, Node, Topology, Wishes
+from sdk.lab.topology import INTERNET, Client, Node, Topology, Wishes
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address, node_prefix
 
@@ -66,11 +66,21 @@ def plan_cables(topology: Topology, site: Site) -> tuple[Cable, ...]:
         ends = End(node.name, "wan"), End(INTERNET, f"wan{i}")
         cables.append(Cable(f"wan-{node.name}", *ends, node.wan, node.wan.mtu or 1500))
     for client in topology.clients:
-        # the bridge's port bears a name made of the client's, which may be as long as a device's name already
-        port = f"c{hashlib.sha256(client.name.encode()).hexdigest()[:8]}"
-        ends = End(client.name, "eth0"), End(client.node, port)
-        cables.append(Cable(f"client-{client.name}", *ends, client.wishes, client.wishes.mtu or 1500))
+        cables.append(client_cable(client, client.node))
     return tuple(cables)
+
+
+def client_cable(client: Client, node: str) -> Cable:
+    """Return the cable between a client and the node that it is associated with.
+
+    Both devices bear a name made of the other machine's, which may be as long as a device's name already.
+    """
+    ends = End(client.name, short_name("r", node)), End(node, short_name("c", client.name))
+    return Cable(f"client-{client.name}", *ends, client.wishes, client.wishes.mtu or 1500)
+
+
+def short_name(kind: str, machine: str) -> str:
+    return kind + hashlib.sha256(machine.encode()).hexdigest()[:8]
 
 
 def other_end(cable: Cable, machine: str) -> End:
@@ -100,12 +110,10 @@ class Plan:
     def __init__(self, topology: Topology, site: Site):
         self.topology, self.site = topology, site
         self.cables = {cable.name: cable for cable in plan_cables(topology, site)}
+        self.clients = {client.name: client for client in topology.clients}
 
     def mac_of(self, end: End) -> str:
-        """A device's MAC: the client's own on its eth0; the rest made of the machine's and the device's names."""
-        for client in self.topology.clients:
-            if end == End(client.name, "eth0"):
-                return format_mac(client.mac)
+        """A device's MAC, made of the machine's and the device's names; a client's eth0 has the client's."""
         return format_mac(b"\x06" + hashlib.sha256(f"{end.machine}/{end.device}".encode()).digest()[:5])
 
     def dress(self, end: End) -> list[str]:
@@ -120,11 +128,22 @@ class Plan:
             there, here = wan_addresses(i)
             address = [no_ipv6(device), f"ip addr replace {here}/30 dev wan", up]
             return [*address, f"ip route replace default via {there} dev wan"]
-        if device == "eth0":
-            return [no_ipv6(device), up]
+        if end.machine in self.clients:
+            # it has no voice of its own: the client speaks through eth0, whose port it becomes
+            return [no_ipv6(device), f"ip link set {device} arp off", up]
         if device.startswith("mesh"):
             return [f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0", up]
         return [ADD_BRIDGE, f"ip link set {device} master br-client", up]
+
+    def client_lines(self, client: Client) -> list[str]:
+        """Return the lines of sh that make a client's eth0: a bridge, see radio.py."""
+        mtu = self.cables[f"client-{client.name}"].mtu
+        return [
+            "ip link add eth0 type bridge mcast_snooping 0",
+            f"ip link set eth0 address {format_mac(client.mac)} mtu {mtu}",
+            no_ipv6("eth0"),
+            "ip link set eth0 up",
+        ]
 
     def clat_prefix(self, node: Node) -> bytes:
         return node_prefix(self.site.clat_range.network_address.packed, node.mac)

@@ -13,8 +13,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
-from xlat464.address import format_prefix6, parse_mac
-from xlat464.node import check_client_range, check_ranges, need_unicast, parse_range
+from xlat464.address import format_prefix6, parse_mac, parse_prefix6
+from xlat464.node import CLIENT_LENGTH, check_client_range, check_ranges, need_unicast, parse_range
 
 EXAMPLE = Path(__file__).parent / "site.conf"
 READER = Path(__file__).parent / "site_reader.lua"
@@ -24,6 +24,7 @@ FILE_BYTES = 1 << 20
 # Gluon's docs give 1280..1406 as usual; less than 1280 is no IPv6
 MTU_MIN, MTU_MAX = 1280, 9000
 NEXT_NODE_MAC = "16:41:95:40:f7:dc"  # Gluon's default
+NODE_CLIENT_PREFIX6 = "fd46:4646:4646:2::/64"  # for a domain that names none
 INTERNET = tuple(IPv4Network(text) for text in ("198.51.100.0/24", "203.0.113.0/24"))  # the lab's
 POOLS = ("10.23.0.8/30", "192.168.223.8/30", "172.23.0.8/30")  # the first that is not the clients'
 
@@ -43,6 +44,7 @@ class Site:
     next_node_mac: bytes
     mesh_mtu: int  # bytes
     pool: IPv4Network  # between a platnode's translator and its masquerade; outside prefix4
+    node_client_prefix6: IPv6Network  # a /64: one address for each client, at the node that serves it
 
 
 def load_site(path: str | Path = EXAMPLE, pool: IPv4Network | None = None) -> Site:
@@ -113,6 +115,7 @@ def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -
             next_node_mac=next_node_mac,
             mesh_mtu=need_mtu(table),
             pool=need_pool(pool, prefix4),
+            node_client_prefix6=need_node_client_prefix6(table),
         )
     except ValueError as error:
         raise SiteError(f"{file}: {error}") from None
@@ -135,6 +138,18 @@ def need_text(table: dict[str, Any], key: str, name: str, expected: str) -> str:
 def need_range(table: dict[str, Any], key: str) -> bytes:
     text = need_text(table, key, key, "a /48 like 'fddd:1337:1337::/48' for the domain's 464XLAT")
     return said_of(key, lambda: parse_range(text))
+
+
+def need_node_client_prefix6(table: dict[str, Any]) -> IPv6Network:
+    key, text = "node_client_prefix6", NODE_CLIENT_PREFIX6
+    if key in table:
+        text = need_text(table, key, key, f"a /64 like '{text}'")
+    prefix, length = said_of(key, lambda: parse_prefix6(text))
+    if length != CLIENT_LENGTH or prefix[0] == 0xFF:
+        raise ValueError(
+            f"{key}: {text} is no /64 of unicast addresses, expected one like {NODE_CLIENT_PREFIX6}"
+        )
+    return IPv6Network(format_prefix6(prefix, length))
 
 
 def need_prefix4(table: dict[str, Any]) -> IPv4Network:

@@ -12,6 +12,7 @@ A topology file is TOML:
     prefixd = "python"          # or "micropython"
     links = "auto"              # links with wishes by "netem" or by our own "wire"; auto: what the kernel has
     seed = 1                    # of every random choice a wire makes
+    roaming = false             # whether l3roamd_py runs on clatnodes and platnodes
 
     [nodes.a]
     role = "clat"               # clat, plat, both or plain
@@ -185,6 +186,7 @@ class Settings:
     prefixd: str = "python"
     links: str = "auto"
     seed: int = 1
+    roaming: bool = False
 
     def __post_init__(self) -> None:
         need_between("lease_s", self.lease_s, 120, 604_800)  # dnsmasq grants no less than two minutes
@@ -345,6 +347,7 @@ KINDS: dict[type, str] = {
     str: "a text in quotes",
     int: "a whole number",
     float: "a number",
+    bool: "true or false",
     list: "a list",
     dict: "a table",
 }
@@ -389,6 +392,7 @@ def read_settings(table: Table) -> Settings:
             prefixd=table.get("prefixd", str, default.prefixd),
             links=table.get("links", str, default.links),
             seed=table.get("seed", int, default.seed),
+            roaming=table.get("roaming", bool, default.roaming),
         ),
     )
 

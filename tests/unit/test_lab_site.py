@@ -226,3 +226,15 @@ def test_without_lua_the_sentence_says_what_to_install(site_file, monkeypatch):
     monkeypatch.setattr("sdk.lab.site.LUA", "lua-that-is-not-there")
     with pytest.raises(SiteError, match=r"apt-get install lua5\.1"):
         load_site(site_file(lua()))
+
+
+def test_the_prefix_of_clients_at_their_nodes_is_the_domains_or_the_labs(site_file):
+    assert load_site(site_file(lua())).node_client_prefix6 == IPv6Network("fd46:4646:4646:2::/64")
+    own = load_site(site_file(lua(node_client_prefix6="'fec0::/64'")))
+    assert own.node_client_prefix6 == IPv6Network("fec0::/64")
+
+
+@pytest.mark.parametrize("prefix", ["'fec0::/60'", "'ff02::/64'", "'fec0::1/64'", "64", "'x'"])
+def test_a_wrong_prefix_of_clients_at_their_nodes_is_one_sentence(site_file, prefix):
+    with pytest.raises(SiteError, match="node_client_prefix6"):
+        load_site(site_file(lua(node_client_prefix6=prefix)))
