@@ -370,12 +370,18 @@ class Lab:
         if node.role.is_clat:
             self.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node)])
         if plan.babeld_devices(node):
-            roles = self.exec(node.name, ["464xlat", "babel-config", *plan.ranges()]).stdout
+            roles = self.exec(node.name, ["464xlat", "babel-config", *plan.babel_options()]).stdout
             self.exec(node.name, ["tee", "/run/babeld.conf"], stdin=plan.babeld_conf(node, roles))
             machines.daemon(node.name, "babeld", plan.babeld(node))
+        if plan.is_roaming(node):
+            self.start_l3roamd(node)
         if node.role.is_clat:
             self.start_prefixd(node)
             machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
+
+    def start_l3roamd(self, node: Node) -> None:
+        self.running.daemon(node.name, "l3roamd", self.plan.l3roamd(node))
+        self.wait_for(node.name, "l3roamd", "test -S /run/l3roamd.sock")  # dnsmasq tells it of leases
 
     def start_prefixd(self, node: Node) -> None:
         python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"

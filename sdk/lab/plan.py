@@ -7,6 +7,7 @@ Which device stands at which end of a link, what brings it up, and the command l
 import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from pathlib import Path
 
 from sdk.lab.site import Site
 from sdk.lab.topology import INTERNET, Client, Node, Topology, Wishes
@@ -21,6 +22,9 @@ NODE_PREFIX6 = (
 OVERTAKEN_MIN_MS = (
     2  # what netem delays on a link with reordering and no delay of its own; wire.c has the same
 )
+LEASES = "/run/dhcp.leases"
+ROAMING_SOCKET = "/var/run/l3roamd.sock"  # the daemon's default
+LEASE_SCRIPT = Path(__file__).resolve().parents[2] / "files/l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
 ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
 ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
@@ -161,6 +165,7 @@ class Plan:
             "babeld": self.topology.degree(node.name) > 0,
             "prefixd": node.role.is_clat,
             "dnsmasq": node.role.is_clat,
+            "l3roamd": self.is_roaming(node),
         }
         return [program for program, is_on in on.items() if is_on]
 
@@ -182,8 +187,15 @@ class Plan:
             ]
         return lines
 
+    def is_roaming(self, node: Node) -> bool:
+        return self.topology.settings.roaming and (node.role.is_clat or node.role.is_plat)
+
     def ranges(self) -> list[str]:
         return ["--clat-range", str(self.site.clat_range), "--plat-range", str(self.site.plat_range)]
+
+    def babel_options(self) -> list[str]:
+        """Return what `464xlat babel-config` takes."""
+        return [*self.ranges(), *(self.node_client_prefix() if self.topology.settings.roaming else [])]
 
     def role_options(self, node: Node) -> list[str]:
         """Return what `464xlat clat up` and `464xlat plat up` both take."""
@@ -220,7 +232,19 @@ class Plan:
         clat = ["--clat", "clat", "--target", "/run/siit/control.sock", "--hook", "464xlat clat-route"]
         probes = ["--source", source, "--probe-ipv4", f"{DNS},{WEB}"]
         own = ["--own-plat", text(self.plat_prefix(node))] if node.role.is_plat else []
-        return ["prefixd", "--plat-range", str(self.site.plat_range), *clat, *probes, *own]
+        roaming = ["--l3roamd", ROAMING_SOCKET] if self.is_roaming(node) else []
+        return ["prefixd", "--plat-range", str(self.site.plat_range), *clat, *probes, *own, *roaming]
+
+    def l3roamd(self, node: Node) -> list[str]:
+        """Return the roaming daemon's command line; --node-client-prefix is for babel-config as well."""
+        clat = ["--clat", "--lease-file", LEASES] if node.role.is_clat else []
+        plat = ["--plat"] if node.role.is_plat else []
+        mesh = [word for device in self.babeld_devices(node) for word in ("--mesh", device)]
+        own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
+        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh]
+
+    def node_client_prefix(self) -> list[str]:
+        return ["--node-client-prefix", str(self.site.node_client_prefix6)]
 
     def dnsmasq(self) -> list[str]:
         """Return a clatnode's DHCP server: it hashes MACs over all of prefix4, so that nodes rarely agree by chance."""
@@ -235,7 +259,8 @@ class Plan:
                 "--no-ping",
             ),
             *("--interface=br-client", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
-            *("--pid-file=/run/dnsmasq.pid", "--dhcp-leasefile=/run/dhcp.leases", "--log-facility=-"),
+            *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={LEASES}", "--log-facility=-"),
+            *([f"--dhcp-script={LEASE_SCRIPT}"] if self.topology.settings.roaming else []),
             f"--dhcp-range={prefix4[1]},{prefix4[-2]},{prefix4.netmask},{self.topology.settings.lease_s}",
             f"--dhcp-option=option:router,{self.site.next_node_ip4}",
             f"--dhcp-option=option:dns-server,{DNS}",

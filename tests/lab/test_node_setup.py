@@ -388,6 +388,10 @@ BAD_INPUT = [
     ("up", "'up' is no command"),
     ("clat down now", "'now' is no option"),
     ("babel-config --clat-range fddd:1::/48", "--plat-range is missing"),
+    (
+        "babel-config --clat-range fddd:1::/48 --plat-range fddd:2::/48 --node-client-prefix fd46::/60",
+        "is no /64",
+    ),
 ]
 
 
