@@ -13,7 +13,8 @@ MAY_USE = {
     "siit": {"xlat464", "nat46"},
     "prefixd": {"xlat464", "nat46"},
     "l3roamd_py": {"xlat464", "nat46"},
-    "sdk": {"xlat464", "nat46", "siit", "prefixd", "l3roamd_py"},
+    "reach": {"xlat464", "nat46"},
+    "sdk": {"xlat464", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
 }
 NOT_ON_MICROPYTHON = {
     "typing",
