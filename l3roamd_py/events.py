@@ -48,11 +48,15 @@ class AddressGone:
 
 @dataclass(frozen=True, slots=True)
 class LeaseGranted:
-    """Our DHCP server granted or renewed a lease."""
+    """Our DHCP server granted or renewed a lease.
+
+    is_seen: it did so now, so the client is here. A lease from the lease file says nothing of where it is.
+    """
 
     mac: bytes
     ipv4: bytes
     lease_s: int
+    is_seen: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: ISC
+"""Role B: a client came to our bridge. No I/O.
+
+ClientSeen, unknown MAC   CLAIM, the gate stays closed
+INFO with its lease       neighbour, PLAT set, node-client address, ACK, ROAM: in this order, for packets from the
+                          PLAT may come before its answer does
+ROAM_ACK                  the gate opens (see roaming)
+INFO without a lease, no route to anybody, no answer: the client is new, the gate opens
+"""
+
+from l3roamd_py import wire
+from l3roamd_py.actions import AddNeighbour, OpenGate, RefuseAtGate
+from l3roamd_py.claiming import ask, send_claim
+from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
+from l3roamd_py.departure import is_host, is_node
+from l3roamd_py.leasing import adopt, request_token
+from l3roamd_py.roaming import roam, settle
+from l3roamd_py.serving import add_address, forget, give_lease, open_gate, refuse, take
+from xlat464.address import contains, mask
+from xlat464.node import NODE_LENGTH, RANGE_LENGTH
+
+
+def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
+    """A client is here; ipv4 is what it uses, if the gate has a packet of it. None: it is not taken in."""
+    if not is_device(mac) or t.options.clat is None:
+        t.count("not_clients")
+        return None
+    client = t.clients.get(mac) or _arrive(t, mac)
+    if client is None:
+        return None
+    client.seen_s = t.now_s
+    client.probes = 0
+    if client.state is State.ABSENT:
+        client.state = State.SERVED
+        t.timers.set(("idle", mac), t.now_s + t.options.idle_s)
+    if ipv4 is not None and is_usable(ipv4):
+        _hear(t, client, ipv4)
+    return client
+
+
+def _arrive(t: Table, mac: bytes) -> Client | None:
+    options = t.options
+    if len(t.clients) >= options.max_clients or len(t.claiming) >= options.max_claims:
+        t.count("clients_too_many")
+        return None
+    client = Client(mac, State.CLAIMING, t.now_s, former=t.departed.pop(mac, None))
+    if client.former is not None:
+        client.place = client.former.place
+    t.clients[mac] = client
+    t.count("arrivals")
+    ask(t, client)
+    return client
+
+
+def _hear(t: Table, client: Client, ipv4: bytes) -> None:
+    """The client uses this address; a packet of it waits at the gate."""
+    if client.state is State.CLAIMING:
+        client.heard = ipv4
+        client.is_verified = client.former is None or client.claim is None or t.now_s > client.claim.started_s
+    elif client.state is State.SERVED:
+        lease = client.lease
+        if client.ipv4 == ipv4:
+            t.do(OpenGate(client.mac, ipv4))
+        elif lease is not None and lease.is_granted:
+            t.count("foreign_addresses")
+            t.do(RefuseAtGate(client.mac, ipv4))
+        elif (
+            lease is None or t.now_s > lease.until_s - t.options.unleased_s + 1
+        ):  # not more than one a second
+            _adopt_heard(t, client, ipv4)
+
+
+def _adopt_heard(t: Table, client: Client, ipv4: bytes) -> None:
+    """Give the client the address that it uses, with what is left of its lease if our DHCP server gave it."""
+    granted, until_s = t.granted.get(client.mac, (b"", 0.0))
+    if granted == ipv4 and until_s > t.now_s:
+        return adopt(t, client, ipv4, until_s - t.now_s, is_granted=True)
+    return adopt(t, client, ipv4, t.options.unleased_s, is_granted=False)
+
+
+def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
+    client = t.clients.get(info.mac)
+    if client is None:
+        return t.count("infos_unknown")
+    if not header.extended:
+        return _on_legacy_info(t, client, header, info)
+    if client.claim is None or info.claim_nonce != client.claim.nonce or not is_node(t, header.sender):
+        return t.count("infos_forged")
+    if client.answered_by is not None or not _may_take(t, client):
+        return _acknowledge(t, client, header.sender)  # a duplicate, or too late
+    client.answered_by = header.sender
+    t.timers.cancel(("claim", client.mac))
+    _add_addresses(t, client, info)
+    lease = _read_lease(t, client, info)
+    if lease is not None and t.is_taken(client.mac, lease.ipv4):
+        refuse(t, client, lease.ipv4)
+        client.heard = lease = None
+    if lease is not None:
+        return _take_over(t, client, lease, header.sender)
+    _acknowledge(t, client, header.sender)
+    return settle_alone(t, client) if client.state is State.CLAIMING else None
+
+
+def _may_take(t: Table, client: Client) -> bool:
+    """Return whether an INFO is still of use: the client is not another node's roam already, nor long at home."""
+    assert client.claim is not None
+    if client.state is State.CLAIMING:
+        return True
+    is_late = t.now_s > client.claim.started_s + t.options.claim_late_s
+    return not is_late and client.state is State.SERVED and client.roam is None
+
+
+def _read_lease(t: Table, client: Client, info: wire.Info) -> Lease | None:
+    """Return the lease in INFO, if it is one that this domain can have and that the client still wants."""
+    lease = info.lease
+    if lease is None or not lease.lease_s:
+        return None
+    in_range = contains(t.options.plat_range, RANGE_LENGTH, lease.plat) or lease.plat == bytes(16)
+    if not t.is_of_client(lease.home) or not in_range or mask(lease.plat, NODE_LENGTH) != lease.plat:
+        t.count("infos_bad_lease")
+        return None
+    if client.granted is not None and client.granted[0] != lease.home[12:]:
+        return None  # it has another address from our own DHCP server by now
+    left_s = min(lease.lease_s, t.options.max_lease_s)
+    return Lease(lease.home, lease.plat, t.now_s + left_s, lease.token)
+
+
+def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
+    t.do(AddNeighbour(client.mac, lease.ipv4))
+    give_lease(t, client, lease)
+    take(t, client)
+    client.state = State.ROAMING
+    client.heard = None
+    _acknowledge(t, client, sender)
+    roam(t, client)
+
+
+def _acknowledge(t: Table, client: Client, sender: bytes) -> None:
+    t.send(sender, t.encode(wire.Ack(client.mac)))
+
+
+def _add_addresses(t: Table, client: Client, info: wire.Info) -> None:
+    for address in info.addresses:
+        if t.is_client_ipv6(address):
+            add_address(t, client, address)
+
+
+def _on_legacy_info(t: Table, client: Client, header: wire.Header, info: wire.Info) -> None:
+    """l3roamd version 0 knows IPv6 addresses only, and nothing proves that it is asked: others may still answer."""
+    if not is_host(header.sender):
+        return t.count("infos_forged")
+    if client.state is State.CLAIMING and client.claim is not None:
+        t.count("infos_legacy")
+        _add_addresses(t, client, info)
+        client.claim.sent = len(t.options.claim_at_s)
+        give_up_s = client.claim.started_s + t.options.claim_give_up_s
+        t.timers.set(("claim", client.mac), min(give_up_s, t.now_s + t.options.legacy_grace_s))
+    return _acknowledge(t, client, header.sender)
+
+
+def on_claim_timer(t: Table, mac: bytes) -> None:
+    client = t.clients.get(mac)
+    if client is None or client.state is not State.CLAIMING or client.claim is None:
+        return
+    if client.claim.sent < len(t.options.claim_at_s):
+        send_claim(t, client)
+    else:
+        t.count("claims_unanswered")
+        settle_alone(t, client)
+
+
+def on_unreachable(t: Table, mac: bytes) -> None:
+    """No node serves this client."""
+    client = t.clients.get(mac)
+    if client is not None and client.state is State.CLAIMING and client.place is None:
+        settle_alone(t, client)
+
+
+def settle_alone(t: Table, client: Client) -> None:
+    """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
+    if client.former is not None and not client.is_verified:
+        t.count("arrivals_unproven")
+        return forget(t, client)
+    lease = client.lease
+    if lease is None and client.former is not None and client.answered_by is None:
+        lease = client.former.lease
+    heard, client.heard = client.heard, None
+    take(t, client)
+    if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
+        _resume(t, client, lease)
+    elif heard is not None and client.granted is None:
+        _adopt_heard(t, client, heard)
+    return settle(t, client)
+
+
+def _resume(t: Table, client: Client, lease: Lease) -> None:
+    """Go on with a lease that we held before."""
+    t.do(AddNeighbour(client.mac, lease.ipv4))
+    give_lease(t, client, lease)
+    if t.is_home(lease):
+        open_gate(t, client)
+        request_token(t, client)
+    else:
+        client.state = State.ROAMING
+        roam(t, client)

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: ISC
+"""The clients of a node, and what the roles of a roam share: the tables, the time, what to do next. No I/O.
+
+A client is in one of four states.
+
+CLAIMING  it is on our bridge, our CLAIM is out, nobody has answered yet. Its gate is closed.
+ROAMING   the node that had it has answered, our ROAM to its PLAT is out. Its gate is closed.
+SERVED    it is ours; the gate is open if its IPv4 address is known and nobody else's here.
+ABSENT    as SERVED, but it answers no ARP: a CLAIM takes it unasked, and with its lease it is forgotten.
+
+Whoever was let go is in `departed`, by its MAC: where it is now, and what we knew of it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum
+
+from l3roamd_py import wire
+from l3roamd_py.actions import Action, Log, Send
+from l3roamd_py.options import Options
+from l3roamd_py.timers import Timers
+from l3roamd_py.token import NO_TOKEN, Token
+from xlat464.address import contains, format_ipv4, format_mac
+from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, management_address, node_client_address
+from xlat464.rfc6052 import embed
+
+NOWHERE = bytes(16)  # the PLAT of a lease while there is none
+SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
+
+
+class State(Enum):
+    CLAIMING = "claiming"
+    ROAMING = "roaming"
+    SERVED = "served"
+    ABSENT = "absent"
+
+
+@dataclass(slots=True)
+class Lease:
+    """home: CLATD::CLIENTIP; plat: NOWHERE if there is none; until_s: when it ends."""
+
+    home: bytes
+    plat: bytes
+    until_s: float
+    token: Token = NO_TOKEN
+    is_granted: bool = True  # by a DHCP server, not only heard
+
+    @property
+    def ipv4(self) -> bytes:
+        return self.home[12:]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A message that is repeated until its answer comes."""
+
+    nonce: int
+    payload: bytes
+    destination: bytes
+    started_s: float
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class Asked:
+    """Another node's CLAIM of a client of ours, not answered yet."""
+
+    sender: bytes
+    nonce: int
+    is_extended: bool
+    until_s: float
+
+
+@dataclass(slots=True)
+class Departed:
+    """A client that another node serves now. lease: as we had it when we let go."""
+
+    mac: bytes
+    place: bytes
+    is_extended: bool
+    until_s: float
+    ipv4: bytes | None
+    lease: Lease | None
+    addresses: tuple[bytes, ...]
+    info: Exchange | None = None
+
+
+@dataclass(slots=True)
+class Client:
+    mac: bytes
+    state: State
+    seen_s: float
+    ipv4: bytes | None = None
+    lease: Lease | None = None
+    addresses: dict[bytes, None] = field(default_factory=dict)  # IPv6, the oldest first
+    heard: bytes | None = None  # the IPv4 address that it used while it was CLAIMING
+    granted: tuple[bytes, float] | None = None  # address, end: what our DHCP server gave it meanwhile
+    place: bytes | None = None  # where it was before, if we know: our CLAIM goes there
+    claim: Exchange | None = None  # stays for a late INFO
+    answered_by: bytes | None = None  # the node that answered it
+    roam: Exchange | None = None
+    token: Exchange | None = None
+    asked: Asked | None = None
+    former: Departed | None = None  # it was ours before; whether it is here again must be proven
+    has_address: bool = False  # the node-client address is ours
+    is_verified: bool = False  # it has been heard since the CLAIM
+    has_asked_again: bool = False  # after STALE, once
+    probes: int = 0
+
+
+TimerKey = tuple[str, bytes]  # what for, whose
+
+
+class Table:
+    """What the roles of a node share. `now_s` is the time of the event that is being handled."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.now_s = 0.0
+        self.clients: dict[bytes, Client] = {}
+        self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
+        self.claiming: set[bytes] = set()  # MACs of those clients
+        self.departed: dict[bytes, Departed] = {}
+        self.granted: dict[
+            bytes, tuple[bytes, float]
+        ] = {}  # what our DHCP server leased: MAC -> address, end
+        self.current: bytes | None = None  # the PLAT for new leases
+        self.timers: Timers[TimerKey] = Timers()
+        self.counters: Counter[str] = Counter()
+        self.changes = 0  # grows with everything that a restart must not forget
+        self._actions: list[Action] = []
+
+    def do(self, *actions: Action) -> None:
+        self._actions += actions
+
+    def take_actions(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    def count(self, name: str) -> None:
+        self.counters[name] += 1
+
+    def log(self, level: int, sentence: str) -> None:
+        self.do(Log(level, sentence))
+
+    def make_nonce(self) -> int:
+        return int.from_bytes(self.options.random(4), "big")
+
+    def encode(self, body: wire.Body, nonce: int | None = None, ttl: int = 1) -> bytes:
+        """Return a datagram of ours."""
+        nonce = self.make_nonce() if nonce is None else nonce
+        return wire.encode(wire.Header(self.options.address, nonce, ttl), body)
+
+    def send(self, destination: bytes, payload: bytes) -> None:
+        self.do(Send(destination, payload, self.options.address))
+
+    def repeat(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> float:
+        """Note that a copy leaves now, and return when the next is due, or the give-up."""
+        exchange.sent += 1
+        offset_s = offsets_s[exchange.sent] if exchange.sent < len(offsets_s) else give_up_s
+        return max(exchange.started_s + offset_s, self.now_s + 0.001)
+
+    def node_client(self, mac: bytes) -> bytes:
+        address: bytes = node_client_address(self.options.node_client_prefix, mac)
+        return address
+
+    def at(self, ipv4: bytes) -> bytes:
+        """CLAT::ipv4 with our own CLAT prefix."""
+        return own_address(self.options.clat, ipv4)
+
+    def is_home(self, lease: Lease) -> bool:
+        return lease.home == self.at(lease.ipv4)
+
+    def is_taken(self, mac: bytes, ipv4: bytes) -> bool:
+        """Return whether an address is somebody else's here."""
+        return self.by_ipv4.get(ipv4, mac) != mac
+
+    def is_of_client(self, address: bytes) -> bool:
+        """Return whether this is CLAT::ipv4 of the domain with an address that a client may have."""
+        in_range = contains(self.options.clat_range, RANGE_LENGTH, address)
+        return in_range and is_usable(address[12:])
+
+    def is_client_ipv6(self, address: bytes) -> bool:
+        return any(contains(prefix, length, address) for prefix, length in self.options.prefixes)
+
+    def seconds_left(self, lease: Lease) -> int:
+        return max(0, min(int(lease.until_s - self.now_s), self.options.max_lease_s))
+
+
+def own_address(clat: bytes | None, ipv4: bytes) -> bytes:
+    assert clat is not None, "a node without CLAT has no clients"
+    address: bytes = embed(clat, 96, ipv4)
+    return address
+
+
+def node_of(address: bytes) -> bytes:
+    """Return the management address of the node whose prefix an address lies in: only its owner hears us there."""
+    management: bytes = management_address(address[:12] + bytes(4))
+    return management
+
+
+def is_usable(ipv4: bytes) -> bool:
+    """Return whether a client may have this address: no network's, no group's, no node's own."""
+    return 0 < ipv4[0] < 224 and ipv4[0] != 127 and ipv4[:2] != b"\xa9\xfe" and ipv4[:3] != SPECIAL_IPV4
+
+
+def is_device(mac: bytes) -> bool:
+    return len(mac) == 6 and not mac[0] & 1 and mac != bytes(6)
+
+
+def describe(mac: bytes, ipv4: bytes | None = None) -> str:
+    text: str = format_mac(mac)
+    return text if ipv4 is None else f"{text} ({format_ipv4(ipv4)})"

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: ISC
+"""The roaming core: events in, actions out, in their order. No I/O, no clock of its own.
+
+    Core(options).handle(event, now_s) -> actions     now_s: seconds of CLOCK_BOOTTIME
+                 .next_deadline_s                     when to come back with a Tick at the latest
+                 .snapshot(now_s), .restore(...)      for a restart, see snapshot.py
+                 .status(now_s), .counters            for people
+
+Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
+The modules in the order in which they build on each other: wire, token, timers, options, clients (the tables), serving,
+departure (role A), leasing and claiming, roaming, arrival (role B), home (role D), presence, platnode (role C).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from l3roamd_py import arrival, departure, home, presence, roaming, snapshot, wire
+from l3roamd_py import leasing as leasing_
+from l3roamd_py.actions import Action
+from l3roamd_py.clients import Table
+from l3roamd_py.events import (
+    AddressGone,
+    AddressSeen,
+    ArpAnswered,
+    ClaimUnreachable,
+    ClientGone,
+    ClientSeen,
+    Datagram,
+    Event,
+    LeaseEnded,
+    LeaseGranted,
+    PlatChosen,
+    PlatLost,
+    Tick,
+)
+from l3roamd_py.options import Options
+from l3roamd_py.platnode import Platnode
+from l3roamd_py.rate import Rate
+from l3roamd_py.rules import Mapping
+from l3roamd_py.serving import add_address, remove_address
+
+IPV4_MAPPED = departure.IPV4_MAPPED
+
+
+class Core:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.table = Table(options)
+        self.counters = self.table.counters
+        self.platnode = None if options.plat is None else Platnode(self.table, options.plat)
+        self.rate = Rate(options.rate_per_s, options.burst, options.max_senders)
+
+    def handle(self, event: Event, now_s: float) -> list[Action]:
+        """Take one event and what is due, and return what is to be done, in its order."""
+        t = self.table
+        t.now_s = max(t.now_s, now_s)
+        EVENTS[type(event)](self, event)
+        for kind, mac in t.timers.take_due(t.now_s):
+            TIMERS[kind](t, mac)
+        if self.platnode is not None:
+            self.platnode.expire()
+        return t.take_actions()
+
+    @property
+    def next_deadline_s(self) -> float | None:
+        """When there is something to do without an event; None: never."""
+        due = [self.table.timers.next_s]
+        if self.platnode is not None:
+            due.append(self.platnode.timers.next_s)
+        return min((at_s for at_s in due if at_s is not None), default=None)
+
+    @property
+    def changes(self) -> int:
+        """Grows whenever the snapshot would be another one than before."""
+        return self.table.changes
+
+    def snapshot(self, now_s: float) -> dict[str, Any]:
+        return snapshot.take_snapshot(self.table, self.platnode, now_s)
+
+    def restore(
+        self,
+        saved: dict[str, Any] | None,
+        now_s: float,
+        opened: Iterable[tuple[bytes, bytes]] = (),
+        mappings: Iterable[Mapping] = (),
+    ) -> list[Action]:
+        """Go on after a restart, once and before anything else; see snapshot.restore."""
+        self.table.now_s = now_s
+        snapshot.restore(self.table, self.platnode, saved or {}, set(opened), list(mappings))
+        return self.table.take_actions()
+
+    def status(self, now_s: float) -> dict[str, Any]:
+        """Return what people want to know, ready for JSON."""
+        return snapshot.describe_node(self.table, self.platnode, now_s)
+
+    def _on_datagram(self, event: Datagram) -> None:
+        t = self.table
+        if not self.rate.is_within(event.source, t.now_s):
+            return t.count("datagrams_too_fast")
+        try:
+            header, body = wire.decode(event.payload)
+        except wire.UnknownTypeError:
+            return t.count("datagrams_unknown")
+        except wire.DecodeError:
+            return t.count("datagrams_undecodable")
+        return MESSAGES[type(body)](self, header, body, event.payload)
+
+    def _on_roam(self, header: wire.Header, roam: wire.Roam, _: bytes) -> None:
+        if self.platnode is None:
+            return self.table.count("roams_not_a_platnode")
+        return self.platnode.on_roam(header, roam)
+
+    def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: bytes) -> None:
+        if self.platnode is None:
+            return self.table.count("token_requests_not_a_platnode")
+        return self.platnode.on_token_request(header, request)
+
+    def _on_address(self, event: AddressSeen) -> None:
+        """C's scripts name a client's IPv4 address in IPv6 form."""
+        t = self.table
+        if event.address[:12] == IPV4_MAPPED:
+            arrival.see(t, event.mac, event.address[12:])
+        elif t.is_client_ipv6(event.address):
+            client = arrival.see(t, event.mac)
+            if client is not None:
+                add_address(t, client, event.address)
+
+    def _on_address_gone(self, event: AddressGone) -> None:
+        client = self.table.clients.get(event.mac)
+        if client is not None:
+            remove_address(self.table, client, event.address)
+
+
+EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
+    ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4),
+    ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
+    ArpAnswered: lambda core, e: presence.on_answer(core.table, e.mac),
+    AddressSeen: Core._on_address,
+    AddressGone: Core._on_address_gone,
+    LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen),
+    LeaseEnded: lambda core, e: home.end_grant(core.table, e.mac, e.ipv4),
+    Datagram: Core._on_datagram,
+    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.table, e.mac),
+    PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
+    PlatLost: lambda core, e: home.lose_plat(core.table, e.prefix),
+    Tick: lambda core, e: None,
+}
+MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, bytes], None]] = {
+    wire.Seek: lambda core, header, body, payload: core.table.count("seeks"),
+    wire.Claim: lambda core, *rest: departure.on_claim(core.table, *rest),
+    wire.Info: lambda core, header, body, payload: arrival.on_info(core.table, header, body),
+    wire.Ack: lambda core, header, body, payload: departure.on_ack(core.table, header, body),
+    wire.Roam: Core._on_roam,
+    wire.RoamAck: lambda core, header, body, payload: roaming.on_roam_ack(core.table, header, body),
+    wire.TokenRequest: Core._on_token_request,
+    wire.TokenGrant: lambda core, header, body, payload: home.on_token(core.table, header, body),
+}
+TIMERS: dict[str, Callable[[Table, bytes], None]] = {
+    "claim": arrival.on_claim_timer,
+    "roam": roaming.on_roam_timer,
+    "again": roaming.on_again_timer,
+    "token": leasing_.on_token_timer,
+    "probe": departure.on_probe_timer,
+    "info": departure.on_info_timer,
+    "linger": departure.on_linger_timer,
+    "departed": departure.end_departed,
+    "idle": presence.on_idle_timer,
+    "lease": presence.on_lease_timer,
+}

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: ISC
+"""Role A: another node claims a client that we serve, or served. No I/O.
+
+    CLAIM for a client that is SERVED   ask it by ARP; if it answers the claim is refused, else let go
+                              ABSENT    let go
+                              CLAIMING, or with a ROAM out: after that, for only then we know what to tell
+                              departed  to its new place: tell again; to others: pass the CLAIM on to the new place
+To let go is to tell INFO until it is acknowledged, to remove all that belongs to the client, and to keep its
+node-client address until babel has the new one.
+"""
+
+import logging
+
+from l3roamd_py import wire
+from l3roamd_py.actions import ProbeClient, RemoveNodeClient
+from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
+from l3roamd_py.serving import drop
+from xlat464.address import contains, format_ipv6
+from xlat464.node import RANGE_LENGTH
+
+IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def is_node(t: Table, sender: bytes) -> bool:
+    """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
+    return contains(t.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
+
+
+def is_host(address: bytes) -> bool:
+    """Return whether a node of l3roamd version 0 may have this address: not a group, loopback or unspecified."""
+    return address[0] != 0xFF and address[:15] != bytes(15)
+
+
+def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -> None:
+    mac = claim.mac
+    if header.sender == t.options.address:
+        return t.count("claims_own")
+    if not (is_node(t, header.sender) if header.extended else is_host(header.sender)):
+        return t.count("claims_bad_sender")
+    client = t.clients.get(mac)
+    departed = t.departed.get(mac) if client is None else client.former
+    if client is not None and (departed is None or departed.place != header.sender):
+        return _note(t, client, header)
+    if departed is not None:
+        return _redirect(t, departed, header, payload)
+    return t.count("claims_unknown")
+
+
+def _note(t: Table, client: Client, header: wire.Header) -> None:
+    asked = client.asked
+    if asked is not None and asked.sender != header.sender and asked.until_s >= t.now_s:
+        return t.count("claims_second")  # it is passed on when the first one has the client
+    if asked is not None and ("probe", client.mac) in t.timers:
+        asked.nonce = header.nonce
+        return None
+    until_s = t.now_s + t.options.asked_s
+    client.asked = Asked(header.sender, header.nonce, header.extended, until_s)
+    return consider(t, client)
+
+
+def consider(t: Table, client: Client) -> None:
+    """Answer the CLAIM that a client of ours is under, if it is settled whose it is now."""
+    if client.asked is None or client.state is State.CLAIMING or client.roam is not None:
+        return
+    if client.asked.until_s < t.now_s:
+        client.asked = None
+        t.count("claims_late")
+    elif client.state is State.ABSENT or client.ipv4 is None:
+        let_go(t, client)
+    elif ("probe", client.mac) not in t.timers:
+        t.do(ProbeClient(client.mac, client.ipv4))
+        t.timers.set(("probe", client.mac), t.now_s + t.options.probe_at_s[1])
+        client.asked.until_s = t.now_s + t.options.probe_give_up_s  # from now on: when we let go
+
+
+def on_probe_timer(t: Table, mac: bytes) -> None:
+    client = t.clients.get(mac)
+    if client is None or client.asked is None or client.ipv4 is None:
+        return None
+    if t.now_s >= client.asked.until_s:
+        return let_go(t, client)
+    t.do(ProbeClient(mac, client.ipv4))
+    return t.timers.set(("probe", mac), client.asked.until_s)
+
+
+def refuse_claim(t: Table, client: Client) -> None:
+    """The client is here: whoever claims it is wrong, or lies."""
+    if client.asked is not None and ("probe", client.mac) in t.timers:
+        t.timers.cancel(("probe", client.mac))
+        t.count("claims_refused")
+        sender = format_ipv6(client.asked.sender)
+        t.log(logging.INFO, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+        client.asked = None
+
+
+def let_go(t: Table, client: Client) -> None:
+    asked = client.asked
+    assert asked is not None
+    until_s = t.now_s + t.options.departed_s
+    departed = Departed(
+        client.mac,
+        asked.sender,
+        asked.is_extended,
+        until_s,
+        client.ipv4,
+        client.lease,
+        tuple(client.addresses),
+    )
+    if len(t.departed) >= t.options.max_departed:
+        end_departed(t, next(iter(t.departed)))
+    t.departed[client.mac] = departed
+    tell(t, departed, asked.nonce)
+    drop(t, client)
+    t.timers.set(("departed", client.mac), until_s)
+    t.timers.set(("linger", client.mac), t.now_s + t.options.linger_s)
+    t.count("departures")
+
+
+def tell(t: Table, departed: Departed, claim_nonce: int) -> None:
+    """Send INFO, and again until its ACK comes."""
+    lease = departed.lease
+    left_s = 0 if lease is None else t.seconds_left(lease)
+    addresses = list(departed.addresses)
+    if departed.ipv4 is not None:
+        addresses.insert(0, IPV4_MAPPED + departed.ipv4)
+    info = wire.Info(
+        departed.mac,
+        tuple(addresses[: wire.ADDRESSES_MAX]),
+        NOWHERE if lease is None else lease.plat,
+        left_s,
+        wire.Lease(lease.home, lease.plat, left_s, lease.token)
+        if departed.is_extended and lease is not None and left_s
+        else None,
+        claim_nonce if departed.is_extended else None,
+    )
+    nonce = t.make_nonce()
+    departed.info = Exchange(nonce, t.encode(info, nonce), departed.place, t.now_s)
+    _send_info(t, departed)
+
+
+def _send_info(t: Table, departed: Departed) -> None:
+    info, options = departed.info, t.options
+    assert info is not None
+    t.send(info.destination, info.payload)
+    next_s = t.repeat(info, options.info_at_s, 2 * options.info_at_s[-1])
+    t.timers.set(("info", departed.mac), next_s)
+
+
+def _find(t: Table, mac: bytes) -> Departed | None:
+    client = t.clients.get(mac)
+    return t.departed.get(mac) if client is None else client.former
+
+
+def on_info_timer(t: Table, mac: bytes) -> None:
+    departed = _find(t, mac)
+    if departed is None or departed.info is None:
+        return None
+    if departed.info.sent < len(t.options.info_at_s):
+        return _send_info(t, departed)
+    departed.info = None
+    return t.count("infos_unanswered")
+
+
+def on_ack(t: Table, header: wire.Header, ack: wire.Ack) -> None:
+    departed = _find(t, ack.mac)
+    if departed is None or departed.info is None or departed.place != header.sender:
+        return t.count("acks_unexpected")
+    departed.info = None
+    return t.timers.cancel(("info", ack.mac))
+
+
+def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
+    """A claim for a client that went on: its new place did not hear us, or babel has not told of it yet."""
+    if header.sender == departed.place:
+        return tell(t, departed, header.nonce)
+    onward = wire.pass_on(payload)
+    if onward is None or not departed.is_extended or not header.extended:
+        return t.count("claims_not_passed_on")
+    t.count("claims_passed_on")
+    return t.send(departed.place, onward)
+
+
+def on_linger_timer(t: Table, mac: bytes) -> None:
+    client = t.clients.get(mac)
+    if client is None or not client.has_address:
+        t.do(RemoveNodeClient(t.node_client(mac)))
+
+
+def end_departed(t: Table, mac: bytes) -> None:
+    """Forget where a client went."""
+    if t.departed.pop(mac, None) is not None and ("linger", mac) in t.timers:
+        on_linger_timer(t, mac)
+    for name in ("departed", "linger", "info"):
+        t.timers.cancel((name, mac))
+    t.changes += 1

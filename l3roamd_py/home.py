@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: ISC
+"""Role D, and the choice of the PLAT: leases of our own DHCP server, tokens for them, prefixd's news. No I/O.
+
+A client keeps the PLAT that it began with when another is chosen, for its connections live there. When a PLAT is lost
+its clients move to the current one: their connections are lost anyhow.
+"""
+
+from l3roamd_py import wire
+from l3roamd_py.actions import DropPlat, SetCurrentPlat
+from l3roamd_py.arrival import see
+from l3roamd_py.clients import NOWHERE, State, Table, is_device, is_usable
+from l3roamd_py.departure import consider
+from l3roamd_py.leasing import start_afresh
+from l3roamd_py.roaming import apply_grant, renew_in_time, roam
+from l3roamd_py.serving import drop_ipv4
+
+
+def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> None:
+    """Our DHCP server leased an address."""
+    if not is_device(mac) or not is_usable(ipv4) or lease_s <= 0 or t.options.clat is None:
+        return t.count("leases_ignored")
+    until_s = t.now_s + min(lease_s, t.options.max_lease_s)
+    if mac not in t.granted and len(t.granted) >= t.options.max_granted:
+        del t.granted[next(iter(t.granted))]
+    t.granted[mac] = (ipv4, until_s)
+    t.changes += 1
+    client = see(t, mac) if is_seen else t.clients.get(mac)
+    if client is None:
+        return None
+    if client.state in (State.CLAIMING, State.ROAMING):
+        if is_seen:
+            client.is_verified = True
+            client.granted = (ipv4, until_s)
+        return None
+    if is_seen or client.lease is None or client.lease.ipv4 == ipv4:
+        return apply_grant(t, client, ipv4, until_s)
+    return None
+
+
+def end_grant(t: Table, mac: bytes, ipv4: bytes) -> None:
+    """Our DHCP server let a lease go."""
+    if t.granted.get(mac, (None,))[0] == ipv4:
+        del t.granted[mac]
+        t.changes += 1
+    client = t.clients.get(mac)
+    if client is not None and client.ipv4 == ipv4 and client.state in (State.SERVED, State.ABSENT):
+        drop_ipv4(t, client)
+    elif client is not None and client.granted is not None and client.granted[0] == ipv4:
+        client.granted = None
+
+
+def choose_plat(t: Table, prefix: bytes) -> None:
+    t.current = prefix
+    t.do(SetCurrentPlat(prefix))
+    t.changes += 1
+    _move(t, NOWHERE)
+
+
+def lose_plat(t: Table, prefix: bytes) -> None:
+    if t.current == prefix:
+        t.current = None
+        t.do(SetCurrentPlat(None))
+    _move(t, prefix)
+    t.do(DropPlat(prefix))
+    t.changes += 1
+
+
+def _move(t: Table, prefix: bytes) -> None:
+    """Bring the clients of a PLAT to the current one, with their requests for tokens one after the other."""
+    delay_s = 0.0
+    for client in list(t.clients.values()):
+        if client.lease is None or client.lease.plat != prefix or client.state is State.CLAIMING:
+            continue
+        is_roaming = client.state is State.ROAMING
+        if is_roaming:
+            client.state = State.SERVED
+        start_afresh(t, client, delay_s)
+        if is_roaming or client.asked is not None:
+            consider(t, client)
+        delay_s += t.options.token_pace_s
+
+
+def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
+    """The PLAT vouches for one of our homes."""
+    client = t.clients.get(t.by_ipv4.get(grant.lease.home[12:], b""))
+    if client is None or client.token is None or client.token.nonce != grant.nonce or client.lease is None:
+        return t.count("tokens_unexpected")
+    if client.lease.home != grant.lease.home or client.lease.plat != grant.lease.plat:
+        return t.count("tokens_unexpected")
+    client.token = None
+    t.timers.cancel(("token", client.mac))
+    if grant.reason != wire.OK:
+        t.count("tokens_refused")
+        return t.timers.set(("again", client.mac), t.now_s + t.options.token_again_s)
+    client.lease.token = grant.lease.token
+    t.changes += 1
+    renew_in_time(t, client, grant.lease.lease_s)
+    if grant.at is not None and grant.at != client.lease.home and client.roam is None:
+        # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
+        t.count("homes_reclaimed")
+        roam(t, client)
+    return None

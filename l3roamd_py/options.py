@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: ISC
+"""What the core is told at its start: who this node is, and every time and bound in one place. No I/O."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xlat464.address import contains, mask
+from xlat464.node import CLIENT_LENGTH, NODE_LENGTH, RANGE_LENGTH, management_address
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Prefixes are their first address, 16 bytes; clat and plat are this node's own /96, None without that role.
+
+    Offsets (`_at_s`) count from a message's first copy; after the last one comes the give-up.
+    """
+
+    clat_range: bytes
+    plat_range: bytes
+    node_client_prefix: bytes
+    clat: bytes | None = None
+    plat: bytes | None = None
+    prefixes: tuple[tuple[bytes, int], ...] = ()  # the clients' IPv6 prefixes
+    random: Callable[[int], bytes] = os.urandom  # nonces and the secret
+    is_roam_auth_required: bool = True
+
+    claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24)
+    claim_give_up_s: float = 0.5  # then the client is new
+    legacy_grace_s: float = (
+        0.1  # a better INFO may come after one of l3roamd version 0, which nobody can vouch for
+    )
+    claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
+    info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
+    roam_give_up_s: float = 1.0  # then the client gets new connectivity
+    token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
+    token_again_s: float = 60.0  # after all of these
+    token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once
+    probe_at_s: tuple[float, ...] = (0, 0.007)
+    probe_give_up_s: float = 0.015  # a client that has not answered ARP by then is gone
+    asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
+    linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
+    departed_s: float = 300.0  # how long we remember where a client went
+    idle_s: float = 300.0  # then we ask whether it is still here
+    idle_probe_s: float = 1.0
+    idle_probes: int = 3
+    unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
+    claim_ttl: int = 8  # nodes that may pass a CLAIM on
+
+    max_lease_s: int = 86400
+    max_clients: int = 4096
+    max_claims: int = 512
+    max_departed: int = 4096
+    max_granted: int = 4096
+    max_roams: int = 131072
+    max_senders: int = 4096
+    rate_per_s: float = 50.0  # datagrams from one address
+    burst: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name, length in (
+            ("clat_range", RANGE_LENGTH),
+            ("plat_range", RANGE_LENGTH),
+            ("node_client_prefix", CLIENT_LENGTH),
+        ):
+            prefix = getattr(self, name)
+            if len(prefix) != 16 or mask(prefix, length) != prefix:
+                raise ValueError(f"{name} is not the first address of a /{length}: {prefix.hex()}")
+        for prefix, around in ((self.clat, self.clat_range), (self.plat, self.plat_range)):
+            if prefix is not None and (
+                mask(prefix, NODE_LENGTH) != prefix or not contains(around, RANGE_LENGTH, prefix)
+            ):
+                raise ValueError(f"{prefix.hex()} is not a /96 in its range")
+        if self.clat is None and self.plat is None:
+            raise ValueError("a node needs a CLAT prefix or a PLAT prefix")
+
+    @property
+    def address(self) -> bytes:
+        """Our own address: sender and source of all that we send."""
+        prefix = self.plat if self.clat is None else self.clat
+        assert prefix is not None
+        address: bytes = management_address(prefix)
+        return address

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: ISC
+"""Role C: the platnode. Gives tokens, takes ROAMs, keeps where each roamed home is. No I/O.
+
+    what a ROAM says                                      answer
+    plat is not ours                                      NOT_A_PLATNODE
+    home or at outside clat_range, two IPv4 addresses     OUT_OF_RANGE
+    the token is not ours, or not this home's             BAD_TOKEN
+    it is over                                            EXPIRED
+    the serial is below the mapping's                     STALE
+    the serial is the mapping's, `at` too                 a duplicate: the same answer again
+    the serial is the mapping's, `at` is another          STALE
+    `at` is home, or no lease left                        unmap, OK
+    there is no room                                      FULL
+    otherwise                                             map, OK with a fresh token
+
+Answers go to the management address of the prefix that the message is about, never to where it came from: so who
+does not own the prefix gets none. An entry without `at` is there for its serial alone: a ROAM from before must not work
+again while its token is good.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from l3roamd_py import wire
+from l3roamd_py.actions import MapClient, Send, UnmapClient
+from l3roamd_py.clients import Table, node_of
+from l3roamd_py.rules import Mapping
+from l3roamd_py.timers import Timers
+from l3roamd_py.token import NO_TOKEN, SECRET_SIZE, Mint
+
+
+@dataclass(slots=True)
+class Entry:
+    """at: where the home is mapped to, None if it is not. until_s: of the mapping; kept_s: of its tokens."""
+
+    at: bytes | None
+    serial: int
+    until_s: float
+    kept_s: float
+    fresh_serial: int = 0  # of the token in our answer
+    fresh_expiry_s: int = 0
+
+
+class Platnode:
+    def __init__(self, table: Table, plat: bytes) -> None:
+        self.table = table
+        self.plat = plat
+        self.mint = Mint(table.options.random(SECRET_SIZE))
+        self.serial = 0  # of the newest token
+        self.entries: dict[bytes, Entry] = {}
+        self.spent: OrderedDict[bytes, None] = (
+            OrderedDict()
+        )  # homes of the entries without `at`, the oldest first
+        self.timers: Timers[bytes] = Timers()
+
+    def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
+        t, lease = self.table, request.lease
+        if not t.is_of_client(lease.home):
+            return t.count("token_requests_out_of_range")
+        if lease.plat != self.plat:
+            return self._grant(header, lease, wire.NOT_A_PLATNODE)
+        t.count("tokens_made")
+        return self._grant(header, lease, wire.OK)
+
+    def _grant(self, header: wire.Header, lease: wire.Lease, reason: int) -> None:
+        t = self.table
+        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        entry = self.entries.get(lease.home)
+        token = NO_TOKEN
+        if reason == wire.OK:
+            token = self.mint.make(lease.home, self._next_serial(), int(t.now_s) + lease_s)
+        answer = wire.Lease(lease.home, lease.plat, lease_s, token)
+        at = entry.at if entry is not None and reason == wire.OK else None
+        self._answer(lease.home, wire.TokenGrant(answer, header.nonce, reason, at))
+
+    def on_roam(self, header: wire.Header, roam: wire.Roam) -> None:
+        t, lease, at = self.table, roam.lease, roam.at
+        if not t.is_of_client(at):
+            return t.count("roams_out_of_range")
+        entry = self.entries.get(lease.home)
+        reason = self._judge(lease, at, entry)
+        if reason != wire.OK:
+            t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
+            return self._refuse(header, roam, reason)
+        if entry is not None and entry.serial == lease.token.serial and entry.fresh_serial:
+            t.count("roams_repeated")
+        else:
+            entry = self._note(lease, at, entry)
+        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        fresh = self.mint.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
+        granted = wire.Lease(lease.home, self.plat, lease_s, fresh)
+        done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
+        return self._carry_out(header, roam, entry, done)
+
+    def _judge(self, lease: wire.Lease, at: bytes, entry: Entry | None) -> int:
+        """Return the reason for the answer; see the module's table."""
+        t, token = self.table, lease.token
+        if lease.plat != self.plat:
+            return wire.NOT_A_PLATNODE
+        if not t.is_of_client(lease.home) or lease.home[12:] != at[12:]:
+            return wire.OUT_OF_RANGE
+        if t.options.is_roam_auth_required:
+            if not self.mint.is_ours(lease.home, token):
+                return wire.BAD_TOKEN
+            if token.expiry_s <= t.now_s:
+                return wire.EXPIRED
+            if entry is not None and (
+                token.serial < entry.serial
+                or (token.serial == entry.serial and at != (entry.at or lease.home))
+            ):
+                return wire.STALE
+        return wire.OK if entry is not None or self._make_room() else wire.FULL
+
+    def _make_room(self) -> bool:
+        """Return whether another home has room; the oldest of those that are not mapped gives way."""
+        if len(self.entries) < self.table.options.max_roams:
+            return True
+        if not self.spent:
+            return False
+        self.table.count("serials_forgotten")
+        self._forget(next(iter(self.spent)))
+        return True
+
+    def _note(self, lease: wire.Lease, at: bytes, old: Entry | None) -> Entry:
+        """Remember a ROAM that is accepted. The mapping goes to the kernel, which forgets it by itself."""
+        t = self.table
+        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        expiry_s = int(t.now_s) + lease_s + 1
+        kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
+        kept_s = min(kept_s, t.now_s + t.options.max_lease_s + 1)
+        is_mapped = at != lease.home and lease_s > 0
+        entry = Entry(old.at if old else None, lease.token.serial, t.now_s + lease_s, kept_s)
+        entry.fresh_serial, entry.fresh_expiry_s = self._next_serial(), expiry_s
+        self.entries[lease.home] = entry
+        self.timers.set(lease.home, entry.until_s if is_mapped else kept_s)
+        return entry
+
+    def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
+        """Map or unmap. A duplicate does it again: that costs little, and mends what the kernel refused."""
+        t, home, at, was = self.table, roam.lease.home, roam.at, entry.at
+        lease_s = min(roam.lease.lease_s, t.options.max_lease_s)
+        if at != home and lease_s:
+            entry.at = at
+            self.spent.pop(home, None)
+            refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
+            t.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
+            return t.count("roams_mapped")
+        entry.at = None
+        self.spent[home] = None
+        t.do(done if was is None else UnmapClient(home, was, done))
+        t.changes += 1
+        return t.count("roams_home")
+
+    def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int) -> None:
+        self._answer(roam.at, wire.RoamAck(_without_token(roam.lease), roam.at, header.nonce, reason))
+
+    def _answer(self, of: bytes, body: wire.Body) -> None:
+        self.table.do(self._build(of, body))
+
+    def _build(self, of: bytes, body: wire.Body) -> Send:
+        t = self.table
+        return Send(node_of(of), t.encode(body), t.options.address)
+
+    def _next_serial(self) -> int:
+        self.serial = max(self.serial + 1, int(self.table.now_s * 1000))
+        return self.serial
+
+    def expire(self) -> None:
+        """Forget the mappings and serials that are over; the kernel has forgotten the mappings already."""
+        t = self.table
+        for home in self.timers.take_due(t.now_s):
+            entry = self.entries[home]
+            if entry.kept_s > t.now_s:
+                entry.at = None
+                self.spent[home] = None
+                self.timers.set(home, entry.kept_s)
+            else:
+                self._forget(home)
+
+    def _forget(self, home: bytes) -> None:
+        self.entries.pop(home, None)
+        self.spent.pop(home, None)
+        self.timers.cancel(home)
+
+    def restore(self, mappings: list[Mapping]) -> None:
+        """Take over what the kernel holds. When the tokens of these homes end nobody knows: as late as can be."""
+        t = self.table
+        for mapping in mappings[: t.options.max_roams]:
+            until_s, kept_s = t.now_s + mapping.lease_s, t.now_s + t.options.max_lease_s
+            self.entries[mapping.home] = Entry(mapping.at, mapping.serial, until_s, max(kept_s, until_s))
+            self.spent.pop(mapping.home, None)
+            self.timers.set(mapping.home, until_s)
+            self.serial = max(self.serial, mapping.serial)
+
+
+def _without_token(lease: wire.Lease) -> wire.Lease:
+    return wire.Lease(lease.home, lease.plat, lease.lease_s)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: ISC
+"""Is a client still here? Who left without a word is asked by ARP, and forgotten with its lease. No I/O."""
+
+from l3roamd_py.actions import ProbeClient
+from l3roamd_py.clients import Client, State, Table
+from l3roamd_py.departure import refuse_claim
+from l3roamd_py.leasing import adopt
+from l3roamd_py.serving import drop_ipv4, forget
+
+
+def on_gone(t: Table, mac: bytes) -> None:
+    """The kernel says that a client left; a station may only have changed its band."""
+    client = t.clients.get(mac)
+    if client is None:
+        return
+    if client.ipv4 is None or client.state is State.CLAIMING:
+        forget(t, client)
+    elif client.state in (State.SERVED, State.ROAMING):
+        client.probes = 0
+        client.seen_s = t.now_s - t.options.idle_s
+        on_idle_timer(t, mac)
+
+
+def on_answer(t: Table, mac: bytes) -> None:
+    """The client answered our ARP: it is here."""
+    client = t.clients.get(mac)
+    if client is None:
+        return
+    client.seen_s, client.probes, client.is_verified = t.now_s, 0, True
+    if client.state is State.ABSENT:
+        client.state = State.SERVED
+    if client.state is not State.CLAIMING:
+        t.timers.set(("idle", mac), t.now_s + t.options.idle_s)
+    refuse_claim(t, client)
+
+
+def on_idle_timer(t: Table, mac: bytes) -> None:
+    client, options = t.clients.get(mac), t.options
+    if client is None or client.state in (State.CLAIMING, State.ABSENT):
+        return None
+    if t.now_s < client.seen_s + options.idle_s:
+        return t.timers.set(("idle", mac), client.seen_s + options.idle_s)
+    if client.ipv4 is None:  # there is nothing to ask it by: the kernel will say when it leaves
+        return t.timers.set(("idle", mac), t.now_s + options.idle_s)
+    if client.probes < options.idle_probes:
+        client.probes += 1
+        t.do(ProbeClient(mac, client.ipv4))
+        return t.timers.set(("idle", mac), t.now_s + options.idle_probe_s)
+    return _miss(t, client)
+
+
+def _miss(t: Table, client: Client) -> None:
+    """Keep its lease for whoever claims it."""
+    if client.state is State.ROAMING:
+        client.probes = 0
+        return t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
+    client.state = State.ABSENT
+    return t.count("absences")
+
+
+def on_lease_timer(t: Table, mac: bytes) -> None:
+    """A lease is over."""
+    client = t.clients.get(mac)
+    if client is None or client.lease is None:
+        return None
+    if client.state is State.ABSENT:
+        return forget(t, client)
+    if not client.lease.is_granted:
+        return adopt(t, client, client.lease.ipv4, t.options.unleased_s, is_granted=False)
+    t.count("leases_over")
+    return drop_ipv4(t, client)

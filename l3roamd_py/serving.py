@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: ISC
+"""What every role does with a client of its own: take it, give it its IPv4 address, let go of it. No I/O."""
+
+import logging
+
+from l3roamd_py.actions import (
+    AddNodeClient,
+    AddRoute,
+    CloseGate,
+    LeavePlat,
+    OpenGate,
+    RefuseAtGate,
+    ReleaseLease,
+    RemoveNeighbour,
+    RemoveNodeClient,
+    RemoveRoute,
+    UsePlat,
+)
+from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
+from l3roamd_py.wire import ADDRESSES_MAX
+
+OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease")  # timers
+
+
+def take(t: Table, client: Client) -> None:
+    """Serve a client from now on: it can be found here."""
+    client.state = State.SERVED
+    client.former = None
+    client.has_address = True
+    t.claiming.discard(client.mac)
+    t.timers.cancel(("linger", client.mac))
+    t.timers.cancel(("claim", client.mac))
+    t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)
+    t.do(AddNodeClient(t.node_client(client.mac)))
+    t.changes += 1
+
+
+def give_lease(t: Table, client: Client, lease: Lease) -> None:
+    """Note whose address it is, until when, and send its traffic through its PLAT."""
+    assert not t.is_taken(client.mac, lease.ipv4)
+    if client.ipv4 != lease.ipv4:
+        drop_ipv4(t, client)
+    client.ipv4, client.lease = lease.ipv4, lease
+    t.by_ipv4[lease.ipv4] = client.mac
+    t.timers.set(("lease", client.mac), lease.until_s)
+    use_plat(t, client)
+    t.changes += 1
+
+
+def use_plat(t: Table, client: Client) -> None:
+    """Also for the current PLAT: when another is chosen later, the client must be in its own one's set already."""
+    lease = client.lease
+    if lease is not None and lease.plat != NOWHERE:
+        t.do(UsePlat(t.at(lease.ipv4), lease.plat, max(1, t.seconds_left(lease))))
+
+
+def open_gate(t: Table, client: Client) -> None:
+    if client.ipv4 is not None:
+        t.do(OpenGate(client.mac, client.ipv4))
+
+
+def leave_plat(t: Table, client: Client) -> None:
+    if client.lease is not None and client.lease.plat != NOWHERE:
+        t.do(LeavePlat(t.at(client.lease.ipv4), client.lease.plat))
+
+
+def drop_ipv4(t: Table, client: Client) -> None:
+    """The client has no IPv4 address any more."""
+    if client.ipv4 is None:
+        return
+    t.do(CloseGate(client.mac, client.ipv4))
+    leave_plat(t, client)
+    t.do(RemoveNeighbour(client.mac, client.ipv4))
+    t.by_ipv4.pop(client.ipv4, None)
+    client.ipv4 = client.lease = client.roam = client.token = None
+    for name in ("roam", "token", "again", "lease", "probe"):
+        t.timers.cancel((name, client.mac))
+    t.changes += 1
+
+
+def refuse(t: Table, client: Client, ipv4: bytes) -> None:
+    """The address is somebody else's here: the resident loses nothing, the newcomer needs another one."""
+    t.count("conflicts")
+    resident = describe(t.by_ipv4[ipv4], ipv4)
+    t.log(logging.WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
+    t.do(RefuseAtGate(client.mac, ipv4))
+    if t.granted.get(client.mac, (None,))[0] == ipv4:
+        del t.granted[client.mac]
+        t.do(ReleaseLease(client.mac, ipv4))
+
+
+def add_address(t: Table, client: Client, address: bytes) -> None:
+    """Route an IPv6 address to the client; of more than INFO has room for the oldest goes."""
+    if address in client.addresses:
+        return
+    if len(client.addresses) >= ADDRESSES_MAX:
+        remove_address(t, client, next(iter(client.addresses)))
+    client.addresses[address] = None
+    t.do(AddRoute(client.mac, address))
+    t.changes += 1
+
+
+def remove_address(t: Table, client: Client, address: bytes) -> None:
+    if address in client.addresses:
+        del client.addresses[address]
+        t.do(RemoveRoute(client.mac, address))
+        t.changes += 1
+
+
+def drop(t: Table, client: Client) -> None:
+    """Let go of everything of a client but the node-client address."""
+    drop_ipv4(t, client)
+    for address in list(client.addresses):
+        remove_address(t, client, address)
+    for name in OF_CLIENT:
+        t.timers.cancel((name, client.mac))
+    t.clients.pop(client.mac, None)
+    t.claiming.discard(client.mac)
+    t.changes += 1
+
+
+def forget(t: Table, client: Client) -> None:
+    """The client is gone. One that came back to us without being heard is where it went before."""
+    drop(t, client)
+    if client.former is not None:
+        t.departed[client.mac] = client.former
+    elif client.has_address:
+        t.do(RemoveNodeClient(t.node_client(client.mac)))

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: ISC
+"""Many deadlines, each under a key: setting one again moves it. No clock."""
+
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Timers(Generic[K]):
+    """A heap in which overtaken entries stay until they come up, or until they are the most of it."""
+
+    SLACK = 64
+
+    def __init__(self) -> None:
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._due
+
+    def set(self, key: K, at_s: float) -> None:
+        self._due[key] = at_s
+        self._count += 1  # settles ties in order, so that keys need not be comparable
+        heapq.heappush(self._heap, (at_s, self._count, key))
+        if len(self._heap) > 2 * len(self._due) + self.SLACK:
+            self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
+            heapq.heapify(self._heap)
+
+    def cancel(self, key: K) -> None:
+        self._due.pop(key, None)
+
+    @property
+    def next_s(self) -> float | None:
+        """When the next one is due, None if there is none."""
+        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now_s: float) -> list[K]:
+        """Take out the keys that are due, in the order of their deadlines."""
+        keys = []
+        while (next_s := self.next_s) is not None and next_s <= now_s:
+            key = heapq.heappop(self._heap)[2]
+            del self._due[key]
+            keys.append(key)
+        return keys
