@@ -3,9 +3,10 @@
 
 from l3roamd_py import nftables
 from l3roamd_py.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket
+from l3roamd_py.nftables_rewrite import SOURCE, swap_quoted
 from l3roamd_py.nftables_table import layout
 from l3roamd_py.rules import RulesError
-from l3roamd_py.rules_nft import NftClatRules, NftPlatRules, swap_quoted
+from l3roamd_py.rules_nft import NftClatRules, NftPlatRules
 
 Choice = tuple[type[NftClatRules], type[NftPlatRules]]
 
@@ -31,7 +32,7 @@ def nft_lacks() -> str | None:
     netfilter = None
     try:
         netfilter = NetfilterSocket()
-        rule = nftables.add_rule(probe, "probe", swap_quoted("from", 8))
+        rule = nftables.add_rule(probe, "probe", swap_quoted("from", SOURCE))
         netfilter.commit(SUBSYSTEM_NFTABLES, [*nftables.add_table(probe), rule], check_only=True)
     except OSError as error:
         return f"the kernel does not take maps of addresses ({error.strerror})"

@@ -10,9 +10,6 @@ Clatnode, table `ip6 l3roamd_clat`: a set of clients per PLAT. What leaves the C
 destination; for a client in the set the client's own takes its place, and on the way back the other way round. The
 gate is in gate.py.
 
-An ICMPv6 error quotes a packet. The quoted addresses are put right as well, otherwise neither conntrack nor the
-translator would know whose packet it was, and path MTU discovery would fail after a roam.
-
 Elements have the lease as their timeout, so all of it ends without us. A serial is the comment of its element.
 """
 
@@ -20,7 +17,8 @@ import errno
 from collections.abc import Iterable, Sequence
 
 from l3roamd_py import nftables
-from l3roamd_py.gate import QUEUE, NftGate
+from l3roamd_py.gate import QUEUE
+from l3roamd_py.gate_nft import NftGate
 from l3roamd_py.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
@@ -32,7 +30,6 @@ from l3roamd_py.nfnetlink import (
 )
 from l3roamd_py.nftables import (
     META_IIF_NAME,
-    META_L4_PROTOCOL,
     META_OIF_NAME,
     NETWORK,
     NOT_EQUAL,
@@ -44,29 +41,27 @@ from l3roamd_py.nftables import (
     Element,
     Set,
     compare,
-    compare_range,
     device,
-    immediate,
     load,
     lookup,
-    meta,
-    store,
-    translate,
+)
+from l3roamd_py.nftables_rewrite import (
+    ADDRESS_BYTES,
+    DESTINATION,
+    ICMPV6_ERROR,
+    PREFIX_BYTES,
+    QUOTED,
+    SOURCE,
+    put,
+    put_quoted,
+    swap,
+    swap_quoted,
 )
 from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
 from l3roamd_py.rules import Mapping, RulesError
 
-SOURCE, DESTINATION = 8, 24  # in an IPv6 header
-QUOTED = 8  # where an ICMPv6 error's packet begins
-ICMPV6_CHECKSUM = 2
-PREFIX_BYTES = 12  # a /96
-ADDRESS_BYTES = 16
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
 CLASHES = (errno.EEXIST, errno.EBUSY)
-
-ICMPV6_ERROR = (
-    meta(META_L4_PROTOCOL) + compare(b"\x3a") + load(TRANSPORT, 0, 1) + compare_range(b"\x01", b"\x04")
-)
 
 
 def milliseconds(lease_s: int) -> int:
@@ -214,22 +209,6 @@ def missing_deletions(messages: Sequence[bytes], error: TransactionError) -> set
     }
 
 
-def swap(name: str, field: int) -> bytes:
-    """Replace an address of a packet by what the map has for it."""
-    return load(NETWORK, field, ADDRESS_BYTES) + translate(name) + store(NETWORK, field, ADDRESS_BYTES)
-
-
-def swap_quoted(name: str, field: int) -> bytes:
-    """Replace an address in the packet that an ICMPv6 error quotes."""
-    at = QUOTED + field
-    return (
-        ICMPV6_ERROR
-        + load(TRANSPORT, at, ADDRESS_BYTES)
-        + translate(name)
-        + store(TRANSPORT, at, ADDRESS_BYTES, ICMPV6_CHECKSUM)
-    )
-
-
 class NftClatRules(NftGate):
     """ClatRules with a set of clients per PLAT. The current PLAT is an element of a set, for a restart."""
 
@@ -331,7 +310,7 @@ class NftClatRules(NftGate):
     def _rules_to(self, name: str, prefix: bytes) -> list[bytes]:
         ours = device(META_IIF_NAME, self.clat_device) + load(NETWORK, SOURCE, ADDRESS_BYTES) + lookup(name)
         return [
-            nftables.add_rule(self.table, "to_plat", ours, put(NETWORK, DESTINATION, prefix)),
+            nftables.add_rule(self.table, "to_plat", ours, put(DESTINATION, prefix)),
             nftables.add_rule(self.table, "to_plat", ours, ICMPV6_ERROR, put_quoted(SOURCE, prefix)),
         ]
 
@@ -341,19 +320,11 @@ class NftClatRules(NftGate):
         is_from = load(NETWORK, SOURCE, PREFIX_BYTES) + compare(prefix)
         quotes = load(TRANSPORT, QUOTED + DESTINATION, PREFIX_BYTES) + compare(prefix)
         return [
-            nftables.add_rule(self.table, "from_plat", ours, is_from, put(NETWORK, SOURCE, current)),
+            nftables.add_rule(self.table, "from_plat", ours, is_from, put(SOURCE, current)),
             nftables.add_rule(
                 self.table, "from_plat", ours, ICMPV6_ERROR, quotes, put_quoted(DESTINATION, current)
             ),
         ]
-
-
-def put(base: int, field: int, prefix: bytes) -> bytes:
-    return immediate(prefix) + store(base, field, PREFIX_BYTES)
-
-
-def put_quoted(field: int, prefix: bytes) -> bytes:
-    return immediate(prefix) + store(TRANSPORT, QUOTED + field, PREFIX_BYTES, ICMPV6_CHECKSUM)
 
 
 def name_of_plat(plat: bytes) -> str:
