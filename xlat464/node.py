@@ -32,8 +32,15 @@ def parse_range(text):
     prefix, length = parse_prefix6(text)
     if length != RANGE_LENGTH:
         raise ValueError("%s is a /%d, expected a /48 like fddd:1337:1337::/48" % (quote(text), length))
+    wrong = None
     if prefix[0] == 0xFF:
-        raise ValueError("%s is a multicast prefix, expected a /48 like fddd:1337:1337::/48" % quote(text))
+        wrong = "a multicast prefix"
+    elif prefix[0] == 0xFE and prefix[1] & 0xC0 == 0x80:
+        wrong = "link-local, which no router forwards"
+    elif prefix == bytes(16):
+        wrong = "where :: and ::1 are, which no router forwards"
+    if wrong:
+        raise ValueError("%s is %s, expected a /48 like fddd:1337:1337::/48" % (quote(text), wrong))
     return prefix
 
 
