@@ -482,6 +482,33 @@ def test_an_up_that_fails_or_dies_anywhere_leaves_nothing_behind(machines, role,
     assert node.snapshot() == empty
 
 
+@pytest.mark.parametrize("words", [f"clat up {CLAT}", f"plat up {PLAT}", "clat down"])
+def test_without_root_one_line_says_so(node, words):
+    empty = node.snapshot()
+    result = node.machine.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", FRONT_END, *words.split()],
+        check=False,
+    )
+    (line,) = result.stderr.splitlines()
+    assert (
+        result.returncode == 1 and line.startswith(f"464xlat: {words[:7].strip()}") and "needs root" in line
+    )
+    assert node.snapshot() == empty
+
+
+def test_a_refusal_is_one_line_whatever_it_quotes(node):
+    result = node.machine.run([*node.shell, FRONT_END, "clat", "up", "--mac", "12\n34\x1b[2J"], check=False)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 1 and line.isprintable()
+
+
+def test_status_takes_nothing(node):
+    for words in ("status all", "clat status --json"):
+        result = node.xlat(words, check=False)
+        (line,) = result.stderr.splitlines()
+        assert result.returncode == 2 and "expected nothing" in line
+
+
 def test_a_translator_that_refuses_is_quoted_and_nothing_stays(node):
     empty = node.snapshot()
     node.machine.file("/run/siit/sulks", "")

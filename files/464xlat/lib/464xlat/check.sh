@@ -52,6 +52,10 @@ as_options() { # NAMES
 	for name in $1; do printf ' --%s' "$(as_option "$name")"; done
 }
 
+need_root() {
+	[ "$(id -u)" = 0 ] || die "this changes the kernel's settings, which needs root: run it as root, or with sudo"
+}
+
 need_set() { # NAME EXAMPLE
 	local value
 	eval "value=\$$1"

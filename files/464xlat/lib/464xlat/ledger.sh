@@ -8,8 +8,9 @@
 #
 # NAME is a role (clat, plat), or `node` for what the roles share and the last of them undoes.
 
+# One line, whatever a setting that it quotes is made of.
 die() { # SENTENCE...
-	printf '464xlat: %s%s\n' "${DOING:+$DOING: }" "$*" >&2
+	printf '464xlat: %s%s\n' "${DOING:+$DOING: }" "$(printf '%s' "$*" | tr '\001-\037\177' '?')" >&2
 	exit 1
 }
 

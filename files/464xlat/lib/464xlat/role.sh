@@ -8,6 +8,7 @@ role_up() { # clat | plat WORD...
 	local role="$1"
 	shift
 	DOING="$role up"
+	need_root
 	"${role}_settings" "$@"
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free
@@ -44,6 +45,7 @@ role_down() { # clat | plat
 	DOING="$1 down"
 	[ $# = 1 ] || [ "$2" = --verbose ] || [ "$2" = -v ] || die "'$2' is no option, expected none, or --verbose"
 	[ $# = 1 ] || VERBOSE=1
+	need_root
 	ledger_lock
 	ledger_exists "$1" || return 0
 	device=$(setting "$1" device)
