@@ -16,6 +16,7 @@ enum {
 	ICMP4_MAX = 576,  /* bytes of an ICMPv4 error with its IP header, RFC 1812 section 4.3.2.3 */
 	ICMP6_MAX = 1280, /* bytes of an ICMPv6 error with its IP header, RFC 4443 section 2.4 (c) */
 	PROTOCOL_ICMP = 1,
+	PROTOCOL_IGMP = 2,
 	PROTOCOL_TCP = 6,
 	PROTOCOL_UDP = 17,
 	PROTOCOL_ICMP6 = 58,

@@ -147,6 +147,8 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		return SIIT_ILLEGAL_SOURCE;
 	if (is_illegal4(in.header + 16))
 		return SIIT_ILLEGAL_DESTINATION;
+	if (in.protocol == PROTOCOL_IGMP)
+		return SIIT_IGMP; /* [4.2]: silently */
 	if (in.header_len > IPV4_HEADER && ipv4_has_unexpired_source_route(&in)) {
 		send_error4(map, &in, ICMP4_UNREACHABLE, SOURCE_ROUTE_FAILED, 0, outlet);
 		return SIIT_SOURCE_ROUTE;
