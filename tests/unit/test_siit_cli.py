@@ -86,6 +86,8 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)
     assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("siit") and line.endswith("--help tells more)")
 
 
 def test_a_capture_cut_anywhere_is_refused():
