@@ -87,7 +87,8 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
         cli.main(arguments)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("siit") and line.endswith("--help tells more)")
+    assert line.startswith("siit")
+    assert line.endswith("--help tells more)")
 
 
 def test_a_capture_cut_anywhere_is_refused():
