@@ -194,9 +194,9 @@ class Finder:
             if mac in self.ports or len(self.ports) < PORTS_MAX:
                 self.ports[mac] = port
             return [ClientSeen(mac)]
-        if self.ports.get(mac, port) != port:
-            return []  # it is at another port by now
-        self.ports.pop(mac, None)
+        if self.ports.get(mac) != port:
+            return []  # it is at another port by now, or we had the bridge forget it
+        del self.ports[mac]
         return [ClientGone(mac)]
 
     def _neighbour(self, entry: ndmsg, is_new: bool) -> list[Event]:

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: ISC
+import sys
+
+from l3roamd_py.cli import main
+
+sys.exit(main())

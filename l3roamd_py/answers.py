@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: ISC
+"""What the daemon does and answers for each command of the control socket."""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from l3roamd_py import control
+from l3roamd_py.control import MAPPED, Command, CommandError
+from l3roamd_py.events import AddressGone, AddressSeen, Event, LeaseEnded, PlatChosen, PlatLost
+from l3roamd_py.kernel import KernelError
+
+if TYPE_CHECKING:
+    from l3roamd_py.daemon import Daemon
+
+LEVELS = {"none": logging.WARNING, "verbose": logging.INFO, "debug": logging.DEBUG}
+DEVICES_MAX = 256
+PREFIXES_MAX = 64
+INACTIVE, ACTIVE = 0, 1  # of an address in get_clients; 2 is tentative
+log = logging.getLogger("l3roamd_py")
+
+
+class Answers:
+    """Callable with a command; CommandError refuses it."""
+
+    def __init__(self, daemon: "Daemon") -> None:
+        self._daemon = daemon
+        self._doers: dict[str, Callable[[Command], str]] = {
+            "get_clients": lambda _: control.clients_answer(self._clients()),
+            "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.table.options.prefixes),
+            "get_meshifs": lambda _: control.meshifs_answer(self._daemon.mesh_devices),
+            "add_prefix": self._add_prefix,
+            "del_prefix": self._del_prefix,
+            "add_meshif": self._add_meshif,
+            "del_meshif": self._del_meshif,
+            "probe": self._probe,
+            "add_address": self._add_address,
+            "del_address": self._del_address,
+            "has_route": self._has_route,
+            "verbosity": self._verbosity,
+            "set_platprefix": lambda command: self._tell(PlatChosen(*command.values)),
+            "del_platprefix": lambda command: self._tell(PlatLost(*command.values)),
+            "lease": self._lease,
+            "get_roams": lambda _: json.dumps({"roams": self._daemon.describe()["roams"]}) + "\n",
+            "get_status": lambda _: json.dumps(self._daemon.describe()) + "\n",
+        }
+
+    def __call__(self, command: Command) -> str:
+        try:
+            return self._doers[command.name](command)
+        except KernelError as error:
+            raise CommandError(str(error)) from None
+
+    def _tell(self, *events: Event) -> str:
+        self._daemon.take(events)
+        return ""
+
+    def _clients(self) -> Iterator[tuple[str, str, dict[bytes, int]]]:
+        daemon = self._daemon
+        for client in daemon.core.table.clients.values():
+            port = daemon.finder.ports.get(client.mac, daemon.finder.client_index)
+            own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
+            state = INACTIVE if client.state.value == "absent" else ACTIVE
+            addresses = dict.fromkeys([*own, *client.addresses], state)
+            yield client.mac.hex(":"), daemon.finder.links.name_of(port), addresses
+
+    # Prefixes and devices
+
+    def _use_prefixes(self, prefixes: list[tuple[bytes, int]]) -> None:
+        table = self._daemon.core.table
+        table.options = dataclasses.replace(table.options, prefixes=tuple(prefixes))
+
+    def _add_prefix(self, command: Command) -> str:
+        known = list(self._daemon.core.table.options.prefixes)
+        if command.values[0] not in known:
+            if len(known) >= PREFIXES_MAX:
+                raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
+            self._use_prefixes([*known, command.values[0]])
+        return f"Added prefix: {command.words[0]}"
+
+    def _del_prefix(self, command: Command) -> str:
+        known = self._daemon.core.table.options.prefixes
+        self._use_prefixes([each for each in known if each != command.values[0]])
+        return f"Deleted prefix: {command.words[0]}"
+
+    def _add_meshif(self, command: Command) -> str:
+        devices = self._daemon.mesh_devices
+        if command.values[0] not in devices:
+            if len(devices) >= DEVICES_MAX:
+                raise CommandError(f"there are {DEVICES_MAX} mesh devices already, expected del_meshif first")
+            devices.append(command.values[0])
+            self._daemon.follow()
+        return ""
+
+    def _del_meshif(self, command: Command) -> str:
+        if command.values[0] in self._daemon.mesh_devices:
+            self._daemon.mesh_devices.remove(command.values[0])
+            self._daemon.follow()
+        return ""
+
+    # Clients
+
+    def _probe(self, command: Command) -> str:
+        address, mac = command.values
+        if address[:12] == MAPPED:
+            self._daemon.arp.probe(mac, address[12:], time.clock_gettime(time.CLOCK_BOOTTIME))
+        else:
+            self._daemon.kernel.probe(mac, address)
+        return ""
+
+    def _add_address(self, command: Command) -> str:
+        address, mac = command.values
+        self._daemon.take([AddressSeen(mac, address)])
+        return "OK"
+
+    def _del_address(self, command: Command) -> str:
+        address, mac = command.values
+        if mac not in self._daemon.core.table.clients:
+            return ""  # as the C daemon says nothing of a client that it does not know
+        self._daemon.take([AddressGone(mac, address)])
+        return "OK"
+
+    def _lease(self, command: Command) -> str:
+        action, mac, ipv4, *rest = command.values
+        if action == "del":
+            return self._tell(LeaseEnded(mac, ipv4))
+        self._daemon.hear_lease(
+            action, mac, ipv4, rest[0] if rest else self._daemon.settings.options.max_lease_s
+        )
+        return ""
+
+    # The rest
+
+    def _has_route(self, command: Command) -> str:
+        return control.has_route_answer(
+            command.words[0], self._daemon.kernel.leads_elsewhere(command.values[0])
+        )
+
+    def _verbosity(self, command: Command) -> str:
+        logging.getLogger().setLevel(LEVELS[command.values[0]])
+        return ""

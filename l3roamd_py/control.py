@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: ISC
+"""The control socket's language: a line in, a command out; and the answers in the C l3roamd's shape. No I/O.
+
+A connection carries one command, ended by a line feed or by the end of what is sent; then comes the answer, and the
+connection ends. The C daemon's commands answer as it does, in the spacing of its JSON too, so that the scripts of
+its users go on working:
+
+    get_clients get_prefixes get_meshifs add_prefix P del_prefix P add_meshif DEV del_meshif DEV
+    probe ADDR MAC   add_address ADDR MAC   del_address ADDR MAC   has_route ADDR   verbosity none|verbose|debug
+
+and ours:
+
+    set_platprefix P/96   del_platprefix P/96          the PLAT of new leases, and one that is lost
+    lease add|old|del MAC IPV4 [SECONDS]               what the DHCP server did
+    get_roams   get_status                             JSON
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from xlat464.address import (
+    format_ipv6,
+    parse_ipv4,
+    parse_ipv6,
+    parse_mac,
+    parse_prefix4,
+    parse_prefix6,
+    quote,
+)
+from xlat464.node import NODE_LENGTH, need_unicast
+
+LINE_BYTES = 1024  # of a command; the C daemon's limit
+LEASE_MAX_S = 0xFFFFFFFF
+DEVICE_BYTES = 15
+MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 among IPv6 (RFC 4291 section 2.5.5.2)
+LINK_LOCAL = bytes.fromhex("fe80") + bytes(14)
+VERBOSITIES = ("none", "verbose", "debug")
+LEASE_ACTIONS = ("add", "old", "del")
+
+
+class CommandError(Exception):
+    """A line is no command; one sentence says what would be one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command with its values: what the command's row in COMMANDS parses, in that order."""
+
+    name: str
+    values: tuple = ()
+    words: tuple[str, ...] = ()
+
+
+def _address(text: str) -> bytes:
+    """16 bytes of an IPv6 address, or of an IPv4 address as ::ffff:a.b.c.d."""
+    return parse_ipv6(text) if ":" in text else MAPPED + parse_ipv4(text)
+
+
+def _prefix(text: str) -> tuple[bytes, int]:
+    if ":" in text:
+        prefix, length = parse_prefix6(text)
+        return prefix, length
+    prefix4, length = parse_prefix4(text)
+    return MAPPED + prefix4, 96 + length
+
+
+def _plat(text: str) -> bytes:
+    prefix, length = parse_prefix6(text)
+    if length != NODE_LENGTH:
+        raise ValueError(f"{quote(text)} is a /{length}, expected a PLAT prefix, which is a /{NODE_LENGTH}")
+    return prefix
+
+
+def _mac(text: str) -> bytes:
+    return need_unicast(parse_mac(text))
+
+
+def _device(text: str) -> str:
+    fits = text.isascii() and text.isprintable() and "/" not in text and len(text) <= DEVICE_BYTES
+    if not fits or text in (".", ".."):
+        raise ValueError(f"{quote(text)} is no device name, expected at most {DEVICE_BYTES} characters")
+    return text
+
+
+def _seconds(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > LEASE_MAX_S:
+        raise ValueError(f"{quote(text)} is no number of seconds from 0 to {LEASE_MAX_S}")
+    return int(text)
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{quote(text)}, expected one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The words behind a command: what each is called and what parses it; the last ones may be missing."""
+
+    names: str
+    parsers: tuple[Callable, ...]
+    optional: int = 0
+
+
+COMMANDS = {
+    "get_clients": _Form("", ()),
+    "get_prefixes": _Form("", ()),
+    "get_meshifs": _Form("", ()),
+    "add_prefix": _Form("PREFIX", (_prefix,)),
+    "del_prefix": _Form("PREFIX", (_prefix,)),
+    "add_meshif": _Form("DEVICE", (_device,)),
+    "del_meshif": _Form("DEVICE", (_device,)),
+    "probe": _Form("ADDRESS MAC", (_address, _mac)),
+    "add_address": _Form("ADDRESS MAC", (_address, _mac)),
+    "del_address": _Form("ADDRESS MAC", (_address, _mac)),
+    "has_route": _Form("ADDRESS", (parse_ipv6,)),
+    "verbosity": _Form("none|verbose|debug", (_one_of(VERBOSITIES),)),
+    "set_platprefix": _Form("P/96", (_plat,)),
+    "del_platprefix": _Form("P/96", (_plat,)),
+    "lease": _Form(
+        "add|old|del MAC IPV4 [SECONDS]", (_one_of(LEASE_ACTIONS), _mac, parse_ipv4, _seconds), optional=1
+    ),
+    "get_roams": _Form("", ()),
+    "get_status": _Form("", ()),
+}
+
+
+def parse(line: bytes) -> Command:
+    """Return the command in a line (without its line feed). Raises CommandError and nothing else."""
+    try:
+        name, *words = line.decode("ascii").split()
+    except UnicodeDecodeError:
+        raise CommandError("the line has bytes that are not ASCII, expected a command") from None
+    except ValueError:
+        raise CommandError(f"the line is empty, expected one of {', '.join(COMMANDS)}") from None
+    form = COMMANDS.get(name)
+    if form is None:
+        raise CommandError(f"{quote(name)} is no command, expected one of {', '.join(COMMANDS)}")
+    if not len(form.parsers) - form.optional <= len(words) <= len(form.parsers):
+        raise CommandError(
+            f"expected `{f'{name} {form.names}'.strip()}`, not {len(words)} words behind {name}"
+        )
+    try:
+        values = tuple(parser(word) for parser, word in zip(form.parsers, words, strict=False))
+    except ValueError as error:
+        raise CommandError(f"{name}: {error}") from None
+    return Command(name, values, tuple(words))
+
+
+def first_line(data: bytes, has_ended: bool) -> bytes | None:
+    """Return the command line in what a peer sent so far, None if more must come. Raises CommandError."""
+    ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+    if not ends and len(data) <= LINE_BYTES:
+        return data if has_ended and data else None
+    if min(ends, default=LINE_BYTES + 1) > LINE_BYTES:
+        raise CommandError(f"the line has more than {LINE_BYTES} bytes, expected one command")
+    return data[: min(ends)]
+
+
+# Answers in the C daemon's shape
+
+
+def spaced(value: object) -> str:
+    """JSON as json-c spaces it: `{ "a": [ "b" ] }`. Text, whole numbers, lists and dicts with text keys."""
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{spaced(key)}: {spaced(each)}" for key, each in value.items())
+        return f"{{ {inside} }}" if inside else "{ }"
+    if isinstance(value, list):
+        return f"[ {', '.join(map(spaced, value))} ]" if value else "[ ]"
+    if isinstance(value, int):
+        return str(value)
+    text = str(value)
+    return '"' + "".join(c if " " <= c <= "~" and c not in '"\\' else f"\\u{ord(c):04x}" for c in text) + '"'
+
+
+def text_of(address: bytes) -> str:
+    """An address as inet_ntop writes it: IPv4 among IPv6 as ::ffff:a.b.c.d."""
+    if address[:12] == MAPPED:
+        return "::ffff:" + ".".join(map(str, address[12:]))
+    return format_ipv6(address)
+
+
+def clients_answer(clients: Iterable[tuple[str, str, Mapping[bytes, int]]]) -> str:
+    """get_clients: (MAC, device, address of 16 bytes -> state), where state is 0 inactive, 1 active, 2 tentative."""
+    listed: dict[str, object] = {}
+    for mac, device, addresses in clients:
+        listed[mac] = {"interface": device}
+        if addresses:
+            states = {text_of(address): {"state": state} for address, state in addresses.items()}
+            listed[mac] = {"interface": device, "addresses": states}
+    answer: dict[str, object] = {"clients": len(listed)}
+    return spaced({**answer, "clientlist": listed} if listed else answer)
+
+
+def prefixes_answer(prefixes: Iterable[tuple[bytes, int]]) -> str:
+    """get_prefixes: IPv4's and the link-local one always come first."""
+    return spaced(
+        {"prefixes": [text_of(each) for each in (MAPPED + bytes(4), LINK_LOCAL)] + _texts(prefixes)}
+    )
+
+
+def _texts(prefixes: Iterable[tuple[bytes, int]]) -> list[str]:
+    return [text_of(prefix) for prefix, _ in prefixes]
+
+
+def meshifs_answer(devices: Iterable[str]) -> str:
+    return spaced({"mesh_interfaces": list(devices)})
+
+
+def has_route_answer(word: str, has_route: bool) -> str:
+    return f"found route {word}/128: {'YES' if has_route else 'NO'}\n"

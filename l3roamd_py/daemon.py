@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: ISC
+"""The one loop: wait for the nearest deadline or a descriptor, bring events to the core, carry out its actions.
+
+What a daemon makes outlives it: addresses, neighbours, routes and rules stay in the kernel when it ends, however it
+ends, so that clients notice nothing of an upgrade; the next one takes them over. `flush` in upkeep.py removes all.
+"""
+
+import contextlib
+import logging
+import selectors
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from l3roamd_py import leases, rules_choice, state, upkeep
+from l3roamd_py.actions import Action
+from l3roamd_py.answers import Answers
+from l3roamd_py.arp import Arp
+from l3roamd_py.core import Core
+from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
+from l3roamd_py.finding import Finder, Stations
+from l3roamd_py.kernel import Kernel, KernelError
+from l3roamd_py.performer import Performer
+from l3roamd_py.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.server import Lock, Server, SocketError
+from l3roamd_py.settings import Settings
+from l3roamd_py.state import Keeper, StateError
+from l3roamd_py.udp import PORT, Udp
+
+LONGEST_WAIT_S = 60.0
+EVENTS_MAX = 4096  # that one event may bring about, one after the other
+log = logging.getLogger("l3roamd_py")
+
+
+class DaemonError(Exception):
+    """The daemon cannot start; one sentence says why and what would be right."""
+
+
+def now_s() -> float:
+    """Seconds since the boot, time asleep included: leases go on while a node sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Watch:
+    """The selector, in which a part may have another descriptor than before, or none."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self._descriptors: dict[str, int] = {}
+
+    def drop(self, name: str) -> None:
+        """Forget a part's descriptor: before it may be closed, for its number may soon be another's."""
+        descriptor = self._descriptors.pop(name, -1)
+        if descriptor >= 0:
+            self.selector.unregister(descriptor)
+
+    def add(self, name: str, descriptor: int, read: Callable[[int, float], None]) -> None:
+        self.drop(name)
+        if descriptor >= 0:
+            self.selector.register(descriptor, selectors.EVENT_READ, read)
+            self._descriptors[name] = descriptor
+
+
+class Daemon:
+    """Everything that one l3roamd_py consists of. SocketError, DaemonError, RulesError, KernelError: cannot start."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.core = Core(settings.options)
+        self.mesh_devices = list(settings.mesh_devices)
+        self.watch = Watch()
+        self.is_stopping = False
+        self._is_told = False  # a signal came
+        try:
+            self.udp = Udp()
+        except OSError as error:
+            sentence = f"UDP port {PORT} cannot be ours ({error.strerror}): end the other roaming daemon"
+            raise DaemonError(sentence) from None
+        self.kernel = Kernel(settings.client_device, settings.options.node_client_prefix)
+        self.finder = Finder(self.kernel)
+        self.stations = Stations(self.finder)
+        self.arp = Arp(settings.client_device, self.finder.is_client)
+        self.clat, self.plat = make_rules(settings)
+        self.performer = Performer(
+            self.kernel,
+            self.udp,
+            self.arp,
+            self.clat,
+            self.plat,
+            settings.options.address,
+            self.finder.ports,
+            now_s,
+        )
+        self.server = Server(settings.socket, self.watch.selector, Answers(self))
+        self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
+        self.bugs = 0
+
+    # Starting
+
+    def start(self) -> None:
+        """Take over what there is, then look who is here."""
+        for rules in (self.clat, self.plat):
+            if rules is not None:
+                rules.set_up()
+        self._restore()
+        upkeep.remove_others(self.kernel, self.core.table)
+        self.take(self.finder.dump())
+        self.follow()
+        self._read_leases()
+        self.watch.add("udp", self.udp.fileno(), self._read_udp)
+        self.watch.add("finder", self.finder.fileno(), self._read_finder)
+        if self.clat is not None:
+            self.watch.add("gate", self.clat.fileno(), self._read_gate)
+
+    def _restore(self) -> None:
+        """Go on with what the kernel holds and the state file says; a state file that lies is none."""
+        opened = set() if self.clat is None else self.clat.opened()
+        mappings = [] if self.plat is None else list(self.plat.mappings())
+        try:
+            found = state.load(self.settings.state, state.read_boot_id()) or {}
+            actions = self.core.restore(found.get("core", {}), now_s(), opened, mappings)
+        except (StateError, ValueError, KeyError, TypeError) as error:
+            sentence = f"{self.settings.state} is damaged ({error!r}): starting without"
+            log.warning("%s", error if isinstance(error, StateError) else sentence)
+            self.core = Core(self.settings.options)
+            actions = self.core.restore({}, now_s(), opened, mappings)
+        self.take(self.carry_out(actions))
+        self.performer.flush()
+
+    def _read_leases(self) -> None:
+        """What dnsmasq leased while nobody was there to hear of it."""
+        path = self.settings.lease_file
+        if path is None or self.clat is None:
+            return
+        try:
+            text = path.read_text("ascii", "replace")
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning("%s cannot be read: %s", path, error.strerror)
+            return
+        for lease in leases.parse_file(text, time.time()):
+            self.hear_lease("old", lease.mac, lease.ipv4, lease.lease_s)
+
+    def hear_lease(self, action: str, mac: bytes, ipv4: bytes, lease_s: int) -> None:
+        """A lease of our DHCP server, newly given (add) or found (old)."""
+        # dnsmasq says `old` of renewals, and of every lease when it starts
+        is_seen = action == "add" or mac in self.finder.ports
+        self.take([LeaseGranted(mac, ipv4, lease_s, is_seen)])
+
+    # The loop
+
+    def run(self) -> None:
+        """Serve until a signal says otherwise."""
+        while not self.is_stopping:
+            self.step()
+
+    def step(self) -> None:
+        """Wait once and do what is due."""
+        ready = self.watch.selector.select(max(0.0, self._next_deadline_s() - now_s()))
+        for key, events in ready:
+            if key.fd in self.watch.selector.get_map():
+                key.data(events, now_s())
+        now = now_s()
+        deadline_s = self.core.next_deadline_s
+        if deadline_s is not None and deadline_s <= now:
+            self.take([Tick()])
+        if self.finder.changed:
+            self.follow()
+        self.performer.flush()
+        self.server.tick(now)
+        self._keep(now)
+
+    def _next_deadline_s(self) -> float:
+        parts = (self.core.next_deadline_s, self.server.next_deadline_s, self.keeper.next_deadline_s)
+        return min((each for each in parts if each is not None), default=now_s() + LONGEST_WAIT_S)
+
+    def _keep(self, now: float) -> None:
+        self.keeper.note(self.core.changes, now)
+        try:
+            self.keeper.tick(now)
+        except StateError as error:
+            log.warning("%s", error)
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Bring events to the core, and what comes of its actions too."""
+        waiting = deque(events)
+        for _ in range(len(waiting) + EVENTS_MAX):
+            if not waiting:
+                return
+            event = waiting.popleft()
+            try:
+                actions = self.core.handle(event, now_s())
+            except Exception:  # a bug of ours must not take the other clients' roams along
+                self.bugs += 1
+                log.exception("the core failed at %s", type(event).__name__)
+                continue
+            waiting += self.carry_out(actions)
+
+    def carry_out(self, actions: Iterable[Action]) -> list[Event]:
+        """Perform actions; return the events that came of it."""
+        for action in actions:
+            self.performer.perform(action)
+        events = self.performer.events.copy()
+        self.performer.events.clear()
+        return events
+
+    # What the descriptors bring
+
+    def _read_udp(self, _events: int, _now: float) -> None:
+        self.take(self.udp.read())
+
+    def _read_finder(self, _events: int, _now: float) -> None:
+        try:
+            self.take(self.finder.read())
+        except KernelError as error:
+            log.warning("%s", error)
+
+    def _read_stations(self, _events: int, _now: float) -> None:
+        self.take(self.stations.read())
+
+    def _read_arp(self, _events: int, now: float) -> None:
+        self.take(self.arp.read(now))
+        if self.arp.fileno() < 0:
+            self.watch.drop("arp")
+
+    def _read_gate(self, _events: int, _now: float) -> None:
+        assert self.clat is not None
+        try:
+            held = self.clat.read_held()
+        except RulesError as error:
+            log.warning("%s", error)
+            return
+        self.take(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
+
+    def follow(self) -> None:
+        """Devices have come or gone: take over what there is now."""
+        self.finder.changed = False
+        self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
+        if self.clat is None:
+            return
+        self.watch.drop("arp")
+        is_other = self.arp.follow(self.finder.client_index)
+        self.watch.add("arp", self.arp.fileno(), self._read_arp)
+        if is_other and self.finder.client_index:
+            for error in self.kernel.renew():
+                log.warning("%s", error)
+        if self.stations.open():
+            self.watch.add("stations", self.stations.fileno(), self._read_stations)
+
+    # Telling
+
+    def describe(self) -> dict[str, Any]:
+        """What people want to know, ready for JSON."""
+        status = self.core.status(now_s())
+        counters = status["counters"]
+        parts = [self.udp.counters, self.server.counters]
+        if self.clat is not None:
+            parts.append({f"gate_{name}": value for name, value in self.clat.counters().items()})
+        parts.append(
+            {"kernel_overruns": self.finder.overruns, "failures": self.performer.failures, "bugs": self.bugs}
+        )
+        for part in parts:
+            counters.update(part)
+        status.setdefault("roams", [])
+        status["mesh"] = list(self.mesh_devices)
+        status["rules"] = type(self.clat or self.plat).__name__
+        return status
+
+    # Ending
+
+    def _describe_state(self) -> dict:
+        return {"core": self.core.snapshot(now_s())}
+
+    def close(self) -> None:
+        """End, and leave the kernel as it is for the next daemon."""
+        with contextlib.suppress(StateError):
+            self.keeper.write()
+        self.server.close()
+        for part in (self.udp, self.finder, self.stations, self.arp, self.kernel, self.clat, self.plat):
+            close: Any = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+
+def make_rules(settings: Settings) -> tuple[ClatRules | None, PlatRules | None]:
+    """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
+    clat_rules, plat_rules = rules_choice.choose_rules(settings.rules)
+    options = settings.options
+    clat = plat = None
+    if options.clat is not None:
+        clat = clat_rules(settings.client_device, settings.clat_device)
+    if options.plat is not None:
+        plat = plat_rules(settings.plat_device, options.plat)
+    return clat, plat
+
+
+def run(settings: Settings) -> None:
+    """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
+    try:
+        lock = Lock(settings.socket)
+        daemon = Daemon(settings)
+        _end_on_signals(daemon)
+        daemon.start()
+    except (SocketError, RulesError, KernelError) as error:
+        raise DaemonError(str(error)) from None
+    log.info("ready at %s", settings.socket)
+    try:
+        daemon.run()
+    finally:
+        daemon.close()
+        lock.release()
+    log.info("ended; addresses, routes and rules stay for the next one")
+
+
+def _end_on_signals(daemon: Daemon) -> None:
+    """SIGTERM and SIGINT end the loop. A byte in a pipe wakes it, for a signal alone does not end a wait."""
+    awake, wake = socket.socketpair()
+    awake.setblocking(False)
+    wake.setblocking(False)
+
+    def stop(_number: int, _frame: object) -> None:
+        daemon.is_stopping = True
+
+    def drain(_events: int, _now: float) -> None:
+        with contextlib.suppress(OSError):
+            awake.recv(64)
+
+    daemon.watch.selector.register(awake, selectors.EVENT_READ, drain)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    daemon.wake = wake  # type: ignore[attr-defined] # open as long as the daemon

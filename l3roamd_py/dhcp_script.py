@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: ISC
+"""What a call of dnsmasq's dhcp-script means. No I/O, and no import that takes its time: dnsmasq waits for it."""
+
+from collections.abc import Mapping
+
+from xlat464.address import parse_ipv4, parse_mac
+from xlat464.node import need_unicast
+
+FOREVER_S = 0xFFFFFFFF  # as in RFC 2131
+
+
+def line_for(words: list[str], environment: Mapping[str, str]) -> str | None:
+    """The line for the control socket that a call of the dhcp-script means, None if it is no business of ours.
+
+    words: what dnsmasq calls its script with: add|old|del MAC IPV4 [NAME], or another action (init, tftp, arp-add).
+    Raises ValueError for what dnsmasq would not say.
+    """
+    if not words or words[0] not in ("add", "old", "del"):
+        return None
+    if len(words) < 3:
+        raise ValueError(
+            f"expected `{words[0]} MAC IPV4 [NAME]`, not {len(words) - 1} words behind {words[0]}"
+        )
+    action, mac, ipv4 = words[:3]
+    if ":" in ipv4:
+        return None  # a lease of IPv6, where MAC is a DUID
+    need_unicast(parse_mac(mac))
+    parse_ipv4(ipv4)
+    if action == "del":
+        return f"lease del {mac} {ipv4}"
+    return f"lease {action} {mac} {ipv4} {_lease_s(environment)}"
+
+
+def _lease_s(environment: Mapping[str, str]) -> int:
+    for name in ("DNSMASQ_TIME_REMAINING", "DNSMASQ_LEASE_LENGTH"):
+        text = environment.get(name, "")
+        if text.isascii() and text.isdigit() and len(text) <= 10:
+            return min(int(text), FOREVER_S)
+    return FOREVER_S  # dnsmasq names no time where a lease never ends

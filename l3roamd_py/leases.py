@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: ISC
+"""dnsmasq's lease file, and asking dnsmasq to let a lease go. Its dhcp-script is in dhcp_script.py.
+
+The lease file has a line a lease: end MAC IPV4 NAME CLIENT-ID, where the end is in seconds since 1970 (0 is never), or,
+with a dnsmasq for routers without a clock, the lease's length. IPv6 leases come behind a line `duid ...`.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from l3roamd_py.dhcp_script import FOREVER_S
+from xlat464.address import parse_ipv4, parse_mac
+from xlat464.node import need_unicast
+
+EARLIEST_END = 1_000_000_000  # less is a length: no lease of these days ended in 2001
+LEASES_MAX = 65536
+DHCP_SERVER, DHCP_CLIENT, SO_BINDTODEVICE = 67, 68, 25
+BOOTREQUEST, ETHERNET, MAC_BYTES = 1, 1, 6
+MAGIC = bytes((99, 130, 83, 99))
+MESSAGE_TYPE, RELEASE, SERVER_ID, END = 53, 7, 54, 255
+BOOTP = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLine:
+    """A lease that dnsmasq holds; lease_s: seconds left."""
+
+    mac: bytes
+    ipv4: bytes
+    lease_s: int
+
+
+def parse_file(text: str, now_s: float) -> Iterator[LeaseLine]:
+    """Yield the IPv4 leases in a lease file that are not over; what is no such line is passed over.
+
+    now_s: seconds since 1970.
+    """
+    for line in text.splitlines()[:LEASES_MAX]:
+        words = line.split()
+        if len(words) < 3 or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 12:
+            continue
+        try:
+            mac, ipv4 = need_unicast(parse_mac(words[1].removeprefix("01-"))), parse_ipv4(words[2])
+        except ValueError:
+            continue
+        end = int(words[0])
+        left_s = end - int(now_s) if end >= EARLIEST_END else end or FOREVER_S
+        if left_s > 0:
+            yield LeaseLine(mac, ipv4, min(left_s, FOREVER_S))
+
+
+def encode_release(server: bytes, mac: bytes, ipv4: bytes, transaction: int) -> bytes:
+    """A DHCPRELEASE (RFC 2131 section 4.4.4) as the client would send it."""
+    fixed = (BOOTREQUEST, ETHERNET, MAC_BYTES, 0, transaction, 0, 0)
+    nobody = bytes(4)
+    head = BOOTP.pack(*fixed, ipv4, nobody, nobody, nobody, mac.ljust(16, b"\0"), MAGIC)
+    return head + bytes((MESSAGE_TYPE, 1, RELEASE, SERVER_ID, 4)) + server + bytes((END,))
+
+
+def release(device: str, server: bytes, mac: bytes, ipv4: bytes, transaction: int) -> None:
+    """Tell the DHCP server of this node that a client needs its lease no more. OSError when it cannot be told."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as teller:
+        # the server listens on the device only, and knows leases by the device
+        teller.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, device.encode() + b"\0")
+        packet = encode_release(server, mac, ipv4, transaction)
+        teller.sendto(packet, (socket.inet_ntoa(server), DHCP_SERVER))

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: ISC
+"""Carrying out actions: each to the part of the system that it is for.
+
+What fails is one sentence in the log and the others go on; a MapClient that fails says so to who asked. MapClient
+actions are collected until the round ends, because a hundred in one transaction cost the kernel little more than one.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from l3roamd_py import actions, leases
+from l3roamd_py.actions import Action, MapClient, Send
+from l3roamd_py.events import ClaimUnreachable, Event
+from l3roamd_py.kernel import KernelError
+from l3roamd_py.rules import ClatRules, Mapping, PlatRules, RulesError
+
+MAPS_MAX = 256  # of one transaction
+log = logging.getLogger("l3roamd_py")
+
+
+class Sender(Protocol):
+    def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None: ...
+
+
+class Prober(Protocol):
+    def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None: ...
+    def own_ipv4(self) -> bytes: ...
+
+
+class Ours(Protocol):
+    """What of kernel.Kernel is needed."""
+
+    client_device: str
+
+    def add_address(self, address: bytes) -> None: ...
+    def remove_address(self, address: bytes) -> None: ...
+    def pin(self, mac: bytes, ipv4: bytes) -> None: ...
+    def unpin(self, mac: bytes, ipv4: bytes) -> None: ...
+    def add_route(self, mac: bytes, address: bytes) -> None: ...
+    def remove_route(self, mac: bytes, address: bytes) -> None: ...
+    def leads_elsewhere(self, address: bytes) -> bool: ...
+    def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
+
+
+class Performer:
+    """clat, plat: the rules of the roles that this node has. source: our own address."""
+
+    def __init__(
+        self,
+        kernel: Ours,
+        udp: Sender,
+        arp: Prober,
+        clat: ClatRules | None,
+        plat: PlatRules | None,
+        source: bytes,
+        ports: dict[bytes, int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._kernel, self._udp, self._arp = kernel, udp, arp
+        self._clat, self._plat = clat, plat
+        self._source, self._ports, self._clock = source, ports, clock
+        self._maps: list[MapClient] = []
+        self.events: list[Event] = []  # what came of it, for the core
+        self.failures = 0
+        self._doers: dict[type, Callable[[Any], None]] = {
+            actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
+            actions.SendClaim: self._claim,
+            actions.AddNodeClient: lambda a: kernel.add_address(a.address),
+            actions.RemoveNodeClient: lambda a: kernel.remove_address(a.address),
+            actions.AddNeighbour: lambda a: kernel.pin(a.mac, a.ipv4),
+            actions.RemoveNeighbour: self._untie,
+            actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
+            actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
+            actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
+            actions.OpenGate: lambda a: self._as_clat.open_gate(a.mac, a.ipv4),
+            actions.CloseGate: lambda a: self._as_clat.close_gate(a.mac, a.ipv4),
+            actions.RefuseAtGate: lambda a: self._as_clat.refuse(a.mac, a.ipv4),
+            actions.UsePlat: lambda a: self._as_clat.use_plat(a.client, a.plat, a.lease_s),
+            actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
+            actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
+            actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),
+            actions.MapClient: self._map,
+            actions.UnmapClient: self._unmap,
+            actions.ReleaseLease: self._release,
+            actions.Log: lambda a: log.log(a.level, "%s", a.sentence),
+        }
+
+    @property
+    def _as_clat(self) -> ClatRules:
+        if self._clat is None:
+            raise RulesError("this node is no clatnode, so it has no rules for clients")
+        return self._clat
+
+    def perform(self, action: Action) -> None:
+        try:
+            self._doers[type(action)](action)
+        except (RulesError, KernelError) as error:
+            self._fail(str(error))
+        except OSError as error:
+            self._fail(f"{type(action).__name__}: {error.strerror or error}")
+
+    def _fail(self, sentence: str) -> None:
+        self.failures += 1
+        log.warning("%s", sentence)
+
+    def _claim(self, action: actions.SendClaim) -> None:
+        if self._kernel.leads_elsewhere(action.destination):
+            self._udp.send(action.destination, action.payload, self._source)
+        else:
+            self.events.append(ClaimUnreachable(action.mac))
+
+    def _untie(self, action: actions.RemoveNeighbour) -> None:
+        self._kernel.unpin(action.mac, action.ipv4)
+        if port := self._ports.pop(action.mac, 0):
+            self._kernel.forget_bridge_entry(action.mac, port)  # its next frame tells that it is here again
+
+    def _release(self, action: actions.ReleaseLease) -> None:
+        transaction = int.from_bytes(os.urandom(4), "big")
+        leases.release(self._kernel.client_device, self._arp.own_ipv4(), action.mac, action.ipv4, transaction)
+
+    # The platnode's mappings
+
+    def _map(self, action: MapClient) -> None:
+        self._maps.append(action)
+        if len(self._maps) >= MAPS_MAX:
+            self.flush()
+
+    def _unmap(self, action: actions.UnmapClient) -> None:
+        self.flush()  # what was asked before comes before
+        try:
+            if self._plat is None:
+                raise RulesError("this node is no platnode, so it has no mappings")
+            self._plat.unmap_client(action.home, action.was)
+        finally:
+            if action.done is not None:
+                self._send(action.done)
+
+    def flush(self) -> None:
+        """Carry out the mappings that were collected, and answer who asked for them."""
+        maps, self._maps = self._maps, []
+        if not maps:
+            return
+        results: list[RulesError | None] = [RulesError("this node is no platnode")] * len(maps)
+        if self._plat is not None:
+            wanted = [Mapping(each.home, each.at, each.was, each.lease_s, each.serial) for each in maps]
+            try:
+                results = self._plat.map_clients(wanted)
+            except RulesError as error:
+                results = [error] * len(maps)
+        for each, result in zip(maps, results, strict=True):
+            if result is not None:
+                self._fail(str(result))
+            self._send(each.done if result is None else each.failed)
+
+    def _send(self, answer: Send) -> None:
+        self._udp.send(answer.destination, answer.payload, answer.source)

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: ISC
+"""What a daemon before us left in the kernel: what the restored clients do not need goes; `flush` removes all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from l3roamd_py import rules_choice
+from l3roamd_py.clients import Table
+from l3roamd_py.kernel import Kernel, KernelError
+from l3roamd_py.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.server import Lock, SocketError
+
+
+class FlushError(Exception):
+    """Something could not be removed; one sentence. What was removed stays removed."""
+
+
+def remove_others(kernel: Kernel, table: Table | None) -> None:
+    """Remove what is ours in the kernel and no client's in the table; what is a client's is known as ours again."""
+    clients = [] if table is None else list(table.clients.values())
+    departed = [] if table is None else list(table.departed)  # their addresses linger
+    wanted = set() if table is None else {table.node_client(mac) for mac in [*table.clients, *departed]}
+    for address in kernel.addresses() - wanted:
+        kernel.remove_address(address)
+    tied = {(client.mac, client.ipv4) for client in clients}
+    for mac, ipv4 in kernel.pinned():
+        if (mac, ipv4) in tied:
+            kernel.pin(mac, ipv4)
+        else:
+            kernel.unpin(mac, ipv4)
+    for address in kernel.routes() - {address for client in clients for address in client.addresses}:
+        kernel.remove_route(bytes(6), address)
+
+
+def flush(socket: Path, state: Path, client_device: str, node_client_prefix: bytes | None) -> None:
+    """Remove everything that a daemon made. Raises FlushError."""
+    try:
+        lock = Lock(socket)
+        for rules in _rules_of_both_kinds(client_device):
+            rules.tear_down()
+        remove_others(Kernel(client_device, node_client_prefix), None)
+        state.unlink(missing_ok=True)
+        socket.unlink(missing_ok=True)
+        lock.remove()
+    except (SocketError, RulesError, KernelError) as error:
+        raise FlushError(str(error)) from None
+    except OSError as error:
+        raise FlushError(f"{error.filename} cannot be removed: {error.strerror}") from None
+
+
+def _rules_of_both_kinds(client_device: str) -> Iterator[ClatRules | PlatRules]:
+    """The rules that may be there: whoever changed --rules has both. By name, so the devices do not matter."""
+    for kind in ("nft", "xtables"):
+        try:
+            clat_rules, plat_rules = rules_choice.choose_rules(kind)
+        except RulesError:
+            continue  # the kernel cannot do it, so it has none
+        yield clat_rules(client_device, "clat")
+        yield plat_rules("plat", bytes(16))
