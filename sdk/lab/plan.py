@@ -260,7 +260,11 @@ class Plan:
             ),
             *("--interface=br-client", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
             *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={LEASES}", "--log-facility=-"),
-            *([f"--dhcp-script={LEASE_SCRIPT}"] if self.topology.settings.roaming else []),
+            *(
+                [f"--dhcp-script={LEASE_SCRIPT}", "--script-on-renewal"]
+                if self.topology.settings.roaming
+                else []
+            ),
             f"--dhcp-range={prefix4[1]},{prefix4[-2]},{prefix4.netmask},{self.topology.settings.lease_s}",
             f"--dhcp-option=option:router,{self.site.next_node_ip4}",
             f"--dhcp-option=option:dns-server,{DNS}",
