@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from reach import check_publish, description, ranges
+from reach.check_publish import relay_port
 from reach.description import SERVER, Bridge, Description, End, FourInSix, WireGuard
 from reach.reading import DEVICE_BYTES, Finding, Network, guess, warning
 
@@ -118,7 +119,7 @@ def wireguard(whole: Description, link: WireGuard) -> Iterator[Finding]:
         most = max((number for _, number in link.peers), default=1)
         if most >= network.num_addresses - (1 if network.version == 4 and network.num_addresses > 2 else 0):
             yield Finding(f"{key}.peers", f"number {most} has no place in {network}")
-    if link.domain and not link.dns:
+    if link.domain and not (link.dns or link.dns_upstream):
         yield Finding(f"{key}.domain", "is of use only together with dns, the server that knows its names")
     if (
         hub.role == "home"
@@ -135,17 +136,6 @@ def wireguard(whole: Description, link: WireGuard) -> Iterator[Finding]:
             f"{key}.masqueraded",
             'names no network: with route = "all", answers from the internet find no way back to private addresses',
         )
-
-
-def relay_port(whole: Description, link: WireGuard) -> int | None:
-    """The server's UDP port that leads to a hub in a home, or None."""
-    hub = whole.ends[link.hub]
-    for publication in whole.publications:
-        for first, last in publication.udp:
-            inner = publication.to_port or first
-            if hub.ipv6 and publication.to == hub.ipv6.ip and inner <= link.port <= inner + last - first:
-                return first + link.port - inner
-    return None
 
 
 def bridge(whole: Description, link: Bridge) -> Iterator[Finding]:

@@ -108,3 +108,14 @@ def ports(whole: Description) -> Iterator[Finding]:
             yield warning(
                 f"{each.key}.tcp", f"port 22: SSH to {whole.server.ipv4} will reach {each.to}, not the server"
             )
+
+
+def relay_port(whole: Description, link: WireGuard) -> int | None:
+    """The server's UDP port that leads to a hub in a home, or None."""
+    hub = whole.ends[link.hub]
+    for publication in whole.publications:
+        for first, last in publication.udp:
+            inner = publication.to_port or first
+            if hub.ipv6 and publication.to == hub.ipv6.ip and inner <= link.port <= inner + last - first:
+                return first + link.port - inner
+    return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The command line: `reach check`, `keys`.
+"""The command line: `reach check`, `keys`, `render`.
 
 Exit codes: 0 ok, 1 refused or failed, 2 usage.
 """
@@ -10,9 +10,12 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from reach import check, keys, reader
+from reach import check, keys, plan_publish, reader
 from reach.description import Description, DescriptionError
+from reach.keys import Keys
+from reach.plan import Plan
 from reach.reading import Finding
+from reach.render import TARGETS, File, Place, RenderError, wgquick
 
 ABOUT = "IPv4 in and out through a rented server: one file for both ends."
 EXAMPLES = """\
@@ -59,6 +62,56 @@ def run_check(options: argparse.Namespace) -> int:
     return int(any(finding.is_error for finding in findings))
 
 
+def sound(options: argparse.Namespace) -> tuple[Description, Keys]:
+    """The description and the keys, when nothing is wrong with either; warnings go to stderr."""
+    whole = load(options)
+    known, of_keys = keys.read(key_folder(options), whole.ends)
+    findings = check.check(whole) + of_keys
+    if any(finding.is_error for finding in findings):
+        raise DescriptionError([finding for finding in findings if finding.is_error])
+    show_findings(findings)
+    return whole, known
+
+
+def plan_of(options: argparse.Namespace) -> tuple[Plan, Keys]:
+    whole, known = sound(options)
+    return plan_publish.make(whole, end_of(options, whole)), known
+
+
+def run_render(options: argparse.Namespace) -> int:
+    plan, known = plan_of(options)
+    place = Place(known)
+    try:
+        if options.with_private_key:
+            if options.target != "wg-quick":
+                raise RenderError("only files for wg-quick can have the private key inside")
+            files = wgquick.render(plan, place, with_private_key=True)
+        else:
+            files = TARGETS[options.target](plan, place)
+    except RenderError as error:
+        raise Failure(str(error)) from None
+    if options.json:
+        print(json.dumps([asdict(file) for file in files]))
+    elif options.out:
+        write_files(options.out, files)
+    else:
+        for file in files:
+            print(f"### {file.path} (mode {file.mode:o})\n{file.text}")
+    return 0
+
+
+def write_files(folder: Path, files: list[File]) -> None:
+    for file in files:
+        path = folder / file.path.lstrip("/")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.text)
+            path.chmod(file.mode)
+        except OSError as error:
+            raise Failure(f"{path} cannot be written: {error.strerror}") from None
+        print(path)
+
+
 def run_keys(options: argparse.Namespace) -> int:
     whole = load(options)
     try:
@@ -87,6 +140,17 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("check", run_check, "explain every mistake in the description and the keys", False)
     command.add_argument("--json", action="store_true", help="one list, for programs")
     add("keys", run_keys, "make this end's WireGuard keys where they are missing, print the public one")
+    command = add("render", run_render, "print the native configuration of a system instead of setting it up")
+    command.add_argument(
+        "--for", dest="target", choices=TARGETS, required=True, metavar="TARGET", help=", ".join(TARGETS)
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write the files below it, instead of to stdout"
+    )
+    command.add_argument("--json", action="store_true", help="the files as one list, for programs")
+    command.add_argument(
+        "--with-private-key", action="store_true", help="wg-quick, for an app: the key inside the file"
+    )
     return parser
 
 

@@ -77,6 +77,7 @@ class WireGuard:
     endpoint: str | None
     dns: tuple[Address, ...]
     domain: str | None
+    dns_upstream: tuple[Address, ...]  # the hub answers names, from these
     is_userspace: bool
     pins_endpoint: bool
     table: int

@@ -123,11 +123,14 @@ def show(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-def text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected text in quotes")
-    if any(c in value for c in "\n\r\"'`$\\;") or not value.isprintable():
-        raise ValueError("quotes, line ends and the characters $ ` \\ ; cannot be used here")
+def host(value: Any) -> str:
+    """A host name or address, with a port or without; it becomes part of commands, so it is plain."""
+    if not isinstance(value, str) or not value or not value.isascii():
+        raise ValueError(
+            'expected a name or an address in quotes, such as "vpn.example.org" or "[2001:db8::1]:51820"'
+        )
+    if not all(c.isalnum() or c in ".-:[]" for c in value) or value.startswith("-"):
+        raise ValueError("a name or an address is letters, digits, dots, hyphens, colons and brackets")
     return value
 
 

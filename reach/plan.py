@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: ISC
+"""From a description to what one end has to have: devices, addresses, routes, rules, firewall, listeners. Pure.
+
+`make` draws up the whole; `apply` carries it out and `render` writes it down, and neither decides anything. The parts
+of the links are in plan_links, those of the publications in plan_publish.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from reach.firewall import Dnat, Firewall, Match, Reply, Snat
+from reach.reading import Address, Network, Ports
+
+Interface = IPv4Interface | IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An ipip6 device."""
+
+    name: str
+    local: IPv6Address
+    remote: IPv6Address
+    mtu_bytes: int
+    encap_limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    end: str
+    allowed: tuple[Network, ...]
+    endpoint: str | None
+    keepalive_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wg:
+    """A WireGuard device; port 0 lets the kernel choose. Its keys are not part of a plan."""
+
+    name: str
+    port: int
+    mtu_bytes: int
+    mark: int  # of its own outer packets, 0 for none
+    is_userspace: bool
+    peers: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Br:
+    """A bridge, or one that is there already (is_ours False) and gets devices of ours."""
+
+    name: str
+    is_ours: bool
+    mac: str | None = None
+    uplink: str | None = None  # the server's own device, put in
+
+
+@dataclass(frozen=True, slots=True)
+class Gretap:
+    name: str
+    local: IPv4Address | None  # None: the address that the device has
+    local_device: str | None
+    remote: IPv4Address
+    mtu_bytes: int
+    mac: str | None
+    bridge: str | None
+    gue_ports: tuple[int, int] | None  # from, to; None: plain GRE
+
+
+Device = Tunnel | Wg | Br | Gretap
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAddress:
+    device: str
+    interface: Interface
+    is_deprecated: bool = False  # never the source of other connections
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    to: Network
+    device: str
+    table: int | None = None  # None: main
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy routing rule; a smaller priority is asked first."""
+
+    family: int  # 4 or 6
+    priority: int
+    table: int
+    source: Network | None = None
+    mark: int | None = None
+    is_mark_inverted: bool = False
+    suppresses_default: bool = False  # the main table, but not its default route
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctl:
+    path: str  # below /proc/sys
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A host route to an address by the way it takes now, so that no link's route takes it over."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Ports that the relay listens on, and where they lead; the target's ports count on from target_port."""
+
+    protocol: str
+    listen: Address
+    ports: Ports
+    target: Address
+    target_port: int
+    proxy: str | None
+    idle_s: int
+    limit: int
+    sources: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """Who answers names at this end while the link is up."""
+
+    device: str
+    servers: tuple[Address, ...]
+    domain: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that others wrote, with its configuration file; {config} in the command is that file's path."""
+
+    name: str
+    command: tuple[str, ...]
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    end: str
+    role: str
+    wan: str | None
+    lan: str | None
+    devices: tuple[Device, ...]
+    addresses: tuple[DeviceAddress, ...]
+    routes: tuple[Route, ...]
+    rules: tuple[Rule, ...]
+    sysctls: tuple[Sysctl, ...]
+    pins: tuple[Pin, ...]
+    firewall: Firewall
+    listeners: tuple[Listener, ...]
+    dns: tuple[Dns, ...]
+    services: tuple[Service, ...]
+    untouched_offloads: tuple[str, ...]  # devices whose checksums must be made in software
+
+
+@dataclass
+class Draft:
+    """A plan while it is being drawn up; each list keeps its order and takes nothing twice."""
+
+    devices: list[Device] = field(default_factory=list)
+    addresses: list[DeviceAddress] = field(default_factory=list)
+    routes: list[Route] = field(default_factory=list)
+    rules: list[Rule] = field(default_factory=list)
+    sysctls: list[Sysctl] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
+    dnats: list[Dnat] = field(default_factory=list)
+    snats: list[Snat] = field(default_factory=list)
+    accepts: list[Match] = field(default_factory=list)
+    inputs: list[Match] = field(default_factory=list)
+    forwards: list[Match] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
+    clamps: list[str] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
+    dns: list[Dns] = field(default_factory=list)
+    services: list[Service] = field(default_factory=list)
+    offloads: list[str] = field(default_factory=list)
+
+    def forward_family(self, version: int, device: str | None) -> None:
+        """Let this machine forward; an IPv6 router goes on learning its own default route only with accept_ra=2."""
+        if version == 4:
+            self.sysctls.append(Sysctl("net/ipv4/ip_forward", "1"))
+            return
+        self.sysctls.append(Sysctl("net/ipv6/conf/all/forwarding", "1"))
+        if device:
+            self.sysctls.append(Sysctl(f"net/ipv6/conf/{device}/accept_ra", "2"))
+
+    def finish(self, end: str, role: str, wan: str | None, lan: str | None) -> Plan:
+        def once(values):
+            return tuple(dict.fromkeys(values))
+
+        firewall = Firewall(
+            once(self.dnats),
+            once(self.snats),
+            once(self.accepts),
+            once(self.inputs),
+            once(self.forwards),
+            once(self.closed),
+            once(self.clamps),
+            once(self.replies),
+        )
+        return Plan(
+            end,
+            role,
+            wan,
+            lan,
+            once(self.devices),
+            once(self.addresses),
+            once(self.routes),
+            once(self.rules),
+            once(self.sysctls),
+            once(self.pins),
+            firewall,
+            once(self.listeners),
+            once(self.dns),
+            once(self.services),
+            once(self.offloads),
+        )

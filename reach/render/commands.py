@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: ISC
+"""A plan as command lines of ip, wg, sysctl and nft, each with the one that takes it back. Pure.
+
+All targets that are made of commands are made from these. What needs a shell says so. Undoing runs backwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from reach.description import MIN_MTU_BYTES
+from reach.keys import Keys
+from reach.plan import Br, Device, Dns, Gretap, Plan, Rule, Service, Tunnel, Wg
+from reach.relay import config_text
+
+TTL = 225  # of a GRETAP's outer packets; a fixed one keeps "do not fragment" set outside
+
+
+FOLDER = PurePosixPath("/etc/reach")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    up: str
+    down: str | None = None
+    needs_shell: bool = False
+    device: str | None = None  # the link that it is part of, where it is part of one
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file of a rendered configuration."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+class RenderError(ValueError):
+    """What the plan asks for cannot be written down for that target; one sentence says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where things are on the target, and whose keys are known."""
+
+    keys: Keys
+    folder: PurePosixPath = FOLDER
+
+    def private_key(self, end: str) -> str:
+        return str(self.folder / "keys" / f"{end}.key")
+
+    def public_key(self, end: str) -> str:
+        if end not in self.keys.public:
+            raise RenderError(
+                f"the public key of {end} is missing: `reach keys {end}` there, then copy keys/{end}.pub here"
+            )
+        return self.keys.public[end]
+
+    def config(self, service: str) -> str:
+        return str(self.folder / f"{service}.conf")
+
+    @property
+    def ruleset(self) -> str:
+        return str(self.folder / "reach.nft")
+
+
+def commands(plan: Plan, place: Place, with_firewall: bool = True) -> list[Command]:
+    """Everything but the services, in the order in which to do it."""
+    found = [*addresses(plan, outside=True)]
+    for device in plan.devices:
+        found += device_commands(plan, place, device)
+    found += [*addresses(plan, outside=False), *sysctls(plan), *pins(plan), *routes(plan), *rules(plan)]
+    found += [
+        Command(f"ethtool --offload {device} tx off", device=device) for device in plan.untouched_offloads
+    ]
+    if with_firewall and plan.firewall:
+        found.append(Command(f"nft -f {place.ruleset}", "nft delete table inet reach"))
+    return found + [dns(each) for each in plan.dns]
+
+
+def names(plan: Plan) -> set[str]:
+    """The devices that are ours, and go with all they have."""
+    return {each.name for each in plan.devices if not (isinstance(each, Br) and not each.is_ours)}
+
+
+def device_commands(plan: Plan, place: Place, device: Device) -> list[Command]:
+    make = {Tunnel: tunnel, Wg: wg, Br: bridge, Gretap: gretap}[type(device)]
+    return list(make(plan, place, device))  # type: ignore[operator]
+
+
+def tunnel(plan: Plan, place: Place, device: Tunnel) -> Iterator[Command]:
+    limit = "none" if device.encap_limit is None else device.encap_limit
+    ends = f"local {device.local} remote {device.remote}"
+    yield Command(
+        f"ip -6 tunnel add {device.name} mode ipip6 {ends} encaplimit {limit}",
+        f"ip -6 tunnel del {device.name}",
+        device=device.name,
+    )
+    yield Command(f"ip link set dev {device.name} mtu {device.mtu_bytes} up", device=device.name)
+
+
+def wg_words(plan: Plan, place: Place, device: Wg) -> str:
+    words = [f"wg set {device.name} private-key {place.private_key(plan.end)}"]
+    words += [f"listen-port {device.port}"] if device.port else []
+    words += [f"fwmark {device.mark}"] if device.mark else []
+    for peer in device.peers:
+        words.append(f"peer {place.public_key(peer.end)} allowed-ips {','.join(map(str, peer.allowed))}")
+        words += [f"endpoint {peer.endpoint}"] if peer.endpoint else []
+        words += [f"persistent-keepalive {peer.keepalive_s}"] if peer.keepalive_s else []
+    return " ".join(words)
+
+
+def wg(plan: Plan, place: Place, device: Wg) -> Iterator[Command]:
+    add = (
+        f"wireguard-go {device.name}"
+        if device.is_userspace
+        else f"ip link add dev {device.name} type wireguard"
+    )
+    yield Command(add, f"ip link del dev {device.name}", device=device.name)
+    yield Command(wg_words(plan, place, device), device=device.name)
+    yield Command(f"ip link set dev {device.name} mtu {device.mtu_bytes} up", device=device.name)
+
+
+def bridge(plan: Plan, place: Place, device: Br) -> Iterator[Command]:
+    if not device.is_ours:
+        return
+    address = f" address {device.mac}" if device.mac else ""
+    yield Command(
+        f"ip link add name {device.name}{address} type bridge",
+        f"ip link del dev {device.name}",
+        device=device.name,
+    )
+    if device.uplink:
+        yield Command(
+            f"ip link set dev {device.uplink} master {device.name}",
+            f"ip link set dev {device.uplink} nomaster",
+            device=device.name,
+        )
+    yield Command(f"ip link set dev {device.name} up", device=device.name)
+
+
+def gretap(plan: Plan, place: Place, device: Gretap) -> Iterator[Command]:
+    mac = f" address {device.mac}" if device.mac else ""
+    words = f"ip link add name {device.name}{mac} type gretap remote {device.remote}"
+    words += f" local {device.local}" if device.local else ""
+    words += f" ttl {TTL}"
+    if device.gue_ports:
+        own, other = device.gue_ports
+        add = f"ip fou add port {own} gue"
+        first = next(
+            d for d in plan.devices if isinstance(d, Gretap) and d.gue_ports and d.gue_ports[0] == own
+        )
+        if first == device:  # one socket for all that come to that port
+            yield Command("modprobe fou", device=device.name)
+            yield Command(add, f"ip fou del port {own}", device=device.name)
+        words += f" encap gue encap-sport {own} encap-dport {other}"
+    yield Command(words, f"ip link del dev {device.name}", device=device.name)
+    master = f" master {device.bridge}" if device.bridge else ""
+    yield Command(
+        f"ip link set dev {device.name} mtu {max(device.mtu_bytes, MIN_MTU_BYTES)}{master} up",
+        device=device.name,
+    )
+
+
+def addresses(plan: Plan, outside: bool) -> Iterator[Command]:
+    ours = names(plan)
+    for each in plan.addresses:
+        if (each.device in ours) == outside:
+            continue
+        what = f"{each.interface} dev {each.device}"
+        lifetime = " preferred_lft 0" if each.is_deprecated else ""
+        nodad = " nodad" if each.interface.version == 6 and each.device in ours else ""
+        yield Command(
+            f"ip addr replace {what}{lifetime}{nodad}",
+            f"ip addr del {what}" if outside else None,
+            device=None if outside else each.device,
+        )
+
+
+def sysctls(plan: Plan) -> Iterator[Command]:
+    for each in plan.sysctls:
+        yield Command(f"sysctl -qw {each.path}={each.value}")
+
+
+def pins(plan: Plan) -> Iterator[Command]:
+    """The gateway and device by which an address is reached now, written down as a route of its own."""
+    pattern = r"s/.* \(via [^ ]* \)\{0,1\}dev \([^ ]*\) .*/\1dev \2/p"
+    for pin in plan.pins:
+        now = f"ip -o route get {pin.address} | sed -n '{pattern}'"
+        yield Command(f"{now} | xargs ip route replace {pin.address}", f"ip route del {pin.address}", True)
+
+
+def routes(plan: Plan) -> Iterator[Command]:
+    for each in plan.routes:
+        table = f" table {each.table}" if each.table else ""
+        family = "" if each.to.version == 4 else " -6"
+        what = f"{each.to} dev {each.device}{table}"
+        yield Command(f"ip{family} route replace {what}", f"ip{family} route del {what}", device=each.device)
+
+
+def rule_words(rule: Rule) -> str:
+    words = [f"priority {rule.priority}"]
+    words += ["not"] if rule.is_mark_inverted else []
+    words += [f"from {rule.source}"] if rule.source else []
+    words += [f"fwmark {rule.mark}"] if rule.mark else []
+    words += [f"lookup {rule.table}"]
+    words += ["suppress_prefixlength 0"] if rule.suppresses_default else []
+    return " ".join(words)
+
+
+def rules(plan: Plan) -> Iterator[Command]:
+    for each in plan.rules:
+        words = rule_words(each)
+        yield Command(f"ip -{each.family} rule add {words}", f"ip -{each.family} rule del {words}")
+
+
+def dns(each: Dns) -> Command:
+    """By whichever program decides about names on that machine."""
+    servers = " ".join(map(str, each.servers))
+    domain = f" && resolvectl domain {each.device} {each.domain}" if each.domain else ""
+    lines = [
+        *(f"nameserver {server}" for server in each.servers),
+        *([f"search {each.domain}"] if each.domain else []),
+    ]
+    text = "\\n".join(lines)
+    return Command(
+        f"if command -v resolvectl >/dev/null; then resolvectl dns {each.device} {servers}{domain};"
+        f" else printf '{text}\\n' | resolvconf -a {each.device} -m 0 -x; fi",
+        f"if command -v resolvectl >/dev/null; then resolvectl revert {each.device};"
+        f" else resolvconf -d {each.device}; fi",
+        needs_shell=True,
+        device=each.device,
+    )
+
+
+def services(plan: Plan, place: Place) -> list[Service]:
+    """Every program that stays: those of the plan, and the relay."""
+    found = list(plan.services)
+    if plan.listeners:
+        found.append(Service("relay", ("reach-relay", "{config}"), config_text(plan.listeners)))
+    return found
+
+
+def service_words(service: Service, place: Place) -> list[str]:
+    return [word.replace("{config}", place.config(service.name)) for word in service.command]
+
+
+def configs(plan: Plan, place: Place) -> list[File]:
+    return [File(place.config(each.name), each.config) for each in services(plan, place)]

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: ISC
+"""For ifupdown: /etc/network/interfaces.d/reach, the firewall as a file for nft, and units for what stays running."""
+
+from reach.firewall import nft_text
+from reach.plan import Plan
+from reach.render import systemd
+from reach.render.commands import Command, File, Place, commands, configs, names
+
+FIRST = "lo"  # what belongs to no link comes with the loopback device, which is always up
+
+
+def render(plan: Plan, place: Place) -> list[File]:
+    found = commands(plan, place)
+    links = [each.name for each in plan.devices if each.name in names(plan)]
+    if not links:
+        links = ["reach"] if found else []
+    parts = [stanza(name, [each for each in found if belongs(each, name, links)]) for name in links]
+    text = "# SPDX-License-Identifier: ISC\n# rendered by reach for " + plan.end + "\n" + "".join(parts)
+    files = [File("/etc/network/interfaces.d/reach", text)] if parts else []
+    if plan.firewall:
+        files.append(File(place.ruleset, nft_text(plan.firewall)))
+    return files + configs(plan, place) + systemd.service_units(plan, place)
+
+
+def belongs(command: Command, name: str, links: list[str]) -> bool:
+    """What belongs to no link of ours comes with the last one, when all are there; outer addresses with the first."""
+    if command.device in links:
+        return command.device == name
+    is_first = command.up.startswith("ip addr")
+    return name == (links[0] if is_first else links[-1])
+
+
+def stanza(name: str, found: list[Command]) -> str:
+    """One interface; ifup runs its lines in order, ifdown in order too, so the undoing is written backwards."""
+    lines = ["", f"auto {name}", f"iface {name} inet manual"]
+    lines += [f"\tpre-up {each.up}" for each in found]
+    lines += [f"\tpost-down {each.down} || true" for each in reversed(found) if each.down]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: ISC
+"""For NAS systems with Entware: an init script, wireguard-go, and iptables where the kernel has no nftables."""
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from reach.plan import Plan, Wg
+from reach.render import iptables
+from reach.render.commands import File, Place, commands, configs, service_words, services
+
+SCRIPT = "/opt/etc/init.d/S62reach"
+FOLDER = PurePosixPath("/opt/etc/reach")
+
+
+def render(plan: Plan, place: Place) -> list[File]:
+    place = replace(place, folder=FOLDER)
+    # these kernels have no WireGuard
+    devices = tuple(replace(d, is_userspace=True) if isinstance(d, Wg) else d for d in plan.devices)
+    plan = replace(plan, devices=devices)
+    found = [(each.up, each.down) for each in commands(plan, place, with_firewall=False)]
+    files = []
+    for family, program in ((4, "iptables"), (6, "ip6tables")):
+        text = iptables.restore_text(plan.firewall, family)
+        if text:
+            path = str(FOLDER / f"{program}.rules")
+            files.append(File(path, text))
+            found.append((f"{program}-restore --noflush <{path}", None))
+            found += iptables.jumps(plan.firewall, family)
+    for service in services(plan, place):
+        words, pid = " ".join(service_words(service, place)), f"/opt/var/run/reach-{service.name}.pid"
+        found.append((f"{words} & echo $! >{pid}", f'kill "$(cat {pid})" && rm {pid}'))
+    return [File(SCRIPT, script(plan.end, found), 0o755), *files, *configs(plan, place)]
+
+
+def script(end: str, found: list[tuple[str, str | None]]) -> str:
+    ups = "".join(f"\t{up}\n" for up, _ in found)
+    downs = "".join(f"\t{down}\n" for _, down in reversed(found) if down)
+    return f"""\
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# rendered by reach for {end}
+PATH=/opt/sbin:/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+start() {{
+	set -e
+{ups}}}
+
+stop() {{
+{downs}	:
+}}
+
+case "${{1:-}}" in
+start) start ;;
+stop) stop ;;
+restart)
+	stop
+	start
+	;;
+*)
+	echo "usage: $0 start|stop|restart" >&2
+	exit 2
+	;;
+esac
+"""

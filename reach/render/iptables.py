@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: ISC
+"""The firewall for kernels that have iptables only (NAS systems): files for iptables-restore and ip6tables-restore.
+
+Everything is in chains of our own, which the built-in ones jump to; `--noflush` leaves all others alone. Pure.
+"""
+
+from reach.firewall import NUMBERS, Firewall, Match, range_text
+
+CHAINS = {
+    "nat": ("PREROUTING", "POSTROUTING"),
+    "filter": ("INPUT", "FORWARD"),
+    "mangle": ("PREROUTING", "OUTPUT", "FORWARD"),
+}
+
+
+def own(builtin: str) -> str:
+    return f"reach_{builtin.lower()}"
+
+
+def version(match: Match) -> int | None:
+    """The family that a match is about; None for both."""
+    for network in (*match.source, match.destination):
+        if network is not None:
+            return network.version
+    return 6 if match.protocol == "ipip" else 4 if match.is_published else None
+
+
+def words(match: Match) -> str:
+    found = []
+    found += [f"-i {match.in_device}"] if match.in_device else []
+    found += [f"-o {match.out_device}"] if match.out_device else []
+    found += [f"! -o {match.not_out_device}"] if match.not_out_device else []
+    found += [f"-s {','.join(map(str, match.source))}"] if match.source else []
+    found += [f"-d {match.destination}"] if match.destination is not None else []
+    found += [f"-p {NUMBERS[match.protocol]}"] if match.protocol == "ipip" else []
+    found += [f"-p {match.protocol}"] if match.protocol and match.protocol != "ipip" else []
+    if match.ports:
+        found.append(
+            f"-m multiport --dports {','.join(range_text(p).replace('-', ':') for p in match.ports)}"
+        )
+    found += ["-m conntrack --ctstate DNAT"] if match.is_published else []
+    return " ".join(found)
+
+
+def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
+    """Table, built-in chain and rule, in order."""
+    found: list[tuple[str, str, str, Match | None]] = []
+    for dnat in firewall.dnats if family == 4 else ():
+        match = words(dnat.match)
+        found += [
+            ("nat", "PREROUTING", f"{match} -p {protocol} --dport {port} -j RETURN", None)
+            for protocol, port in dnat.excepted
+        ]
+        port = f":{dnat.to_port}" if dnat.to_port else ""
+        found.append(("nat", "PREROUTING", f"{match} -j DNAT --to-destination {dnat.to}{port}", dnat.match))
+    for snat in firewall.snats:
+        target = f"SNAT --to-source {snat.to}" if snat.to else "MASQUERADE"
+        found.append(("nat", "POSTROUTING", f"{words(snat.match)} -j {target}", snat.match))
+    found += [("filter", "INPUT", f"{words(match)} -j ACCEPT", match) for match in firewall.accepts]
+    for device in firewall.closed:
+        answers = f"-i {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
+        found.append(("filter", "INPUT", answers, None))
+    found += [("filter", "INPUT", f"{words(match)} -j ACCEPT", match) for match in firewall.inputs]
+    found += [("filter", "INPUT", f"-i {device} -j DROP", None) for device in firewall.closed]
+    for way in ("-i", "-o"):
+        for device in firewall.closed:
+            answers = f"{way} {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
+            found.append(("filter", "FORWARD", answers, None))
+    found += [("filter", "FORWARD", f"{words(match)} -j ACCEPT", match) for match in firewall.forwards]
+    found += [
+        ("filter", "FORWARD", f"{way} {device} -j DROP", None)
+        for device in firewall.closed
+        for way in ("-i", "-o")
+    ]
+    for device in firewall.clamps:
+        clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+        found += [("mangle", "FORWARD", f"{way} {device} {clamp}", None) for way in ("-i", "-o")]
+    for reply in firewall.replies:
+        mark = f"-m connmark --mark {reply.mark} -j MARK --set-mark {reply.mark}"
+        new = f"-i {reply.device} -m conntrack --ctstate NEW -j CONNMARK --set-mark {reply.mark}"
+        found.append(("mangle", "PREROUTING", new, None))
+        found += [
+            ("mangle", "PREROUTING", f"! -i {reply.device} {mark}", None),
+            ("mangle", "OUTPUT", mark, None),
+        ]
+    return [
+        (table, chain, rule.strip())
+        for table, chain, rule, match in found
+        if match is None or version(match) in (None, family)
+    ]
+
+
+def restore_text(firewall: Firewall, family: int) -> str:
+    """Input for iptables-restore --noflush (ip6tables-restore for 6); a second load replaces the first."""
+    found, text = rules(firewall, family), ""
+    for table, builtins in CHAINS.items():
+        used = [chain for chain in builtins if any(rule[:2] == (table, chain) for rule in found)]
+        if used:
+            lines = [f"*{table}", *(f":{own(chain)} - [0:0]" for chain in used)]
+            lines += [f"-A {own(chain)} {rule}" for where, chain, rule in found if where == table]
+            text += "\n".join([*lines, "COMMIT"]) + "\n"
+    return text
+
+
+def jumps(firewall: Firewall, family: int) -> list[tuple[str, str]]:
+    """Commands that let the built-in chains jump to ours, and that take this and our chains away."""
+    program = "iptables" if family == 4 else "ip6tables"
+    found = []
+    for table, chain in dict.fromkeys((table, chain) for table, chain, _ in rules(firewall, family)):
+        jump, where = f"{chain} -j {own(chain)}", f"{program} -t {table}"
+        found.append(
+            (
+                f"{where} -C {jump} 2>/dev/null || {where} -I {jump}",
+                f"{where} -D {jump}; {where} -F {own(chain)}; {where} -X {own(chain)}",
+            )
+        )
+    return found

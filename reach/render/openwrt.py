@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: ISC
+"""For OpenWrt: a script of uci commands, safe to run again: every section has a name, which is deleted and set anew.
+
+WireGuard, addresses, routes and rules are netifd's. netifd has no protocol for IPv4 in IPv6 with addresses of our
+choice, nor for GUE; such devices are made by an init script, as people do by hand, and netifd uses them.
+"""
+
+from dataclasses import replace
+
+from reach.firewall import Match, nft_text, range_text
+from reach.plan import Br, Plan, Wg
+from reach.render.commands import (
+    Command,
+    File,
+    Place,
+    addresses,
+    configs,
+    device_commands,
+    names,
+    pins,
+    service_words,
+    services,
+    sysctls,
+)
+
+SCRIPT = "/etc/init.d/reach"
+MODULES = {
+    "Tunnel": "kmod-ip6-tunnel ip-full",
+    "Wg": "wireguard-tools",
+    "Gretap": "kmod-gre kmod-fou ip-full ethtool",
+}
+
+
+def render(plan: Plan, place: Place) -> list[File]:
+    files = [
+        File("/etc/reach/uci.sh", script(plan, place), 0o755),
+        File(SCRIPT, init_script(plan, place), 0o755),
+    ]
+    if replace(plan.firewall, accepts=(), clamps=()):
+        files.append(File(place.ruleset, nft_text(replace(plan.firewall, accepts=(), clamps=()))))
+    return files + configs(plan, place)
+
+
+def section(config: str, name: str, kind: str, options: dict[str, str | list[str]]) -> list[str]:
+    """The uci commands that make one named section, whatever it was before."""
+    lines = [f"delete {config}.{name}", f"set {config}.{name}={kind}"]
+    for key, value in options.items():
+        if isinstance(value, list):
+            lines += [f"add_list {config}.{name}.{key}='{one}'" for one in value]
+        else:
+            lines.append(f"set {config}.{name}.{key}='{value}'")
+    return lines
+
+
+def uci_name(text: str) -> str:
+    """Section names are letters, digits and underscores."""
+    return "reach_" + "".join(c if c.isalnum() else "_" for c in text)
+
+
+def script(plan: Plan, place: Place) -> str:
+    needed = sorted({word for d in plan.devices for word in MODULES.get(type(d).__name__, "").split()})
+    lines = [*network(plan, place), *routing(plan), *firewall(plan)]
+    text = f"""\
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# rendered by reach for {plan.end}; safe to run again
+# needs: {" ".join(needed) or "nothing more"}
+uci -q batch <<EOF
+"""
+    return (
+        text
+        + "\n".join(lines)
+        + f"\ncommit network\ncommit firewall\nEOF\n{SCRIPT} enable\n{SCRIPT} restart\nreload_config\n"
+    )
+
+
+def network(plan: Plan, place: Place) -> list[str]:
+    lines: list[str] = []
+    for device in plan.devices:
+        if isinstance(device, Br) and not device.is_ours:
+            continue
+        own = [str(each.interface) for each in plan.addresses if each.device == device.name]
+        if isinstance(device, Wg):
+            lines += wireguard(plan, place, device, own)
+            continue
+        options: dict[str, str | list[str]] = {"proto": "static" if own else "none", "device": device.name}
+        options |= {"ipaddr": [a for a in own if ":" not in a]} if any(":" not in a for a in own) else {}
+        options |= {"ip6addr": [a for a in own if ":" in a]} if any(":" in a for a in own) else {}
+        lines += section("network", uci_name(device.name), "interface", options)
+    return lines
+
+
+def wireguard(plan: Plan, place: Place, device: Wg, own: list[str]) -> list[str]:
+    name = uci_name(device.name)
+    options: dict[str, str | list[str]] = {
+        "proto": "wireguard",
+        "private_key": f"$(cat {place.private_key(plan.end)})",
+    }
+    options |= {"addresses": own, "mtu": str(device.mtu_bytes)}
+    options |= {"listen_port": str(device.port)} if device.port else {}
+    options |= {"fwmark": hex(device.mark)} if device.mark else {}
+    lines = section("network", name, "interface", options)
+    for peer in device.peers:
+        values: dict[str, str | list[str]] = {
+            "public_key": place.public_key(peer.end),
+            "description": peer.end,
+        }
+        values |= {"allowed_ips": [str(each) for each in peer.allowed], "route_allowed_ips": "0"}
+        if peer.endpoint:
+            host, _, port = peer.endpoint.rpartition(":")
+            values |= {"endpoint_host": host.strip("[]"), "endpoint_port": port}
+        values |= {"persistent_keepalive": str(peer.keepalive_s)} if peer.keepalive_s else {}
+        lines += section("network", f"{name}_{uci_name(peer.end)}", f"wireguard_{name}", values)
+    return lines
+
+
+def routing(plan: Plan) -> list[str]:
+    lines: list[str] = []
+    for number, route in enumerate(plan.routes):
+        options: dict[str, str | list[str]] = {"interface": uci_name(route.device), "target": str(route.to)}
+        options |= {"table": str(route.table)} if route.table else {}
+        lines += section(
+            "network", f"reach_route{number}", "route" if route.to.version == 4 else "route6", options
+        )
+    for number, rule in enumerate(plan.rules):
+        options = {"priority": str(rule.priority), "lookup": str(rule.table)}
+        options |= {"src": str(rule.source)} if rule.source else {}
+        options |= {"mark": str(rule.mark)} if rule.mark else {}
+        options |= {"invert": "1"} if rule.is_mark_inverted else {}
+        options |= {"suppress_prefixlength": "0"} if rule.suppresses_default else {}
+        lines += section("network", f"reach_rule{number}", "rule" if rule.family == 4 else "rule6", options)
+    return lines
+
+
+def firewall(plan: Plan) -> list[str]:
+    """A zone of our links that lets through what our own table decides about, and what this machine accepts."""
+    ours = [uci_name(each.name) for each in plan.devices if each.name in names(plan)]
+    if not ours:
+        return []
+    zone: dict[str, str | list[str]] = {"name": "reach", "network": ours, "mtu_fix": "1"}
+    zone |= {
+        "input": "ACCEPT",  # our own table decides
+        "output": "ACCEPT",
+        "forward": "ACCEPT",
+    }
+    lines = section("firewall", "reach_zone", "zone", zone)
+    for source, target in (("reach", "lan"), ("lan", "reach"), ("reach", "wan"), ("wan", "reach")):
+        if source != "wan" or plan.role == "server":
+            both: dict[str, str | list[str]] = {"src": source, "dest": target}
+            lines += section("firewall", f"reach_{source}_{target}", "forwarding", both)
+    for number, match in enumerate(plan.firewall.accepts):
+        lines += section("firewall", f"reach_accept{number}", "rule", accept(match))
+    if replace(plan.firewall, accepts=(), clamps=()):
+        include: dict[str, str | list[str]] = {"type": "nftables", "path": "/etc/reach/reach.nft"}
+        lines += section("firewall", "reach_nft", "include", include | {"position": "ruleset-post"})
+    return lines
+
+
+def accept(match: Match) -> dict[str, str | list[str]]:
+    options: dict[str, str | list[str]] = {"name": "reach", "src": "wan", "target": "ACCEPT"}
+    options["proto"] = "4" if match.protocol == "ipip" else match.protocol or "all"
+    options |= {"dest_port": " ".join(map(range_text, match.ports))} if match.ports else {}
+    options |= {"src_ip": [str(each) for each in match.source]} if match.source else {}
+    options |= {"dest_ip": str(match.destination)} if match.destination is not None else {}
+    return options
+
+
+def init_script(plan: Plan, place: Place) -> str:
+    """What netifd cannot do, at START=19 as the network's own is 20."""
+    found: list[Command] = [*addresses(plan, outside=True)]
+    for device in plan.devices:
+        if not isinstance(device, Wg):
+            found += device_commands(plan, place, device)
+    found += [*sysctls(plan), *pins(plan)]
+    found += [Command(f"ethtool --offload {device} tx off") for device in plan.untouched_offloads]
+    ups = "".join(f"\t{each.up}\n" for each in found)
+    downs = "".join(f"\t{each.down}\n" for each in reversed(found) if each.down)
+    programs = "".join(f"\trun {' '.join(service_words(each, place))}\n" for each in services(plan, place))
+    return f"""\
+#!/bin/sh /etc/rc.common
+# SPDX-License-Identifier: ISC
+# rendered by reach for {plan.end}
+# shellcheck disable=SC2034 # read by rc.common
+START=19
+# shellcheck disable=SC2034 # read by rc.common
+USE_PROCD=1
+
+run() {{
+	procd_open_instance
+	procd_set_param command "$@"
+	procd_set_param respawn
+	procd_close_instance
+}}
+
+start_service() {{
+{ups}{programs}	:
+}}
+
+stop_service() {{
+{downs}	:
+}}
+"""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: ISC
+"""For wg-quick and the apps that read its files: one file for each WireGuard link.
+
+What is not WireGuard (a bridge, a firewall) goes into PostUp and PreDown of the first. The private key is read from
+its file when the link comes up, so that the rendered file may be shown to others; an app on a phone needs it inside,
+and `reach render --with-private-key` puts it there.
+"""
+
+from dataclasses import replace
+
+from reach.firewall import nft_text
+from reach.plan import Plan, Wg
+from reach.render import systemd
+from reach.render.commands import Command, File, Place, RenderError, commands, configs
+
+FOLDER = "/etc/wireguard"
+
+
+def render(plan: Plan, place: Place, with_private_key: bool = False) -> list[File]:
+    links = [device for device in plan.devices if isinstance(device, Wg)]
+    if not links:
+        raise RenderError(f"{plan.end} has no wireguard link; choose another target")
+    files = []
+    for number, link in enumerate(links):
+        rest = others(plan, place, links) if number == 0 else []
+        text = config(plan, place, link, rest, with_private_key)
+        files.append(File(f"{FOLDER}/{link.name}.conf", text, 0o600))
+    if plan.firewall:
+        files.append(File(place.ruleset, nft_text(plan.firewall)))
+    return files + configs(plan, place) + systemd.service_units(plan, place)
+
+
+def others(plan: Plan, place: Place, links: list[Wg]) -> list[Command]:
+    """All commands that wg-quick does not carry out itself; policy routing for a link that takes all, it does."""
+    inside = {link.name for link in links}
+    taking = {link.name: link.mark for link in links if link.mark}
+    kept = [rule for rule in plan.rules if rule.mark not in taking.values() and not rule.suppresses_default]
+    specific = [
+        rule for rule in plan.rules if rule.suppresses_default and any(r.family == rule.family for r in kept)
+    ]
+    rest = replace(
+        plan,
+        devices=tuple(device for device in plan.devices if device not in links),
+        addresses=tuple(each for each in plan.addresses if each.device not in inside),
+        routes=tuple(each for each in plan.routes if each.device not in taking),
+        rules=(*specific, *kept),
+        dns=(),
+    )
+    return commands(rest, place)
+
+
+def config(plan: Plan, place: Place, link: Wg, rest: list[Command], with_private_key: bool) -> str:
+    lines = ["# SPDX-License-Identifier: ISC", f"# rendered by reach for {plan.end}", "[Interface]"]
+    lines += [f"Address = {each.interface}" for each in plan.addresses if each.device == link.name]
+    lines += [f"ListenPort = {link.port}"] if link.port else []
+    lines += [f"MTU = {link.mtu_bytes}"]
+    if with_private_key:
+        lines.append(f"PrivateKey = {private_key(plan, place)}")
+    else:
+        lines.append(f"PostUp = wg set %i private-key {place.private_key(plan.end)}")
+    for each in plan.dns:
+        if each.device == link.name:
+            lines.append(
+                f"DNS = {', '.join([*map(str, each.servers), *([each.domain] if each.domain else [])])}"
+            )
+    lines += [] if link.mark else ["Table = off"]
+    lines += [f"PostUp = {each.up}" for each in rest]
+    lines += [f"PreDown = {each.down}" for each in reversed(rest) if each.down]
+    for peer in link.peers:
+        lines += ["", "[Peer]", f"# {peer.end}", f"PublicKey = {place.public_key(peer.end)}"]
+        lines += [f"AllowedIPs = {', '.join(map(str, peer.allowed))}"]
+        lines += [f"Endpoint = {peer.endpoint}"] if peer.endpoint else []
+        lines += [f"PersistentKeepalive = {peer.keepalive_s}"] if peer.keepalive_s else []
+    return "\n".join(lines) + "\n"
+
+
+def private_key(plan: Plan, place: Place) -> str:
+    if plan.end not in place.keys.private:
+        raise RenderError(f"the private key of {plan.end} is not here; it stays on its machine: render there")
+    return place.keys.private[plan.end]

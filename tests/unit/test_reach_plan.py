@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: ISC
+"""Plans: what each end of the four set-ups has to have, and that what is rendered is what the real tools take."""
+
+import shutil
+import subprocess
+from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+
+from reach import firewall, keys, reader
+from reach.plan import Br, DeviceAddress, Gretap, Peer, Pin, Plan, Route, Rule, Tunnel, Wg
+from reach.plan_links import eui64
+from reach.plan_publish import make
+from reach.relay import config_text
+from reach.render import TARGETS, Place, RenderError, iptables, wgquick
+
+EXAMPLES = {
+    path.stem: reader.read(path.read_text())
+    for path in sorted((Path(__file__).resolve().parents[2] / "reach" / "examples").glob("*.toml"))
+}
+ENDS = [(name, end) for name, whole in EXAMPLES.items() for end in whole.ends]
+NO_KEYS = Place(keys.Keys({}, {}))
+
+
+def plan(example, end) -> Plan:
+    return make(EXAMPLES[example], end)
+
+
+def place(whole):
+    """Keys for everybody, as if they had been exchanged."""
+    private = {end: keys.make() for end in whole.ends}
+    return Place(keys.Keys(private, {end: keys.public_of(key) for end, key in private.items()}))
+
+
+def tool(name):
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"no {name} on this machine")
+    return found
+
+
+def run(*words, **options):
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **options)
+    assert done.returncode == 0, (words, done.stdout, done.stderr)
+    return done.stdout + done.stderr
+
+
+def network(text):
+    return ip_network(text)
+
+
+def test_4in6_the_ends_mirror_each_other():
+    ours, theirs = plan("4in6", "server").devices[0], plan("4in6", "attic").devices[0]
+    assert isinstance(ours, Tunnel)
+    assert (ours.local, ours.remote) == (theirs.remote, theirs.local)
+    assert ours.encap_limit is None
+
+
+def test_4in6_the_tunnel_address_is_never_the_source_of_other_connections():
+    (address,) = plan("4in6", "server").addresses
+    assert address == DeviceAddress(
+        "eth0", ip_interface("2001:db8:6ef9:1:203:0:113:144/128"), is_deprecated=True
+    )
+
+
+def test_4in6_the_whole_address_goes_home_but_ssh():
+    text = firewall.nft_text(plan("4in6", "server").firewall)
+    caller = 'iifname "eth0" ip daddr 203.0.113.144'
+    assert text.index(f"{caller} tcp dport 22 return") < text.index(f"{caller} dnat ip to 192.168.1.210\n")
+    assert 'oifname "eth0" ip saddr 192.168.1.210/32 snat ip to 203.0.113.144' in text
+
+
+def test_4in6_answers_go_back_through_the_tunnel_and_nothing_else_of_the_lan_does():
+    home = plan("4in6", "attic")
+    assert Route(network("0.0.0.0/0"), "wrap1", 42) in home.routes
+    assert home.rules == (
+        Rule(4, 4640, 254, suppresses_default=True),
+        Rule(4, 4641, 42, source=network("192.168.1.210/32")),
+    )
+
+
+def test_4in6_the_home_lets_in_protocol_4_from_the_other_end_only():
+    text = firewall.nft_text(plan("4in6", "attic").firewall)
+    ends = "ip6 saddr 2001:db8:6ef9:1:203:0:113:144/128 ip6 daddr 2001:db8:fdd2:2:203:0:113:144"
+    assert f'iifname "eth0.2" {ends} meta l4proto 4 accept' in text
+
+
+def test_ports_to_several_hosts_send_back_answers_by_mark():
+    text = (Path(__file__).resolve().parents[2] / "reach/examples/4in6.toml").read_text()
+    whole = reader.read(
+        text.partition("[[publish]]")[0]
+        + '[[publish]]\ntcp = 443\nto = "192.168.1.9"\n[[publish]]\ntcp = 25\nto_port = 2525\nto = "192.168.1.8"\n'
+    )
+    home, server = make(whole, "attic"), firewall.nft_text(make(whole, "server").firewall)
+    assert Rule(4, 4641, 42, mark=42) in home.rules
+    assert 'iifname "wrap1" ct state new ct mark set 42' in firewall.nft_text(home.firewall)
+    assert "ip daddr 203.0.113.144 tcp dport 443 dnat ip to 192.168.1.9\n" in server
+    assert "tcp dport 25 dnat ip to 192.168.1.8:2525\n" in server
+    assert "ip daddr 192.168.1.8/32 tcp dport 2525 accept" in firewall.nft_text(home.firewall)
+
+
+def test_the_hub_at_home_is_found_through_the_servers_relay():
+    (link,) = plan("relay-wireguard", "phone").devices
+    assert isinstance(link, Wg)
+    expected = ("198.18.0.0/24", "198.18.1.0/24", "192.168.178.0/24")
+    assert link.peers == (Peer("attic", tuple(map(network, expected)), "192.0.2.123:51820", 25),)
+    assert plan("relay-wireguard", "phone").pins == (Pin(IPv4Address("192.0.2.123")),)
+
+
+def test_one_network_is_masqueraded_and_the_other_is_not():
+    snats = plan("relay-wireguard", "attic").firewall.snats
+    assert [snat.match.source for snat in snats] == [(network("198.18.1.0/24"),)]
+
+
+def test_the_relay_listens_on_the_servers_public_address_for_each_protocol():
+    assert config_text(plan("relay-wireguard", "server").listeners) == (
+        "udp 192.0.2.123 51820-51820 2001:db8:1:2::1 51820 idle=120 limit=256\n"
+        "tcp 192.0.2.123 80-80 2001:db8:1:2::80 80 idle=3600 limit=256 proxy=v2\n"
+        "tcp 192.0.2.123 443-443 2001:db8:1:2::80 443 idle=3600 limit=256 proxy=v2\n"
+    )
+
+
+def test_a_client_sends_all_but_the_links_own_packets_into_the_link():
+    client = plan("exit", "macbook")
+    assert Rule(6, 4641, 43, mark=1194, is_mark_inverted=True) in client.rules
+    assert Route(network("::/0"), "wg0", 43) in client.routes
+    assert client.devices[0].mark == 1194
+
+
+def test_an_exit_masquerades_both_families_and_goes_on_hearing_its_own_router():
+    server = plan("exit", "server")
+    text = firewall.nft_text(server.firewall)
+    assert 'oifname != "wg0" ip saddr 198.18.4.0/24 masquerade' in text
+    assert 'oifname != "wg0" ip6 saddr fd86:ea04:1119::/64 masquerade' in text
+    assert ("net/ipv6/conf/eth0/accept_ra", "2") in [(each.path, each.value) for each in server.sysctls]
+
+
+def test_a_bridge_has_a_device_for_each_member_by_its_own_way():
+    bridge, *rest = (d for d in plan("bridge", "server").devices if isinstance(d, Br | Gretap))
+    assert isinstance(bridge, Br)
+    assert [(d.name, str(d.remote), d.gue_ports) for d in rest] == [
+        ("taps-2", "172.16.0.2", None),
+        ("taps-88", "198.51.100.5", (5555, 5555)),
+    ]
+    assert {d.bridge for d in rest} == {"taps"}
+
+
+def test_a_members_mac_is_fixed_and_so_is_its_address():
+    (office,) = (d for d in plan("bridge", "office").devices if isinstance(d, Gretap))
+    (flat,) = (d for d in plan("bridge", "flat").devices if isinstance(d, Gretap))
+    assert office.mac == "12:34:ab:cd:56:ef"
+    assert flat.mac == EXAMPLES["bridge"].link("taps").mac("flat")
+    assert int(flat.mac[:2], 16) & 3 == 2, "locally administered, one host"
+    assert eui64(IPv6Address("2001:db8::"), office.mac) == IPv6Address("2001:db8::1034:abff:fecd:56ef")
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+def test_what_is_planned_is_planned_again_the_same(example, end):
+    assert plan(example, end) == plan(example, end)
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+def test_nft_takes_the_table(example, end):
+    found = plan(example, end).firewall
+    if found:
+        run(tool("nft"), "-c", "-f", "-", input=firewall.nft_text(found))
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+@pytest.mark.parametrize("family", [4, 6])
+def test_iptables_takes_the_rules(example, end, family):
+    program = "iptables-restore" if family == 4 else "ip6tables-restore"
+    text = iptables.restore_text(plan(example, end).firewall, family)
+    run(tool("unshare"), "-n", tool(program), "--test", "--noflush", input=text)
+
+
+def written(target, example, end, folder):
+    """The rendered files below a folder, and their texts by path."""
+    files = TARGETS[target](plan(example, end), place(EXAMPLES[example]))
+    for file in files:
+        path = folder / file.path.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.text)
+        path.chmod(file.mode)
+    return {file.path: file.text for file in files}
+
+
+WITH_WIREGUARD = [
+    (name, end) for name, end in ENDS if any(isinstance(d, Wg) for d in plan(name, end).devices)
+]
+
+
+@pytest.mark.parametrize(("example", "end"), WITH_WIREGUARD)
+def test_wg_quick_strips_what_is_rendered(example, end, tmp_path):
+    for path in written("wg-quick", example, end, tmp_path):
+        if path.startswith("/etc/wireguard/"):
+            stripped = run(tool("wg-quick"), "strip", str(tmp_path / path.lstrip("/")))
+            assert "[Peer]" in stripped
+            assert "PostUp" not in stripped
+
+
+def test_the_private_key_is_inside_only_where_it_is_asked_for():
+    known = place(EXAMPLES["exit"])
+    private = known.keys.private["macbook"]
+    assert private not in str(TARGETS["wg-quick"](plan("exit", "macbook"), known))
+    assert private in str(wgquick.render(plan("exit", "macbook"), known, with_private_key=True))
+
+
+def test_a_missing_key_is_said_with_the_way_to_get_it():
+    with pytest.raises(RenderError, match="public key of server is missing: `reach keys server` there"):
+        TARGETS["wg-quick"](plan("exit", "macbook"), NO_KEYS)
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+def test_ifup_reads_what_is_rendered(example, end, tmp_path):
+    for path, text in written("debian", example, end, tmp_path).items():
+        if not path.startswith("/etc/network/"):
+            continue
+        interfaces = str(tmp_path / path.lstrip("/"))
+        for name in (line.split()[1] for line in text.splitlines() if line.startswith("auto ")):
+            said = run(tool("ifup"), "--no-act", "-v", "-i", interfaces, "--state-dir", str(tmp_path), name)
+            for command in (
+                line.split(" ", 1)[1]
+                for line in text.split(f"iface {name} ")[1].splitlines()
+                if "pre-up" in line
+            ):
+                assert command in said or name in said
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+def test_systemd_takes_the_units(example, end, tmp_path):
+    for path in written("systemd", example, end, tmp_path):
+        if path.endswith(".service"):
+            unit = tmp_path / path.lstrip("/")
+            # it looks for the programs too, and not all of them are here
+            unit.write_text("".join(stub(line) for line in unit.read_text().splitlines(keepends=True)))
+            said = run(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+            assert unit.name not in said, said
+
+
+def stub(line):
+    key, _, command = line.partition("=")
+    if key not in ("ExecStart", "ExecStopPost") or command.lstrip("-").startswith("/bin/sh"):
+        return line
+    return f"{key}=/bin/true {command.lstrip('-').partition(' ')[2]}"
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+@pytest.mark.parametrize("target", ["entware", "openwrt"])
+def test_rendered_scripts_are_clean_sh(target, example, end, tmp_path):
+    for path, text in written(target, example, end, tmp_path).items():
+        if text.startswith("#!/bin/sh"):
+            run(tool("shellcheck"), "-s", "sh", str(tmp_path / path.lstrip("/")))
+
+
+@pytest.mark.parametrize(("example", "end"), ENDS)
+def test_uci_sections_have_names_and_their_sections_come_first(example, end):
+    files = {
+        file.path: file.text for file in TARGETS["openwrt"](plan(example, end), place(EXAMPLES[example]))
+    }
+    batch = files["/etc/reach/uci.sh"].split("<<EOF\n")[1].split("EOF\n")[0].split("\n")
+    made = set()
+    for line in batch:
+        words = line.split(" ", 1)[1].split("=")[0].split(".") if " " in line else []
+        if line.startswith("set ") and len(words) == 2:
+            made.add(tuple(words))
+            assert words[1].replace("_", "").isalnum()
+        elif line.startswith(("set ", "add_list ")):
+            assert tuple(words[:2]) in made, line
+        elif line:
+            assert line.split()[0] in ("delete", "commit"), line
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_ipv4_in_ipv6_is_made_without_the_destination_option(target):
+    if target == "wg-quick":
+        pytest.skip("has no 4in6")
+    text = "".join(file.text for file in TARGETS[target](plan("4in6", "server"), NO_KEYS))
+    assert (
+        "ip -6 tunnel add wrap1 mode ipip6 local 2001:db8:6ef9:1:203:0:113:144"
+        " remote 2001:db8:fdd2:2:203:0:113:144 encaplimit none" in text
+    )
