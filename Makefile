@@ -4,12 +4,14 @@
 #   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
 #   make test [ARGS='-k siit']                       every test
 #   make bench                                       speed and memory, as ratios against peers
+#   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
+#   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
 #   make fix                                         let ruff mend what it can
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test bench lint fix setup setup-run clean
+.PHONY: help demo test bench ipk feed lint fix setup setup-run clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -26,6 +28,12 @@ test: setup $(PARTS)
 
 bench: setup $(PARTS)
 	$(PYTHON) -m bench $(ARGS)
+
+ipk: setup
+	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
+
+feed:
+	sh sdk/ipk/feed.sh '$(SDK)' '$(GLUON)' '$(PACKAGES)'
 
 lint: setup
 	sh sdk/lint.sh
