@@ -16,10 +16,21 @@ check() { # NAME COMMAND...
 shell_files() {
 	git ls-files -co --exclude-standard | while IFS= read -r file; do
 		[ -f "$file" ] || continue
-		case "$file" in
+		case "${file##*/}" in
 		*.sh) printf '%s\n' "$file" ;;
 		*.*) ;;
 		*) head -n 1 "$file" | grep -q '^#!/bin/sh' && printf '%s\n' "$file" ;;
+		esac
+	done
+}
+
+# every Lua file by its name, and Gluon's upgrade scripts by their first line
+lua_files() {
+	git ls-files -co --exclude-standard -- '*.lua' 'package/*/luasrc/*' | sort -u | while IFS= read -r file; do
+		[ -f "$file" ] || continue
+		case "${file##*/}" in
+		*.lua) printf '%s\n' "$file" ;;
+		*) head -n 1 "$file" | grep -q '^#!/usr/bin/lua' && printf '%s\n' "$file" ;;
 		esac
 	done
 }
@@ -33,10 +44,7 @@ check_shell() {
 
 check_lua() {
 	local status=0
-	for file in $(git ls-files -co --exclude-standard -- '*.lua'); do
-		[ -f "$file" ] || continue
-		luacheck --std lua51 -q "$file" || status=1
-	done
+	for file in $(lua_files); do luacheck -q "$file" || status=1; done
 	return "$status"
 }
 

@@ -1,0 +1,7 @@
+-- SPDX-License-Identifier: ISC
+std = 'lua51'
+
+-- what Gluon's check-site.lua gives a check_site.lua
+files['package/**/check_site.lua'] = {
+	read_globals = { 'in_domain', 'need', 'need_array', 'need_number_range', 'need_one_of', 'need_string' },
+}

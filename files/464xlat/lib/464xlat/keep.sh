@@ -1,0 +1,109 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Bring a role up as /etc/config/464xlat says, and try again while something is missing that can still come: a device,
+# a module, a translator. Ends once the role is up; procd ends it before that when the configuration changes.
+#
+# What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
+set -u
+
+# shellcheck source=/dev/null
+. /lib/functions.sh
+# shellcheck source=/dev/null
+. /lib/functions/network.sh
+
+RUN=/var/run/464xlat
+LONGEST_WAIT_S=60
+
+role=$1
+mkdir -p "$RUN" || exit 1
+
+# Words of the command line, from options that are set: an empty one is the program's to complain about.
+append() { # SECTION OPTION --NAME
+	local value
+	config_get value "$1" "$2"
+	[ -z "$value" ] || words="$words $3 $value"
+}
+
+node_mac() {
+	local mac device
+	config_get mac node mac
+	if [ -z "$mac" ]; then
+		config_get device clat client_device br-client
+		for device in "/sys/class/net/$device" /sys/class/net/*; do
+			[ -e "$device/address" ] || continue
+			read -r mac <"$device/address"
+			case "$mac" in 00:00:00:00:00:00 | '') mac= ;; *) break ;; esac
+		done
+	fi
+	words="$words${mac:+ --mac $mac}"
+	printf '%s\n' "$mac" >"$RUN/mac" # the roaming daemon's too
+}
+
+# routers have no /run, where siit's socket is elsewhere
+find_target() {
+	local target
+	config_get target node target auto
+	if [ "$target" = auto ] && [ -x /etc/init.d/siit ]; then target=/var/run/siit/control.sock; fi
+	words="$words --target $target"
+}
+
+wan_device() { # NETWORK-OR-DEVICE
+	local device
+	network_get_device device "$1" || device=$1
+	wan="${wan:+$wan,}$device"
+}
+
+command_line() {
+	words=
+	config_load 464xlat
+	append node clat_range --clat-range
+	append node plat_range --plat-range
+	append node client_range --client-range
+	append node mesh_mtu --mesh-mtu
+	append node firewall --firewall
+	find_target
+	append "$role" device --device
+	node_mac
+	if [ "$role" = clat ]; then
+		append clat client_device --client-device
+		append clat table --table
+		append clat priority --priority
+	else
+		append plat pool --pool
+		append plat ports --ports
+		wan=
+		network_flush_cache
+		config_list_foreach plat wan wan_device
+		words="$words${wan:+ --wan $wan}"
+	fi
+}
+
+wait_s=2
+told=
+child=
+trap '[ -z "$child" ] || kill "$child"; wait; exit 143' TERM # what is half up then undoes itself
+while :; do
+	command_line
+	# shellcheck disable=SC2086 # words, and the program checks each
+	464xlat "$role" up $words >/dev/null 2>"$RUN/$role.said" &
+	child=$!
+	if wait "$child"; then break; fi
+	problem=$(tail -n 1 "$RUN/$role.said")
+	if [ "$problem" != "$told" ]; then
+		echo "$problem" >&2
+		printf '%s\n' "$problem" >"$RUN/$role.problem"
+		told=$problem
+	fi
+	sleep "$wait_s" &
+	child=$!
+	wait "$child"
+	wait_s=$((wait_s * 2))
+	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
+done
+trap - TERM
+rm -f "$RUN/$role.problem" "$RUN/$role.said"
+
+# what waits for a role: prefixd, babeld's drop-in, the roaming daemon
+for hook in /lib/464xlat/up.d/*; do
+	[ ! -x "$hook" ] || "$hook" "$role"
+done

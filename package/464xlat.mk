@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: ISC
+# What the packages of this feed share. Their sources are this repository, so nothing is downloaded: Build/Prepare
+# copies the folders named in XLAT464_SOURCES from the repository's root.
+#
+# Include it between PKG_NAME and package.mk (or, for Gluon's packages, gluon.mk).
+
+XLAT464_MK := $(abspath $(lastword $(MAKEFILE_LIST)))
+XLAT464_ROOT := $(patsubst %/package/464xlat.mk,%,$(XLAT464_MK))
+
+PKG_VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/pyproject.toml)
+PKG_RELEASE ?= 1
+PKG_LICENSE ?= ISC
+PKG_LICENSE_FILES ?= LICENSES/ISC.txt
+PKG_MAINTAINER ?= The authors of gluon-464xlat
+PKG_FILE_DEPENDS += $(XLAT464_MK) $(addprefix $(XLAT464_ROOT)/,$(XLAT464_SOURCES))
+
+# Gluon's helper, where the feed is part of a Gluon tree. Elsewhere the gluon-* packages are not offered.
+XLAT464_GLUON_MK := $(wildcard $(TOPDIR)/../package/gluon.mk)
+
+# The .mpy compiler that OpenWrt's micropython leaves for the build, or one that the build machine has.
+MPY_CROSS ?= $(firstword $(wildcard $(STAGING_DIR)/host/lib/micropython/mpy-cross/build/mpy-cross) \
+	$(shell command -v mpy-cross 2>/dev/null))
+
+XLAT464_MICROPYTHON_DIR := /usr/lib/micropython
+
+define XLAT464/Prepare
+	mkdir -p $(PKG_BUILD_DIR)
+	cd $(XLAT464_ROOT) && tar -cf - --exclude=__pycache__ --exclude='*.so' $(XLAT464_SOURCES) | tar -xf - -C $(PKG_BUILD_DIR)
+endef
+
+# Install Python packages for MicroPython: precompiled where there is a compiler, as text where there is none.
+# -O3 leaves line numbers out, a tenth of the size; -s is the name in tracebacks, which must not be a build path.
+# $(1) root, $(2) names of Python packages
+define XLAT464/InstallMicroPython
+	$(foreach room,$(2),$(INSTALL_DIR) $(1)$(XLAT464_MICROPYTHON_DIR)/$(room) && )true
+	set -e; cd $(PKG_BUILD_DIR); for file in $(addsuffix /*.py,$(2)); do \
+		if [ -n "$(MPY_CROSS)" ]; then \
+			"$(MPY_CROSS)" -O3 -s "$$$$file" -o "$(1)$(XLAT464_MICROPYTHON_DIR)/$$$${file%.py}.mpy" "$$$$file"; \
+		else \
+			$(INSTALL_DATA) "$$$$file" "$(1)$(XLAT464_MICROPYTHON_DIR)/$$$$file"; \
+		fi; \
+	done
+endef
+
+# Install Python packages for CPython, into the folder that becomes Py3Package's; it precompiles them.
+# $(1) names of Python packages
+define XLAT464/InstallPython
+	$(foreach room,$(1),$(INSTALL_DIR) $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/$(room) && \
+		$(INSTALL_DATA) $(PKG_BUILD_DIR)/$(room)/*.py $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/$(room)/ && )true
+endef
+
+# Take what only a reader needs out of shell files: lines that are comments (not the first one) and indentation.
+# $(1) files
+define XLAT464/SlimShell
+	sed -i -e '1{/^#!/b}' -e '/^[[:space:]]*#/d' -e 's/^	*//' -e 's/() { # .*$$$$/() {/' $(1)
+endef

@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: ISC
+-- What Gluon's upgrade scripts for 464XLAT share. Nothing else on a router needs it.
+
+local M = {}
+
+local function text(value)
+	if type(value) == 'table' then
+		return table.concat(value, '\n')
+	end
+	return value and tostring(value)
+end
+
+-- Give options of /etc/config/464xlat the site's values (texts or lists of texts), except where an admin has changed
+-- one: what the site last said is in the section `site_SECTION`, and a value that differs from it is somebody else's.
+function M.keep_admins(uci, section, values)
+	local shadow = 'site_' .. section
+	if not uci:get('464xlat', shadow) then
+		uci:section('464xlat', 'site', shadow, {})
+	end
+	for option, value in pairs(values) do
+		local now, before = uci:get('464xlat', section, option), uci:get('464xlat', shadow, option)
+		if before == nil or text(now) == text(before) then
+			uci:set('464xlat', section, option, value)
+		end
+		uci:set('464xlat', shadow, option, value)
+	end
+end
+
+-- The section, made if somebody has taken it away.
+function M.need_section(uci, section)
+	if uci:get('464xlat', section) ~= section then
+		uci:section('464xlat', section, section, {})
+	end
+end
+
+-- What both roles take from the site. Ranges and clients' addresses are the mesh's, so no admin's.
+function M.set_node(uci, site, mac)
+	M.need_section(uci, 'node')
+	uci:set('464xlat', 'node', 'clat_range', site.clat_range())
+	uci:set('464xlat', 'node', 'plat_range', site.plat_range())
+	uci:set('464xlat', 'node', 'client_range', site.prefix4())
+	uci:set('464xlat', 'node', 'mac', mac)
+	M.keep_admins(uci, 'node', {
+		mesh_mtu = tostring(site.mesh_vpn.mtu(1280)),
+		firewall = site.rule_backend('auto'),
+	})
+end
+
+-- An interface that shows a translator's device to netifd, which is to leave addresses and routes on it alone; and
+-- its firewall zone, by device, so that the rules are there before the device is.
+function M.show_device(uci, name, neighbours)
+	uci:section('network', 'interface', name, { proto = 'none', device = name })
+	uci:section('firewall', 'zone', name, {
+		name = name,
+		device = { name },
+		input = 'REJECT',
+		output = 'ACCEPT',
+		forward = 'REJECT',
+	})
+	for _, neighbour in ipairs(neighbours) do
+		uci:section('firewall', 'forwarding', name .. '_to_' .. neighbour, { src = name, dest = neighbour })
+		uci:section('firewall', 'forwarding', neighbour .. '_to_' .. name, { src = neighbour, dest = name })
+	end
+	-- answers to what the node itself asks through the device, and errors
+	uci:section('firewall', 'rule', name .. '_ICMPv6_in', {
+		src = name,
+		proto = 'icmp',
+		icmp_type = { 'echo-request', 'echo-reply', 'destination-unreachable', 'packet-too-big', 'time-exceeded' },
+		limit = '1000/sec',
+		family = 'ipv6',
+		target = 'ACCEPT',
+	})
+end
+
+return M

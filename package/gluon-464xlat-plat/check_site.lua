@@ -1,0 +1,16 @@
+-- SPDX-License-Identifier: ISC
+local xlat464 = require 'gluon.xlat464_site'
+
+xlat464.check_ranges({ need = need, need_one_of = need_one_of, in_domain = in_domain })
+
+local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
+need({'plat', 'pool'}, function(text)
+	local first, last, _, address = xlat464.range4(text)
+	return first and first == address and last - first < 65536 and (last < client_first or first > client_last)
+end, false, "be a range of IPv4 addresses outside prefix4, a /16 or smaller, like '192.168.223.8/30'")
+
+need({'plat', 'ports'}, function(text)
+	local first, last = tostring(text):match('^(%d+)-(%d+)$')
+	first, last = tonumber(first), tonumber(last)
+	return first and first >= 1 and first <= last and last <= 65535
+end, false, "be a range of ports like '1024-65535'")
