@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: ISC
+"""The command line: what it takes, what it says, and how little `lease` needs."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from l3roamd_py import cli, cli_options, control, table
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = [
+    *("--clat-range", "fddd:1337:1337::/48", "--plat-range", "fddd:1337:1338::/48"),
+    *("--mac", "12:34:56:78:9a:bc", "--node-client-prefix", "fddd:1337:1339::/64"),
+]
+STATUS = {
+    "address": "fddd:1337:1337:1234:5678:9abc:c000:1",
+    "clat": "fddd:1337:1337:1234:5678:9abc::",
+    "plat": None,
+    "current_plat": "fddd:1337:1338:1234:5678:9abc::",
+    "clients": [
+        {
+            "mac": f"02:00:00:00:00:{i:02x}",
+            "state": "served",
+            "ipv4": "10.126.0.23" if i else None,
+            "addresses": [],
+            "seen_s": 3.4,
+            "home": None,
+            "plat": None,
+            "lease_s": 7300 if i else None,
+            "has_token": True,
+        }
+        for i in range(50)
+    ],
+    "departed": [{"mac": "02:00:00:00:01:00", "place": "fddd::1", "left_s": 299}],
+    "roams": [{"home": "fddd::a7e:17", "at": "fddd::b:a7e:17", "lease_s": 200, "serial": 7}],
+    "counters": {"arrivals": 3, "bugs": 0},
+    "mesh": ["mesh0"],
+    "rules": "nft",
+}
+
+
+def settings(*words):
+    given = cli_options.make_parser().parse_args(["daemon", *words])
+    return cli_options.make_settings(given)
+
+
+def test_a_node_is_what_its_options_say():
+    made = settings(
+        "--clat",
+        "--plat",
+        *NEEDED,
+        "--mesh",
+        "m0",
+        "--mesh",
+        "m1",
+        "--mesh",
+        "m0",
+        "--prefix",
+        "2001:db8::/64",
+    )
+    assert made.options.clat == bytes.fromhex("fddd13371337 123456789abc 00000000".replace(" ", ""))
+    assert made.options.plat == bytes.fromhex("fddd13371338 123456789abc 00000000".replace(" ", ""))
+    assert made.mesh_devices == ("m0", "m1")
+    assert [length for _, length in made.options.prefixes] == [64]
+    assert made.options.is_roam_auth_required
+    assert (made.client_device, made.clat_device, made.plat_device) == ("br-client", "clat", "plat")
+    assert (str(made.socket), str(made.state)) == ("/var/run/l3roamd.sock", "/var/run/l3roamd.state")
+
+
+def test_a_role_that_was_not_asked_for_is_none():
+    assert settings("--clat", *NEEDED).options.plat is None
+    assert settings("--plat", *NEEDED, "--roam-auth", "off", "--max-lease", "600").options.clat is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "required: COMMAND"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        (["daemon"], "required: --clat-range"),
+        (["daemon", *NEEDED], "this node has no role: expected --clat, --plat or both"),
+        (["daemon", "--clat", *NEEDED, "--mac", "ff:ff:ff:ff:ff:ff"], "multicast MAC"),
+        (["daemon", "--clat", *NEEDED, "--plat-range", "fddd:1337:1337::/48"], "are both"),
+        (["daemon", "--clat", *NEEDED, "--plat-range", "fddd::/32"], "expected a /48"),
+        (["daemon", "--clat", *NEEDED, "--node-client-prefix", "fddd::/48"], "expected a /64"),
+        (["daemon", "--clat", *NEEDED, "--mesh", "a/b"], "no device name"),
+        (["daemon", "--clat", *NEEDED, "--max-lease", "1"], "expected a number of seconds from 60"),
+        (["daemon", "--clat", *NEEDED, "--rules", "pf"], "invalid choice: 'pf'"),
+        (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),
+        (["status", "--xml"], "unrecognized arguments: --xml"),
+        (["ctl"], "required: WORD"),
+        (["lease"], "expected add|old|del MAC IPV4"),
+        (["lease", "--quick", "add"], "'--quick' is no option"),
+        (["lease", "add", "02:00:00:00:00:01"], "expected `add MAC IPV4 [NAME]`"),
+        (["lease", "add", "x", "10.0.0.1"], "'x'"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(words, says, capsys):
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("l3roamd_py: ")
+    assert says in line
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["ctl", "get_clients"], ["lease", "add", "02:00:00:00:00:01", "10.0.0.1"]]
+)
+def test_no_daemon_is_one_sentence_and_exit_code_1(words, tmp_path, capsys):
+    where = ["--socket", str(tmp_path / "none")]
+    assert cli.main([words[0], *where, *words[1:]]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no daemon answers at" in line
+    assert line.endswith("start `l3roamd_py daemon` first")
+
+
+def test_what_dnsmasq_calls_its_script_with_besides_leases_is_passed_over():
+    assert cli.main(["lease", "init"]) == 0
+    assert cli.main(["lease", "add", "00:01:00:01:2a", "2001:db8::7", "phone"]) == 0
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """A double that records its line and answers what it is told to."""
+    path, heard = tmp_path / "sock", []
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve(answer):
+        def run():
+            connection, _ = listener.accept()
+            with connection:
+                heard.append(connection.recv(4096))
+                connection.sendall(answer)
+
+        threading.Thread(target=run, daemon=True).start()
+        return str(path), heard
+
+    yield serve
+    listener.close()
+
+
+def test_lease_tells_the_daemon_what_the_environment_says(daemon, monkeypatch):
+    path, heard = daemon(b"")
+    monkeypatch.setenv("DNSMASQ_TIME_REMAINING", "300")
+    monkeypatch.setenv("L3ROAMD_SOCKET", path)
+    assert cli.main(["lease", "add", "02:00:00:00:00:01", "10.126.0.23", "phone"]) == 0
+    assert heard == [b"lease add 02:00:00:00:00:01 10.126.0.23 300\n"]
+
+
+def test_a_refusal_of_the_daemon_is_a_failure_with_its_sentence(daemon, capsys):
+    path, _ = daemon(b"error: 'foo' is no command\n")
+    assert cli.main(["ctl", "--socket", path, "foo"]) == 1
+    assert capsys.readouterr().err == "l3roamd_py: 'foo' is no command\n"
+
+
+def test_ctl_prints_the_answer(daemon, capsys):
+    path, heard = daemon(b'{ "clients": 0 }')
+    assert cli.main(["ctl", "--socket", path, "get_clients"]) == 0
+    assert capsys.readouterr().out == '{ "clients": 0 }\n'
+    assert heard == [b"get_clients\n"]
+
+
+def test_status_is_a_table_or_json(daemon, capsys):
+    for words, check in (
+        (["--json"], lambda out: json.loads(out) == STATUS),
+        ([], lambda out: "clients: 50" in out),
+    ):
+        path, _ = daemon(json.dumps(STATUS).encode())
+        assert cli.main(["status", "--socket", path, *words]) == 0
+        assert check(capsys.readouterr().out)
+
+
+def test_what_is_no_l3roamd_py_is_said_so(daemon, capsys):
+    for answer in (b"", b"[]", b"{}", b'{"address": 1}'):
+        path, _ = daemon(answer)
+        assert cli.main(["status", "--socket", path]) == 1
+        assert "is no l3roamd_py" in capsys.readouterr().err
+
+
+def test_the_table_shows_what_fits_and_says_what_more_there_is():
+    lines = table.render(STATUS)
+    assert "clients: 50" in lines
+    assert sum(line.startswith("  02:00:00:00:00:") for line in lines) == table.ROWS
+    assert "... and 10 more" in lines
+    assert "PLAT      none" in lines
+    assert any("fddd::a7e:17  fddd::b:a7e:17  3 min" in line for line in lines)
+    assert any(line.split() == ["arrivals", "3"] for line in lines)
+    assert not any("bugs" in line for line in lines)
+    assert any("  2 h  " in line for line in lines)
+
+
+@pytest.mark.parametrize("words", [[], ["daemon"], ["status"], ["ctl"], ["flush"], ["lease"]])
+def test_help_teaches_by_example(words, capsys):
+    try:
+        assert cli.main([*words, "--help"]) == 0
+    except SystemExit as end:
+        assert end.code == 0  # noqa: PT017 argparse's own way to end
+    said = capsys.readouterr().out
+    assert "l3roamd_py " in said
+    assert "example" in said or "from nothing" in said
+    assert max(map(len, said.splitlines())) <= 120
+
+
+def test_the_help_of_ctl_names_every_command():
+    assert all(name in cli.HELPS["ctl"] for name in control.COMMANDS)
+
+
+def test_lease_imports_nothing_that_takes_its_time(tmp_path):
+    code = "import sys; from l3roamd_py import cli; cli.main(['lease', 'init']); print(*sorted(sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    heavy = {
+        "argparse",
+        "pyroute2",
+        "dataclasses",
+        "asyncio",
+        "logging",
+        "json",
+        "typing",
+        "subprocess",
+        "ipaddress",
+    }
+    assert not heavy & set(done.stdout.split())
+
+
+def test_the_daemon_leaves_most_of_pyroute2_where_it_is():
+    code = "import sys; from l3roamd_py import kernel, finding; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "asyncio" not in loaded
+    assert len([name for name in loaded if name.startswith("pyroute2")]) < 40
