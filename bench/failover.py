@@ -14,8 +14,9 @@ import statistics
 import time
 from collections.abc import Callable
 
-from sdk.demo import Phone, settled
+from sdk.demo import settled
 from sdk.lab import Lab, load_topology
+from sdk.story import Phone
 
 ROUNDS = 5
 WITHIN_S = 30.0

@@ -37,6 +37,17 @@ def prefix_of(client: bytes) -> str:
     return f"{format_ipv6(mask(client, NODE_LENGTH))}/{NODE_LENGTH}"
 
 
+def tear_down() -> None:
+    """Remove every rule and set of the seed's, whoever made them."""
+    listed = subprocess.run(["ip6tables", "-t", "nat", "-S"], capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        if line.startswith("-A") and "--match-set ro" in line:
+            run(["ip6tables", "-w", str(LOCK_S), "-t", "nat", "-D", *line.split()[1:]], needed=False)
+    for name in subprocess.run(["ipset", "list", "-n"], capture_output=True, text=True).stdout.split():
+        if name.startswith(("rofrom", "roto")):
+            run(["ipset", "destroy", name], needed=False)
+
+
 class SeedPlatRules:
     """PlatRules with a pair of rules per clatnode."""
 
@@ -48,9 +59,7 @@ class SeedPlatRules:
         pass
 
     def tear_down(self) -> None:
-        for name, rule in reversed(self.made.items()):
-            run(["ip6tables", "-w", str(LOCK_S), "-t", "nat", "-D", *rule], needed=False)
-            run(["ipset", "destroy", name], needed=False)
+        tear_down()
         self.made.clear()
 
     def close(self) -> None:
@@ -109,3 +118,7 @@ class SeedPlatRules:
 
     def mappings(self) -> Iterable[Mapping]:
         return ()  # the seed keeps nothing from which one could tell
+
+
+if __name__ == "__main__":
+    tear_down()

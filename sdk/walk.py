@@ -2,7 +2,7 @@
 """A client of the lab walks while its connections are open, and what became of them.
 
 A handoff is the time from the association with the new node until the first packet that the client sent from there
-was let through: it came back when it did, less what a round trip takes from there when nobody walks.
+was let through: when it came back, less the shortest round trip from there. What waits in queues on the way counts.
 """
 
 import json
@@ -115,7 +115,7 @@ def walked(result: dict, roams: list[tuple[str, float]]) -> Walked:
         quiet.setdefault(node, []).extend(times)
     handoffs = []
     for node, at_s, visit in visits:
-        rtt_s = statistics.median(quiet[node]) if quiet[node] else usual_s
+        rtt_s = min(quiet[node], default=usual_s)
         back_s = min((back_s for _, back_s in visit), default=None)
         ms = None if back_s is None else max(0.0, back_s - at_s - rtt_s) * 1000
         handoffs.append(Handoff(node, at_s, ms))

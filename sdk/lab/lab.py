@@ -21,7 +21,19 @@ from typing import TypeVar
 
 from sdk.lab.air import Air
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
-from sdk.lab.plan import DNS, ECHO, WEB, Cable, Plan, clatnodes, netem, other_end, platnodes, text
+from sdk.lab.plan import (
+    DNS,
+    ECHO,
+    ROAMING_SOCKET,
+    WEB,
+    Cable,
+    Plan,
+    clatnodes,
+    netem,
+    other_end,
+    platnodes,
+    text,
+)
 from sdk.lab.site import EXAMPLE, Site, load_site
 from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
 from xlat464.address import format_mac
@@ -379,9 +391,20 @@ class Lab:
             self.start_prefixd(node)
             machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
 
-    def start_l3roamd(self, node: Node) -> None:
-        self.running.daemon(node.name, "l3roamd", self.plan.l3roamd(node))
-        self.wait_for(node.name, "l3roamd", "test -S /run/l3roamd.sock")  # dnsmasq tells it of leases
+    def start_l3roamd(self, node: Node, command: Sequence[str] = ()) -> None:
+        """Start the roaming daemon, or another command that is one; returns when its socket answers."""
+        self.running.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node))
+        deadline = time.monotonic() + DAEMON_S
+        while not self.roaming_status(node.name):
+            if time.monotonic() > deadline:
+                raise LabError(
+                    f"{node.name}: l3roamd did not start: {self.running.log(node.name, 'l3roamd').strip()}"
+                )
+            time.sleep(0.02)
+
+    def roaming_status(self, node: str) -> dict:
+        """Return what the roaming daemon on a node says of itself, or {} while it does not answer."""
+        return self.running.ask(node, ROAMING_SOCKET, "get_status")
 
     def start_prefixd(self, node: Node) -> None:
         python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"

@@ -7,10 +7,12 @@ process table, so that nothing can be out of date.
 """
 
 import contextlib
+import json
 import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
 DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
 START_S = 10  # a first process that has not said so by then will not start
+ASK_S = 5  # for a daemon to answer
 END_S = 20  # for the kernel to end a lab's processes
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
@@ -332,6 +335,25 @@ class Machines:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
             raise CommandError(f"{machine}: `{' '.join(argv)}` failed ({done.returncode}): {said[-1]}")
         return done
+
+    def ask(self, machine: str, path: str, command: str) -> dict:
+        """Send a line to a Unix socket of a machine and return the JSON that comes back; {} if none does.
+
+        No program is started for it: a machine's files are reached through its first process. The path leads
+        over no symlink, which would be this machine's.
+        """
+        try:
+            with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
+                s.settimeout(ASK_S)
+                s.connect(f"/proc/{self.pids[machine]}/root{path}")
+                s.sendall(f"{command}\n".encode())
+                said = b""
+                while block := s.recv(1 << 16):
+                    said += block
+            answer = json.loads(said)
+        except (OSError, ValueError):
+            return {}
+        return answer if isinstance(answer, dict) else {}
 
     def popen(self, machine: str, argv: Sequence[str], **options) -> subprocess.Popen:
         """Start a command on a machine that ends with this process."""

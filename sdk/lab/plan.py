@@ -23,7 +23,7 @@ OVERTAKEN_MIN_MS = (
     2  # what netem delays on a link with reordering and no delay of its own; wire.c has the same
 )
 LEASES = "/run/dhcp.leases"
-ROAMING_SOCKET = "/var/run/l3roamd.sock"  # the daemon's default
+ROAMING_SOCKET = "/run/l3roamd.sock"  # the daemon's default: /var/run is /run
 LEASE_SCRIPT = Path(__file__).resolve().parents[2] / "files/l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
 ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
