@@ -9,13 +9,14 @@ INFO without a lease, no route to anybody, no answer: the client is new, the gat
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import AddNeighbour, OpenGate, RefuseAtGate
-from l3roamd_py.claiming import ask, send_claim
+from l3roamd_py.actions import AddNeighbour, CloseGate, OpenGate, RefuseAtGate
+from l3roamd_py.claiming import ask, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node
 from l3roamd_py.leasing import adopt, request_token
+from l3roamd_py.presence import doubt, look_again
 from l3roamd_py.roaming import roam, settle
-from l3roamd_py.serving import add_address, forget, give_lease, open_gate, refuse, take
+from l3roamd_py.serving import add_address, forget, give_lease, hold, open_gate, refuse, take
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
@@ -28,6 +29,9 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
     client = t.clients.get(mac) or _arrive(t, mac)
     if client is None:
         return None
+    look_again(t, client)
+    if client.state is State.CLAIMING:
+        press(t, client)
     client.seen_s = t.now_s
     client.probes = 0
     if client.state is State.ABSENT:
@@ -98,7 +102,7 @@ def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
     if lease is not None:
         return _take_over(t, client, lease, header.sender)
     _acknowledge(t, client, header.sender)
-    return settle_alone(t, client) if client.state is State.CLAIMING else None
+    return settle_alone(t, client) if client.state is State.CLAIMING else hold(t, client)
 
 
 def _may_take(t: Table, client: Client) -> bool:
@@ -126,8 +130,11 @@ def _read_lease(t: Table, client: Client, info: wire.Info) -> Lease | None:
 
 
 def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
+    if client.ipv4 is not None:
+        t.do(CloseGate(client.mac, client.ipv4))  # late: it began anew already
     t.do(AddNeighbour(client.mac, lease.ipv4))
     give_lease(t, client, lease)
+    client.is_doubted = False
     take(t, client)
     client.state = State.ROAMING
     client.heard = None
@@ -160,20 +167,28 @@ def _on_legacy_info(t: Table, client: Client, header: wire.Header, info: wire.In
 
 def on_claim_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
-    if client is None or client.state is not State.CLAIMING or client.claim is None:
-        return
+    if client is None or client.claim is None:
+        return None
     if client.claim.sent < len(t.options.claim_at_s):
-        send_claim(t, client)
-    else:
-        t.count("claims_unanswered")
-        settle_alone(t, client)
+        return send_claim(t, client)
+    t.count("claims_unanswered")
+    if client.state is not State.CLAIMING:
+        return hold(t, client)  # it is here, and whom babel knows stays silent
+    client.is_doubted = True
+    settle_alone(t, client)
+    return doubt(t, client)
 
 
 def on_unreachable(t: Table, mac: bytes) -> None:
     """No node serves this client."""
     client = t.clients.get(mac)
-    if client is not None and client.state is State.CLAIMING and client.place is None:
+    if client is None or client.place is not None or ("claim", mac) not in t.timers:
+        return
+    t.timers.cancel(("claim", mac))
+    if client.state is State.CLAIMING:
         settle_alone(t, client)
+    else:
+        hold(t, client)
 
 
 def settle_alone(t: Table, client: Client) -> None:

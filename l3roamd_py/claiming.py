@@ -11,24 +11,50 @@ from l3roamd_py.clients import Client, Exchange, State, Table
 
 
 def ask(t: Table, client: Client) -> None:
+    """Ask who had a client that has just come."""
+    client.state = State.CLAIMING
+    t.claiming.add(client.mac)
+    _need_proof(t, client)
+    ask_behind(t, client)
+
+
+def ask_behind(t: Table, client: Client) -> None:
+    """Ask while we serve the client already: nobody has answered yet, though babel knows somebody."""
     nonce = t.make_nonce()
     payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
     destination = client.place or t.node_client(client.mac)
-    client.state, client.answered_by = State.CLAIMING, None
-    t.claiming.add(client.mac)
+    client.answered_by = None
     client.claim = Exchange(nonce, payload, destination, t.now_s)
-    if client.former is not None and client.former.ipv4 is not None:
-        # it went to another node: a late sign of it must not bring it back
-        t.do(ProbeClient(client.mac, client.former.ipv4))
     send_claim(t, client)
 
 
 def send_claim(t: Table, client: Client) -> None:
     claim = client.claim
     assert claim is not None
+    _send(t, client, claim)
+    next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
+    if claim.sent == len(t.options.claim_at_s):
+        _need_proof(t, client)
+    t.timers.set(("claim", client.mac), next_s)
+
+
+def _need_proof(t: Table, client: Client) -> None:
+    """It went to another node once: a late sign of it, or one of a moment, must not bring it back."""
+    if client.former is not None and client.former.ipv4 is not None:
+        client.is_verified = False
+        t.do(ProbeClient(client.mac, client.former.ipv4))
+
+
+def press(t: Table, client: Client) -> None:
+    """A new sign of a client that we claim: who refused the last copy may have lost it since."""
+    claim = client.claim
+    if claim is not None and t.now_s >= claim.last_s + t.options.claim_press_s:
+        claim.last_s = t.now_s
+        _send(t, client, claim)
+
+
+def _send(t: Table, client: Client, claim: Exchange) -> None:
     if client.place is None:
         t.do(SendClaim(client.mac, claim.destination, claim.payload))
     else:
         t.send(claim.destination, claim.payload)
-    next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
-    t.timers.set(("claim", client.mac), next_s)

@@ -59,6 +59,7 @@ class Exchange:
     destination: bytes
     started_s: float
     sent: int = 0
+    last_s: float = 0.0  # when the last copy left
 
 
 @dataclass(slots=True)
@@ -104,6 +105,9 @@ class Client:
     former: Departed | None = None  # it was ours before; whether it is here again must be proven
     has_address: bool = False  # the node-client address is ours
     is_verified: bool = False  # it has been heard since the CLAIM
+    is_doubted: bool = (
+        False  # babel knows another node that serves it: ours to serve, not yet to be found here
+    )
     has_asked_again: bool = False  # after STALE, once
     probes: int = 0
 
@@ -157,6 +161,7 @@ class Table:
     def repeat(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> float:
         """Note that a copy leaves now, and return when the next is due, or the give-up."""
         exchange.sent += 1
+        exchange.last_s = self.now_s
         offset_s = offsets_s[exchange.sent] if exchange.sent < len(offsets_s) else give_up_s
         return max(exchange.started_s + offset_s, self.now_s + 0.001)
 

@@ -37,12 +37,11 @@ def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -
         return t.count("claims_own")
     if not (is_node(t, header.sender) if header.extended else is_host(header.sender)):
         return t.count("claims_bad_sender")
-    client = t.clients.get(mac)
-    departed = t.departed.get(mac) if client is None else client.former
-    if client is not None and (departed is None or departed.place != header.sender):
-        return _note(t, client, header)
+    departed = _find(t, mac)
     if departed is not None:
         return _redirect(t, departed, header, payload)
+    if mac in t.clients:
+        return _note(t, t.clients[mac], header)
     return t.count("claims_unknown")
 
 
@@ -147,6 +146,7 @@ def _send_info(t: Table, departed: Departed) -> None:
 
 
 def _find(t: Table, mac: bytes) -> Departed | None:
+    """Where a client went. One that seems to be back is there until it is ours again."""
     client = t.clients.get(mac)
     return t.departed.get(mac) if client is None else client.former
 
@@ -171,6 +171,10 @@ def on_ack(t: Table, header: wire.Header, ack: wire.Ack) -> None:
 
 def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
     """A claim for a client that went on: its new place did not hear us, or babel has not told of it yet."""
+    info = departed.info
+    if info is not None and t.now_s > info.started_s + t.options.info_deaf_s:
+        # who claimed it then does not hear: the client was there for a moment only, and is with this one now
+        departed.place, departed.is_extended = header.sender, header.extended
     if header.sender == departed.place:
         return tell(t, departed, header.nonce)
     onward = wire.pass_on(payload)

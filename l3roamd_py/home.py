@@ -95,7 +95,7 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
     client.lease.token = grant.lease.token
     t.changes += 1
     renew_in_time(t, client, grant.lease.lease_s)
-    if grant.at is not None and grant.at != client.lease.home and client.roam is None:
+    if grant.at not in (None, client.lease.home) and client.roam is None and not client.is_doubted:
         # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
         t.count("homes_reclaimed")
         roam(t, client)

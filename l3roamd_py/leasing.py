@@ -3,7 +3,7 @@
 
 from l3roamd_py import wire
 from l3roamd_py.clients import NOWHERE, Client, Exchange, Lease, Table, node_of
-from l3roamd_py.serving import give_lease, leave_plat, open_gate, refuse
+from l3roamd_py.serving import give_lease, open_gate, refuse
 from l3roamd_py.token import NO_TOKEN
 
 
@@ -24,7 +24,6 @@ def start_afresh(t: Table, client: Client, delay_s: float = 0.0) -> None:
     old = client.lease
     if old is None:
         return
-    leave_plat(t, client)
     client.roam = client.token = None
     for name in ("roam", "token", "again"):
         t.timers.cancel((name, client.mac))

@@ -26,12 +26,14 @@ class Options:
     is_roam_auth_required: bool = True
 
     claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24)
+    claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
     claim_give_up_s: float = 0.5  # then the client is new
     legacy_grace_s: float = (
         0.1  # a better INFO may come after one of l3roamd version 0, which nobody can vouch for
     )
     claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    info_deaf_s: float = 0.1  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
     roam_give_up_s: float = 1.0  # then the client gets new connectivity
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)

@@ -2,10 +2,11 @@
 """Is a client still here? Who left without a word is asked by ARP, and forgotten with its lease. No I/O."""
 
 from l3roamd_py.actions import ProbeClient
+from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import refuse_claim
 from l3roamd_py.leasing import adopt
-from l3roamd_py.serving import drop_ipv4, forget
+from l3roamd_py.serving import drop_ipv4, forget, hold
 
 
 def on_gone(t: Table, mac: bytes) -> None:
@@ -21,12 +22,28 @@ def on_gone(t: Table, mac: bytes) -> None:
         on_idle_timer(t, mac)
 
 
+def doubt(t: Table, client: Client) -> None:
+    """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
+    if client.mac in t.clients and client.is_doubted:
+        if client.ipv4 is None:
+            hold(t, client)  # there is nothing to ask it by
+        else:
+            on_gone(t, client.mac)
+
+
+def look_again(t: Table, client: Client) -> None:
+    """A sign of a client in doubt: it is here now, so the other node will let it go if we ask once more."""
+    if client.is_doubted and client.state is State.SERVED and ("claim", client.mac) not in t.timers:
+        ask_behind(t, client)
+
+
 def on_answer(t: Table, mac: bytes) -> None:
     """The client answered our ARP: it is here."""
     client = t.clients.get(mac)
     if client is None:
         return
     client.seen_s, client.probes, client.is_verified = t.now_s, 0, True
+    look_again(t, client)
     if client.state is State.ABSENT:
         client.state = State.SERVED
     if client.state is not State.CLAIMING:
@@ -54,8 +71,11 @@ def _miss(t: Table, client: Client) -> None:
     if client.state is State.ROAMING:
         client.probes = 0
         return t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
+    t.count("absences")
+    if client.is_doubted:
+        return forget(t, client)
     client.state = State.ABSENT
-    return t.count("absences")
+    return None
 
 
 def on_lease_timer(t: Table, mac: bytes) -> None:

@@ -23,16 +23,23 @@ OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease")  # tim
 
 
 def take(t: Table, client: Client) -> None:
-    """Serve a client from now on: it can be found here."""
+    """Serve a client from now on. While it is doubted it cannot be found here: our CLAIM must find the other node."""
     client.state = State.SERVED
     client.former = None
-    client.has_address = True
     t.claiming.discard(client.mac)
-    t.timers.cancel(("linger", client.mac))
     t.timers.cancel(("claim", client.mac))
     t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)
-    t.do(AddNodeClient(t.node_client(client.mac)))
+    if not client.is_doubted:
+        hold(t, client)
     t.changes += 1
+
+
+def hold(t: Table, client: Client) -> None:
+    """Take the client's node-client address: it can be found here."""
+    client.is_doubted = False
+    client.has_address = True
+    t.timers.cancel(("linger", client.mac))
+    t.do(AddNodeClient(t.node_client(client.mac)))
 
 
 def give_lease(t: Table, client: Client, lease: Lease) -> None:
@@ -40,6 +47,8 @@ def give_lease(t: Table, client: Client, lease: Lease) -> None:
     assert not t.is_taken(client.mac, lease.ipv4)
     if client.ipv4 != lease.ipv4:
         drop_ipv4(t, client)
+    elif client.lease is not None and client.lease.plat != lease.plat:
+        leave_plat(t, client)
     client.ipv4, client.lease = lease.ipv4, lease
     t.by_ipv4[lease.ipv4] = client.mac
     t.timers.set(("lease", client.mac), lease.until_s)

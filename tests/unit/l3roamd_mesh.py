@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: ISC
+"""A mesh without a kernel: several cores, a network that loses and reorders, babel, gates, maps, clients. One clock.
+
+Everything that is random comes from one seed, so that a failure can be had again.
+"""
+
+import heapq
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from l3roamd_py import actions as do
+from l3roamd_py import events
+from l3roamd_py.core import Core
+from l3roamd_py.options import Options
+from l3roamd_py.rules import Mapping
+from xlat464.address import parse_ipv6
+from xlat464.node import management_address, node_client_address, node_prefix
+
+CLAT_RANGE, PLAT_RANGE = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
+CLIENTS, CLIENT_IPV6 = parse_ipv6("fdff:0:0:1::"), parse_ipv6("fd11::")
+
+
+@dataclass
+class Air:
+    """What the network does to a datagram, and how long babel takes to tell of an address."""
+
+    delay_s: float = 0.005
+    jitter_s: float = 0.0
+    loss: float = 0.0
+    duplication: float = 0.0
+    convergence_s: float = 0.5
+
+
+@dataclass
+class Kernel:
+    """What survives a daemon: gate, sets, maps, addresses."""
+
+    opened: set[tuple[bytes, bytes]] = field(default_factory=set)
+    node_clients: set[bytes] = field(default_factory=set)
+    neighbours: set[tuple[bytes, bytes]] = field(default_factory=set)
+    routes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    plats: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # CLAT::ipv4 -> PLAT, until
+    current: bytes | None = None
+    home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
+    at_of: dict[bytes, bytes] = field(default_factory=dict)
+    refuses: bool = False
+
+
+@dataclass
+class Client:
+    mac: bytes
+    ipv4: bytes
+    node: "Node | None" = None
+    is_asleep: bool = False
+
+
+class Node:
+    def __init__(self, mesh: "Mesh", number: int, is_platnode: bool) -> None:
+        self.mesh, self.number = mesh, number
+        mac = bytes((2, 0, 0, 0, 0, number))
+        self.clat = node_prefix(CLAT_RANGE, mac)
+        self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
+        self.kernel = Kernel()
+        self.actions: list[do.Action] = []
+        self.is_up = True
+        self.core = self.make_core()
+
+    def make_core(self) -> Core:
+        return Core(
+            Options(
+                CLAT_RANGE,
+                PLAT_RANGE,
+                CLIENTS,
+                clat=self.clat,
+                plat=self.plat,
+                prefixes=((CLIENT_IPV6, 64),),
+                random=self.mesh.random.randbytes,
+                **self.mesh.options,
+            )
+        )
+
+    def handle(self, event: events.Event) -> None:
+        if not self.is_up:
+            return
+        now_s = self.mesh.now_s
+        for action in self.core.handle(event, now_s):
+            self.perform(action)
+        self.wake()
+
+    def wake(self) -> None:
+        """Come back when the core wants it."""
+        due_s = self.core.next_deadline_s
+        if due_s is not None:
+            self.mesh.after(max(0.0, due_s - self.mesh.now_s), lambda: self.tick(due_s))
+
+    def tick(self, due_s: float) -> None:
+        if self.is_up and self.core.next_deadline_s == due_s:
+            self.handle(events.Tick())
+
+    def perform(self, action: do.Action) -> None:
+        self.actions.append(action)
+        PERFORM.get(type(action), lambda node, action: None)(self, action)
+
+    def map_client(self, action: do.MapClient) -> None:
+        if self.kernel.refuses:
+            self.perform(action.failed)
+            return
+        self.unmap(action.home)
+        until_s = self.mesh.now_s + action.lease_s
+        self.kernel.home_of[action.at] = (action.home, until_s, action.serial)
+        self.kernel.at_of[action.home] = action.at
+        self.perform(action.done)
+
+    def unmap(self, home: bytes) -> None:
+        at = self.kernel.at_of.pop(home, None)
+        if at is not None:
+            self.kernel.home_of.pop(at, None)
+
+    def unmap_client(self, action: do.UnmapClient) -> None:
+        self.unmap(action.home)
+        if action.done:
+            self.perform(action.done)
+
+    def claim(self, action: do.SendClaim) -> None:
+        target = self.mesh.route(self, action.destination)
+        if target is None:
+            self.mesh.after(0.0, lambda: self.handle(events.ClaimUnreachable(action.mac)))
+        else:
+            datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
+            self.mesh.carry(self, target, datagram)
+
+    def probe(self, action: do.ProbeClient) -> None:
+        client = self.mesh.clients.get(action.mac)
+        if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
+            self.mesh.after(0.002, lambda: self.handle(events.ArpAnswered(action.mac, action.ipv4)))
+
+    def drop_plat(self, action: do.DropPlat) -> None:
+        plats = self.kernel.plats
+        self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
+
+    def restart(self, down_s: float, saved: dict | None) -> None:
+        """Die now, with what was saved before, and come back."""
+        self.is_up = False
+        text = json.dumps(saved)
+
+        def come_back() -> None:
+            now_s, kernel = self.mesh.now_s, self.kernel
+            mappings = [
+                Mapping(home, at, None, int(until_s - now_s), serial)
+                for at, (home, until_s, serial) in kernel.home_of.items()
+                if until_s > now_s
+            ]
+            self.core = self.make_core()
+            self.is_up = True
+            for action in self.core.restore(json.loads(text), now_s, set(kernel.opened), mappings):
+                self.perform(action)
+            self.wake()
+
+        self.mesh.after(down_s, come_back)
+
+
+def _send(node: Node, action: do.Send) -> None:
+    target = node.mesh.owner(action.destination)
+    if target is not None:
+        datagram = events.Datagram(node.core.options.address, action.destination, action.payload)
+        node.mesh.carry(node, target, datagram)
+
+
+PERFORM: dict[type, Callable] = {
+    do.Send: _send,
+    do.SendClaim: Node.claim,
+    do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
+    do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),
+    do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),
+    do.RemoveNeighbour: lambda node, a: node.kernel.neighbours.discard((a.mac, a.ipv4)),
+    do.AddRoute: lambda node, a: node.kernel.routes.add((a.mac, a.address)),
+    do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
+    do.ProbeClient: Node.probe,
+    do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.ipv4)),
+    do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.ipv4)),
+    do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
+    do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
+    do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
+    do.DropPlat: Node.drop_plat,
+    do.MapClient: Node.map_client,
+    do.UnmapClient: Node.unmap_client,
+}
+
+
+class Mesh:
+    """Nodes are numbered from 1; the numbers in `platnodes` have an exit, and the first of them is everybody's."""
+
+    def __init__(
+        self,
+        nodes: int = 4,
+        platnodes: tuple[int, ...] = (4,),
+        air: Air | None = None,
+        seed: int = 0,
+        **options,
+    ):
+        self.random = random.Random(seed)
+        self.air = air or Air()
+        self.options = options
+        self.now_s = 1000.0
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self.clients: dict[bytes, Client] = {}
+        self.told: dict[tuple[int, bytes], set[int]] = {}  # who a node believes to have an address
+        self.overheard: list[tuple[Node, events.Datagram]] = []
+        self.nodes = [Node(self, number, number in platnodes) for number in range(1, nodes + 1)]
+        if platnodes:
+            self.choose(self.nodes[platnodes[0] - 1])
+
+    def choose(self, platnode: Node) -> None:
+        for node in self.nodes:
+            node.handle(events.PlatChosen(platnode.plat))
+
+    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._agenda, (self.now_s + delay_s, self._count, call))
+
+    def run(self, duration_s: float, steps: int = 200_000) -> None:
+        until_s = self.now_s + duration_s
+        while self._agenda and self._agenda[0][0] <= until_s:
+            self.now_s, _, call = heapq.heappop(self._agenda)
+            call()
+            steps -= 1
+            assert steps > 0, "the mesh does not come to rest"
+        self.now_s = until_s
+
+    def owner(self, address: bytes) -> Node | None:
+        for node in self.nodes:
+            if address == management_address(node.clat) or (
+                node.plat and address == management_address(node.plat)
+            ):
+                return node
+        return None
+
+    def carry(self, sender: Node | None, target: Node, datagram: events.Datagram) -> None:
+        self.overheard.append((target, datagram))
+        for _ in range(1 + (self.random.random() < self.air.duplication)):
+            if sender is target:
+                self.after(0.0, lambda: target.handle(datagram))
+            elif self.random.random() >= self.air.loss:
+                delay_s = self.air.delay_s + self.random.random() * self.air.jitter_s
+                self.after(delay_s, lambda: target.handle(datagram))
+
+    def announce(self, node: Node, address: bytes, is_there: bool) -> None:
+        mine = node.kernel.node_clients
+        (mine.add if is_there else mine.discard)(address)
+        for other in self.nodes:
+            if other is not node:
+                tell = self._told(other, address, node.number, is_there)
+                self.after(self.air.convergence_s * (0.2 + 0.8 * self.random.random()), tell)
+
+    def _told(self, other: Node, address: bytes, number: int, is_there: bool) -> Callable[[], None]:
+        def tell() -> None:
+            known = self.told.setdefault((other.number, address), set())
+            # what babel tells last is what is true: an update may overtake another
+            is_true = address in self.nodes[number - 1].kernel.node_clients
+            (known.add if is_true else known.discard)(number)
+
+        return tell
+
+    def route(self, node: Node, address: bytes) -> Node | None:
+        """The node to which packets for a node-client address go: ourselves, or the nearest by number."""
+        if address in node.kernel.node_clients:
+            return node
+        known = self.told.get((node.number, address), set())
+        return self.nodes[min(known, key=lambda n: abs(n - node.number)) - 1] if known else None
+
+    def join(self, client: Client, node: Node, lease_s: int = 3600) -> None:
+        """A new client comes and gets a lease."""
+        self.clients[client.mac] = client
+        client.node = node
+        node.handle(events.ClientSeen(client.mac))
+        self.after(0.2, lambda: node.handle(events.LeaseGranted(client.mac, client.ipv4, lease_s)))
+
+    def move(self, client: Client, node: Node, is_polite: bool = False) -> None:
+        """A client walks: the new node sees it, then a packet of it comes to the gate; the old one may hear a goodbye."""
+        old, client.node = client.node, node
+        if is_polite and old is not None:
+            old.handle(events.ClientGone(client.mac))
+        self.after(0.001, lambda: self._appear(client, node, None))
+        self.after(0.003, lambda: self._appear(client, node, client.ipv4))
+
+    def _appear(self, client: Client, node: Node, ipv4: bytes | None) -> None:
+        is_held = ipv4 is not None and (client.mac, ipv4) not in node.kernel.opened
+        if client.node is node and (ipv4 is None or is_held):
+            node.handle(events.ClientSeen(client.mac, ipv4))
+
+    def knock(self, client: Client) -> None:
+        """The client sends a packet."""
+        if client.node is not None:
+            self._appear(client, client.node, client.ipv4)
+
+    def address(self, client: Client) -> bytes:
+        return node_client_address(CLIENTS, client.mac)
+
+    def holders(self, client: Client) -> list[Node]:
+        """The nodes that claim to serve it."""
+        return [node for node in self.nodes if self.address(client) in node.kernel.node_clients]
+
+    def path(self, client: Client) -> tuple[bytes, bytes] | None:
+        """The PLAT and the source that it sees, if packets pass there and back; None: they do not."""
+        node = client.node
+        if node is None or (client.mac, client.ipv4) not in node.kernel.opened:
+            return None
+        at = node.clat[:12] + client.ipv4
+        plat, until_s = node.kernel.plats.get(at, (node.kernel.current, self.now_s + 1))
+        platnode = next((n for n in self.nodes if n.plat == plat), None)
+        if platnode is None or plat is None or until_s <= self.now_s:
+            return None
+        home, until_s, _ = platnode.kernel.home_of.get(at, (at, self.now_s + 1, 0))
+        if until_s <= self.now_s:
+            home = at
+        back = platnode.kernel.at_of.get(home, home)
+        return (plat, home) if back == at else None
+
+
+def make_client(number: int, home: int) -> Client:
+    return Client(bytes((2, 0xAA, 0, 0, 0, number)), bytes((10, home, 0, number)))

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: ISC
+"""Whole roams in a simulated mesh: who serves the client, whose address the PLAT sees, what is left behind."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from l3roamd_mesh import Air, Client, Mesh, make_client
+
+from l3roamd_py import actions as do
+from l3roamd_py import events, wire
+
+SETTLE_S = 15.0
+
+
+def joined(mesh: Mesh, node: int = 1, number: int = 9) -> Client:
+    client = make_client(number, node)
+    mesh.join(client, mesh.nodes[node - 1])
+    mesh.run(2)
+    return client
+
+
+def check_settled(mesh: Mesh, client: Client) -> None:
+    """Exactly one node serves the client, where it is, and lets it through; nothing is left at the others."""
+    assert mesh.holders(client) == [client.node]
+    assert mesh.path(client) is not None
+    for node in mesh.nodes:
+        if node is not client.node:
+            assert client.mac not in node.core.table.clients
+            assert (client.mac, client.ipv4) not in node.kernel.opened | node.kernel.neighbours
+            assert node.clat[:12] + client.ipv4 not in node.kernel.plats
+
+
+def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(0.001)
+    assert mesh.holders(client) == [mesh.nodes[0]]
+    mesh.run(1)
+    check_settled(mesh, client)
+    assert mesh.nodes[0].core.table.clients[client.mac].lease.token.serial
+
+
+def test_connections_walk_along_and_home_again():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    for node in (2, 3, 2, 4, 1, 2, 1):
+        mesh.move(client, mesh.nodes[node - 1])
+        mesh.run(0.1)
+        assert mesh.path(client) == before
+        mesh.run(SETTLE_S)
+        check_settled(mesh, client)
+        assert mesh.path(client) == before
+    assert not mesh.nodes[3].kernel.home_of, "at home nothing is mapped"
+
+
+def test_the_gate_is_closed_for_two_round_trips_and_an_arp():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 4 * 0.005 + 0.014)
+    assert mesh.path(client) is None
+    mesh.run(0.002)
+    assert mesh.path(client) is not None
+
+
+def test_b_is_ready_before_it_asks_the_plat():
+    mesh = Mesh()
+    client = joined(mesh)
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    mesh.run(1)
+    kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]
+    assert kinds == [do.AddNeighbour, do.UsePlat, do.AddNodeClient, do.Send, do.Send, do.OpenGate]
+    types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
+    assert types == [wire.ACK, wire.ROAM]
+
+
+def test_twice_within_one_babel_update_is_still_found():
+    mesh = Mesh(air=Air(convergence_s=3))
+    client = joined(mesh)
+    mesh.run(5)
+    before = mesh.path(client)
+    for pause_s in (0.2, 0.06, 0.02, 0.0):
+        mesh.move(client, mesh.nodes[1])
+        mesh.run(pause_s)
+        mesh.move(client, mesh.nodes[2])
+        mesh.run(pause_s)
+        mesh.move(client, mesh.nodes[3])
+        mesh.run(1.5)
+        assert mesh.path(client) == before, pause_s
+        mesh.run(SETTLE_S)
+        check_settled(mesh, client)
+        mesh.move(client, mesh.nodes[0])
+        mesh.run(SETTLE_S)
+        check_settled(mesh, client)
+        assert mesh.path(client) == before
+
+
+def test_a_silent_platnode_costs_a_second_and_the_connections():
+    mesh = Mesh(platnodes=(4, 3))
+    client = joined(mesh)
+    mesh.nodes[3].is_up = False
+    for node in mesh.nodes[:3]:
+        node.handle(events.PlatChosen(mesh.nodes[2].plat))
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    mesh.run(1.0)
+    assert mesh.path(client) is None
+    mesh.run(0.1)
+    assert mesh.path(client) == (mesh.nodes[2].plat, b.clat[:12] + client.ipv4)
+    assert any("begins anew" in action.sentence for action in b.actions if isinstance(action, do.Log))
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_platnode_whose_kernel_refuses_says_so():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.nodes[3].kernel.refuses = True
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.1)
+    assert mesh.path(client) == (mesh.nodes[3].plat, mesh.nodes[1].clat[:12] + client.ipv4)
+
+
+def test_a_resident_of_an_overlapping_address_loses_nothing():
+    mesh = Mesh()
+    roamer, resident = make_client(9, 1), make_client(8, 2)
+    resident.ipv4 = roamer.ipv4
+    mesh.join(roamer, mesh.nodes[0])
+    mesh.join(resident, mesh.nodes[1])
+    mesh.run(2)
+    before, done = mesh.path(resident), len(mesh.nodes[1].actions)
+    mesh.move(roamer, mesh.nodes[1])
+    mesh.run(SETTLE_S)
+    b = mesh.nodes[1]
+    assert mesh.path(resident) == before
+    assert b.core.counters["conflicts"] == 1
+    assert do.RefuseAtGate(roamer.mac, roamer.ipv4) in b.actions
+    assert (roamer.mac, roamer.ipv4) not in b.kernel.opened
+    assert not any(getattr(a, "mac", None) == resident.mac for a in b.actions[done:])
+    roamer.ipv4 = bytes((10, 2, 0, 77))
+    b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
+    mesh.run(1)
+    assert mesh.path(roamer) is not None
+
+
+def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back():
+    mesh = Mesh()
+    resident, newcomer = joined(mesh), make_client(8, 1)
+    newcomer.ipv4 = resident.ipv4
+    mesh.join(newcomer, mesh.nodes[0])
+    mesh.run(1)
+    assert do.ReleaseLease(newcomer.mac, newcomer.ipv4) in mesh.nodes[0].actions
+    assert mesh.path(resident) is not None
+
+
+def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    before = mesh.path(client)
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    for _ in range(5):
+        mesh.run(280)
+        b.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
+        mesh.run(1)
+        assert mesh.path(client) == before
+    mesh.run(700)
+    assert not [1 for _, until_s, _ in mesh.nodes[3].kernel.home_of.values() if until_s > mesh.now_s]
+    assert not mesh.nodes[3].core.platnode.entries or all(
+        entry.at is None for entry in mesh.nodes[3].core.platnode.entries.values()
+    )
+
+
+def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    client.node = None
+    mesh.run(310)
+    assert mesh.nodes[0].core.table.clients[client.mac].state.value == "absent"
+    mesh.run(600)
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.holders(client)
+    assert not mesh.nodes[0].kernel.opened
+
+
+def test_an_absent_client_is_found_with_its_lease():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    client.node = None
+    mesh.run(400)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.05)
+    assert mesh.path(client) == before
+
+
+def test_another_plat_is_for_new_leases_and_a_lost_one_moves_its_clients():
+    mesh = Mesh(platnodes=(4, 3))
+    old = joined(mesh)
+    before = mesh.path(old)
+    mesh.choose(mesh.nodes[2])
+    new = joined(mesh, 1, 7)
+    assert mesh.path(old) == before
+    assert mesh.path(new) == (mesh.nodes[2].plat, mesh.nodes[0].clat[:12] + new.ipv4)
+    mesh.move(old, mesh.nodes[1])
+    mesh.run(1)
+    assert mesh.path(old) == before
+    for node in mesh.nodes:
+        node.handle(events.PlatLost(mesh.nodes[3].plat))
+    assert mesh.path(old) == (mesh.nodes[2].plat, mesh.nodes[1].clat[:12] + old.ipv4)
+    mesh.run(1)
+    assert mesh.nodes[1].core.table.clients[old.mac].lease.token.serial, "and can roam again"
+
+
+def test_without_a_plat_clients_wait_for_one():
+    mesh = Mesh(platnodes=())
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(1)
+    assert (client.mac, client.ipv4) in mesh.nodes[1].kernel.opened
+    assert mesh.holders(client)
+
+
+def test_ipv6_addresses_walk_along():
+    mesh = Mesh()
+    client = joined(mesh)
+    address = bytes.fromhex("fd110000000000000000000000000001")
+    mesh.nodes[0].handle(events.AddressSeen(client.mac, address))
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(1)
+    assert [(client.mac, address) in node.kernel.routes for node in mesh.nodes] == [False, True, False, False]
+
+
+def test_a_home_whose_address_was_leased_anew_comes_home():
+    mesh = Mesh()
+    first = joined(mesh)
+    mesh.move(first, mesh.nodes[1])
+    mesh.run(1)
+    second = make_client(8, 1)
+    second.ipv4 = first.ipv4
+    mesh.join(second, mesh.nodes[0])
+    mesh.run(1)
+    assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[0].clat[:12] + second.ipv4)
+
+
+AIRS = st.builds(
+    Air,
+    delay_s=st.sampled_from([0.0005, 0.005, 0.03]),
+    jitter_s=st.sampled_from([0.0, 0.004, 0.04]),
+    duplication=st.sampled_from([0.0, 0.3]),
+    convergence_s=st.sampled_from([0.05, 1.0, 3.5]),
+)
+WALKS = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.sampled_from([0.0, 0.004, 0.02, 0.05, 0.3, 0.7, 2.0, 9.0]), st.booleans()
+    ),
+    min_size=1,
+    max_size=8,
+)
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SLOW
+@given(AIRS, WALKS, st.integers(0, 1000))
+def test_wherever_it_walks_and_however_fast_one_node_serves_it_in_the_end(air, walk, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    for node, pause_s, is_polite in walk:
+        if client.node is not mesh.nodes[node]:
+            mesh.move(client, mesh.nodes[node], is_polite)
+        mesh.run(pause_s)
+    for _ in range(3):
+        mesh.knock(client)
+        mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+@SLOW
+@given(AIRS, st.floats(0.01, 0.3), WALKS, st.integers(0, 1000))
+def test_a_lossy_network_cannot_cut_a_client_off(air, loss, walk, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    air.loss = loss
+    for node, pause_s, is_polite in walk:
+        if client.node is not mesh.nodes[node]:
+            mesh.move(client, mesh.nodes[node], is_polite)
+        mesh.run(pause_s)
+    for _ in range(3):
+        mesh.knock(client)
+        mesh.run(SETTLE_S)
+    assert client.node in mesh.holders(client)
+    assert (client.mac, client.ipv4) in client.node.kernel.opened
+
+
+@SLOW
+@given(AIRS, WALKS, st.integers(0, 3), st.integers(0, 60), st.integers(0, 1000))
+def test_a_restart_at_any_moment_is_not_noticed(air, walk, victim, at, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    mesh.after(at / 20, lambda: restart(mesh, victim))
+    for node, pause_s, is_polite in walk:
+        if client.node is not mesh.nodes[node]:
+            mesh.move(client, mesh.nodes[node], is_polite)
+        mesh.run(pause_s)
+    for _ in range(5):
+        mesh.knock(client)
+        mesh.run(SETTLE_S)
+    assert client.node in mesh.holders(client)
+    assert mesh.path(client) is not None
+
+
+def restart(mesh: Mesh, victim: int) -> None:
+    node = mesh.nodes[victim]
+    node.restart(0.3, node.core.snapshot(mesh.now_s))
+
+
+@pytest.mark.parametrize("victim", range(4))
+def test_a_restart_between_roams_keeps_the_connections(victim):
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    restart(mesh, victim)
+    mesh.run(0.2)
+    assert mesh.path(client) == before
+    mesh.run(5)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+    assert mesh.path(client) == before
