@@ -10,9 +10,9 @@ client's own wait at the gate.
 """
 
 import errno
+import os
 import socket
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from l3roamd_py.nfnetlink import (
@@ -27,12 +27,13 @@ from l3roamd_py.nfnetlink import (
     message,
     nested,
     number,
+    suppress_missing,
     walk,
 )
 
 ENTRY_NEW, ENTRY_GET, ENTRY_DELETE = 0, 1, 2
-ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, ZONE, LABELS, FILTER = (
-    1, 2, 3, 4, 6, 7, 8, 18, 22, 25,
+ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, ZONE, LABELS = (
+    1, 2, 3, 4, 6, 7, 8, 18, 22,
 )  # fmt: skip
 TUPLE_ADDRESSES, TUPLE_PROTOCOL = 1, 2
 SOURCE, DESTINATION = 3, 4  # IPv6 addresses of a tuple
@@ -40,7 +41,6 @@ NUMBER, SOURCE_PORT, DESTINATION_PORT, ICMPV6_ID, ICMPV6_TYPE, ICMPV6_CODE = 1, 
 NAT_LOWEST, NAT_HIGHEST, NAT_PORTS = 4, 5, 3
 TCP_STATE, TCP_FLAGS = 1, (4, 5)
 LIBERAL = 0x08
-BY_SOURCE, BY_DESTINATION = 1 << 0, 1 << 1
 SEEN_REPLY, ASSURED, FIXED_TIMEOUT, IS_NAT_DESTINATION, IS_NAT_SOURCE = (
     1 << 1,
     1 << 2,
@@ -49,6 +49,7 @@ SEEN_REPLY, ASSURED, FIXED_TIMEOUT, IS_NAT_DESTINATION, IS_NAT_SOURCE = (
     1 << 4,
 )
 KEPT_STATUS = SEEN_REPLY | ASSURED | FIXED_TIMEOUT
+CONFIRMED = 1 << 3  # what is made over netlink is at once
 OPPOSITE = {128: 129, 129: 128, 139: 140, 140: 139}  # ICMPv6 requests and their answers
 
 Parts = dict[int, bytes]
@@ -81,12 +82,9 @@ def _tuple(kind: int, source: bytes, destination: bytes, protocol: Parts) -> byt
     return nested(kind, addresses, nested(TUPLE_PROTOCOL, *parts))
 
 
-def get_entries(address: bytes, which: int = SOURCE) -> bytes:
-    """All entries whose first packet came from (or went to) an address. Kernels before 5.8 answer with all."""
-    by = BY_SOURCE if which == SOURCE else BY_DESTINATION
-    body = nested(FILTER, attribute(1, by.to_bytes(4, sys.byteorder)), attribute(2, bytes(4)))
-    body += nested(ORIGINAL, nested(TUPLE_ADDRESSES, attribute(which, address)))
-    return _message(ENTRY_GET, DUMP, body)
+def get_entries() -> bytes:
+    """All entries. The kernel's own filter is no help: for IPv6 its sense is the wrong way round (seen in 6.18)."""
+    return _message(ENTRY_GET, DUMP, b"")
 
 
 def delete_entry(entry: Entry) -> bytes:
@@ -102,7 +100,7 @@ def create_entry(entry: Entry, source: bytes) -> bytes:
     body += _tuple(REPLY, destination, source, turned(protocol))
     if entry.status & IS_NAT_SOURCE:
         body += _nat_source(entry)
-    body += attribute(STATUS, (entry.status & KEPT_STATUS).to_bytes(4, "big"))
+    body += attribute(STATUS, (entry.status & KEPT_STATUS | CONFIRMED).to_bytes(4, "big"))
     for key in (TIMEOUT, MARK, LABELS):
         if key in entry.parts:
             body += attribute(key, entry.parts[key])
@@ -155,44 +153,56 @@ class Conntrack:
     def close(self) -> None:
         self.netfilter.close()
 
-    def entries(self, address: bytes, which: int = SOURCE) -> Iterator[Entry]:
-        for answer in self.netfilter.dump(get_entries(address, which)):
-            entry = Entry(attributes(answer))
-            if entry.address(ORIGINAL, which) == address:
-                yield entry
+    def entries(self, addresses: Collection[bytes]) -> Iterator[Entry]:
+        """Entries that an address of these occurs in."""
+        for answer in self.netfilter.dump(get_entries(), among=addresses):
+            if any(address in answer for address in addresses):
+                yield Entry(attributes(answer))
 
-    def rehome(self, old: bytes, new: bytes) -> int:
-        """Give all entries of one source another; return how many there were."""
-        entries = [entry for entry in self.entries(old) if not entry.status & IS_NAT_DESTINATION]
-        if entries:
-            self._replace(entries, new)
-        return len(entries)
+    def rehome(self, moves: Mapping[bytes, bytes]) -> dict[bytes, OSError]:
+        """Give all entries of a source another, for each of moves; return what went wrong, by the old source."""
+        found: dict[bytes, list[Entry]] = {}
+        for entry in self.entries(moves.keys()):
+            source = entry.address(ORIGINAL, SOURCE)
+            if source in moves and not entry.status & IS_NAT_DESTINATION:
+                found.setdefault(source, []).append(entry)
+        failed = {}
+        for old, entries in found.items():
+            try:
+                self._replace(entries, moves[old])
+            except OSError as error:
+                failed[old] = error
+        return failed
 
-    def _replace(self, entries: Iterable[Entry], source: bytes) -> None:
+    def _replace(self, entries: Sequence[Entry], source: bytes) -> None:
         messages: list[bytes] = []
-        made: list[tuple[int, Entry]] = []
         for entry in entries:
-            made.append((len(messages) + 1, entry))
             messages += [delete_entry(entry), create_entry(entry, source)]
         self.netfilter.send(number(messages))
         errors = self.netfilter.errors()
-        for place, entry in made:
-            # a packet came to the new place's entry before: a gate that did not hold. The older flow wins
-            if errors.get(place) == errno.EEXIST:
-                wrong = Entry({**entry.parts, ORIGINAL: _original(entry, source)})
-                self.netfilter.ask(delete_entry(wrong))
-                self.netfilter.ask(messages[place])
-            elif errors.get(place) and errors.get(place - 1) != errno.ENOENT:
-                raise OSError(errors[place], "conntrack does not take an entry")
+        for place, entry in enumerate(entries):
+            deleted, created = errors.get(2 * place), errors.get(2 * place + 1)
+            if deleted == errno.ENOENT:  # it ended meanwhile, and was made again for nothing
+                if not created:
+                    self._delete(with_source(entry, source))
+            elif created == errno.EEXIST:
+                # a packet came from the new place before: a gate that did not hold. The older flow wins
+                self._delete(with_source(entry, source))
+                self.netfilter.ask(create_entry(entry, source))
+            elif created:
+                raise OSError(created, os.strerror(created))
 
-    def forget(self, client: bytes) -> None:
-        """Remove all entries of a client, whoever sent the first packet."""
-        for which in (SOURCE, DESTINATION):
-            for entry in self.entries(client, which):
-                self.netfilter.send(number([delete_entry(entry)]))
-                self.netfilter.errors()  # it may have ended meanwhile
+    def _delete(self, entry: Entry) -> None:
+        with suppress_missing():
+            self.netfilter.ask(delete_entry(entry))
+
+    def forget(self, clients: Collection[bytes]) -> None:
+        """Remove all entries of clients, whoever sent the first packet."""
+        for entry in list(self.entries(clients)):
+            if {entry.address(ORIGINAL, SOURCE), entry.address(ORIGINAL, DESTINATION)} & set(clients):
+                self._delete(entry)
 
 
-def _original(entry: Entry, source: bytes) -> bytes:
+def with_source(entry: Entry, source: bytes) -> Entry:
     made = _tuple(ORIGINAL, source, entry.address(ORIGINAL, DESTINATION), entry.protocol(ORIGINAL))
-    return attributes(made)[ORIGINAL]
+    return Entry({**entry.parts, ORIGINAL: attributes(made)[ORIGINAL]})

@@ -66,7 +66,7 @@ def xtables_lacks() -> str | None:
         try:
             sets.create(probe)
             sets.destroy(probe.name)
-            list(sets.netfilter.dump(get_entries(bytes(16))))
+            list(sets.netfilter.dump(get_entries()))
         finally:
             sets.close()
     except OSError as error:

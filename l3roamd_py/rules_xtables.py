@@ -152,7 +152,7 @@ class XtablesClatRules(XtablesGate):
                 self.sets.delete(name_of_plat(old), client)
             if old != plat:
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
-                self.conntrack.forget(client)
+                self.conntrack.forget([client])
 
     def leave_plat(self, client: bytes, plat: bytes) -> None:
         if self.plat_of.get(client) == plat:
@@ -171,7 +171,7 @@ class XtablesClatRules(XtablesGate):
                 if plat:
                     self.sets.add(CURRENT.name, Member(plat))
                 if before != plat:
-                    self._forget(self.plat_of)
+                    self.conntrack.forget(self.plat_of.keys())
         except RulesError:
             self.current = before
             raise
@@ -183,13 +183,9 @@ class XtablesClatRules(XtablesGate):
         with refusal("cannot remove a PLAT's rules"):
             self._write_plats(plats)
             self.sets.destroy(name_of_plat(plat))
-            self._forget([client for client, each in self.plat_of.items() if each == plat])
+            self.conntrack.forget([client for client, each in self.plat_of.items() if each == plat])
         self.plats = plats
         self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
-
-    def _forget(self, clients: Iterable[bytes]) -> None:
-        for client in clients:
-            self.conntrack.forget(client)
 
     def _write_plats(self, plats: Sequence[bytes]) -> None:
         to_plat = [
@@ -226,26 +222,34 @@ class XtablesPlatRules:
         self.conntrack.close()
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
-        return [self._map(each) for each in mappings]
+        moves = {each.was or each.home: each.at for each in mappings}
+        try:
+            failed = self._move(moves)
+        except RulesError as error:
+            return [error] * len(mappings)
+        return [self._note(each, failed.get(each.was or each.home)) for each in mappings]
 
-    def _map(self, mapping: Mapping) -> RulesError | None:
+    def _note(self, mapping: Mapping, failure: OSError | None) -> RulesError | None:
+        comment = f"{mapping.at.hex()} {mapping.serial}"
         try:
             with refusal("cannot map a client"):
-                self._move(mapping.was or mapping.home, mapping.at)
-                comment = f"{mapping.at.hex()} {mapping.serial}"
+                if failure:
+                    raise failure
                 self.sets.add(ROAMED.name, Member(mapping.home, seconds(mapping.lease_s), comment))
         except RulesError as error:
             return error
         return None
 
-    def _move(self, old: bytes, new: bytes) -> None:
-        if old != new:
-            self.conntrack.rehome(old, new)
+    def _move(self, moves: dict[bytes, bytes]) -> dict[bytes, OSError]:
+        with refusal("cannot read the connections"):
+            return self.conntrack.rehome({old: new for old, new in moves.items() if old != new})
 
     def unmap_client(self, home: bytes, was: bytes) -> None:
+        failed = self._move({was: home})
         with refusal("cannot unmap a client"):
-            self._move(was, home)
             self.sets.delete(ROAMED.name, home)
+            for error in failed.values():
+                raise error
 
     def mappings(self) -> Iterable[Mapping]:
         with refusal("cannot read the mappings"):
