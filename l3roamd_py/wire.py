@@ -9,7 +9,7 @@ offset  size  field of the header
 2       1     type      0 SEEK, 1 CLAIM, 2 INFO, 3 ACK (l3roamd's); 4 ROAM, 5 ROAM_ACK, 6 TOKEN_REQUEST, 7 TOKEN
 3       1     extended  1: the sender understands all of this; 0: it is l3roamd version 0, which loops for ever
                         over a TLV that it does not know
-4       4     nonce     random; an answer carries the question's
+4       4     nonce     random
 8       16    sender    the node's address, where answers go
 
 TLVs 0 to 3 mean something else in every message, as l3roamd numbers them. From 4 on a number means the same

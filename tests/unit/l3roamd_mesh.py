@@ -279,7 +279,7 @@ class Mesh:
         self.after(0.2, lambda: node.handle(events.LeaseGranted(client.mac, client.ipv4, lease_s)))
 
     def move(self, client: Client, node: Node, is_polite: bool = False) -> None:
-        """A client walks: the new node sees it, then a packet of it comes to the gate; the old one may hear a goodbye."""
+        """A client walks: the new node sees it, then a packet of it comes to the gate; the old one may be told."""
         old, client.node = client.node, node
         if is_polite and old is not None:
             old.handle(events.ClientGone(client.mac))

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: ISC
+"""The roaming protocol's codec: the vectors of docs/protocol.md, and what nobody may send."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import l3roamd_vectors as vectors
+
+from l3roamd_py import wire
+
+PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
+
+
+def read_vectors() -> dict[str, bytes]:
+    """The block under "Test vectors": a name, then its bytes in indented lines."""
+    block = re.search(r"## Test vectors.*?```\n(.*?)```", PROTOCOL.read_text(), re.DOTALL).group(1)
+    found, name = {}, ""
+    for line in block.splitlines():
+        if not line.startswith(" "):
+            name = line
+        found[name] = found.get(name, "") + (line.strip() if line.startswith(" ") else "")
+    return {name: bytes.fromhex(text) for name, text in found.items()}
+
+
+DOCUMENTED = read_vectors()
+
+
+def test_every_vector_is_documented_and_no_other():
+    assert DOCUMENTED.keys() == vectors.VECTORS.keys()
+
+
+@pytest.mark.parametrize("name", vectors.VECTORS)
+def test_a_message_is_on_the_wire_as_documented_and_no_truncation_is_taken(name):
+    header, body = vectors.VECTORS[name]
+    payload = DOCUMENTED[name]
+    assert wire.encode(header, body) == payload
+    assert wire.decode(payload) == (header, body)
+    # without its last TLVs an INFO or TOKEN is still one
+    ends = {len(wire.encode(header, other)) for other in shorter(body)}
+    for end in set(range(len(payload))) - ends:
+        with pytest.raises(wire.DecodeError):
+            wire.decode(payload[:end])
+
+
+def shorter(body: wire.Body) -> list[wire.Body]:
+    if not isinstance(body, wire.Info):
+        return []
+    plain = wire.Info(body.mac, body.addresses, body.plat, body.lease_s)
+    return [plain, wire.Info(body.mac, body.addresses, body.plat, body.lease_s, body.lease)]
+
+
+HEAD = "00010100" + "01020304" + "fd" + "00" * 15
+INFO_HEAD = HEAD.replace("00010100", "00010200")
+MAC = "0008" + "02aabbccddee"
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ("", "header"),
+        (HEAD[:-2], "header"),
+        ("01" + HEAD[2:] + MAC, "version"),
+        (HEAD.replace("00010100", "00010800") + MAC, "type 8"),
+        (HEAD, "missing"),
+        (HEAD + "00", "TLV at 24"),
+        (HEAD + "0000" + MAC, "ends at 24"),
+        (HEAD + "0001" + MAC, "ends at 25"),
+        (HEAD + MAC + "09", "TLV at 32"),
+        (HEAD + "0009" + MAC[4:], "ends at 33"),
+        (HEAD + MAC + MAC, "twice"),
+        (HEAD + "0007" + "02aabbccdd", "5 bytes"),
+        (HEAD + "0008" + "03aabbccddee", "one device"),
+        (HEAD + "0008" + "00" * 6, "one device"),
+        (INFO_HEAD + "0014" + "00" * 18, "missing"),
+        (INFO_HEAD + "0107" + "02aabbccdd", "5 bytes"),
+        (INFO_HEAD + "0109" + "02aabbccddee" + "00", "7 bytes"),
+        (INFO_HEAD + "0013" + "00" * 17 + "0108" + "02aabbccddee", "17 bytes"),
+        (INFO_HEAD + "0108" + "02aabbccddee" + "0505" + "00" * 3, "3 bytes"),
+    ],
+)
+def test_what_is_not_of_the_protocol_is_refused(payload, reason):
+    with pytest.raises(wire.DecodeError, match=reason):
+        wire.decode(bytes.fromhex(payload))
+
+
+def test_a_tlv_of_a_later_version_is_skipped():
+    assert wire.decode(bytes.fromhex(HEAD + "c803ff" + MAC + "0902"))[1] == wire.Claim(vectors.CLIENT)
+
+
+def test_an_info_without_plat_is_one_of_a_client_without_ipv4():
+    assert wire.decode(bytes.fromhex(INFO_HEAD + "0108" + "02aabbccddee"))[1] == wire.Info(vectors.CLIENT)
+
+
+def test_an_info_has_room_for_fifteen_addresses_and_its_lease_for_sixteen_bits():
+    info = wire.Info(vectors.CLIENT, tuple(bytes([i]) * 16 for i in range(1, 40)), vectors.PLAT, 100_000)
+    seen = wire.decode(wire.encode(vectors.by(vectors.NODE_A), info))[1]
+    assert (len(seen.addresses), seen.lease_s) == (15, 0xFFFF)
+
+
+def test_a_message_is_passed_on_while_its_ttl_lasts():
+    payload = wire.encode(vectors.by(vectors.NODE_B, 2), wire.Claim(vectors.CLIENT))
+    onward = wire.pass_on(payload)
+    assert wire.decode(onward) == (vectors.by(vectors.NODE_B, 1), wire.Claim(vectors.CLIENT))
+    assert wire.pass_on(onward) is None
+    assert wire.pass_on(b"\0\0" + payload[2:]) is None
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_raise_anything_else(payload):
+    try:
+        header, body = wire.decode(payload)
+    except wire.DecodeError:
+        return
+    assert isinstance(header, wire.Header)
+    assert wire.decode(wire.encode(header, body)) == (header, body)
