@@ -273,7 +273,7 @@ def main() -> int:
     parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
     arguments = parser.parse_args()
     # as Ctrl-C does it: what `with` and `finally` hold is undone
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     lab = None
     try:
