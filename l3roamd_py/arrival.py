@@ -90,8 +90,9 @@ def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
         return _on_legacy_info(t, client, header, info)
     if client.claim is None or info.claim_nonce != client.claim.nonce or not is_node(t, header.sender):
         return t.count("infos_forged")
-    if client.answered_by is not None or not _may_take(t, client):
-        return _acknowledge(t, client, header.sender)  # a duplicate, or too late
+    is_spent = info.lease is not None and 0 < info.lease.token.serial <= client.spent_serial
+    if client.answered_by is not None or is_spent or not _may_take(t, client):
+        return _acknowledge(t, client, header.sender)  # a duplicate, worthless, or too late
     client.answered_by = header.sender
     t.timers.cancel(("claim", client.mac))
     _add_addresses(t, client, info)

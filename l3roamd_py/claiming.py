@@ -10,17 +10,17 @@ from l3roamd_py.actions import ProbeClient, SendClaim
 from l3roamd_py.clients import Client, Exchange, State, Table
 
 
-def ask(t: Table, client: Client) -> None:
+def ask(t: Table, client: Client, nonce: int | None = None) -> None:
     """Ask who had a client that has just come."""
     client.state = State.CLAIMING
     t.claiming.add(client.mac)
     _need_proof(t, client)
-    ask_behind(t, client)
+    ask_behind(t, client, nonce)
 
 
-def ask_behind(t: Table, client: Client) -> None:
+def ask_behind(t: Table, client: Client, nonce: int | None = None) -> None:
     """Ask while we serve the client already: nobody has answered yet, though babel knows somebody."""
-    nonce = t.make_nonce()
+    nonce = t.make_nonce() if nonce is None else nonce
     payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
     destination = client.place or t.node_client(client.mac)
     client.answered_by = None

@@ -108,6 +108,9 @@ class Client:
     is_doubted: bool = (
         False  # babel knows another node that serves it: ours to serve, not yet to be found here
     )
+    spent_serial: int = (
+        0  # of a token that somebody else has used: who has no better one has lost the client too
+    )
     has_asked_again: bool = False  # after STALE, once
     probes: int = 0
 

@@ -173,10 +173,16 @@ def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes)
     """A claim for a client that went on: its new place did not hear us, or babel has not told of it yet."""
     info = departed.info
     if info is not None and t.now_s > info.started_s + t.options.info_deaf_s:
-        # who claimed it then does not hear: the client was there for a moment only, and is with this one now
+        # who claimed it then does not hear: perhaps the client was there for a moment only. If not, the CLAIM finds it
+        if header.sender != departed.place:
+            _pass_on(t, departed, header, payload)
         departed.place, departed.is_extended = header.sender, header.extended
     if header.sender == departed.place:
         return tell(t, departed, header.nonce)
+    return _pass_on(t, departed, header, payload)
+
+
+def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
     onward = wire.pass_on(payload)
     if onward is None or not departed.is_extended or not header.extended:
         return t.count("claims_not_passed_on")

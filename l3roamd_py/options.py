@@ -33,7 +33,7 @@ class Options:
     )
     claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-    info_deaf_s: float = 0.1  # without an ACK for so long, INFO goes to whoever else claims the client
+    info_deaf_s: float = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
     roam_give_up_s: float = 1.0  # then the client gets new connectivity
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)

@@ -8,7 +8,8 @@ from l3roamd_py.claiming import ask
 from l3roamd_py.clients import NOWHERE, Client, Exchange, State, Table, describe, node_of
 from l3roamd_py.departure import consider
 from l3roamd_py.leasing import adopt, request_token, start_afresh
-from l3roamd_py.serving import drop_ipv4, open_gate, use_plat
+from l3roamd_py.presence import doubt
+from l3roamd_py.serving import drop_ipv4, hold, open_gate, use_plat
 from xlat464.address import format_ipv6
 
 
@@ -48,6 +49,7 @@ def _fail(t: Table, client: Client, why: str) -> None:
     client.state = State.SERVED
     start_afresh(t, client)
     settle(t, client)
+    doubt(t, client)
 
 
 def on_roam_ack(t: Table, header: wire.Header, ack: wire.RoamAck) -> None:
@@ -63,6 +65,8 @@ def on_roam_ack(t: Table, header: wire.Header, ack: wire.RoamAck) -> None:
         return _succeed(t, client, ack.lease)
     t.count("roams_refused")
     is_roaming = client.state is State.ROAMING
+    if ack.reason == wire.STALE:
+        client.spent_serial = client.lease.token.serial
     if ack.reason == wire.STALE and is_roaming and not client.has_asked_again:
         return _ask_again(t, client)
     if ack.reason == wire.STALE and not is_roaming:
@@ -82,6 +86,8 @@ def _succeed(t: Table, client: Client, granted: wire.Lease) -> None:
         client.state = State.SERVED
         t.count("roams")
         open_gate(t, client)
+        if client.is_doubted:
+            hold(t, client)  # our token was good: nobody else has had the client since
     settle(t, client)
 
 
@@ -104,12 +110,12 @@ def on_again_timer(t: Table, mac: bytes) -> None:
 
 def _ask_again(t: Table, client: Client) -> None:
     """The token was used up meanwhile: who gave it may have a fresh one."""
+    assert client.lease is not None
     client.has_asked_again = True
-    place, drop_of = client.answered_by, client.lease
+    client.heard, client.place = client.lease.ipv4, client.answered_by
     drop_ipv4(t, client)
-    client.heard = None if drop_of is None else drop_of.ipv4
-    client.place = place
-    ask(t, client)
+    # the same nonce: what others are about to answer to the first CLAIM is as good
+    ask(t, client, None if client.claim is None else client.claim.nonce)
 
 
 def settle(t: Table, client: Client) -> None:
