@@ -7,6 +7,7 @@ a's CLAT uses the PLAT of c and b's that of x, so a client that comes from a to 
 is played by Hand, a process on a node that does what the test says.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -412,11 +413,17 @@ def mesh_of(machines):  # noqa: F811
 
 
 @pytest.fixture(params=FIREWALLS)
+def mesh_of_each(mesh_of, request):
+    return mesh_of(request.param)
+
+
+@pytest.fixture(params=["nft", "xtables-legacy"])
 def mesh(mesh_of, request):
     return mesh_of(request.param)
 
 
-def test_open_connections_walk_to_another_node_and_back(mesh):
+def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
+    mesh = mesh_of_each
     client = mesh.start()
     assert client.do("tick") is True
     assert client.do("udp one") is True
@@ -441,3 +448,298 @@ def test_open_connections_walk_to_another_node_and_back(mesh):
     counters = mesh.hands["b"].counters()
     assert (counters["dropped"], counters["waiting"]) == (0, 0)
     assert counters["held"] == counters["released"] >= 2
+
+
+def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh_of_each):
+    mesh = mesh_of_each
+    client = mesh.start()
+    client.attach("b")
+    hand = mesh.hands["b"]
+    client.do("send 60")
+
+    def are_held(number):
+        hand.read_held()
+        return hand.counters()["held"] >= number
+
+    wait_for(lambda: are_held(60), "60 packets at the gate")
+    mesh.roam_to_b(client)
+    hand.open_gate(*client.key)
+    assert client.do("seen") == " ".join(str(number) for number in range(60))
+    assert hand.counters() == {"held": 60, "released": 60, "dropped": 0, "waiting": 0}
+    hand.close_gate(*client.key)
+    assert hand.opened() == set()
+    client.do("send 80")
+    wait_for(lambda: are_held(140), "80 packets more")
+    assert hand.counters() == {"held": 140, "released": 60, "dropped": 16, "waiting": 64}
+    hand.open_gate(*client.key)
+    assert client.do("seen") == " ".join(str(number) for number in range(64))
+    assert hand.opened() == {client.key}
+    client.do("send 100")
+    assert client.do("seen") == " ".join(str(number) for number in range(100))
+    assert hand.counters()["held"] == 140  # an open gate is no detour
+
+
+def test_the_gate_lets_go_what_is_for_the_node_itself_and_refuses_who_is_refused(mesh):
+    client = mesh.start()
+    client.attach("b")
+    assert "2 received" in client.machine.output(f"ping -c 2 -i 0.1 -W 2 {NEXT_NODE}")
+    hand = mesh.hands["b"]
+    hand.refuse(*client.key)
+    client.do("send 5")
+    assert "1 received" in client.machine.output(f"ping -c 1 -W 2 {NEXT_NODE}")
+    assert hand.read_held() == []
+    assert hand.counters()["held"] == 0
+    # the gate is by MAC as well: another client may have the address
+    stranger = (bytes(5) + b"\7", client.key[1])
+    hand.open_gate(*stranger)
+    assert stranger in hand.opened()
+    hand.close_gate(*stranger)
+    # who was refused may be let in later
+    mesh.roam_to_b(client)
+    hand.open_gate(*client.key)
+    assert client.do("echo") is True
+
+
+def test_a_mark_of_somebody_else_stays(mesh_of):
+    mesh = mesh_of("nft")
+    client = mesh.start()
+    b = mesh.machine["b"]
+    b.run(
+        "nft -f -",
+        input="table ip other { chain before { type filter hook prerouting priority 0; "
+        'iifname "br-client" meta mark set 0x1234; }; chain after { type filter hook forward priority 200; '
+        'oifname "clat" meta mark 0x1234 counter name good; oifname "clat" meta mark != 0x1234 counter name bad; }; '
+        "counter good { }; counter bad { }; }",
+    )
+    client.attach("b")
+    client.say("echo")
+    mesh.hold("b", client)
+    mesh.roam_to_b(client)
+    mesh.hands["b"].open_gate(*client.key)
+    assert client.hear() is True
+    assert client.do("echo") is True
+    assert "packets 0" in b.output("nft list counter ip other bad")
+    assert "packets 0" not in b.output("nft list counter ip other good")
+
+
+def test_path_mtu_is_learnt_by_a_client_and_a_server_after_a_roam(mesh):
+    """A mesh router's Packet Too Big quotes a packet with the addresses that it has in the mesh."""
+    client = mesh.start()
+    mesh.roam_to_b(client)
+    mesh.hands["b"].open_gate(*client.key)
+    assert client.do("echo") is True
+    mid = mesh.machine["mid"]
+    mid.run(f"ip -6 route change {IPv6Address(clat('b', '0.0.0.0'))}/96 via fd00:2::1 mtu 1300")
+    mid.run(f"ip -6 route change {IPv6Address(plat('c'))}/96 via fd00:3::1 mtu 1300")
+    assert client.do("mtu") == 90  # EMSGSIZE
+    assert "mtu 1280" in client.machine.output(f"ip route get {SERVER}")
+    client.do("big")
+    assert mesh.server.stdout.readline() == "big 90\n"
+    assert "mtu 1280" in mesh.machine["server"].output("ip route get 203.0.113.1")
+
+
+def test_two_clients_roam_at_once(mesh):
+    clients = [mesh.start(), mesh.new_client(51)]
+    for client in clients:
+        assert client.do("tick") is True
+        client.attach("b")
+        client.say("echo")
+    for client in clients:
+        wait_for(lambda: mesh.hands["b"].read_held() or mesh.hands["b"].counters()["waiting"] >= 2, "packets")
+        mesh.hands["b"].use_plat(client.home("b"), plat("c"), 300)
+    mappings = [Mapping(client.home(), client.home("b"), None, 300, 7) for client in clients]
+    assert mesh.hands["c"].map_clients(mappings) == [None, None]
+    for client in clients:
+        mesh.hands["b"].open_gate(*client.key)
+        assert client.hear() is True
+        assert client.do("ticks 30") is True
+    found = {each.home: each for each in mesh.hands["c"].mappings()}
+    assert {home: (each.at, each.serial) for home, each in found.items()} == {
+        client.home(): (client.home("b"), 7) for client in clients
+    }
+    assert all(295 <= each.lease_s <= 300 for each in found.values())
+
+
+def test_the_current_plat_may_change_and_a_lost_one_goes_with_its_rules(mesh):
+    client = mesh.start()
+    assert client.do("tick") is True
+    mesh.choose("a", "x")
+    mesh.hands["a"].set_current_plat(plat("x"))
+    assert client.do("echo") is True
+    assert client.do("ticks 30") is True
+    mesh.choose("a", "c")
+    mesh.hands["a"].set_current_plat(plat("c"))
+    assert client.do("echo") is True
+    mesh.choose("a", "x")
+    mesh.hands["a"].drop_plat(plat("c"))
+    mesh.hands["a"].set_current_plat(plat("x"))
+    mesh.hands["a"].use_plat(client.home(), plat("x"), 300)
+    assert client.do("udp new") is True  # by the other PLAT
+
+
+def test_a_killed_daemon_is_taken_over_and_nobody_notices(mesh):
+    client = mesh.start()
+    assert client.do("tick") is True
+    mesh.roam_to_b(client, serial=99)
+    mesh.hands["b"].open_gate(*client.key)
+    assert client.do("echo") is True
+    for name in "bc":
+        mesh.hands[name].kill()
+        assert client.do("echo") is True  # with nobody there
+        assert client.do("udp alone") is True
+        hand = mesh.hand(name)
+        assert client.do("echo") is True
+        hand.set_up()  # again: nothing more
+    assert client.do("ticks 20") is True
+    assert mesh.hands["b"].opened() == {client.key}
+    [mapping] = mesh.hands["c"].mappings()
+    assert (mapping.home, mapping.at, mapping.serial) == (client.home(), client.home("b"), 99)
+    assert 280 <= mapping.lease_s <= 300
+    # and it goes on from there
+    client.attach("a")
+    client.say("echo")
+    mesh.hold("a", client)
+    mesh.roam_to_a(client)
+    mesh.hands["a"].open_gate(*client.key)
+    assert client.hear() is True
+    assert list(mesh.hands["c"].mappings()) == []
+
+
+def test_a_dead_daemon_keeps_nobody_out(mesh):
+    client = mesh.start()
+    mesh.hands["a"].close_gate(*client.key)
+    client.say("echo")
+    mesh.hold("a", client)
+    mesh.hands["a"].kill()
+    assert client.hear() is True  # what waited is lost and sent again, by nobody's leave
+    mesh.hand("a")
+    client.say("echo")
+    mesh.hold("a", client)
+    mesh.hands["a"].open_gate(*client.key)
+    assert client.hear() is True
+
+
+def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh_of_each):
+    mesh = mesh_of_each
+    client = mesh.start()
+    mesh.roam_to_b(client, lease_s=3)
+    mesh.hands["b"].open_gate(*client.key)
+    for name in "bc":
+        mesh.hands[name].kill()
+    listing = "nft list ruleset; ipset list"
+
+    def is_gone(name, place):
+        text = str(IPv6Address(place))
+        return text not in mesh.machine[name].output(["sh", "-c", listing])
+
+    assert not is_gone("b", client.home("b"))
+    assert not is_gone("c", client.home())
+    wait_for(lambda: is_gone("b", client.home("b")) and is_gone("c", client.home()), "end of the lease")
+    # a roam that finds nothing of the old one any more is none the worse for it
+    hand = mesh.hand("c")
+    again = Mapping(client.home(), client.home("b"), client.home("b"), 300, 2)
+    assert hand.map_clients([again]) == [None]
+    hand.unmap_client(client.home(), client.home("b"))
+    hand.unmap_client(client.home(), client.home("b"))
+    clat_hand = mesh.hand("b")
+    clat_hand.leave_plat(client.home("b"), plat("c"))
+    clat_hand.use_plat(client.home("b"), plat("c"), 300)
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_tear_down_leaves_nothing(machines, firewall):  # noqa: F811
+    machine = machines("node")
+    node = Node(machine, "dash", firewall)
+    machine.run(
+        ["sh", "-c", "iptables -t mangle -A FORWARD -j ACCEPT; ip6tables -t nat -N MINE"], **node.variables
+    )
+    machine.run("ipset create mine hash:ip")
+    listing = f"{{ {snapshot_command()}; }} 2>/dev/null"
+    before = machine.output(["sh", "-c", listing], **node.variables)
+    for arguments in ((CLAT_RULES, "br-client", "clat"), (PLAT_RULES, "plat", plat("c"))):
+        with contextlib.closing(Hand(node, *arguments)) as hand:
+            hand.tear_down()  # nothing there: nothing said
+            hand.set_up()
+            fill(hand, arguments[0])
+            assert machine.output(["sh", "-c", listing], **node.variables) != before
+            hand.tear_down()
+            hand.tear_down()
+            assert machine.output(["sh", "-c", listing], **node.variables) == before
+
+
+def snapshot_command():
+    saves = "iptables-legacy-save iptables-nft-save ip6tables-legacy-save ip6tables-nft-save"
+    quiet = "grep -v -e '^#' -e '^\\*' -e '^:[A-Z]* ACCEPT' -e COMMIT"
+    return f"for s in {saves}; do $s | {quiet}; done; nft list tables | grep -v -e mangle -e nat; ipset list"
+
+
+def fill(hand, role):
+    if role == PLAT_RULES:
+        assert hand.map_clients([Mapping(clat("a", "10.1.2.3"), clat("b", "10.1.2.3"), None, 60, 1)]) == [
+            None
+        ]
+        return
+    hand.set_current_plat(plat("c"))
+    hand.use_plat(clat("a", "10.1.2.3"), plat("x"), 60)
+    hand.open_gate(b"\2abcde", bytes((10, 1, 2, 3)))
+    hand.refuse(b"\2abcdf", bytes((10, 1, 2, 4)))
+
+
+OLDER = """
+    table ip6 l3roamd_plat {
+        map from { type ipv6_addr : ipv6_addr; flags timeout; }
+        map to { type ipv6_addr : ipv6_addr; flags timeout; }
+        chain old { type filter hook prerouting priority -300; iifname "old" ip6 saddr set ip6 saddr map @from; }
+    }
+    add element ip6 l3roamd_plat from { fddd::b timeout 300s comment "5" : fddd::a }
+    add element ip6 l3roamd_plat to { fddd::a timeout 300s : fddd::b }
+"""
+
+
+def test_a_table_of_an_older_version_is_replaced_with_its_elements_kept(machines):  # noqa: F811
+    machine = machines("node")
+    machine.run("nft -f -", input=OLDER)
+    machine.run("nft add table ip6 foreign")
+    with contextlib.closing(Hand(Node(machine), PLAT_RULES, "plat", plat("c"))) as hand:
+        hand.set_up()
+        [mapping] = hand.mappings()
+        assert (mapping.home, mapping.at, mapping.serial) == (
+            IPv6Address("fddd::a").packed,
+            IPv6Address("fddd::b").packed,
+            5,
+        )
+        listing = machine.output("nft list ruleset")
+        assert "chain old" not in listing
+        assert 'iifname != "plat"' in listing
+        assert "table ip6 foreign" in listing
+
+
+def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothing(machines):  # noqa: F811
+    with contextlib.closing(Hand(Node(machines("node")), PLAT_RULES, "plat", plat("c"))) as hand:
+        hand.set_up()
+        one, two = clat("a", "10.1.2.3"), clat("x", "10.1.2.3")
+        place, other = clat("b", "10.1.2.3"), clat("c", "10.1.2.3")
+        assert hand.map_clients([Mapping(one, place, None, 60, 1)]) == [None]
+        assert hand.map_clients([Mapping(two, place, None, 60, 2)]) == [None]
+        assert [(each.home, each.at) for each in hand.mappings()] == [(two, place)]
+        assert hand.map_clients([Mapping(one, other, place, 60, 3)]) == [None]
+        assert {(each.home, each.at) for each in hand.mappings()} == {(two, place), (one, other)}
+        hand.unmap_client(one, place)
+        assert {(each.home, each.at) for each in hand.mappings()} >= {(two, place)}
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_without_its_programs_a_kind_says_what_it_lacks(machines, firewall):  # noqa: F811
+    node = Node(machines("node"), "dash", firewall)
+    ask = "from l3roamd_py.rules_choice import choose_rules\ntry: print(choose_rules({!r})[1].__name__)\n"
+    ask += "except Exception as error: print(error)"
+    wanted = firewall.split("-")[0]
+
+    def choose(which, *environment):
+        words = ["env", *environment, sys.executable, "-c", ask.format(which)]
+        return node.machine.output(words, **node.variables, PYTHONPATH=str(REPOSITORY)).strip()
+
+    assert choose("auto") == "NftPlatRules"
+    assert choose(wanted) == {"nft": "NftPlatRules", "xtables": "XtablesPlatRules"}[wanted]
+    assert "there is no iptables" in choose("xtables", "PATH=/nowhere")
+    assert "l3roamd" not in node.machine.output("nft list ruleset") + node.machine.output("ipset list")
