@@ -12,7 +12,7 @@ A topology file is TOML:
     prefixd = "python"          # or "micropython"
     links = "auto"              # links with wishes by "netem" or by our own "wire"; auto: what the kernel has
     seed = 1                    # of every random choice a wire makes
-    roaming = false             # whether l3roamd_py runs on clatnodes and platnodes
+    roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
 
     [nodes.a]
     role = "clat"               # clat, plat, both or plain
@@ -186,7 +186,7 @@ class Settings:
     prefixd: str = "python"
     links: str = "auto"
     seed: int = 1
-    roaming: bool = False
+    roaming: bool = True
 
     def __post_init__(self) -> None:
         need_between("lease_s", self.lease_s, 120, 604_800)  # dnsmasq grants no less than two minutes
