@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import failover, prefixd, siit
+from bench import failover, prefixd, roam, roam_rules, siit
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
 
@@ -57,12 +57,42 @@ GOALS = (
     Goal("prefixd.rss_kib", "KiB", "prefixd on MicroPython with 500 PLATs, resident", at_most=3.5 * 1024),
     Goal("prefixd.anon_kib", "KiB", "of that anonymous", at_most=1024),
     Goal("prefixd.read_10000_routes_ms", "ms", "prefixd on MicroPython reads 10,000 routes"),
+    Goal("roam.roams", "", "roams of the storm: 20 TCP connections and a UDP stream, 5 ms a link, 4 nodes"),
+    Goal("roam.handoff_p50_ms", "ms", "association until the first packet passed, median"),
+    Goal("roam.handoff_p99_ms", "ms", "the same, 99th percentile", at_most=50),
+    Goal("roam.handoff_network_ms", "ms", "of a handoff: round trips of CLAIM and ROAM"),
+    Goal(
+        "roam.handoff_ours_p50_ms", "ms", "of the median: what is ours, the wait for the ARP answer included"
+    ),
+    Goal("roam.handoffs_without_packet", "", "roams on which no packet passed before the next", at_most=0),
+    Goal("roam.connections_lost", "", "TCP connections lost in all the roams", at_most=0),
+    Goal("roam.gate_dropped", "", "packets that a gate dropped", at_most=0),
+    Goal("roam.air_lost", "", "datagrams lost on the air: sent to where the client had just been"),
+    Goal("roam.longest_stall_ms", "ms", "the longest that a TCP connection waited for its echo"),
+    *(
+        Goal(f"roam.roam_us_{roamed}", "us", f"one ROAM at the platnode, {roamed:,} clients have roamed")
+        for roamed in roam_rules.ROAMED
+    ),
+    Goal("roam.roams_per_s", "", "ROAMs a second on one core, 100,000 clients have roamed", at_least=2000),
+    Goal("roam.rss_kib", "KiB", "the roaming daemon with 1,000 clients, resident", at_most=40 * 1024),
+    Goal("roam.idle_cpu_percent", "%", "of a CPU that it takes then while nothing happens", at_most=1),
+    *(
+        Goal(f"roam.{rules}_{what}_{count}", unit, f"{count:,} clatnodes, {whose}: {meaning}")
+        for what, unit, meaning in (
+            ("setup_ms", "ms", "setting the rules up"),
+            ("one_more_ms", "ms", "one more clatnode"),
+            ("pps", "", "first packets of flows a second"),
+        )
+        for count in roam_rules.CLATNODES
+        for rules, whose in (("maps", "our maps"), ("seed", "the seed's pairs"))
+    ),
 )
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "siit": lambda say: siit.run(say=say),
     "failover": lambda say: failover.run(say=say),
     "prefixd": lambda say: prefixd.run(),
+    "roam": lambda say: roam.run(say),
 }
 
 
@@ -72,7 +102,7 @@ def table(figures: dict[str, float]) -> str:
     for goal in GOALS:
         if goal.key in figures:
             figure = figures[goal.key]
-            shown = f"{figure:.2f}" if goal.unit == "x" else f"{figure:.0f}"
+            shown = f"{figure:.2f}" if goal.unit in ("x", "%") else f"{figure:.0f}"
             mark = "    " if goal.bound == "-" else "ok  " if goal.is_met(figure) else "MISS"
             lines.append(f"{goal.key:32} {shown:>10} {goal.unit:4} {goal.bound:>8} {mark}  {goal.meaning}")
     return "\n".join(lines)

@@ -83,11 +83,11 @@ class SeedPlatRules:
             self.made[name] = rule
         return name
 
-    def need_all(self, clients: Sequence[bytes]) -> None:
-        """Make the pairs of many clatnodes in two programs' runs: kinder to the seed than it is itself."""
+    def need_all(self, homes: Sequence[bytes], places: Sequence[bytes]) -> None:
+        """Make the rules for many clatnodes in two programs' runs: kinder to the seed than it is itself."""
         sets, rules = [], ["*nat"]
-        for client in clients:
-            for kind, how in (("rofrom", "-I"), ("roto", "-A")):
+        for kind, how, clients in (("rofrom", "-I", homes), ("roto", "-A", places)):
+            for client in clients:
                 name = set_name(kind, client)
                 self.made[name] = self.rule(name, client)
                 sets.append(f"create {name} hash:ip family inet6 timeout 600")
@@ -97,6 +97,12 @@ class SeedPlatRules:
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
         return [self.map_client(mapping) for mapping in mappings]
+
+    def members(self, mappings: Iterable[Mapping]) -> Iterable[tuple[str, bytes]]:
+        """Yield the set and the address of both elements of each mapping."""
+        for mapping in mappings:
+            yield set_name("roto", mapping.at), mapping.home
+            yield set_name("rofrom", mapping.home), mapping.at
 
     def map_client(self, mapping: Mapping) -> RulesError | None:
         try:

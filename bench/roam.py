@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: ISC
+"""Roaming: how long a handoff takes, what a thousand of them lose, and what they cost the platnode.
+
+The mesh has four nodes, each one link of 5 ms away from each other: three clatnodes and the platnode. A client walks
+from clatnode to clatnode without a goodbye, ROAMS times (environment; default 1,000) or until the time is over, with
+20 TCP connections and a stream of datagrams. A handoff is told in sdk/walk.py; its network's share is the CLAIM's
+round trip to the old node and the ROAM's to the platnode, measured by ping in the same lab.
+
+What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py.
+"""
+
+import json
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+
+from bench import roam_daemon, roam_rules
+from sdk.lab import Lab, LabError
+from sdk.lab.plan import clatnodes
+from sdk.lab.topology import parse_topology
+from sdk.second_act import gate_dropped
+from sdk.walk import Walked, talk, walked
+from xlat464.address import format_ipv6
+from xlat464.node import management_address
+
+ROAMS = 1000
+STORM_S = 280.0  # the roams that fit into it are those that count
+STAY_S = (0.15, 0.35)  # at a node, at least and at most
+CONNECTIONS, PAUSE_MS, PULSE_MS = 20, 100, 4
+LINK_MS = 5
+MESH = "\n".join(
+    [
+        *(f'[nodes.{name}]\nrole = "clat"' for name in "abc"),
+        '[nodes.exit]\nrole = "plat"',
+        *(
+            f'[[links]]\nbetween = ["{one}", "{other}"]\ndelay_ms = {LINK_MS}'
+            for one, other in ("ab", "bc", "ca")
+        ),
+        *(f'[[links]]\nbetween = ["{name}", "exit"]\ndelay_ms = {LINK_MS}' for name in "abc"),
+        '[clients.walker]\nnode = "a"',
+    ]
+)
+
+
+def storm(
+    roams: int = ROAMS, seconds: float = STORM_S, say: Callable[[str], None] = lambda line: None
+) -> dict[str, float]:
+    """Walk, and return handoffs, losses and stalls. Raises LabError when the lab does not do as it should."""
+    with Lab(parse_topology(MESH, "the bench's mesh"), name=f"bench-{os.getpid()}", log=say) as lab:
+        lab.wait_ready()
+        wait_for_neighbours(lab)
+        network_ms = round_trips_ms(lab)
+        say(f"CLAIM and ROAM: {network_ms:.1f} ms of round trips")
+        dropped = gate_dropped(lab)
+        with talk(lab, "walker", CONNECTIONS, PAUSE_MS, PULSE_MS) as talking:
+            time.sleep(1)
+            steps = wander(lab, roams, seconds, say)
+            time.sleep(1)
+            found = walked(talking.end(), steps)
+        return figures(found, network_ms, gate_dropped(lab) - dropped)
+
+
+def wander(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> list[tuple[str, float]]:
+    """Walk at random, the same way each time."""
+    chance, names = random.Random(1), [node.name for node in clatnodes(lab.topology)]
+    steps: list[tuple[str, float]] = []
+    begun, at = time.monotonic(), "a"
+    while len(steps) < roams and time.monotonic() < begun + seconds:
+        at = chance.choice([name for name in names if name != at])
+        steps.append((at, lab.roam("walker", at, hard=True)))
+        time.sleep(chance.uniform(*STAY_S))
+        if len(steps) % 100 == 0:
+            say(f"{len(steps)} roams after {time.monotonic() - begun:.0f} s")
+    return steps
+
+
+def wait_for_neighbours(lab: Lab) -> None:
+    """Until every clatnode reaches every other one and the platnode over the direct link."""
+    deadline = time.monotonic() + 60
+    while round_trips_ms(lab) > 4 * LINK_MS * 1.3:
+        if time.monotonic() > deadline:
+            raise LabError("babel did not find the direct links within 60 s")
+        time.sleep(1)
+
+
+def round_trips_ms(lab: Lab) -> float:
+    """Return what a CLAIM to another clatnode and a ROAM to the platnode take on their way, in the worst case."""
+    nodes = clatnodes(lab.topology)
+    prefixes = {node.name: lab.plan.clat_prefix(node) for node in nodes}
+    claims = [
+        ping_ms(lab, one.name, prefixes[other.name]) for one in nodes for other in nodes if one != other
+    ]
+    roam = [ping_ms(lab, node.name, lab.plan.plat_prefix(lab.node("exit"))) for node in nodes]
+    return max(claims) + max(roam)
+
+
+def ping_ms(lab: Lab, node: str, prefix: bytes) -> float:
+    """Return the shortest of a few round trips to a node's management address."""
+    address = format_ipv6(management_address(prefix))
+    source = format_ipv6(management_address(lab.plan.clat_prefix(lab.node(node))))
+    shown = lab.exec(node, ["ping", "-c", "5", "-i", "0.02", "-W", "1", "-I", source, address], check=False)
+    last = shown.stdout.strip().splitlines()[-1:] or [""]
+    return float(last[0].split("=")[1].split("/")[0]) if "rtt" in last[0] else math.inf
+
+
+def figures(found: Walked, network_ms: float, dropped: int) -> dict[str, float]:
+    times = sorted(handoff.ms for handoff in found.handoffs if handoff.ms is not None)
+    if not times:
+        raise LabError("no handoff let a packet through")
+    p50, p99 = statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
+    return {
+        "roam.roams": len(found.handoffs),
+        "roam.handoff_p50_ms": round(p50, 1),
+        "roam.handoff_p99_ms": round(p99, 1),
+        "roam.handoff_network_ms": round(network_ms, 1),
+        "roam.handoff_ours_p50_ms": round(p50 - network_ms, 1),
+        "roam.handoffs_without_packet": len(found.handoffs) - len(times),
+        "roam.connections_lost": len(found.broken),
+        "roam.gate_dropped": dropped,
+        "roam.air_lost": max(0, found.lost - dropped),
+        "roam.longest_stall_ms": round(found.longest_stall_ms),
+    }
+
+
+def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
+    """All of roam.*; the environment's ROAMS is how many roams."""
+    roams = int(os.environ.get("ROAMS", ROAMS))
+    return {
+        **storm(roams, say=say),
+        **roam_rules.run(say),
+        **roam_daemon.run(say),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(run(say=lambda line: print(line, flush=True)), indent=1))
