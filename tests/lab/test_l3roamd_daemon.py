@@ -1,0 +1,447 @@
+# SPDX-License-Identifier: ISC
+"""l3roamd_py as it runs: real daemons on real nodes, a client that walks, and everything that may go wrong then."""
+
+import contextlib
+import json
+import os
+import random
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import wait_until
+
+from sdk.lab.plan import ECHO
+from xlat464.address import format_ipv6, format_mac, parse_ipv6
+from xlat464.node import node_client_address
+
+TRIANGLE = """
+[lab]
+roaming = true
+[nodes.a]
+role = "clat"
+[nodes.b]
+role = "clat"
+[nodes.c]
+role = "plat"
+[[links]]
+between = ["a", "b"]
+[[links]]
+between = ["b", "c"]
+[[links]]
+between = ["a", "c"]
+[clients.phone]
+node = "a"
+"""
+SOCKET = "/var/run/l3roamd.sock"
+NODES = ("a", "b", "c")
+STALL_S = 3.0  # an echo that takes longer is a lost connection
+RESIDENT_KIB = 40 * 1024
+# says each line to the echo service over one connection of TCP, and what came back
+TALK = f"""
+import socket, sys
+s = socket.create_connection(({ECHO!r}, 7), 20)
+f = s.makefile("r")
+print("ready", flush=True)
+for line in sys.stdin:
+    s.sendall(line.encode())
+    print(f.readline(), end="", flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def mesh(lab_of):
+    return lab_of(TRIANGLE)
+
+
+@pytest.fixture
+def lab(mesh):
+    """The mesh with all of its daemons, and the phone at home and served there."""
+    for node in NODES:
+        if not mesh.running.daemons()[node].get("l3roamd"):
+            start(mesh, node)
+    if mesh.node_of("phone") != "a":
+        mesh.roam("phone", "a")
+    wait_until(lambda: is_served(mesh, "a"), what="the phone being served at a")
+    wait_until(lambda: known(mesh, "a")["has_token"], what="a token")
+    return mesh
+
+
+class Talk:
+    """One TCP connection through the whole path, for as long as the test."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = lab.popen("phone", ["python", "-c", TALK], **pipes)
+        self.count = 0
+        assert self._line(20) == "ready"
+
+    def _line(self, timeout_s):
+        assert select.select([self.process.stdout], [], [], timeout_s)[0], f"silence for {timeout_s} s"
+        return self.process.stdout.readline().strip()
+
+    def echo(self, timeout_s=STALL_S):
+        """Send a line and have it back; return how long that took."""
+        self.count += 1
+        begun_s = time.monotonic()
+        self.process.stdin.write(f"{self.count}\n")
+        assert self._line(timeout_s) == str(self.count), story(self.lab)
+        return time.monotonic() - begun_s
+
+
+@pytest.fixture
+def talk(lab):
+    made = Talk(lab)
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def story(lab):
+    """What the daemons counted and said, for a failure."""
+    counted = {node: status(lab, node).get("counters") for node in NODES}
+    told = [f"{node}: {lab.running.log(node, 'l3roamd')}" for node in NODES]
+    return "\n".join([json.dumps(counted, indent=1), *told])
+
+
+def status(lab, node):
+    done = lab.exec(node, ["l3roamd_py", "status", "--json"], check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else {}
+
+
+def known(lab, node):
+    mac = format_mac(lab.client("phone").mac)
+    return next((each for each in status(lab, node).get("clients", []) if each["mac"] == mac), None)
+
+
+def is_served(lab, node):
+    client = known(lab, node)
+    return client is not None and client["state"] == "served" and client["ipv4"] == lab.lease("phone")
+
+
+def roams(lab):
+    return status(lab, "c").get("roams")
+
+
+def address(lab):
+    prefix = lab.site.node_client_prefix6.network_address.packed
+    return format_ipv6(node_client_address(prefix, lab.client("phone").mac))
+
+
+def has_address(lab, node):
+    return address(lab) in lab.exec(node, ["ip", "-6", "addr", "show", "dev", "lo"]).stdout
+
+
+def start(lab, node):
+    lab.start_l3roamd(lab.node(node))
+    wait_until(lambda: status(lab, node), what=f"the daemon at {node}")
+
+
+def pids(lab, node):
+    return lab.running.daemons()[node].get("l3roamd", [])
+
+
+def end(lab, node, number):
+    for pid in pids(lab, node):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    wait_until(lambda: not pids(lab, node), what="the daemon's end")
+
+
+def fresh_log(lab, node):
+    return lab.exec(node, ["cat", "/run/log/l3roamd.log"]).stdout
+
+
+def resident_kib(lab, node):
+    (pid,) = pids(lab, node)
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+
+def test_a_client_is_found_with_its_lease_and_its_platnode_vouches_for_it(lab):
+    client = known(lab, "a")
+    assert client["ipv4"] == lab.lease("phone")
+    assert 0 < client["lease_s"] <= lab.topology.settings.lease_s
+    assert has_address(lab, "a")
+    assert not has_address(lab, "b")
+    (pid,) = pids(lab, "a")
+    assert resident_kib(lab, "a") < RESIDENT_KIB, pid
+
+
+def test_a_client_walks_and_its_connection_lives(lab, talk):
+    talk.echo()
+    for node in ("b", "a", "b", "a"):
+        lab.roam("phone", node)
+        assert talk.echo() < STALL_S
+        wait_until(lambda node=node: is_served(lab, node), 5, f"being served at {node}")
+        assert bool(roams(lab)) == (node == "b")
+    assert lab.lease("phone") == known(lab, "a")["ipv4"]
+
+
+def test_a_client_that_leaves_without_a_word_is_taken_from_its_node(lab, talk):
+    for node in ("b", "a", "b"):
+        lab.roam("phone", node, hard=True)
+        talk.echo()
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+    assert known(lab, "a") is None
+    wait_until(lambda: not has_address(lab, "a"), 10, "a giving the node-client address up")
+
+
+def test_two_walks_within_a_moment_lose_nothing(lab, talk):
+    for node in ("b", "a", "b", "a", "b"):
+        lab.roam("phone", node)
+    talk.echo()
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+
+
+def test_a_walk_to_a_new_node_with_a_new_lease_request_keeps_the_address(lab, talk):
+    before = lab.lease("phone")
+    lab.roam("phone", "b", renew=True)
+    talk.echo()
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+    assert lab.lease("phone") == before
+    talk.echo()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("node", NODES)
+def test_a_daemon_that_ends_and_starts_again_is_noticed_by_nobody(lab, talk, node, number):
+    lab.roam("phone", "b")
+    talk.echo()
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+    before = roams(lab)
+    end(lab, node, number)
+    talk.echo()  # what is in the kernel serves on
+    start(lab, node)
+    talk.echo()
+    assert is_served(lab, "b")
+    places = [(each["home"], each["at"]) for each in before]
+    assert [(each["home"], each["at"]) for each in roams(lab)] == places
+    for there in ("a", "b"):
+        lab.roam("phone", there)
+        talk.echo()
+        wait_until(lambda there=there: is_served(lab, there), 5, f"being served at {there}")
+
+
+def test_kills_at_random_moments_of_walks_cost_no_connection(lab, talk):
+    """The killed daemon is started again as procd would; what a roam asks of it meanwhile is repeated."""
+    chance = random.Random(464)
+    for there in ("b", "a", "b", "a", "b", "a"):
+        victim = chance.choice(NODES)
+        delay_s = chance.random() * 0.05
+        killer = threading.Timer(delay_s, end, (lab, victim, signal.SIGKILL))
+        killer.start()
+        lab.roam("phone", there)
+        killer.join()
+        start(lab, victim)
+        talk.echo(20)
+        wait_until(
+            lambda there=there: is_served(lab, there), 10, f"being served at {there}, {victim} was killed"
+        )
+
+
+def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):
+    talk.echo()
+    end(lab, "a", signal.SIGKILL)
+    lab.exec("a", ["sh", "-c", 'echo \'{"format": 1, "core": {"version":\' >/var/run/l3roamd.state'])
+    before = len(fresh_log(lab, "a"))
+    start(lab, "a")
+    lines = [line for line in fresh_log(lab, "a")[before:].splitlines() if "state" in line]
+    assert len(lines) == 1, lines
+    assert "is damaged: starting without" in lines[0]
+    assert is_served(lab, "a")  # the gate in the kernel says who was let in
+    talk.echo()
+
+
+LIES = ('{"format": 1, "boot": BOOT, "core": {"version": 1, "now_s": "x"}}', "[]", "\x00\xff", "")
+
+
+@pytest.mark.parametrize("saved", LIES)
+def test_a_state_file_that_lies_does_not_keep_the_daemon_from_starting(lab, saved):
+    end(lab, "a", signal.SIGKILL)
+    boot = lab.exec("a", ["cat", "/proc/sys/kernel/random/boot_id"]).stdout.strip()
+    lab.exec("a", ["tee", "/var/run/l3roamd.state"], stdin=saved.replace("BOOT", json.dumps(boot)))
+    start(lab, "a")
+    assert is_served(lab, "a")
+
+
+def test_a_second_daemon_says_who_is_there_and_ends(lab):
+    done = lab.exec("a", lab.plan.l3roamd(lab.node("a")), check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert (
+        line
+        == f"l3roamd_py: another l3roamd_py uses {SOCKET}, expected none: end it, or choose another --socket"
+    )
+
+
+def test_the_client_bridge_may_be_made_anew(lab):
+    """netifd does so when the configuration changes; what was tied to the device is tied again."""
+    lab.roam("phone", "b")
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+    pinned = ["ip", "neigh", "show", "dev", "br-client", "nud", "permanent"]
+    assert lab.lease("phone") in lab.exec("b", pinned).stdout
+    port = lab.associations.cable("phone", "b").b.device
+    lines = [line for line in lab.plan.node_lines(lab.node("b")) if "br-client" in line]
+    lab.script("b", ["ip link del br-client", *lines, f"ip link set {port} master br-client up"])
+    wait_until(
+        lambda: lab.lease("phone") in lab.exec("b", pinned).stdout, 5, "the neighbour being tied again"
+    )
+    lab.roam("phone", "a")
+    wait_until(lambda: is_served(lab, "a"), 5, "being served at a")
+    lab.kill("b")
+    lab.start("b")
+    wait_until(lambda: status(lab, "b"), what="node b")
+
+
+def flood(lab, node, target, stop):
+    """Garbage, and what looks like messages, to a node's port 5523 until told to stop."""
+    code = (
+        "import os, random, socket, sys\n"
+        "s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)\n"
+        "r = random.Random(1)\n"
+        "while True:\n"
+        "    head = bytes((0, r.choice((0, 1, 255)), r.randrange(9), r.randrange(2))) + r.randbytes(20)\n"
+        "    body = b''.join(bytes((r.randrange(9), r.choice((0, 1, 2, 8, 20, 255)))) + r.randbytes(r.randrange(40))"
+        " for _ in range(r.randrange(5)))\n"
+        "    for data in (head + body, r.randbytes(r.randrange(1, 1500)), b''):\n"
+        "        try: s.sendto(data, (sys.argv[1], 5523))\n"
+        "        except OSError: pass\n"
+    )
+    return lab.popen(node, ["python", "-c", code, target])
+
+
+def test_a_flood_of_garbage_neither_stops_nor_grows_the_daemon(lab, talk):
+    clat = format_ipv6(lab.plan.clat_prefix(lab.node("b"))) + "/96"
+    management = status(lab, "b")["address"]
+    before = resident_kib(lab, "b")
+    floods = [flood(lab, "c", management, None), flood(lab, "a", management, None)]
+    try:
+        for there in ("b", "a", "b", "a"):
+            lab.roam("phone", there)
+            talk.echo(10)
+            wait_until(lambda there=there: is_served(lab, there), 10, f"being served at {there} in {clat}")
+    finally:
+        for each in floods:
+            each.kill()
+            each.wait()
+    counters = status(lab, "b")["counters"]
+    assert counters["bugs"] == 0
+    assert counters["datagrams_too_fast"] > 0
+    assert resident_kib(lab, "b") < min(before + 6 * 1024, RESIDENT_KIB)
+
+
+def test_peers_of_the_socket_that_misbehave_keep_nobody_from_talking(lab):
+    """Silent ones, slow ones, garbage, too many, and one that reads nothing."""
+    code = (
+        "import os, socket, sys, time\n"
+        "peers = []\n"
+        "for i in range(300):\n"
+        "    s = socket.socket(socket.AF_UNIX); s.setblocking(False)\n"
+        "    try: s.connect(sys.argv[1])\n"
+        "    except OSError: time.sleep(0.01); continue\n"
+        "    peers.append(s)\n"
+        "    try: s.send((b'', b'get_sta', os.urandom(900), b'x' * 5000, b'get_status\\n' * 50)[i % 5])\n"
+        "    except OSError: pass\n"
+        "print('done', flush=True); time.sleep(60)\n"
+    )
+    crowd = lab.popen("a", ["python", "-c", code, SOCKET], stdout=subprocess.PIPE, text=True)
+    try:
+        assert select.select([crowd.stdout], [], [], 20)[0]
+        begun_s = time.monotonic()
+        assert is_served(lab, "a")
+        assert time.monotonic() - begun_s < 5
+        assert status(lab, "a")["counters"]["bugs"] == 0
+    finally:
+        crowd.kill()
+        crowd.wait()
+
+
+def test_commands_come_in_the_order_in_which_they_were_sent(lab):
+    """prefixd sends a line a connection and does not wait."""
+    code = (
+        "import socket, sys\n"
+        "for i in range(400):\n"
+        "    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        "    s.send(b'set_platprefix fddd:1338:1338:0:0:%x::/96\\n' % (i + 1)); s.close()\n"
+    )
+    before = status(lab, "b")["current_plat"]
+    lab.exec("b", ["python", "-c", code, SOCKET])
+    assert status(lab, "b")["current_plat"] == format_ipv6(parse_ipv6(f"fddd:1338:1338:0:0:{400:x}::"))
+    lab.exec("b", ["l3roamd_py", "ctl", "set_platprefix", f"{before}/96"])
+
+
+def test_the_scripts_of_the_c_daemon_go_on_working(lab):
+    def ask(line):
+        code = (
+            "import socket, sys\n"
+            "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode())\n"
+            "s.shutdown(socket.SHUT_WR)\n"
+            "while data := s.recv(4096): print(data.decode(), end='')\n"
+        )
+        return lab.exec("a", ["python", "-c", code, SOCKET, line]).stdout
+
+    answer = ask("get_clients\n")
+    mac, ipv4 = format_mac(lab.client("phone").mac), lab.lease("phone")
+    assert answer.startswith('{ "clients": 1, "clientlist": { "')
+    client = json.loads(answer)["clientlist"][mac]
+    assert client["addresses"] == {f"::ffff:{ipv4}": {"state": 1}}
+    assert client["interface"]
+    assert json.loads(ask("get_prefixes"))["prefixes"][:2] == ["::ffff:0.0.0.0", "fe80::"]
+    assert ask("add_prefix 2001:db8:5::/64\n") == "Added prefix: 2001:db8:5::/64"
+    assert "2001:db8:5::" in json.loads(ask("get_prefixes"))["prefixes"]
+    assert ask(f"add_address 2001:db8:5::7 {mac}\n") == "OK"
+    assert "2001:db8:5::7 dev br-client proto 158" in lab.exec("a", ["ip", "-6", "route"]).stdout
+    assert ask(f"del_address 2001:db8:5::7 {mac}\n") == "OK"
+    assert "2001:db8:5::7" not in lab.exec("a", ["ip", "-6", "route"]).stdout
+    assert ask("del_prefix 2001:db8:5::/64\n") == "Deleted prefix: 2001:db8:5::/64"
+    meshifs = json.loads(ask("get_meshifs"))["mesh_interfaces"]
+    assert ask("add_meshif mesh7\n") == ask("del_meshif mesh0\n") == ""
+    assert json.loads(ask("get_meshifs"))["mesh_interfaces"] == [*(set(meshifs) - {"mesh0"}), "mesh7"]
+    assert ask("add_meshif mesh0\n") == ask("del_meshif mesh7\n") == ""
+    other = status(lab, "c")["address"]
+    assert ask(f"has_route {other}\n").endswith(f"found route {other}/128: NO\n")
+    assert ask("nonsense\n").startswith("error: 'nonsense' is no command")
+
+
+def test_flush_leaves_nothing_behind(lab):
+    def ours(node):
+        rules = lab.exec(node, ["nft", "list", "tables"], check=False).stdout
+        rules += lab.exec(node, ["iptables-save"], check=False).stdout
+        neighbours = lab.exec(node, ["ip", "neigh", "show", "proto", "158"], check=False).stdout
+        files = lab.exec(node, ["sh", "-c", "ls /run/l3roamd* 2>/dev/null"], check=False).stdout
+        return [each for each in (*rules.split(), *files.split(), *neighbours.split()) if "l3roamd" in each]
+
+    lab.roam("phone", "b")
+    wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
+    prefix = ["--node-client-prefix", str(lab.site.node_client_prefix6)]
+    for node in NODES:
+        assert ours(node)
+        refused = lab.exec(node, ["l3roamd_py", "flush", *prefix], check=False)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        end(lab, node, signal.SIGTERM)
+        lab.exec(node, ["l3roamd_py", "flush", *prefix])
+        assert ours(node) == []
+        assert not has_address(lab, node)
+    for node in NODES:
+        start(lab, node)
+
+
+def test_a_taken_port_is_one_sentence(lab):
+    end(lab, "b", signal.SIGKILL)
+    code = "import socket; s = socket.socket(10, 2); s.bind(('::', 5523)); print(1, flush=True); input()"
+    holder = lab.popen("b", ["python", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline()
+    try:
+        done = lab.exec("b", lab.plan.l3roamd(lab.node("b")), check=False)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "UDP port 5523 cannot be ours (Address already in use)" in done.stderr
+    assert socket.AF_INET6 == 10

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: ISC
+"""l3roamd_py and the C l3roamd share a mesh: clients walk from one to the other and back, and neither harms the other.
+
+Set L3ROAMD to a binary of https://github.com/freifunk-gluon/l3roamd (cmake, libnl-genl-3-dev, libjson-c-dev); without
+one the tests are skipped.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from xlat464.address import format_ipv6, format_mac
+from xlat464.node import management_address, node_client_address
+
+L3ROAMD = os.environ.get("L3ROAMD", "")
+pytestmark = pytest.mark.skipif(not L3ROAMD, reason="no C l3roamd: set L3ROAMD=/path/to/its/binary")
+
+PAIR = """
+[lab]
+roaming = true
+[nodes.ours]
+role = "both"
+[nodes.theirs]
+role = "clat"
+[[links]]
+between = ["ours", "theirs"]
+[clients.phone]
+node = "ours"
+"""
+PREFIX = "2001:db8:5::"
+PHONE = PREFIX + "7"
+CPU_S = 2.0  # what the C daemon may need for all of this; in its endless loop it needs all there is
+LOG_BYTES = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def lab(lab_of):
+    """Node `ours` with l3roamd_py, node `theirs` with the C daemon."""
+    lab = lab_of(PAIR)
+    lab.exec("ours", ["l3roamd_py", "ctl", "add_prefix", f"{PREFIX}/64"])
+    lab.running.stop("theirs", "l3roamd")
+    prefix = str(lab.site.node_client_prefix6)
+    lab.exec("theirs", ["l3roamd_py", "flush", "--node-client-prefix", prefix])
+    own = format_ipv6(management_address(lab.plan.clat_prefix(lab.node("theirs"))))
+    bridge = ["-b", "br-client", "-i", "br-client", "-m", "mesh0", "-s", "/run/c.sock", "-t", "254"]
+    command = [str(Path(L3ROAMD).resolve()), "-v", "-a", own, "-p", f"{PREFIX}/64", "-P", prefix, *bridge]
+    lab.running.daemon("theirs", "c-l3roamd", command)
+    wait_until(lambda: theirs(lab) is not None, what="the C daemon")
+    lab.script(
+        "phone", ["sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0", f"ip -6 addr add {PHONE}/64 dev eth0 nodad"]
+    )
+    wait_until(lambda: PHONE in ours(lab)["addresses"] or not speak(lab), what="the phone's IPv6 address")
+    return lab
+
+
+def speak(lab):
+    """The phone asks for its node's link-local address, so that the node knows its addresses; always true."""
+    (bridge,) = json.loads(lab.exec("ours", ["ip", "-j", "-6", "addr", "show", "dev", "br-client"]).stdout)
+    node = next(each["local"] for each in bridge["addr_info"] if each["scope"] == "link")
+    lab.exec("phone", ["ip", "-6", "neigh", "flush", "dev", "eth0"], check=False)
+    lab.exec("phone", ["ping", "-c", "1", "-W", "1", "-I", PHONE, f"{node}%eth0"], check=False)
+    lab.exec("phone", ["ping", "-c", "1", "-W", "1", str(lab.site.next_node_ip4)], check=False)
+    return True
+
+
+def status(lab):
+    return json.loads(lab.exec("ours", ["l3roamd_py", "status", "--json"]).stdout)
+
+
+def ours(lab):
+    mac = format_mac(lab.client("phone").mac)
+    nobody = {"addresses": [], "state": None}
+    return next((each for each in status(lab)["clients"] if each["mac"] == mac), nobody)
+
+
+def theirs(lab):
+    """The phone as the C daemon knows it: {} for not at all, None if it does not answer."""
+    code = (
+        "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('/run/c.sock')\n"
+        "s.sendall(b'get_clients\\n')\n"
+        "while data := s.recv(4096): print(data.decode(), end='')\n"
+    )
+    answer = lab.exec("theirs", ["python", "-c", code], check=False)
+    if answer.returncode:
+        return None
+    return json.loads(answer.stdout).get("clientlist", {}).get(format_mac(lab.client("phone").mac), {})
+
+
+def has_address(lab, node):
+    prefix = lab.site.node_client_prefix6.network_address.packed
+    own = format_ipv6(node_client_address(prefix, lab.client("phone").mac))
+    return own in lab.exec(node, ["ip", "-6", "addr", "show", "dev", "lo"]).stdout
+
+
+def routes_to(lab, node, destination):
+    """Whether a node has a way of its own to a neighbour: not over the mesh."""
+    route = lab.exec(node, ["ip", "-6", "route", "show", destination], check=False).stdout
+    return "dev br-client" in route
+
+
+def counters(lab):
+    return status(lab)["counters"]
+
+
+def cpu_s(lab):
+    (pid,) = lab.running.daemons()["theirs"]["c-l3roamd"]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def log_bytes(lab):
+    return int(lab.exec("theirs", ["stat", "-c", "%s", "/run/log/c-l3roamd.log"]).stdout)
+
+
+def is_unharmed(lab):
+    assert theirs(lab) is not None, "the C daemon does not answer"
+    assert cpu_s(lab) < CPU_S
+    assert log_bytes(lab) < LOG_BYTES
+    return True
+
+
+def test_a_client_walks_from_ours_to_theirs_and_back(lab):
+    assert routes_to(lab, "ours", PHONE)
+    assert has_address(lab, "ours")
+    before = counters(lab)
+
+    lab.roam("phone", "theirs")
+    wait_until(lambda: speak(lab) and theirs(lab), 10, "the C daemon knowing the phone")
+    wait_until(lambda: ours(lab)["state"] is None, 10, "our daemon letting go on its CLAIM")
+    wait_until(lambda: has_address(lab, "theirs") and not has_address(lab, "ours"), 10, "the address's move")
+    assert not routes_to(lab, "ours", PHONE)
+    after = counters(lab)
+    assert after["departures"] == before.get("departures", 0) + 1
+    (departed,) = status(lab)["departed"]
+    assert departed["mac"] == format_mac(lab.client("phone").mac)
+    wait_until(
+        lambda: PHONE in theirs(lab).get("addresses", {}) or not speak(lab), 10, "the phone's IPv6 there"
+    )
+    is_unharmed(lab)
+
+    lab.roam("phone", "ours")
+    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", 10, "our daemon serving the phone")
+    wait_until(
+        lambda: has_address(lab, "ours") and not has_address(lab, "theirs"), 10, "the address's way back"
+    )
+    wait_until(lambda: PHONE in ours(lab)["addresses"], 10, "its INFO's addresses here")
+    assert routes_to(lab, "ours", PHONE)
+    is_unharmed(lab)
+
+
+def test_a_client_that_theirs_did_not_let_go_of_is_claimed_from_it(lab):
+    lab.roam("phone", "theirs")
+    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), 10, "the C daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "ours"), 10, "our address being given up")
+    lab.roam("phone", "ours", hard=True)
+    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", 10, "our daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "theirs"), 10, "the C daemon letting go on our CLAIM")
+    is_unharmed(lab)
+
+
+def test_many_walks_leave_no_trace_of_harm(lab):
+    for node in ("theirs", "ours") * 6:
+        lab.roam("phone", node, hard=node == "ours")
+        speak(lab)
+    wait_until(lambda: ours(lab)["state"] == "served", 10, "our daemon serving the phone")
+    before_s, before_bytes, begun_s = cpu_s(lab), log_bytes(lab), time.monotonic()
+    time.sleep(3)  # nothing happens now, and an endless loop would show
+    idle = (cpu_s(lab) - before_s) / (time.monotonic() - begun_s)
+    assert idle < 0.1
+    assert log_bytes(lab) - before_bytes < 64 << 10
+    assert counters(lab)["bugs"] == 0
+    is_unharmed(lab)
