@@ -25,8 +25,9 @@ from l3roamd_py.nfnetlink import (
     is_missing,
     refusal,
 )
-from l3roamd_py.nftables import (
-    FORWARD,
+from l3roamd_py.nftables import FORWARD, TYPE_ETHER_IPV4, Chain, Element, Set
+from l3roamd_py.nftables_expressions import (
+    DROP,
     LINK,
     META_IIF_NAME,
     META_IIF_TYPE,
@@ -34,17 +35,15 @@ from l3roamd_py.nftables import (
     META_OIF_NAME,
     NETWORK,
     REGISTER_3RD_WORD,
-    TYPE_ETHER_IPV4,
-    Chain,
-    Element,
-    Set,
     bitwise,
     compare,
     device,
     load,
     lookup,
     meta,
+    queue,
     set_mark,
+    verdict,
 )
 from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
 from l3roamd_py.xtables import OwnChain, queue_rule
@@ -109,13 +108,11 @@ class NftGate(Gate):
         mark = MARK.to_bytes(4, sys.byteorder)
         keep = (MARK ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
         closed = {
-            "queue": nftables.queue(self.queue_number),
+            "queue": queue(self.queue_number),
             "mark": meta(META_MARK) + bitwise(keep, mark) + set_mark(),
-            "drop": nftables.verdict(nftables.DROP),
+            "drop": verdict(DROP),
         }[way]
-        yield nftables.add_rule(
-            self.gate, "gate", passing, client, lookup("refused"), nftables.verdict(nftables.DROP)
-        )
+        yield nftables.add_rule(self.gate, "gate", passing, client, lookup("refused"), verdict(DROP))
         yield nftables.add_rule(self.gate, "gate", passing, client, lookup("open", invert=True), closed)
         if way == "mark":
             unmark = meta(META_MARK) + bitwise(keep, bytes(4)) + set_mark()
@@ -159,7 +156,7 @@ def has_nft_queue(netfilter: NetfilterSocket) -> bool:
     """Whether nftables can queue packets; asks the kernel, which takes it back."""
     table = layout(nftables.IPV4, "l3roamd_probe", [Chain("probe", FORWARD, 0)], [])
     try:
-        rule = nftables.add_rule(table, "probe", nftables.queue(1))
+        rule = nftables.add_rule(table, "probe", queue(1))
         netfilter.commit(SUBSYSTEM_NFTABLES, [*nftables.add_table(table), rule], check_only=True)
     except NetlinkError:
         return False

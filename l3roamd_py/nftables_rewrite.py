@@ -5,7 +5,7 @@ A quoted packet counts too: otherwise neither conntrack nor the translator would
 discovery would fail after a roam. Checksums follow: the transport's by the pseudo header, ICMPv6's by what is quoted.
 """
 
-from l3roamd_py.nftables import (
+from l3roamd_py.nftables_expressions import (
     META_L4_PROTOCOL,
     NETWORK,
     TRANSPORT,

@@ -175,7 +175,7 @@ SERVER_PROGRAM = """
 
 # one word a line on stdin, one answer a line on stdout
 CLIENT_PROGRAM = """
-    import socket, sys
+    import socket, sys, threading
     SERVER = "198.51.100.2"
     tcp = socket.create_connection((SERVER, 7), 10); tcp.setsockopt(6, 1, 1)
     lines = tcp.makefile("rb")
@@ -191,6 +191,9 @@ CLIENT_PROGRAM = """
             echoed += 1
             tcp.sendall(b"%d\\n" % echoed)
             return lines.readline() == b"%d\\n" % echoed
+        if word == "bulk":  # more than the gate could hold in packets of the wire's size
+            threading.Thread(target=tcp.sendall, args=(b"x" * 300000 + b"\\n",)).start()
+            return len(lines.readline()) == 300001
         if word == "udp":
             udp.send(rest[0].encode())
             return udp.recv(100).decode() == rest[0]
@@ -438,7 +441,7 @@ def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
         assert client.do("ticks 30") is True
         assert client.do("echo") is True
         client.attach("a")
-        client.say("echo")
+        client.say("bulk")
         mesh.hold("a", client)
         mesh.roam_to_a(client)
         mesh.hands["a"].open_gate(*client.key)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3roamd_py import conntrack, ipset, nfqueue, nftables
+from l3roamd_py import nftables_expressions as expressions
 from l3roamd_py.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
 from l3roamd_py.nfnetlink import (
     HEADER,
@@ -100,10 +101,10 @@ def test_an_addition_to_a_map_byte_for_byte():
 
 
 def test_a_lookup_and_a_payload_write_byte_for_byte():
-    assert nftables.translate("to") == bytes.fromhex(
+    assert expressions.translate("to") == bytes.fromhex(
         "2c000180 0b000100 6c6f6f6b75700000 1c000280 07000100 746f0000 08000200 00000001 08000300 00000001"
     )
-    parts = attributes(attributes(nftables.store(nftables.TRANSPORT, 32, 16, 2))[1])
+    parts = attributes(attributes(expressions.store(expressions.TRANSPORT, 32, 16, 2))[1])
     assert {key: int.from_bytes(value, "big") for key, value in walk(parts[2])} == {
         5: 1, 2: 2, 3: 32, 4: 16, 6: 1, 7: 2, 8: 0,
     }  # fmt: skip

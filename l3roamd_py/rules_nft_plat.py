@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: ISC
+"""The platnode's rules in nftables: stateless, one transaction a roam. Table `ip6 l3roamd_plat`.
+
+Two maps serve all clients. `from` turns where a roamed client is into its home before conntrack (priority -350, after
+defragmentation at -400), `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
+that anybody moved. Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
+elsewhere the place is a home of its own.
+
+Elements have the lease as their timeout, so all of it ends without us. A serial is the comment of its element.
+
+A flow table (offloading) that takes the PLAT's packets past prerouting would pass by these rules as well.
+"""
+
+import errno
+from collections.abc import Iterable, Sequence
+
+from l3roamd_py import nftables
+from l3roamd_py.nfnetlink import (
+    SUBSYSTEM_NFTABLES,
+    NetfilterSocket,
+    NetlinkError,
+    TransactionError,
+    is_missing,
+    refusal,
+    suppress_missing,
+)
+from l3roamd_py.nftables import PREROUTING, TYPE_IPV6, Chain, Element, Set
+from l3roamd_py.nftables_expressions import (
+    META_IIF_NAME,
+    NETWORK,
+    NOT_EQUAL,
+    compare,
+    device,
+    load,
+)
+from l3roamd_py.nftables_rewrite import (
+    DESTINATION,
+    PREFIX_BYTES,
+    SOURCE,
+    swap,
+    swap_quoted,
+)
+from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
+from l3roamd_py.rules import Mapping, RulesError
+
+ATTEMPTS = 4  # what may expire or appear between two tries of one roam
+CLASHES = (errno.EEXIST, errno.EBUSY)
+
+
+class NftPlatRules:
+    """PlatRules with two maps. plat_device: the translator's; plat: the first address of the own /96."""
+
+    def __init__(self, plat_device: str, plat: bytes):
+        self.device, self.plat = plat_device, plat
+        maps = [Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to")]
+        chains = [
+            Chain("before_conntrack", PREROUTING, -350),
+            Chain("after_nat", PREROUTING, -50),
+        ]
+        self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
+        self.netfilter = NetfilterSocket()
+
+    def set_up(self) -> None:
+        with refusal(f"cannot make table {self.table.name}"):
+            raise_table(self.netfilter, self.table, lambda name: None, lambda names: self._rules())
+
+    def tear_down(self) -> None:
+        with refusal(f"cannot remove table {self.table.name}"):
+            remove_table(self.netfilter, self.table.family, self.table.name)
+
+    def close(self) -> None:
+        self.netfilter.close()
+
+    def _rules(self) -> list[bytes]:
+        into = device(META_IIF_NAME, self.device, NOT_EQUAL)
+        into += load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
+        out = device(META_IIF_NAME, self.device)
+        return [
+            nftables.add_rule(self.table, chain, device_and_prefix, found)
+            for chain, device_and_prefix, rules in (
+                ("before_conntrack", into, (swap("from", SOURCE), swap_quoted("from", DESTINATION))),
+                ("after_nat", out, (swap("to", DESTINATION), swap_quoted("to", SOURCE))),
+            )
+            for found in rules
+        ]
+
+    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+        if not mappings:
+            return []
+        error = self._map(mappings)
+        if error is None:
+            return [None] * len(mappings)
+        # one of them spoils a transaction for all: each for itself says which
+        return [error] if len(mappings) == 1 else [self._map([each]) for each in mappings]
+
+    def _map(self, mappings: Sequence[Mapping]) -> RulesError | None:
+        """Install mappings in one transaction; what is in the way, or is not there any more, is found out by trying."""
+        what = f"cannot map {len(mappings)} client(s)"
+        in_the_way: list[bytes] = []
+        absent: set[bytes] = set()
+        try:
+            with refusal(what):
+                for _ in range(ATTEMPTS):
+                    wanted = in_the_way + [
+                        each for mapping in mappings for each in self._replacement(mapping)
+                    ]
+                    messages = [each for each in wanted if each not in absent]
+                    try:
+                        self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
+                        return None
+                    except TransactionError as error:
+                        gone = missing_deletions(messages, error)
+                        in_the_way = self._in_the_way(mappings, error)
+                        if not gone and not in_the_way:
+                            raise
+                        absent = (absent | gone).difference(in_the_way)
+        except RulesError as error:
+            return error
+        return RulesError(f"{what}: somebody else changes the table all the time")
+
+    def _replacement(self, mapping: Mapping) -> list[bytes]:
+        messages = []
+        if mapping.was is not None:
+            # another client may have come to where this one was
+            is_still_ours = self._get("from", mapping.was) == mapping.home
+            messages = [self._delete("from", mapping.was)] if is_still_ours else []
+            messages.append(self._delete("to", mapping.home))
+        expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
+        return [
+            *messages,
+            self._add("from", Element(mapping.at, mapping.home, expires_ms, serial)),
+            self._add("to", Element(mapping.home, mapping.at, expires_ms)),
+        ]
+
+    def _in_the_way(self, mappings: Sequence[Mapping], error: TransactionError) -> list[bytes]:
+        """Deletions of what the kernel holds for these homes and places, on either side."""
+        if not any(code in CLASHES for code in error.errors.values()):
+            return []
+        homes = {each.home for each in mappings}
+        places = {each.at for each in mappings}
+        homes |= {home for at in places if (home := self._get("from", at))}
+        places |= {at for home in homes if (at := self._get("to", home))}
+        return [self._delete("from", at) for at in places if self._get("from", at) in homes] + [
+            self._delete("to", home) for home in homes if self._get("to", home)
+        ]
+
+    def _add(self, name: str, element: Element) -> bytes:
+        return nftables.add_elements(self.table.family, self.table.name, name, element)
+
+    def _delete(self, name: str, key: bytes) -> bytes:
+        return nftables.delete_elements(self.table.family, self.table.name, name, key)
+
+    def _get(self, name: str, key: bytes) -> bytes | None:
+        try:
+            request = nftables.get_element(self.table.family, self.table.name, name, key)
+            for answer in self.netfilter.dump(request):
+                for element in nftables.elements_of(answer):
+                    return element.data
+        except NetlinkError as error:
+            if not is_missing(error):
+                raise
+        return None
+
+    def unmap_client(self, home: bytes, was: bytes) -> None:
+        with refusal("cannot unmap a client"):
+            is_still_ours = self._get("from", was) == home
+            deletions = [self._delete("to", home)] + ([self._delete("from", was)] if is_still_ours else [])
+            for each in deletions:
+                with suppress_missing():
+                    self.netfilter.commit(SUBSYSTEM_NFTABLES, [each])
+
+    def mappings(self) -> Iterable[Mapping]:
+        with refusal("cannot read the mappings"):
+            elements = list_elements(self.netfilter, self.table, "from")
+        for each in elements:
+            if each.data and each.expires_ms is not None:
+                comment = each.comment or ""
+                serial = int(comment) if comment.isdecimal() else 0
+                yield Mapping(each.data, each.key, None, -(-each.expires_ms // 1000), serial)
+
+
+def missing_deletions(messages: Sequence[bytes], error: TransactionError) -> set[bytes]:
+    """The deletions in a transaction that failed because nothing is there."""
+    return {
+        messages[index]
+        for index, code in error.errors.items()
+        if code == errno.ENOENT and nftables.is_deletion(messages[index])
+    }
