@@ -134,7 +134,7 @@ class Gate:
             return
         now_s = self.clock()
         dropped = self.room.take_late(now_s)
-        for packet in self.queue.read():
+        for packet in self.queue.read(at_most=KERNEL_MAX):
             client = (packet.mac, packet.ipv4)
             self.count["held"] += 1
             if not self.arrived:

@@ -89,7 +89,10 @@ class NftGate(Gate):
             return "drop"
         if has_nft_queue(self.netfilter):
             return "queue"
-        return "mark" if shutil.which("iptables") else "drop"
+        if shutil.which("iptables"):
+            return "mark"
+        Gate.close(self)
+        return "drop"
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):

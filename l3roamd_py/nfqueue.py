@@ -98,10 +98,12 @@ class PacketQueue:
     def close(self) -> None:
         self.netfilter.close()
 
-    def read(self) -> Iterator[QueuedPacket]:
-        """Yield what arrived, until there is no more."""
-        while (received := self.netfilter.receive()) is not None:
-            for kind, _, _, rest in split(received):
+    def read(self, at_most: int) -> Iterator[QueuedPacket]:
+        """Yield what arrived. at_most: messages, so that a flood cannot keep us here."""
+        for _ in range(at_most):
+            if (received := self.netfilter.receive()) is None:
+                return
+            for kind, _flags, _sequence, rest in split(received):
                 if kind == SUBSYSTEM_QUEUE << 8 | PACKET:
                     packet = queued_packet(rest[FAMILY_HEADER.size :])
                     if packet is not None:

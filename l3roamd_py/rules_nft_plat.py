@@ -112,7 +112,9 @@ class NftPlatRules:
                         gone = missing_deletions(messages, error)
                         in_the_way = self._in_the_way(mappings, error)
                         if not gone and not in_the_way:
-                            raise
+                            if not is_missing(error):
+                                raise
+                            self.set_up()  # somebody flushed what is not theirs
                         absent = (absent | gone).difference(in_the_way)
         except RulesError as error:
             return error

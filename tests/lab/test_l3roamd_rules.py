@@ -78,14 +78,22 @@ class Hand:
     def __init__(self, node, role, *arguments):
         self.node = node
         wanted = node.firewall.split("-")[0]
+        variables = [f"{name}={value}" for name, value in node.variables.items()]
         self.process = subprocess.Popen(
             node.machine.words(
-                [sys.executable, "-c", textwrap.dedent(HAND), repr((role, wanted, *arguments))]
+                [
+                    "env",
+                    *variables,
+                    sys.executable,
+                    "-c",
+                    textwrap.dedent(HAND),
+                    repr((role, wanted, *arguments)),
+                ]
             ),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **node.variables, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
         self.pid = int(self.process.stdout.readline())
 
@@ -711,10 +719,36 @@ def test_a_table_of_an_older_version_is_replaced_with_its_elements_kept(machines
             IPv6Address("fddd::b").packed,
             5,
         )
-        listing = machine.output("nft list ruleset")
+        listing = machine.output("nft --terse list ruleset")
         assert "chain old" not in listing
         assert 'iifname != "plat"' in listing
         assert "table ip6 foreign" in listing
+        # and one that somebody took a part of is whole again
+        machine.run("nft flush chain ip6 l3roamd_plat after_nat")
+        machine.run("nft delete chain ip6 l3roamd_plat after_nat")
+        hand.set_up()
+        assert sorted(machine.output("nft --terse list ruleset").split()) == sorted(listing.split())
+        machine.run("nft flush ruleset")
+        assert hand.map_clients([mapping]) == [None]
+        assert [each.home for each in hand.mappings()] == [mapping.home]
+
+
+def test_where_nothing_can_hold_packets_the_gate_drops(mesh_of):
+    mesh = mesh_of("nft")
+    mesh.node["b"].variables["PATH"] = (
+        "/nowhere"  # nft's own queue is not in this kernel, so iptables is needed
+    )
+    client = mesh.start()
+    hand = mesh.hands["b"]
+    if hand.fileno() >= 0:
+        pytest.skip("nftables can queue here")
+    client.attach("b")
+    client.do("send 5")
+    assert hand.read_held() == []
+    mesh.roam_to_b(client)
+    hand.open_gate(*client.key)
+    assert client.do("echo") is True
+    assert client.do("seen") == ""
 
 
 def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothing(machines):  # noqa: F811
