@@ -12,7 +12,7 @@ from l3roamd_py import wire
 from l3roamd_py.actions import AddNeighbour, CloseGate, OpenGate, RefuseAtGate
 from l3roamd_py.claiming import ask, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
-from l3roamd_py.departure import is_host, is_node
+from l3roamd_py.departure import is_host, is_node, refuse_claim
 from l3roamd_py.leasing import adopt, request_token
 from l3roamd_py.presence import doubt, look_again
 from l3roamd_py.roaming import roam, settle
@@ -39,6 +39,8 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
         t.timers.set(("idle", mac), t.now_s + t.options.idle_s)
     if ipv4 is not None and is_usable(ipv4):
         _hear(t, client, ipv4)
+    elif ipv4 is None:
+        refuse_claim(t, client)  # a packet may have waited at the gate, but this is news
     return client
 
 
@@ -174,7 +176,8 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
         return send_claim(t, client)
     t.count("claims_unanswered")
     if client.state is not State.CLAIMING:
-        return hold(t, client)  # it is here, and whom babel knows stays silent
+        # hold it if it is here still, while whom babel knows stays silent
+        return hold(t, client) if client.seen_s >= client.claim.last_s else doubt(t, client)
     client.is_doubted = True
     settle_alone(t, client)
     return doubt(t, client)

@@ -22,9 +22,8 @@ def ask_behind(t: Table, client: Client, nonce: int | None = None) -> None:
     """Ask while we serve the client already: nobody has answered yet, though babel knows somebody."""
     nonce = t.make_nonce() if nonce is None else nonce
     payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
-    destination = client.place or t.node_client(client.mac)
     client.answered_by = None
-    client.claim = Exchange(nonce, payload, destination, t.now_s)
+    client.claim = Exchange(nonce, payload, t.node_client(client.mac), t.now_s)
     send_claim(t, client)
 
 
@@ -39,10 +38,11 @@ def send_claim(t: Table, client: Client) -> None:
 
 
 def _need_proof(t: Table, client: Client) -> None:
-    """It went to another node once: a late sign of it, or one of a moment, must not bring it back."""
-    if client.former is not None and client.former.ipv4 is not None:
+    """Another node has it, or had it last: a late sign of it, or one of a moment, must not bring it to us."""
+    ipv4 = client.ipv4 if client.former is None else client.former.ipv4
+    if ipv4 is not None:
         client.is_verified = False
-        t.do(ProbeClient(client.mac, client.former.ipv4))
+        t.do(ProbeClient(client.mac, ipv4))
 
 
 def press(t: Table, client: Client) -> None:
@@ -54,7 +54,9 @@ def press(t: Table, client: Client) -> None:
 
 
 def _send(t: Table, client: Client, claim: Exchange) -> None:
+    if client.former is not None:
+        client.place = client.former.place  # it may have gone on since
     if client.place is None:
         t.do(SendClaim(client.mac, claim.destination, claim.payload))
     else:
-        t.send(claim.destination, claim.payload)
+        t.send(client.place, claim.payload)

@@ -84,6 +84,8 @@ class Departed:
     lease: Lease | None
     addresses: tuple[bytes, ...]
     info: Exchange | None = None
+    told_s: float = 0.0  # when it was first told of this place
+    is_acknowledged: bool = False
 
 
 @dataclass(slots=True)

@@ -104,6 +104,7 @@ def let_go(t: Table, client: Client) -> None:
         client.ipv4,
         client.lease,
         tuple(client.addresses),
+        told_s=t.now_s,
     )
     if len(t.departed) >= t.options.max_departed:
         end_departed(t, next(iter(t.departed)))
@@ -165,18 +166,20 @@ def on_ack(t: Table, header: wire.Header, ack: wire.Ack) -> None:
     departed = _find(t, ack.mac)
     if departed is None or departed.info is None or departed.place != header.sender:
         return t.count("acks_unexpected")
-    departed.info = None
+    departed.info, departed.is_acknowledged = None, True
+    t.changes += 1
     return t.timers.cancel(("info", ack.mac))
 
 
 def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
     """A claim for a client that went on: its new place did not hear us, or babel has not told of it yet."""
-    info = departed.info
-    if info is not None and t.now_s > info.started_s + t.options.info_deaf_s:
+    is_deaf = not departed.is_acknowledged and t.now_s > departed.told_s + t.options.info_deaf_s
+    if is_deaf and departed.mac not in t.clients:
         # who claimed it then does not hear: perhaps the client was there for a moment only. If not, the CLAIM finds it
         if header.sender != departed.place:
             _pass_on(t, departed, header, payload)
         departed.place, departed.is_extended = header.sender, header.extended
+        departed.told_s = t.now_s
     if header.sender == departed.place:
         return tell(t, departed, header.nonce)
     return _pass_on(t, departed, header, payload)
@@ -191,14 +194,24 @@ def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) 
 
 
 def on_linger_timer(t: Table, mac: bytes) -> None:
-    client = t.clients.get(mac)
+    """Babel has the new place by now, if there is one: while nobody has acknowledged, claims shall find us."""
+    departed, client = t.departed.get(mac), t.clients.get(mac)
+    if (
+        client is None
+        and departed is not None
+        and not departed.is_acknowledged
+        and t.now_s < departed.until_s
+    ):
+        return t.timers.set(("linger", mac), departed.until_s)
     if client is None or not client.has_address:
         t.do(RemoveNodeClient(t.node_client(mac)))
+    return None
 
 
 def end_departed(t: Table, mac: bytes) -> None:
     """Forget where a client went."""
-    if t.departed.pop(mac, None) is not None and ("linger", mac) in t.timers:
+    is_known = t.departed.pop(mac, None) is not None
+    if is_known and ("linger", mac) in t.timers:
         on_linger_timer(t, mac)
     for name in ("departed", "linger", "info"):
         t.timers.cancel((name, mac))

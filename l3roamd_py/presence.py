@@ -34,6 +34,8 @@ def doubt(t: Table, client: Client) -> None:
 def look_again(t: Table, client: Client) -> None:
     """A sign of a client in doubt: it is here now, so the other node will let it go if we ask once more."""
     if client.is_doubted and client.state is State.SERVED and ("claim", client.mac) not in t.timers:
+        if ("linger", client.mac) not in t.timers:
+            client.place = None  # where it went is silent: ask whom babel knows, now that this is not us
         ask_behind(t, client)
 
 

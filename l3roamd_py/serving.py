@@ -25,7 +25,8 @@ OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease")  # tim
 def take(t: Table, client: Client) -> None:
     """Serve a client from now on. While it is doubted it cannot be found here: our CLAIM must find the other node."""
     client.state = State.SERVED
-    client.former = None
+    if client.former is not None:
+        client.place, client.former = client.former.place, None
     t.claiming.discard(client.mac)
     t.timers.cancel(("claim", client.mac))
     t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)

@@ -89,6 +89,8 @@ def _save_departed(departed: Departed) -> dict[str, Any]:
         "ipv4": _hex(departed.ipv4),
         "lease": _save_lease(departed.lease),
         "addresses": [address.hex() for address in departed.addresses],
+        "told_s": departed.told_s,
+        "is_acknowledged": departed.is_acknowledged,
     }
 
 
@@ -101,6 +103,8 @@ def _load_departed(saved: dict[str, Any]) -> Departed:
         _bytes(saved["ipv4"]),
         _load_lease(saved["lease"]),
         tuple(bytes.fromhex(address) for address in saved["addresses"]),
+        told_s=float(saved["told_s"]),
+        is_acknowledged=bool(saved["is_acknowledged"]),
     )
 
 

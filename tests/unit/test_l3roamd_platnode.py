@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: ISC
+"""Role C: what a ROAM must have to move a client, and what becomes of those that have been before."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import l3roamd_vectors as v
+from l3roamd_mesh import CLAT_RANGE, CLIENTS, PLAT_RANGE
+
+from l3roamd_py import wire
+from l3roamd_py.actions import MapClient, Send, UnmapClient
+from l3roamd_py.core import Core
+from l3roamd_py.events import Datagram, Tick
+from l3roamd_py.options import Options
+from l3roamd_py.rules import Mapping
+from l3roamd_py.token import NO_TOKEN, Mint, Token
+
+NOW_S = 5000.0
+ELSEWHERE = bytes.fromhex("fddd133713370200000000ee") + v.IPV4
+OUTSIDE = bytes.fromhex("fd00000000000000000000ee") + v.IPV4
+
+
+def make_core(**options) -> Core:
+    """A platnode whose secret is that of the vectors."""
+    options = {"plat": v.PLAT, "random": lambda size: bytes(range(size)), **options}
+    return Core(Options(CLAT_RANGE, PLAT_RANGE, CLIENTS, **options))
+
+
+def make_token(serial: int, home: bytes = v.HOME, expiry_s: int = 9000) -> Token:
+    return Mint(v.SECRET).make(home, serial, expiry_s)
+
+
+def send(core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7) -> list:
+    payload = wire.encode(wire.Header(v.NODE_B, nonce), body)
+    return core.handle(Datagram(v.NODE_B, v.NODE_C, payload), now_s)
+
+
+def roam(
+    token: Token, at: bytes = v.AT, home: bytes = v.HOME, plat: bytes = v.PLAT, lease_s: int = 600
+) -> wire.Roam:
+    return wire.Roam(wire.Lease(home, plat, lease_s, token), at)
+
+
+def answer(actions: list) -> tuple[bytes, wire.Body]:
+    """Where the answer goes, if all goes well, and what it says."""
+    (action,) = actions
+    done = action if isinstance(action, Send) else action.done
+    return done.destination, wire.decode(done.payload)[1]
+
+
+def test_a_good_roam_is_mapped_and_answered_with_a_fresh_token():
+    core = make_core()
+    (action,) = actions = send(core, roam(make_token(10)))
+    assert isinstance(action, MapClient)
+    assert (action.home, action.at, action.was, action.lease_s, action.serial) == (
+        v.HOME,
+        v.AT,
+        None,
+        600,
+        10,
+    )
+    destination, ack = answer(actions)
+    assert destination == v.NODE_B
+    assert (ack.reason, ack.nonce, ack.at, ack.lease.home) == (wire.OK, 7, v.AT, v.HOME)
+    assert Mint(v.SECRET).is_ours(v.HOME, ack.lease.token)
+    assert ack.lease.token.serial > 10
+    refusal = wire.decode(action.failed.payload)[1]
+    assert (refusal.reason, refusal.lease.token) == (wire.KERNEL, NO_TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (roam(make_token(10), plat=PLAT_RANGE), wire.NOT_A_PLATNODE),
+        (roam(make_token(10, OUTSIDE), home=OUTSIDE), wire.OUT_OF_RANGE),
+        (roam(make_token(10), at=v.AT[:12] + bytes((10, 0, 0, 1))), wire.OUT_OF_RANGE),
+        (roam(NO_TOKEN), wire.BAD_TOKEN),
+        (roam(make_token(10, ELSEWHERE)), wire.BAD_TOKEN),
+        (roam(Mint(bytes(32)).make(v.HOME, 10, 9000)), wire.BAD_TOKEN),
+        (roam(Token(11, 9000, make_token(10).mac)), wire.BAD_TOKEN),
+        (roam(Token(10, 9001, make_token(10).mac)), wire.BAD_TOKEN),
+        (roam(make_token(10, expiry_s=5000)), wire.EXPIRED),
+    ],
+)
+def test_a_bad_roam_is_refused_with_its_reason_and_changes_nothing(body, reason):
+    core = make_core()
+    destination, ack = answer(send(core, body))
+    assert (ack.reason, ack.lease.token) == (reason, NO_TOKEN)
+    assert destination[:12] == body.at[:12]
+    assert not core.platnode.entries
+
+
+@pytest.mark.parametrize("at", [OUTSIDE, v.NODE_B, v.AT[:12] + b"\xe0\0\0\1", v.AT[:12] + bytes(4)])
+def test_a_roam_to_where_no_client_can_be_is_dropped(at):
+    core = make_core()
+    assert send(core, roam(make_token(10, v.HOME[:12] + at[12:]), at, v.HOME[:12] + at[12:])) == []
+    assert core.counters["roams_out_of_range"] == 1
+
+
+def test_a_replayed_roam_is_stale_once_the_client_went_on():
+    core = make_core()
+    first = roam(make_token(10))
+    _, ack = answer(send(core, first))
+    (moved,) = send(core, roam(ack.lease.token, ELSEWHERE))
+    assert (moved.was, moved.at) == (v.AT, ELSEWHERE)
+    for replayed in (first, roam(make_token(10), v.HOME), roam(ack.lease.token, v.AT)):
+        assert answer(send(core, replayed))[1].reason == wire.STALE
+    assert core.platnode.entries[v.HOME].at == ELSEWHERE
+
+
+def test_a_duplicate_gets_the_same_answer_and_the_same_mapping():
+    core = make_core()
+    first = send(core, roam(make_token(10)))
+    again = send(core, roam(make_token(10)), NOW_S + 0.1)
+    assert answer(again) == answer(first)
+    assert (again[0].was, again[0].at) == (v.AT, v.AT)
+
+
+def test_at_home_nothing_is_mapped_and_old_roams_stay_worthless():
+    core = make_core()
+    old = roam(make_token(10))
+    _, ack = answer(send(core, old))
+    (action,) = actions = send(core, roam(ack.lease.token, v.HOME))
+    assert isinstance(action, UnmapClient)
+    assert (action.home, action.was) == (v.HOME, v.AT)
+    assert answer(actions)[1].reason == wire.OK
+    assert answer(send(core, old))[1].reason == wire.STALE
+    assert answer(send(core, roam(ack.lease.token)))[1].reason == wire.STALE
+    assert answer(send(core, roam(ack.lease.token, v.HOME)))[1].reason == wire.OK, "a duplicate"
+    core.handle(Tick(), 9001)
+    assert not core.platnode.entries, "until the tokens are over"
+    assert answer(send(core, old, 9001))[1].reason == wire.EXPIRED
+
+
+def test_a_lease_of_nothing_unmaps():
+    core = make_core()
+    _, ack = answer(send(core, roam(make_token(10))))
+    (action,) = send(core, roam(ack.lease.token, lease_s=0))
+    assert isinstance(action, UnmapClient)
+
+
+def test_a_mapping_ends_with_its_lease_but_its_serial_with_the_tokens():
+    core = make_core()
+    send(core, roam(make_token(10), lease_s=60))
+    core.handle(Tick(), NOW_S + 61)
+    assert core.platnode.entries[v.HOME].at is None
+    assert answer(send(core, roam(make_token(9)), NOW_S + 62))[1].reason == wire.STALE
+    core.handle(Tick(), 9000.5)
+    assert not core.platnode.entries
+    assert core.next_deadline_s is None
+
+
+def test_memory_is_bounded_and_who_is_mapped_keeps_it():
+    core = make_core(max_roams=3, rate_per_s=1e9)
+    homes = [v.HOME[:12] + bytes((10, 0, 0, i)) for i in range(1, 9)]
+    reasons = [
+        answer(send(core, roam(make_token(10, home), v.AT[:12] + home[12:], home), NOW_S + i))[1].reason
+        for i, home in enumerate(homes)
+    ]
+    assert reasons == [wire.OK] * 3 + [wire.FULL] * 5
+    serial = answer(send(core, roam(make_token(11, homes[0]), homes[0], homes[0])))[1]
+    assert serial.reason == wire.OK
+    assert (
+        answer(send(core, roam(make_token(10, homes[5]), v.AT[:12] + homes[5][12:], homes[5])))[1].reason
+        == wire.OK
+    )
+    assert len(core.platnode.entries) == 3
+
+
+def test_a_lease_lasts_a_day_at_most():
+    core = make_core()
+    (action,) = actions = send(core, roam(make_token(10), lease_s=0xFFFFFFFF))
+    assert (action.lease_s, answer(actions)[1].lease.lease_s) == (86400, 86400)
+
+
+def test_without_tokens_in_the_domain_any_roam_will_do():
+    core = make_core(is_roam_auth_required=False)
+    for at in (v.AT, ELSEWHERE, v.AT):
+        (action,) = send(core, roam(NO_TOKEN, at))
+        assert (action.at, isinstance(action, MapClient)) == (at, True)
+
+
+def test_a_token_goes_to_the_owner_of_the_home_and_each_is_later_than_the_last():
+    core = make_core()
+    serials = []
+    for _ in range(3):
+        destination, grant = answer(send(core, wire.TokenRequest(wire.Lease(v.HOME, v.PLAT, 600))))
+        assert (destination, grant.reason, grant.nonce, grant.at) == (v.NODE_D, wire.OK, 7, None)
+        assert answer(send(core, roam(grant.lease.token)))[1].reason == wire.OK
+        serials.append(grant.lease.token.serial)
+        core.platnode.entries.clear()
+    assert serials == sorted(set(serials))
+    assert send(core, wire.TokenRequest(wire.Lease(OUTSIDE, v.PLAT, 600))) == []
+    assert (
+        answer(send(core, wire.TokenRequest(wire.Lease(v.HOME, PLAT_RANGE, 600))))[1].reason
+        == wire.NOT_A_PLATNODE
+    )
+
+
+def test_who_leases_a_mapped_home_is_told_where_it_is():
+    core = make_core()
+    send(core, roam(make_token(10)))
+    assert answer(send(core, wire.TokenRequest(wire.Lease(v.HOME, v.PLAT, 600))))[1].at == v.AT
+
+
+def test_a_restart_keeps_the_secret_and_the_serials():
+    core = make_core()
+    _, ack = answer(send(core, roam(make_token(10))))
+    at_home = v.HOME[:12] + bytes((10, 0, 0, 9))
+    send(core, roam(make_token(20, at_home), at_home, at_home))
+    saved = core.snapshot(NOW_S)
+    after = make_core(random=lambda size: bytes(size))
+    assert after.restore(saved, NOW_S + 1, (), [Mapping(v.HOME, v.AT, None, 599, 10)]) == []
+    assert answer(send(after, roam(make_token(19, at_home), at_home, at_home)))[1].reason == wire.STALE
+    assert answer(send(after, roam(make_token(9), ELSEWHERE)))[1].reason == wire.STALE
+    (action,) = send(after, roam(ack.lease.token, ELSEWHERE))
+    assert (action.was, action.at) == (v.AT, ELSEWHERE)
+
+
+def test_one_sender_cannot_have_more_than_its_share():
+    core = make_core()
+    done = sum(len(send(core, roam(make_token(10)), NOW_S)) for _ in range(300))
+    assert done == 100
+    assert core.counters["datagrams_too_fast"] == 200
+    assert len(send(core, roam(make_token(10)), NOW_S + 1)) == 1
