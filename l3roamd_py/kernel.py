@@ -26,10 +26,11 @@ NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
 NEW_NEIGHBOUR, DEL_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
 AF_BRIDGE = 7
-MAIN_TABLE, UNICAST, FIB_MATCH = 254, 1, 0x2000
+MAIN_TABLE, UNICAST, UNREACHABLE, FIB_MATCH = 254, 1, 7, 0x2000
 REACHABLE, PROBE, FAILED, PERMANENT = 0x02, 0x10, 0x20, 0x80  # NUD_
 NTF_MASTER = 0x04
 NO_DAD = 0x02  # IFA_F_NODAD
+SOL_NETLINK, STRICT = 270, 12  # a dump gives only what its request describes
 HEADER = struct.Struct("=IHHII")
 
 
@@ -84,6 +85,8 @@ class Netlink:
     def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         self._socket.settimeout(TIMEOUT_S)
+        with contextlib.suppress(OSError):  # kernels before 4.20 dump everything
+            self._socket.setsockopt(SOL_NETLINK, STRICT, 1)
         self._socket.bind((0, 0))
         self._sequence = 0
 
@@ -308,6 +311,19 @@ class Kernel:
         return any(
             each["dst_len"] == 128 and each["type"] == UNICAST and each.get_attr("RTA_OIF") != self._lo
             for each in answers
+        )
+
+    def is_retracted(self, address: bytes) -> bool:
+        """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
+
+        babeld keeps such a route for a while after a neighbour was not heard: RFC 8966 section 2.8.
+        """
+        request = _make(rtmsg, [], family=socket.AF_INET6, table=MAIN_TABLE, type=UNREACHABLE)
+        return any(
+            each["type"] == UNREACHABLE
+            and each["dst_len"] == 128
+            and _packed(each.get_attr("RTA_DST")) == address
+            for each in self._netlink.ask("to list lost routes", request, GET_ROUTE, DUMP)
         )
 
     def forget_bridge_entry(self, mac: bytes, port: int) -> None:

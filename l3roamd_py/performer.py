@@ -41,6 +41,7 @@ class Ours(Protocol):
     def add_route(self, mac: bytes, address: bytes) -> None: ...
     def remove_route(self, mac: bytes, address: bytes) -> None: ...
     def leads_elsewhere(self, address: bytes) -> bool: ...
+    def is_retracted(self, address: bytes) -> bool: ...
     def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
 
 
@@ -108,7 +109,10 @@ class Performer:
     def _claim(self, action: actions.SendClaim) -> None:
         if self._kernel.leads_elsewhere(action.destination):
             self._udp.send(action.destination, action.payload, self._source)
-        else:
+        elif not self._kernel.is_retracted(
+            action.destination
+        ):  # otherwise a copy of the CLAIM may still get there
+            log.debug("no node has %s", action.mac.hex(":"))
             self.events.append(ClaimUnreachable(action.mac))
 
     def _untie(self, action: actions.RemoveNeighbour) -> None:

@@ -6,9 +6,11 @@ joined, and joined again when a device comes back.
 """
 
 import contextlib
+import ctypes
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 
 from l3roamd_py.events import Datagram
 
@@ -20,6 +22,26 @@ READS_MAX = 256  # in one round
 SO_RCVBUFFORCE = 33
 RECEIVE_BYTES = 1 << 20
 SPACE = socket.CMSG_SPACE(PACKET_INFO.size)
+SO_ATTACH_FILTER = 26
+# What can be no message of ours does not even wake us: (operation, jump if true, jump if false, value) of classic BPF,
+# where offsets count from the UDP header: 8 bytes, then version, ttl, type
+GARBAGE = (
+    (0x80, 0, 0, 0),  # A = length
+    (0x35, 0, 5, 8 + 24),  # shorter than a header?
+    (0x30, 0, 0, 8),  # A = version
+    (0x15, 0, 3, 0),
+    (0x30, 0, 0, 10),  # A = type
+    (0x25, 1, 0, 7),
+    (0x06, 0, 0, 0xFFFFFFFF),  # take it
+    (0x06, 0, 0, 0),  # drop it
+)
+
+
+def attach(to: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
+    """Let the kernel drop what a program of classic BPF does not take."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
+    described = struct.pack("@HP", len(program), ctypes.addressof(code))
+    to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
 
 
 class Udp:
@@ -34,6 +56,7 @@ class Udp:
             self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+                attach(self._socket, GARBAGE)
             self._socket.bind(("::", PORT))
         except OSError:
             self._socket.close()
