@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: ISC
+"""What reach's tests with namespaces stand on: machines, cables between them, sockets in them, and the relay."""
+
+import contextlib
+import ctypes
+import itertools
+import json
+import os
+import queue
+import resource
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from reach.relay import build
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+ROOT = Path(__file__).resolve().parents[2]
+ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
+DEADLINE_S = 20
+numbers = itertools.count()
+# both ends of a thousand connections are in our process
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+def wait_until(is_so, what, deadline_s=DEADLINE_S):
+    end = time.monotonic() + deadline_s
+    while not (answer := is_so()):
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+    return answer
+
+
+class Machine:
+    """A network namespace; commands and sockets in it. It ends with its holder, so a killed test leaves nothing."""
+
+    def __init__(self):
+        self.holder = subprocess.Popen(
+            ["unshare", "--net", "--kill-child", "--fork", "sh", "-c", "echo; read -r _"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.holder.stdout.read(1)
+        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
+        self.pid = int(children[0])
+        self.wishes: queue.Queue = queue.Queue()
+        self.made: queue.Queue = queue.Queue()
+        self.lock = threading.Lock()
+        threading.Thread(target=self.make_sockets, daemon=True).start()
+        self.run("ip", "link", "set", "lo", "up")
+
+    def command(self, *words):
+        return ["nsenter", "--net", "--target", str(self.pid), *map(str, words)]
+
+    def run(self, *words, check=True, **options):
+        done = subprocess.run(
+            self.command(*words), capture_output=True, text=True, timeout=60, check=False, **options
+        )
+        assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
+        return done
+
+    def make_sockets(self):
+        """The thread that lives in the namespace: setns changes the calling thread only."""
+        with open(f"/proc/{self.pid}/ns/net") as netns:
+            assert LIBC.setns(netns.fileno(), 0) == 0
+        while wish := self.wishes.get():
+            self.made.put(socket.socket(*wish))
+
+    def open_socket(self, family, kind=socket.SOCK_STREAM, timeout_s=DEADLINE_S):
+        """A socket of this machine in our process."""
+        with self.lock:
+            self.wishes.put((family, kind))
+            made = self.made.get(timeout=DEADLINE_S)
+        made.settimeout(timeout_s)
+        return made
+
+    def connect(self, address, port, family=socket.AF_INET, source=None, timeout_s=DEADLINE_S):
+        made = self.open_socket(family, timeout_s=timeout_s)
+        if source:
+            made.bind((source, 0))
+        try:
+            made.connect((address, port))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def end(self):
+        self.wishes.put(None)
+        self.holder.stdin.close()
+        self.holder.wait(DEADLINE_S)
+        self.holder.stdout.close()
+
+
+def cable(one, one_name, other, other_name):
+    """A veth between two machines, both ends up."""
+    temporary = f"rt{os.getpid() % 100000}{next(numbers)}"
+    one.run("ip", "link", "add", one_name, "type", "veth", "peer", "name", temporary)
+    one.run("ip", "link", "set", temporary, "netns", str(other.pid))
+    other.run("ip", "link", "set", temporary, "name", other_name)
+    one.run("ip", "link", "set", one_name, "up")
+    other.run("ip", "link", "set", other_name, "up")
+
+
+def address(machine, device, *addresses):
+    for each in addresses:
+        words = ["nodad"] if ":" in each else []
+        machine.run("ip", "addr", "add", each, "dev", device, *words)
+
+
+class Server:
+    """A TCP server of the test: what it accepts is served by a function in a thread of its own."""
+
+    def __init__(self, machine, host, port, serve, family=socket.AF_INET6):
+        self.socket = machine.open_socket(family)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((host, port))
+        self.socket.listen(8192)
+        self.socket.settimeout(None)
+        self.serve = serve
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                threading.Thread(target=self.one, args=(connection,), daemon=True).start()
+
+    def one(self, connection):
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(DEADLINE_S)
+            self.serve(connection)
+
+    def close(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
+def echo(connection):
+    while got := connection.recv(65536):
+        connection.sendall(got)
+
+
+class Relay:
+    """reach-relay on a machine; checked for sanitizer reports when it ends."""
+
+    def __init__(self, machine, folder, config, *options, program=None):
+        self.config = folder / f"relay{next(numbers)}.conf"
+        self.status_path = self.config.with_suffix(".sock")
+        self.log = self.config.with_suffix(".log")
+        self.config.write_text(config)
+        words = machine.command(
+            "env",
+            "ASAN_OPTIONS=detect_leaks=1:abort_on_error=0",
+            program or asan(),
+            "--status",
+            self.status_path,
+        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen([*words, *map(str, options), str(self.config)], stderr=log)
+        wait_until(lambda: "ready" in self.said() or self.process.poll() is not None, "the relay is ready")
+        assert self.process.poll() is None, self.said()
+
+    def said(self):
+        return self.log.read_text()
+
+    def status(self):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(DEADLINE_S)
+            asking.connect(str(self.status_path))
+            return json.loads(asking.makefile().read())
+
+    def reload(self, config):
+        before = self.said().count("reloaded")
+        self.config.write_text(config)
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.said().count("reloaded") > before, "the relay has reloaded, or refused to")
+
+    def descriptors(self):
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def anonymous_kib(self):
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+
+    def end(self, number=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(DEADLINE_S)
+        assert "Sanitizer" not in self.said(), self.said()
+        assert "runtime error" not in self.said(), self.said()
+
+
+def program():
+    if not build.is_current(build.PROGRAM):
+        build.build(build.PROGRAM, [])
+    return build.PROGRAM
+
+
+def asan():
+    if not build.is_current(ASAN):
+        build.build(ASAN, ["-fsanitize=address,undefined", "-g", "-fno-omit-frame-pointer"])
+    return ASAN

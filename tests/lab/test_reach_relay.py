@@ -1,0 +1,470 @@
+# SPDX-License-Identifier: ISC
+"""The relay between an IPv4-only caller and an IPv6-only target, each in a namespace of its own.
+
+caller 203.0.113.2, .3 --IPv4-- 203.0.113.7 relay 2001:db8:1::1 --IPv6-- 2001:db8:1::10 target
+"""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+from reach_lab import Machine, Relay, Server, address, cable, echo, program, wait_until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+PUBLIC, TARGET = "203.0.113.7", "2001:db8:1::10"
+RESET = struct.pack("ii", 1, 0)
+ECHO = f"tcp {PUBLIC} 80 {TARGET} 8080"
+
+
+@pytest.fixture(scope="module")
+def net():
+    with contextlib.ExitStack() as stack:
+        caller, relay, target = machines = [Machine() for _ in range(3)]
+        for machine in machines:
+            stack.callback(machine.end)
+        cable(caller, "eth0", relay, "eth0")
+        cable(relay, "eth1", target, "eth0")
+        address(caller, "eth0", "203.0.113.2/24", "203.0.113.3/24")
+        address(relay, "eth0", f"{PUBLIC}/24")
+        address(relay, "eth1", "2001:db8:1::1/64")
+        address(target, "eth0", f"{TARGET}/64")
+        for machine in machines:
+            machine.run("sysctl", "-qw", "net.ipv4.tcp_fin_timeout=5", "net.core.somaxconn=8192")
+        stack.callback(Server(target, TARGET, 8080, echo).close)
+        yield caller, relay, target
+
+
+@pytest.fixture
+def relay_of(net, tmp_path):
+    """A function that starts a relay; it ends with the test."""
+    running = []
+
+    def start(config, *options, **more):
+        running.append(Relay(net[1], tmp_path, config + "\n", *options, **more))
+        return running[-1]
+
+    yield start
+    for relay in running:
+        relay.end()
+
+
+def read_all(connection):
+    parts = []
+    while got := connection.recv(1 << 16):
+        parts.append(got)
+    return b"".join(parts)
+
+
+def was_reset(connection):
+    try:
+        return connection.recv(1) == b"never"
+    except ConnectionResetError:
+        return True
+
+
+def is_turned_away(machine, port, source=None):
+    """A call that is answered with a reset, which may come so soon that the call itself fails of it."""
+    try:
+        with machine.connect(PUBLIC, port, source=source) as connection:
+            return was_reset(connection)
+    except ConnectionResetError:
+        return True
+
+
+def test_what_one_side_sends_the_other_gets_and_the_end_of_one_way_is_passed_on(net, relay_of):
+    relay_of(ECHO)
+    with net[0].connect(PUBLIC, 80) as connection:
+        connection.sendall(b"hello")
+        assert connection.recv(9) == b"hello"
+        connection.sendall(b"and bye")
+        connection.shutdown(socket.SHUT_WR)
+        assert read_all(connection) == b"and bye"
+
+
+def test_ten_megabytes_arrive_whole_at_a_reader_that_pauses(net, relay_of):
+    relay = relay_of(ECHO)
+    sent = random.Random(1).randbytes(10 << 20)
+    with net[0].connect(PUBLIC, 80) as connection:
+        writer = threading.Thread(
+            target=lambda: (connection.sendall(sent), connection.shutdown(socket.SHUT_WR))
+        )
+        writer.start()
+        wait_until(lambda: relay.status()["kept_bytes"] > 0, "nobody reads, so something is kept")
+        assert relay.status()["kept_bytes"] <= 2 * (256 << 10)
+        assert read_all(connection) == sent
+        writer.join()
+    wait_until(lambda: relay.status()["connections"] == 0, "it is over")
+    assert relay.status()["kept_bytes"] == 0
+
+
+def test_a_reset_is_passed_on_as_a_reset_both_ways(net, relay_of):
+    caller, _, target = net
+    outcomes = []
+    served = threading.Event()
+
+    def serve(connection):
+        if connection.recv(1) == b"r":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            return
+        served.set()
+        outcomes.append(was_reset(connection))
+
+    server = Server(target, TARGET, 8081, serve)
+    relay = relay_of(f"tcp {PUBLIC} 81 {TARGET} 8081")
+    with caller.connect(PUBLIC, 81) as connection:
+        connection.sendall(b"r")
+        assert was_reset(connection)
+    with caller.connect(PUBLIC, 81) as connection:
+        connection.sendall(b"x")
+        served.wait()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    wait_until(lambda: outcomes == [True], "the target sees the reset")
+    assert relay.status()["connections"] == 0
+    server.close()
+
+
+def test_a_target_that_has_nobody_on_the_port_is_a_reset(net, relay_of):
+    relay = relay_of(f"tcp {PUBLIC} 82 {TARGET} 9999")
+    assert is_turned_away(net[0], 82)
+    assert relay.status()["connect_failed"] == 1
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_proxy_protocol_tells_the_target_who_calls(net, relay_of, version):
+    relay_of(f"{ECHO} proxy={version}")
+    with net[0].connect(PUBLIC, 80, source="203.0.113.3") as connection:
+        port = connection.getsockname()[1]
+        connection.sendall(b"GET")
+        connection.shutdown(socket.SHUT_WR)
+        got = read_all(connection)
+    if version == "v1":
+        assert got == f"PROXY TCP4 203.0.113.3 {PUBLIC} {port} 80\r\nGET".encode()
+    else:
+        addresses = socket.inet_aton("203.0.113.3") + socket.inet_aton(PUBLIC) + struct.pack("!HH", port, 80)
+        assert got == b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + addresses + b"GET"
+
+
+def test_a_range_leads_port_by_port(net, relay_of):
+    caller, _, target = net
+    servers = [
+        Server(target, TARGET, 7000 + i, lambda c, i=i: c.sendall(b"%d" % (7000 + i))) for i in range(3)
+    ]
+    relay_of(f"tcp {PUBLIC} 5000-5002 {TARGET} 7000")
+    for i in range(3):
+        with caller.connect(PUBLIC, 5000 + i) as connection:
+            assert read_all(connection) == b"%d" % (7000 + i)
+    for server in servers:
+        server.close()
+
+
+def test_who_may_come_in_and_how_often(net, relay_of):
+    relay = relay_of(f"{ECHO} limit=2 from=198.51.100.0/24 from=203.0.113.2/32")
+    assert is_turned_away(net[0], 80, "203.0.113.3")
+    first, second = (net[0].connect(PUBLIC, 80, source="203.0.113.2") for _ in range(2))
+    assert is_turned_away(net[0], 80, "203.0.113.2")
+    first.close()
+    wait_until(lambda: relay.status()["connections"] == 1, "one is over")
+    with net[0].connect(PUBLIC, 80, source="203.0.113.2") as third, second:
+        third.sendall(b"x")
+        assert third.recv(1) == b"x"
+    status = relay.status()
+    assert (status["refused_from"], status["refused_limit"]) == (1, 1)
+
+
+def test_an_idle_connection_ends_and_a_busy_one_does_not(net, relay_of):
+    relay = relay_of(f"{ECHO} idle=1")
+    with net[0].connect(PUBLIC, 80) as idle, net[0].connect(PUBLIC, 80) as busy:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            busy.sendall(b"x")
+            assert busy.recv(1) == b"x"
+            time.sleep(0.1)
+        assert was_reset(idle)
+        assert relay.status()["idle_ended"] == 1
+
+
+def test_a_reload_keeps_what_is_open_and_changes_the_rest(net, relay_of):
+    relay = relay_of(f"{ECHO}\ntcp {PUBLIC} 90 {TARGET} 8080")
+    with net[0].connect(PUBLIC, 90) as old, net[0].connect(PUBLIC, 80) as kept:
+        relay.reload(f"{ECHO} proxy=v1\ntcp {PUBLIC} 91 {TARGET} 8080\n")
+        for connection in (old, kept):
+            connection.sendall(b"still")
+            assert connection.recv(9) == b"still"
+        with pytest.raises(ConnectionRefusedError):
+            net[0].connect(PUBLIC, 90)
+        with net[0].connect(PUBLIC, 91) as new:
+            new.sendall(b"x")
+            assert new.recv(1) == b"x"
+        with net[0].connect(PUBLIC, 80) as new:
+            assert new.recv(5) == b"PROXY"
+
+
+def test_nobody_meets_a_closed_port_while_it_is_reloaded(net, relay_of):
+    relay = relay_of(ECHO)
+    failures, done = [], threading.Event()
+
+    def call():
+        while not done.is_set() and not failures:
+            try:
+                with net[0].connect(PUBLIC, 80) as connection:
+                    connection.sendall(b"x")
+                    assert connection.recv(1) == b"x"
+            except (OSError, AssertionError) as error:
+                failures.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    for i in range(20):
+        relay.reload(f"{ECHO} limit={1000 + i}\n")
+    done.set()
+    thread.join()
+    assert not failures
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("tcp x 80 ::1 80", "expected an IPv4 or IPv6 address"),
+        (f"sctp {PUBLIC} 80 ::1 80", "expected tcp or udp"),
+        (f"tcp {PUBLIC} 80", "expected protocol, address, ports, target and its port"),
+        (f"tcp {PUBLIC} 90-80 ::1 80", "expected a port or a range FIRST-LAST"),
+        (f"tcp {PUBLIC} 80-90 ::1 65530", "expected a port for the target, with room for the whole range"),
+        (f"tcp {PUBLIC} 80 ::1 80 idle=-1", "expected idle=SECONDS"),
+        (f"tcp {PUBLIC} 80 ::1 80 from=10.0.0.0/33", "or from=NETWORK"),
+        (f"udp {PUBLIC} 80 ::1 80 proxy=v1", "the PROXY protocol is for tcp"),
+        (
+            f"tcp {PUBLIC} 80 ::1 81\n{ECHO}",
+            "tcp port 80 at 203.0.113.7 cannot be had: Address already in use",
+        ),
+        (
+            "tcp 192.0.2.1 80 ::1 80",
+            "tcp port 80 at 192.0.2.1 cannot be had: Cannot assign requested address",
+        ),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_and_what_was_goes_on(net, relay_of, line, sentence):
+    relay = relay_of(ECHO)
+    before = relay.descriptors()
+    with net[0].connect(PUBLIC, 80) as connection:
+        relay.reload(f"tcp {PUBLIC} 99 {TARGET} 8080\n{line}\n")
+        assert sentence in relay.said()
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    with pytest.raises(ConnectionRefusedError):
+        net[0].connect(PUBLIC, 99)
+    net[0].connect(PUBLIC, 80).close()
+    wait_until(lambda: relay.descriptors() == before, "no socket is left behind")
+
+
+def test_draining_refuses_new_callers_and_ends_with_the_last(net, relay_of):
+    relay = relay_of(ECHO)
+    with net[0].connect(PUBLIC, 80) as connection:
+        connection.sendall(b"x")
+        connection.recv(1)
+        relay.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "draining" in relay.said(), "it drains")
+        with pytest.raises(ConnectionRefusedError):
+            net[0].connect(PUBLIC, 80)
+        connection.sendall(b"y")
+        assert connection.recv(1) == b"y"
+    assert relay.process.wait(10) == 0
+
+
+def test_hostile_callers_leave_nothing_behind_and_others_are_served(net, relay_of):
+    relay = relay_of(f"{ECHO} limit=10000\ntcp {PUBLIC} 81 {TARGET} 9999 limit=10000")
+    before = relay.descriptors()
+    chance = random.Random(7)
+    for _ in range(1500):
+        connection = net[0].open_socket(socket.AF_INET)
+        try:
+            connection.connect((PUBLIC, chance.choice([80, 80, 81])))
+            if chance.random() < 0.5:
+                connection.sendall(chance.randbytes(chance.randrange(1, 3000)))
+            if chance.random() < 0.3:
+                connection.shutdown(socket.SHUT_WR)
+            if chance.random() < 0.7:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        except ConnectionError:
+            pass
+        finally:
+            connection.close()
+    with net[0].connect(PUBLIC, 80) as honest:
+        honest.sendall(b"still here")
+        assert honest.recv(20) == b"still here"
+    wait_until(lambda: relay.status()["connections"] == 0, "all are over")
+    # the status connection's own descriptor may still be there
+    wait_until(lambda: relay.descriptors() <= before, "no descriptor is left behind")
+
+
+def test_when_it_is_full_callers_wait_instead_of_being_lost(net, relay_of):
+    relay = relay_of(ECHO, "--max-connections", "5")
+    first = [net[0].connect(PUBLIC, 80) for _ in range(5)]
+    wait_until(lambda: relay.status()["connections"] == 5, "five are in")
+    with net[0].connect(PUBLIC, 80) as sixth:
+        sixth.sendall(b"x")
+        sixth.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sixth.recv(1)
+        first.pop().close()
+        sixth.settimeout(20)
+        assert sixth.recv(1) == b"x"
+    for connection in first:
+        connection.close()
+
+
+def test_a_thousand_open_connections_cost_little_and_give_it_back(net, relay_of):
+    relay = relay_of(f"{ECHO} limit=10000", program=program())
+    before, descriptors = relay.anonymous_kib(), relay.descriptors()
+    callers = [net[0].open_socket(socket.AF_INET) for _ in range(1000)]
+    for connection in callers:
+        connection.connect((PUBLIC, 80))
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    grown = relay.anonymous_kib() - before
+    assert relay.status()["connections"] == 1000
+    for connection in callers:
+        connection.close()
+    wait_until(lambda: relay.status()["connections"] == 0, "all are over")
+    wait_until(lambda: relay.descriptors() <= descriptors, "no descriptor is left behind")
+    assert grown < 1500, f"{grown} KiB for 1000 connections"
+
+
+# --- UDP ---
+
+
+@pytest.fixture(scope="module")
+def udp_echo(net):
+    """UDP servers on ports 6000 and 6001 that answer with the port in front."""
+    servers, threads, stop = [], [], threading.Event()
+    for port in (6000, 6001):
+        server = net[2].open_socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        server.bind((TARGET, port))
+        server.settimeout(0.2)
+        servers.append(server)
+
+        def serve(server=server, port=port):
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    got, sender = server.recvfrom(65536)
+                    if got != b"quiet":
+                        server.sendto(b"%d " % port + got, sender)
+
+        threads.append(threading.Thread(target=serve, daemon=True))
+        threads[-1].start()
+    yield servers
+    stop.set()
+    for thread in threads:
+        thread.join()
+    for server in servers:
+        server.close()
+
+
+def ask(caller, text, port=600):
+    caller.sendto(text, (PUBLIC, port))
+    return caller.recv(65536)
+
+
+def test_udp_answers_find_their_caller(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600-601 {TARGET} 6000")
+    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(20)]
+    for i, caller in enumerate(callers):
+        assert ask(caller, b"%d" % i) == b"6000 %d" % i
+        assert ask(caller, b"%d" % i, 601) == b"6001 %d" % i
+    assert relay.status()["flows"] == 40
+    for caller in callers:
+        caller.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 1400, 1472, 1473, 9000, 60000])
+def test_udp_datagrams_of_any_size_arrive_whole(net, relay_of, udp_echo, size):
+    relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        text = random.Random(size).randbytes(size)
+        assert ask(caller, text) == b"6000 " + text
+
+
+def test_udp_on_all_addresses_answers_from_the_one_that_was_asked(net, relay_of, udp_echo):
+    address(net[1], "eth0", "203.0.113.8/24")
+    relay_of(f"udp 0.0.0.0 600 {TARGET} 6000")
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        for asked in ("203.0.113.8", PUBLIC):
+            caller.sendto(b"x", (asked, 600))
+            assert caller.recvfrom(99) == (b"6000 x", (asked, 600))
+            caller.close()
+            caller = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    net[1].run("ip", "addr", "del", "203.0.113.8/24", "dev", "eth0")
+
+
+def test_udp_who_never_got_an_answer_makes_room_and_who_talks_stays(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=10000", "--max-flows", "50")
+    talker = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    assert ask(talker, b"a") == b"6000 a"
+    for _ in range(300):
+        invented = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+        invented.sendto(b"quiet", (PUBLIC, 600))
+        invented.close()
+    wait_until(lambda: relay.status()["datagrams_in"] == 301, "all have come")
+    status = relay.status()
+    assert status["flows"] == 50
+    assert status["flows_evicted"] == 251
+    assert ask(talker, b"b") == b"6000 b"
+    assert relay.status()["flows_evicted"] == 251
+    talker.close()
+
+
+def test_udp_one_source_has_its_limit(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=3")
+    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM, timeout_s=0.3) for _ in range(4)]
+    for caller in callers[:3]:
+        assert ask(caller, b"x") == b"6000 x"
+    with pytest.raises(TimeoutError):
+        ask(callers[3], b"x")
+    assert relay.status()["refused_limit"] == 1
+    for caller in callers:
+        caller.close()
+
+
+def test_udp_a_flow_ends_when_it_is_idle_and_begins_again(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 idle=1")
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        assert ask(caller, b"x") == b"6000 x"
+        wait_until(lambda: relay.status()["flows"] == 0, "it has ended")
+        assert ask(caller, b"y") == b"6000 y"
+
+
+def test_udp_flows_survive_a_reload_unless_their_target_changes(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        assert ask(caller, b"x") == b"6000 x"
+        relay.reload(f"udp {PUBLIC} 600 {TARGET} 6000 limit=7\n")
+        assert ask(caller, b"y") == b"6000 y"
+        assert relay.status()["flows_begun"] == 1
+        relay.reload(f"udp {PUBLIC} 600 {TARGET} 6001\n")
+        assert ask(caller, b"z") == b"6001 z"
+        relay.reload(f"{ECHO}\n")
+        assert relay.status()["flows"] == 0
+
+
+def test_udp_a_target_without_a_server_is_no_reason_to_stop(net, relay_of, udp_echo):
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000\nudp {PUBLIC} 700 {TARGET} 6999")
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        for _ in range(20):
+            caller.sendto(b"x", (PUBLIC, 700))
+        assert ask(caller, b"y") == b"6000 y"
+    assert relay.process.poll() is None
+
+
+def test_the_program_says_how_it_is_used(tmp_path):
+    done = subprocess.run([program(), "--max-flows", "0", "x"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[:19]) == (2, "usage: reach-relay ")
+    done = subprocess.run([program(), tmp_path / "none"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot be read: No such file or directory" in done.stderr
