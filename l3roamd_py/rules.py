@@ -25,6 +25,12 @@ class Mapping:
     serial: int
 
 
+def are_independent(mappings: Sequence[Mapping]) -> bool:
+    """Whether no address occurs in two of the mappings, so that they may be done in any order or at once."""
+    sets = [{each.home, each.at, each.was or each.home} for each in mappings]
+    return sum(map(len, sets)) == len(set().union(*sets))
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A packet that came to the gate and waits there."""

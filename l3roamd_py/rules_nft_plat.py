@@ -41,7 +41,7 @@ from l3roamd_py.nftables_rewrite import (
     swap_quoted,
 )
 from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
-from l3roamd_py.rules import Mapping, RulesError
+from l3roamd_py.rules import Mapping, RulesError, are_independent
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
 CLASHES = (errno.EEXIST, errno.EBUSY)
@@ -85,40 +85,37 @@ class NftPlatRules:
         ]
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
-        if not mappings:
-            return []
-        error = self._map(mappings)
-        if error is None:
+        if are_independent(mappings) and self._map(mappings) is None:
             return [None] * len(mappings)
         # one of them spoils a transaction for all: each for itself says which
-        return [error] if len(mappings) == 1 else [self._map([each]) for each in mappings]
+        return [self._map([each]) for each in mappings]
 
     def _map(self, mappings: Sequence[Mapping]) -> RulesError | None:
-        """Install mappings in one transaction; what is in the way, or is not there any more, is found out by trying."""
-        what = f"cannot map {len(mappings)} client(s)"
-        in_the_way: list[bytes] = []
-        absent: set[bytes] = set()
         try:
-            with refusal(what):
-                for _ in range(ATTEMPTS):
-                    wanted = in_the_way + [
-                        each for mapping in mappings for each in self._replacement(mapping)
-                    ]
-                    messages = [each for each in wanted if each not in absent]
-                    try:
-                        self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
-                        return None
-                    except TransactionError as error:
-                        gone = missing_deletions(messages, error)
-                        in_the_way = self._in_the_way(mappings, error)
-                        if not gone and not in_the_way:
-                            if not is_missing(error):
-                                raise
-                            self.set_up()  # somebody flushed what is not theirs
-                        absent = (absent | gone).difference(in_the_way)
+            with refusal(f"cannot map {len(mappings)} client(s)"):
+                self._install(mappings)
         except RulesError as error:
             return error
-        return RulesError(f"{what}: somebody else changes the table all the time")
+        return None
+
+    def _install(self, mappings: Sequence[Mapping]) -> None:
+        """Do mappings in one transaction; what is in the way, or is gone, is found out by trying."""
+        in_the_way: list[bytes] = []
+        gone: set[bytes] = set()
+        for _ in range(ATTEMPTS):
+            wanted = in_the_way + [each for mapping in mappings for each in self._replacement(mapping)]
+            messages = [each for each in dict.fromkeys(wanted) if each not in gone]
+            try:
+                return self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
+            except TransactionError as error:
+                now_gone = missing_deletions(messages, error)
+                in_the_way = self._in_the_way(mappings, error)
+                gone = (gone | now_gone).difference(in_the_way)
+                if not now_gone and not in_the_way:
+                    if not is_missing(error):
+                        raise
+                    self.set_up()  # somebody flushed what is not theirs
+        raise RulesError("cannot map clients: somebody else changes the table all the time")
 
     def _replacement(self, mapping: Mapping) -> list[bytes]:
         messages = []

@@ -21,7 +21,7 @@ from l3roamd_py.conntrack import Conntrack
 from l3roamd_py.gate import QUEUE, Client, Gate
 from l3roamd_py.ipset import IpSet, IpSets, Member
 from l3roamd_py.nfnetlink import refusal
-from l3roamd_py.rules import Mapping, RulesError
+from l3roamd_py.rules import Mapping, RulesError, are_independent
 from l3roamd_py.xtables import OwnChain, queue_rule
 
 OPEN = IpSet("l3roamd_open", socket.AF_INET, has_timeout=False)
@@ -222,6 +222,8 @@ class XtablesPlatRules:
         self.conntrack.close()
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+        if not are_independent(mappings):
+            return [error for each in mappings for error in self.map_clients([each])]
         moves = {each.was or each.home: each.at for each in mappings}
         try:
             failed = self._move(moves)

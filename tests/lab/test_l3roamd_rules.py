@@ -762,7 +762,16 @@ def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothi
         assert hand.map_clients([Mapping(one, other, place, 60, 3)]) == [None]
         assert {(each.home, each.at) for each in hand.mappings()} == {(two, place), (one, other)}
         hand.unmap_client(one, place)
-        assert {(each.home, each.at) for each in hand.mappings()} >= {(two, place)}
+        assert [(each.home, each.at) for each in hand.mappings() if each.at == place] == [(two, place)]
+        # twice in one go: the later word counts, and the place between is nobody's
+        hand.unmap_client(two, place)
+        walk = [Mapping(two, place, None, 60, 4), Mapping(two, one, place, 60, 5)]
+        assert hand.map_clients(walk) == [None, None]
+        assert [(each.home, each.at) for each in hand.mappings() if each.home == two] == [(two, one)]
+        # what we are told of the former place may be wrong
+        assert hand.map_clients([Mapping(two, place, other, 60, 6)]) == [None]
+        assert hand.map_clients([Mapping(two, other, None, 60, 7)]) == [None]
+        assert {each.at: each.home for each in hand.mappings()}[other] == two
 
 
 @pytest.mark.parametrize("firewall", FIREWALLS)
