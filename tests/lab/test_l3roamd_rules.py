@@ -204,7 +204,7 @@ CLIENT_PROGRAM = """
             return len(lines.readline()) == 300001
         if word == "udp":
             udp.send(rest[0].encode())
-            return udp.recv(100).decode() == rest[0]
+            return udp.recv(65536).decode() == rest[0]
         if word == "tick":
             ticks.sendall(b"tick\\n")
             return tick_lines.readline() == b"0\\n"
@@ -446,6 +446,7 @@ def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
         mesh.hands["b"].open_gate(*client.key)
         assert client.hear() is True
         assert client.do("udp two") is True
+        assert client.do("udp " + 3000 * "f") is True  # in fragments
         assert client.do("ticks 30") is True
         assert client.do("echo") is True
         client.attach("a")
