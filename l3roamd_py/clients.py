@@ -21,10 +21,10 @@ from l3roamd_py.options import Options
 from l3roamd_py.timers import Timers
 from l3roamd_py.token import NO_TOKEN, Token
 from xlat464.address import contains, format_ipv4, format_mac
-from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, management_address, node_client_address
-from xlat464.rfc6052 import embed
+from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
 NOWHERE = bytes(16)  # the PLAT of a lease while there is none
+RANGE_BYTES = RANGE_LENGTH // 8
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
 
 
@@ -125,6 +125,7 @@ class Table:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self.address = options.address
         self.now_s = 0.0
         self.clients: dict[bytes, Client] = {}
         self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
@@ -158,10 +159,10 @@ class Table:
     def encode(self, body: wire.Body, nonce: int | None = None, ttl: int = 1) -> bytes:
         """Return a datagram of ours."""
         nonce = self.make_nonce() if nonce is None else nonce
-        return wire.encode(wire.Header(self.options.address, nonce, ttl), body)
+        return wire.encode(wire.Header(self.address, nonce, ttl), body)
 
     def send(self, destination: bytes, payload: bytes) -> None:
-        self.do(Send(destination, payload, self.options.address))
+        self.do(Send(destination, payload, self.address))
 
     def repeat(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> float:
         """Note that a copy leaves now, and return when the next is due, or the give-up."""
@@ -187,8 +188,7 @@ class Table:
 
     def is_of_client(self, address: bytes) -> bool:
         """Return whether this is CLAT::ipv4 of the domain with an address that a client may have."""
-        in_range = contains(self.options.clat_range, RANGE_LENGTH, address)
-        return in_range and is_usable(address[12:])
+        return address[:RANGE_BYTES] == self.options.clat_range[:RANGE_BYTES] and is_usable(address[12:])
 
     def is_client_ipv6(self, address: bytes) -> bool:
         return any(contains(prefix, length, address) for prefix, length in self.options.prefixes)
@@ -199,14 +199,12 @@ class Table:
 
 def own_address(clat: bytes | None, ipv4: bytes) -> bytes:
     assert clat is not None, "a node without CLAT has no clients"
-    address: bytes = embed(clat, 96, ipv4)
-    return address
+    return clat[:12] + ipv4  # rfc6052.embed with a length of 96, without its checks
 
 
 def node_of(address: bytes) -> bytes:
     """Return the management address of the node whose prefix an address lies in: only its owner hears us there."""
-    management: bytes = management_address(address[:12] + bytes(4))
-    return management
+    return address[:12] + MANAGEMENT_IPV4  # node.management_address, without its checks
 
 
 def is_usable(ipv4: bytes) -> bool:

@@ -33,7 +33,7 @@ def is_host(address: bytes) -> bool:
 
 def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -> None:
     mac = claim.mac
-    if header.sender == t.options.address:
+    if header.sender == t.address:
         return t.count("claims_own")
     if not (is_node(t, header.sender) if header.extended else is_host(header.sender)):
         return t.count("claims_bad_sender")
@@ -167,6 +167,8 @@ def on_ack(t: Table, header: wire.Header, ack: wire.Ack) -> None:
     if departed is None or departed.info is None or departed.place != header.sender:
         return t.count("acks_unexpected")
     departed.info, departed.is_acknowledged = None, True
+    if ("linger", ack.mac) in t.timers:
+        t.timers.set(("linger", ack.mac), t.now_s + t.options.linger_s)
     t.changes += 1
     return t.timers.cancel(("info", ack.mac))
 

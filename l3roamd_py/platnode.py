@@ -159,7 +159,7 @@ class Platnode:
 
     def _build(self, of: bytes, body: wire.Body) -> Send:
         t = self.table
-        return Send(node_of(of), t.encode(body), t.options.address)
+        return Send(node_of(of), t.encode(body), t.address)
 
     def _next_serial(self) -> int:
         self.serial = max(self.serial + 1, int(self.table.now_s * 1000))

@@ -6,6 +6,7 @@ lying in the future. What the kernel keeps is not here: the mappings of the plat
 gate the kernel has closed was let go after the snapshot: it must be asked for anew.
 """
 
+from itertools import islice
 from typing import Any
 
 from l3roamd_py.actions import CloseGate, RemoveNodeClient, SetCurrentPlat
@@ -19,6 +20,7 @@ from l3roamd_py.serving import add_address, give_lease, open_gate, take
 from l3roamd_py.token import Mint, Token
 from xlat464.address import format_ipv4, format_ipv6, format_mac
 
+DESCRIBED_MAX = 1000  # roams of a hundred thousand: who asks must not hold up who roams
 VERSION = 1
 
 
@@ -230,6 +232,7 @@ def describe_node(t: Table, platnode: Platnode | None, now_s: float) -> dict[str
         "counters": dict(sorted(t.counters.items())),
     }
     if platnode is not None:
+        roamed = ((home, entry) for home, entry in platnode.entries.items() if entry.at is not None)
         status["roams"] = [
             {
                 "home": format_ipv6(home),
@@ -237,9 +240,9 @@ def describe_node(t: Table, platnode: Platnode | None, now_s: float) -> dict[str
                 "lease_s": int(entry.until_s - now_s),
                 "serial": entry.serial,
             }
-            for home, entry in platnode.entries.items()
-            if entry.at is not None
+            for home, entry in islice(roamed, DESCRIBED_MAX)
         ]
+        status["roams_total"] = sum(entry.at is not None for entry in platnode.entries.values())
     return status
 
 

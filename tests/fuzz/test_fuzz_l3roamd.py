@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The roaming core under any input: it never raises, never loops, never grows without bound, never opens a gate unasked."""
+"""The roaming core under any input: it never raises, loops or grows, nor opens a gate unasked."""
 
 import json
 import sys
