@@ -44,7 +44,7 @@ class Answers:
             "set_platprefix": lambda command: self._tell(PlatChosen(*command.values)),
             "del_platprefix": lambda command: self._tell(PlatLost(*command.values)),
             "lease": self._lease,
-            "get_roams": lambda _: json.dumps({"roams": self._daemon.describe()["roams"]}) + "\n",
+            "get_roams": self._roams,
             "get_status": lambda _: json.dumps(self._daemon.describe()) + "\n",
         }
 
@@ -133,6 +133,10 @@ class Answers:
         return ""
 
     # The rest
+
+    def _roams(self, _: Command) -> str:
+        status = self._daemon.describe()
+        return json.dumps({"roams": status["roams"], "total": status.get("roams_total", 0)}) + "\n"
 
     def _has_route(self, command: Command) -> str:
         return control.has_route_answer(

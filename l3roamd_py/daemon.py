@@ -7,12 +7,9 @@ ends, so that clients notice nothing of an upgrade; the next one takes them over
 
 import contextlib
 import logging
-import selectors
-import signal
-import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from l3roamd_py import leases, rules_choice, state, upkeep
@@ -22,13 +19,15 @@ from l3roamd_py.arp import Arp
 from l3roamd_py.core import Core
 from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
 from l3roamd_py.finding import Finder, Stations
-from l3roamd_py.kernel import Kernel, KernelError
+from l3roamd_py.kernel import KernelError
+from l3roamd_py.network import Network
 from l3roamd_py.performer import Performer
 from l3roamd_py.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import Keeper, StateError
 from l3roamd_py.udp import PORT, Udp
+from l3roamd_py.watch import Watch
 
 LONGEST_WAIT_S = 60.0
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
@@ -44,26 +43,6 @@ def now_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class Watch:
-    """The selector, in which a part may have another descriptor than before, or none."""
-
-    def __init__(self) -> None:
-        self.selector = selectors.DefaultSelector()
-        self._descriptors: dict[str, int] = {}
-
-    def drop(self, name: str) -> None:
-        """Forget a part's descriptor: before it may be closed, for its number may soon be another's."""
-        descriptor = self._descriptors.pop(name, -1)
-        if descriptor >= 0:
-            self.selector.unregister(descriptor)
-
-    def add(self, name: str, descriptor: int, read: Callable[[int, float], None]) -> None:
-        self.drop(name)
-        if descriptor >= 0:
-            self.selector.register(descriptor, selectors.EVENT_READ, read)
-            self._descriptors[name] = descriptor
-
-
 class Daemon:
     """Everything that one l3roamd_py consists of. SocketError, DaemonError, RulesError, KernelError: cannot start."""
 
@@ -73,13 +52,12 @@ class Daemon:
         self.mesh_devices = list(settings.mesh_devices)
         self.watch = Watch()
         self.is_stopping = False
-        self._is_told = False  # a signal came
         try:
             self.udp = Udp()
         except OSError as error:
             sentence = f"UDP port {PORT} cannot be ours ({error.strerror}): end the other roaming daemon"
             raise DaemonError(sentence) from None
-        self.kernel = Kernel(settings.client_device, settings.options.node_client_prefix)
+        self.kernel = Network(settings.client_device, settings.options.node_client_prefix)
         self.finder = Finder(self.kernel)
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
@@ -156,6 +134,9 @@ class Daemon:
         """Serve until a signal says otherwise."""
         while not self.is_stopping:
             self.step()
+
+    def stop(self) -> None:
+        self.is_stopping = True
 
     def step(self) -> None:
         """Wait once and do what is due."""
@@ -302,7 +283,7 @@ def run(settings: Settings) -> None:
     try:
         lock = Lock(settings.socket)
         daemon = Daemon(settings)
-        _end_on_signals(daemon)
+        daemon.watch.stop_on_signals(daemon.stop)
         daemon.start()
     except (SocketError, RulesError, KernelError) as error:
         raise DaemonError(str(error)) from None
@@ -313,23 +294,3 @@ def run(settings: Settings) -> None:
         daemon.close()
         lock.release()
     log.info("ended; addresses, routes and rules stay for the next one")
-
-
-def _end_on_signals(daemon: Daemon) -> None:
-    """SIGTERM and SIGINT end the loop. A byte in a pipe wakes it, for a signal alone does not end a wait."""
-    awake, wake = socket.socketpair()
-    awake.setblocking(False)
-    wake.setblocking(False)
-
-    def stop(_number: int, _frame: object) -> None:
-        daemon.is_stopping = True
-
-    def drain(_events: int, _now: float) -> None:
-        with contextlib.suppress(OSError):
-            awake.recv(64)
-
-    daemon.watch.selector.register(awake, selectors.EVENT_READ, drain)
-    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    daemon.wake = wake  # type: ignore[attr-defined] # open as long as the daemon

@@ -23,7 +23,6 @@ from l3roamd_py.kernel import (
     NEW_NEIGHBOUR,
     PERMANENT,
     REACHABLE,
-    Kernel,
     KernelError,
     Netlink,
     ctrlmsg,
@@ -32,6 +31,7 @@ from l3roamd_py.kernel import (
     messages,
     ndmsg,
 )
+from l3roamd_py.network import Network
 
 SOL_NETLINK, ADD_MEMBERSHIP, SO_RCVBUFFORCE = 270, 1, 33
 GENERIC = 16  # NETLINK_GENERIC
@@ -104,7 +104,7 @@ class Links:
 class Finder:
     """Turns what rtnetlink tells into events about clients. `changed`: the devices are not as they were."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Network) -> None:
         self._kernel = kernel
         self._socket = listen(socket.NETLINK_ROUTE)
         for group in (LINKS, NEIGHBOURS):

@@ -30,7 +30,7 @@ class Prober(Protocol):
 
 
 class Ours(Protocol):
-    """What of kernel.Kernel is needed."""
+    """What of network.Network is needed."""
 
     client_device: str
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from l3roamd_py import rules_choice
 from l3roamd_py.clients import Table
-from l3roamd_py.kernel import Kernel, KernelError
+from l3roamd_py.kernel import KernelError
+from l3roamd_py.network import Network
 from l3roamd_py.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.server import Lock, SocketError
 
@@ -15,7 +16,7 @@ class FlushError(Exception):
     """Something could not be removed; one sentence. What was removed stays removed."""
 
 
-def remove_others(kernel: Kernel, table: Table | None) -> None:
+def remove_others(kernel: Network, table: Table | None) -> None:
     """Remove what is ours in the kernel and no client's in the table; what is a client's is known as ours again."""
     clients = [] if table is None else list(table.clients.values())
     departed = [] if table is None else list(table.departed)  # their addresses linger
@@ -38,7 +39,7 @@ def flush(socket: Path, state: Path, client_device: str, node_client_prefix: byt
         lock = Lock(socket)
         for rules in _rules_of_both_kinds(client_device):
             rules.tear_down()
-        remove_others(Kernel(client_device, node_client_prefix), None)
+        remove_others(Network(client_device, node_client_prefix), None)
         state.unlink(missing_ok=True)
         socket.unlink(missing_ok=True)
         lock.remove()
