@@ -40,6 +40,9 @@ from l3roamd_py.nftables_rewrite import (
 )
 from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
 from l3roamd_py.rules import RulesError
+from l3roamd_py.set_names import name_of_plat, plat_of_name
+
+STEM = "plat_"
 
 
 class NftClatRules(NftGate):
@@ -61,11 +64,11 @@ class NftClatRules(NftGate):
                 found = list_elements(self.netfilter, self.table, "current")
                 self.current = found[0].key if found else None
             names = raise_table(self.netfilter, self.table, set_of_name, self._rules)
-            self.plats = [plat for name in names if (plat := plat_of_name(name))]
+            self.plats = [plat for name in names if (plat := plat_of_name(STEM, name))]
             self.plat_of = {
                 element.key: plat
                 for plat in self.plats
-                for element in list_elements(self.netfilter, self.table, name_of_plat(plat))
+                for element in list_elements(self.netfilter, self.table, name_of_plat(STEM, plat))
             }
 
     def tear_down(self) -> None:
@@ -81,7 +84,9 @@ class NftClatRules(NftGate):
             plats = [*plats, plat]
             messages = [nftables.add_set(self.table, set_of_plat(plat), 1), *self._all_rules(plats)]
         delete = [] if old is None else [self._delete(old, client)]
-        add = self._add_element(name_of_plat(plat), Element(client, None, nftables.milliseconds(lease_s)))
+        add = self._add_element(
+            name_of_plat(STEM, plat), Element(client, None, nftables.milliseconds(lease_s))
+        )
         with refusal("cannot give a client its PLAT"):
             try:
                 self._commit([*messages, *delete, add])
@@ -114,7 +119,7 @@ class NftClatRules(NftGate):
             return
         plats = [each for each in self.plats if each != plat]
         with refusal("cannot remove a PLAT's rules"):
-            self._commit([*self._all_rules(plats), nftables.delete_set(self.table, name_of_plat(plat))])
+            self._commit([*self._all_rules(plats), nftables.delete_set(self.table, name_of_plat(STEM, plat))])
         self.plats = plats
         self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
 
@@ -125,16 +130,16 @@ class NftClatRules(NftGate):
         return nftables.add_elements(self.table.family, self.table.name, name, element, exclusive=False)
 
     def _delete(self, plat: bytes, client: bytes) -> bytes:
-        return nftables.delete_elements(self.table.family, self.table.name, name_of_plat(plat), client)
+        return nftables.delete_elements(self.table.family, self.table.name, name_of_plat(STEM, plat), client)
 
     def _all_rules(self, plats: Sequence[bytes]) -> list[bytes]:
         flush = [nftables.flush_chain(self.table, chain.name) for chain in self.table.chains]
-        return flush + self._rules([name_of_plat(plat) for plat in plats])
+        return flush + self._rules([name_of_plat(STEM, plat) for plat in plats])
 
     def _rules(self, names: Sequence[str]) -> list[bytes]:
         rules = []
         for name in names:
-            prefix = (plat_of_name(name) or b"")[:PREFIX_BYTES]
+            prefix = (plat_of_name(STEM, name) or b"")[:PREFIX_BYTES]
             rules += self._rules_to(name, prefix)
             if self.current:
                 rules += self._rules_from(name, prefix, self.current[:PREFIX_BYTES])
@@ -160,24 +165,10 @@ class NftClatRules(NftGate):
         ]
 
 
-def name_of_plat(plat: bytes) -> str:
-    return "plat_" + plat[:PREFIX_BYTES].hex()
-
-
-def plat_of_name(name: str) -> bytes | None:
-    """The PLAT whose set has this name, None if it is no such set."""
-    try:
-        prefix = bytes.fromhex(name.removeprefix("plat_"))
-    except ValueError:
-        return None
-    is_plat = name.startswith("plat_") and len(prefix) == PREFIX_BYTES
-    return prefix + bytes(4) if is_plat else None
-
-
 def set_of_plat(plat: bytes) -> Set:
-    return Set(name_of_plat(plat), TYPE_IPV6, ADDRESS_BYTES)
+    return Set(name_of_plat(STEM, plat), TYPE_IPV6, ADDRESS_BYTES)
 
 
 def set_of_name(name: str) -> Set | None:
-    plat = plat_of_name(name)
+    plat = plat_of_name(STEM, name)
     return set_of_plat(plat) if plat else None

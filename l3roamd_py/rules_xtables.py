@@ -22,13 +22,13 @@ from l3roamd_py.gate import QUEUE, Client, Gate
 from l3roamd_py.ipset import IpSet, IpSets, Member
 from l3roamd_py.nfnetlink import refusal
 from l3roamd_py.rules import Mapping, RulesError, are_independent
+from l3roamd_py.set_names import name_of_plat, plat_of_name
 from l3roamd_py.xtables import OwnChain, queue_rule
 
 OPEN = IpSet("l3roamd_open", socket.AF_INET, has_timeout=False)
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
 ROAMED = IpSet("l3roamd_roamed", socket.AF_INET6, has_timeout=True)
 PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
-PREFIX_BYTES = 12  # a /96
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
@@ -117,12 +117,9 @@ class XtablesClatRules(XtablesGate):
         with refusal("cannot make the rules of the PLATs"):
             self.sets.create(CURRENT)
             self.current = next((each.address for each in self.sets.members(CURRENT.name)), None)
-            names = self.sets.names(PLAT_SET)
-            self.plats = [bytes.fromhex(name.removeprefix(PLAT_SET)) + bytes(4) for name in names]
+            self.plats = self._plats()
             self.plat_of = {
-                member.address: plat
-                for plat in self.plats
-                for member in self.sets.members(name_of_plat(plat))
+                member.address: plat for plat in self.plats for member in self.sets.members(set_of_plat(plat))
             }
             self._write_plats(self.plats)
 
@@ -130,7 +127,7 @@ class XtablesClatRules(XtablesGate):
         with refusal("cannot remove the rules of the PLATs"):
             TO_PLAT.remove()
             FROM_PLAT.remove()
-            for name in [*self.sets.names(PLAT_SET), CURRENT.name]:
+            for name in [*(set_of_plat(plat) for plat in self._plats()), CURRENT.name]:
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current = [], {}, None
         super().tear_down()
@@ -142,14 +139,14 @@ class XtablesClatRules(XtablesGate):
     def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None:
         with refusal("cannot give a client its PLAT"):
             if plat not in self.plats:
-                self.sets.create(IpSet(name_of_plat(plat), socket.AF_INET6, has_timeout=True))
+                self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
                 self._write_plats([*self.plats, plat])
                 self.plats.append(plat)
-            self.sets.add(name_of_plat(plat), Member(client, seconds(lease_s)))
+            self.sets.add(set_of_plat(plat), Member(client, seconds(lease_s)))
             old = self.plat_of.get(client)
             self.plat_of[client] = plat
             if old is not None and old != plat:
-                self.sets.delete(name_of_plat(old), client)
+                self.sets.delete(set_of_plat(old), client)
             if old != plat:
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self.conntrack.forget([client])
@@ -159,7 +156,7 @@ class XtablesClatRules(XtablesGate):
             del self.plat_of[client]
         if plat in self.plats:
             with refusal("cannot take a client's PLAT away"):
-                self.sets.delete(name_of_plat(plat), client)
+                self.sets.delete(set_of_plat(plat), client)
 
     def set_current_plat(self, plat: bytes | None) -> None:
         before, self.current = self.current, plat
@@ -182,18 +179,23 @@ class XtablesClatRules(XtablesGate):
         plats = [each for each in self.plats if each != plat]
         with refusal("cannot remove a PLAT's rules"):
             self._write_plats(plats)
-            self.sets.destroy(name_of_plat(plat))
+            self.sets.destroy(set_of_plat(plat))
             self.conntrack.forget([client for client, each in self.plat_of.items() if each == plat])
         self.plats = plats
         self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
 
+    def _plats(self) -> list[bytes]:
+        """The PLATs that the kernel has a set for."""
+        names = self.sets.names(PLAT_SET)
+        return [plat for name in names if (plat := plat_of_name(PLAT_SET, name))]
+
     def _write_plats(self, plats: Sequence[bytes]) -> None:
         to_plat = [
-            f"-i {self.clat_device} -m set --match-set {name_of_plat(plat)} src -j NETMAP --to {network(plat)}"
+            f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src -j NETMAP --to {network(plat)}"
             for plat in plats
         ]
         from_plat = [
-            f"-o {self.clat_device} -s {network(plat)} -m set --match-set {name_of_plat(plat)} dst"
+            f"-o {self.clat_device} -s {network(plat)} -m set --match-set {set_of_plat(plat)} dst"
             f" -j NETMAP --to {network(self.current)}"
             for plat in plats
             if self.current
@@ -262,9 +264,9 @@ class XtablesPlatRules:
                 yield Mapping(each.address, bytes.fromhex(at), None, each.timeout_s or 0, int(serial))
 
 
-def name_of_plat(plat: bytes) -> str:
-    return PLAT_SET + plat[:PREFIX_BYTES].hex()
-
-
 def network(plat: bytes) -> str:
     return f"{ipaddress.IPv6Address(plat)}/96"
+
+
+def set_of_plat(plat: bytes) -> str:
+    return name_of_plat(PLAT_SET, plat)

@@ -27,6 +27,8 @@ from l3roamd_py.nfnetlink import (
     u64,
     walk,
 )
+from l3roamd_py.rules import Mapping, are_independent
+from l3roamd_py.set_names import name_of_plat, plat_of_name
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the expected bytes are little-endian")
 
@@ -190,6 +192,34 @@ def test_an_echo_moves_with_its_identifier():
 def test_an_entry_without_nat_moves_without():
     ports = {1: b"\x11", 2: b"\x12\x34", 3: b"\0\7"}
     assert conntrack.NAT_SOURCE not in created(entry(ports, ports, status=0x8))
+
+
+# --- names and batches --------------------------------------------------------------
+
+
+def test_a_set_of_a_plat_is_known_by_its_name_and_no_other_is_taken_for_one():
+    plat = bytes.fromhex("fddd13371338020000000003") + bytes(4)
+    assert name_of_plat("l3roam_", plat) == "l3roam_fddd13371338020000000003"
+    assert len(name_of_plat("l3roam_", plat)) <= 31  # ipset's longest
+    assert plat_of_name("l3roam_", "l3roam_fddd13371338020000000003") == plat
+    for name in (
+        "",
+        "l3roam_",
+        "l3roam_fddd",
+        "l3roam_mine",
+        "fddd13371338020000000003",
+        "l3roam_" + 24 * "g",
+    ):
+        assert plat_of_name("l3roam_", name) is None
+
+
+def test_mappings_that_share_an_address_are_not_independent():
+    one, two = Mapping(HOME, AT, None, 60, 1), Mapping(SERVER, POOL, SERVER, 60, 1)
+    assert are_independent([])
+    assert are_independent([one, two])
+    assert are_independent([Mapping(HOME, AT, AT, 60, 2), two])  # a renewal
+    assert not are_independent([one, Mapping(HOME, POOL, AT, 60, 2)])
+    assert not are_independent([one, Mapping(SERVER, POOL, AT, 60, 2)])
 
 
 # --- what waits at the gate --------------------------------------------------------
