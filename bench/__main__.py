@@ -102,7 +102,8 @@ def table(figures: dict[str, float]) -> str:
     for goal in GOALS:
         if goal.key in figures:
             figure = figures[goal.key]
-            shown = f"{figure:.2f}" if goal.unit in ("x", "%") else f"{figure:.0f}"
+            digits = 2 if goal.unit in ("x", "%") else 1 if figure < 10 else 0
+            shown = f"{figure:.{digits}f}"
             mark = "    " if goal.bound == "-" else "ok  " if goal.is_met(figure) else "MISS"
             lines.append(f"{goal.key:32} {shown:>10} {goal.unit:4} {goal.bound:>8} {mark}  {goal.meaning}")
     return "\n".join(lines)

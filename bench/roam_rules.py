@@ -30,8 +30,8 @@ from l3roamd_py.core import Core
 from l3roamd_py.events import Datagram
 from l3roamd_py.options import Options
 from l3roamd_py.performer import Performer
-from l3roamd_py.rules import Mapping
-from l3roamd_py.rules_nft import NftPlatRules
+from l3roamd_py.rules import Mapping, PlatRules
+from l3roamd_py.rules_choice import choose_rules
 from l3roamd_py.token import Token
 from sdk.lab.machine import LabError, Machines
 from sdk.seed_rules import SeedPlatRules
@@ -61,6 +61,10 @@ def mappings(count: int) -> Iterator[Mapping]:
     return (Mapping(clat(HOME, i), clat(AT, i), None, LEASE_S, i + 1) for i in range(count))
 
 
+def our_rules() -> PlatRules:
+    return choose_rules("nft")[1]("plat", PLAT)
+
+
 # One ROAM
 
 
@@ -78,7 +82,7 @@ class Platnode:
     """The daemon's parts on a platnode, without its loop."""
 
     def __init__(self, roamed: int) -> None:
-        rules = NftPlatRules("plat", PLAT)
+        rules = our_rules()
         rules.set_up()
         options = Options(CLAT_RANGE, PLAT_RANGE, NODE_CLIENTS, plat=PLAT)
         self.core, self.rules = Core(options), rules
@@ -149,9 +153,9 @@ def set_up(kind: str, count: int) -> dict[str, float]:
         seed.need_all([mapping.home for mapping in every[:-1]], [mapping.at for mapping in every[:-1]])
         members = [f"add {name} {format_ipv6(member)}" for name, member in seed.members(every[:-1])]
         subprocess.run(["ipset", "restore"], input="\n".join(members) + "\n", text=True, check=True)
-        rules: SeedPlatRules | NftPlatRules = seed
+        rules: PlatRules = seed
     else:
-        rules = NftPlatRules("plat", PLAT)
+        rules = our_rules()
         rules.set_up()
         rules.map_clients(every[:-1])
     all_s = time.monotonic() - begun

@@ -178,7 +178,7 @@ def come_back(lab: Lab, phone: Phone, old: str) -> str:
     detail = settled(lab)
     plats = lab.prefixd_status(phone.node)["plats"]
     metrics = {lab.plat_name(plat["prefix"]): plat["metric"] for plat in plats}
-    used = phone.plat()
+    used = lab.plat_of(phone.node)
     if used is None or metrics[used] >= metrics[old] + MARGIN:
         raise DemoError(
             f"{phone.node} uses {used} (metric {metrics.get(used or '')}), {old} has {metrics[old]}"

@@ -104,8 +104,8 @@ class Phone:
         return answer
 
     def plat(self) -> str | None:
-        """The platnode that the phone's node uses, by name."""
-        return self.lab.plat_of(self.node)
+        """The platnode that the phone uses, by name: that of its lease, whatever its node uses by now."""
+        return self.lab.plat_of_client(self.name) or self.lab.plat_of(self.node)
 
     def connect_anew(self, since_s: float, within_s: float) -> float:
         """Wait for a new connection to work; return the seconds since since_s (monotonic clock)."""

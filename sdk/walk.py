@@ -126,7 +126,7 @@ def visits_of(
     echoed: list[tuple[float, float]], roams: list[tuple[str, float]]
 ) -> Iterator[tuple[str, float, list[tuple[float, float]]]]:
     """Yield for each roam what was sent and came back before the next one."""
-    for (node, at_s), (_, end_s) in zip(roams, [*roams[1:], ("", math.inf)], strict=True):
+    for (node, at_s), (_, end_s) in zip(roams, [*roams, ("", math.inf)][1:], strict=True):
         first = bisect_left(echoed, (at_s, 0.0))
         last = bisect_left(echoed, (end_s, 0.0))
         yield node, at_s, [pair for pair in echoed[first:last] if pair[1] < end_s]

@@ -487,6 +487,22 @@ class Lab:
         """Return the name of the platnode that a clatnode uses, None if it uses none."""
         return self.plat_name(self.prefixd_status(node).get("chosen"))
 
+    def plat_of_client(self, client: str) -> str | None:
+        """Return the name of the platnode that a client uses, None if no roaming daemon serves it.
+
+        Its node may have changed to another by now: a client keeps the one of its lease.
+        """
+        served = self.serving(client)
+        return self.plat_name(f"{served['plat']}/96") if served and served.get("plat") else None
+
+    def serving(self, client: str) -> dict | None:
+        """Return what the roaming daemon says of a client at the node where it is; None until it serves it."""
+        node, mac = self.node_of(client), format_mac(self.client(client).mac)
+        for served in self.roaming_status(node).get("clients", []) if node else []:
+            if served["mac"] == mac and served["state"] == "served":
+                return served
+        return None
+
     def plat_name(self, chosen: str | None) -> str | None:
         """Return the name of the platnode that has a /96, the /96 itself if that is none of ours."""
         names = {text(self.plan.plat_prefix(plat)): plat.name for plat in platnodes(self.topology)}

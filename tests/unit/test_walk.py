@@ -49,3 +49,7 @@ def test_broken_connections_are_told_with_their_reasons():
     found = walked(result([], [None, "Connection reset by peer"]), [("b", 1.0)])
     assert found.broken == ["Connection reset by peer"]
     assert found.longest_stall_ms == pytest.approx(100)
+
+
+def test_who_stays_has_no_handoff():
+    assert walked(result(stream(1, [])), []).handoffs == []

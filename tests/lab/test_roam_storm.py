@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: ISC
+"""Clients walk over a bad mesh while connections are open, daemons die, and somebody forges messages."""
+
+import random
+import subprocess
+import time
+
+import pytest
+from conftest import wait_until
+
+from l3roamd_py import wire
+from l3roamd_py.token import Token
+from sdk.lab import WEB
+from sdk.lab.plan import clatnodes
+from sdk.story import pattern_sha256
+from sdk.walk import Walker, talk, walked
+from xlat464.address import format_ipv6, parse_ipv4
+from xlat464.node import management_address, node_client_address
+from xlat464.rfc6052 import embed
+
+BAD = "delay_ms = 2, jitter_ms = 1, loss_percent = 0.5, reorder_percent = 1"
+MESH = """
+[lab]
+hello_interval_ms = 500
+[nodes]
+a = { role = "clat" }
+b = { role = "clat" }
+c = { role = "both" }
+exit = { role = "plat" }
+[clients.phone]
+node = "a"
+[clients.tablet]
+node = "b"
+""" + "".join(
+    f'[[links]]\nbetween = ["{one}", "{other}"]\n' + BAD.replace(", ", "\n") + "\n"
+    for one, other in (("a", "b"), ("b", "c"), ("a", "exit"), ("b", "exit"), ("c", "exit"))
+)
+STALL_S = 5.0  # of a TCP connection that loses segments besides
+ENDLESS = f"http://{WEB}/bytes/{10**12}"
+
+
+@pytest.fixture(scope="module")
+def mesh(lab_of):
+    return lab_of(MESH)
+
+
+@pytest.fixture
+def phone(mesh):
+    """The phone at node a, with IPv4 and known to the daemon there."""
+    if mesh.node_of("phone") != "a":
+        mesh.roam("phone", "a")
+    try:
+        wait_until(lambda: served(mesh, "a") and mesh.is_answered("phone"), what="the phone at node a")
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{picture(mesh)}") from None
+    return mesh.client("phone")
+
+
+def picture(lab):
+    """What the roaming daemons say, for whoever looks into a failure."""
+    return "\n".join(
+        f"{node.name}: {lab.roaming_status(node.name)}\n{lab.running.log(node.name, 'l3roamd')}"
+        for node in lab.topology.nodes
+    )
+
+
+def served(lab, node, client="phone"):
+    """Return what a node's daemon says of a client that is there and that it serves, or None."""
+    return lab.serving(client) if lab.node_of(client) == node else None
+
+
+def whole(result):
+    """Whether a download's bytes are the right ones and it went on."""
+    assert result["error"] is None
+    assert result["sha256"] == pattern_sha256(result["bytes"])
+    assert result["stall_s"] < STALL_S
+    return result["bytes"] > 0
+
+
+def test_a_storm_of_roams_over_a_bad_mesh_breaks_nothing(mesh, phone):
+    chance, at, roams = random.Random(3), "a", []
+    nodes = [node.name for node in clatnodes(mesh.topology)]
+    with (
+        talk(mesh, "phone", connections=5, pulse_ms=10) as talking,
+        Walker(mesh, "phone", "download", ENDLESS) as load,
+    ):
+        for _ in range(24):
+            at = chance.choice([node for node in nodes if node != at])
+            roams.append((at, mesh.roam("phone", at, hard=chance.random() < 0.7)))
+            time.sleep(chance.uniform(0.1, 0.6))
+        time.sleep(1)
+        found, loaded = walked(talking.end(), roams), load.end()
+    assert found.broken == []
+    assert found.longest_stall_ms < STALL_S * 1000
+    assert whole(loaded)
+
+
+def test_a_roam_there_and_back_at_once_is_survived(mesh, phone):
+    with talk(mesh, "phone") as talking:
+        time.sleep(0.5)
+        roams = [(node, mesh.roam("phone", node, hard=True)) for node in ("b", "a", "b", "c", "a")]
+        time.sleep(3)
+        found = walked(talking.end(), roams)
+    assert found.broken == []
+    assert found.longest_stall_ms < STALL_S * 1000
+    wait_until(lambda: served(mesh, "a"), what="node a serving the phone")
+
+
+def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
+    with Walker(mesh, "phone", "download", ENDLESS) as load, talk(mesh, "phone") as talking:
+        roams = [("b", mesh.roam("phone", "b", hard=True))]
+        wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
+        for node in ("a", "exit", "b", "c"):
+            mesh.running.stop(node, "l3roamd")
+            mesh.start_l3roamd(mesh.node(node))
+        wait_until(lambda: served(mesh, "b"), what="node b serving the phone again")
+        roams.append(("c", mesh.roam("phone", "c", hard=True)))
+        time.sleep(1)
+        roams.append(("a", mesh.roam("phone", "a", hard=True)))
+        time.sleep(2)
+        found, loaded = walked(talking.end(), roams), load.end()
+    assert found.broken == []
+    assert whole(loaded)
+
+
+def test_a_platnode_that_restarts_in_the_middle_of_a_roam_finds_the_mapping_again(mesh, phone):
+    mesh.roam("phone", "b", hard=True)
+    wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
+    wait_until(lambda: len(mesh.roaming_status(plat_of(mesh))["roams"]) == 1, what="the mapping")
+    before = mesh.roaming_status(plat_of(mesh))["roams"]
+    mesh.running.stop(plat_of(mesh), "l3roamd")
+    mesh.start_l3roamd(mesh.node(plat_of(mesh)))
+    after = mesh.roaming_status(plat_of(mesh))["roams"]
+    assert [(each["home"], each["at"]) for each in after] == [(each["home"], each["at"]) for each in before]
+
+
+def plat_of(lab):
+    """The platnode of the phone's lease."""
+    return lab.plat_of_client("phone")
+
+
+# Forged messages
+
+SEND = """
+import socket, sys
+for line in sys.stdin:
+    source, destination, payload = line.split()
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        s.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND: any source will do
+        s.bind((source, 0))
+        s.sendto(bytes.fromhex(payload), (destination, 5523))
+"""
+
+
+def send(lab, node, messages):
+    """Send datagrams from a node of the mesh: (source, destination, payload)."""
+    lines = [f"{format_ipv6(source)} {format_ipv6(to)} {payload.hex()}\n" for source, to, payload in messages]
+    lab.exec(node, ["python", "-c", SEND], stdin="".join(lines))
+
+
+class Forger:
+    """Node c, which serves neither client, and what it may know: MACs, addresses, prefixes."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.own = lab.plan.clat_prefix(lab.node("c"))
+        self.address = management_address(self.own)
+        self.victim = lab.client("phone").mac
+        self.ipv4 = parse_ipv4(lab.lease("phone"))
+        self.home = embed(lab.plan.clat_prefix(lab.node("a")), 96, self.ipv4)
+        self.plat = lab.plan.plat_prefix(lab.node(plat_of(lab)))
+        self.node_client = node_client_address(
+            lab.site.node_client_prefix6.network_address.packed, self.victim
+        )
+        self.at_a = management_address(lab.plan.clat_prefix(lab.node("a")))
+
+    def message(self, body, nonce=7, extended=True):
+        return wire.encode(wire.Header(self.address, nonce, extended=extended), body)
+
+    def roam(self, token, at=None, lease_s=600):
+        lease = wire.Lease(self.home, self.plat, lease_s, token)
+        return self.message(wire.Roam(lease, at or embed(self.own, 96, self.ipv4)))
+
+    def forgeries(self):
+        exit_ = management_address(self.plat)
+        nothing = Token(2**40, 2**31, bytes(16))
+        claims = [
+            (self.address, to, self.message(wire.Claim(self.victim), nonce, extended))
+            for nonce, (to, extended) in enumerate(
+                (to, extended) for to in (self.node_client, self.at_a) for extended in (True, False)
+            )
+        ]
+        roams = [
+            (self.address, exit_, self.roam(token, at, lease_s))
+            for token in (wire.NO_TOKEN, nothing, Token(2**63, 2**32 - 1, b"\xff" * 16))
+            for at in (None, self.home)
+            for lease_s in (0, 1, 600)
+        ]
+        info = wire.Info(self.victim, (b"\0" * 10 + b"\xff\xff" + self.ipv4,), self.plat, 600)
+        stray = [
+            (self.address, self.at_a, self.message(info)),
+            (self.address, self.at_a, self.message(wire.Ack(self.victim))),
+            (self.address, self.at_a, b"\0"),
+            (self.address, exit_, roams[0][2][:-5]),
+            (self.address, exit_, roams[0][2] + b"\xff\0"),
+        ]
+        return claims + roams + stray
+
+
+def test_what_another_node_forges_changes_nothing(mesh, phone):
+    forger, exit_ = Forger(mesh), plat_of(mesh)
+    before = mesh.roaming_status(exit_)["roams"]
+    messages = forger.forgeries()
+    with talk(mesh, "phone", pause_ms=20) as talking:
+        time.sleep(0.3)
+        for _ in range(5):
+            random.Random(5).shuffle(messages)
+            send(mesh, "c", messages)
+        time.sleep(1)
+        found = walked(talking.end(), [])
+    assert found.broken == []
+    assert found.longest_stall_ms < 1500
+    assert mesh.roaming_status(exit_)["roams"] == before
+    assert served(mesh, "a")
+    counters = mesh.roaming_status("a")["counters"] | mesh.roaming_status(exit_)["counters"]
+    assert counters["roams_bad_token"] > 0, counters
+
+
+def test_a_roamed_client_stays_where_it_is_whatever_is_forged(mesh, phone):
+    mesh.roam("phone", "b", hard=True)
+    wait_until(lambda: served(mesh, "b") and mesh.is_answered("phone"), what="the phone at node b")
+    exit_ = plat_of(mesh)
+    (before,) = mesh.roaming_status(exit_)["roams"]
+    send(mesh, "c", Forger(mesh).forgeries())
+    time.sleep(0.5)
+    (after,) = mesh.roaming_status(exit_)["roams"]
+    assert (after["home"], after["at"]) == (before["home"], before["at"])
+    assert served(mesh, "b")
+    assert mesh.is_answered("phone")
+
+
+def test_a_flood_of_roams_starves_nobody(mesh, phone):
+    forger = Forger(mesh)
+    flood = [(forger.address, management_address(forger.plat), forger.roam(wire.NO_TOKEN))] * 20_000
+    with talk(mesh, "phone") as talking:
+        flooding = mesh.popen("c", ["python", "-c", SEND], stdin=subprocess.PIPE, text=True)
+        source, to, payload = flood[0]
+        line = f"{format_ipv6(source)} {format_ipv6(to)} {payload.hex()}\n"
+        writer = subprocess.Popen(["yes", line.strip()], stdout=flooding.stdin)
+        try:
+            time.sleep(0.5)
+            roams = [("b", mesh.roam("phone", "b", hard=True))]
+            time.sleep(2)
+        finally:
+            for process in (writer, flooding):
+                process.kill()
+                process.wait()
+        found = walked(talking.end(), roams)
+    assert found.broken == []
+    assert found.handoffs[0].ms is not None
+    wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
