@@ -114,6 +114,7 @@ class Client:
         0  # of a token that somebody else has used: who has no better one has lost the client too
     )
     has_asked_again: bool = False  # after STALE, once
+    refused: bytes | None = None  # an address that it uses and that is somebody else's here
     probes: int = 0
 
 

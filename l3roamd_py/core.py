@@ -7,15 +7,14 @@
                  .status(now_s), .counters            for people
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
-The modules in the order in which they build on each other: wire, token, timers, options, clients (the tables), serving,
+The modules, each built on those before: tlv, token, wire, timers, options, clients (the tables), serving,
 departure (role A), leasing and claiming, roaming, arrival (role B), home (role D), presence, platnode (role C).
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from l3roamd_py import arrival, departure, home, presence, roaming, snapshot, wire
-from l3roamd_py import leasing as leasing_
+from l3roamd_py import arrival, departure, home, leasing, presence, roaming, snapshot, wire
 from l3roamd_py.actions import Action
 from l3roamd_py.clients import Table
 from l3roamd_py.events import (
@@ -159,7 +158,7 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "claim": arrival.on_claim_timer,
     "roam": roaming.on_roam_timer,
     "again": roaming.on_again_timer,
-    "token": leasing_.on_token_timer,
+    "token": leasing.on_token_timer,
     "probe": departure.on_probe_timer,
     "info": departure.on_info_timer,
     "linger": departure.on_linger_timer,

@@ -88,7 +88,7 @@ def refuse_claim(t: Table, client: Client) -> None:
         t.timers.cancel(("probe", client.mac))
         t.count("claims_refused")
         sender = format_ipv6(client.asked.sender)
-        t.log(logging.INFO, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+        t.log(logging.DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
         client.asked = None
 
 
@@ -182,9 +182,13 @@ def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes)
             _pass_on(t, departed, header, payload)
         departed.place, departed.is_extended = header.sender, header.extended
         departed.told_s = t.now_s
-    if header.sender == departed.place:
-        return tell(t, departed, header.nonce)
-    return _pass_on(t, departed, header, payload)
+    if header.sender != departed.place:
+        return _pass_on(t, departed, header, payload)
+    info = departed.info
+    is_told = info is not None and info.destination == departed.place
+    if is_told and info is not None and t.now_s < info.last_s + t.options.claim_press_s:
+        return t.count("claims_too_fast")
+    return tell(t, departed, header.nonce)
 
 
 def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:

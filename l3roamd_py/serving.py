@@ -91,8 +91,10 @@ def drop_ipv4(t: Table, client: Client) -> None:
 def refuse(t: Table, client: Client, ipv4: bytes) -> None:
     """The address is somebody else's here: the resident loses nothing, the newcomer needs another one."""
     t.count("conflicts")
-    resident = describe(t.by_ipv4[ipv4], ipv4)
-    t.log(logging.WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
+    if client.refused != ipv4:
+        client.refused = ipv4
+        resident = describe(t.by_ipv4[ipv4], ipv4)
+        t.log(logging.WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
     t.do(RefuseAtGate(client.mac, ipv4))
     if t.granted.get(client.mac, (None,))[0] == ipv4:
         del t.granted[client.mac]

@@ -19,8 +19,10 @@ everywhere. A TLV that is not known is skipped; one that is known may come once.
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
+from l3roamd_py.tlv import DecodeError as DecodeError
+from l3roamd_py.tlv import need, put, unpack, walk
 from l3roamd_py.token import NO_TOKEN, Token
 
 PORT = 5523
@@ -39,10 +41,6 @@ PLAT = struct.Struct("!H16s")
 LEASE = struct.Struct("!16s16sI28s")
 RESULT = struct.Struct("!IB")
 NONCE = struct.Struct("!I")
-
-
-class DecodeError(ValueError):
-    """The peer's fault: the caller drops the datagram."""
 
 
 class UnknownTypeError(DecodeError):
@@ -80,7 +78,7 @@ class Lease:
 
     @classmethod
     def decode(cls, value: bytes) -> "Lease":
-        home, plat, lease_s, token = _unpack(LEASE, value)
+        home, plat, lease_s, token = unpack(LEASE, value)
         return cls(home, plat, lease_s, Token.decode(token))
 
 
@@ -92,26 +90,39 @@ class Seek:
     address: bytes
 
     def tlvs(self) -> bytes:
-        return _tlv(TLV_ADDRESS, bytes(2) + self.address)
+        return put(TLV_ADDRESS, bytes(2) + self.address)
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "Seek":
-        return cls(_need(tlvs, TLV_ADDRESS, 18)[2:])
+        return cls(need(tlvs, TLV_ADDRESS, 18)[2:])
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """This client is with me now."""
+class _OfMac:
+    """A message that names a client and says no more."""
 
-    TYPE: ClassVar = CLAIM
     mac: bytes
 
     def tlvs(self) -> bytes:
-        return _tlv(TLV_MAC, self.mac)
+        return put(TLV_MAC, self.mac)
 
     @classmethod
-    def build(cls, tlvs: dict[int, bytes]) -> "Claim":
-        return cls(_need_mac(_need(tlvs, TLV_MAC, 6)))
+    def build(cls, tlvs: dict[int, bytes]) -> Self:
+        return cls(_need_mac(need(tlvs, TLV_MAC, 6)))
+
+
+class Claim(_OfMac):
+    """This client is with me now."""
+
+    __slots__ = ()
+    TYPE: ClassVar = CLAIM
+
+
+class Ack(_OfMac):
+    """I have your INFO."""
+
+    __slots__ = ()
+    TYPE: ClassVar = ACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,39 +143,24 @@ class Info:
 
     def tlvs(self) -> bytes:
         addresses = b"".join(self.addresses[:ADDRESSES_MAX])
-        parts = _tlv(TLV_PLAT, PLAT.pack(min(self.lease_s, 0xFFFF), self.plat))
-        parts += _tlv(TLV_BASIC, self.mac + addresses)
+        parts = put(TLV_PLAT, PLAT.pack(min(self.lease_s, 0xFFFF), self.plat))
+        parts += put(TLV_BASIC, self.mac + addresses)
         if self.lease is not None:
-            parts += _tlv(TLV_LEASE, self.lease.encode())
+            parts += put(TLV_LEASE, self.lease.encode())
         if self.claim_nonce is not None:
-            parts += _tlv(TLV_CLAIM_NONCE, NONCE.pack(self.claim_nonce))
+            parts += put(TLV_CLAIM_NONCE, NONCE.pack(self.claim_nonce))
         return parts
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "Info":
-        basic = _need(tlvs, TLV_BASIC)
+        basic = need(tlvs, TLV_BASIC)
         if len(basic) < 6 or (len(basic) - 6) % 16:
             raise DecodeError(f"a client of {len(basic)} bytes, expected 6 and 16 for each address")
-        lease_s, plat = _unpack(PLAT, tlvs[TLV_PLAT]) if TLV_PLAT in tlvs else (0, bytes(16))
+        lease_s, plat = unpack(PLAT, tlvs[TLV_PLAT]) if TLV_PLAT in tlvs else (0, bytes(16))
         lease = Lease.decode(tlvs[TLV_LEASE]) if TLV_LEASE in tlvs else None
-        nonce = _unpack(NONCE, tlvs[TLV_CLAIM_NONCE])[0] if TLV_CLAIM_NONCE in tlvs else None
+        nonce = unpack(NONCE, tlvs[TLV_CLAIM_NONCE])[0] if TLV_CLAIM_NONCE in tlvs else None
         addresses = tuple(basic[at : at + 16] for at in range(6, len(basic), 16))
         return cls(_need_mac(basic[:6]), addresses, plat, lease_s, lease, nonce)
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """I have your INFO."""
-
-    TYPE: ClassVar = ACK
-    mac: bytes
-
-    def tlvs(self) -> bytes:
-        return _tlv(TLV_MAC, self.mac)
-
-    @classmethod
-    def build(cls, tlvs: dict[int, bytes]) -> "Ack":
-        return cls(_need_mac(_need(tlvs, TLV_MAC, 6)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +172,11 @@ class Roam:
     at: bytes
 
     def tlvs(self) -> bytes:
-        return _tlv(TLV_LEASE, self.lease.encode()) + _tlv(TLV_AT, self.at)
+        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at)
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "Roam":
-        return cls(Lease.decode(_need(tlvs, TLV_LEASE)), _need(tlvs, TLV_AT, 16))
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +190,13 @@ class RoamAck:
     reason: int
 
     def tlvs(self) -> bytes:
-        result = _tlv(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
-        return _tlv(TLV_LEASE, self.lease.encode()) + _tlv(TLV_AT, self.at) + result
+        result = put(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
+        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at) + result
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "RoamAck":
-        nonce, reason = _unpack(RESULT, _need(tlvs, TLV_RESULT))
-        return cls(Lease.decode(_need(tlvs, TLV_LEASE)), _need(tlvs, TLV_AT, 16), nonce, reason)
+        nonce, reason = unpack(RESULT, need(tlvs, TLV_RESULT))
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), nonce, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +207,11 @@ class TokenRequest:
     lease: Lease
 
     def tlvs(self) -> bytes:
-        return _tlv(TLV_LEASE, self.lease.encode())
+        return put(TLV_LEASE, self.lease.encode())
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "TokenRequest":
-        return cls(Lease.decode(_need(tlvs, TLV_LEASE)))
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,15 +225,15 @@ class TokenGrant:
     at: bytes | None = None
 
     def tlvs(self) -> bytes:
-        at = b"" if self.at is None else _tlv(TLV_AT, self.at)
-        result = _tlv(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
-        return _tlv(TLV_LEASE, self.lease.encode()) + at + result
+        at = b"" if self.at is None else put(TLV_AT, self.at)
+        result = put(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
+        return put(TLV_LEASE, self.lease.encode()) + at + result
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "TokenGrant":
-        nonce, reason = _unpack(RESULT, _need(tlvs, TLV_RESULT))
-        at = _need(tlvs, TLV_AT, 16) if TLV_AT in tlvs else None
-        return cls(Lease.decode(_need(tlvs, TLV_LEASE)), nonce, reason, at)
+        nonce, reason = unpack(RESULT, need(tlvs, TLV_RESULT))
+        at = need(tlvs, TLV_AT, 16) if TLV_AT in tlvs else None
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)), nonce, reason, at)
 
 
 Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant
@@ -271,44 +267,12 @@ def decode(payload: bytes) -> tuple[Header, Body]:
     return Header(sender, nonce, ttl, extended != 0), BUILD[kind](walk(payload, HEADER.size))
 
 
-def walk(payload: bytes, offset: int) -> dict[int, bytes]:
-    """Return type and value of the TLVs from an offset on. Raises DecodeError; it always ends."""
-    tlvs: dict[int, bytes] = {}
-    while offset < len(payload):
-        end = offset + payload[offset + 1] if offset + 1 < len(payload) else 0
-        if end < offset + 2 or end > len(payload):
-            raise DecodeError(f"the TLV at {offset} of {len(payload)} ends at {end}")
-        if payload[offset] in tlvs:
-            raise DecodeError(f"TLV {payload[offset]} comes twice")
-        tlvs[payload[offset]] = payload[offset + 2 : end]
-        offset = end
-    return tlvs
-
-
 def pass_on(payload: bytes) -> bytes | None:
     """Return the datagram for the next node, its ttl one less; None if it has come far enough."""
     return payload[:1] + bytes((payload[1] - 1,)) + payload[2:] if payload[1] > 1 else None
-
-
-def _tlv(kind: int, value: bytes) -> bytes:
-    return bytes((kind, len(value) + 2)) + value
-
-
-def _need(tlvs: dict[int, bytes], kind: int, size: int | None = None) -> bytes:
-    if kind not in tlvs:
-        raise DecodeError(f"TLV {kind} is missing")
-    if size is not None and len(tlvs[kind]) != size:
-        raise DecodeError(f"TLV {kind} of {len(tlvs[kind])} bytes, not {size}")
-    return tlvs[kind]
 
 
 def _need_mac(mac: bytes) -> bytes:
     if mac[0] & 1 or mac == bytes(6):
         raise DecodeError(f"{mac.hex(':')} is not the address of one device")
     return mac
-
-
-def _unpack(layout: struct.Struct, value: bytes) -> tuple[Any, ...]:
-    if len(value) != layout.size:
-        raise DecodeError(f"a TLV of {len(value)} bytes, not {layout.size}")
-    return layout.unpack(value)

@@ -20,6 +20,7 @@ from l3roamd_py.core import Core
 from l3roamd_py.options import Options
 from l3roamd_py.rate import Rate
 from l3roamd_py.timers import Timers
+from l3roamd_py.tlv import walk
 from xlat464.node import node_prefix
 
 LEGACY = bytes.fromhex("fd000000000000000000000000000005")
@@ -102,7 +103,7 @@ def test_l3roamd_gets_no_tlv_that_it_does_not_know_and_no_token(mesh, client):
     assert len(infos) == 7
     for info in infos:
         assert info.destination == LEGACY
-        assert set(wire.walk(info.payload, 24)) == {0, 1}
+        assert set(walk(info.payload, 24)) == {0, 1}
     assert wire.decode(infos[0].payload)[1].addresses[1:] == (CLIENT_IPV6[:15] + b"\1",)
 
 
