@@ -137,7 +137,7 @@ class Lab:
             for client in self.topology.clients:
                 self.associations.join(client, client.node)
             self.start_internet()
-            self.log("starting babeld, siit, 464xlat, prefixd and dnsmasq on the nodes")
+            self.log(f"starting {self.plan.program_names()} on the nodes")
             side_by_side(self.start_node, self.topology.nodes, self.log)
             side_by_side(self.start_client, self.topology.clients)
         except BaseException:

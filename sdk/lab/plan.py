@@ -187,6 +187,10 @@ class Plan:
             ]
         return lines
 
+    def program_names(self) -> str:
+        roaming = ["l3roamd_py"] if self.topology.settings.roaming else []
+        return ", ".join(["babeld", "siit", "464xlat", "prefixd", *roaming]) + " and dnsmasq"
+
     def is_roaming(self, node: Node) -> bool:
         return self.topology.settings.roaming and (node.role.is_clat or node.role.is_plat)
 
