@@ -33,7 +33,7 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
     if client.state is State.CLAIMING:
         press(t, client)
     client.seen_s = t.now_s
-    client.probes = 0
+    client.probes, client.is_leaving = 0, False
     if client.state is State.ABSENT:
         client.state = State.SERVED
         t.timers.set(("idle", mac), t.now_s + t.options.idle_s)

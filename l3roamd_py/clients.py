@@ -115,6 +115,7 @@ class Client:
     )
     has_asked_again: bool = False  # after STALE, once
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
+    is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0
 
 

@@ -2,7 +2,7 @@
 """Role A: another node claims a client that we serve, or served. No I/O.
 
     CLAIM for a client that is SERVED   ask it by ARP; if it answers the claim is refused, else let go
-                              ABSENT    let go
+                              ABSENT    let go, and if the kernel said that it left as well
                               CLAIMING, or with a ROAM out: after that, for only then we know what to tell
                               departed  to its new place: tell again; to others: pass the CLAIM on to the new place
 To let go is to tell INFO until it is acknowledged, to remove all that belongs to the client, and to keep its
@@ -64,7 +64,7 @@ def consider(t: Table, client: Client) -> None:
     if client.asked.until_s < t.now_s:
         client.asked = None
         t.count("claims_late")
-    elif client.state is State.ABSENT or client.ipv4 is None:
+    elif client.state is State.ABSENT or client.is_leaving or client.ipv4 is None:
         let_go(t, client)
     elif ("probe", client.mac) not in t.timers:
         t.do(ProbeClient(client.mac, client.ipv4))

@@ -4,7 +4,7 @@
 from l3roamd_py.actions import ProbeClient
 from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
-from l3roamd_py.departure import refuse_claim
+from l3roamd_py.departure import consider, refuse_claim
 from l3roamd_py.leasing import adopt
 from l3roamd_py.serving import drop_ipv4, forget, hold
 
@@ -17,9 +17,16 @@ def on_gone(t: Table, mac: bytes) -> None:
     if client.ipv4 is None or client.state is State.CLAIMING:
         forget(t, client)
     elif client.state in (State.SERVED, State.ROAMING):
-        client.probes = 0
-        client.seen_s = t.now_s - t.options.idle_s
-        on_idle_timer(t, mac)
+        client.is_leaving = True
+        _ask(t, client)
+        consider(t, client)
+
+
+def _ask(t: Table, client: Client) -> None:
+    """Ask now whether it is here, not when it has been silent for long."""
+    client.probes = 0
+    client.seen_s = t.now_s - t.options.idle_s
+    on_idle_timer(t, client.mac)
 
 
 def doubt(t: Table, client: Client) -> None:
@@ -28,7 +35,7 @@ def doubt(t: Table, client: Client) -> None:
         if client.ipv4 is None:
             hold(t, client)  # there is nothing to ask it by
         else:
-            on_gone(t, client.mac)
+            _ask(t, client)
 
 
 def look_again(t: Table, client: Client) -> None:
@@ -44,7 +51,7 @@ def on_answer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None:
         return
-    client.seen_s, client.probes, client.is_verified = t.now_s, 0, True
+    client.seen_s, client.probes, client.is_verified, client.is_leaving = t.now_s, 0, True, False
     look_again(t, client)
     if client.state is State.ABSENT:
         client.state = State.SERVED

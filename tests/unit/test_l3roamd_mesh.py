@@ -71,6 +71,15 @@ def test_the_gate_is_closed_for_two_round_trips_and_an_arp():
     assert mesh.path(client) is not None
 
 
+def test_a_client_that_says_goodbye_is_not_asked_for():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1], is_polite=True)
+    mesh.run(0.001 + 4 * 0.005 + 0.001)
+    assert mesh.path(client) == before
+
+
 def test_b_is_ready_before_it_asks_the_plat():
     mesh = Mesh()
     client = joined(mesh)
