@@ -21,8 +21,6 @@ from l3roamd_py.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
     NetlinkError,
-    TransactionError,
-    is_missing,
     refusal,
 )
 from l3roamd_py.nftables import FORWARD, TYPE_ETHER_IPV4, Chain, Element, Set
@@ -45,7 +43,7 @@ from l3roamd_py.nftables_expressions import (
     set_mark,
     verdict,
 )
-from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
+from l3roamd_py.nftables_table import find_element, layout, list_elements, raise_table, remove_table
 from l3roamd_py.xtables import OwnChain, queue_rule
 
 MARK = 0x20000000
@@ -122,28 +120,23 @@ class NftGate(Gate):
             yield nftables.add_rule(self.gate, "unmark", passing, unmark)
 
     def _admit(self, mac: bytes, ipv4: bytes) -> None:
-        self._change(self._add("open", mac, ipv4), remove=("refused",), key=key_of(mac, ipv4))
+        self._move(key_of(mac, ipv4), leave="refused", enter="open")
 
     def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
-        self._change(None, remove=("open",), key=key_of(mac, ipv4))
+        self._move(key_of(mac, ipv4), leave="open")
 
     def _refuse(self, mac: bytes, ipv4: bytes) -> None:
-        self._change(self._add("refused", mac, ipv4), remove=("open",), key=key_of(mac, ipv4))
+        self._move(key_of(mac, ipv4), leave="open", enter="refused", expires_ms=REFUSED_MS)
 
-    def _add(self, name: str, mac: bytes, ipv4: bytes) -> bytes:
-        element = Element(key_of(mac, ipv4), expires_ms=REFUSED_MS if name == "refused" else None)
-        return nftables.add_elements(self.gate.family, self.gate.name, name, element, exclusive=False)
-
-    def _change(self, addition: bytes | None, remove: tuple[str, ...], key: bytes) -> None:
-        messages = [nftables.delete_elements(self.gate.family, self.gate.name, name, key) for name in remove]
-        messages += [addition] if addition else []
-        try:
-            self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
-        except TransactionError as error:
-            if not is_missing(error):
-                raise
-            if addition:
-                self.netfilter.commit(SUBSYSTEM_NFTABLES, [addition])
+    def _move(self, key: bytes, leave: str, enter: str = "", expires_ms: int | None = None) -> None:
+        """Take a client out of one set, if it is there, and put it into the other."""
+        gate, messages = self.gate, []
+        if find_element(self.netfilter, gate, leave, key):
+            messages.append(nftables.delete_elements(gate.family, gate.name, leave, key))
+        if enter:
+            element = Element(key, expires_ms=expires_ms)
+            messages.append(nftables.add_elements(gate.family, gate.name, enter, element, exclusive=False))
+        self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
 
     def opened(self) -> set[Client]:
         with refusal("cannot read who was let in"):

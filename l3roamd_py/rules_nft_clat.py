@@ -38,7 +38,7 @@ from l3roamd_py.nftables_rewrite import (
     put,
     put_quoted,
 )
-from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
+from l3roamd_py.nftables_table import find_element, layout, list_elements, raise_table, remove_table
 from l3roamd_py.rules import RulesError
 from l3roamd_py.set_names import name_of_plat, plat_of_name
 
@@ -101,7 +101,8 @@ class NftClatRules(NftGate):
             del self.plat_of[client]
         if plat in self.plats:
             with refusal("cannot take a client's PLAT away"), suppress_missing():
-                self._commit([self._delete(plat, client)])
+                if find_element(self.netfilter, self.table, name_of_plat(STEM, plat), client):
+                    self._commit([self._delete(plat, client)])
 
     def set_current_plat(self, plat: bytes | None) -> None:
         messages = [nftables.flush_set(self.table, "current")]

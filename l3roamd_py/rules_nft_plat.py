@@ -18,7 +18,6 @@ from l3roamd_py import nftables
 from l3roamd_py.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
-    NetlinkError,
     TransactionError,
     is_missing,
     refusal,
@@ -40,7 +39,7 @@ from l3roamd_py.nftables_rewrite import (
     swap,
     swap_quoted,
 )
-from l3roamd_py.nftables_table import layout, list_elements, raise_table, remove_table
+from l3roamd_py.nftables_table import find_element, layout, list_elements, raise_table, remove_table
 from l3roamd_py.rules import Mapping, RulesError, are_independent
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
@@ -123,7 +122,7 @@ class NftPlatRules:
             # another client may have come to where this one was
             is_still_ours = self._get("from", mapping.was) == mapping.home
             messages = [self._delete("from", mapping.was)] if is_still_ours else []
-            messages.append(self._delete("to", mapping.home))
+            messages += [self._delete("to", mapping.home)] if self._get("to", mapping.home) else []
         expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
         return [
             *messages,
@@ -150,23 +149,16 @@ class NftPlatRules:
         return nftables.delete_elements(self.table.family, self.table.name, name, key)
 
     def _get(self, name: str, key: bytes) -> bytes | None:
-        try:
-            request = nftables.get_element(self.table.family, self.table.name, name, key)
-            for answer in self.netfilter.dump(request):
-                for element in nftables.elements_of(answer):
-                    return element.data
-        except NetlinkError as error:
-            if not is_missing(error):
-                raise
-        return None
+        element = find_element(self.netfilter, self.table, name, key)
+        return element.data if element else None
 
     def unmap_client(self, home: bytes, was: bytes) -> None:
         with refusal("cannot unmap a client"):
             is_still_ours = self._get("from", was) == home
-            deletions = [self._delete("to", home)] + ([self._delete("from", was)] if is_still_ours else [])
-            for each in deletions:
-                with suppress_missing():
-                    self.netfilter.commit(SUBSYSTEM_NFTABLES, [each])
+            deletions = [self._delete("from", was)] if is_still_ours else []
+            deletions += [self._delete("to", home)] if self._get("to", home) else []
+            with suppress_missing():  # it may expire in between, and then the other does so as well
+                self.netfilter.commit(SUBSYSTEM_NFTABLES, deletions)
 
     def mappings(self) -> Iterable[Mapping]:
         with refusal("cannot read the mappings"):
