@@ -74,12 +74,17 @@ def pattern_sha256(size: int) -> str:
 
 
 def phone_of(lab: Lab) -> str:
-    """The client whose story is told: one whose node has no exit of its own, if there is one."""
+    """The client whose story is told: one whose node has no exit of its own, and uses what its node uses, if there is.
+
+    A client of an older lease may use an exit that its node has left since.
+    """
     clients = lab.topology.clients
     if not clients:
         raise LabError("the topology has no client, and it is a client's story: add [clients.phone]")
     far = [client for client in clients if lab.node(client.node).role is Role.CLAT]
-    return (far or list(clients))[0].name
+    candidates = far or list(clients)
+    steady = [each for each in candidates if lab.plat_of_client(each.name) in (None, lab.plat_of(each.node))]
+    return (steady or candidates)[0].name
 
 
 class Phone:

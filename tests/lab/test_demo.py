@@ -65,6 +65,9 @@ def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_p
     assert {"ping", "DNS", "HTTP download", "path MTU", "UDP fragments"} <= {
         c["name"] for c in checks["checks"]
     }
+    assert {"a walk", "download while walking", "the seed's rules break it"} <= {
+        c["name"] for c in checks["checks"]
+    }
     assert "the exit in use dies" in said
 
 
