@@ -5,6 +5,7 @@ Where a client is, the kernel knows: the port that its eth0 has now. So every pr
 A cable to a node is laid when a client first goes there, before it leaves the old one, and then stays.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -95,7 +96,7 @@ class Air:
         wishes = client.wishes
         if arrives_s := (wishes.delay_ms + wishes.jitter_ms) / 1000:
             # the goodbye comes behind what the client sent before it
-            threading.Timer(arrives_s, node.forget, (port, client.mac)).start()
+            threading.Timer(arrives_s, forget_late, (node, port, client.mac)).start()
         else:
             node.forget(port, client.mac)
 
@@ -111,3 +112,8 @@ class Air:
                 raise LabError(f"{cable.name}: no carrier at {cable.a.machine}")
             time.sleep(0.001)
         return radio
+
+
+def forget_late(node: Kernel, port: Device, mac: bytes) -> None:
+    with contextlib.suppress(LabError, OSError):  # the lab, or the node, is gone by now
+        node.forget(port, mac)
