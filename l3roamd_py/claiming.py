@@ -9,6 +9,8 @@ from l3roamd_py import wire
 from l3roamd_py.actions import ProbeClient, SendClaim
 from l3roamd_py.clients import Client, Exchange, State, Table
 
+UNKNOWN = bytes(16)  # place of a client that went while we were not there
+
 
 def ask(t: Table, client: Client, nonce: int | None = None) -> None:
     """Ask who had a client that has just come."""
@@ -56,7 +58,7 @@ def press(t: Table, client: Client) -> None:
 def _send(t: Table, client: Client, claim: Exchange) -> None:
     if client.former is not None:
         client.place = client.former.place  # it may have gone on since
-    if client.place is None:
+    if client.place is None or client.place == UNKNOWN:
         t.do(SendClaim(client.mac, claim.destination, claim.payload))
     else:
         t.send(client.place, claim.payload)

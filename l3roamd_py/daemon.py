@@ -17,6 +17,7 @@ from l3roamd_py.actions import Action
 from l3roamd_py.answers import Answers
 from l3roamd_py.arp import Arp
 from l3roamd_py.core import Core
+from l3roamd_py.doubt import Doubt
 from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
 from l3roamd_py.finding import Finder, Stations
 from l3roamd_py.kernel import KernelError
@@ -85,6 +86,7 @@ class Daemon:
                 rules.set_up()
         self._restore()
         upkeep.remove_others(self.kernel, self.core.table)
+        self.doubt = Doubt(self.kernel, self.core.table, now_s())
         self.take(self.finder.dump())
         self.follow()
         self._read_leases()
@@ -148,6 +150,7 @@ class Daemon:
         deadline_s = self.core.next_deadline_s
         if deadline_s is not None and deadline_s <= now:
             self.take([Tick()])
+        self.take(self.doubt.tick(now))
         if self.finder.changed:
             self.follow()
         self.performer.flush()
@@ -155,8 +158,9 @@ class Daemon:
         self._keep(now)
 
     def _next_deadline_s(self) -> float:
-        parts = (self.core.next_deadline_s, self.server.next_deadline_s, self.keeper.next_deadline_s)
-        return min((each for each in parts if each is not None), default=now_s() + LONGEST_WAIT_S)
+        parts = (self.core, self.server, self.keeper, self.doubt)
+        deadlines = (part.next_deadline_s for part in parts)
+        return min((each for each in deadlines if each is not None), default=now_s() + LONGEST_WAIT_S)
 
     def _keep(self, now: float) -> None:
         self.keeper.note(self.core.changes, now)

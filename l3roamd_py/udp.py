@@ -16,6 +16,7 @@ from l3roamd_py.events import Datagram
 
 PORT = 5523
 GROUP = socket.inet_pton(socket.AF_INET6, "ff02::5523")
+NOBODY = bytes(16)
 PACKET_INFO = struct.Struct("=16si")
 DATAGRAM_BYTES = 2048  # longer ones are nobody's
 READS_MAX = 256  # in one round
@@ -88,7 +89,9 @@ class Udp:
 
     def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None:
         """Send a datagram; what cannot leave is counted, for everything that matters is repeated."""
-        if destination == GROUP:
+        if destination == NOBODY:
+            self.counters["udp_not_sent"] += 1  # the kernel would take it for ourselves
+        elif destination == GROUP:
             for index in self._joined.values():
                 self._send(destination, payload, source, index)
         else:
