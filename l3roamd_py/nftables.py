@@ -234,4 +234,5 @@ def elements_of(answer: bytes) -> Iterator[Element]:
 
 def is_deletion(request: bytes) -> bool:
     """Whether a message removes elements."""
-    return HEADER.unpack_from(request)[1] == SUBSYSTEM_NFTABLES << 8 | DELETE_ELEMENT
+    kind: int = HEADER.unpack_from(request)[1]
+    return kind == SUBSYSTEM_NFTABLES << 8 | DELETE_ELEMENT
