@@ -141,6 +141,9 @@ def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
     take(t, client)
     client.state = State.ROAMING
     client.heard = None
+    if client.is_leaving:
+        t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
+        client.seen_s = t.now_s - t.options.idle_s
     _acknowledge(t, client, sender)
     roam(t, client)
 
@@ -197,7 +200,7 @@ def on_unreachable(t: Table, mac: bytes) -> None:
 
 def settle_alone(t: Table, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
-    if client.former is not None and not client.is_verified:
+    if client.is_leaving or (client.former is not None and not client.is_verified):
         t.count("arrivals_unproven")
         return forget(t, client)
     lease = client.lease

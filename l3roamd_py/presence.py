@@ -14,7 +14,10 @@ def on_gone(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None:
         return
-    if client.ipv4 is None or client.state is State.CLAIMING:
+    if client.state is State.CLAIMING:
+        client.is_leaving = True  # whoever answers our CLAIM has let it go: somebody must know its lease
+        client.is_verified = False
+    elif client.ipv4 is None:
         forget(t, client)
     elif client.state in (State.SERVED, State.ROAMING):
         client.is_leaving = True
