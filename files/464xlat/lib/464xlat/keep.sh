@@ -1,8 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Bring a role up as /etc/config/464xlat says, and try again while something is missing that can still come: a device,
-# a module, a translator. Ends once the role is up; procd ends it before that when the configuration changes.
+# keep.sh ROLE up     bring a role up as /etc/config/464xlat says, and try again while something is missing that can
+#                     still come: a device, a module, a translator. Ends once the role is up; procd ends it before
+#                     that when the configuration changes.
+# keep.sh ROLE down   take it down
 #
+# Either then tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
 set -u
 
@@ -15,6 +18,19 @@ RUN=/var/run/464xlat
 LONGEST_WAIT_S=60
 
 role=$1
+
+tell_others() {
+	local hook
+	for hook in /lib/464xlat/role.d/*; do
+		[ ! -x "$hook" ] || "$hook"
+	done
+}
+
+if [ "${2:-up}" = down ]; then
+	464xlat "$role" down
+	tell_others
+	exit
+fi
 mkdir -p "$RUN" || exit 1
 
 # Words of the command line, from options that are set: an empty one is the program's to complain about.
@@ -102,8 +118,4 @@ while :; do
 done
 trap - TERM
 rm -f "$RUN/$role.problem" "$RUN/$role.said"
-
-# what waits for a role: prefixd, babeld's drop-in, the roaming daemon
-for hook in /lib/464xlat/up.d/*; do
-	[ ! -x "$hook" ] || "$hook" "$role"
-done
+tell_others

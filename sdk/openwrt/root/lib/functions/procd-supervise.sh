@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Run an instance of procd.sh: once, or again and again where it is to respawn. Ends with its instance on SIGTERM.
+# Usage: procd-supervise.sh FOLDER
+
+folder=$1
+child=''
+echo $$ >"$folder/pid"
+trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null; wait; exit 0' TERM
+
+set --
+while IFS= read -r word; do set -- "$@" "$word"; done <"$folder/command"
+pause_s=''
+[ ! -e "$folder/respawn" ] || pause_s=$(sed -n 2p "$folder/respawn")
+while :; do
+	"$@" &
+	child=$!
+	wait "$child"
+	[ -e "$folder/respawn" ] || break
+	sleep "${pause_s:-5}" &
+	child=$!
+	wait "$child"
+done
