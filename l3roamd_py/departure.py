@@ -38,9 +38,10 @@ def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -
     if not (is_node(t, header.sender) if header.extended else is_host(header.sender)):
         return t.count("claims_bad_sender")
     departed = _find(t, mac)
-    if departed is not None:
+    is_crossing = departed is not None and departed.is_acknowledged and departed.place == header.sender
+    if departed is not None and not (is_crossing and mac in t.clients):
         return _redirect(t, departed, header, payload)
-    if mac in t.clients:
+    if mac in t.clients:  # crossing: we claim it from each other, and what we knew is out of date
         return _note(t, t.clients[mac], header)
     return t.count("claims_unknown")
 
