@@ -1,21 +1,26 @@
 # SPDX-License-Identifier: ISC
-"""The command line: `reach check`, `keys`, `render`.
+"""The command line: `reach check`, `keys`, `render`, `up`, `confirm`, `down`, `status`.
 
 Exit codes: 0 ok, 1 refused or failed, 2 usage.
 """
 
 import argparse
 import json
+import logging
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from reach import check, keys, plan_publish, reader
+from reach import check, keys, plan_publish, reader, status
+from reach.apply import Ledger, Pending, alone, down, up
 from reach.description import Description, DescriptionError
+from reach.kernel import Kernel, KernelError
 from reach.keys import Keys
 from reach.plan import Plan
 from reach.reading import Finding
 from reach.render import TARGETS, File, Place, RenderError, wgquick
+from reach.steps import from_plan
 
 ABOUT = "IPv4 in and out through a rented server: one file for both ends."
 EXAMPLES = """\
@@ -24,6 +29,10 @@ from nothing:
   reach check                                   explains every mistake
   reach keys attic                              on each end; then exchange the .pub files
 An END is `server`, or a name behind home. or client. in the file."""
+
+
+CONFIRM_S = 60
+STATE = Path("/run/reach")
 
 
 class Failure(Exception):
@@ -100,6 +109,75 @@ def run_render(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_up(options: argparse.Namespace) -> int:
+    whole, known = sound(options)
+    plan = plan_publish.make(whole, end_of(options, whole))
+    refuse_to_cut_off(plan, os.environ.get("SSH_CONNECTION", ""))
+    within_s = options.confirm_within
+    if within_s is None:
+        within_s = CONFIRM_S if "SSH_CONNECTION" in os.environ else 0
+    pending = Pending(options.state, plan.end)
+    try:
+        wanted = from_plan(plan, known, str(key_folder(options).resolve()))
+        with alone(options.state):
+            ledger = Ledger(options.state, plan.end)
+            before = ledger.read()
+            changed = up(Kernel(options.state), ledger, wanted)
+    except RenderError as error:
+        raise Failure(str(error)) from None
+    except KernelError as error:
+        raise Failure(f"{error}; nothing was changed") from None
+    print(f"{plan.end} is up, {changed} of {len(wanted)} steps were new")
+    if within_s and changed:
+        pending.confirm()
+        pending.begin(options.state, plan.end, before, within_s)
+        print(f"it is taken back in {within_s} s unless you say: reach confirm {plan.end}")
+    return 0
+
+
+def refuse_to_cut_off(plan: Plan, ssh: str) -> None:
+    """Raises Failure when a publication would take the SSH connection that this is told through."""
+    words = ssh.split()
+    if len(words) != 4:
+        return
+    address, port = words[2], int(words[3])
+    for dnat in plan.firewall.dnats:
+        match = dnat.match
+        ports = match.ports or ((1, 65535),)
+        takes_port = match.protocol in (None, "tcp") and any(first <= port <= last for first, last in ports)
+        if str(match.destination) == address and takes_port and ("tcp", port) not in dnat.excepted:
+            raise Failure(
+                f"you are connected by SSH to {address} port {port}, which would lead to {dnat.to}: connect over IPv6,"
+                f' or leave the port out (except = ["tcp/{port}"]); nothing was changed'
+            )
+
+
+def run_confirm(options: argparse.Namespace) -> int:
+    if not Pending(options.state, options.end).confirm():
+        raise Failure(f"nothing at {options.end} waits to be confirmed")
+    print(f"{options.end} stays as it is")
+    return 0
+
+
+def run_down(options: argparse.Namespace) -> int:
+    """Needs no description: what was done is in the ledger."""
+    with alone(options.state):
+        Pending(options.state, options.end).confirm()
+        ledger = Ledger(options.state, options.end)
+        count = down(Kernel(options.state), ledger)
+    print(f"{options.end} is down, {count} steps taken back")
+    return int(bool(ledger.read()))
+
+
+def run_status(options: argparse.Namespace) -> int:
+    whole = load(options)
+    known, _ = keys.read(key_folder(options), whole.ends)
+    plan = plan_publish.make(whole, end_of(options, whole))
+    found = status.read(whole, plan, known.public, Kernel(options.state))
+    print(json.dumps(found) if options.json else status.text(found))
+    return 0 if found["is_up"] else 1
+
+
 def write_files(folder: Path, files: list[File]) -> None:
     for file in files:
         path = folder / file.path.lstrip("/")
@@ -128,6 +206,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--file", type=Path, default=Path("reach.toml"), metavar="PATH", help="the description (%(default)s)"
     )
     parser.add_argument("--keys", type=Path, metavar="FOLDER", help="of the keys (keys/ beside the file)")
+    parser.add_argument(
+        "--state", type=Path, default=STATE, metavar="FOLDER", help="what is done (%(default)s)"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, does, about: str, has_end: bool = True) -> argparse.ArgumentParser:
@@ -151,6 +232,17 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--with-private-key", action="store_true", help="wg-quick, for an app: the key inside the file"
     )
+    command = add("up", run_up, "set this end up, or bring it up to date with the description")
+    command.add_argument(
+        "--confirm-within",
+        type=int,
+        metavar="S",
+        help=f"take it back after S s without `reach confirm`; 0: never (over SSH {CONFIRM_S}, else 0)",
+    )
+    add("confirm", run_confirm, "keep what `up` did")
+    add("down", run_down, "take back everything that `up` did")
+    command = add("status", run_status, "show links, handshakes, and whether what is published answers")
+    command.add_argument("--json", action="store_true", help="everything, for programs")
     return parser
 
 
@@ -160,6 +252,7 @@ def show_findings(findings: list[Finding]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(stream=sys.stderr, format="reach: %(message)s")
     options = make_parser().parse_args(arguments)
     try:
         return options.does(options)

@@ -146,7 +146,8 @@ def reply_lines(firewall: Firewall) -> list[str]:
         for reply in firewall.replies
         for line in (
             f'iifname "{reply.device}" ct state new ct mark set {reply.mark}',
-            f'iifname != "{reply.device}" ct mark {reply.mark} meta mark set {reply.mark}',
+            # the incoming way too: the source's way back is looked up by it, even where rp_filter is strict
+            f"ct mark {reply.mark} meta mark set {reply.mark}",
         )
     ]
 

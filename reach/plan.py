@@ -194,6 +194,11 @@ class Draft:
         if device:
             self.sysctls.append(Sysctl(f"net/ipv6/conf/{device}/accept_ra", "2"))
 
+    def any_source(self, device: str) -> None:
+        """Let in callers of all the internet by a link, though the main table may have no way back to them."""
+        self.sysctls.append(Sysctl(f"net/ipv4/conf/{device}/rp_filter", "0"))
+        self.sysctls.append(Sysctl(f"net/ipv4/conf/{device}/src_valid_mark", "1"))
+
     def finish(self, end: str, role: str, wan: str | None, lan: str | None) -> Plan:
         def once(values):
             return tuple(dict.fromkeys(values))

@@ -29,7 +29,6 @@ EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 MAIN = 254
 SUPPRESS_PRIORITY = 4640  # "main, but its default route": specific routes win over our rules
 RULE_PRIORITY = 4641
-LOOSE = "2"  # RFC 3704: a packet's source must be reachable, by whatever device
 
 
 def families(networks: Iterable[Network]) -> list[int]:
@@ -64,7 +63,7 @@ def four_in_six(whole: Description, link: FourInSix, end: End, draft: Draft) -> 
     draft.accepts.append(
         Match(in_device=end.device, source=(host(remote),), destination=local, protocol="ipip")
     )
-    draft.sysctls.append(Sysctl(f"net/ipv4/conf/{link.name}/rp_filter", LOOSE))
+    draft.any_source(link.name)
     draft.forward_family(4, None)
     draft.closed.append(link.name)
     draft.clamps.append(link.name)

@@ -6,10 +6,9 @@ from ipaddress import IPv4Address, ip_network
 from reach.check_publish import home_of
 from reach.description import IDLE_S, SERVER, Bridge, Description, End, FourInSix, Publication, WireGuard
 from reach.firewall import Dnat, Match, Reply, Snat
-from reach.plan import Draft, Listener, Plan, Route, Rule, Sysctl
+from reach.plan import Draft, Listener, Plan, Route, Rule
 from reach.plan_links import (
     EVERYTHING,
-    LOOSE,
     MAIN,
     RULE_PRIORITY,
     SUPPRESS_PRIORITY,
@@ -94,7 +93,7 @@ def at_home(whole: Description, each: Publication, end: End, draft: Draft) -> No
     draft.inputs += inner_matches(each, link.name)  # the target may be this machine itself
     draft.routes.append(Route(EVERYTHING[0], link.name, link.table))
     draft.rules.append(Rule(4, SUPPRESS_PRIORITY, MAIN, suppresses_default=True))
-    draft.sysctls.append(Sysctl(f"net/ipv4/conf/{link.name}/rp_filter", LOOSE))
+    draft.any_source(link.name)
     draft.forward_family(4, None)
     if each.is_whole:
         draft.rules.append(Rule(4, RULE_PRIORITY, link.table, source=host(each.to)))

@@ -79,10 +79,7 @@ def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
         mark = f"-m connmark --mark {reply.mark} -j MARK --set-mark {reply.mark}"
         new = f"-i {reply.device} -m conntrack --ctstate NEW -j CONNMARK --set-mark {reply.mark}"
         found.append(("mangle", "PREROUTING", new, None))
-        found += [
-            ("mangle", "PREROUTING", f"! -i {reply.device} {mark}", None),
-            ("mangle", "OUTPUT", mark, None),
-        ]
+        found += [("mangle", chain, mark, None) for chain in ("PREROUTING", "OUTPUT")]
     return [
         (table, chain, rule.strip())
         for table, chain, rule, match in found

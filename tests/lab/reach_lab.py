@@ -21,6 +21,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
 DEADLINE_S = 20
+OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
 numbers = itertools.count()
 # both ends of a thousand connections are in our process
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -35,11 +36,12 @@ def wait_until(is_so, what, deadline_s=DEADLINE_S):
 
 
 class Machine:
-    """A network namespace; commands and sockets in it. It ends with its holder, so a killed test leaves nothing."""
+    """Namespaces for network and mounts; commands and sockets in them. They end with their holder: when it is closed,
+    and when the test is killed, whose pipe it reads."""
 
     def __init__(self):
         self.holder = subprocess.Popen(
-            ["unshare", "--net", "--kill-child", "--fork", "sh", "-c", "echo; read -r _"],
+            ["unshare", "--net", "--mount", "--kill-child", "--fork", "sh", "-c", OWN_RUN],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -53,7 +55,7 @@ class Machine:
         self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *words):
-        return ["nsenter", "--net", "--target", str(self.pid), *map(str, words)]
+        return ["nsenter", "--net", "--mount", "--target", str(self.pid), *map(str, words)]
 
     def run(self, *words, check=True, **options):
         done = subprocess.run(

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: ISC
+"""Carry a plan out on this machine, and take it back: all or nothing, any number of times.
+
+The ledger (END.json in the state folder) names each step before it is done, with what one must know to take it back,
+so that even a killed `up` leaves nothing that `down` does not find. When a step fails, what this run did is taken
+back, what it took back is done again, and the ledger is as before.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from reach.kernel import Kernel, KernelError
+from reach.steps import Entry, Step, reconcile
+
+log = logging.getLogger("reach")
+
+
+class Ledger:
+    """What is done at an end; `replace` writes it whole, so it is never half a file."""
+
+    def __init__(self, folder: Path, end: str) -> None:
+        self.path = folder / f"{end}.json"
+
+    def read(self) -> list[Entry]:
+        try:
+            found = json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return []
+        return [Entry(Step(**each["step"]), each["note"]) for each in found]
+
+    def write(self, entries: list[Entry]) -> None:
+        if not entries:
+            self.path.unlink(missing_ok=True)
+            return
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps([asdict(entry) for entry in entries]))
+        new.replace(self.path)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One `reach` at a time changes the machine; the next waits."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
+    """Make it so; returns how many steps were new or changed. Raises KernelError, and then nothing has changed."""
+    before = ledger.read()
+    try:
+        return carry_out(kernel, ledger, wanted)
+    except KernelError:
+        restore(kernel, ledger, before)
+        raise
+
+
+def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
+    done = ledger.read()
+    change = reconcile(done, wanted)
+    changed = 0
+    for entry in change.undo:
+        kernel.undo(entry.step, entry.note)
+        done = [each for each in done if each.step.name != entry.step.name]
+        ledger.write(done)
+    order: list[Entry] = []
+    for step, note in change.ensure:
+        if note is None:
+            note = kernel.look(step)
+        old = next((each for each in done if each.step.name == step.name), None)
+        changed += old is None or old.step != step
+        order.append(Entry(step, note))
+        done = [each for each in done if each.step.name != step.name]
+        ledger.write(order + done)
+        kernel.do(step, note)
+    return changed + len(change.undo)
+
+
+def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
+    """Back to what a ledger said; nothing stops it half-way, what cannot be done is logged."""
+    kept = {entry.step.name: entry for entry in before}
+    for entry in reversed(ledger.read()):
+        if kept.get(entry.step.name) is None or kept[entry.step.name].step != entry.step:
+            undo_or_say(kernel, entry)
+    for entry in before:
+        try:
+            kernel.do(entry.step, entry.note)
+        except KernelError as error:
+            log.warning("cannot restore %s %s: %s", *entry.step.name, error)
+    ledger.write(before)
+
+
+def undo_or_say(kernel: Kernel, entry: Entry) -> bool:
+    try:
+        kernel.undo(entry.step, entry.note)
+    except KernelError as error:
+        log.warning("cannot take back %s %s: %s", *entry.step.name, error)
+        return False
+    return True
+
+
+def down(kernel: Kernel, ledger: Ledger) -> int:
+    """Take everything back, newest first; what cannot be taken back stays in the ledger, for the next time."""
+    entries = ledger.read()
+    left = [entry for entry in reversed(entries) if not undo_or_say(kernel, entry)]
+    ledger.write(left[::-1])
+    return len(entries) - len(left)
+
+
+class Pending:
+    """An `up` that is taken back unless it is confirmed: a process that waits, and its number in a file."""
+
+    def __init__(self, folder: Path, end: str) -> None:
+        self.path = folder / f"{end}.unconfirmed"
+
+    def begin(self, folder: Path, end: str, before: list[Entry], within_s: int) -> None:
+        """Returns at once; the waiting is done by a process that outlives the terminal."""
+        if os.fork():
+            os.wait()
+            return
+        os.setsid()
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGHUP])
+        child = os.fork()
+        if child:
+            self.path.write_text(str(child))
+            os._exit(0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        if signal.sigtimedwait([signal.SIGUSR1], within_s) is None:
+            with alone(folder):
+                kernel = Kernel(folder)
+                restore(kernel, Ledger(folder, end), before)
+        self.path.unlink(missing_ok=True)
+        os._exit(0)
+
+    def confirm(self) -> bool:
+        """True when there was something to confirm."""
+        try:
+            os.kill(int(self.path.read_text()), signal.SIGUSR1)
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return False
+        return True

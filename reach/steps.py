@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: ISC
+"""A plan as steps that can be written down, carried out, compared with what was done before, and taken back. Pure.
+
+A Step is plain values, for the ledger is a file. `reconcile` compares: what is done and no longer wanted is undone,
+newest first; everything wanted is then ensured in order, for undoing a device takes its routes along. Some kinds are
+changed in place, because taking them back first would break open connections.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reach.firewall import nft_text
+from reach.keys import Keys
+from reach.plan import Br, DeviceAddress, Gretap, Plan, Tunnel, Wg
+from reach.render.commands import TTL, Place, RenderError, names, services
+from reach.render.commands import dns as dns_command
+
+IN_PLACE = frozenset({"nft", "process", "peers"})
+
+
+@dataclass(frozen=True)
+class Step:
+    kind: str
+    key: str  # what it is about; kind and key name a step
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.kind, self.key
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A step in the ledger, with what one must know to take it back."""
+
+    step: Step
+    note: dict[str, Any]
+
+
+def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
+    """Raises RenderError when a public key is missing."""
+    ours, found = names(plan), []
+    found += [address(each) for each in plan.addresses if each.device not in ours]
+    for device in plan.devices:
+        found += device_steps(plan, device, known, key_folder)
+    found += [address(each) for each in plan.addresses if each.device in ours]
+    found += [Step("sysctl", each.path, {"value": each.value}) for each in plan.sysctls]
+    found += [Step("pin", str(pin.address)) for pin in plan.pins]
+    for route in plan.routes:
+        values = {"to": str(route.to), "device": route.device, "table": route.table or 254}
+        found.append(Step("route", f"{route.to} table {route.table or 254}", values))
+    for rule in plan.rules:
+        values = {"family": rule.family, "priority": rule.priority, "table": rule.table, "mark": rule.mark}
+        values |= {"source": str(rule.source) if rule.source else None}
+        values |= {"inverted": rule.is_mark_inverted, "suppresses": rule.suppresses_default}
+        found.append(
+            Step("rule", f"IPv{rule.family} {rule.priority} {rule.source or rule.mark or ''}", values)
+        )
+    found += [Step("offload", device) for device in plan.untouched_offloads]
+    if plan.firewall:
+        found.append(Step("nft", "reach", {"text": nft_text(plan.firewall)}))
+    for each in plan.dns:
+        command = dns_command(each)
+        found.append(Step("shell", f"names by {each.device}", {"up": command.up, "down": command.down}))
+    for service in services(plan, Place(known)):
+        found.append(
+            Step("process", service.name, {"command": list(service.command), "config": service.config})
+        )
+    return found
+
+
+def address(each: DeviceAddress) -> Step:
+    values = {"device": each.device, "interface": str(each.interface), "deprecated": each.is_deprecated}
+    return Step("address", f"{each.interface} on {each.device}", values)
+
+
+def device_steps(plan: Plan, device: Tunnel | Wg | Br | Gretap, known: Keys, key_folder: str) -> list[Step]:
+    if isinstance(device, Tunnel):
+        values: dict[str, Any] = {"local": str(device.local), "remote": str(device.remote)}
+        values |= {"mtu": device.mtu_bytes, "encap_limit": device.encap_limit}
+        return [Step("tunnel", device.name, values)]
+    if isinstance(device, Wg):
+        place = Place(known)
+        peers = [
+            {
+                "end": peer.end,
+                "public_key": place.public_key(peer.end),
+                "allowed": [str(each) for each in peer.allowed],
+                "endpoint": peer.endpoint,
+                "keepalive_s": peer.keepalive_s,
+            }
+            for peer in device.peers
+        ]
+        config = {"private_key": f"{key_folder}/{plan.end}.key", "port": device.port, "mark": device.mark}
+        if plan.end not in known.private:
+            raise RenderError(f"the private key of {plan.end} is missing: `reach keys {plan.end}` makes it")
+        made = Step("wireguard", device.name, {"mtu": device.mtu_bytes, "userspace": device.is_userspace})
+        return [made, Step("peers", device.name, {**config, "peers": peers})]
+    if isinstance(device, Br):
+        return [Step("bridge", device.name, {"mac": device.mac})] if device.is_ours else []
+    return gretap_steps(device)
+
+
+def gretap_steps(device: Gretap) -> list[Step]:
+    values: dict[str, Any] = {
+        "remote": str(device.remote),
+        "local": str(device.local) if device.local else None,
+    }
+    values |= {"mtu": device.mtu_bytes, "mac": device.mac, "bridge": device.bridge, "ttl": TTL}
+    values |= {"gue": list(device.gue_ports) if device.gue_ports else None}
+    steps = [Step("gretap", device.name, values)]
+    return [Step("fou", str(device.gue_ports[0])), *steps] if device.gue_ports else steps
+
+
+@dataclass(frozen=True)
+class Change:
+    """What to undo, in this order, and what then to ensure, each with its old note or None."""
+
+    undo: tuple[Entry, ...]
+    ensure: tuple[tuple[Step, dict[str, Any] | None], ...]
+
+
+def reconcile(done: list[Entry], wanted: list[Step]) -> Change:
+    by_name = {entry.step.name: entry for entry in done}
+    staying = {}
+    for step in wanted:
+        entry = by_name.get(step.name)
+        if entry and (entry.step == step or step.kind in IN_PLACE):
+            staying[step.name] = entry
+    undo = tuple(entry for entry in reversed(done) if entry.step.name not in staying)
+    unique = {step.name: step for step in wanted}  # two links may ask for the same sysctl
+    return Change(
+        undo, tuple((s, staying[s.name].note if s.name in staying else None) for s in unique.values())
+    )

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: ISC
+"""`reach up` and `down` on machines in namespaces: what is published answers, and the machine is as before.
+
+One wire, 203.0.113.0/24 and 2001:db8:0:1::/64. The home has IPv6 only, the caller IPv4 only; WireGuard is wireguard-go.
+
+caller .99      server .7 ::7      site .80 ::80      home ::20 -- 192.168.1.0/24 -- host .210
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+from reach_lab import ROOT, Machine, Server, address, cable, program, wait_until
+
+from reach import keys
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
+    ),
+]
+REACH = ROOT / "bin" / "reach"
+HOST = "192.168.1.210"
+ENDS = """
+[server]
+device = "eth0"
+ipv4 = "203.0.113.7"
+ipv6 = "2001:db8:0:1::7/64"
+[home.attic]
+device = "eth0"
+ipv6 = "2001:db8:0:1::20/64"
+lan = "192.168.1.0/24"
+lan_device = "eth1"
+"""
+WG = """
+[link.wg0]
+kind = "wireguard"
+peers = { attic = 2 }
+masqueraded = "198.18.0.0/24"
+userspace = true
+keepalive_s = 1
+endpoint = "[2001:db8:0:1::7]"
+"""
+PORTS = f"""
+[[publish]]
+tcp = 443
+udp = 5060
+to = "{HOST}"
+"""
+WHOLE = f"""
+[[publish]]
+whole_address = true
+except = ["tcp/22"]
+to = "{HOST}"
+"""
+
+
+servers = []
+
+
+class Site:
+    """All machines, and `reach` on them with one description."""
+
+    def __init__(self, stack, folder):
+        self.folder = folder
+        self.wire, self.caller, self.server, self.home, self.host, self.site = machines = [
+            Machine() for _ in range(6)
+        ]
+        for machine in machines:
+            stack.callback(machine.end)
+        self.wire.run("ip", "link", "add", "br0", "type", "bridge")
+        self.wire.run("ip", "link", "set", "br0", "up")
+        for i, machine in enumerate((self.caller, self.server, self.home, self.site)):
+            cable(self.wire, f"port{i}", machine, "eth0")
+            self.wire.run("ip", "link", "set", f"port{i}", "master", "br0")
+        cable(self.home, "eth1", self.host, "eth0")
+        address(self.caller, "eth0", "203.0.113.99/24")
+        address(self.server, "eth0", "203.0.113.7/24", "2001:db8:0:1::7/64")
+        address(self.home, "eth0", "2001:db8:0:1::20/64")
+        address(self.site, "eth0", "203.0.113.80/24", "2001:db8:0:1::80/64")
+        address(self.home, "eth1", "192.168.1.1/24")
+        address(self.host, "eth0", f"{HOST}/24")
+        self.host.run("ip", "route", "add", "default", "via", "192.168.1.1")
+        for machine in machines:
+            # wait for what the kernel does by itself, lest a snapshot sees half of it
+            wait_until(lambda m=machine: "tentative" not in m.run("ip", "addr").stdout, "addresses are ready")
+        self.describe(ENDS + WG + PORTS)
+
+    def describe(self, text):
+        (self.folder / "reach.toml").write_text(text)
+
+    def reach(self, machine, *words, check=True, env=()):
+        state = self.folder / f"state{machine.pid}"
+        command = ["env", *env, f"PATH={program().parent}:{os.environ['PATH']}", REACH, "--file"]
+        return machine.run(*command, self.folder / "reach.toml", "--state", state, *words, check=check)
+
+    def down(self):
+        for machine, end in ((self.server, "server"), (self.home, "attic"), (self.caller, "laptop")):
+            self.reach(machine, "down", end)
+
+    def both_up(self):
+        self.reach(self.server, "up", "server")
+        self.reach(self.home, "up", "attic")
+        wait_until(
+            lambda: self.host.run("ping", "-c1", "-W1", "198.18.0.1", check=False).returncode == 0,
+            "the link works",
+        )
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    with contextlib.ExitStack() as stack:
+        folder = tmp_path_factory.mktemp("reach")
+        for end in ("server", "attic", "laptop"):
+            keys.write(folder / "keys", end)
+        yield Site(stack, folder)
+
+
+@pytest.fixture
+def site(net):
+    """Machines on which nothing of ours is up, before and after."""
+    net.describe(ENDS + WG + PORTS)
+    yield net
+    net.down()
+    while servers:
+        servers.pop().close()
+
+
+def snapshot(machine):
+    """What `down` has to restore."""
+    commands = (
+        ("ip", "-j", "link"), ("ip", "-j", "addr"), ("ip", "-j", "route", "show", "table", "all"),
+        ("ip", "-6", "-j", "route", "show", "table", "all"), ("ip", "-j", "rule"), ("ip", "-6", "-j", "rule"),
+        ("nft", "list", "ruleset"), ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
+        ("sysctl", "net.ipv4.conf.all.src_valid_mark", "net.ipv6.conf.eth0.accept_ra"),
+    )  # fmt: skip
+    return [machine.run(*words).stdout for words in commands]
+
+
+def whoami(connection):
+    connection.sendall(connection.getpeername()[0].encode())
+
+
+def tell(machine, port):
+    """A TCP server that says who calls; it ends with the test."""
+    return serve_tcp(machine, "0.0.0.0", port, whoami, socket.AF_INET)
+
+
+def serve_tcp(*arguments):
+    servers.append(Server(*arguments))
+    return servers[-1]
+
+
+def call(machine, target, port, family=socket.AF_INET):
+    with machine.connect(target, port, family, timeout_s=5) as connection:
+        return connection.recv(99).decode()
+
+
+def test_what_is_published_is_answered_by_a_host_at_home_that_sees_who_calls(site):
+    tell(site.host, 443)
+    site.both_up()
+    assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
+    with pytest.raises(OSError):  # noqa: PT011  refused or timed out
+        call(site.caller, "203.0.113.7", 444)
+
+
+def test_published_udp_answers_come_from_the_public_address(site):
+    site.both_up()
+    with site.host.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind(("", 5060))
+        with site.caller.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+            caller.sendto(b"INVITE", ("203.0.113.7", 5060))
+            text, sender = phone.recvfrom(99)
+            assert (text, sender[0]) == (b"INVITE", "203.0.113.99")
+            phone.sendto(b"RINGING", sender)
+            assert caller.recvfrom(99) == (b"RINGING", ("203.0.113.7", 5060))
+
+
+def test_a_whole_address_goes_home_with_ping_and_leaves_from_there_but_ssh_stays(site):
+    site.describe(ENDS + WG + WHOLE)
+    for machine, port in ((site.host, 8443), (site.server, 22), (site.site, 80)):
+        tell(machine, port)
+    site.both_up()
+    assert site.caller.run("ping", "-c2", "-W2", "203.0.113.7").returncode == 0
+    assert call(site.caller, "203.0.113.7", 8443) == "203.0.113.99"
+    assert call(site.caller, "203.0.113.7", 22) == "203.0.113.99"
+    assert call(site.host, "203.0.113.80", 80) == "203.0.113.7", (
+        "what it begins itself has the public address"
+    )
+
+
+def test_up_twice_changes_nothing_and_breaks_no_connection(site):
+    done = threading.Event()
+
+    def serve(connection):
+        connection.sendall(b"1")
+        done.wait(20)
+        connection.sendall(b"2")
+
+    serve_tcp(site.host, "0.0.0.0", 443, serve, socket.AF_INET)
+    site.both_up()
+    before = snapshot(site.server)
+    with site.caller.connect("203.0.113.7", 443) as connection:
+        assert connection.recv(1) == b"1"
+        assert ", 0 of " in site.reach(site.server, "up", "server").stdout
+        assert ", 0 of " in site.reach(site.home, "up", "attic").stdout
+        done.set()
+        assert connection.recv(1) == b"2"
+    assert [part for part in snapshot(site.server) if "ipi" in part] == [
+        part for part in before if "ipi" in part
+    ]
+
+
+def test_down_leaves_both_machines_as_they_were(site):
+    before = snapshot(site.server), snapshot(site.home)
+    site.both_up()
+    assert (snapshot(site.server), snapshot(site.home)) != before
+    site.down()
+    assert (snapshot(site.server), snapshot(site.home)) == before
+
+
+def test_what_is_no_longer_in_the_description_is_taken_back_and_the_rest_stays(site):
+    tell(site.host, 443)
+    tell(site.host, 80)
+    site.both_up()
+    site.describe(ENDS + WG + PORTS.replace("443", "80"))
+    site.reach(site.server, "up", "server")
+    site.reach(site.home, "up", "attic")
+    assert call(site.caller, "203.0.113.7", 80) == "203.0.113.99"
+    with pytest.raises(OSError):  # noqa: PT011
+        call(site.caller, "203.0.113.7", 443)
+
+
+def test_the_home_may_change_its_address(site):
+    tell(site.host, 443)
+    site.both_up()
+    site.home.run("ip", "addr", "del", "2001:db8:0:1::20/64", "dev", "eth0")
+    address(site.home, "eth0", "2001:db8:0:1::21/64")
+    try:
+        wait_until(
+            lambda: site.host.run("ping", "-c1", "-W1", "198.18.0.1", check=False).returncode == 0, "it roams"
+        )
+        assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
+    finally:
+        site.home.run("ip", "addr", "del", "2001:db8:0:1::21/64", "dev", "eth0")
+        address(site.home, "eth0", "2001:db8:0:1::20/64")
+
+
+def test_what_a_kernel_lacks_is_one_sentence_and_nothing_is_changed(site):
+    site.describe(
+        ENDS + '[link.wrap1]\nkind = "4in6"\nhome = "attic"\nhome_address = "2001:db8:0:1::20"\n' + PORTS
+    )
+    before = snapshot(site.server)
+    done = site.reach(site.server, "up", "server", check=False)
+    if done.returncode == 0:
+        pytest.skip("this kernel has ip6_tunnel")
+    assert done.stderr.splitlines()[-1] == (
+        "reach: wrap1: this kernel lacks IPv4 in IPv6 (module ip6_tunnel); nothing was changed"
+    )
+    assert snapshot(site.server) == before
+
+
+def test_a_device_of_that_name_is_not_touched(site):
+    site.server.run("ip", "link", "add", "wg0", "type", "bridge")
+    before = snapshot(site.server)
+    done = site.reach(site.server, "up", "server", check=False)
+    assert "there is a device wg0 already, and it is not ours" in done.stderr
+    assert snapshot(site.server) == before
+    site.server.run("ip", "link", "del", "wg0")
+
+
+def test_a_device_that_is_not_there_is_said_with_those_that_are(site):
+    site.describe(
+        (ENDS + '[link.wrap1]\nkind = "4in6"\nhome = "attic"\nhome_address = "2001:db8:0:1::20"\n').replace(
+            'device = "eth0"', 'device = "ens3"'
+        )
+    )
+    done = site.reach(site.server, "up", "server", check=False)
+    assert "there is no device ens3; there is lo, eth0; nothing was changed" in done.stderr
+
+
+def test_another_wireguard_on_the_port_is_said(site):
+    with site.server.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("", 51820))
+        before = snapshot(site.server)
+        done = site.reach(site.server, "up", "server", check=False)
+        assert "nothing was changed" in done.stderr
+        assert "51820 is another program's already" in done.stderr, done.stderr
+        assert snapshot(site.server) == before
+
+
+RELAY = '\n[[publish]]\ntcp = 8080\nto = "2001:db8:0:1::80"\nproxy = "v1"\n'
+
+
+def test_the_relay_is_started_reloaded_and_ended(site):
+    serve_tcp(site.site, "::", 8080, lambda c: c.sendall(c.recv(99)))
+    site.describe(ENDS + RELAY)
+    site.reach(site.server, "up", "server")
+    assert call(site.caller, "203.0.113.7", 8080).startswith("PROXY TCP4 203.0.113.99 203.0.113.7 ")
+    site.describe(ENDS + RELAY.replace("tcp = 8080", "tcp = 8081\nto_port = 8080"))
+    site.reach(site.server, "up", "server")
+    assert call(site.caller, "203.0.113.7", 8081).startswith("PROXY TCP4")
+    site.reach(site.server, "down", "server")
+    with pytest.raises(ConnectionRefusedError):
+        call(site.caller, "203.0.113.7", 8081)
+
+
+def test_a_port_that_the_relay_cannot_have_is_said_and_nothing_is_changed(site):
+    tell(site.server, 8080)
+    site.describe(ENDS + RELAY)
+    before = snapshot(site.server)
+    done = site.reach(site.server, "up", "server", check=False)
+    assert (
+        "tcp port 8080 at 203.0.113.7 cannot be had: Address already in use; nothing was changed"
+        in done.stderr
+    )
+    assert snapshot(site.server) == before
+
+
+def test_what_nobody_confirms_is_taken_back(site):
+    before = snapshot(site.server)
+    assert (
+        "taken back in 1 s unless" in site.reach(site.server, "up", "server", "--confirm-within", "1").stdout
+    )
+    wait_until(lambda: snapshot(site.server) == before, "it is taken back")
+
+
+def test_what_is_confirmed_stays(site):
+    site.reach(site.server, "up", "server", "--confirm-within", "2")
+    site.reach(site.server, "confirm", "server")
+    time.sleep(2.5)
+    assert site.server.run("ip", "link", "show", "wg0").returncode == 0
+    assert "nothing at server waits" in site.reach(site.server, "confirm", "server", check=False).stderr
+
+
+def test_what_would_take_the_ssh_connection_is_refused(site):
+    site.describe(ENDS + WG + WHOLE.replace('except = ["tcp/22"]', ""))
+    ssh = ["SSH_CONNECTION=198.51.100.1 40000 203.0.113.7 22"]
+    done = site.reach(site.server, "up", "server", check=False, env=ssh)
+    assert "you are connected by SSH to 203.0.113.7 port 22, which would lead to 192.168.1.210" in done.stderr
+    assert site.server.run("nft", "list", "ruleset").stdout == ""
+    assert (
+        "unless you say: reach confirm server"
+        in site.reach(
+            site.server, "up", "server", env=["SSH_CONNECTION=2001:db8::1 40000 2001:db8:0:1::7 22"]
+        ).stdout
+    )
+    site.reach(site.server, "confirm", "server")
+
+
+def test_status_says_what_is_there_and_what_answers(site):
+    assert (
+        json.loads(site.reach(site.server, "status", "server", "--json", check=False).stdout)["is_up"]
+        is False
+    )
+    tell(site.host, 443)
+    site.both_up()
+    found = json.loads(site.reach(site.server, "status", "server", "--json").stdout)
+    (link,) = found["links"]
+    assert link["state"]["mtu_bytes"] == 1420
+    assert link["peers"][0]["end"] == "attic"
+    assert link["peers"][0]["handshake_age_s"] < 60
+    assert [each["answers"] for each in found["published"]] == [True, None]
+    servers.pop().close()
+    text = site.reach(site.server, "status", "server").stdout
+    assert "tcp 443 to 192.168.1.210 by the kernel: DOES NOT ANSWER" in text
+
+
+LAPTOP_EXIT = """
+[server]
+device = "eth0"
+ipv4 = "203.0.113.7"
+[client.laptop]
+[link.wg0]
+kind = "wireguard"
+peers = { laptop = 2 }
+masqueraded = ["198.18.4.0/24", "fd86:ea04:1119::/64"]
+route = "all"
+userspace = true
+"""
+
+
+def test_an_exit_gives_ipv6_to_who_has_only_ipv4(site):
+    site.describe(LAPTOP_EXIT)
+    tell(site.site, 80)
+    serve_tcp(site.site, "::", 81, whoami)
+    site.reach(site.server, "up", "server")
+    site.reach(site.caller, "up", "laptop")
+    assert call(site.caller, "2001:db8:0:1::80", 81, socket.AF_INET6) == "2001:db8:0:1::7"
+    address(site.site, "eth0", "198.51.100.80/32")
+    site.server.run("ip", "route", "add", "198.51.100.80", "dev", "eth0")
+    assert call(site.caller, "198.51.100.80", 80) == "203.0.113.7"
+    site.server.run("ip", "route", "del", "198.51.100.80")
+    site.site.run("ip", "addr", "del", "198.51.100.80/32", "dev", "eth0")
+
+
+HUB_AT_HOME = """
+[link.wg0]
+kind = "wireguard"
+hub = "attic"
+peers = { laptop = 2 }
+routed = "198.18.0.0/24"
+masqueraded = "198.18.1.0/24"
+mtu = 1280
+userspace = true
+pin = true
+[[publish]]
+udp = 51820
+to = "2001:db8:0:1::20"
+"""
+
+
+def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):
+    site.describe(ENDS.replace("[home", "[client.laptop]\n[home") + HUB_AT_HOME)
+    tell(site.host, 80)
+    site.reach(site.server, "up", "server")
+    site.reach(site.home, "up", "attic")
+    site.reach(site.caller, "up", "laptop")
+    with site.caller.open_socket(socket.AF_INET) as connection:
+        connection.bind(("198.18.1.2", 0))
+        connection.connect((HOST, 80))
+        assert connection.recv(99) == b"192.168.1.1", "the LAN sees its own router"
