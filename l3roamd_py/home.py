@@ -95,8 +95,10 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
     client.lease.token = grant.lease.token
     t.changes += 1
     renew_in_time(t, client, grant.lease.lease_s)
-    if grant.at not in (None, client.lease.home) and client.roam is None and not client.is_doubted:
-        # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
-        t.count("homes_reclaimed")
-        roam(t, client)
-    return None
+    if grant.at in (None, client.lease.home) or client.roam is not None:
+        return None
+    if client.is_doubted:  # whether it is here at all is known in a moment
+        return t.timers.set(("again", client.mac), t.now_s + t.options.idle_probe_s)
+    # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
+    t.count("homes_reclaimed")
+    return roam(t, client)

@@ -249,7 +249,27 @@ def test_kills_at_random_moments_of_walks_leave_nothing_that_a_restart_does_not_
         wait_until(
             lambda there=there: is_served(lab, there), 10, f"being served at {there}, {victim} was killed"
         )
+    wait_until(lambda: not has_address(lab, "b"), 40, "b giving the node-client address up")
     assert has_address(lab, "a")
+
+
+def test_a_client_that_walked_away_while_its_node_was_dead_is_given_up(lab):
+    """Until then two nodes say that they have it."""
+    lab.roam("phone", "b")
+    wait_until(lambda: works(lab) and is_served(lab, "b"), 10, "being served at b")
+    wait_until(lambda: not has_address(lab, "a"), 10, "a giving the node-client address up")
+    end(lab, "b", signal.SIGKILL)
+    lab.roam("phone", "a")
+    wait_until(lambda: works(lab) and is_served(lab, "a"), 20, "being served at a")
+    start(lab, "b")
+    wait_until(lambda: known(lab, "b") is None and not has_address(lab, "b"), 40, "b forgetting it")
+    assert is_served(lab, "a")
+    talk = Talk(lab)
+    for there in ("b", "a"):
+        lab.roam("phone", there)
+        talk.echo()
+    talk.process.kill()
+    talk.process.wait()
 
 
 def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):
