@@ -468,3 +468,18 @@ def test_the_program_says_how_it_is_used(tmp_path):
     done = subprocess.run([program(), tmp_path / "none"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "cannot be read: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1200], [1472], [1300, 0, 1300, 7, 1480, 1480, 1480, 3, 3, 3, 3, 9000, 9000, 100]]
+)
+def test_udp_bursts_arrive_datagram_by_datagram_in_order(net, relay_of, udp_echo, sizes):
+    relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
+    chance = random.Random(3)
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        ask(caller, b"begin")
+        for _ in range(5):
+            burst = [chance.randbytes(size) for size in sizes * (28 // len(sizes))]
+            for text in burst:
+                caller.sendto(text, (PUBLIC, 600))
+            assert [caller.recv(65536) for _ in burst] == [b"6000 " + text for text in burst]

@@ -64,8 +64,10 @@ static int open_socket(const struct rule *rule, uint16_t port)
 		    (rule->protocol == TCP ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -1;
-	if (rule->protocol == TCP)
+	if (rule->protocol == TCP) {
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+		tcp_tune(fd); /* who is accepted inherits it */
+	}
 	if (address.any.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
 	if (bind(fd, &address.any, size_of(&address)) || (rule->protocol == TCP && listen(fd, BACKLOG))) {

@@ -176,6 +176,7 @@ void hash_seed(void);
 
 /* tcp.c */
 struct side;
+void tcp_tune(int fd);
 void tcp_accept(struct listener *listener);
 void tcp_event(struct side *side, uint32_t events);
 bool tcp_run_on(void); /* who had more to do than its share; true while there is still somebody */

@@ -183,10 +183,9 @@ static enum outcome pump_way(struct side *from, struct side *to)
 			continue;
 		}
 		if (from->has_ended) {
-			if (!to->is_shut) {
-				to->is_shut = true;
+			if (!to->is_shut && !from->is_shut) /* else both ways are over, and close() says so */
 				shutdown(to->watch.fd, SHUT_WR);
-			}
+			to->is_shut = true;
 			return WAITS;
 		}
 		if (!from->readable || !to->writable)
@@ -262,6 +261,14 @@ static size_t proxy_header(unsigned version, const union address *from, const un
 	return 16 + 2 * size + 4;
 }
 
+void tcp_tune(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
 static int connect_to(const struct rule *rule, uint16_t port)
 {
 	union address target = rule_target(rule, port);
@@ -269,19 +276,12 @@ static int connect_to(const struct rule *rule, uint16_t port)
 
 	if (fd < 0)
 		return -1;
+	tcp_tune(fd);
 	if (connect(fd, &target.any, size_of(&target)) && errno != EINPROGRESS) {
 		close(fd);
 		return -1;
 	}
 	return fd;
-}
-
-static void tune(int fd)
-{
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 static bool begin(struct connection *connection, const union address *from)
@@ -302,7 +302,6 @@ static bool begin(struct connection *connection, const union address *from)
 
 		side->watch.kind = SIDE;
 		side->connection = connection;
-		tune(side->watch.fd);
 		if (!watch_fd(&side->watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
 			return false;
 	}
@@ -379,19 +378,6 @@ void tcp_accept(struct listener *listener)
 	}
 }
 
-/* The target has answered, or has not: false. */
-static bool connected(struct connection *connection)
-{
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (getsockopt(connection->sides[TARGET].watch.fd, SOL_SOCKET, SO_ERROR, &error, &size) || error)
-		return false;
-	connection->is_connected = true;
-	touch(&connection->rule->active, &connection->timed);
-	return true;
-}
-
 void tcp_event(struct side *side, uint32_t events)
 {
 	struct connection *connection = side->connection;
@@ -401,11 +387,13 @@ void tcp_event(struct side *side, uint32_t events)
 	if (!connection->is_connected && side == &connection->sides[TARGET]) {
 		if (!(events & (EPOLLOUT | EPOLLERR)))
 			return; /* a new socket's first event is a hang-up, before it connects */
-		if (!connected(connection)) {
+		if (events & EPOLLERR) {
 			relay.count.connect_failed++;
 			end(connection, true);
 			return;
 		}
+		connection->is_connected = true;
+		touch(&connection->rule->active, &connection->timed);
 	}
 	if (events & EPOLLERR) {
 		relay.count.reset++;

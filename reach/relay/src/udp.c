@@ -16,7 +16,9 @@
 #define UDP_SEGMENT 103
 #endif
 #define FLOW_BUFFER_BYTES (1 << 20)
-#define CONTROL_BYTES 64
+#define CONTROL_BYTES 128
+#define MAX_SEGMENTS 64        /* the kernel's UDP_MAX_SEGMENTS */
+#define MAX_SUPER_BYTES 65000  /* an IP packet's, less headers */
 #define SILENT_MS 10000
 
 struct flow {
@@ -28,6 +30,7 @@ struct flow {
 	struct source *source;
 	union address caller;
 	union address local; /* what the caller sent to, where we listen on all addresses */
+	size_t max_segment, max_answer; /* of a datagram in a super-packet to the target, to the caller */
 	bool is_answered, is_dead;
 };
 
@@ -150,6 +153,7 @@ static struct flow *begin(struct listener *listener, const union address *caller
 	flow->source = source;
 	flow->caller = *caller;
 	flow->local = *local;
+	flow->max_segment = flow->max_answer = DATAGRAM_BYTES;
 	rule_hold(flow->rule);
 	ring_init(&flow->timed.ring);
 	touch(&relay.unanswered, &flow->timed);
@@ -196,32 +200,69 @@ static union address asked(struct msghdr *message)
 	return local;
 }
 
+/* Append a control message. */
+static void add_control(struct msghdr *message, uint8_t *control, int level, int type, const void *value, size_t size)
+{
+	struct cmsghdr *at = (struct cmsghdr *)(control + message->msg_controllen);
+
+	*at = (struct cmsghdr){ CMSG_LEN(size), level, type };
+	memcpy(CMSG_DATA(at), value, size);
+	message->msg_control = control;
+	message->msg_controllen += CMSG_SPACE(size);
+}
+
 /* Say in a message from which of our addresses it shall come. */
 static void answer_from(struct msghdr *message, uint8_t *control, const union address *local)
 {
-	struct cmsghdr *at = (struct cmsghdr *)control;
-
-	if (local->any.sa_family == AF_UNSPEC)
-		return;
-	memset(control, 0, CONTROL_BYTES);
-	message->msg_control = control;
 	if (local->any.sa_family == AF_INET) {
 		struct in_pktinfo info = { .ipi_spec_dst = local->v4.sin_addr };
 
-		*at = (struct cmsghdr){ CMSG_LEN(sizeof(info)), IPPROTO_IP, IP_PKTINFO };
-		memcpy(CMSG_DATA(at), &info, sizeof(info));
-		message->msg_controllen = CMSG_SPACE(sizeof(info));
-	} else {
+		add_control(message, control, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	} else if (local->any.sa_family == AF_INET6) {
 		struct in6_pktinfo info = { .ipi6_addr = local->v6.sin6_addr };
 
-		*at = (struct cmsghdr){ CMSG_LEN(sizeof(info)), IPPROTO_IPV6, IPV6_PKTINFO };
-		memcpy(CMSG_DATA(at), &info, sizeof(info));
-		message->msg_controllen = CMSG_SPACE(sizeof(info));
+		add_control(message, control, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 	}
 }
 
-/* Send messages first to last-1. One that cannot be sent is dropped, as a router would, and the others go on. */
-static void transmit(int fd, int first, int last)
+/* How many from `first` on can leave as one super-packet: all of one size, but the last may be shorter. */
+static int run_length(int first, int last, size_t max_segment)
+{
+	size_t size = vectors[first].iov_len, total = size;
+	int count = 1;
+
+	if (size > max_segment || !size)
+		return 1;
+	while (first + count < last && count < MAX_SEGMENTS) {
+		size_t next = vectors[first + count].iov_len;
+
+		if (!next || next > size || total + next > MAX_SUPER_BYTES)
+			break;
+		total += next;
+		count++;
+		if (next < size)
+			break;
+	}
+	return count;
+}
+
+/* Send `count` datagrams in one call that goes through the stack once; false when they are too big for that. */
+static bool send_run(int fd, int first, int count)
+{
+	struct msghdr message = messages[first].msg_hdr;
+	uint16_t size = (uint16_t)vectors[first].iov_len;
+
+	message.msg_iovlen = (size_t)count; /* their vectors stand in a row */
+	add_control(&message, controls[first], IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size));
+	if (sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
+		return true;
+	if (errno == EINVAL || errno == EMSGSIZE || errno == EIO || errno == EOPNOTSUPP)
+		return false; /* with its headers larger than the MTU, or no such device */
+	relay.count.datagrams_dropped += (uint64_t)count;
+	return true;
+}
+
+static void send_each(int fd, int first, int last)
 {
 	while (first < last) {
 		int sent = sendmmsg(fd, messages + first, (unsigned)(last - first), MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -232,6 +273,31 @@ static void transmit(int fd, int first, int last)
 		}
 		first += sent;
 	}
+}
+
+/*
+ * Send messages first to last-1. One that cannot be sent is dropped, as a router would, and the others go on.
+ * *max_segment is the largest datagram that may be part of a super-packet this way, and is learned here.
+ */
+static void transmit(int fd, int first, int last, size_t *max_segment)
+{
+	int waiting = first; /* those from here on leave one by one */
+
+	while (first < last) {
+		int count = run_length(first, last, *max_segment);
+
+		if (count == 1) {
+			first++;
+			continue;
+		}
+		send_each(fd, waiting, first);
+		waiting = first;
+		if (send_run(fd, first, count))
+			waiting = first += count;
+		else
+			*max_segment = vectors[first].iov_len - 1;
+	}
+	send_each(fd, waiting, last);
 }
 
 /* Make what was received into what is sent: only its bytes stay. */
@@ -261,7 +327,7 @@ void udp_receive(struct listener *listener)
 		if (flow && !memcmp(&flow->caller, &names[i], size_of(&names[i])))
 			continue;
 		if (flow)
-			transmit(flow->watch.fd, first, i);
+			transmit(flow->watch.fd, first, i, &flow->max_segment);
 		its = *find(listener, &names[i]);
 		flow = its ? its : begin(listener, &names[i], &local);
 		if (flow)
@@ -271,7 +337,7 @@ void udp_receive(struct listener *listener)
 		first = i;
 	}
 	if (flow)
-		transmit(flow->watch.fd, first, got);
+		transmit(flow->watch.fd, first, got, &flow->max_segment);
 }
 
 void udp_answer(struct watch *watch)
@@ -294,7 +360,7 @@ void udp_answer(struct watch *watch)
 		messages[i].msg_hdr.msg_namelen = size_of(&flow->caller);
 		answer_from(&messages[i].msg_hdr, controls[i], &flow->local);
 	}
-	transmit(flow->listener->watch.fd, 0, got);
+	transmit(flow->listener->watch.fd, 0, got, &flow->max_answer);
 }
 
 static bool is_same_target(const struct listener *old, const struct listener *new)
