@@ -3,11 +3,15 @@
 
 The root is this machine's with the unpacked packages over it, and sdk/openwrt in the place of OpenWrt's rc.common and
 procd. Services run in a network of their own.
+
+With OPENWRT_TREE=/path/to/openwrt and OPENWRT_TOOLS=/prefix (of a libubox, uci and jsonfilter that were built for this
+machine) the init scripts also run under OpenWrt's rc.common and procd.sh, up to what these tell procd.
 """
 
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -58,6 +62,14 @@ ip link set wan up
 echo ready
 while :; do sleep 0.1; done  # and collect what has ended, as an init does
 """
+OPENWRT, TOOLS = os.environ.get("OPENWRT_TREE"), os.environ.get("OPENWRT_TOOLS")
+UBUS = """#!/bin/sh
+case "$*" in
+'call service set'*) printf '%s\\n' "$4" >>/run/procd.calls ;;
+*dump) echo '{"interface": [{"proto": "gluon_mesh", "up": true, "device": "mesh0"}]}' ;;
+*) echo '{}' ;;
+esac
+"""
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/include/json-c/json.h").exists(),
     reason="needs root, and the packages' build tools: apt-get install make libjson-c-dev",
@@ -70,7 +82,7 @@ class Node:
     def __init__(self, folder: Path, shell: str):
         root, over = folder / "root", folder / "over"
         packages.unpack(NAMES, root)
-        shutil.copytree(ROOT / "sdk/openwrt/root", root, dirs_exist_ok=True)
+        self.make_router(root)
         for sub in ("etc-upper", "etc-work", "usr"):
             (over / sub).mkdir(parents=True)
         # /lib is /usr/lib on this machine
@@ -104,6 +116,10 @@ class Node:
         children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
         self.pid = children.read_text().split()[0]
         self.write(CONFIG)
+
+    def make_router(self, root: Path) -> None:
+        """Add what runs init scripts."""
+        shutil.copytree(ROOT / "sdk/openwrt/root", root, dirs_exist_ok=True)
 
     def __call__(self, command: str, check: bool = True) -> str:
         """Run a line of shell on the node; return what it prints."""
@@ -154,13 +170,41 @@ class Node:
         self.holder.wait()
 
 
+class OpenWrt(Node):
+    """A node with OpenWrt's own scripts, which tell a procd that only listens."""
+
+    def make_router(self, root: Path) -> None:
+        assert OPENWRT is not None
+        assert TOOLS is not None
+        base, tools = Path(OPENWRT) / "package/base-files/files", Path(TOOLS)
+        shutil.copytree(base / "lib/functions", root / "lib/functions", dirs_exist_ok=True)
+        shutil.copy(base / "lib/functions.sh", root / "lib")
+        shutil.copy(base / "etc/rc.common", root / "etc")
+        shutil.copy(Path(OPENWRT) / "package/system/procd/files/procd.sh", root / "lib/functions")
+        shutil.copy(Path(OPENWRT) / "package/system/uci/files/lib/config/uci.sh", root / "lib/functions")
+        (root / "lib/config").mkdir()
+        shutil.copy(root / "lib/functions/uci.sh", root / "lib/config")
+        shutil.copytree(tools / "share/libubox", root / "usr/share/libubox")
+        for name in ("jshn", "uci", "jsonfilter"):
+            program = root / "usr/sbin" / name
+            program.write_text(f'#!/bin/sh\nLD_LIBRARY_PATH={tools}/lib exec {tools}/bin/{name} "$@"\n')
+            program.chmod(0o755)
+        (root / "usr/sbin/ubus").write_text(UBUS)
+        (root / "usr/sbin/ubus").chmod(0o755)
+
+    def calls(self) -> list[dict]:
+        """What procd was told."""
+        file = self.file("/run/procd.calls")
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
 @pytest.fixture
 def make_node(tmp_path):
     """A function that makes the test's node, with a shell in the place of this machine's; it ends with the test."""
     with contextlib.ExitStack() as stack:
 
-        def make(shell=""):
-            made = Node(tmp_path, shell)
+        def make(shell="", kind=Node):
+            made = kind(tmp_path, shell)
             stack.callback(made.close)
             return made
 
@@ -273,3 +317,48 @@ def test_stopping_leaves_nothing(node):
     left = node(kernel)
     assert set(left.splitlines()) <= set(before.splitlines()), left
     assert "inactive" in node("/etc/init.d/prefixd status", check=False)
+
+
+@pytest.mark.skipif(
+    not OPENWRT or not TOOLS, reason="no OpenWrt: say OPENWRT_TREE=/path OPENWRT_TOOLS=/prefix"
+)
+def test_openwrts_own_scripts_take_the_init_scripts(make_node):
+    node = make_node("/usr/bin/busybox", OpenWrt)
+    node.add_clients()
+    node("mkdir -p /run/lock /run/464xlat /etc/rc.d")
+    # as after `464xlat clat up`
+    node.file("/run/464xlat/mac").write_text("12:34:56:78:9a:bc\n")
+    node.file("/run/464xlat/clat.settings").write_text(
+        "clat_range=fddd:1337:1337::/48 plat_range=fddd:1338:1338::/48 prefix=fddd:1337:1337:1234:5678:9abc::/96 "
+        "client_range=10.46.0.0/16 device=clat target=/var/run/siit/control.sock firewall=nft\n"
+    )
+    for service in ("siit", "464xlat", "prefixd", "l3roamd-py"):
+        said = node(
+            f"/etc/init.d/{service} enable; /etc/init.d/{service} enabled && /etc/init.d/{service} start"
+        )
+        assert not re.search("not found|syntax|bad ", said), said
+    told = {call["name"]: call for call in node.calls()}
+    commands = {name: [i["command"] for i in call["instances"].values()] for name, call in told.items()}
+    assert commands["464xlat"] == [
+        ["/lib/464xlat/keep.sh", "clat", "up"],
+        ["/lib/464xlat/keep.sh", "plat", "up"],
+    ]
+    assert commands["siit"] == [["/usr/sbin/siit", "daemon", "--state", "/var/run/siit/rules"]]
+    [prefixd] = commands["prefixd"]
+    assert prefixd[prefixd.index("--hook") + 1] == "464xlat clat-route"
+    assert prefixd[prefixd.index("--source") + 1] == "fddd:1337:1337:1234:5678:9abc:c000:1"
+    [roaming] = commands["l3roamd-py"]
+    assert "--clat" in roaming
+    assert "--plat" not in roaming
+    for name in ("464xlat", "prefixd", "l3roamd-py"):
+        assert f"/etc/init.d/{name}" in json.dumps(told[name]["triggers"])
+    # what procd would run, with OpenWrt's functions.sh and uci
+    node.file("/run/464xlat/clat.settings").unlink()
+    node("siit daemon --state /run/siit/rules </dev/null >/dev/null 2>&1 9>&- &")
+    node("timeout 60 /lib/464xlat/keep.sh clat up && timeout 60 /lib/464xlat/keep.sh plat up")
+    status = node("/etc/init.d/464xlat status")
+    assert is_up(status, "clat")
+    assert is_up(status, "plat")
+    assert [call["name"] for call in node.calls()][-1] == "prefixd"
+    node("/etc/init.d/464xlat stop")
+    assert "clat  down" in node("464xlat status")

@@ -7,7 +7,6 @@
 #
 # Either then tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
-set -u
 
 # shellcheck source=/dev/null
 . /lib/functions.sh
