@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import failover, prefixd, roam, roam_rules, siit
+from bench import failover, prefixd, reach, roam, roam_rules, siit
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
 
@@ -86,6 +86,19 @@ GOALS = (
         for count in roam_rules.CLATNODES
         for rules, whose in (("maps", "our maps"), ("seed", "the seed's pairs"))
     ),
+    Goal(
+        "reach.relay_connections_vs_socat",
+        "x",
+        "connections a second through the relay, against socat",
+        at_least=5,
+    ),
+    Goal("reach.relay_tcp1_vs_socat", "x", "one TCP stream, the same", at_least=1),
+    Goal("reach.relay_tcp100_vs_socat", "x", "a hundred TCP streams, the same", at_least=1),
+    Goal("reach.relay_udp_vs_socat", "x", "datagrams of 1,400 bytes a second, the same", at_least=3),
+    Goal("reach.relay_connections_per_s", "/s", "connections a second through the relay"),
+    Goal("reach.relay_rtt_added_us", "us", "what the relay adds to a round trip"),
+    Goal("reach.relay_kib_per_connection", "KiB", "memory of one of 5,000 open connections", at_most=20),
+    Goal("reach.socat_kib_per_connection", "KiB", "what socat takes for one"),
 )
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {
@@ -93,6 +106,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "failover": lambda say: failover.run(say=say),
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
+    "reach": lambda say: reach.run(say=say),
 }
 
 
