@@ -21,7 +21,7 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py"]
+NAMES = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
 CONFIG = """\
 config node 'node'
 	option clat_range 'fddd:1337:1337::/48'
@@ -63,6 +63,17 @@ echo ready
 while :; do sleep 0.1; done  # and collect what has ended, as an init does
 """
 OPENWRT, TOOLS = os.environ.get("OPENWRT_TREE"), os.environ.get("OPENWRT_TOOLS")
+# what respondd does with a module
+RESPONDD = """\
+import ctypes
+class Provider(ctypes.Structure):
+    _fields_ = [("request", ctypes.c_char_p), ("make", ctypes.CFUNCTYPE(ctypes.c_void_p))]
+json = ctypes.CDLL("libjson-c.so.5", mode=ctypes.RTLD_GLOBAL)
+json.json_object_to_json_string.restype = ctypes.c_char_p
+module = ctypes.CDLL("/usr/lib/respondd/gluon-464xlat-clat.so")
+provider = (Provider * 2).in_dll(module, "respondd_providers")[0]
+print(json.json_object_to_json_string(ctypes.c_void_p(provider.make())).decode())
+"""
 UBUS = """#!/bin/sh
 case "$*" in
 'call service set'*) printf '%s\\n' "$4" >>/run/procd.calls ;;
@@ -236,6 +247,14 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
     assert json.loads(node.wait("l3roamd_py status --json", "{"))
     # the node's own PLAT is the only one there is
     node.wait("ip -4 route show table 464", "default dev clat", within_s=30)
+    node("/lib/gluon/state/check.d/has_plat")
+    told = json.loads(node(f"python3 -c '{RESPONDD}'"))["xlat464"]
+    assert (told["plat"], told["metric"]) == ("fddd:1338:1338:1234:5678:9abc::/96", 0)
+    assert (told["plats"], told["is_plat"]) == (1, True)
+    assert "roaming" in told
+    lease = "ACTION=add MACADDR=02:00:00:00:00:01 IPADDR=10.46.1.2 DNSMASQ_LEASE_LENGTH=300"
+    node(f"{lease} /etc/hotplug.d/dhcp/30-l3roamd-py")
+    assert "10.46.1.2" in node("l3roamd_py status --json")
 
 
 def test_a_reload_changes_what_changed_and_nothing_else(node):
