@@ -15,7 +15,7 @@
 
 PYTHON := .venv/bin/python
 ARGS :=
-PARTS := build/siit.stamp build/bin/wire
+PARTS := build/siit.stamp build/bin/wire build/bin/reach-relay
 
 help:
 	sed -n 's/^#   //p' Makefile
@@ -58,6 +58,10 @@ build/bin/wire: sdk/lab/wire.c | setup-run
 	echo "setup: compiling the lab's wire"
 	mkdir -p build/bin
 	$(CC) -std=c11 -O2 -Wall -Wextra -Werror -o $@ $<
+
+build/bin/reach-relay: $(wildcard reach/relay/src/*.c reach/relay/src/*.h) reach/relay/build.py | setup-run
+	echo 'setup: compiling the relay'
+	$(PYTHON) -m reach.relay.build $@
 
 clean:
 	rm -rf build .venv siit/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

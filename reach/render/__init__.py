@@ -7,7 +7,7 @@ Each module has render(plan, place) -> files; TARGETS names them as the command 
 from collections.abc import Callable
 
 from reach.plan import Plan
-from reach.render import debian, entware, openwrt, systemd, wgquick
+from reach.render import debian, desktop, entware, openwrt, systemd, wgquick
 from reach.render.commands import File, Place, RenderError
 
 __all__ = ["TARGETS", "File", "Place", "RenderError"]
@@ -18,4 +18,5 @@ TARGETS: dict[str, Callable[[Plan, Place], list[File]]] = {
     "systemd": systemd.render,
     "wg-quick": wgquick.render,
     "entware": entware.render,
+    "desktop": desktop.render,
 }

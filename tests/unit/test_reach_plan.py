@@ -247,7 +247,7 @@ def stub(line):
 
 
 @pytest.mark.parametrize(("example", "end"), ENDS)
-@pytest.mark.parametrize("target", ["entware", "openwrt"])
+@pytest.mark.parametrize("target", ["entware", "openwrt", "desktop"])
 def test_rendered_scripts_are_clean_sh(target, example, end, tmp_path):
     for path, text in written(target, example, end, tmp_path).items():
         if text.startswith("#!/bin/sh"):
@@ -274,10 +274,31 @@ def test_uci_sections_have_names_and_their_sections_come_first(example, end):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_ipv4_in_ipv6_is_made_without_the_destination_option(target):
-    if target == "wg-quick":
-        pytest.skip("has no 4in6")
+    if target in ("wg-quick", "desktop"):
+        pytest.skip("makes no tunnel")
     text = "".join(file.text for file in TARGETS[target](plan("4in6", "server"), NO_KEYS))
     assert (
         "ip -6 tunnel add wrap1 mode ipip6 local 2001:db8:6ef9:1:203:0:113:144"
         " remote 2001:db8:fdd2:2:203:0:113:144 encaplimit none" in text
     )
+
+
+def test_the_desktop_switch_asks_zenity_and_shows_the_state(tmp_path):
+    """With stand-ins for zenity and sudo: switched on, the user's own starter has the other icon."""
+    files = written("desktop", "relay-wireguard", "laptop", tmp_path)
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    for name, text in (
+        ("zenity", "echo secret"),
+        ("sudo", f'cat >{tmp_path}/password; echo "$@" >{tmp_path}/asked'),
+    ):
+        (bin_ / name).write_text(f"#!/bin/sh\n{text}\n")
+        (bin_ / name).chmod(0o755)
+    script = tmp_path / "toggle"
+    starter = "/usr/local/share/applications/reach.desktop"
+    script.write_text(files["/usr/local/bin/reach-toggle"].replace(starter, f"{tmp_path}{starter}"))
+    run("sh", str(script), env={"PATH": f"{bin_}:/usr/bin:/bin", "HOME": str(tmp_path / "home")})
+    assert (tmp_path / "password").read_text() == "secret\n"
+    assert "--file /etc/reach/reach.toml up laptop" in (tmp_path / "asked").read_text()
+    own = (tmp_path / "home" / ".local/share/applications/reach.desktop").read_text()
+    assert "Icon=network-vpn\n" in own
