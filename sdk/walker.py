@@ -97,6 +97,7 @@ class Connection:
     due_s: float = 0.0
     stall: Stall = field(default_factory=Stall)
     error: str | None = None
+    error_at_s: float | None = None
 
     def say(self, now_s: float) -> None:
         self.number += 1
@@ -109,7 +110,7 @@ class Connection:
         if got is None:
             return
         if not got or not self.expected.startswith(got):
-            self.error = "the echo is not what was said" if got else "closed by the other end"
+            self.fail("the echo is not what was said" if got else "closed by the other end")
             return
         self.expected = self.expected[len(got) :]
         if not self.expected:
@@ -120,8 +121,11 @@ class Connection:
         try:
             return act()
         except OSError as reason:
-            self.error = str(reason)
+            self.fail(str(reason))
             return None
+
+    def fail(self, reason: str) -> None:
+        self.error, self.error_at_s = reason, time.monotonic()
 
 
 @dataclass
@@ -196,6 +200,7 @@ def report(talks: list[Connection], pulse: Pulse) -> dict:
                 "stall_s": each.stall.longest_s,
                 "stall_at_s": each.stall.at_s,
                 "error": each.error,
+                "error_at_s": each.error_at_s,
             }
             for each in talks
         ],
