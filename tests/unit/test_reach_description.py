@@ -12,6 +12,7 @@ import pytest
 from reach import check, keys, reader
 from reach.cli import main
 from reach.description import DescriptionError
+from reach.reading import Table
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "reach" / "examples").glob("*.toml"))
 FOUR_IN_SIX = """
@@ -192,3 +193,25 @@ def test_an_end_that_is_not_there_is_refused_with_those_that_are(tmp_path, capsy
     assert main(["--file", str(tmp_path / "reach.toml"), "keys", "cellar"]) == 1
     assert 'no end "cellar"' in (said := capsys.readouterr().err)
     assert "server, attic, laptop" in said
+
+
+def test_the_manual_has_every_key(monkeypatch):
+    asked = set()
+    take = Table.take
+
+    def note(table, name, *arguments, **options):
+        asked.add(name)
+        return take(table, name, *arguments, **options)
+
+    monkeypatch.setattr(Table, "take", note)
+    for example in EXAMPLES:
+        reader.read(example.read_text())
+    manual = (
+        (Path(__file__).resolve().parents[2] / "docs" / "reach.md").read_text().partition("## The file")[2]
+    )
+    assert [name for name in sorted(asked) if f"`{name}`" not in manual] == []
+
+
+def test_the_examples_are_those_of_the_manual():
+    manual = (Path(__file__).resolve().parents[2] / "docs" / "reach.md").read_text()
+    assert [path.name for path in EXAMPLES if f"../reach/examples/{path.name})" not in manual] == []
