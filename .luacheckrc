@@ -5,3 +5,8 @@ std = 'lua51'
 files['package/**/check_site.lua'] = {
 	read_globals = { 'in_domain', 'need', 'need_array', 'need_number_range', 'need_one_of', 'need_string' },
 }
+
+-- what Gluon gives an image-customization.lua
+files['docs/site-example/image-customization.lua'] = {
+	read_globals = { 'device_class', 'features', 'packages', 'target' },
+}

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sdk.lab.site import load_site
+
 ROOT = Path(__file__).resolve().parents[2]
 STANDINS = ROOT / "tests/gluon"
 SHARED = ROOT / "package/gluon-464xlat-common/luasrc/usr/lib/lua"
@@ -56,11 +58,11 @@ def changed(path: str, value) -> dict:
     return site
 
 
-def check(root: Path, role: str, site: dict, domain: dict | None = None) -> str:
-    """Run a role's check_site.lua over a site; return what it says is wrong."""
+def check(root: Path, role: str, site: dict | str, domain: dict | None = None) -> str:
+    """Run a role's check_site.lua over a site (a dict, or a text in Lua); return what it says is wrong."""
     gluon = root / "lib/gluon"
     gluon.mkdir(parents=True, exist_ok=True)
-    (gluon / "site.json").write_text(f"return {lua(site)}")
+    (gluon / "site.json").write_text(f"return {site if isinstance(site, str) else lua(site)}")
     if domain is not None:
         (gluon / "domains").mkdir(exist_ok=True)
         (gluon / "domains/one.json").write_text(f"return {lua(domain)}")
@@ -86,6 +88,26 @@ def check(root: Path, role: str, site: dict, domain: dict | None = None) -> str:
 @pytest.mark.parametrize("role", ["clat", "plat", "babel"])
 def test_a_site_with_two_ranges_is_all_that_a_role_needs(tmp_path, role):
     assert check(tmp_path, role, GOOD) == ""
+
+
+@pytest.mark.parametrize("role", ["clat", "plat", "babel"])
+def test_the_example_of_the_docs_is_a_good_site(tmp_path, role):
+    example = ROOT / "docs/site-example/site.conf"
+    assert check(tmp_path, role, example.read_text()) == ""
+    assert str(load_site(example).clat_range) == "fddd:1337:1337::/48"
+
+
+@pytest.mark.parametrize("role", ["clat", "plat"])
+def test_the_docs_name_every_key_that_is_checked(role):
+    page = (ROOT / f"docs/package/gluon-464xlat-{role}.rst").read_text()
+    for script in (
+        f"gluon-464xlat-{role}/check_site.lua",
+        "gluon-464xlat-common/luasrc/usr/lib/lua/gluon/xlat464_site.lua",
+    ):
+        for path in re.findall(r"\{(('\w+'(, )?)+)\}[,)]", (ROOT / "package" / script).read_text()):
+            keys = re.findall(r"\w+", path[0])
+            if keys[0] not in ("token", "auto"):
+                assert ".".join(keys) in page
 
 
 @pytest.mark.parametrize(

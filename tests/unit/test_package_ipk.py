@@ -95,6 +95,19 @@ def test_the_same_input_gives_the_same_bytes(built, tmp_path):
         assert package.file.read_bytes() == built[package.name].file.read_bytes()
 
 
+def test_without_a_compiler_the_modules_are_text_and_run_as_well(tmp_path, micropython, monkeypatch):
+    monkeypatch.setenv("MPY_CROSS", "")
+    for package in packages.ipk.build(tmp_path, ["464xlat-common", "prefixd"], [packages.ipk.IPV6]):
+        assert not [path for path in packages.members(package, "data") if path.endswith(".mpy")]
+    path = ":".join(
+        str(tmp_path / "tree" / name / "data/usr/lib/micropython") for name in ("464xlat-common", "prefixd")
+    )
+    done = micropython.run(
+        "-m", "prefixd", "--help", cwd=tmp_path, env={**os.environ, "MICROPYPATH": f".frozen:{path}"}
+    )
+    assert done.stdout.startswith("Usage: prefixd")
+
+
 @pytest.fixture(scope="module")
 def root(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("root")

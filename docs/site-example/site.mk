@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: ISC
+DEFAULT_GLUON_RELEASE := 0.1+exp$(shell date '+%Y%m%d')
+GLUON_RELEASE ?= $(DEFAULT_GLUON_RELEASE)
+GLUON_PRIORITY ?= 0
+GLUON_REGION ?= eu
+GLUON_LANGS ?= en
