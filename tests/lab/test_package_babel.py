@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: ISC
+"""gluon-464xlat-babel on a node whose mesh devices come and go, with a real babeld; netifd and jsonfilter are two lines
+of shell that tell the devices in a file."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import packages
+import pytest
+from test_package_services import CONFIG, Node, pytestmark  # noqa: F401
+
+SERVICE = "/etc/init.d/gluon-464xlat-babel"
+BABEL = """\
+config babel 'babel'
+	option clat_range 'fddd:1337:1337::/48'
+	option plat_range 'fddd:1338:1338::/48'
+	list routes 'fd46:4646:4646::/64'
+	list addresses 'fd46:4646:4646:1::/64'
+	list addresses 'fd00:1234:5678:9abc::/64'
+"""
+
+
+class BabelNode(Node):
+    def make_router(self, root: Path) -> None:
+        super().make_router(root)
+        packages.unpack(["gluon-464xlat-babel"], root)
+        for name, text in (
+            ("ubus", ""),
+            ("jsonfilter", "cat >/dev/null; cat /run/mesh-devices"),
+            ("logger", "echo $* >&2"),
+            ("nc", "exec busybox nc $*"),
+        ):
+            (root / "usr/sbin" / name).write_text(f"#!/bin/sh\n{text}\n")
+            (root / "usr/sbin" / name).chmod(0o755)
+
+    def mesh(self, *devices: str) -> None:
+        self.file("/run/mesh-devices").write_text("".join(f"{device}\n" for device in devices))
+        self(f"{SERVICE} reload")
+
+    def dump(self) -> str:
+        """What babeld says of itself."""
+        return self("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123")
+
+
+@pytest.fixture
+def node(tmp_path):
+    with contextlib.ExitStack() as stack:
+        made = BabelNode(tmp_path, "")
+        stack.callback(made.close)
+        made.write(CONFIG + BABEL)
+        for number in range(3):
+            made(f"ip link add mesh{number} type veth peer name far{number}; ip link set mesh{number} up")
+        made("ip link add mesh-vpn type bridge; ip link set mesh-vpn up; mkdir -p /run/lib")
+        yield made
+
+
+@pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
+def test_babeld_hears_of_mesh_devices_as_they_come_and_go(node):
+    node.file("/run/mesh-devices").write_text("mesh0\nmesh1\n")
+    node(f"{SERVICE} enable && {SERVICE} boot")
+    said = node.wait("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123", "add interface mesh1")
+    assert "add interface mesh0" in said
+    assert "mesh2" not in said
+    pid = node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text()
+    node.mesh("mesh1", "mesh2", "mesh-vpn")
+    said = node.dump()
+    assert "add interface mesh1" in said
+    assert "add interface mesh2" in said
+    assert "add interface mesh-vpn" in said
+    assert "add interface mesh0" not in said
+    assert node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text() == pid
+    config = node("cat /var/etc/gluon-464xlat-babel.conf")
+    assert "interface mesh-vpn type tunnel" in config
+    assert "mesh0" not in config
+    node.mesh()
+    assert "add interface" not in node.dump()
+
+
+@pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
+def test_a_nodes_prefixes_are_announced_and_its_other_addresses_are_not(node):
+    node.file("/run/mesh-devices").write_text("mesh0\n")
+    node(
+        "ip -6 addr add fd46:4646:4646:1::7/128 dev lo; ip -6 addr add fd46:4646:4646::1/128 dev lo;"
+        "ip -6 route add fddd:1338:1338:1::/96 dev mesh1 proto static; ip -6 route add fd46:4646:4646::9/128 dev mesh1;"
+        "ip -6 route add fddd:1338:1338:2::/64 dev mesh1 proto static"
+    )
+    node(f"{SERVICE} boot")
+    said = node.wait("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123", "add xroute")
+    said = node.wait("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123", "fddd:1338:1338:1::/96")
+    assert "fd46:4646:4646:1::7/128" in said
+    assert "fd46:4646:4646::1/128" not in said
+    assert "fddd:1338:1338:2::/64" not in said
