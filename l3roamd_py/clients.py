@@ -196,7 +196,8 @@ class Table:
         return any(contains(prefix, length, address) for prefix, length in self.options.prefixes)
 
     def seconds_left(self, lease: Lease) -> int:
-        return max(0, min(int(lease.until_s - self.now_s), self.options.max_lease_s))
+        """Return what is left of a lease, to the nearest second: cut off at each roam, 300 of them would end it."""
+        return max(0, min(round(lease.until_s - self.now_s), self.options.max_lease_s))
 
 
 def own_address(clat: bytes | None, ipv4: bytes) -> bytes:
