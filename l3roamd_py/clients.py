@@ -11,6 +11,7 @@ ABSENT    as SERVED, but it answers no ARP: a CLAIM takes it unasked, and with i
 Whoever was let go is in `departed`, by its MAC: where it is now, and what we knew of it.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
@@ -196,8 +197,8 @@ class Table:
         return any(contains(prefix, length, address) for prefix, length in self.options.prefixes)
 
     def seconds_left(self, lease: Lease) -> int:
-        """Return what is left of a lease, to the nearest second: cut off at each roam, 300 of them would end it."""
-        return max(0, min(round(lease.until_s - self.now_s), self.options.max_lease_s))
+        """Return what is left of a lease, rounded up: with a second cut off at each roam, 300 of them would end it."""
+        return max(0, min(math.ceil(lease.until_s - self.now_s), self.options.max_lease_s))
 
 
 def own_address(clat: bytes | None, ipv4: bytes) -> bytes:

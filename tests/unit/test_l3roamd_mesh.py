@@ -47,6 +47,20 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
     assert mesh.nodes[0].core.table.clients[client.mac].lease.token.serial
 
 
+def test_a_lease_does_not_wear_off_by_roaming():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    begun_s, before = mesh.now_s, mesh.path(client)
+    for i in range(200):
+        mesh.move(client, mesh.nodes[1 + i % 2])
+        mesh.run(0.7)
+    assert mesh.path(client) == before
+    lease = client.node.core.table.clients[client.mac].lease
+    assert lease.until_s - mesh.now_s > 600 - (mesh.now_s - begun_s) - 10
+
+
 def test_connections_walk_along_and_home_again():
     mesh = Mesh()
     client = joined(mesh)
