@@ -91,3 +91,32 @@ def test_a_nodes_prefixes_are_announced_and_its_other_addresses_are_not(node):
     assert "fd46:4646:4646:1::7/128" in said
     assert "fd46:4646:4646::1/128" not in said
     assert "fddd:1338:1338:2::/64" not in said
+
+
+@pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
+def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
+    node.write(
+        (CONFIG + BABEL)
+        .replace("/run/no-babeld", "[::1]:33123")
+        .replace("'1'\n\toption pool", "'0'\n\toption pool")
+    )
+    node.file("/run/mesh-devices").write_text("mesh0\n")
+    node("setsid unshare --net sh -c 'echo $$ >/run/far.pid; exec sleep 300' >/dev/null 2>&1 9>&- &")
+    node.wait("cat /run/far.pid", "\n")
+    # another node: its PLAT's management address answers
+    plat = "fddd:1338:1338:aaaa::"
+    node(
+        "ip link set far0 netns $(cat /run/far.pid); cat >/run/far.sh <<'FAR'\n"
+        "ip link set lo up; ip link set far0 up; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n"
+        f"ip -6 addr add {plat}192.0.0.1/128 dev lo; ip -6 route add {plat}/96 dev lo proto static\n"
+        f"babeld -I '' -S /run/far.state -C 'redistribute ip {plat}/96 allow' -C 'redistribute local deny' far0\n"
+        "FAR\n"
+        "setsid nsenter -t $(cat /run/far.pid) -n sh /run/far.sh >/run/far.log 2>&1 9>&- &"
+    )
+    node.add_clients()
+    node(f"{SERVICE} enable && {SERVICE} boot")
+    node.start()
+    status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"')
+    assert '"own": false' in status
+    node.wait("ip -4 route show table 464", "default dev clat")
+    assert f"remote.v6 {plat}/96" in node("siit show")
