@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The command line: `reach check`, `keys`, `render`, `up`, `confirm`, `down`, `status`.
+"""The command line: `reach check`, `keys`, `render`, `up`, `confirm`, `down`, `status`,
+`test`.
 
 Exit codes: 0 ok, 1 refused or failed, 2 usage.
 """
@@ -12,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from reach import check, keys, plan_publish, reader, status
+from reach import check, keys, measure, plan_publish, reader, status
 from reach.apply import Ledger, Pending, alone, down, up
 from reach.description import Description, DescriptionError
 from reach.kernel import Kernel, KernelError
@@ -178,6 +179,30 @@ def run_status(options: argparse.Namespace) -> int:
     return 0 if found["is_up"] else 1
 
 
+def run_test(options: argparse.Namespace) -> int:
+    whole = load(options)
+    end = end_of(options, whole)
+    if options.serve:
+        print(f"answering on port {measure.PORT} until interrupted", flush=True)
+        try:
+            measure.serve()
+        except OSError as error:
+            raise Failure(f"port {measure.PORT}: {error.strerror}") from None
+    others = {other for link in whole.links_of(end) for other in link.ends} - {end}
+    everything = {
+        other: [measure.measure(way) for way in measure.ways(whole, end, other)] for other in sorted(others)
+    }
+    if options.json:
+        print(
+            json.dumps(
+                {other: [asdict(r) for r in found] for other, found in everything.items()}, default=str
+            )
+        )
+    else:
+        print("\n".join(measure.text(other, found) for other, found in everything.items()))
+    return 0 if any(r.trip_ms is not None for found in everything.values() for r in found) else 1
+
+
 def write_files(folder: Path, files: list[File]) -> None:
     for file in files:
         path = folder / file.path.lstrip("/")
@@ -243,6 +268,9 @@ def make_parser() -> argparse.ArgumentParser:
     add("down", run_down, "take back everything that `up` did")
     command = add("status", run_status, "show links, handshakes, and whether what is published answers")
     command.add_argument("--json", action="store_true", help="everything, for programs")
+    command = add("test", run_test, "measure round trip and throughput to the other ends, by each way")
+    command.add_argument("--serve", action="store_true", help="be the one that is measured")
+    command.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
@@ -260,6 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
         show_findings(error.findings)
     except Failure as failure:
         print(f"reach: {failure}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:  # `reach render server | head`: nobody wants more
         sys.stderr.close()
     return 1

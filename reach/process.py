@@ -24,9 +24,10 @@ class ProcessError(RuntimeError):
 def started(pid: int) -> str | None:
     """When a process was started, in the kernel's ticks; None when there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return None
+    return None if fields[0] == "Z" else fields[19]  # one that nobody has collected yet is gone
 
 
 def running(folder: Path, name: str) -> int | None:
@@ -105,20 +106,10 @@ def end(folder: Path, name: str) -> None:
     pid = running(folder, name)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
-        if not wait(lambda: gone(folder, name)):
+        if not wait(lambda: running(folder, name) is None):
             os.kill(pid, signal.SIGKILL)
     for suffix in (".pid", ".conf"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
-
-
-def gone(folder: Path, name: str) -> bool:
-    pid = running(folder, name)
-    if pid is None:
-        return True
-    try:  # a child of this very process must be collected to be gone
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return False
 
 
 def wait(is_so, within_s: float = WAIT_S) -> bool:

@@ -41,7 +41,18 @@ class Machine:
 
     def __init__(self):
         self.holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--kill-child", "--fork", "sh", "-c", OWN_RUN],
+            [
+                "unshare",
+                "--net",
+                "--mount",
+                "--pid",
+                "--mount-proc",
+                "--kill-child",
+                "--fork",
+                "sh",
+                "-c",
+                OWN_RUN,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -55,11 +66,18 @@ class Machine:
         self.run("ip", "link", "set", "lo", "up")
 
     def command(self, *words):
-        return ["nsenter", "--net", "--mount", "--target", str(self.pid), *map(str, words)]
+        """Processes of the machine: they, and what they leave running, end with it."""
+        spaces = ("--net", "--mount", "--pid")
+        return ["nsenter", *spaces, "--target", str(self.pid), *map(str, words)]
 
     def run(self, *words, check=True, **options):
         done = subprocess.run(
-            self.command(*words), capture_output=True, text=True, timeout=60, check=False, **options
+            self.command(*words),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
         )
         assert not check or done.returncode == 0, (words, done.stdout, done.stderr)
         return done
@@ -99,10 +117,8 @@ class Machine:
 
 def cable(one, one_name, other, other_name):
     """A veth between two machines, both ends up."""
-    temporary = f"rt{os.getpid() % 100000}{next(numbers)}"
-    one.run("ip", "link", "add", one_name, "type", "veth", "peer", "name", temporary)
-    one.run("ip", "link", "set", temporary, "netns", str(other.pid))
-    other.run("ip", "link", "set", temporary, "name", other_name)
+    ends = ("netns", str(one.pid), "type", "veth", "peer", "name", other_name, "netns", str(other.pid))
+    subprocess.run(["ip", "link", "add", one_name, *ends], check=True)
     one.run("ip", "link", "set", one_name, "up")
     other.run("ip", "link", "set", other_name, "up")
 
@@ -166,6 +182,14 @@ class Relay:
         wait_until(lambda: "ready" in self.said() or self.process.poll() is not None, "the relay is ready")
         assert self.process.poll() is None, self.said()
 
+    @property
+    def pid(self):
+        """The relay itself, where the process that we started only waits for it."""
+        return int(Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()[0])
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
     def said(self):
         return self.log.read_text()
 
@@ -178,19 +202,19 @@ class Relay:
     def reload(self, config):
         before = self.said().count("reloaded")
         self.config.write_text(config)
-        self.process.send_signal(signal.SIGHUP)
+        self.send_signal(signal.SIGHUP)
         wait_until(lambda: self.said().count("reloaded") > before, "the relay has reloaded, or refused to")
 
     def descriptors(self):
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def anonymous_kib(self):
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
 
     def end(self, number=signal.SIGTERM):
         if self.process.poll() is None:
-            self.process.send_signal(number)
+            self.send_signal(number)
             self.process.wait(DEADLINE_S)
         assert "Sanitizer" not in self.said(), self.said()
         assert "runtime error" not in self.said(), self.said()

@@ -10,9 +10,12 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from reach_lab import ROOT, Machine, Server, address, cable, program, wait_until
@@ -130,6 +133,14 @@ def site(net):
     net.down()
     while servers:
         servers.pop().close()
+
+
+def kill(process):
+    """Kill what runs in the machine, and collect the process that waits for it here."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    process.wait()
 
 
 def snapshot(machine):
@@ -426,3 +437,43 @@ def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):
         connection.bind(("198.18.1.2", 0))
         connection.connect((HOST, 80))
         assert connection.recv(99) == b"192.168.1.1", "the LAN sees its own router"
+
+
+@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2])
+def test_what_a_killed_up_has_done_is_found_by_down(site, after_s):
+    before = snapshot(site.server)
+    state = site.folder / f"state{site.server.pid}"
+    words = site.server.command(REACH, "--file", site.folder / "reach.toml", "--state", state, "up", "server")
+    running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after_s)
+    kill(running)
+    site.reach(site.server, "down", "server")
+    assert snapshot(site.server) == before
+
+
+def test_a_killed_up_is_carried_on_by_the_next(site):
+    state = site.folder / f"state{site.server.pid}"
+    words = site.server.command(REACH, "--file", site.folder / "reach.toml", "--state", state, "up", "server")
+    running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: state.is_dir() and list(state.glob("server.json")), "it has begun")
+    kill(running)
+    tell(site.host, 443)
+    site.both_up()
+    assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
+
+
+def test_measuring_compares_the_link_with_plain_ipv6(site):
+    site.both_up()
+    words = site.server.command(REACH, "--file", site.folder / "reach.toml", "test", "server", "--serve")
+    serving = subprocess.Popen(words, stdout=subprocess.PIPE)
+    try:
+        assert b"answering" in serving.stdout.readline()
+        found = json.loads(site.reach(site.home, "test", "attic", "--json").stdout)["server"]
+    finally:
+        kill(serving)
+        serving.stdout.close()
+    by_way = {each["way"]["name"]: each for each in found}
+    assert list(by_way) == ["plain IPv6", "plain IPv4", "wg0"]
+    assert by_way["plain IPv4"]["trip_ms"] is None, "the home has no IPv4"
+    assert by_way["wg0"]["trip_ms"] > 0 < by_way["plain IPv6"]["trip_ms"]
+    assert by_way["wg0"]["megabits_per_s"] > 1

@@ -269,7 +269,7 @@ def test_draining_refuses_new_callers_and_ends_with_the_last(net, relay_of):
     with net[0].connect(PUBLIC, 80) as connection:
         connection.sendall(b"x")
         connection.recv(1)
-        relay.process.send_signal(signal.SIGUSR2)
+        relay.send_signal(signal.SIGUSR2)
         wait_until(lambda: "draining" in relay.said(), "it drains")
         with pytest.raises(ConnectionRefusedError):
             net[0].connect(PUBLIC, 80)
