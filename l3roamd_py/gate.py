@@ -6,9 +6,9 @@ reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MA
 the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by. This is what waits; the rules that send
 it here are in gate_nft and rules_xtables.
 
-Bounds: 64 packets a client, 4096 in all. Over the first the newest is dropped, over the second everything of the client
-that has waited longest; and what has waited for HELD_S is too late to be of use. The kernel's own bound is above
-ours, so that it is us who choose.
+Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
+the newest is dropped, over the second everything of the client that has waited longest; and what has waited for HELD_S
+is too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
 import errno
@@ -24,7 +24,7 @@ from l3roamd_py.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.rules import Held
 
 QUEUE = 5523
-HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 64, 4096, 6144
+HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
 HELD_S = 4.0  # above what a roam may take, with its retries
 
 Client = tuple[bytes, bytes]  # MAC and IPv4
