@@ -33,7 +33,7 @@ fi
 # shellcheck disable=SC2086 # names
 ./scripts/feeds install -p "$FEED" $packages
 if [ -n "$gluon" ]; then
-	echo "feed: Gluon knows the packages now: $packages"
+	printf 'feed: Gluon knows these packages now:\n%s\n' "$packages"
 	exit 0
 fi
 for package in $packages; do make "package/feeds/$FEED/$package/compile" V=s; done
