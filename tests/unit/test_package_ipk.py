@@ -14,6 +14,24 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_FILES = 75_000  # bytes of prefixd and 464xlat-common, unpacked
 BUDGET_FLASH = 40_000  # and compressed, as squashfs and jffs2 keep them
+# OpenWrt's Python comes in parts: modules that are not in python3-light, and in which package they are
+PARTS = {
+    "asyncio": "python3-asyncio",
+    "ctypes": "python3-ctypes",
+    "decimal": "python3-decimal",
+    "email": "python3-urllib",
+    "logging": "python3-logging",
+    "multiprocessing": "python3-multiprocessing",
+    "nat46": "python3-nat46",
+    "pathlib": "python3-urllib",  # which it imports
+    "pyroute2": "python3-pyroute2",
+    "sqlite3": "python3-sqlite3",
+    "ssl": "python3-openssl",
+    "urllib": "python3-urllib",
+    "uuid": "python3-uuid",
+    "xlat464": "python3-nat46",
+    "xml": "python3-xml",
+}
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
@@ -51,6 +69,17 @@ def test_what_a_package_needs_of_this_feed_is_in_the_feed(built):
                 assert name in built, f"{package.name} needs {name}"
 
 
+@pytest.mark.parametrize(
+    ("name", "room"), [("siit", "siit"), ("l3roamd-py", "l3roamd_py"), ("python3-nat46", "nat46")]
+)
+def test_a_python_package_needs_just_the_parts_of_python_that_it_imports(built, name, room):
+    texts = [path.read_text() for path in (ROOT / room).glob("*.py") if path.name != "_build.py"]
+    imported = {module for text in texts for module in re.findall(r"^\s*(?:import|from) (\w+)", text, re.M)}
+    needed = {PARTS[module] for module in imported & set(PARTS)} - {name} | {"python3-light", "python3-cffi"}
+    depends = re.search(r"^Depends: (.*)$", built[name].entry, re.M)[1].split(", ")
+    assert {word for word in depends if word.startswith("python3")} == needed
+
+
 def test_scripts_can_be_run_and_begin_with_their_interpreter(built):
     for package in built.values():
         for path, (member, content) in packages.members(package, "data").items():
@@ -77,6 +106,13 @@ def test_no_file_names_the_machine_that_built_it(built):
 def test_the_configuration_is_kept_over_an_upgrade(built):
     _, content = packages.members(built["464xlat-common"], "control")["conffiles"]
     assert content == b"/etc/config/464xlat\n"
+
+
+def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
+    _, script = packages.members(built["l3roamd-py"], "control")["prerm-pkg"]
+    assert script.decode().splitlines()[1] == (
+        '[ -n "${IPKG_INSTROOT}" ] || [ "${PKG_UPGRADE}" = 1 ] || /etc/init.d/l3roamd-py flush'
+    )
 
 
 def test_prefixd_fits_small_flash(built):
