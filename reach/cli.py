@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from reach import check, keys, measure, plan_publish, reader, status
+from reach import check, host, keys, measure, plan_publish, reader, status
 from reach.apply import Ledger, Pending, alone, down, up
 from reach.description import Description, DescriptionError
 from reach.kernel import Kernel, KernelError
@@ -121,9 +121,10 @@ def run_up(options: argparse.Namespace) -> int:
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
         with alone(options.state):
-            ledger = Ledger(options.state, plan.end)
+            kernel, ledger = Kernel(options.state), Ledger(options.state, plan.end)
+            show_findings(host.advice(plan, kernel.chains()))
             before = ledger.read()
-            changed = up(Kernel(options.state), ledger, wanted)
+            changed = up(kernel, ledger, wanted)
     except RenderError as error:
         raise Failure(str(error)) from None
     except KernelError as error:

@@ -80,7 +80,7 @@ def read(whole: Description, plan: Plan, public: dict[str, str], kernel: Kernel)
     links, folder = [], kernel.folder
     for device in plan.devices:
         link: dict[str, Any] = {"name": device.name, "kind": type(device).__name__.lower()}
-        link["state"] = kernel.state(device.name)
+        link["state"] = kernel.devices.state(device.name)
         if isinstance(device, Wg):
             link["peers"] = peers(plan, device, public)
         links.append(link)

@@ -477,3 +477,18 @@ def test_measuring_compares_the_link_with_plain_ipv6(site):
     assert by_way["plain IPv4"]["trip_ms"] is None, "the home has no IPv4"
     assert by_way["wg0"]["trip_ms"] > 0 < by_way["plain IPv6"]["trip_ms"]
     assert by_way["wg0"]["megabits_per_s"] > 1
+
+
+def test_a_firewall_of_the_hosts_own_that_drops_is_pointed_at(site):
+    theirs = (
+        "table inet theirs {\n chain forward {\n type filter hook forward priority 0; policy drop;\n }\n}\n"
+    )
+    site.server.run("nft", "-f", "-", input=theirs)
+    said = site.reach(site.server, "up", "server").stderr
+    assert (
+        "warning: table inet theirs, chain forward: drops what it does not know: let wg0 through there"
+        in said
+    )
+    site.reach(site.server, "down", "server")
+    assert "table inet theirs" in site.server.run("nft", "list", "ruleset").stdout
+    site.server.run("nft", "delete", "table", "inet", "theirs")

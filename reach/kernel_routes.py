@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: ISC
+"""Addresses, routes and rules over netlink. See kernel."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+
+from reach.kernel_devices import Devices, KernelError, Note
+from reach.steps import Step
+
+SCOPE_LINK = 253  # a route without a gateway
+IFA_F_NODAD = 0x02
+FOREVER = 0xFFFFFFFF
+FIB_RULE_INVERT = 0x2
+
+
+@contextlib.contextmanager
+def ignoring(*codes: int) -> Iterator[None]:
+    """It is so already."""
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code not in codes:
+            raise
+
+
+class Routes:
+    def __init__(self, devices: Devices) -> None:
+        self.devices = devices
+        self.route = devices.route
+
+    def address_words(self, step: Step) -> dict[str, Any]:
+        interface = ipaddress.ip_interface(step.values["interface"])
+        family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
+        words = {"family": family, "address": str(interface.ip), "prefixlen": interface.network.prefixlen}
+        return {"index": self.devices.need(step.values["device"]), **words}
+
+    def look_address(self, step: Step) -> Note:
+        if self.devices.index(step.values["device"]) is None:  # ours, made by an earlier step
+            self.devices.need(step.values["device"])
+        words = self.address_words(step)
+        there = self.route.get_addr(index=words["index"], family=words["family"])
+        mine = [
+            a
+            for a in there
+            if a.get_attr("IFA_ADDRESS") == words["address"] and a["prefixlen"] == words["prefixlen"]
+        ]
+        return {"was": bool(mine)}
+
+    def do_address(self, step: Step, note: Note) -> None:
+        words = self.address_words(step)
+        if words["family"] == socket.AF_INET6:
+            # a fresh address must be usable at once: the tunnel sends from it
+            words |= {"flags": IFA_F_NODAD}
+        if step.values["deprecated"]:
+            words |= {"preferred": 0, "valid": FOREVER}
+        self.route.addr("replace", **words)
+
+    def undo_address(self, step: Step, note: Note) -> None:
+        if not note.get("was") and self.devices.index(step.values["device"]) is not None:
+            with ignoring(errno.EADDRNOTAVAIL):
+                self.route.addr("del", **self.address_words(step))
+
+    def route_words(self, step: Step) -> dict[str, Any]:
+        network = ipaddress.ip_network(step.values["to"])
+        family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+        words = {"family": family, "dst": str(network), "table": step.values["table"]}
+        words |= {"scope": SCOPE_LINK} if network.version == 4 else {}
+        return words if network.prefixlen else words | {"dst": "default"}
+
+    def look_route(self, step: Step) -> Note:
+        words, network = self.route_words(step), ipaddress.ip_network(step.values["to"])
+        there = {
+            route.get_attr("RTA_OIF")
+            for route in self.route.route("dump", family=words["family"], table=words["table"])
+            if route["dst_len"] == network.prefixlen
+            and (route.get_attr("RTA_DST") or str(network.network_address)) == str(network.network_address)
+        }
+        if there - {self.devices.index(step.values["device"])}:
+            raise KernelError(f"there is another route to {step.key} already; networks must not overlap")
+        return {"was": bool(there)}
+
+    def do_route(self, step: Step, note: Note) -> None:
+        self.route.route("replace", oif=self.devices.need(step.values["device"]), **self.route_words(step))
+
+    def undo_route(self, step: Step, note: Note) -> None:
+        device = self.devices.index(step.values["device"])
+        if device is not None and not note.get("was"):
+            with ignoring(errno.ESRCH):
+                self.route.route("del", oif=device, **self.route_words(step))
+
+    def rule_words(self, step: Step) -> dict[str, Any]:
+        values = step.values
+        words: dict[str, Any] = {"family": socket.AF_INET if values["family"] == 4 else socket.AF_INET6}
+        words |= {"priority": values["priority"], "table": values["table"]}
+        if values["source"]:
+            network = ipaddress.ip_network(values["source"])
+            words |= {"src": str(network.network_address), "src_len": network.prefixlen}
+        words |= {"fwmark": values["mark"]} if values["mark"] else {}
+        words |= {"flags": FIB_RULE_INVERT} if values["inverted"] else {}
+        words |= {"FRA_SUPPRESS_PREFIXLEN": 0} if values["suppresses"] else {}
+        return words
+
+    def do_rule(self, step: Step, note: Note) -> None:
+        with ignoring(errno.EEXIST):
+            self.route.rule("add", **self.rule_words(step))
+
+    def undo_rule(self, step: Step, note: Note) -> None:
+        with ignoring(errno.ENOENT):
+            self.route.rule("del", **self.rule_words(step))
+
+    def look_pin(self, step: Step) -> Note:
+        family = socket.AF_INET6 if ":" in step.key else socket.AF_INET
+        (found,) = self.route.route("get", family=family, dst=step.key)[:1]
+        return {"gateway": found.get_attr("RTA_GATEWAY"), "oif": found.get_attr("RTA_OIF")}
+
+    def pin_words(self, step: Step, note: Note) -> dict[str, Any]:
+        words = {"dst": f"{step.key}/{128 if ':' in step.key else 32}", "oif": note["oif"]}
+        words |= {"family": socket.AF_INET6 if ":" in step.key else socket.AF_INET}
+        return words | ({"gateway": note["gateway"]} if note["gateway"] else {})
+
+    def do_pin(self, step: Step, note: Note) -> None:
+        self.route.route("replace", **self.pin_words(step, note))
+
+    def undo_pin(self, step: Step, note: Note) -> None:
+        with ignoring(errno.ESRCH):
+            self.route.route("del", **self.pin_words(step, note))
