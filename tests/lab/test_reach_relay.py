@@ -483,3 +483,53 @@ def test_udp_bursts_arrive_datagram_by_datagram_in_order(net, relay_of, udp_echo
             for text in burst:
                 caller.sendto(text, (PUBLIC, 600))
             assert [caller.recv(65536) for _ in burst] == [b"6000 " + text for text in burst]
+
+
+CHURN_S = 12
+
+
+def test_a_long_run_with_churn_leaks_nothing(net, relay_of, udp_echo):
+    """Callers of all kinds at once, and reloads all the while; memory is compared after the first half."""
+    lines = f"{ECHO} limit=10000\ntcp {PUBLIC} 81 {TARGET} 9999\nudp {PUBLIC} 600 {TARGET} 6000 limit=10000 idle=1\n"
+    relay = relay_of(lines, program=program())
+    before, end = relay.descriptors(), time.monotonic() + CHURN_S
+    failures = []
+
+    def call(seed):
+        chance = random.Random(seed)
+        while time.monotonic() < end:
+            text = chance.randbytes(chance.choice([1, 1000, 300000]))
+            try:
+                with net[0].connect(PUBLIC, 80) as connection:
+                    if chance.random() < 0.3:  # a rude one
+                        connection.sendall(text[:1000])
+                        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                        continue
+                    writer = threading.Thread(target=connection.sendall, args=(text,))
+                    writer.start()
+                    got = b""
+                    while len(got) < len(text):
+                        got += connection.recv(1 << 16)
+                    writer.join()
+                    assert got == text
+                is_turned_away(net[0], 81)
+                with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+                    assert ask(caller, b"x") == b"6000 x"
+            except (OSError, AssertionError) as error:
+                failures.append(repr(error))
+
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    half = None
+    while time.monotonic() < end:
+        relay.reload(f"{lines}tcp {PUBLIC} {random.randrange(1000, 2000)} {TARGET} 8080\n")
+        if half is None and time.monotonic() > end - CHURN_S / 2:
+            half = relay.anonymous_kib()
+    for thread in threads:
+        thread.join()
+    relay.reload(lines)
+    wait_until(lambda: relay.status()["connections"] == relay.status()["flows"] == 0, "all are over")
+    wait_until(lambda: relay.descriptors() <= before, "no descriptor is left behind")
+    assert not failures
+    assert relay.anonymous_kib() - half < 1024
