@@ -94,6 +94,19 @@ def test_a_nodes_prefixes_are_announced_and_its_other_addresses_are_not(node):
 
 
 @pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
+def test_another_domains_ranges_are_announced_after_a_reload(node):
+    node.file("/run/mesh-devices").write_text("mesh0\n")
+    node("ip -6 route add fddd:2:2:1::/96 dev mesh1 proto static")
+    node(f"{SERVICE} boot")
+    assert "fddd:2:2:1::/96" not in node.wait(
+        "printf 'dump\nquit\n' | timeout 5 busybox nc ::1 33123", "add interface"
+    )
+    node.write((CONFIG + BABEL).replace("fddd:1338:1338::/48", "fddd:2:2::/48"))
+    node(f"{SERVICE} reload")
+    node.wait("printf 'dump\nquit\n' | timeout 5 busybox nc ::1 33123", "fddd:2:2:1::/96")
+
+
+@pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
 def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
     node.write(
         (CONFIG + BABEL)
