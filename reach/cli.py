@@ -95,7 +95,7 @@ def run_render(options: argparse.Namespace) -> int:
         if options.with_private_key:
             if options.target != "wg-quick":
                 raise RenderError("only files for wg-quick can have the private key inside")
-            files = wgquick.render(plan, place, with_private_key=True)
+            files = wgquick.render_for_app(plan, place)
         else:
             files = TARGETS[options.target](plan, place)
     except RenderError as error:
@@ -256,7 +256,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--json", action="store_true", help="the files as one list, for programs")
     command.add_argument(
-        "--with-private-key", action="store_true", help="wg-quick, for an app: the key inside the file"
+        "--with-private-key", action="store_true", help="for an app on a phone: the key inside, no commands"
     )
     command = add("up", run_up, "set this end up, or bring it up to date with the description")
     command.add_argument(

@@ -3,7 +3,7 @@
 
 What is not WireGuard (a bridge, a firewall) goes into PostUp and PreDown of the first. The private key is read from
 its file when the link comes up, so that the rendered file may be shown to others; an app on a phone needs it inside,
-and `reach render --with-private-key` puts it there.
+and `reach render --with-private-key` makes a file for it.
 """
 
 from dataclasses import replace
@@ -16,18 +16,33 @@ from reach.render.commands import Command, File, Place, RenderError, commands, c
 FOLDER = "/etc/wireguard"
 
 
-def render(plan: Plan, place: Place, with_private_key: bool = False) -> list[File]:
-    links = [device for device in plan.devices if isinstance(device, Wg)]
-    if not links:
-        raise RenderError(f"{plan.end} has no wireguard link; choose another target")
+def render(plan: Plan, place: Place) -> list[File]:
+    links = wg_links(plan)
     files = []
     for number, link in enumerate(links):
         rest = others(plan, place, links) if number == 0 else []
-        text = config(plan, place, link, rest, with_private_key)
-        files.append(File(f"{FOLDER}/{link.name}.conf", text, 0o600))
+        files.append(File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, rest), 0o600))
     if plan.firewall:
         files.append(File(place.ruleset, nft_text(plan.firewall)))
     return files + configs(plan, place) + systemd.service_units(plan, place)
+
+
+def render_for_app(plan: Plan, place: Place) -> list[File]:
+    """With the private key inside and without commands, which apps refuse; they make routes of AllowedIPs."""
+    if plan.end not in place.keys.private:
+        raise RenderError(f"the private key of {plan.end} is not here; it stays on its machine: render there")
+    key = place.keys.private[plan.end]
+    return [
+        File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, [], key), 0o600)
+        for link in wg_links(plan)
+    ]
+
+
+def wg_links(plan: Plan) -> list[Wg]:
+    links = [device for device in plan.devices if isinstance(device, Wg)]
+    if not links:
+        raise RenderError(f"{plan.end} has no wireguard link; choose another target")
+    return links
 
 
 def others(plan: Plan, place: Place, links: list[Wg]) -> list[Command]:
@@ -49,21 +64,20 @@ def others(plan: Plan, place: Place, links: list[Wg]) -> list[Command]:
     return commands(rest, place)
 
 
-def config(plan: Plan, place: Place, link: Wg, rest: list[Command], with_private_key: bool) -> str:
+def config(plan: Plan, place: Place, link: Wg, rest: list[Command], key: str | None = None) -> str:
     lines = ["# SPDX-License-Identifier: ISC", f"# rendered by reach for {plan.end}", "[Interface]"]
     lines += [f"Address = {each.interface}" for each in plan.addresses if each.device == link.name]
     lines += [f"ListenPort = {link.port}"] if link.port else []
     lines += [f"MTU = {link.mtu_bytes}"]
-    if with_private_key:
-        lines.append(f"PrivateKey = {private_key(plan, place)}")
-    else:
-        lines.append(f"PostUp = wg set %i private-key {place.private_key(plan.end)}")
+    lines.append(
+        f"PrivateKey = {key}" if key else f"PostUp = wg set %i private-key {place.private_key(plan.end)}"
+    )
     for each in plan.dns:
         if each.device == link.name:
             lines.append(
                 f"DNS = {', '.join([*map(str, each.servers), *([each.domain] if each.domain else [])])}"
             )
-    lines += [] if link.mark else ["Table = off"]
+    lines += [] if link.mark or key else ["Table = off"]
     lines += [f"PostUp = {each.up}" for each in rest]
     lines += [f"PreDown = {each.down}" for each in reversed(rest) if each.down]
     for peer in link.peers:
@@ -72,9 +86,3 @@ def config(plan: Plan, place: Place, link: Wg, rest: list[Command], with_private
         lines += [f"Endpoint = {peer.endpoint}"] if peer.endpoint else []
         lines += [f"PersistentKeepalive = {peer.keepalive_s}"] if peer.keepalive_s else []
     return "\n".join(lines) + "\n"
-
-
-def private_key(plan: Plan, place: Place) -> str:
-    if plan.end not in place.keys.private:
-        raise RenderError(f"the private key of {plan.end} is not here; it stays on its machine: render there")
-    return place.keys.private[plan.end]

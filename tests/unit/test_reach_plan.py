@@ -15,9 +15,9 @@ from reach.plan_publish import make
 from reach.relay import config_text
 from reach.render import TARGETS, Place, RenderError, iptables, wgquick
 
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
-    path.stem: reader.read(path.read_text())
-    for path in sorted((Path(__file__).resolve().parents[2] / "reach" / "examples").glob("*.toml"))
+    path.stem: reader.read(path.read_text()) for path in sorted((ROOT / "reach" / "examples").glob("*.toml"))
 }
 ENDS = [(name, end) for name, whole in EXAMPLES.items() for end in whole.ends]
 NO_KEYS = Place(keys.Keys({}, {}))
@@ -87,7 +87,7 @@ def test_4in6_the_home_lets_in_protocol_4_from_the_other_end_only():
 
 
 def test_ports_to_several_hosts_send_back_answers_by_mark():
-    text = (Path(__file__).resolve().parents[2] / "reach/examples/4in6.toml").read_text()
+    text = (ROOT / "reach/examples/4in6.toml").read_text()
     whole = reader.read(
         text.partition("[[publish]]")[0]
         + '[[publish]]\ntcp = 443\nto = "192.168.1.9"\n[[publish]]\ntcp = 25\nto_port = 2525\nto = "192.168.1.8"\n'
@@ -200,11 +200,21 @@ def test_wg_quick_strips_what_is_rendered(example, end, tmp_path):
             assert "PostUp" not in stripped
 
 
-def test_the_private_key_is_inside_only_where_it_is_asked_for():
-    known = place(EXAMPLES["exit"])
-    private = known.keys.private["macbook"]
-    assert private not in str(TARGETS["wg-quick"](plan("exit", "macbook"), known))
-    assert private in str(wgquick.render(plan("exit", "macbook"), known, with_private_key=True))
+def test_a_file_for_an_app_has_the_key_and_no_commands_and_another_neither(tmp_path):
+    known = place(EXAMPLES["relay-wireguard"])
+    private = known.keys.private["phone"]
+    assert private not in str(TARGETS["wg-quick"](plan("relay-wireguard", "phone"), known))
+    (file,) = wgquick.render_for_app(plan("relay-wireguard", "phone"), known)
+    assert f"PrivateKey = {private}" in file.text
+    assert not [word for word in ("PostUp", "PreDown", "Table") if word in file.text]
+
+
+def test_the_unit_that_runs_reach_at_boot_is_one_that_systemd_takes(tmp_path):
+    text = (ROOT / "reach" / "reach@.service").read_text()
+    unit = tmp_path / "reach@server.service"
+    unit.write_text("".join(stub(line) for line in text.splitlines(keepends=True)))
+    said = run(tool("systemd-analyze"), "verify", "--man=no", str(unit))
+    assert unit.name not in said, said
 
 
 def test_a_missing_key_is_said_with_the_way_to_get_it():
@@ -241,7 +251,9 @@ def test_systemd_takes_the_units(example, end, tmp_path):
 
 def stub(line):
     key, _, command = line.partition("=")
-    if key not in ("ExecStart", "ExecStopPost") or command.lstrip("-").startswith("/bin/sh"):
+    if key not in ("ExecStart", "ExecReload", "ExecStop", "ExecStopPost") or command.lstrip("-").startswith(
+        "/bin/sh"
+    ):
         return line
     return f"{key}=/bin/true {command.lstrip('-').partition(' ')[2]}"
 
