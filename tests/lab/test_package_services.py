@@ -279,9 +279,13 @@ def test_what_is_missing_is_told_and_waited_for(node):
     node.start()
     said = node.wait("/etc/init.d/464xlat status", "clat up: ")
     assert "br-client" in said
+    assert "prefixd: not running" in said
     node.add_clients()
     node.wait("464xlat status", "clat  up")
-    assert "clat up: " not in node("/etc/init.d/464xlat status")
+    # babeld is missing still
+    said = node.wait("/etc/init.d/464xlat status", "prefixd: babeld")
+    assert "clat up: " not in said
+    assert "no babeld" in said or "no such file" in said, said
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ role=$1
 tell_others() {
 	local hook
 	for hook in /lib/464xlat/role.d/*; do
-		[ ! -x "$hook" ] || "$hook"
+		[ ! -x "$hook" ] || "$hook" changed
 	done
 }
 
