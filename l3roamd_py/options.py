@@ -39,8 +39,8 @@ class Options:
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
     token_again_s: float = 60.0  # after all of these
     token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once
-    probe_at_s: tuple[float, ...] = (0, 0.007)
-    probe_give_up_s: float = 0.015  # a client that has not answered ARP by then is gone
+    probe_at_s: tuple[float, ...] = (0, 0.004)
+    probe_give_up_s: float = 0.01  # a client that has not answered ARP by then is gone
     asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
     linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
     departed_s: float = 300.0  # how long we remember where a client went

@@ -79,7 +79,7 @@ def test_the_gate_is_closed_for_two_round_trips_and_an_arp():
     mesh = Mesh()
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
-    mesh.run(0.001 + 4 * 0.005 + 0.014)
+    mesh.run(0.001 + 4 * 0.005 + 0.009)
     assert mesh.path(client) is None
     mesh.run(0.002)
     assert mesh.path(client) is not None
