@@ -2,12 +2,12 @@
 """This feed's packages for tests: built once a session, unpacked into root folders."""
 
 import io
-import subprocess
 import tarfile
 from functools import cache
 from pathlib import Path
 
 from sdk.ipk import __main__ as ipk
+from sdk.openwrt import node
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build/ipk-test"
@@ -35,9 +35,4 @@ def members(package: ipk.Package, part: str) -> dict[str, tuple[tarfile.TarInfo,
 
 def unpack(names: list[str], root: Path) -> None:
     """Unpack the named packages' files into a root folder, as an image has them."""
-    root.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        with tarfile.open(built()[name].file) as outer:
-            inner = outer.extractfile("./data.tar.gz")
-            assert inner is not None
-            subprocess.run(["tar", "-xzf", "-", "-C", str(root)], input=inner.read(), check=True)
+    node.unpack([built()[name].file for name in names], root)

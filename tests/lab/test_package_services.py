@@ -20,6 +20,8 @@ from pathlib import Path
 import packages
 import pytest
 
+from sdk.openwrt.node import MOUNT, configure, layers
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
 CONFIG = """\
@@ -46,14 +48,10 @@ config roaming 'roaming'
 	option node_client_prefix 'fd00:1234:5678:9abc::/64'
 	list prefix 'fd46:4646:4646::/64'
 """
-# overlay of the unpacked packages; /etc and /run are the node's own, to write to
 SETUP = """
 set -e
 mount --make-rprivate /
-mount -t overlay -o lowerdir={over}/usr:/usr overlay /usr
-mount -t overlay -o lowerdir={over}/etc:/etc,upperdir={over}/etc-upper,workdir={over}/etc-work overlay /etc
-mount -t tmpfs tmpfs /run
-[ -z "{shell}" ] || mount --bind "{shell}" "$(readlink -f /bin/sh)"
+{mount}[ -z "{shell}" ] || mount --bind "{shell}" "$(readlink -f /bin/sh)"
 mount -t proc proc /proc
 rm -f /etc/init.d/babeld  # this machine's
 ip link set lo up
@@ -90,16 +88,13 @@ pytestmark = pytest.mark.skipif(
 class Node:
     """A node with the packages in its root."""
 
+    config: str | None = CONFIG
+
     def __init__(self, folder: Path, shell: str):
         root, over = folder / "root", folder / "over"
         packages.unpack(NAMES, root)
         self.make_router(root)
-        for sub in ("etc-upper", "etc-work", "usr"):
-            (over / sub).mkdir(parents=True)
-        # /lib is /usr/lib on this machine
-        shutil.copytree(root / "usr", over / "usr", dirs_exist_ok=True)
-        shutil.copytree(root / "lib", over / "usr/lib", dirs_exist_ok=True)
-        shutil.copytree(root / "etc", over / "etc")
+        layers(root, over)
         site = next(root.glob("usr/lib/python3*/site-packages"))
         self.environment = {
             **os.environ,
@@ -117,7 +112,7 @@ class Node:
                 "--kill-child",
                 "sh",
                 "-c",
-                SETUP.format(over=over, shell=shell),
+                SETUP.format(mount=MOUNT.format(layers=over), shell=shell),
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -126,11 +121,11 @@ class Node:
         assert self.holder.stdout.readline() == "ready\n"
         children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
         self.pid = children.read_text().split()[0]
-        self.write(CONFIG)
+        if self.config is not None:
+            self.write(self.config)
 
     def make_router(self, root: Path) -> None:
-        """Add what runs init scripts."""
-        shutil.copytree(ROOT / "sdk/openwrt/root", root, dirs_exist_ok=True)
+        """Add more than the packages and what runs init scripts."""
 
     def __call__(self, command: str, check: bool = True) -> str:
         """Run a line of shell on the node; return what it prints."""
@@ -179,6 +174,17 @@ class Node:
     def close(self) -> None:
         self.holder.kill()
         self.holder.wait()
+
+
+class SiteNode(Node):
+    """A node that is both, as the example site's upgrade scripts configure it."""
+
+    config = None
+
+    def make_router(self, root: Path) -> None:
+        packages.unpack(["gluon-464xlat-common", "gluon-464xlat-plat"], root)
+        (root / "etc/config/dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
+        configure(root, (ROOT / "docs/site-example/site.conf").read_text(), "12:34:56:78:9a:bc")
 
 
 class OpenWrt(Node):
@@ -255,6 +261,24 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
     lease = "ACTION=add MACADDR=02:00:00:00:00:01 IPADDR=10.46.1.2 DNSMASQ_LEASE_LENGTH=300"
     node(f"{lease} /etc/hotplug.d/dhcp/30-l3roamd-py")
     assert "10.46.1.2" in node("l3roamd_py status --json")
+
+
+def test_a_site_conf_makes_a_node(make_node):
+    node = make_node(kind=SiteNode)
+    node(
+        "ip link add local-node type bridge; ip addr add 10.46.0.1/16 dev local-node; ip link set local-node up"
+    )
+    node.start()
+    node.wait("464xlat status", "plat  up")
+    status = node.wait("464xlat status", "clat  up")
+    assert "clients 10.46.0.0/16 on local-node" in status
+    assert "pool 198.18.0.0/28" in status
+    node.wait("cat /run/procd/prefixd/instance1/command", "--own-plat")
+    line = node.command_line("prefixd")
+    assert line[line.index("--margin") + 1] == "96"
+    assert line[line.index("--probe-ipv4") + 1] == "9.9.9.9,1.1.1.1"
+    node.wait("cat /run/procd/l3roamd-py/instance1/command", "fd00:1234:5678:9abc::/64")
+    node.wait("464xlat status", "clat  up")
 
 
 def test_a_reload_changes_what_changed_and_nothing_else(node):

@@ -219,7 +219,8 @@ class Router:
                 env={
                     "UCI_DIR": str(self.config),
                     "SITE_FILE": str(self.folder / "site.lua"),
-                    "LUA_PATH": f"{STANDINS}/lua/?.lua;{SHARED}/?.lua",
+                    "PRIMARY_MAC": "12:34:56:78:9a:bc",
+                    "LUA_PATH": f"{ROOT}/sdk/openwrt/lua/?.lua;{SHARED}/?.lua",
                     "PATH": os.environ["PATH"],
                 },
                 check=True,

@@ -1,0 +1,2 @@
+-- SPDX-License-Identifier: ISC
+return { primary_mac = assert(os.getenv('PRIMARY_MAC')) }

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: ISC
+"""A node's root from packages, over this machine's: unpack, configure by site.conf, mount. Starts nothing.
+
+unpack(files, root)             the packages' files, as an image has them
+configure(root, site, mac)      runs the upgrade scripts in it, which write root/etc/config
+layers(root, folder)            the same as folders to lay over this machine's /usr and /etc
+MOUNT                           lines of sh that do that, for a mount namespace of its own
+"""
+
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LUA = "lua5.1"
+# {layers}: the folder of layers(). /etc is the node's own to write to, /run is empty
+MOUNT = """\
+mount -t overlay -o lowerdir={layers}/usr:/usr overlay /usr
+mount -t overlay -o lowerdir={layers}/etc:/etc,upperdir={layers}/upper,workdir={layers}/work overlay /etc
+mount -t tmpfs tmpfs /run
+"""
+
+
+def unpack(files: Iterable[Path], root: Path) -> None:
+    """Unpack .ipk files into a root folder, and what stands in for OpenWrt's own scripts."""
+    root.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        with tarfile.open(file) as outer:
+            inner = outer.extractfile("./data.tar.gz")
+            assert inner is not None
+            with tarfile.open(fileobj=io.BytesIO(inner.read())) as data:
+                data.extractall(root)  # our own
+    shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
+
+
+def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = None) -> None:
+    """Run the upgrade scripts of a root in Gluon's order; site is site.conf's text, extra more environment.
+
+    They write root/etc/config. Raises subprocess.CalledProcessError for one that fails: a bug of ours, for the site
+    was checked before.
+    """
+    file = root / "tmp/site.lua"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"return {site}")
+    (root / "etc/config").mkdir(parents=True, exist_ok=True)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "UCI_DIR": str(root / "etc/config"),
+        "SITE_FILE": str(file),
+        "PRIMARY_MAC": mac,
+        "LUA_PATH": f"{HERE}/lua/?.lua;{root}/usr/lib/lua/?.lua",
+        **(extra or {}),
+    }
+    for script in sorted((root / "lib/gluon/upgrade").glob("*")):
+        subprocess.run([LUA, str(script)], env=environment, check=True)
+    file.unlink()
+
+
+def layers(root: Path, folder: Path) -> None:
+    """Sort a root into folders for MOUNT: this machine's /lib and /sbin are in its /usr."""
+    for sub in ("upper", "work", "usr/lib"):
+        (folder / sub).mkdir(parents=True)
+    shutil.copytree(root / "usr", folder / "usr", dirs_exist_ok=True)
+    shutil.copytree(root / "lib", folder / "usr/lib", dirs_exist_ok=True)
+    shutil.copytree(root / "etc", folder / "etc")

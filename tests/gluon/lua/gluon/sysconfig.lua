@@ -1,2 +1,0 @@
--- SPDX-License-Identifier: ISC
-return { primary_mac = '12:34:56:78:9a:bc' }
