@@ -39,6 +39,7 @@ from l3roamd_py.rules import Mapping
 from l3roamd_py.serving import add_address, remove_address
 
 IPV4_MAPPED = departure.IPV4_MAPPED
+ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next event
 
 
 class Core:
@@ -54,8 +55,12 @@ class Core:
         t = self.table
         t.now_s = max(t.now_s, now_s)
         EVENTS[type(event)](self, event)
-        for kind, mac in t.timers.take_due(t.now_s):
-            TIMERS[kind](t, mac)
+        for _ in range(ROUNDS_MAX):  # what is due may set what is due already
+            due = t.timers.take_due(t.now_s)
+            for kind, mac in due:
+                TIMERS[kind](t, mac)
+            if not due:
+                break
         if self.platnode is not None:
             self.platnode.expire()
         return t.take_actions()
