@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: ISC
 """This feed's packages for tests: built once a session, unpacked into root folders."""
 
+import atexit
 import io
+import shutil
 import tarfile
+import tempfile
 from functools import cache
 from pathlib import Path
 
 from sdk.ipk import __main__ as ipk
 from sdk.openwrt import node
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "build/ipk-test"
+FOLDER = Path(tempfile.mkdtemp(prefix="ipk-test-"))  # of this process alone
+atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 
 
 @cache

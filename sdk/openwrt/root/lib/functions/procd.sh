@@ -53,6 +53,16 @@ procd_close_service() {
 		procd_end "$old"
 		mv "$folder" "$old"
 		setsid sh "${PROCD_SUPERVISOR:-/lib/functions/procd-supervise.sh}" "$old" </dev/null >>"$PROCD_LOG" 2>&1 9>&- &
+		procd_await "$old/pid"
+	done
+}
+
+# An instance without its process yet would count as ended: wait for it, 5 s at most.
+procd_await() { # FILE
+	local waited=0
+	until [ -s "$1" ] || [ "$waited" -ge 100 ]; do
+		waited=$((waited + 1))
+		sleep 0.05
 	done
 }
 
