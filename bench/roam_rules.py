@@ -118,10 +118,13 @@ class Platnode:
     def roams_s(self, count: int, together: int, kind: int) -> float:
         """Move clients again; return the CPU seconds that each took."""
         tokens = self.tokens(count)
+        platnode = self.core.platnode
+        assert platnode is not None
+        proofs = [platnode.prove(clat(kind, i)) for i in range(count)]
         begun = time.process_time()
-        for i, token in enumerate(tokens):
+        for i, (token, proof) in enumerate(zip(tokens, proofs, strict=True)):
             lease = wire.Lease(clat(HOME, i), PLAT, LEASE_S, token)
-            self.hear(clat(kind, i), wire.Roam(lease, clat(kind, i)))
+            self.hear(clat(kind, i), wire.Roam(lease, clat(kind, i), proof))
             if i % together == together - 1:
                 self.performer.flush()
         self.performer.flush()

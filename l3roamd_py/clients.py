@@ -115,6 +115,7 @@ class Client:
         0  # of a token that somebody else has used: who has no better one has lost the client too
     )
     has_asked_again: bool = False  # after STALE, once
+    has_proven: bool = False  # after NOT_PROVEN, once
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0
@@ -138,6 +139,8 @@ class Table:
             bytes, tuple[bytes, float]
         ] = {}  # what our DHCP server leased: MAC -> address, end
         self.current: bytes | None = None  # the PLAT for new leases
+        self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
+        self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()
         self.counters: Counter[str] = Counter()
         self.changes = 0  # grows with everything that a restart must not forget

@@ -8,10 +8,10 @@ its clients move to the current one: their connections are lost anyhow.
 from l3roamd_py import wire
 from l3roamd_py.actions import DropPlat, SetCurrentPlat
 from l3roamd_py.arrival import see
-from l3roamd_py.clients import NOWHERE, State, Table, is_device, is_usable
+from l3roamd_py.clients import NOWHERE, State, Table, is_device, is_usable, node_of
 from l3roamd_py.departure import consider
 from l3roamd_py.leasing import start_afresh
-from l3roamd_py.roaming import apply_grant, renew_in_time, roam
+from l3roamd_py.roaming import apply_grant, keep_proof, renew_in_time, roam
 from l3roamd_py.serving import drop_ipv4
 
 
@@ -53,7 +53,16 @@ def choose_plat(t: Table, prefix: bytes) -> None:
     t.current = prefix
     t.do(SetCurrentPlat(prefix))
     t.changes += 1
+    _ask_for_proof(t, prefix)
     _move(t, NOWHERE)
+
+
+def _ask_for_proof(t: Table, plat: bytes) -> None:
+    """Have the proof before the first roam needs it. Once: the PLAT gives it to a ROAM without one as well."""
+    if t.options.clat is not None:
+        t.proof_nonce = t.make_nonce()
+        request = wire.TokenRequest(wire.Lease(t.address, plat, t.options.max_lease_s))
+        t.send(node_of(plat), t.encode(request, t.proof_nonce))
 
 
 def lose_plat(t: Table, prefix: bytes) -> None:
@@ -81,7 +90,10 @@ def _move(t: Table, prefix: bytes) -> None:
 
 
 def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
-    """The PLAT vouches for one of our homes."""
+    """The PLAT vouches for one of our homes, or for our prefix."""
+    if grant.lease.home == t.address and grant.nonce == t.proof_nonce and grant.reason == wire.OK:
+        t.proof_nonce = None
+        return keep_proof(t, grant.lease)
     client = t.clients.get(t.by_ipv4.get(grant.lease.home[12:], b""))
     if client is None or client.token is None or client.token.nonce != grant.nonce or client.lease is None:
         return t.count("tokens_unexpected")

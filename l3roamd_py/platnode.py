@@ -10,12 +10,15 @@
     the serial is the mapping's, `at` too                 a duplicate: the same answer again
     the serial is the mapping's, `at` is another          STALE
     `at` is home, or no lease left                        unmap, OK
+    nothing proves that the prefix of `at` is B's         NOT_PROVEN, with a proof for its owner
     there is no room                                      FULL
     otherwise                                             map, OK with a fresh token
 
 Answers go to the management address of the prefix that the message is about, never to where it came from: so who
-does not own the prefix gets none. An entry without `at` is there for its serial alone: a ROAM from before must not work
-again while its token is good.
+does not own the prefix gets none. Nor can
+it have mapped what comes from another's prefix: the proof that `at` is the sender's is a token for the management
+address there, which only its owner hears. An entry without `at` is there for its serial alone: a ROAM from before
+must not work again while its token is good.
 """
 
 from collections import OrderedDict
@@ -24,9 +27,10 @@ from dataclasses import dataclass
 from l3roamd_py import wire
 from l3roamd_py.actions import MapClient, Send, UnmapClient
 from l3roamd_py.clients import Table, node_of
+from l3roamd_py.departure import is_node
 from l3roamd_py.rules import Mapping
 from l3roamd_py.timers import Timers
-from l3roamd_py.token import NO_TOKEN, SECRET_SIZE, Mint
+from l3roamd_py.token import NO_TOKEN, SECRET_SIZE, Mint, Token
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class Platnode:
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
         t, lease = self.table, request.lease
-        if not t.is_of_client(lease.home):
+        if not t.is_of_client(lease.home) and not is_node(t, lease.home):
             return t.count("token_requests_out_of_range")
         if lease.plat != self.plat:
             return self._grant(header, lease, wire.NOT_A_PLATNODE)
@@ -78,7 +82,7 @@ class Platnode:
         if not t.is_of_client(at):
             return t.count("roams_out_of_range")
         entry = self.entries.get(lease.home)
-        reason = self._judge(lease, at, entry)
+        reason = self._judge(roam, entry)
         if reason != wire.OK:
             t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
             return self._refuse(header, roam, reason)
@@ -92,9 +96,9 @@ class Platnode:
         done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
         return self._carry_out(header, roam, entry, done)
 
-    def _judge(self, lease: wire.Lease, at: bytes, entry: Entry | None) -> int:
+    def _judge(self, roam: wire.Roam, entry: Entry | None) -> int:
         """Return the reason for the answer; see the module's table."""
-        t, token = self.table, lease.token
+        t, lease, at, token = self.table, roam.lease, roam.at, roam.lease.token
         if lease.plat != self.plat:
             return wire.NOT_A_PLATNODE
         if not t.is_of_client(lease.home) or lease.home[12:] != at[12:]:
@@ -109,7 +113,27 @@ class Platnode:
                 or (token.serial == entry.serial and at != (entry.at or lease.home))
             ):
                 return wire.STALE
+            if not self._is_proven(roam, entry):
+                return wire.NOT_PROVEN
         return wire.OK if entry is not None or self._make_room() else wire.FULL
+
+    def _is_proven(self, roam: wire.Roam, entry: Entry | None) -> bool:
+        """Return whether the owner of `at` wants what this ROAM does there, if it does anything there."""
+        if (
+            roam.at == roam.lease.home
+            or not roam.lease.lease_s
+            or (entry is not None and entry.at == roam.at)
+        ):
+            return True
+        proof = roam.proof
+        if proof is None or proof.expiry_s <= self.table.now_s:
+            return False
+        return self.mint.is_ours(node_of(roam.at), proof)
+
+    def prove(self, at: bytes) -> Token:
+        """Return the proof that a prefix belongs to whoever hears us there."""
+        expiry_s = int(self.table.now_s) + self.table.options.max_lease_s
+        return self.mint.make(node_of(at), self._next_serial(), expiry_s)
 
     def _make_room(self) -> bool:
         """Return whether another home has room; the oldest of those that are not mapped gives way."""
@@ -152,7 +176,10 @@ class Platnode:
         return t.count("roams_home")
 
     def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int) -> None:
-        self._answer(roam.at, wire.RoamAck(_without_token(roam.lease), roam.at, header.nonce, reason))
+        lease = _without_token(roam.lease)
+        if reason == wire.NOT_PROVEN:
+            lease = wire.Lease(lease.home, lease.plat, lease.lease_s, self.prove(roam.at))
+        self._answer(roam.at, wire.RoamAck(lease, roam.at, header.nonce, reason))
 
     def _answer(self, of: bytes, body: wire.Body) -> None:
         self.table.do(self._build(of, body))

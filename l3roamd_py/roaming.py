@@ -12,6 +12,8 @@ from l3roamd_py.presence import doubt
 from l3roamd_py.serving import drop_ipv4, hold, open_gate, use_plat
 from xlat464.address import format_ipv6
 
+PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
+
 
 def roam(t: Table, client: Client) -> None:
     """Send ROAM for the lease that the client has; it is ready to receive by now."""
@@ -20,7 +22,8 @@ def roam(t: Table, client: Client) -> None:
     if lease.plat == NOWHERE:
         return _fail(t, client, "it has no PLAT")
     nonce = t.make_nonce()
-    body = wire.Roam(wire.Lease(lease.home, lease.plat, t.seconds_left(lease), lease.token), t.at(lease.ipv4))
+    shown = wire.Lease(lease.home, lease.plat, t.seconds_left(lease), lease.token)
+    body = wire.Roam(shown, t.at(lease.ipv4), t.proofs.get(lease.plat))
     client.roam = Exchange(nonce, t.encode(body, nonce), node_of(lease.plat), t.now_s)
     t.timers.cancel(("again", client.mac))
     return on_roam_timer(t, client.mac)
@@ -46,7 +49,7 @@ def _fail(t: Table, client: Client, why: str) -> None:
     """The client cannot keep its connections: it gets new ones."""
     t.count("roams_failed")
     t.log(logging.WARNING, f"{describe(client.mac, client.ipv4)} begins anew through our own PLAT: {why}")
-    client.state = State.SERVED
+    client.state, client.has_proven = State.SERVED, False
     start_afresh(t, client)
     settle(t, client)
     doubt(t, client)
@@ -57,12 +60,16 @@ def on_roam_ack(t: Table, header: wire.Header, ack: wire.RoamAck) -> None:
     client = t.clients.get(t.by_ipv4.get(ack.at[12:], b""))
     if client is None or client.roam is None or client.lease is None or client.roam.nonce != ack.nonce:
         return t.count("roam_acks_unexpected")
-    if ack.lease.home != client.lease.home or ack.at != t.at(client.lease.ipv4):
+    if (ack.lease.home, ack.lease.plat) != (client.lease.home, client.lease.plat) or ack.at != t.at(
+        client.lease.ipv4
+    ):
         return t.count("roam_acks_unexpected")
     client.roam = None
     t.timers.cancel(("roam", client.mac))
     if ack.reason == wire.OK:
         return _succeed(t, client, ack.lease)
+    if ack.reason == wire.NOT_PROVEN and not client.has_proven:
+        return _prove(t, client, ack.lease)
     t.count("roams_refused")
     is_roaming = client.state is State.ROAMING
     if ack.reason == wire.STALE:
@@ -79,7 +86,7 @@ def _succeed(t: Table, client: Client, granted: wire.Lease) -> None:
     lease = client.lease
     assert lease is not None
     lease.token = granted.token
-    client.has_asked_again = False
+    client.has_asked_again = client.has_proven = False
     t.changes += 1
     renew_in_time(t, client, granted.lease_s)
     if client.state is State.ROAMING:
@@ -106,6 +113,20 @@ def on_again_timer(t: Table, mac: bytes) -> None:
         request_token(t, client)
     elif client.roam is None:
         roam(t, client)
+
+
+def _prove(t: Table, client: Client, shown: wire.Lease) -> None:
+    """The PLAT wants to know that we are at our own CLAT prefix: only there its proof is heard."""
+    keep_proof(t, shown)
+    t.count("roams_proven")
+    client.has_proven = True
+    roam(t, client)
+
+
+def keep_proof(t: Table, shown: wire.Lease) -> None:
+    if len(t.proofs) >= PROOFS_MAX:
+        del t.proofs[next(iter(t.proofs))]
+    t.proofs[shown.plat] = shown.token
 
 
 def _ask_again(t: Table, client: Client) -> None:

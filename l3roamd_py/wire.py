@@ -23,17 +23,28 @@ from typing import ClassVar, Self
 
 from l3roamd_py.tlv import DecodeError as DecodeError
 from l3roamd_py.tlv import need, put, unpack, walk
-from l3roamd_py.token import NO_TOKEN, Token
+from l3roamd_py.token import NO_TOKEN, TOKEN_SIZE, Token
 
 PORT = 5523
 GROUP = bytes.fromhex("ff020000000000000000000000005523")
 VERSION = 0
 SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN = range(8)
-OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE = range(8)  # reasons in RESULT
-REASONS = ("ok", "bad token", "expired", "stale", "out of range", "full", "kernel", "not a platnode")
+# reasons in RESULT
+OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(9)
+REASONS = (
+    "ok",
+    "bad token",
+    "expired",
+    "stale",
+    "out of range",
+    "full",
+    "kernel",
+    "not a platnode",
+    "not proven",
+)
 TLV_MAC = TLV_ADDRESS = TLV_PLAT = 0  # of CLAIM and ACK, of SEEK, of INFO
 TLV_BASIC = 1  # of INFO
-TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT = range(4, 8)
+TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF = range(4, 9)
 ADDRESSES_MAX = 15  # of a client in INFO: 8 + 15 * 16 fits the length's 8 bits
 
 HEADER = struct.Struct("!BBBBI16s")
@@ -165,23 +176,29 @@ class Info:
 
 @dataclass(frozen=True, slots=True)
 class Roam:
-    """To the PLAT: what comes from `at` (CLATB::CLIENTIP) is of lease.home, for lease.lease_s seconds."""
+    """To the PLAT: what comes from `at` (CLATB::CLIENTIP) is of lease.home, for lease.lease_s seconds.
+
+    proof: the PLAT's word that CLATB is the sender's, from a ROAM_ACK that said NOT_PROVEN.
+    """
 
     TYPE: ClassVar = ROAM
     lease: Lease
     at: bytes
+    proof: Token | None = None
 
     def tlvs(self) -> bytes:
-        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at)
+        proof = b"" if self.proof is None else put(TLV_PROOF, self.proof.encode())
+        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at) + proof
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "Roam":
-        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16))
+        proof = Token.decode(need(tlvs, TLV_PROOF, TOKEN_SIZE)) if TLV_PROOF in tlvs else None
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), proof)
 
 
 @dataclass(frozen=True, slots=True)
 class RoamAck:
-    """The PLAT's answer; nonce is the ROAM's, lease has a fresh token if the reason is OK."""
+    """The PLAT's answer; nonce is the ROAM's, lease has a fresh token for OK, a proof for NOT_PROVEN."""
 
     TYPE: ClassVar = ROAM_ACK
     lease: Lease

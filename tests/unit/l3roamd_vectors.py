@@ -23,6 +23,7 @@ NONCE = 0x01020304
 TOKEN = Mint(SECRET).make(HOME, 5_000_000, 8600)
 FRESH = Mint(SECRET).make(HOME, 5_100_000, 8700)
 LEASE = wire.Lease(HOME, PLAT, 3600, TOKEN)
+PROOF = Mint(SECRET).make(NODE_B, 4_900_000, 91_300)
 BARE = wire.Lease(HOME, PLAT, 3600)
 
 
@@ -38,6 +39,11 @@ VECTORS = {
     "INFO": (by(NODE_A), wire.Info(CLIENT, (MAPPED, V6), PLAT, 3600, LEASE, NONCE)),
     "ACK": (by(NODE_B), wire.Ack(CLIENT)),
     "ROAM": (by(NODE_B), wire.Roam(LEASE, AT)),
+    "ROAM with a proof": (by(NODE_B), wire.Roam(LEASE, AT, PROOF)),
+    "ROAM_ACK that asks for a proof": (
+        by(NODE_C),
+        wire.RoamAck(wire.Lease(HOME, PLAT, 3600, PROOF), AT, NONCE, wire.NOT_PROVEN),
+    ),
     "ROAM_ACK": (by(NODE_C), wire.RoamAck(wire.Lease(HOME, PLAT, 3600, FRESH), AT, NONCE, wire.OK)),
     "ROAM_ACK that refuses": (by(NODE_C), wire.RoamAck(BARE, AT, NONCE, wire.STALE)),
     "TOKEN_REQUEST": (by(NODE_D), wire.TokenRequest(BARE)),

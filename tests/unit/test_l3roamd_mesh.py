@@ -98,6 +98,7 @@ def test_b_is_ready_before_it_asks_the_plat():
     mesh = Mesh()
     client = joined(mesh)
     b = mesh.nodes[1]
+    b.actions.clear()
     mesh.move(client, b)
     mesh.run(1)
     kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]

@@ -2,6 +2,7 @@
 """Role C: what a ROAM must have to move a client, and what becomes of those that have been before."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from l3roamd_mesh import CLAT_RANGE, CLIENTS, PLAT_RANGE
 
 from l3roamd_py import wire
 from l3roamd_py.actions import MapClient, Send, UnmapClient
+from l3roamd_py.clients import node_of
 from l3roamd_py.core import Core
 from l3roamd_py.events import Datagram, Tick
 from l3roamd_py.options import Options
@@ -42,7 +44,8 @@ def send(core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7) -> l
 def roam(
     token: Token, at: bytes = v.AT, home: bytes = v.HOME, plat: bytes = v.PLAT, lease_s: int = 600
 ) -> wire.Roam:
-    return wire.Roam(wire.Lease(home, plat, lease_s, token), at)
+    proof = Mint(v.SECRET).make(node_of(at), 1, 2**32 - 1)
+    return wire.Roam(wire.Lease(home, plat, lease_s, token), at, proof)
 
 
 def answer(actions: list) -> tuple[bytes, wire.Body]:
@@ -99,6 +102,43 @@ def test_a_roam_to_where_no_client_can_be_is_dropped(at):
     core = make_core()
     assert send(core, roam(make_token(10, v.HOME[:12] + at[12:]), at, v.HOME[:12] + at[12:])) == []
     assert core.counters["roams_out_of_range"] == 1
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        None,
+        NO_TOKEN,
+        Mint(v.SECRET).make(v.HOME, 1, 2**32 - 1),
+        Mint(v.SECRET).make(node_of(v.HOME), 1, 2**32 - 1),
+        Mint(v.SECRET).make(node_of(v.AT), 1, int(NOW_S)),
+        Mint(bytes(32)).make(node_of(v.AT), 1, 2**32 - 1),
+    ],
+)
+def test_who_has_a_token_still_maps_nothing_at_a_prefix_of_others(proof):
+    core = make_core()
+    body = replace(roam(make_token(10)), proof=proof)
+    destination, ack = answer(send(core, body))
+    assert (destination, ack.reason) == (v.NODE_B, wire.NOT_PROVEN)
+    assert not core.platnode.entries
+    (action,) = send(core, replace(body, proof=ack.lease.token))  # its owner, and nobody else, hears this
+    assert (action.home, action.at) == (v.HOME, v.AT)
+
+
+def test_a_node_may_ask_for_the_proof_of_its_own_prefix_before():
+    core = make_core()
+    destination, grant = answer(send(core, wire.TokenRequest(wire.Lease(v.NODE_B, v.PLAT, 600))))
+    assert (destination, grant.reason) == (v.NODE_B, wire.OK)
+    (action,) = send(core, replace(roam(make_token(10)), proof=grant.lease.token))
+    assert isinstance(action, MapClient)
+
+
+def test_a_renewal_and_the_way_home_need_no_proof():
+    core = make_core()
+    _, ack = answer(send(core, roam(make_token(10))))
+    _, again = answer(send(core, replace(roam(ack.lease.token), proof=None)))
+    assert again.reason == wire.OK
+    assert answer(send(core, replace(roam(again.lease.token, v.HOME), proof=None)))[1].reason == wire.OK
 
 
 def test_a_replayed_roam_is_stale_once_the_client_went_on():
