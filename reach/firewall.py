@@ -34,7 +34,7 @@ class Dnat:
     match: Match
     to: IPv4Address
     to_port: int | None = None
-    excepted: tuple[tuple[str, int], ...] = ()
+    excepted: tuple[tuple[str, int | str], ...] = ()  # a range is text
 
 
 @dataclass(frozen=True, slots=True)

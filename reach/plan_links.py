@@ -72,13 +72,15 @@ def four_in_six(whole: Description, link: FourInSix, end: End, draft: Draft) -> 
         draft.routes += [Route(lan, link.name) for lan in lans]
 
 
-def endpoint(whole: Description, link: WireGuard) -> str | None:
+def endpoint(whole: Description, link: WireGuard, end: End) -> str | None:
     """Where the hub is found from outside: through the server's relay where one leads to it."""
     if link.endpoint:
         has_port = link.endpoint.rpartition("]")[2].count(":") == 1
         return link.endpoint if has_port else f"{link.endpoint}:{link.port}"
     hub = whole.ends[link.hub]
-    relayed = relay_port(whole, link)
+    relayed, server = relay_port(whole, link), whole.server
+    if hub.role == "server" and server.ipv6 and end.role == "home" and end.ipv6 and not end.ipv4:
+        return f"[{server.ipv6.ip}]:{link.port}"  # a home behind DS-Lite
     if hub.role == "server" or relayed:
         return f"{whole.server.ipv4}:{relayed or link.port}"
     if hub.ipv6:
@@ -150,7 +152,7 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
         allowed = list(dict.fromkeys([*allowed, EVERYTHING[0]]))
     takes_all = link.route == "all"
     mark = link.port if takes_all else 0
-    hub = Peer(link.hub, tuple(allowed), endpoint(whole, link), link.keepalive_s)
+    hub = Peer(link.hub, tuple(allowed), endpoint(whole, link, end), link.keepalive_s)
     draft.devices.append(Wg(link.name, 0, link.mtu_bytes, mark, link.is_userspace, (hub,)))
     if takes_all:
         everything_into(link, draft)

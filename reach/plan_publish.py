@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, ip_network
 
 from reach.check_publish import home_of
 from reach.description import IDLE_S, SERVER, Bridge, Description, End, FourInSix, Publication, WireGuard
-from reach.firewall import Dnat, Match, Reply, Snat
+from reach.firewall import Dnat, Match, Reply, Snat, range_text
 from reach.plan import Draft, Listener, Plan, Route, Rule
 from reach.plan_links import (
     EVERYTHING,
@@ -74,7 +74,8 @@ def at_server(whole: Description, each: Publication, draft: Draft) -> None:
     assert isinstance(each.to, IPv4Address), "check says so"
     assert each.link, "check says so"
     for match in outer_matches(whole, each):
-        draft.dnats.append(Dnat(match, each.to, each.to_port, each.excepted))
+        excepted = (*each.excepted, *own_ports(whole)) if each.is_whole else ()
+        draft.dnats.append(Dnat(match, each.to, each.to_port, excepted))
     draft.forwards.append(Match(in_device=whole.server.device, out_device=each.link, is_published=True))
     draft.forward_family(4, None)
     if each.is_whole:  # what the target begins by itself leaves with its address
@@ -83,6 +84,20 @@ def at_server(whole: Description, each: Publication, draft: Draft) -> None:
         draft.forwards.append(
             Match(in_device=each.link, out_device=whole.server.device, source=(host(each.to),))
         )
+
+
+def own_ports(whole: Description) -> list[tuple[str, int | str]]:
+    """What the server itself answers at its public address: links and relay, which no whole address may take."""
+    found: list[tuple[str, int | str]] = []
+    for link in whole.links:
+        if (isinstance(link, WireGuard) and link.hub == SERVER) or (
+            isinstance(link, Bridge) and link.remotes
+        ):
+            found.append(("udp", link.port))
+    for each in whole.publications:
+        if each.by == "relay":
+            found += [(protocol, range_text(ports)) for protocol, ports in each.protocols()]
+    return found
 
 
 def at_home(whole: Description, each: Publication, end: End, draft: Draft) -> None:

@@ -48,7 +48,12 @@ def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
     for dnat in firewall.dnats if family == 4 else ():
         match = words(dnat.match)
         found += [
-            ("nat", "PREROUTING", f"{match} -p {protocol} --dport {port} -j RETURN", None)
+            (
+                "nat",
+                "PREROUTING",
+                f"{match} -p {protocol} --dport {str(port).replace('-', ':')} -j RETURN",
+                None,
+            )
             for protocol, port in dnat.excepted
         ]
         port = f":{dnat.to_port}" if dnat.to_port else ""

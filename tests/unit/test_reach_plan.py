@@ -314,3 +314,24 @@ def test_the_desktop_switch_asks_zenity_and_shows_the_state(tmp_path):
     assert "--file /etc/reach/reach.toml up laptop" in (tmp_path / "asked").read_text()
     own = (tmp_path / "home" / ".local/share/applications/reach.desktop").read_text()
     assert "Icon=network-vpn\n" in own
+
+
+def test_a_whole_address_leaves_the_server_the_ports_of_its_links_and_its_relay():
+    text = (ROOT / "reach/examples/4in6.toml").read_text() + (
+        'link = "wrap1"\n[[publish]]\ntcp = "8000-8010"\nto = "2001:db8::9"\n'
+        '[link.wg0]\nkind = "wireguard"\npeers = { attic = 2 }\nrouted = "198.18.0.0/24"\n'
+    )
+    found = make(reader.read(text), "server").firewall
+    lines = firewall.nft_text(found)
+    for own in ("tcp dport 22", "udp dport 51820", "tcp dport 8000-8010"):
+        assert lines.index(f"{own} return") < lines.index("dnat ip to 192.168.1.210\n")
+    run(tool("nft"), "-c", "-f", "-", input=lines)
+    assert "--dport 8000:8010 -j RETURN" in iptables.restore_text(found, 4)
+
+
+def test_a_home_without_ipv4_finds_the_server_over_ipv6():
+    text = (ROOT / "reach/examples/4in6.toml").read_text() + (
+        '[link.wg0]\nkind = "wireguard"\npeers = { attic = 2 }\nrouted = "198.18.0.0/24"\n'
+    )
+    (link,) = (d for d in make(reader.read(text), "attic").devices if isinstance(d, Wg))
+    assert link.peers[0].endpoint == "[2001:db8:6ef9:1:e42f:c7ff:fe68:1421]:51820"
