@@ -85,6 +85,7 @@ class Departed:
     lease: Lease | None
     addresses: tuple[bytes, ...]
     info: Exchange | None = None
+    claim_nonce: int = 0  # that INFO answers
     told_s: float = 0.0  # when it was first told of this place
     is_acknowledged: bool = False
 

@@ -8,7 +8,8 @@
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
 The modules, each built on those before: tlv, token, wire, timers, options, clients (the tables), serving,
-departure (role A), leasing and claiming, roaming, arrival (role B), home (role D), presence, platnode (role C).
+departure (role A), leasing and claiming, roaming, arrival (role B), home (role D), presence, platnode (role C),
+admission.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any
 
 from l3roamd_py import arrival, departure, home, leasing, presence, roaming, snapshot, wire
 from l3roamd_py.actions import Action
+from l3roamd_py.admission import Admission
 from l3roamd_py.clients import Table
 from l3roamd_py.events import (
     AddressGone,
@@ -34,7 +36,6 @@ from l3roamd_py.events import (
 )
 from l3roamd_py.options import Options
 from l3roamd_py.platnode import Platnode
-from l3roamd_py.rate import Rate
 from l3roamd_py.rules import Mapping
 from l3roamd_py.serving import add_address, remove_address
 
@@ -48,7 +49,7 @@ class Core:
         self.table = Table(options)
         self.counters = self.table.counters
         self.platnode = None if options.plat is None else Platnode(self.table, options.plat)
-        self.rate = Rate(options.rate_per_s, options.burst, options.max_senders)
+        self.admission = Admission(options)
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """Take one event and what is due, and return what is to be done, in its order."""
@@ -99,14 +100,15 @@ class Core:
 
     def _on_datagram(self, event: Datagram) -> None:
         t = self.table
-        if not self.rate.is_within(event.source, t.now_s):
-            return t.count("datagrams_too_fast")
+        is_in_time = self.admission.is_in_time(event.source, t.now_s)
         try:
             header, body = wire.decode(event.payload)
         except wire.UnknownTypeError:
-            return t.count("datagrams_unknown")
+            return t.count("datagrams_unknown" if is_in_time else "datagrams_too_fast")
         except wire.DecodeError:
-            return t.count("datagrams_undecodable")
+            return t.count("datagrams_undecodable" if is_in_time else "datagrams_too_fast")
+        if not is_in_time and not self.admission.is_wanted(t, self.platnode, event.source, body):
+            return t.count("datagrams_too_fast")
         return MESSAGES[type(body)](self, header, body, event.payload)
 
     def _on_roam(self, header: wire.Header, roam: wire.Roam, _: bytes) -> None:

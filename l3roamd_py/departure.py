@@ -134,7 +134,7 @@ def tell(t: Table, departed: Departed, claim_nonce: int) -> None:
         else None,
         claim_nonce if departed.is_extended else None,
     )
-    nonce = t.make_nonce()
+    nonce, departed.claim_nonce = t.make_nonce(), claim_nonce
     departed.info = Exchange(nonce, t.encode(info, nonce), departed.place, t.now_s)
     _send_info(t, departed)
 
@@ -186,7 +186,7 @@ def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes)
     if header.sender != departed.place:
         return _pass_on(t, departed, header, payload)
     info = departed.info
-    is_told = info is not None and info.destination == departed.place
+    is_told = info is not None and info.destination == departed.place and departed.claim_nonce == header.nonce
     if is_told and info is not None and t.now_s < info.last_s + t.options.claim_press_s:
         return t.count("claims_too_fast")
     return tell(t, departed, header.nonce)

@@ -59,6 +59,8 @@ class Options:
     max_senders: int = 4096
     rate_per_s: float = 50.0  # datagrams from one address
     burst: float = 100.0
+    subject_rate_per_s: float = 20.0  # above that: CLAIMs and the like for one client from one address
+    subject_burst: float = 20.0
 
     def __post_init__(self) -> None:
         for name, length in (

@@ -104,7 +104,7 @@ class Platnode:
         if not t.is_of_client(lease.home) or lease.home[12:] != at[12:]:
             return wire.OUT_OF_RANGE
         if t.options.is_roam_auth_required:
-            if not self.mint.is_ours(lease.home, token):
+            if not self.is_signed(lease):
                 return wire.BAD_TOKEN
             if token.expiry_s <= t.now_s:
                 return wire.EXPIRED
@@ -116,6 +116,10 @@ class Platnode:
             if not self._is_proven(roam, entry):
                 return wire.NOT_PROVEN
         return wire.OK if entry is not None or self._make_room() else wire.FULL
+
+    def is_signed(self, lease: wire.Lease) -> bool:
+        """Return whether a lease has a token of ours, old or not."""
+        return self.mint.is_ours(lease.home, lease.token)
 
     def _is_proven(self, roam: wire.Roam, entry: Entry | None) -> bool:
         """Return whether the owner of `at` wants what this ROAM does there, if it does anything there."""

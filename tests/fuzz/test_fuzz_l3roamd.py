@@ -122,7 +122,14 @@ def make_core(clat: bytes | None, plat: bytes | None, is_roam_auth_required: boo
 
 def check_bounds(core: Core) -> None:
     table = core.table
-    for grown in (table.clients, table.departed, table.granted, table.by_ipv4, table.claiming, core.rate):
+    for grown in (
+        table.clients,
+        table.departed,
+        table.granted,
+        table.by_ipv4,
+        table.claiming,
+        core.admission.sources,
+    ):
         assert len(grown) <= BOUND
     assert len(table.timers) <= 12 * BOUND
     assert len(table.timers._heap) <= 24 * BOUND + table.timers.SLACK

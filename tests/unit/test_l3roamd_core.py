@@ -234,7 +234,7 @@ def test_floods_cannot_grow_the_tables():
     assert len(table.clients) <= 20
     assert len(table.departed) <= 10
     assert len(table.granted) <= 10
-    assert len(node.core.rate) <= 10
+    assert len(node.core.admission.sources) <= 10
     assert len(table.timers) <= 5 * 30
     assert all(len(client.addresses) <= wire.ADDRESSES_MAX for client in table.clients.values())
 

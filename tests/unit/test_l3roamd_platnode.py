@@ -261,9 +261,20 @@ def test_a_restart_keeps_the_secret_and_the_serials():
     assert (action.was, action.at) == (v.AT, ELSEWHERE)
 
 
+def test_a_flood_in_the_name_of_a_node_keeps_nothing_out_that_has_a_token():
+    core = make_core()
+    for _ in range(300):
+        send(core, roam(NO_TOKEN))
+    (action,) = send(core, roam(make_token(10)))
+    assert isinstance(action, MapClient)
+    assert core.counters["datagrams_too_fast"] == 200
+    assert answer(send(core, wire.TokenRequest(wire.Lease(v.HOME, v.PLAT, 600))))[1].reason == wire.OK
+    assert send(core, wire.Seek(v.V6)) == []
+
+
 def test_one_sender_cannot_have_more_than_its_share():
     core = make_core()
     done = sum(len(send(core, roam(make_token(10)), NOW_S)) for _ in range(300))
-    assert done == 100
-    assert core.counters["datagrams_too_fast"] == 200
+    assert done == 100 + 20  # and 20 for this home: its token is ours
+    assert core.counters["datagrams_too_fast"] == 180
     assert len(send(core, roam(make_token(10)), NOW_S + 1)) == 1
