@@ -12,6 +12,8 @@ from l3roamd_py import control
 from l3roamd_py.control import MAPPED, Command, CommandError
 from l3roamd_py.events import AddressGone, AddressSeen, Event, LeaseEnded, PlatChosen, PlatLost
 from l3roamd_py.kernel import KernelError
+from xlat464.address import contains, format_ipv6
+from xlat464.node import RANGE_LENGTH
 
 if TYPE_CHECKING:
     from l3roamd_py.daemon import Daemon
@@ -41,7 +43,7 @@ class Answers:
             "del_address": self._del_address,
             "has_route": self._has_route,
             "verbosity": self._verbosity,
-            "set_platprefix": lambda command: self._tell(PlatChosen(*command.values)),
+            "set_platprefix": self._set_plat,
             "del_platprefix": lambda command: self._tell(PlatLost(*command.values)),
             "lease": self._lease,
             "get_roams": self._roams,
@@ -66,6 +68,14 @@ class Answers:
             state = INACTIVE if client.state.value == "absent" else ACTIVE
             addresses = dict.fromkeys([*own, *client.addresses], state)
             yield client.mac.hex(":"), daemon.finder.links.name_of(port), addresses
+
+    def _set_plat(self, command: Command) -> str:
+        (plat,) = command.values
+        around = self._daemon.core.options.plat_range
+        if not contains(around, RANGE_LENGTH, plat):
+            expected = f"expected one in {format_ipv6(around)}/{RANGE_LENGTH}"
+            raise CommandError(f"{command.name}: {command.words[0]} is no PLAT of this domain, {expected}")
+        return self._tell(PlatChosen(plat))
 
     # Prefixes and devices
 

@@ -144,7 +144,9 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
 
     def add(name: str, does: Callable[[argparse.Namespace], None], about: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, description=about, epilog=HELPS[name], formatter_class=shape)
+        command = commands.add_parser(
+            name, prog=f"l3roamd_py {name}", description=about, epilog=HELPS[name], formatter_class=shape
+        )
         command.set_defaults(does=does)
         command.add_argument(
             "--socket", type=Path, default=SOCKET, metavar="PATH", help="the daemon's (%(default)s)"

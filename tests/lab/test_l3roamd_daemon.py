@@ -415,6 +415,14 @@ def test_commands_come_in_the_order_in_which_they_were_sent(lab):
     lab.exec("b", ["l3roamd_py", "ctl", "set_platprefix", f"{before}/96"])
 
 
+def test_a_plat_of_no_platnode_is_refused(lab):
+    before = status(lab, "b")["current_plat"]
+    said = lab.exec("b", ["l3roamd_py", "ctl", "set_platprefix", "fe80::/96"], check=False)
+    assert said.returncode == 1
+    assert "fe80::/96 is no PLAT of this domain, expected one in fddd:1338:1338::/48" in said.stderr
+    assert status(lab, "b")["current_plat"] == before
+
+
 def test_the_scripts_of_the_c_daemon_go_on_working(lab):
     def ask(line):
         code = (

@@ -94,6 +94,7 @@ def test_a_role_that_was_not_asked_for_is_none():
         (["daemon", "--clat", *NEEDED, "--rules", "pf"], "invalid choice: 'pf'"),
         (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),
         (["status", "--xml"], "unrecognized arguments: --xml"),
+        (["daemon", *NEEDED, "--max-lease", "x"], "see `l3roamd_py daemon --help`"),
         (["ctl"], "required: WORD"),
         (["lease"], "expected add|old|del MAC IPV4"),
         (["lease", "--quick", "add"], "'--quick' is no option"),
