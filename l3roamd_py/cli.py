@@ -51,6 +51,8 @@ commands: get_clients, get_prefixes, add_prefix P, del_prefix P, get_meshifs, ad
 probe ADDR MAC, add_address ADDR MAC, del_address ADDR MAC, has_route ADDR, verbosity none|verbose|debug,
 set_platprefix P/96, del_platprefix P/96, lease add|old|del MAC IPV4 [SECONDS], get_roams, get_status
 
+set_platprefix moves the rules, not the translator: who calls it by hand tells siit the same, as prefixd does.
+
 examples:
   l3roamd_py ctl get_clients
   l3roamd_py ctl set_platprefix fddd:1337:1338:1234:5678:9abc::/96
