@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libc6-dev lua5.1 nftables
 	procps python3 python3-dev python3-venv tcpdump util-linux"
-TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check shellcheck tayga xz-utils"
+TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check shellcheck socat tayga wireguard-go wireguard-tools xz-utils"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
