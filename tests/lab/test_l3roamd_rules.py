@@ -149,6 +149,7 @@ SERVER_PROGRAM = """
     def note():
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.bind((SERVER, 9))
+        s.setsockopt(socket.SOL_SOCKET, 33, 1 << 22)  # SO_RCVBUFFORCE: a gate's content comes in one go
         seen = []
         while True:
             data, peer = s.recvfrom(2000)

@@ -303,7 +303,7 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
     assert node.file("/run/procd/prefixd/instance1/pid").read_text() == prefixd
     node.write(CONFIG.replace("option enabled '1'\n\toption pool", "option enabled '0'\n\toption pool"))
     node("/etc/init.d/464xlat reload")
-    assert "plat  down" in node("464xlat status")
+    node.wait("464xlat status", "plat  down")
     assert "--own-plat" not in node.command_line("prefixd")
     assert node("ip -o link show clat").split(":")[0] == clat.split(":")[0]
 
