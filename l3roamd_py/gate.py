@@ -15,6 +15,7 @@ import errno
 import os
 import select
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ class WaitingRoom:
         return late
 
 
-class Gate:
+class Gate(ABC):
     """Holds packets in NFQUEUE. What lets a client in or refuses it is the backend's (_admit and the like)."""
 
     def __init__(
@@ -172,11 +173,14 @@ class Gate:
     def counters(self) -> dict[str, int]:
         return {**self.count, "waiting": self.room.held}
 
+    @abstractmethod
     def _admit(self, mac: bytes, ipv4: bytes) -> None:
-        raise NotImplementedError
+        """Let a client pass, in the kernel."""
 
+    @abstractmethod
     def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
-        raise NotImplementedError
+        """Hold a client from now on, in the kernel."""
 
+    @abstractmethod
     def _refuse(self, mac: bytes, ipv4: bytes) -> None:
-        raise NotImplementedError
+        """Drop what a client sends, in the kernel."""
