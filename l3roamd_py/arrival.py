@@ -5,12 +5,12 @@ ClientSeen, unknown MAC   CLAIM, the gate stays closed
 INFO with its lease       neighbour, PLAT set, node-client address, ACK, ROAM: in this order, for packets from the
                           PLAT may come before its answer does
 ROAM_ACK                  the gate opens (see roaming)
-INFO without a lease, no route to anybody, no answer: the client is new, the gate opens
+INFO without a lease, no answer, no route to anybody and no neighbour who answers: the client is new, the gate opens
 """
 
 from l3roamd_py import wire
 from l3roamd_py.actions import AddNeighbour, CloseGate, OpenGate, RefuseAtGate
-from l3roamd_py.claiming import ask, press, send_claim
+from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
 from l3roamd_py.leasing import adopt, request_token
@@ -175,6 +175,9 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None or client.claim is None:
         return None
+    is_new = client.is_unrouted and t.now_s >= client.claim.started_s + t.options.unrouted_give_up_s
+    if is_new and client.state is State.CLAIMING:
+        return settle_alone(t, client)
     if client.claim.sent < len(t.options.claim_at_s):
         return send_claim(t, client)
     t.count("claims_unanswered")
@@ -186,21 +189,25 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
     return doubt(t, client)
 
 
-def on_unreachable(t: Table, mac: bytes) -> None:
-    """No node serves this client."""
+def on_unreachable(t: Table, mac: bytes, is_retracted: bool) -> None:
+    """Babel knows no node that serves this client; a neighbour may."""
     client = t.clients.get(mac)
-    if client is None or client.place is not None or ("claim", mac) not in t.timers:
+    if client is None or known_place(client) is not None or ("claim", mac) not in t.timers:
         return
-    t.timers.cancel(("claim", mac))
     if client.state is State.CLAIMING:
-        settle_alone(t, client)
-    else:
+        client.is_unrouted = client.place is None and not is_retracted
+        ask_neighbours(t, client)
+    elif client.place is None and not is_retracted:
+        t.timers.cancel(("claim", mac))
         hold(t, client)
 
 
 def settle_alone(t: Table, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
     if client.is_leaving or (client.former is not None and not client.is_verified):
+        is_asked_for = client.answered_by is None and not client.is_leaving
+        if is_asked_for and client.claims < t.options.arrival_rounds:
+            return ask(t, client)  # it may be slow to answer: no other sign of it may come
         t.count("arrivals_unproven")
         return forget(t, client)
     lease = client.lease

@@ -2,7 +2,8 @@
 """Role B's question: who had this client? No I/O.
 
 It goes to the client's node-client address, which babel routes to the node that serves it; or right to where we know
-that the client went.
+that the client went. While babel knows no way it goes to our neighbours on the mesh: a client has seldom come from
+farther away.
 """
 
 from l3roamd_py import wire
@@ -26,12 +27,14 @@ def ask_behind(t: Table, client: Client, nonce: int | None = None) -> None:
     payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
     client.answered_by = None
     client.claim = Exchange(nonce, payload, t.node_client(client.mac), t.now_s)
+    client.claims += 1
     send_claim(t, client)
 
 
 def send_claim(t: Table, client: Client) -> None:
     claim = client.claim
     assert claim is not None
+    client.is_unrouted = False
     _send(t, client, claim)
     next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
     if claim.sent == len(t.options.claim_at_s):
@@ -55,10 +58,22 @@ def press(t: Table, client: Client) -> None:
         _send(t, client, claim)
 
 
+def known_place(client: Client) -> bytes | None:
+    """Return the node that our CLAIM goes to; None: to whoever has the node-client address."""
+    return None if client.place == UNKNOWN else client.place
+
+
+def ask_neighbours(t: Table, client: Client) -> None:
+    """Babel knows no way to a client's node: the same CLAIM to whoever is next to us."""
+    if client.claim is not None:
+        t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, t.options.group_ttl))
+
+
 def _send(t: Table, client: Client, claim: Exchange) -> None:
     if client.former is not None:
         client.place = client.former.place  # it may have gone on since
-    if client.place is None or client.place == UNKNOWN:
+    place = known_place(client)
+    if place is None:
         t.do(SendClaim(client.mac, claim.destination, claim.payload))
     else:
-        t.send(client.place, claim.payload)
+        t.send(place, claim.payload)

@@ -102,6 +102,8 @@ class Client:
     granted: tuple[bytes, float] | None = None  # address, end: what our DHCP server gave it meanwhile
     place: bytes | None = None  # where it was before, if we know: our CLAIM goes there
     claim: Exchange | None = None  # stays for a late INFO
+    is_unrouted: bool = False  # babel knew nobody to send its last copy to
+    claims: int = 0  # that we made for it, one after the other
     answered_by: bytes | None = None  # the node that answered it
     roam: Exchange | None = None
     token: Exchange | None = None

@@ -146,7 +146,7 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen),
     LeaseEnded: lambda core, e: home.end_grant(core.table, e.mac, e.ipv4),
     Datagram: Core._on_datagram,
-    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.table, e.mac),
+    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.table, e.mac, e.is_retracted),
     PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
     PlatLost: lambda core, e: home.lose_plat(core.table, e.prefix),
     Tick: lambda core, e: None,

@@ -78,9 +78,13 @@ class Datagram:
 
 @dataclass(frozen=True, slots=True)
 class ClaimUnreachable:
-    """No route leads to the node-client address that we sent a CLAIM to: nobody serves this client."""
+    """No route leads to the node-client address that a CLAIM was for, so it was not sent.
+
+    is_retracted: babel had one until a moment ago; otherwise nobody serves this client, as far as babel knows.
+    """
 
     mac: bytes
+    is_retracted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ class Options:
     claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24)
     claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
     claim_give_up_s: float = 0.5  # then the client is new
+    unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
+    group_ttl: int = 2  # of a CLAIM to all neighbours: who let the client go may pass it on
+    arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
     legacy_grace_s: float = (
         0.1  # a better INFO may come after one of l3roamd version 0, which nobody can vouch for
     )
@@ -35,7 +38,8 @@ class Options:
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
     info_deaf_s: float = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
-    roam_give_up_s: float = 1.0  # then the client gets new connectivity
+    roam_give_up_s: float = 1.0  # then the client gets new connectivity, if there is another PLAT to give it
+    roam_patience_s: float = 6.0  # the same where there is none: babel may be about to find its way again
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
     token_again_s: float = 60.0  # after all of these
     token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once

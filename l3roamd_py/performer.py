@@ -109,11 +109,12 @@ class Performer:
     def _claim(self, action: actions.SendClaim) -> None:
         if self._kernel.leads_elsewhere(action.destination):
             self._udp.send(action.destination, action.payload, self._source)
-        elif not self._kernel.is_retracted(
-            action.destination
-        ):  # otherwise a copy of the CLAIM may still get there
-            log.debug("no node has %s", action.mac.hex(":"))
-            self.events.append(ClaimUnreachable(action.mac))
+        else:
+            is_retracted = self._kernel.is_retracted(action.destination)
+            log.debug(
+                "babel %s who has %s", "forgot" if is_retracted else "does not know", action.mac.hex(":")
+            )
+            self.events.append(ClaimUnreachable(action.mac, is_retracted))
 
     def _untie(self, action: actions.RemoveNeighbour) -> None:
         self._kernel.unpin(action.mac, action.ipv4)

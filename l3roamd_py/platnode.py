@@ -6,9 +6,9 @@
     home or at outside clat_range, two IPv4 addresses     OUT_OF_RANGE
     the token is not ours, or not this home's             BAD_TOKEN
     it is over                                            EXPIRED
-    the serial is below the mapping's                     STALE
+    the serial is below the mapping's                     STALE, with where the home is mapped
     the serial is the mapping's, `at` too                 a duplicate: the same answer again
-    the serial is the mapping's, `at` is another          STALE
+    the serial is the mapping's, `at` is another          the same
     `at` is home, or no lease left                        unmap, OK
     nothing proves that the prefix of `at` is B's         NOT_PROVEN, with a proof for its owner
     there is no room                                      FULL
@@ -85,7 +85,7 @@ class Platnode:
         reason = self._judge(roam, entry)
         if reason != wire.OK:
             t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
-            return self._refuse(header, roam, reason)
+            return self._refuse(header, roam, reason, entry)
         if entry is not None and entry.serial == lease.token.serial and entry.fresh_serial:
             t.count("roams_repeated")
         else:
@@ -179,11 +179,13 @@ class Platnode:
         t.changes += 1
         return t.count("roams_home")
 
-    def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int) -> None:
-        lease = _without_token(roam.lease)
+    def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int, entry: Entry | None) -> None:
+        lease, place = _without_token(roam.lease), None
         if reason == wire.NOT_PROVEN:
             lease = wire.Lease(lease.home, lease.plat, lease.lease_s, self.prove(roam.at))
-        self._answer(roam.at, wire.RoamAck(lease, roam.at, header.nonce, reason))
+        if reason == wire.STALE and entry is not None:
+            place = entry.at or lease.home  # whose token is later
+        self._answer(roam.at, wire.RoamAck(lease, roam.at, header.nonce, reason, place))
 
     def _answer(self, of: bytes, body: wire.Body) -> None:
         self.table.do(self._build(of, body))

@@ -34,7 +34,7 @@ def _ask(t: Table, client: Client) -> None:
 
 def doubt(t: Table, client: Client) -> None:
     """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
-    if client.mac in t.clients and client.is_doubted:
+    if client.mac in t.clients and client.is_doubted and client.state is not State.CLAIMING:
         if client.ipv4 is None:
             hold(t, client)  # there is nothing to ask it by
         else:

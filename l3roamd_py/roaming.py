@@ -37,12 +37,25 @@ def on_roam_timer(t: Table, mac: bytes) -> None:
         t.send(client.roam.destination, client.roam.payload)
         next_s = t.repeat(client.roam, options.roam_at_s, options.roam_give_up_s)
         return t.timers.set(("roam", mac), next_s)
+    if _is_patient(t, client):
+        t.send(client.roam.destination, client.roam.payload)
+        t.timers.set(("roam", mac), t.now_s + options.roam_at_s[-1])
+        return consider(t, client)
     t.count("roams_unanswered")
     if client.state is State.ROAMING:
         return _fail(t, client, f"{format_ipv6(client.roam.destination)} does not answer")
     client.roam = None
     t.timers.set(("again", mac), t.now_s + options.token_again_s)
     return consider(t, client)
+
+
+def _is_patient(t: Table, client: Client) -> bool:
+    """Return whether the client would not gain by giving up: a new beginning would go through the same silent PLAT."""
+    roam, lease = client.roam, client.lease
+    assert roam is not None
+    assert lease is not None
+    is_last_hope = client.state is State.ROAMING and t.current in (None, lease.plat)
+    return is_last_hope and t.now_s < roam.started_s + t.options.roam_patience_s
 
 
 def _fail(t: Table, client: Client, why: str) -> None:
@@ -75,7 +88,7 @@ def on_roam_ack(t: Table, header: wire.Header, ack: wire.RoamAck) -> None:
     if ack.reason == wire.STALE:
         client.spent_serial = client.lease.token.serial
     if ack.reason == wire.STALE and is_roaming and not client.has_asked_again:
-        return _ask_again(t, client)
+        return _ask_again(t, client, ack.place)
     if ack.reason == wire.STALE and not is_roaming:
         return consider(t, client)  # somebody else has it by now; our lease shall end by itself
     why = wire.REASONS[ack.reason] if ack.reason < len(wire.REASONS) else f"reason {ack.reason}"
@@ -129,11 +142,12 @@ def keep_proof(t: Table, shown: wire.Lease) -> None:
     t.proofs[shown.plat] = shown.token
 
 
-def _ask_again(t: Table, client: Client) -> None:
-    """The token was used up meanwhile: who gave it may have a fresh one."""
+def _ask_again(t: Table, client: Client, place: bytes | None) -> None:
+    """The token was used up meanwhile: who has the client by the PLAT's word, or who gave it, may have a fresh one."""
     assert client.lease is not None
     client.has_asked_again = True
-    client.heard, client.place = client.lease.ipv4, client.answered_by
+    client.heard = client.lease.ipv4
+    client.place = client.answered_by if place is None or not t.is_of_client(place) else node_of(place)
     drop_ipv4(t, client)
     # the same nonce: what others are about to answer to the first CLAIM is as good
     ask(t, client, None if client.claim is None else client.claim.nonce)

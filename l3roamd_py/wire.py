@@ -44,7 +44,7 @@ REASONS = (
 )
 TLV_MAC = TLV_ADDRESS = TLV_PLAT = 0  # of CLAIM and ACK, of SEEK, of INFO
 TLV_BASIC = 1  # of INFO
-TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF = range(4, 9)
+TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE = range(4, 10)
 ADDRESSES_MAX = 15  # of a client in INFO: 8 + 15 * 16 fits the length's 8 bits
 
 HEADER = struct.Struct("!BBBBI16s")
@@ -198,22 +198,28 @@ class Roam:
 
 @dataclass(frozen=True, slots=True)
 class RoamAck:
-    """The PLAT's answer; nonce is the ROAM's, lease has a fresh token for OK, a proof for NOT_PROVEN."""
+    """The PLAT's answer; nonce is the ROAM's, lease has a fresh token for OK, a proof for NOT_PROVEN.
+
+    place: for STALE, where the home is mapped: who serves the client now, as far as the PLAT knows.
+    """
 
     TYPE: ClassVar = ROAM_ACK
     lease: Lease
     at: bytes
     nonce: int
     reason: int
+    place: bytes | None = None
 
     def tlvs(self) -> bytes:
         result = put(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
-        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at) + result
+        place = b"" if self.place is None else put(TLV_PLACE, self.place)
+        return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at) + result + place
 
     @classmethod
     def build(cls, tlvs: dict[int, bytes]) -> "RoamAck":
         nonce, reason = unpack(RESULT, need(tlvs, TLV_RESULT))
-        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), nonce, reason)
+        place = need(tlvs, TLV_PLACE, 16) if TLV_PLACE in tlvs else None
+        return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), nonce, reason, place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,6 +189,9 @@ def test_whatever_a_peer_sends_moves_no_client_that_answers(datagrams):
     core.handle(events.PlatChosen(vectors.PLAT), now_s)
     core.handle(events.ClientSeen(vectors.CLIENT), now_s)
     core.handle(events.ClaimUnreachable(vectors.CLIENT), now_s)
+    for _ in range(3):
+        core.handle(events.Tick(), now_s := now_s + 0.03)
+        core.handle(events.ClaimUnreachable(vectors.CLIENT), now_s)
     core.handle(events.LeaseGranted(vectors.CLIENT, vectors.IPV4, 600), now_s)
     client = core.table.clients[vectors.CLIENT]
     client.token = client.claim = None  # what it asked is answered

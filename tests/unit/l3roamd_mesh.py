@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from l3roamd_py import actions as do
-from l3roamd_py import events
+from l3roamd_py import events, wire
 from l3roamd_py.core import Core
 from l3roamd_py.options import Options
 from l3roamd_py.rules import Mapping
@@ -65,6 +65,7 @@ class Node:
         self.kernel = Kernel()
         self.actions: list[do.Action] = []
         self.is_up = True
+        self.is_deaf_to_group = False
         self.core = self.make_core()
 
     def make_core(self) -> Core:
@@ -162,8 +163,14 @@ class Node:
 
 
 def _send(node: Node, action: do.Send) -> None:
-    target = node.mesh.owner(action.destination)
-    if target is not None:
+    mesh = node.mesh
+    to_all = action.destination == wire.GROUP
+    targets = (
+        [n for n in mesh.nodes if n is not node and not n.is_deaf_to_group]
+        if to_all
+        else [mesh.owner(action.destination)]
+    )
+    for target in filter(None, targets):
         datagram = events.Datagram(node.core.options.address, action.destination, action.payload)
         node.mesh.carry(node, target, datagram)
 

@@ -45,7 +45,7 @@ VECTORS = {
         wire.RoamAck(wire.Lease(HOME, PLAT, 3600, PROOF), AT, NONCE, wire.NOT_PROVEN),
     ),
     "ROAM_ACK": (by(NODE_C), wire.RoamAck(wire.Lease(HOME, PLAT, 3600, FRESH), AT, NONCE, wire.OK)),
-    "ROAM_ACK that refuses": (by(NODE_C), wire.RoamAck(BARE, AT, NONCE, wire.STALE)),
+    "ROAM_ACK that refuses": (by(NODE_C), wire.RoamAck(BARE, AT, NONCE, wire.STALE, HOME)),
     "TOKEN_REQUEST": (by(NODE_D), wire.TokenRequest(BARE)),
     "TOKEN": (by(NODE_C), wire.TokenGrant(LEASE, NONCE, wire.OK)),
     "TOKEN of a home that is mapped": (by(NODE_C), wire.TokenGrant(LEASE, NONCE, wire.OK, AT)),

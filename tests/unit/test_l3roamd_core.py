@@ -335,6 +335,23 @@ def test_a_restart_with_an_old_snapshot_asks_who_has_the_client(mesh, client):
     assert mesh.holders(client) == [mesh.nodes[1]]
 
 
+def test_a_lease_of_an_old_snapshot_is_mended_by_the_platnode_s_word(mesh, client):
+    """It let the client go after the snapshot; of where to it knows nothing, and its token is worthless."""
+    a, b, c = mesh.nodes[:3]
+    old = a.core.snapshot(mesh.now_s)
+    mesh.move(client, b)
+    mesh.run(6)
+    before = mesh.path(client)
+    a.restart(0.1, old)
+    mesh.run(2)
+    mesh.told[c.number, mesh.address(client)] = {a.number}  # babel is late
+    a.kernel.node_clients.add(mesh.address(client))
+    mesh.move(client, c)
+    mesh.run(2)
+    assert c.core.counters["roams_refused"] == 1
+    assert mesh.path(client) == before
+
+
 def test_a_slow_roam_is_taken_over_when_info_comes_late():
     mesh = Mesh(air=Air(delay_s=0.27))
     client = make_client(9, 1)

@@ -40,7 +40,7 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
     mesh = Mesh()
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0])
-    mesh.run(0.001)
+    mesh.run(0.061)
     assert mesh.holders(client) == [mesh.nodes[0]]
     mesh.run(1)
     check_settled(mesh, client)
@@ -126,6 +126,80 @@ def test_twice_within_one_babel_update_is_still_found():
         mesh.run(SETTLE_S)
         check_settled(mesh, client)
         assert mesh.path(client) == before
+
+
+def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.told.clear()
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.05)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(1)
+    before = mesh.path(client)
+    mesh.told.clear()
+    mesh.nodes[1].is_deaf_to_group = True  # too far away for it
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(0.1)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_the_only_platnode_is_waited_for():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.nodes[3].is_up = False
+    mesh.move(client, mesh.nodes[1])
+    mesh.after(4, lambda: setattr(mesh.nodes[3], "is_up", True))
+    mesh.run(4.5)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_client_that_walks_on_while_its_platnode_is_waited_for_keeps_its_lease():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.nodes[3].is_up = False
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(2)
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(1)
+    mesh.nodes[3].is_up = True
+    mesh.run(1)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_client_that_comes_back_and_answers_late_is_served():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(6)
+    before = mesh.path(client)
+    client.node, client.is_asleep = mesh.nodes[0], True
+    mesh.nodes[1].is_up = False
+    mesh.nodes[0].handle(events.ClientSeen(client.mac))
+    mesh.run(0.7)
+    client.is_asleep, mesh.nodes[1].is_up = False, True
+    mesh.run(1)
+    assert client.mac in mesh.nodes[0].core.table.clients
+    mesh.knock(client)
+    mesh.run(1)
+    assert mesh.path(client) == before
 
 
 def test_a_silent_platnode_costs_a_second_and_the_connections():

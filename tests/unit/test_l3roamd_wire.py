@@ -42,7 +42,7 @@ def test_a_message_is_on_the_wire_as_documented_and_no_truncation_is_taken(name)
     payload = DOCUMENTED[name]
     assert wire.encode(header, body) == payload
     assert wire.decode(payload) == (header, body)
-    # without its last TLVs an INFO, ROAM or TOKEN is still one
+    # without its last TLVs an INFO, ROAM, ROAM_ACK or TOKEN is still one
     ends = {len(wire.encode(header, other)) for other in shorter(body)}
     for end in set(range(len(payload))) - ends:
         with pytest.raises(wire.DecodeError):
@@ -52,6 +52,8 @@ def test_a_message_is_on_the_wire_as_documented_and_no_truncation_is_taken(name)
 def shorter(body: wire.Body) -> list[wire.Body]:
     if isinstance(body, wire.Roam):
         return [wire.Roam(body.lease, body.at)]
+    if isinstance(body, wire.RoamAck):
+        return [wire.RoamAck(body.lease, body.at, body.nonce, body.reason)]
     if not isinstance(body, wire.Info):
         return []
     plain = wire.Info(body.mac, body.addresses, body.plat, body.lease_s)
