@@ -79,6 +79,7 @@ case "$*" in
 *) echo '{}' ;;
 esac
 """
+PREFIXD_LINE = "/run/procd/prefixd/instance1/command"
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/include/json-c/json.h").exists(),
     reason="needs root, and the packages' build tools: apt-get install make libjson-c-dev",
@@ -171,6 +172,10 @@ class Node:
     def command_line(self, service: str, instance: str = "instance1") -> list[str]:
         return self.file(f"/run/procd/{service}/{instance}/command").read_text().splitlines()
 
+    def wait_for_no_own_plat(self) -> None:
+        """Wait until prefixd is told of no PLAT of the node's own."""
+        self.wait("grep -qs . $0 && ! grep -q own-plat $0 && echo gone".replace("$0", PREFIXD_LINE), "gone")
+
     def close(self) -> None:
         self.holder.kill()
         self.holder.wait()
@@ -185,6 +190,18 @@ class SiteNode(Node):
         packages.unpack(["gluon-464xlat-common", "gluon-464xlat-plat"], root)
         (root / "etc/config/dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
         configure(root, (ROOT / "docs/site-example/site.conf").read_text(), "12:34:56:78:9a:bc")
+
+
+class SlowNode(Node):
+    """A node on which it takes long to tell others of a role, and to read a role's settings: a loaded one."""
+
+    def make_router(self, root: Path) -> None:
+        for path, text in (
+            ("lib/464xlat/role.d/10-slow", '#!/bin/sh\n[ "$1" != changed ] || sleep 4\n'),
+            ("usr/sbin/slow-xlat464", '#!/bin/sh\nsleep 0.2\nexec micropython -m xlat464 "$@"\n'),
+        ):
+            (root / path).write_text(text)
+            (root / path).chmod(0o755)
 
 
 class OpenWrt(Node):
@@ -304,8 +321,24 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
     node.write(CONFIG.replace("option enabled '1'\n\toption pool", "option enabled '0'\n\toption pool"))
     node("/etc/init.d/464xlat reload")
     node.wait("464xlat status", "plat  down")
-    assert "--own-plat" not in node.command_line("prefixd")
+    node.wait_for_no_own_plat()
     assert node("ip -o link show clat").split(":")[0] == clat.split(":")[0]
+
+
+def test_a_role_that_is_switched_off_while_it_comes_up_stays_down(make_node):
+    node = make_node(kind=SlowNode)
+    node.add_clients()
+    node.start()
+    ended = "pgrep -f '464xlat/[k]eep' || echo ended"
+    node.wait("464xlat status", "plat  up")
+    node.wait(ended, "ended")
+    node("XLAT464=slow-xlat464 /etc/init.d/464xlat reload")
+    node.write(CONFIG.replace("option enabled '1'\n\toption pool", "option enabled '0'\n\toption pool"))
+    node("/etc/init.d/464xlat reload")
+    node.wait("464xlat status", "plat  down")
+    node.wait(ended, "ended")
+    assert "plat  down" in node("464xlat status")
+    node.wait_for_no_own_plat()
 
 
 def test_what_is_missing_is_told_and_waited_for(node):

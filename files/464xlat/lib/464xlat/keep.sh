@@ -3,7 +3,7 @@
 # keep.sh ROLE up     bring a role up as /etc/config/464xlat says, and try again while something is missing that can
 #                     still come: a device, a module, a translator. Ends once the role is up; procd ends it before
 #                     that when the configuration changes.
-# keep.sh ROLE down   take it down
+# keep.sh ROLE down   take it down, if it is up
 #
 # Either then tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
@@ -16,7 +16,8 @@
 RUN=/var/run/464xlat
 LONGEST_WAIT_S=60
 
-role=$1
+role=$1 way=${2:-up}
+[ "$way" = up ] || [ -e "$RUN/$role.undo" ] || exit 0
 
 tell_others() {
 	local hook
@@ -25,11 +26,6 @@ tell_others() {
 	done
 }
 
-if [ "${2:-up}" = down ]; then
-	464xlat "$role" down
-	tell_others
-	exit
-fi
 mkdir -p "$RUN" || exit 1
 
 # Words of the command line, from options that are set: an empty one is the program's to complain about.
@@ -95,14 +91,13 @@ command_line() {
 
 wait_s=2
 told=
-child=
-trap '[ -z "$child" ] || kill "$child"; wait; exit 143' TERM # what is half up then undoes itself
+words=
+trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # what is half up then undoes itself
 while :; do
-	command_line
+	[ "$way" = down ] || command_line
 	# shellcheck disable=SC2086 # words, and the program checks each
-	464xlat "$role" up $words >/dev/null 2>"$RUN/$role.said" &
-	child=$!
-	if wait "$child"; then break; fi
+	464xlat "$role" "$way" $words >/dev/null 2>"$RUN/$role.said" &
+	if wait "$!"; then break; fi
 	problem=$(tail -n 1 "$RUN/$role.said")
 	if [ "$problem" != "$told" ]; then
 		echo "$problem" >&2
@@ -110,8 +105,7 @@ while :; do
 		told=$problem
 	fi
 	sleep "$wait_s" &
-	child=$!
-	wait "$child"
+	wait "$!"
 	wait_s=$((wait_s * 2))
 	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
 done
