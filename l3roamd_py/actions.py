@@ -52,6 +52,13 @@ class RemoveNeighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlearn:
+    """Have the bridge forget at which port a MAC is: the client's next frame is a ClientSeen then."""
+
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AddRoute:
     """A host route to a client's IPv6 address, with its neighbour entry."""
 
@@ -175,6 +182,7 @@ Action = (
     | RemoveNodeClient
     | AddNeighbour
     | RemoveNeighbour
+    | Unlearn
     | AddRoute
     | RemoveRoute
     | ProbeClient

@@ -3,6 +3,9 @@
 
 Everything that is not of the client device, its ports or one of its neighbours is passed over, and so is every MAC
 that is ours or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
+
+The client device need not be the bridge with the clients' ports: on Gluon it is a veth (local-node), whose other end is
+one of the ports. Neighbours are the device's, bridge entries and stations the bridge's.
 """
 
 import contextlib
@@ -77,15 +80,19 @@ class Links:
 
     def __init__(self) -> None:
         self._links: dict[int, tuple[str, bytes, int]] = {}  # index -> name, MAC, index of the bridge
+        self._other_ends: dict[int, int] = {}  # index -> that of a veth's other end, or of what a macvlan is on
         self.own_macs: set[bytes] = set()
 
     def take(self, message: ifinfmsg, is_new: bool) -> None:
         index = message["index"]
         if not is_new:
             self._links.pop(index, None)
+            self._other_ends.pop(index, None)
         else:
             name, mac = message.get_attr("IFLA_IFNAME") or "", _mac(message.get_attr("IFLA_ADDRESS"))
             self._links[index] = (name, mac, message.get_attr("IFLA_MASTER") or 0)
+            is_here = message.get_attr("IFLA_LINK_NETNSID") is None
+            self._other_ends[index] = (message.get_attr("IFLA_LINK") or 0) if is_here else 0
         self.own_macs = {mac for _, mac, _ in self._links.values()}
 
     def index_of(self, name: str) -> int:
@@ -94,11 +101,19 @@ class Links:
     def is_port_of(self, port: int, bridge: int) -> bool:
         return bool(bridge) and port in self._links and self._links[port][2] == bridge
 
+    def bridge_of(self, index: int) -> int:
+        """The bridge behind a device: the device itself, unless its other end is a bridge, or a port of one."""
+        end = self._other_ends.get(index, 0)
+        if end and any(bridge == end for _, _, bridge in self._links.values()):
+            return end
+        return (self._links[end][2] if end in self._links else 0) or index
+
     def name_of(self, index: int) -> str:
         return self._links[index][0] if index in self._links else ""
 
     def clear(self) -> None:
         self._links.clear()
+        self._other_ends.clear()
 
 
 class Finder:
@@ -110,7 +125,7 @@ class Finder:
         for group in (LINKS, NEIGHBOURS):
             self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         self.links = Links()
-        self.client_index = 0
+        self.client_index = self.bridge_index = 0
         self.ports: dict[bytes, int] = {}  # MAC of a client -> index of the bridge's port
         self.changed = True
         self.overruns = 0
@@ -131,7 +146,7 @@ class Finder:
         self.changed = True
         for link in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
             self.links.take(link, True)
-        self.client_index = self.links.index_of(self._kernel.client_device)
+        self._follow()
         self.ports.clear()
         events: list[Event] = []
         for entry in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
@@ -140,6 +155,10 @@ class Finder:
             if entry["ifindex"] == self.client_index:
                 events += self._neighbour(entry, True)
         return events
+
+    def _follow(self) -> None:
+        self.client_index = self.links.index_of(self._kernel.client_device)
+        self.bridge_index = self.links.bridge_of(self.client_index)
 
     def read(self) -> list[Event]:
         """Take what the kernel told since the last time. Raises KernelError."""
@@ -175,20 +194,20 @@ class Finder:
         message.decode()
         if message["family"] == AF_BRIDGE:
             return []  # a port's state; the link itself is told of too
-        before = self.client_index
+        before = self.bridge_index
         self.links.take(message, is_new)
         self.changed = True
-        self.client_index = self.links.index_of(self._kernel.client_device)
-        if self.client_index != before:
+        self._follow()
+        if self.bridge_index != before:
             self.ports.clear()
         return []
 
     def _bridge_entry(self, entry: ndmsg, is_new: bool) -> list[Event]:
         mac, port = _mac(entry.get_attr("NDA_LLADDR")), entry["ifindex"]
-        is_port = entry.get_attr("NDA_MASTER") == self.client_index or self.links.is_port_of(
-            port, self.client_index
+        is_port = entry.get_attr("NDA_MASTER") == self.bridge_index or self.links.is_port_of(
+            port, self.bridge_index
         )
-        if entry["state"] & PERMANENT or not self.client_index or not is_port or not self.is_client(mac):
+        if entry["state"] & PERMANENT or not self.bridge_index or not is_port or not self.is_client(mac):
             return []
         if is_new:
             if mac in self.ports or len(self.ports) < PORTS_MAX:
@@ -260,7 +279,7 @@ class Stations:
         message.decode()
         mac = _mac(message.get_attr("NL80211_ATTR_MAC"))
         port = message.get_attr("NL80211_ATTR_IFINDEX") or 0
-        if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.client_index):
+        if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.bridge_index):
             yield ClientSeen(mac) if message["cmd"] == NEW_STATION else ClientGone(mac)
 
 

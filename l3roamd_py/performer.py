@@ -71,7 +71,8 @@ class Performer:
             actions.AddNodeClient: lambda a: kernel.add_address(a.address),
             actions.RemoveNodeClient: lambda a: kernel.remove_address(a.address),
             actions.AddNeighbour: lambda a: kernel.pin(a.mac, a.ipv4),
-            actions.RemoveNeighbour: self._untie,
+            actions.RemoveNeighbour: lambda a: kernel.unpin(a.mac, a.ipv4),
+            actions.Unlearn: self._unlearn,
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
@@ -116,10 +117,9 @@ class Performer:
             )
             self.events.append(ClaimUnreachable(action.mac, is_retracted))
 
-    def _untie(self, action: actions.RemoveNeighbour) -> None:
-        self._kernel.unpin(action.mac, action.ipv4)
+    def _unlearn(self, action: actions.Unlearn) -> None:
         if port := self._ports.pop(action.mac, 0):
-            self._kernel.forget_bridge_entry(action.mac, port)  # its next frame tells that it is here again
+            self._kernel.forget_bridge_entry(action.mac, port)
 
     def _release(self, action: actions.ReleaseLease) -> None:
         transaction = int.from_bytes(os.urandom(4), "big")

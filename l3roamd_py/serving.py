@@ -14,6 +14,7 @@ from l3roamd_py.actions import (
     RemoveNeighbour,
     RemoveNodeClient,
     RemoveRoute,
+    Unlearn,
     UsePlat,
 )
 from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
@@ -128,6 +129,7 @@ def drop(t: Table, client: Client) -> None:
         t.timers.cancel((name, client.mac))
     t.clients.pop(client.mac, None)
     t.claiming.discard(client.mac)
+    t.do(Unlearn(client.mac))
     t.changes += 1
 
 

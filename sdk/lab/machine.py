@@ -384,16 +384,17 @@ class Machines:
                         found[machine].setdefault(daemon, []).append(process.pid)
         return found
 
-    def stop(self, machine: str, name: str) -> None:
-        """End a program that daemon() started, and return when it is gone."""
+    def stop(self, machine: str, name: str, number: int = signal.SIGKILL) -> None:
+        """End a program that daemon() started, and return when it is gone: its ports, too, are free again."""
         deadline = time.monotonic() + END_S
-        while pids := self.daemons()[machine].get(name):
-            if time.monotonic() > deadline:
-                raise LabError(f"{machine}: {name} did not end")
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.01)
+        for pid in self.daemons()[machine].get(name, []):
+            with contextlib.suppress(ProcessLookupError), contextlib.ExitStack() as stack:
+                process = os.pidfd_open(pid)
+                stack.callback(os.close, process)
+                signal.pidfd_send_signal(process, number)
+                # its descriptors outlive its environment by a moment, in which daemons() does not see it any more
+                if not select.select([process], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                    raise LabError(f"{machine}: {name} did not end")
 
     def log(self, machine: str, name: str) -> str:
         return self.exec(machine, ["tail", "-n", "20", f"/run/log/{name}.log"], check=False).stdout

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: ISC
 """l3roamd_py as it runs: real daemons on real nodes, a client that walks, and everything that may go wrong then."""
 
-import contextlib
 import json
-import os
 import random
 import select
 import signal
@@ -165,10 +163,7 @@ def pids(lab, node):
 
 
 def end(lab, node, number):
-    for pid in pids(lab, node):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-    wait_until(lambda: not pids(lab, node), what="the daemon's end")
+    lab.running.stop(node, "l3roamd", number)
 
 
 def fresh_log(lab, node):

@@ -126,13 +126,14 @@ def plat_of(lab):
 # Forged messages
 
 SEND = """
-import socket, sys
+import contextlib, socket, sys
 for line in sys.stdin:
     source, destination, payload = line.split()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
         s.setsockopt(socket.IPPROTO_IPV6, 78, 1)  # IPV6_FREEBIND: any source will do
         s.bind((source, 0))
-        s.sendto(bytes.fromhex(payload), (destination, 5523))
+        with contextlib.suppress(OSError):  # over links that lose packets babel may have no way for a moment
+            s.sendto(bytes.fromhex(payload), (destination, 5523))
 """
 
 
@@ -250,11 +251,6 @@ def test_a_flood_of_roams_starves_nobody(mesh, phone):
     wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="seen: after all daemons have restarted the next CLAIM ends at a node that the client left before "
-    "(claims_not_passed_on there), its new node begins anew and the connection is reset; cause not found",
-)
 def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
     with Walker(mesh, "phone", "download", ENDLESS) as load, talk(mesh, "phone") as talking:
         roams = [("b", mesh.roam("phone", "b", hard=True))]

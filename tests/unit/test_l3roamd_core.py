@@ -204,8 +204,10 @@ def test_a_gratuitous_sign_at_the_old_node_does_not_bring_the_client_back(mesh, 
     mesh.move(client, b)
     mesh.run(1)
     before = mesh.path(client)
+    a.actions.clear()
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(10)
+    assert do.Unlearn(client.mac) in a.actions, "the bridge would not tell when it really comes"
     assert mesh.holders(client) == [b]
     assert mesh.path(client) == before
     assert a.core.table.departed[client.mac].place == b.core.options.address

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: ISC
+"""The shim against a model of the kernel module: nothing counts as done that the listing does not show."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nat46_module import Module, ModuleTarget
+from test_nat46_language import networks4, networks6
+
+from nat46 import (
+    DeviceExists,
+    Nat46Error,
+    NoDevice,
+    NoPair,
+    NotApplied,
+    NotVisible,
+    Pair,
+    Refused,
+    Rule,
+    Translator,
+    Unreadable,
+    language,
+    listing,
+)
+
+CLAT = "local.v4 10.126.0.0/16 local.v6 fddd:1337:1337:1234:5678:9abc::/96 local.style RFC6052"
+PLAT = "remote.v4 0.0.0.0/0 remote.v6 fddd:1337:1338:1234:5678:9abd::/96 remote.style RFC6052"
+ONE = "local.v4 192.0.2.1/32 local.v6 2001:db8::1/128"
+OTHER = "local.v4 192.0.2.2/32 local.v6 2001:db8::2/128"
+LONG4, LONG6 = "203.100.113.129/32", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:{}/128"
+# one to one on both sides: the listing ends inside of remote.v6
+LONG = f"local.v4 {LONG4} local.v6 {LONG6.format('ffff')} remote.v4 {LONG4} remote.v6 {LONG6}"
+
+
+@pytest.fixture
+def target():
+    return ModuleTarget()
+
+
+@pytest.fixture
+def translator(target):
+    return Translator(target)
+
+
+def written(target):
+    return [data.decode() for data in target.module.writes]
+
+
+def test_a_clat_is_made_configured_and_taken_away(translator, target):
+    device = translator.create("clat", [CLAT])
+    assert device.pairs[0].values["local.style"] == "RFC6052"
+    device = translator.configure("clat", PLAT)
+    assert device == translator.show("clat")
+    assert (device.pairs[0].values["local.v4"].prefixlen, device.pairs[0].values["remote.style"]) == (
+        16,
+        "RFC6052",
+    )
+    assert translator.statistics("clat").out_packets == 3
+    translator.delete("clat")
+    assert translator.list() == ()
+    assert [line.split()[0] for line in written(target)] == ["add", "config", "config", "del"]
+
+
+def test_each_command_is_one_write_and_one_line(translator, target):
+    translator.create("clat", [ONE, OTHER, CLAT])
+    translator.remove("clat", ONE)
+    assert len(target.module.writes) == 5
+    assert all(line.count("\n") == 1 and line.endswith("\n") for line in written(target))
+
+
+def test_keys_that_the_listing_hides_are_sent_before_those_that_it_shows(translator, target):
+    translator.create(
+        "clat",
+        [
+            "local.v4 10.0.0.0/8 remote.v6 64:ff9b::/96 remote.style RFC6052 local.style RFC6052 local.v6 fd00::/96"
+        ],
+    )
+    keys = [
+        word
+        for word in written(target)[-1].split()
+        if "." in word and word.split(".")[0] in ("local", "remote")
+    ]
+    assert keys == [key for key in reversed(listing.LISTED) if key in keys]
+
+
+def test_pairs_stand_in_the_order_in_which_they_are_given(translator):
+    device = translator.create("clat", [ONE, OTHER, CLAT])
+    assert [str(pair.values["local.v4"]) for pair in device.pairs] == [
+        "192.0.2.1/32",
+        "192.0.2.2/32",
+        "10.126.0.0/16",
+    ]
+    assert translator.create("none", []).pairs == ()
+
+
+def test_values_may_be_text_a_mapping_or_a_pair(translator):
+    changes = language.parse(f"config x {ONE}").changes
+    pair = language.apply_changes(Pair(), changes)
+    for i, form in enumerate((ONE, dict(changes), pair)):
+        assert translator.create(f"d{i}", [form]).pairs[0].pair == pair
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("add abcdefghijklmnop", "has 16 characters, expected at most 15"),
+        ("config clat local.v5 ::/0", "is no key"),
+        ("config clat local.v4 10.0.0.1/8", "bits set behind its length"),
+        ("config clat local.v4 10.0.0.0/33", "is not an IPv4 prefix"),
+        (
+            "config clat remote.v6 64:ff9b::/97 remote.style RFC6052",
+            "does not take v6 64:ff9b::/97, expected a length of",
+        ),
+        ("config clat remote.style RFC6052", "does not take v6 ::/0"),
+        (
+            "config clat remote.v6 64:ff9b::/96",
+            "remote.style NONE maps one address to one, not 0.0.0.0/0 to 64:ff9b::/96",
+        ),
+        ("insert clat local.v4 192.0.2.1/32", "maps one address to one"),
+        ("insert clat local.style MAP local.v4 0.0.0.0/0", "expected a length of 1 to 32"),
+        ("insert clat local.style MAP local.v4 192.0.2.0/24 local.ea-len 7", "expected 8 to 24"),
+        ("insert clat local.style MAP local.v4 192.0.2.0/24 local.ea-len 25", "expected 8 to 24"),
+        (
+            "insert clat local.style MAP0 local.v4 192.0.2.0/24 local.ea-len 16 local.psid-offset 9",
+            "with 8 bits of port set does not take psid-offset 9, expected at most 8",
+        ),
+        (
+            "insert clat local.style MAP local.v4 192.0.2.0/24 local.v6 2001:db8::/120 local.ea-len 16",
+            "expected a length of at most 112",
+        ),
+        ("nonsense", "is no command"),
+        ("config clat local.v4 10.0.0.0/8\nadd plat", "bits|prefix|no key"),
+    ],
+)
+def test_what_the_module_would_swallow_is_refused_before_it_sees_it(translator, target, words, says):
+    translator.create("clat", [CLAT])
+    before = len(target.module.writes)
+    with pytest.raises(Refused, match=says) as refused:
+        translator.apply(words)
+    assert len(target.module.writes) == before
+    assert "\n" not in str(refused.value)
+
+
+def test_a_wrong_pair_makes_no_device(translator, target):
+    with pytest.raises(Refused):
+        translator.create("clat", [CLAT, "local.style RFC6052"])
+    assert not target.module.writes
+
+
+def test_devices_that_are_there_or_not_are_told_apart(translator, target):
+    translator.create("clat")
+    target.module.others.add("eth0")
+    sent = len(target.module.writes)
+    with pytest.raises(DeviceExists, match="clat is a device of this translator already"):
+        translator.create("clat")
+    with pytest.raises(DeviceExists, match="eth0 is a network device of another kind"):
+        translator.create("eth0")
+    for ask in (
+        lambda: translator.configure("plat", CLAT),
+        lambda: translator.insert("plat", ONE),
+        lambda: translator.remove("plat", ONE),
+        lambda: translator.delete("plat"),
+        lambda: translator.show("plat"),
+        lambda: translator.statistics("plat"),
+    ):
+        with pytest.raises(NoDevice, match="no device plat, expected one of clat"):
+            ask()
+    with pytest.raises(NoPair, match="exactly this one"):
+        translator.remove("clat", ONE)
+    translator.apply("remove clat")
+    with pytest.raises(Refused, match="no pair left"):
+        translator.configure("clat", CLAT)
+    assert len(target.module.writes) == sent + 1
+
+
+def test_a_write_that_changes_nothing_is_an_error_although_the_module_says_yes(translator, target):
+    translator.create("clat", [CLAT])
+    target.module.set_rule = lambda *_: False
+    with pytest.raises(NotApplied) as raised:
+        translator.configure("clat", PLAT)
+    error = raised.value
+    assert "remote.v6 fddd:1337:1338" in error.wanted[0]
+    assert "remote.v6 ::/0" in error.found[0]
+    assert "wanted 'local.v4" in str(error)
+
+
+def test_a_create_that_fails_halfway_leaves_no_device(translator, target):
+    target.module.insert = lambda *_: None  # as without memory: nat46_insert prints and returns
+    with pytest.raises(NotApplied):
+        translator.create("clat", [ONE, CLAT])
+    assert translator.list() == ()
+
+
+def test_what_another_program_has_put_into_a_device_meanwhile_is_not_taken_away(translator, target):
+    def meddle(command):
+        if command.startswith("config"):
+            target.module.write(b"config clat local.v4 172.16.0.0/12")
+
+    target.meddle = meddle
+    with pytest.raises(NotApplied) as raised:
+        translator.create("clat", [CLAT])
+    assert "172.16.0.0/12" in raised.value.found[0]
+    assert [device.name for device in translator.list()] == ["clat"]
+
+
+@pytest.mark.parametrize("words", [f"config clat {PLAT}", f"insert clat {ONE}", f"remove clat {ONE}"])
+def test_a_device_that_disappears_meanwhile_is_told_as_such(translator, target, words):
+    translator.create("clat", [ONE, CLAT])
+    target.meddle = lambda _: target.module.devices.pop("clat", None)
+    with pytest.raises(NotApplied, match="the device is not there") as raised:
+        translator.apply(words)
+    assert raised.value.found is None
+
+
+@pytest.mark.parametrize("words", [f"config clat {PLAT}", f"insert clat {ONE}", f"remove clat {ONE}"])
+def test_a_second_writer_is_noticed(translator, target, words):
+    translator.create("clat", [ONE, CLAT])
+    target.meddle = lambda _: target.module.write(f"insert clat {OTHER}".encode())
+    with pytest.raises(NotApplied) as raised:
+        translator.apply(words)
+    assert len(raised.value.found) == len(raised.value.wanted) + 1
+
+
+def test_a_delete_is_confirmed(translator, target):
+    translator.create("clat")
+    target.meddle = lambda _: target.module.write(b"add clat")
+    with pytest.raises(NotApplied, match="still there"):
+        translator.delete("clat")
+
+
+def test_half_a_listing_is_no_listing(translator, target):
+    translator.create("clat", [CLAT])
+    text = target.read()
+    target.read = lambda: text.split("\n")[0] + "\n"
+    with pytest.raises(Unreadable):
+        translator.list()
+
+
+# --- where the listing is cut -------------------------------------------------
+
+
+def test_a_pair_that_the_listing_cuts_is_made_and_its_hidden_keys_are_told(translator):
+    device = translator.create("clat", [LONG.format("1111")])
+    assert device.pairs[0].cut_key == "remote.v6"
+    assert "remote.style" in device.pairs[0].hidden
+
+
+def test_the_module_removes_a_pair_that_only_looks_the_same_so_the_shim_refuses(translator, target):
+    translator.create("clat", [LONG.format("1111"), LONG.format("2222")])
+    target.module.write(f"remove clat {LONG.format('2222')}".encode())
+    (left,) = target.module.devices["clat"].pairs
+    assert left[1]["v6"][0][-2:] == b"\x22\x22", "the model: the module has removed the other one"
+    target.module.write(f"insert clat {LONG.format('1111')}".encode())
+    sent = len(target.module.writes)
+    with pytest.raises(NotVisible, match=r"cut before remote.v6, remote.style") as raised:
+        translator.remove("clat", LONG.format("2222"))
+    assert raised.value.keys[0] == "remote.v6"
+    assert len(target.module.writes) == sent
+    assert len(translator.remove("clat", LONG.format("2222"), although_cut=True).pairs) == 1
+
+
+def test_a_cut_that_hides_only_what_means_nothing_is_no_obstacle(translator):
+    translator.create("clat", [f"{CLAT} {PLAT}", ONE])
+    assert len(translator.remove("clat", f"{CLAT} {PLAT}").pairs) == 1
+
+
+@pytest.mark.parametrize("debug", [0, 1, 7, 10, 123, 2**31 - 1])
+@pytest.mark.parametrize("pair", [ONE, f"{CLAT} {PLAT}"])
+def test_a_pair_is_removed_whatever_the_devices_debug_level(translator, target, debug, pair):
+    translator.create("clat", [pair, OTHER])
+    target.module.write(f"config clat debug {debug}".encode())
+    # ONE's line is whole, so the level is known; the other's is cut, and the last pair's line tells it
+    assert len(translator.remove("clat", pair).pairs) == 1
+    translator.apply("remove clat " + OTHER)
+    device = translator.insert("clat", f"{CLAT} {PLAT}")
+    assert device.debug is None
+    assert translator.remove("clat", f"{CLAT} {PLAT}").pairs == ()
+
+
+def test_debug_is_the_devices_and_shows_in_every_line(translator):
+    device = translator.create("clat", [ONE, OTHER])
+    assert device.debug == 0
+    device = translator.configure("clat", "debug 12")
+    assert [pair.values["debug"] for pair in device.pairs] == [12, 12]
+
+
+# --- anything -----------------------------------------------------------------
+
+rfc6052 = st.builds(
+    lambda v4, v6, length: Rule("RFC6052", v4, v6.supernet(new_prefix=length)),
+    networks4,
+    networks6.filter(lambda network: network.prefixlen >= 96),
+    st.sampled_from(language.RFC6052_LENGTHS),
+)
+one_to_one = st.builds(
+    lambda v4, v6: Rule("NONE", v4, v6),
+    networks4.filter(lambda network: network.prefixlen == 32),
+    networks6.filter(lambda network: network.prefixlen == 128),
+)
+usable_rules = st.one_of(st.just(Rule()), rfc6052)
+usable_pairs = st.builds(Pair, usable_rules, usable_rules)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from(["config", "insert", "remove"]), usable_pairs), max_size=8),
+    st.integers(120, 500),
+)
+def test_the_shim_and_the_language_agree_on_what_commands_do(steps, buflen):
+    target = ModuleTarget(Module(buflen))
+    translator = Translator(target)
+    translator.create("d")
+    pairs = (Pair(),)
+    for name, pair in steps:
+        command = language.parse(f"{name} d")
+        command = type(command)("d", language.changes_of(pair))
+        try:
+            expected = language.apply(pairs, command)
+        except language.ControlError:
+            with pytest.raises(Refused):
+                translator.apply(command)
+            continue
+        try:
+            translator.apply(command)
+        except NotVisible:
+            continue
+        pairs = expected
+    if buflen == 500:
+        assert tuple(shown.pair for shown in translator.show("d").pairs) == pairs
+    shown = translator.show("d").pairs
+    assert len(shown) == len(pairs)
+    assert all(listing.fits(a, dict(language.changes_of(b))) for a, b in zip(shown, pairs, strict=True))
+
+
+@given(
+    st.text(max_size=30)
+    | st.lists(
+        st.sampled_from(["add", "del", "config", "clat", "remote.v6", "::/0", "\n", "debug", "1"])
+    ).map(" ".join)
+)
+def test_any_text_is_carried_out_or_a_typed_error(text):
+    target = ModuleTarget()
+    try:
+        Translator(target).apply(text)
+    except Nat46Error as error:
+        assert "\n" not in str(error)
