@@ -116,9 +116,10 @@ class Module:
             if word == "debug":
                 if words:
                     instance.debug = strtol(words.pop(0))
-            elif side in ("local", "remote") and "." in word:
-                if not words or not self.set_rule(pair[side == "remote"], key, words.pop(0)):
-                    return False
+            elif side not in ("local", "remote") or "." not in word:
+                continue
+            elif not words or not self.set_rule(pair[side == "remote"], key, words.pop(0)):
+                return False
         return True
 
     def set_rule(self, rule, key, value):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Reading a translator's listing: whole from siit, cut by the kernel module, never more than is there."""
 
+import contextlib
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
@@ -31,8 +32,11 @@ def listed(*pairs, buflen=200, debug=0):
     return module.read()
 
 
+SEEN = CLAT.replace("10.126.0.0/16", "10.0.0.0/8").replace("fddd:1337:1337:1234:5678:9abc", "fddd:1337:1")
+
+
 def test_a_clat_is_cut_where_the_real_module_was_seen_to_cut_it():
-    (device,) = listing.parse(f"add clat\nconfig clat {CLAT[:LINE_CHARS]}\n\n")
+    (device,) = listing.parse(f"add clat\nconfig clat {SEEN[:LINE_CHARS]}\n\n")
     (pair,) = device.pairs
     assert pair.text.endswith(" remote.ea-le")
     assert pair.hidden == ("remote.ea-len", "remote.psid-offset", "debug")
@@ -41,10 +45,13 @@ def test_a_clat_is_cut_where_the_real_module_was_seen_to_cut_it():
     assert device.debug is None
 
 
+def test_two_prefixes_with_macs_hide_the_remote_style():
+    assert listing.parse_pair(CLAT[:LINE_CHARS]).hidden[0] == "remote.style"
+
+
 def test_a_whole_line_is_a_pair():
-    (device,) = listing.parse(
-        f"add clat\nconfig clat {CLAT[:-1]}7\n\n".replace("fddd:1337", "fd").replace("fd:1338", "fd")
-    )
+    line = SEEN.replace("fddd:1337:1::", "fd00::").replace("fddd:1337:1338:1234:5678:9abd", "fd02")
+    (device,) = listing.parse(f"add clat\nconfig clat {line[:-1]}7\n\n")
     assert device.debug == 7
     assert device.pairs[0].hidden == ()
     assert device.pairs[0].pair.local.v4 == IPv4Network("10.126.0.0/16")
@@ -61,22 +68,22 @@ def test_a_line_cut_anywhere_shows_whole_values_only(length):
 
 
 def test_a_line_of_just_the_buffer_may_have_lost_a_digit():
-    pair = listing.parse_pair("x" * 0 + CLAT.replace("10.126.0.0/16", "10.0.0.0/8")[:LINE_CHARS])
-    assert "debug" in pair.hidden
-    text = f"{'local.v4 10.0.0.0/8 local.v6 ::/0 local.style NONE local.ea-len 0 local.psid-offset 0'}"
-    filler = f"{text} remote.v4 0.0.0.0/0 remote.v6 %s/96 remote.style RFC6052 remote.ea-len 0 remote.psid-offset 0 debug 1"
+    line = (
+        "local.v4 10.0.0.0/8 local.v6 ::/0 local.style NONE local.ea-len 0 local.psid-offset 0 remote.v4 0.0.0.0/0 "
+        "remote.v6 %s/96 remote.style RFC6052 remote.ea-len 0 remote.psid-offset 0 debug 1"
+    )
     for address in (
         "64:ff9b::",
         "fddd:1337:1338:1234:56::",
         "fddd:1337:1338:1234:5678::",
         "fddd:1337:1338:1234:5678:9::",
     ):
-        line = filler % address
-        shown = listing.parse_pair(line[:LINE_CHARS])
-        assert ("debug" in shown.values) == (len(line) < LINE_CHARS)
+        whole = line % address
+        shown = listing.parse_pair(whole[:LINE_CHARS])
+        assert ("debug" in shown.values) == (len(whole) < LINE_CHARS)
 
 
-@given(st.lists(pairs_, max_size=4).map(tuple), st.integers(60, 500), st.sampled_from([0, 1, 12345]))
+@given(st.lists(pairs_, max_size=4).map(tuple), st.integers(60, 500), st.sampled_from([0, 7]))
 def test_what_a_module_lists_fits_what_it_was_told_and_shows_each_pair_once(pairs, buflen, debug):
     (device,) = listing.parse(listed(*pairs, buflen=buflen, debug=debug))
     assert len(device.pairs) == len(pairs)
@@ -145,7 +152,5 @@ def test_another_text_is_refused(text, says):
 
 @given(st.text(alphabet="ad clotrem.v46/:0\n", max_size=200) | st.text(max_size=50))
 def test_any_text_is_a_listing_or_a_listing_error(text):
-    try:
+    with contextlib.suppress(ListingError):
         listing.parse(text)
-    except ListingError as error:
-        assert str(error).isprintable()

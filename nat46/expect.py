@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: ISC
+"""What a device has to look like after a command, given how it looked before. Pure.
+
+An expected pair is either as it was (Shown: its text may not change by a letter), or as far as it is known (Known).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from nat46 import checks, language, listing
+from nat46.errors import NoPair, NotVisible, Refused
+from nat46.language import Config, ControlError, Insert, Pair, Remove, Value
+from nat46.listing import EMPTY, Device, Known, Shown
+
+# what a caller may write for a pair or for changes: values, or text as in a command
+Changes = Pair | Mapping[str, Value] | str
+Expected = Known | Shown
+Result = TypeVar("Result")
+DEBUG_DIGITS = len(str(language.DEBUG_LEVELS))
+
+
+def after(before: Device, command: Config | Insert, keeps_debug: bool) -> tuple[Expected, ...]:
+    """The pairs after a command. Raises Refused if it leaves a pair that no translator could use."""
+    is_config = isinstance(command, Config)
+    if is_config and not before.pairs:
+        raise Refused(f"{command.device} has no pair left to configure, expected an insert first")
+    changes = {key: value for key, value in command.changes if key != "debug" or keeps_debug}
+    changed: dict[str, Value] = {**(before.pairs[-1].values if is_config else EMPTY), **changes}
+    # the other side may be another program's business
+    touched = [key.partition(".")[0] + "." for key in changes]
+    refusing(lambda: checks.check({k: v for k, v in changed.items() if k.startswith(tuple(touched))}))
+    kept = before.pairs[:-1] if is_config else before.pairs
+    if "debug" in changes:  # which is the device's: each pair's line repeats it
+        others: tuple[Expected, ...] = tuple({**pair.values, "debug": changes["debug"]} for pair in kept)
+    else:
+        others = kept
+    return (*others, changed) if is_config else (changed, *others)
+
+
+def after_remove(before: Device, command: Remove, although_cut: bool) -> tuple[Expected, ...]:
+    """The pairs after a remove. Raises NoPair, NotVisible."""
+    wanted: Known = {**EMPTY, **{key: value for key, value in command.changes if key != "debug"}}
+    alike = [i for i, pair in enumerate(before.pairs) if listing.fits(pair, wanted)]
+    text = listing.shown_text(wanted)
+    if not alike:
+        raise NoPair(before.name, text, tuple(pair.text for pair in before.pairs))
+    hidden = listing.indistinct(before.pairs[alike[0]], wanted)
+    if hidden and not although_cut:
+        raise NotVisible(before.name, text, hidden)
+    return tuple(pair for i, pair in enumerate(before.pairs) if i != alike[0])
+
+
+def is_as(found: tuple[Shown, ...], expected: tuple[Expected, ...]) -> bool:
+    return len(found) == len(expected) and all(
+        pair.text == want.text if isinstance(want, Shown) else listing.fits(pair, want)
+        for pair, want in zip(found, expected, strict=True)
+    )
+
+
+def lines(expected: tuple[Expected, ...]) -> tuple[str, ...]:
+    """The expected pairs as a listing would have them, as far as they are known."""
+    return tuple(want.text if isinstance(want, Shown) else listing.shown_text(want) for want in expected)
+
+
+def is_halfway(found: tuple[Shown, ...], wanted: tuple[Pair, ...]) -> bool:
+    """Whether nothing is shown but what belongs to an empty pair or to one that was wanted."""
+    known = [EMPTY, *(dict(language.changes_of(pair)) for pair in wanted)]
+    return all(
+        key not in EMPTY or any(value == each[key] for each in known)
+        for pair in found
+        for key, value in pair.values.items()
+    )
+
+
+def hidden_first(
+    command: Config | Insert | Remove, debug: Mapping[str, Value] | None = None
+) -> Config | Insert | Remove:
+    """The command with those of its keys first that a listing shows last, and with another debug level, if given."""
+    changes = dict(command.changes)
+    if debug is not None:
+        changes = {**{key: value for key, value in changes.items() if key != "debug"}, **debug}
+    return replace(command, changes=tuple((k, changes[k]) for k in reversed(listing.LISTED) if k in changes))
+
+
+def debug_guesses(device: Device, keeps_debug: bool) -> list[dict[str, Value]]:
+    """The debug levels to name in a remove: the device's, or one of each length where the listing is cut before it.
+
+    A cut listing hides the last digits from the module's comparison as well, but not how many they are.
+    """
+    if not keeps_debug:
+        return [{}]
+    if device.debug is not None:
+        return [{"debug": device.debug}]
+    seen = max((pair.cut_text for pair in device.pairs if pair.cut_key == "debug"), key=len, default="")
+    guesses = [int(seen.ljust(digits, "0")) for digits in range(max(len(seen), 1), DEBUG_DIGITS + 1) if seen]
+    guesses = guesses or [0, *(10**digits for digits in range(1, DEBUG_DIGITS))]
+    return [{"debug": guess} for guess in guesses if guess <= language.DEBUG_LEVELS]
+
+
+def refusing(check: Callable[[], Result]) -> Result:
+    """Call the check; ControlError, the language's, becomes Refused, the shim's."""
+    try:
+        return check()
+    except ControlError as error:
+        raise Refused(str(error)) from None
+
+
+def as_changes(device: str, changes: Changes) -> language.Changes:
+    """Return changes, however they are written, as the language's. Raises Refused for what it does not have."""
+    if isinstance(changes, Pair):
+        changes = dict(language.changes_of(changes))
+    if not isinstance(changes, str):
+        changes = " ".join(f"{key} {language.format_value(value)}" for key, value in changes.items())
+    text = f"config {device} {changes}"
+    command = refusing(lambda: language.parse(text))
+    assert isinstance(command, Config)
+    return command.changes
+
+
+def as_pair(device: str, changes: Changes) -> Pair:
+    return (
+        changes if isinstance(changes, Pair) else language.apply_changes(Pair(), as_changes(device, changes))
+    )

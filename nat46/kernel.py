@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: ISC
+"""The kernel module's control file as a target, in this network namespace or in another one.
+
+The module takes the network namespace of the task that writes, not of the file (nat46_get_net), so opening another
+namespace's file is not enough: a session with a namespace is a thread that has entered it. For the same reason the
+file is opened below /proc/thread-self: /proc/net is that of the process's first thread.
+
+That a session is alone is more than order here: the module prints a listing without its lock
+(nat64_show_all_configs), from rules that a write at the same time frees (netdev_nat46_set_instance).
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nat46 import libc
+from nat46.errors import CallFailed, ModuleMissing, NoDevice, Unreadable
+from nat46.target import Result, Session, Statistics, failed, has_interface, lock, opened, write_once
+
+CONTROL = "/proc/net/nat46/control"
+LOAD = "load the module: modprobe nf_defrag_ipv6; modprobe nat46 (OpenWrt: kmod-nat46)"
+
+
+def namespace_path(namespace: str | int) -> str:
+    """The file of a network namespace: by name (of `ip netns`), by path, or by a process's number."""
+    if isinstance(namespace, int):
+        return f"/proc/{namespace}/ns/net"
+    return namespace if "/" in namespace else f"/run/netns/{namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTarget:
+    """nat46's control file, in the caller's network namespace or in another one."""
+
+    path: str = CONTROL
+    namespace: str | int | None = None
+    keeps_debug: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.path if self.namespace is None else f"{self.path} in {namespace_path(self.namespace)}"
+
+    def perform(self, work: Callable[[Session], Result]) -> Result:
+        def alone() -> Result:
+            path = _of_this_thread(self.path)
+            with opened(path, os.O_RDONLY, lambda: _module_missing(self.path)) as fd:
+                lock(fd, self.path)
+                return work(_KernelSession(path, self.path))
+
+        return alone() if self.namespace is None else _in_network(namespace_path(self.namespace), alone)
+
+
+def _module_missing(path: str) -> ModuleMissing:
+    return ModuleMissing("open", path, errno.ENOENT, LOAD)
+
+
+def _of_this_thread(path: str) -> str:
+    return path.replace("/proc/net/", "/proc/thread-self/net/", 1) if path.startswith("/proc/net/") else path
+
+
+def _in_network(path: str, work: Callable[[], Result]) -> Result:
+    """Do the work in a thread of its own, which has entered a network namespace. Raises what it raises."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def enter_and_work() -> None:
+        try:
+            with opened(path, os.O_RDONLY) as fd:
+                try:
+                    libc.enter_network(fd)
+                except libc.CallError as error:
+                    raise failed(error.call, path, error.number) from None
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=enter_and_work, daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _KernelSession:
+    path: str  # as this thread sees it
+    shown_path: str  # as the caller called it
+
+    def send(self, command: str) -> None:
+        missing = lambda: _module_missing(self.shown_path)  # noqa: E731
+        with opened(self.path, os.O_WRONLY, missing) as fd:
+            write_once(fd, command.encode("ascii") + b"\n", self.shown_path)
+
+    def read(self) -> str:
+        return _read_all(self.path, lambda: _module_missing(self.shown_path)).decode("ascii", "replace")
+
+    def statistics(self, device: str) -> Statistics:
+        return parse_net_dev(_read_all("/proc/thread-self/net/dev").decode("ascii", "replace"), device)
+
+    def has_interface(self, name: str) -> bool:
+        return has_interface(name)
+
+
+def _read_all(path: str, missing: Callable[[], CallFailed] | None = None) -> bytes:
+    with opened(path, os.O_RDONLY, missing) as fd:
+        parts = []
+        try:
+            while part := os.read(fd, 65536):
+                parts.append(part)
+        except OSError as error:
+            raise failed("read", path, error.errno or 0) from None
+        return b"".join(parts)
+
+
+def parse_net_dev(text: str, device: str) -> Statistics:
+    """The counters of a nat46 device in the text of /proc/net/dev. Raises NoDevice, Unreadable."""
+    for line in text.splitlines()[2:]:
+        name, _, rest = line.partition(":")
+        if name.strip() != device:
+            continue
+        numbers = rest.split()
+        if len(numbers) < 10 or not all(number.isdigit() for number in numbers):
+            raise Unreadable("/proc/net/dev", f"the line of {device} is no line of counters")
+        return Statistics(int(numbers[1]), int(numbers[0]), int(numbers[9]), int(numbers[8]))
+    raise NoDevice(device, ())

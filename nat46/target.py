@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: ISC
+"""What a target is, to which commands go, and the calls that both kinds make. I/O only: translator.py decides.
+
+A target's `perform` opens a session, alone: another process or thread with this shim waits (flock on the control
+file, or on the socket's folder). kernel.py is the kernel module's control file, userspace.py is siit's socket.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from nat46 import libc
+from nat46.errors import CallFailed, NotPermitted
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a device has counted since it was made. in_ is what was routed into it, out_ what came out translated.
+
+    The module's device counts the other way round (nat46_netdev_xmit adds to rx, nat46_netdev_count_xmit to tx); here
+    both translators mean the same. counters are siit's own, by name: one for each reason for a drop.
+    """
+
+    in_packets: int
+    in_bytes: int
+    out_packets: int
+    out_bytes: int
+    counters: dict[str, int] = field(default_factory=dict)
+
+
+class Session(Protocol):
+    """One exclusive use of a target."""
+
+    def send(self, command: str) -> None:
+        """Send one command in one write(2). Raises CallFailed, Rejected."""
+
+    def read(self) -> str:
+        """The listing as text. Raises CallFailed."""
+
+    def statistics(self, device: str) -> Statistics:
+        """Raises CallFailed, NoDevice, Unreadable."""
+
+    def has_interface(self, name: str) -> bool:
+        """Whether there is a network device of this name, of whatever kind, where a new one would be made."""
+
+
+class Target(Protocol):
+    """Something that translates and takes commands."""
+
+    @property
+    def name(self) -> str:
+        """For people: where it is."""
+
+    @property
+    def keeps_debug(self) -> bool:
+        """Whether `debug N` is remembered and listed."""
+
+    def perform(self, work: Callable[[Session], Result]) -> Result:
+        """Open a session alone, and return what the work makes of it. Raises CallFailed."""
+
+
+def failed(call: str, path: str, number: int, hint: str = "") -> CallFailed:
+    """The error for an errno, of the class that it deserves."""
+    if number in (errno.EACCES, errno.EPERM):
+        return NotPermitted(call, path, number, "it takes root")
+    return CallFailed(call, path, number, hint)
+
+
+def _open(path: str, flags: int, missing: Callable[[], CallFailed] | None = None) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENOENT and missing:
+            raise missing() from None
+        raise failed("open", path, error.errno or 0) from None
+
+
+@contextlib.contextmanager
+def opened(path: str, flags: int, missing: Callable[[], CallFailed] | None = None) -> Iterator[int]:
+    fd = _open(path, flags, missing)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def write_once(fd: int, data: bytes, path: str) -> None:
+    """One write(2), for the rest of a command would be another command. Raises CallFailed."""
+    try:
+        taken = libc.write(fd, data)
+    except libc.CallError as error:
+        raise failed(error.call, path, error.number) from None
+    if taken != len(data):
+        raise CallFailed("write", path, errno.EIO, f"it took {taken} of {len(data)} bytes")
+
+
+def lock(fd: int, path: str) -> None:
+    try:
+        libc.lock(fd)
+    except libc.CallError as error:
+        raise failed(error.call, path, error.number) from None
+
+
+def has_interface(name: str) -> bool:
+    try:
+        return socket.if_nametoindex(name) > 0
+    except OSError:
+        return False

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: ISC
+"""Devices and pairs of a translator, changed so that a success means something.
+
+The kernel module answers "success" to everything (nat46_proc_write returns the count), so each command here is
+checked before (checks.py), sent in one write, and read back: what the listing shows has to be what the command asks
+for, and everything else has to be as it was. Otherwise NotApplied says what was wanted and what was found.
+
+The listing may be cut (listing.py), so keys are sent in the reverse order of a listing: the module stops at the first
+one that it does not take (nat46_set_ipair_config), hence a visible key that has changed vouches for the hidden ones
+that went before it.
+
+A device that this process sees exists already, a device or pair that is not there, is refused and nothing is sent.
+Another program may still change the device between two steps: flock keeps out those that use this shim, the rest
+shows as NotApplied.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from functools import partial
+
+from nat46 import checks, expect, language, listing
+from nat46.errors import DeviceExists, Nat46Error, NoDevice, NotApplied, Unreadable
+from nat46.expect import Changes, Expected
+from nat46.kernel import CONTROL, KernelTarget
+from nat46.language import Add, Command, Config, Del, Insert, Pair, Remove
+from nat46.listing import EMPTY, Device
+from nat46.target import Session, Statistics, Target
+from nat46.userspace import SOCKETS, SiitTarget
+
+
+def find_target(path: str | None = None, namespace: str | int | None = None) -> Target:
+    """The target at a path, or the one that is there: siit's socket before the module's file.
+
+    With a namespace it is the module's, since a socket has its place in the file system. A path where nothing is
+    counts as a control file: using it raises ModuleMissing.
+    """
+    candidates = [path] if path else [] if namespace is not None else list(SOCKETS)
+    for candidate in candidates:
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.stat(candidate).st_mode):
+                return SiitTarget(candidate)
+    return KernelTarget(path or CONTROL, namespace)
+
+
+class Translator:
+    """A target's devices. May be used by several threads at a time; holds nothing open between calls.
+
+    Every method raises CallFailed (ModuleMissing, DaemonMissing, NotPermitted) and Unreadable; those that change
+    something also Refused before and NotApplied or Rejected after they have sent a command.
+    """
+
+    def __init__(self, target: Target | str | None = None, namespace: str | int | None = None) -> None:
+        """target: a path, a Target, or None for the one that is there. namespace: a name of `ip netns`, a path, or
+        the number of a process; None is the caller's own."""
+        self.target = find_target(target, namespace) if target is None or isinstance(target, str) else target
+
+    def list(self) -> tuple[Device, ...]:
+        """All devices, in the target's order."""
+        return self.target.perform(self._read)
+
+    def show(self, device: str) -> Device:
+        """One device. Raises NoDevice."""
+        return self.target.perform(lambda session: self._find(session, device))
+
+    def statistics(self, device: str) -> Statistics:
+        """Packets and bytes of a device since it was made. Raises NoDevice."""
+
+        def ask(session: Session) -> Statistics:
+            self._find(session, device)
+            return session.statistics(device)
+
+        return self.target.perform(ask)
+
+    def create(self, device: str, pairs: Iterable[Changes] = (Pair(),)) -> Device:
+        """Make a device with these pairs, the first of them first; it is down. If a step fails it is taken away again.
+
+        Raises DeviceExists, also for a network device of another kind.
+        """
+        wanted = tuple(expect.as_pair(device, pair) for pair in pairs)
+        for pair in wanted:
+            expect.refusing(partial(checks.check, dict(language.changes_of(pair))))
+        first, *others = language.commands_for(device, wanted)
+        expect.refusing(lambda: language.check_device(device))
+
+        def make(session: Session) -> Device:
+            made = self._apply(session, first)
+            for command in others:
+                try:
+                    made = self._apply(session, command)
+                except Nat46Error:
+                    self._roll_back(session, device, wanted)
+                    raise
+            return made
+
+        return self.target.perform(make)
+
+    def configure(self, device: str, changes: Changes) -> Device:
+        """Change these keys of the device's last pair. Raises NoDevice."""
+        return self._carry_out(Config(device, expect.as_changes(device, changes)))
+
+    def insert(self, device: str, pair: Changes) -> Device:
+        """Put a pair before all others: an empty one with these keys. Raises NoDevice."""
+        return self._carry_out(Insert(device, expect.as_changes(device, pair)))
+
+    def remove(self, device: str, pair: Changes, although_cut: bool = False) -> Device:
+        """Take away the pair that an insert of these keys made. Raises NoDevice, NoPair.
+
+        Raises NotVisible when the module's listing is cut before the keys that matter: the module compares what it
+        lists (nat46_remove), and takes the first pair that looks the same. although_cut=True does it all the same.
+        """
+        return self._carry_out(Remove(device, expect.as_changes(device, pair)), although_cut)
+
+    def delete(self, device: str) -> None:
+        """Take a device away, with its routes and addresses. Raises NoDevice."""
+        expect.refusing(lambda: language.check_device(device))
+        self.target.perform(lambda session: self._delete(session, device))
+
+    def apply(self, command: Command | str, although_cut: bool = False) -> Device | None:
+        """Carry out one command of the language; return the device as it is then, None after `del`."""
+        if isinstance(command, str):
+            text = command
+            command = expect.refusing(lambda: language.parse(text))
+        if isinstance(command, Del):
+            self.delete(command.device)
+            return None
+        if isinstance(command, Add):
+            return self.create(command.device)
+        return self._carry_out(command, although_cut)
+
+    def _carry_out(self, command: Command, although_cut: bool = False) -> Device:
+        expect.refusing(lambda: language.check_device(command.device))
+        return self.target.perform(lambda session: self._apply(session, command, although_cut))
+
+    def _read(self, session: Session) -> tuple[Device, ...]:
+        try:
+            return listing.parse(session.read())
+        except listing.ListingError as error:
+            raise Unreadable(self.target.name, str(error)) from None
+
+    def _find(self, session: Session, name: str) -> Device:
+        devices = self._read(session)
+        found = named(devices, name)
+        if found is None:
+            raise NoDevice(name, tuple(device.name for device in devices))
+        return found
+
+    def _apply(self, session: Session, command: Command, although_cut: bool = False) -> Device:
+        """Check one command that does not delete, send it, read back."""
+        if isinstance(command, Add):
+            return self._add(session, command)
+        before = self._find(session, command.device)
+        if isinstance(command, Remove):
+            return self._remove(session, before, command, although_cut)
+        assert isinstance(command, Config | Insert)
+        expected = expect.after(before, command, self.target.keeps_debug)
+        text = language.format(expect.hidden_first(command))
+        session.send(text)
+        return self._confirm(session, command.device, text, expected)
+
+    def _add(self, session: Session, command: Add) -> Device:
+        if named(self._read(session), command.device):
+            raise DeviceExists(command.device, "a device of this translator")
+        if session.has_interface(command.device):
+            raise DeviceExists(command.device, "a network device of another kind")
+        text = language.format(command)
+        session.send(text)
+        return self._confirm(session, command.device, text, (EMPTY,))
+
+    def _remove(self, session: Session, before: Device, command: Remove, although_cut: bool) -> Device:
+        expected = expect.after_remove(before, command, although_cut)
+        for debug in expect.debug_guesses(before, self.target.keeps_debug):
+            # debug is part of what the module compares, though of no pair
+            text = language.format(expect.hidden_first(command, debug))
+            session.send(text)
+            after = named(self._read(session), before.name)
+            if after is None or after.pairs != before.pairs:
+                break
+        return self._confirm(session, before.name, text, expected)
+
+    def _delete(self, session: Session, device: str) -> None:
+        self._find(session, device)
+        text = language.format(Del(device))
+        session.send(text)
+        after = named(self._read(session), device)
+        if after is not None:
+            raise NotApplied(text, None, tuple(pair.text for pair in after.pairs))
+
+    def _confirm(self, session: Session, name: str, text: str, expected: tuple[Expected, ...]) -> Device:
+        """Read back; return the device if it is as expected, else raise NotApplied."""
+        after = named(self._read(session), name)
+        if after is not None and expect.is_as(after.pairs, expected):
+            return after
+        found = None if after is None else tuple(pair.text for pair in after.pairs)
+        raise NotApplied(text, expect.lines(expected), found)
+
+    def _roll_back(self, session: Session, device: str, wanted: tuple[Pair, ...]) -> None:
+        """Take away a device that we have made halfway, unless another program has put something into it."""
+        with contextlib.suppress(Nat46Error):
+            found = named(self._read(session), device)
+            if found is not None and expect.is_halfway(found.pairs, wanted):
+                session.send(language.format(Del(device)))
+
+
+def named(devices: Iterable[Device], name: str) -> Device | None:
+    return next((device for device in devices if device.name == name), None)
