@@ -50,7 +50,7 @@ def test_two_prefixes_with_macs_hide_the_remote_style():
 
 
 def test_a_whole_line_is_a_pair():
-    line = SEEN.replace("fddd:1337:1::", "fd00::").replace("fddd:1337:1338:1234:5678:9abd", "fd02")
+    line = CLAT.replace("fddd:1337:1337:1234:5678:9abc", "fd").replace("fddd:1337:1338:1234:5678:9abd", "fe")
     (device,) = listing.parse(f"add clat\nconfig clat {line[:-1]}7\n\n")
     assert device.debug == 7
     assert device.pairs[0].hidden == ()
