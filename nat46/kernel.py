@@ -17,7 +17,17 @@ from dataclasses import dataclass
 
 from nat46 import libc
 from nat46.errors import CallFailed, ModuleMissing, NoDevice, Unreadable
-from nat46.target import Result, Session, Statistics, failed, has_interface, lock, opened, write_once
+from nat46.target import (
+    Result,
+    Session,
+    Statistics,
+    failed,
+    has_interface,
+    lock,
+    mtu_bytes,
+    opened,
+    write_once,
+)
 
 CONTROL = "/proc/net/nat46/control"
 LOAD = "load the module: modprobe nf_defrag_ipv6; modprobe nat46 (OpenWrt: kmod-nat46)"
@@ -102,6 +112,9 @@ class _KernelSession:
 
     def has_interface(self, name: str) -> bool:
         return has_interface(name)
+
+    def mtu_bytes(self, device: str) -> int:
+        return mtu_bytes(device)
 
 
 def _read_all(path: str, missing: Callable[[], CallFailed] | None = None) -> bytes:

@@ -7,8 +7,10 @@ file, or on the socket's folder). kernel.py is the kernel module's control file,
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -17,6 +19,7 @@ from nat46 import libc
 from nat46.errors import CallFailed, NotPermitted
 
 Result = TypeVar("Result")
+SIOCGIFMTU = 0x8921
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,9 @@ class Session(Protocol):
 
     def has_interface(self, name: str) -> bool:
         """Whether there is a network device of this name, of whatever kind, where a new one would be made."""
+
+    def mtu_bytes(self, device: str) -> int:
+        """A network device's MTU. Raises CallFailed."""
 
 
 class Target(Protocol):
@@ -112,3 +118,13 @@ def has_interface(name: str) -> bool:
         return socket.if_nametoindex(name) > 0
     except OSError:
         return False
+
+
+def mtu_bytes(device: str) -> int:
+    request = struct.pack("16si", device.encode("ascii"), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        try:
+            answer = fcntl.ioctl(any_socket, SIOCGIFMTU, request + bytes(20))
+        except OSError as error:
+            raise failed("ioctl", device, error.errno or 0) from None
+    return int(struct.unpack_from("16xi", answer)[0])

@@ -73,6 +73,15 @@ class Translator:
 
         return self.target.perform(ask)
 
+    def mtu_bytes(self, device: str) -> int:
+        """The MTU of a device, bytes. The module's own is 16384, which is nobody's mesh's. Raises NoDevice."""
+
+        def ask(session: Session) -> int:
+            self._find(session, device)
+            return session.mtu_bytes(device)
+
+        return self.target.perform(ask)
+
     def create(self, device: str, pairs: Iterable[Changes] = (Pair(),)) -> Device:
         """Make a device with these pairs, the first of them first; it is down. If a step fails it is taken away again.
 
@@ -82,6 +91,8 @@ class Translator:
         for pair in wanted:
             expect.refusing(partial(checks.check, dict(language.changes_of(pair))))
         first, *others = language.commands_for(device, wanted)
+        if wanted and wanted[-1] == Pair():
+            del others[0]  # that is what `add` makes
         expect.refusing(lambda: language.check_device(device))
 
         def make(session: Session) -> Device:

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nat46.errors import CallFailed, DaemonMissing, Rejected, Unreadable
-from nat46.target import Result, Session, Statistics, failed, has_interface, lock, opened, write_once
+from nat46.target import (
+    Result,
+    Session,
+    Statistics,
+    failed,
+    has_interface,
+    lock,
+    mtu_bytes,
+    opened,
+    write_once,
+)
 
 SOCKETS = ("/run/siit/control.sock", "/var/run/siit/control.sock")  # a laptop's, a router's
 ANSWER_S = 10.0  # seconds that siit may take for one command
@@ -69,6 +79,9 @@ class _SiitSession:
 
     def has_interface(self, name: str) -> bool:
         return has_interface(name)
+
+    def mtu_bytes(self, device: str) -> int:
+        return mtu_bytes(device)
 
     def _ask(self, command: str) -> list[str]:
         write_once(self._connection.fileno(), command.encode("ascii") + b"\n", self._path)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: ISC
+"""The command line: `nat46ctl add`, `config`, `insert`, `remove`, `del`, `show`, `stat`, `diff`, `check`.
+
+Exit codes: 0 ok, 1 refused, failed or different, 2 usage: words that no translator could carry out.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from nat46 import checks, language, report
+from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
+from nat46.expect import as_pair
+from nat46.language import Command, ControlError
+from nat46.listing import Device
+from nat46.translator import Translator
+
+ABOUT = """\
+Tell a translator what to translate, and see that it did: the kernel module nat46, or siit. What a command asks for
+is read back; the module answers "success" to everything."""
+RULES = """\
+--local and --remote take IPV4=IPV6[,STYLE]: a prefix that IPv4 addresses are embedded in (STYLE RFC6052), or one
+address for one (NONE); the style is found by the lengths. From IPv4 to IPv6 the local rule maps the source and the
+remote rule the destination, on the way back the reverse. Everything else is KEY VALUE, as in the control file:
+local.v4 local.v6 local.style (NONE, MAP, MAP0, RFC6052) local.ea-len local.psid-offset, remote. the same, debug;
+these words stand directly behind the device."""
+EXAMPLES = {
+    "": """\
+a clat, from nothing:
+  nat46ctl add clat --local 10.126.0.0/16=fd00:1::/96 --remote 0.0.0.0/0=64:ff9b::/96
+  ip link set clat up mtu 1280
+  ip route add default dev clat mtu lock 1252; ip route add fd00:1::/96 dev clat
+  nat46ctl show; nat46ctl stat; nat46ctl check
+`nat46ctl COMMAND --help` tells more. docs/nat46.md has what the module does otherwise than one thinks.""",
+    "add": f"""\
+{RULES}
+
+examples:
+  nat46ctl add clat --local 10.126.0.0/16=fd00:1::/96
+  nat46ctl add eam --local 192.0.2.1=2001:db8::1 --remote 0.0.0.0/0=64:ff9b::/96 --dry-run""",
+    "config": f"""\
+It changes what is named, in the device's last pair, and no more.
+{RULES}
+
+examples:
+  nat46ctl config clat --remote 0.0.0.0/0=64:ff9b::/96
+  nat46ctl config clat debug 1""",
+    "insert": f"""\
+The pair goes before all others.
+{RULES}
+
+example:
+  nat46ctl insert clat --local 192.0.2.1=2001:db8::1""",
+    "remove": f"""\
+The words are those of the insert that made the pair.
+{RULES}
+
+example:
+  nat46ctl remove clat --local 192.0.2.1=2001:db8::1""",
+    "del": "Its routes and addresses go with it.\n\nexample:\n  nat46ctl del clat",
+    "show": "examples:\n  nat46ctl show          a table\n  nat46ctl show --json   for programs",
+    "stat": "examples:\n  nat46ctl stat clat\n  nat46ctl stat --json",
+    "diff": """\
+FILE has commands that make devices, one a line, as `siit show` or the control file prints them; - is stdin. A line
+with - is wanted and not there, one with + is there and not wanted. Exit code 1 says that there is one.
+
+example:
+  nat46ctl diff /etc/nat46.rules""",
+    "check": """\
+With FILE (- is stdin) it checks commands, and needs no translator; else the devices that there are: rules that
+nothing can be translated by, and the MTU that the module leaves behind. Exit code 1 says that something was found.
+
+examples:
+  nat46ctl check
+  nat46ctl check /etc/nat46.rules""",
+}
+
+
+def translator(options: argparse.Namespace) -> Translator:
+    return Translator(options.target, options.netns)
+
+
+def side_words(side: str, text: str) -> list[str]:
+    """KEY VALUE words for IPV4=IPV6[,STYLE]. Raises ControlError."""
+    both, _, style = text.partition(",")
+    v4, separator, v6 = both.partition("=")
+    if not separator:
+        raise ControlError(f"--{side}: {text!r} is no rule, expected IPV4=IPV6 like 10.0.0.0/8=64:ff9b::/96")
+    v4, v6 = v4 if "/" in v4 else f"{v4}/32", v6 if "/" in v6 else f"{v6}/128"
+    style = style or ("NONE" if v4.endswith("/32") and v6.endswith("/128") else "RFC6052")
+    return [f"{side}.v4", v4, f"{side}.v6", v6, f"{side}.style", style]
+
+
+def words_of(options: argparse.Namespace) -> str:
+    words = list(options.words)
+    for side in language.SIDES:
+        if getattr(options, side) is not None:
+            words += side_words(side, getattr(options, side))
+    return " ".join(words)
+
+
+def run_add(options: argparse.Namespace) -> None:
+    language.check_device(options.device)
+    pair = as_pair(options.device, words_of(options))
+    if options.dry_run:
+        checks.check(dict(language.changes_of(pair)))
+        for command in language.commands_for(options.device, (pair,)):
+            print(language.format(command))
+        return
+    translator(options).create(options.device, [pair])
+
+
+def run_change(options: argparse.Namespace) -> None:
+    command = language.parse(f"{options.name} {options.device} {words_of(options)}")
+    carry_out(options, command)
+
+
+def run_del(options: argparse.Namespace) -> None:
+    carry_out(options, language.parse(f"del {options.device}"))
+
+
+def carry_out(options: argparse.Namespace, command: Command) -> None:
+    if options.dry_run:
+        print(language.format(command))
+    else:
+        translator(options).apply(command, getattr(options, "although_cut", False))
+
+
+def chosen(options: argparse.Namespace) -> Iterator[Device]:
+    """The device of the command line, or all. Raises NoDevice."""
+    devices = translator(options).list()
+    if options.device and all(device.name != options.device for device in devices):
+        raise NoDevice(options.device, tuple(device.name for device in devices))
+    return (device for device in devices if options.device in (None, device.name))
+
+
+def run_show(options: argparse.Namespace) -> None:
+    devices = list(chosen(options))
+    if options.json:
+        print(json.dumps({"devices": [report.as_json(device) for device in devices]}))
+    else:
+        print("\n".join(report.show(devices)))
+
+
+def run_stat(options: argparse.Namespace) -> None:
+    ask = translator(options).statistics
+    counted = {device.name: ask(device.name) for device in chosen(options)}
+    if options.json:
+        fields = ("in_packets", "in_bytes", "out_packets", "out_bytes", "counters")
+        print(
+            json.dumps(
+                {name: {each: getattr(stat, each) for each in fields} for name, stat in counted.items()}
+            )
+        )
+    for name, stat in () if options.json else counted.items():
+        print("\n".join(report.statistics(name, stat)))
+
+
+def read_file(path: str) -> dict[str, tuple[language.Pair, ...]]:
+    """The devices that a file makes. Raises ControlError."""
+    try:
+        if path == "-":
+            return report.read_devices(sys.stdin.read())
+        with open(path, encoding="ascii") as file:
+            return report.read_devices(file.read())
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not ASCII"
+        raise ControlError(f"{path} cannot be read: {why}") from None
+
+
+def run_diff(options: argparse.Namespace) -> int:
+    wanted = read_file(options.file)
+    lines = report.differences(wanted, translator(options).list())
+    print("\n".join(lines), end="\n" if lines else "")
+    return 1 if lines else 0
+
+
+def run_check(options: argparse.Namespace) -> int:
+    if options.file:
+        faults = report.faults_of_pairs(read_file(options.file))
+    else:
+        ours = translator(options)
+        faults = [
+            fault
+            for device in ours.list()
+            for fault in report.faults_of_device(device, ours.mtu_bytes(device.name))
+        ]
+    print("\n".join(faults), end="\n" if faults else "")
+    return 1 if faults else 0
+
+
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser("nat46ctl", description=ABOUT, epilog=EXAMPLES[""], formatter_class=raw)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, does: Callable, about: str, changes: bool = False) -> argparse.ArgumentParser:
+        whole = about[0].upper() + about[1:] + "."
+        command = commands.add_parser(
+            name, help=about, description=whole, epilog=EXAMPLES[name], formatter_class=raw
+        )
+        command.set_defaults(does=does, name=name)
+        command.add_argument("--target", metavar="PATH", help="control file or siit's socket (what is there)")
+        command.add_argument("--netns", metavar="NAME", help="the module's devices in this network namespace")
+        if changes:
+            command.add_argument("--dry-run", action="store_true", help="print what would be written")
+            command.add_argument("device")
+        return command
+
+    def add_with_rules(name: str, does: Callable, about: str) -> argparse.ArgumentParser:
+        command = add(name, does, about, changes=True)
+        command.add_argument("--local", metavar="RULE", help="IPV4=IPV6[,STYLE]")
+        command.add_argument("--remote", metavar="RULE", help="IPV4=IPV6[,STYLE]")
+        command.add_argument("words", nargs="*", metavar="KEY VALUE", help="as in the control file")
+        return command
+
+    add_with_rules("add", run_add, "make a device, with one pair of rules")
+    add_with_rules("config", run_change, "change keys of a device's last pair")
+    add_with_rules("insert", run_change, "put a pair before a device's others")
+    remove = add_with_rules("remove", run_change, "take a pair away")
+    remove.add_argument(
+        "--although-cut",
+        action="store_true",
+        help="also a pair of which the module's listing shows too little",
+    )
+    add("del", run_del, "take a device away", changes=True)
+    for name, does, about in (
+        ("show", run_show, "print devices and pairs"),
+        ("stat", run_stat, "print packets and bytes that went in and came out translated"),
+    ):
+        command = add(name, does, about)
+        command.add_argument("device", nargs="?")
+        command.add_argument("--json", action="store_true", help="one line, for programs")
+    add("diff", run_diff, "compare devices with a file of commands").add_argument("file", metavar="FILE")
+    add("check", run_check, "look for rules and settings that cannot work").add_argument(
+        "file", nargs="?", metavar="FILE"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = make_parser().parse_args(arguments)
+    try:
+        code = options.does(options) or 0
+        sys.stdout.flush()
+        return code
+    except (ControlError, Nat46Error) as error:
+        print(f"nat46ctl: {one_line(error)}", file=sys.stderr)
+        # what cannot be right is wrong usage; what is not so in this translator is a failure
+        return 2 if isinstance(error, ControlError) or type(error) is Refused else 1
+    except BrokenPipeError:  # `nat46ctl show | head`: nobody wants more
+        sys.stderr.close()
+        return 1
+
+
+def one_line(error: Exception) -> str:
+    if isinstance(error, NotApplied):
+        return f"{error}; nothing of it can be relied on: see `nat46ctl show`"
+    return str(error)
