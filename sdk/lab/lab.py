@@ -519,13 +519,21 @@ class Lab:
         for sentence, names, has in (
             ("a lease for {}", clients, self.lease),
             ("a PLAT for {}", [node.name for node in clatnodes(self.topology)], self.plat_of),
-            ("an answer from the internet for {}", clients, self.is_answered),  # the way back comes last
+            ("a way back to {}", [node.name for node in clatnodes(self.topology)], self.has_way_back),
+            ("an answer from the internet for {}", clients, self.is_answered),
         ):
             wanted = {sentence.format(name): name for name in names}
             seen |= {what for what, name in wanted.items() if what not in seen and has(name)}
             if lacking := [what for what in wanted if what not in seen]:
                 return lacking
         return []
+
+    def has_way_back(self, node: str) -> bool:
+        """Whether the platnode that a clatnode uses has babel's route to it: the last one to come."""
+        platnode, prefix = self.plat_of(node), text(self.plan.clat_prefix(self.node(node)))
+        if platnode is None or platnode == node or platnode not in self.running.pids:
+            return platnode is not None
+        return bool(self.exec(platnode, ["ip", "-6", "route", "show", prefix, "proto", "babel"]).stdout)
 
     def is_answered(self, client: str) -> bool:
         """Whether the internet answers a client's ping."""
