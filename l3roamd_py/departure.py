@@ -60,7 +60,7 @@ def _note(t: Table, client: Client, header: wire.Header) -> None:
 
 def consider(t: Table, client: Client) -> None:
     """Answer the CLAIM that a client of ours is under, if it is settled whose it is now."""
-    if client.asked is None or client.state is State.CLAIMING or _is_roam_fresh(t, client):
+    if client.asked is None or client.state is State.CLAIMING or client.roam is not None:
         return
     if client.asked.until_s < t.now_s:
         client.asked = None
@@ -71,11 +71,6 @@ def consider(t: Table, client: Client) -> None:
         t.do(ProbeClient(client.mac, client.ipv4))
         t.timers.set(("probe", client.mac), t.now_s + t.options.probe_at_s[1])
         client.asked.until_s = t.now_s + t.options.probe_give_up_s  # from now on: when we let go
-
-
-def _is_roam_fresh(t: Table, client: Client) -> bool:
-    """Return whether the answer to our ROAM may come any moment, and with it another token."""
-    return client.roam is not None and t.now_s < client.roam.started_s + t.options.roam_give_up_s
 
 
 def on_probe_timer(t: Table, mac: bytes) -> None:

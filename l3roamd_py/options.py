@@ -38,8 +38,7 @@ class Options:
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
     info_deaf_s: float = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
-    roam_give_up_s: float = 1.0  # then the client gets new connectivity, if there is another PLAT to give it
-    roam_patience_s: float = 6.0  # the same where there is none: babel may be about to find its way again
+    roam_give_up_s: float = 1.0  # then the client gets new connectivity
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
     token_again_s: float = 60.0  # after all of these
     token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once

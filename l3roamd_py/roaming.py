@@ -37,25 +37,12 @@ def on_roam_timer(t: Table, mac: bytes) -> None:
         t.send(client.roam.destination, client.roam.payload)
         next_s = t.repeat(client.roam, options.roam_at_s, options.roam_give_up_s)
         return t.timers.set(("roam", mac), next_s)
-    if _is_patient(t, client):
-        t.send(client.roam.destination, client.roam.payload)
-        t.timers.set(("roam", mac), t.now_s + options.roam_at_s[-1])
-        return consider(t, client)
     t.count("roams_unanswered")
     if client.state is State.ROAMING:
         return _fail(t, client, f"{format_ipv6(client.roam.destination)} does not answer")
     client.roam = None
     t.timers.set(("again", mac), t.now_s + options.token_again_s)
     return consider(t, client)
-
-
-def _is_patient(t: Table, client: Client) -> bool:
-    """Return whether the client would not gain by giving up: a new beginning would go through the same silent PLAT."""
-    roam, lease = client.roam, client.lease
-    assert roam is not None
-    assert lease is not None
-    is_last_hope = client.state is State.ROAMING and t.current in (None, lease.plat)
-    return is_last_hope and t.now_s < roam.started_s + t.options.roam_patience_s
 
 
 def _fail(t: Table, client: Client, why: str) -> None:

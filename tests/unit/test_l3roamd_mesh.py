@@ -155,35 +155,6 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
     check_settled(mesh, client)
 
 
-def test_the_only_platnode_is_waited_for():
-    mesh = Mesh()
-    client = joined(mesh)
-    before = mesh.path(client)
-    mesh.nodes[3].is_up = False
-    mesh.move(client, mesh.nodes[1])
-    mesh.after(4, lambda: setattr(mesh.nodes[3], "is_up", True))
-    mesh.run(4.5)
-    assert mesh.path(client) == before
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
-
-
-def test_a_client_that_walks_on_while_its_platnode_is_waited_for_keeps_its_lease():
-    mesh = Mesh()
-    client = joined(mesh)
-    before = mesh.path(client)
-    mesh.nodes[3].is_up = False
-    mesh.move(client, mesh.nodes[1])
-    mesh.run(2)
-    mesh.move(client, mesh.nodes[2])
-    mesh.run(1)
-    mesh.nodes[3].is_up = True
-    mesh.run(1)
-    assert mesh.path(client) == before
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
-
-
 def test_a_client_that_comes_back_and_answers_late_is_served():
     mesh = Mesh()
     client = joined(mesh)
