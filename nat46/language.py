@@ -137,6 +137,8 @@ def check_device(name: str) -> None:
             f"{address.quote(name)} has {len(name)} characters, "
             f"expected at most {DEVICE_CHARS} in a device name"
         )
+    if name in ("all", "default"):  # of /proc/sys/net/*/conf
+        raise ControlError(f"'{name}' is the kernel's word for every device, expected another name")
     # the kernel refuses / and : and takes % for a number to fill in
     if name in (".", "..") or not all("!" <= c <= "~" and c not in "/:%" for c in name):
         raise ControlError(

@@ -50,7 +50,10 @@ class Session(Protocol):
         """Raises CallFailed, NoDevice, Unreadable."""
 
     def has_interface(self, name: str) -> bool:
-        """Whether there is a network device of this name, of whatever kind, where a new one would be made."""
+        """Whether a new device could not have this name, because a network device of another kind has it.
+
+        False as well where the translator answers that itself.
+        """
 
     def mtu_bytes(self, device: str) -> int:
         """A network device's MTU. Raises CallFailed."""

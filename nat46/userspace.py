@@ -14,9 +14,7 @@ from nat46.target import (
     Session,
     Statistics,
     failed,
-    has_interface,
     lock,
-    mtu_bytes,
     opened,
     write_once,
 )
@@ -63,11 +61,7 @@ class _SiitSession:
         return "".join(line + "\n" for line in self._ask("show"))
 
     def statistics(self, device: str) -> Statistics:
-        try:
-            (answer,) = self._ask(f"stat {device}")
-            counters = json.loads(answer)["devices"][0].get("counters", {})
-        except (ValueError, LookupError) as error:
-            raise Unreadable(self._path, f"{error}") from None
+        counters = self._describe(device).get("counters", {})
         count = counters.get
         return Statistics(
             count("in4_packets", 0) + count("in6_packets", 0),
@@ -78,10 +72,17 @@ class _SiitSession:
         )
 
     def has_interface(self, name: str) -> bool:
-        return has_interface(name)
+        return False  # the daemon may live in another network namespace, and says so itself
 
     def mtu_bytes(self, device: str) -> int:
-        return mtu_bytes(device)
+        return int(self._describe(device).get("mtu_bytes", 0))  # 0: siit does not have it (`siit stat`)
+
+    def _describe(self, device: str) -> dict:
+        try:
+            (answer,) = self._ask(f"stat {device}")
+            return json.loads(answer)["devices"][0]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Unreadable(self._path, f"{error}") from None
 
     def _ask(self, command: str) -> list[str]:
         write_once(self._connection.fileno(), command.encode("ascii") + b"\n", self._path)

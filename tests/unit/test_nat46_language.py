@@ -14,7 +14,7 @@ from nat46.language import Add, Config, ControlError, Del, Insert, Pair, Remove,
 
 devices = st.text(
     alphabet=[chr(c) for c in range(ord("!"), ord("~") + 1) if chr(c) not in "/:%"], min_size=1, max_size=15
-).filter(lambda name: name not in (".", ".."))
+).filter(lambda name: name not in (".", "..", "all", "default"))
 networks4 = st.builds(
     lambda n, length: IPv4Network((n, length), strict=False), st.integers(0, 2**32 - 1), st.integers(0, 32)
 )
@@ -126,6 +126,8 @@ def test_every_command_survives_its_text(command):
         ("add a/b", "'a/b' is no device name, expected printable ASCII characters without / : %"),
         ("add clat%d", "'clat%d' is no device name, expected printable ASCII characters without / : %"),
         ("add ..", "'..' is no device name, expected printable ASCII characters without / : %"),
+        ("add all", "'all' is the kernel's word for every device, expected another name"),
+        ("del default", "'default' is the kernel's word for every device, expected another name"),
         (
             "add abcdefghijklmnop",
             "'abcdefghijklmnop' has 16 characters, expected at most 15 in a device name",
