@@ -80,7 +80,7 @@ class Links:
 
     def __init__(self) -> None:
         self._links: dict[int, tuple[str, bytes, int]] = {}  # index -> name, MAC, index of the bridge
-        self._other_ends: dict[int, int] = {}  # index -> that of a veth's other end, or of what a macvlan is on
+        self._other_ends: dict[int, int] = {}  # index -> a veth's other end, or what a macvlan is on
         self.own_macs: set[bytes] = set()
 
     def take(self, message: ifinfmsg, is_new: bool) -> None:
