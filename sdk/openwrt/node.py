@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: ISC
-"""A node's root from packages, over this machine's: unpack, configure by site.conf, mount. Starts nothing.
+"""A node's root from packages, over this machine's: unpack, configure by site.conf, mount, start.
 
 unpack(files, root)             the packages' files, as an image has them
 configure(root, site, mac)      runs the upgrade scripts in it, which write root/etc/config
 layers(root, folder)            the same as folders to lay over this machine's /usr and /etc
-MOUNT                           lines of sh that do that, for a mount namespace of its own
+mount(layers, keep)             lines of sh that do that, for a mount namespace of its own
+BOOT                            lines of sh that start the services that the packages have
 """
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -17,12 +19,34 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LUA = "lua5.1"
-# {layers}: the folder of layers(). /etc is the node's own to write to, /run is empty
+NO_PROGRAMS = "os.execute = function() return 0 end"  # the services that a script switches are this machine's
+# {layers}: the folder of layers(). /etc is the node's own to write to; /run, /var and /tmp are empty as after a boot,
+# but for the folder {keep}, which must stay in sight. A babeld of this machine's is not the node's.
 MOUNT = """\
 mount -t overlay -o lowerdir={layers}/usr:/usr overlay /usr
 mount -t overlay -o lowerdir={layers}/etc:/etc,upperdir={layers}/upper,workdir={layers}/work overlay /etc
 mount -t tmpfs tmpfs /run
+mkdir /run/keep
+mount --bind {keep} /run/keep
+mount -t tmpfs tmpfs /var
+mount -t tmpfs tmpfs /tmp
+mkdir -p {keep} /var/lib /var/lock
+mount --move /run/keep {keep}
+rmdir /run/keep
+ln -s /run /var/run
+rm -f /etc/init.d/babeld
 """
+BOOT = """\
+for script in /etc/init.d/*; do
+	if head -n 1 "$script" | grep -qx '#!/bin/sh /etc/rc.common'; then "$script" enable; fi
+done
+for script in /etc/rc.d/S*; do "$script" boot; done
+"""
+
+
+def mount(layers: Path, keep: Path) -> str:
+    """Return the lines of sh that lay a node's root over this machine's; keep is a folder that stays in sight."""
+    return MOUNT.format(layers=shlex.quote(str(layers)), keep=shlex.quote(str(keep)))
 
 
 def unpack(files: Iterable[Path], root: Path) -> None:
@@ -56,7 +80,7 @@ def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = No
         **(extra or {}),
     }
     for script in sorted((root / "lib/gluon/upgrade").glob("*")):
-        subprocess.run([LUA, str(script)], env=environment, check=True)
+        subprocess.run([LUA, "-e", NO_PROGRAMS, str(script)], env=environment, check=True)
     file.unlink()
 
 

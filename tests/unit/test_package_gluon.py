@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sdk.lab.site import load_site
+from sdk.openwrt.node import NO_PROGRAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDINS = ROOT / "tests/gluon"
@@ -215,7 +216,7 @@ class Router:
         ]
         for script in sorted(scripts, key=lambda path: path.name):
             subprocess.run(
-                [LUA, str(script)],
+                [LUA, "-e", NO_PROGRAMS, str(script)],
                 env={
                     "UCI_DIR": str(self.config),
                     "SITE_FILE": str(self.folder / "site.lua"),
@@ -301,6 +302,8 @@ def test_a_node_of_one_role_does_not_get_the_other(router):
     assert router.section("464xlat", "clat")["enabled"] == "0"
     assert not router.section("firewall", "clat")
     assert router.section("firewall", "plat")["device"] == ["plat"]
+    # a platnode redirects clients that roam, and so its roaming daemon has to know by which addresses nodes find them
+    assert router.section("464xlat", "roaming")["node_client_prefix"] == "fd00:1234:5678:9abc::/64"
 
 
 def test_zones_let_clients_out_and_nothing_in_from_the_wan(router):

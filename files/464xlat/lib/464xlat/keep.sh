@@ -82,9 +82,11 @@ command_line() {
 	else
 		append plat pool --pool
 		append plat ports --ports
+		append plat uplink --uplink
 		wan=
+		config_get uplink plat uplink
 		network_flush_cache
-		config_list_foreach plat wan wan_device
+		[ "$uplink" = reach ] || config_list_foreach plat wan wan_device
 		words="$words${wan:+ --wan $wan}"
 	fi
 }

@@ -5,7 +5,7 @@
 
 plat_settings() { # WORD...
 	local first
-	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
+	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
 		TARGET=auto FIREWALL=auto -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
@@ -26,12 +26,26 @@ plat_settings() { # WORD...
 	need_number MESH_MTU 1280 65535
 	need_choice FIREWALL auto nft xtables
 	need_name DEVICE
+	need_choice UPLINK wan reach
+	[ "$UPLINK" = wan ] || find_reach
 	need_set WAN wan
 	need_wan
 	find_translator
 	firewall_choose plat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
-mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL"
+mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK"
+}
+
+# The WAN is reach's link: where its routing rule for the PLAT's device leads.
+find_reach() {
+	local table
+	[ -z "$WAN" ] || die "--wan: '$WAN' beside --uplink reach, whose link is the WAN; expected one of the two"
+	table=$(ip -4 rule show 2>/dev/null | awk -v device="$DEVICE" '
+		{ for (i = 1; i < NF; i++) { if ($i == "iif") from = $(i + 1); if ($i == "lookup") to = $(i + 1) } }
+		from == device && to { print to; exit }')
+	[ -z "$table" ] || WAN=$(ip -4 route show table "$table" default 2>/dev/null | sed -n 's/^default dev \([^ ]*\).*/\1/p')
+	[ -n "$WAN" ] || die "--uplink: no link of reach takes what comes from $DEVICE yet, expected one that is up with \
+route = \"uplink\", and lan_device = \"$DEVICE\" for this node"
 }
 
 need_ports() {
@@ -75,7 +89,11 @@ plat_make() {
 	firewall_up plat
 	# to IPv4, "local" is the internet and "remote" the pool: the sides change places against the CLAT
 	device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
-	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do sysctl_set "net/ipv4/conf/$wan/forwarding" 1; done
+	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do
+		sysctl_set "net/ipv4/conf/$wan/forwarding" 1
+		# the main table has no way back into a link
+		[ "$UPLINK" = wan ] || sysctl_set "net/ipv4/conf/$wan/rp_filter" 0
+	done
 	# `lock`, for older kernels forward by a route's MTU only then
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"

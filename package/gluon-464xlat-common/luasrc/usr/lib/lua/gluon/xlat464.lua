@@ -46,6 +46,14 @@ function M.set_node(uci, site, mac)
 	})
 end
 
+-- What the roaming daemon takes from the site, on a platnode too: there it redirects.
+function M.set_roaming(uci, site)
+	M.need_section(uci, 'roaming')
+	uci:set('464xlat', 'roaming', 'node_client_prefix', require('gluon.l3').node_client_prefix6())
+	uci:set('464xlat', 'roaming', 'prefix', { site.prefix6() })
+	M.keep_admins(uci, 'roaming', { roam_auth = site.roam_auth('token') })
+end
+
 -- An interface that shows a translator's device to netifd, which is to leave addresses and routes on it alone; and
 -- its firewall zone, by device, so that the rules are there before the device is.
 function M.show_device(uci, name, neighbours)
