@@ -2,6 +2,7 @@
 # For people. Each target installs what it needs (Debian packages, .venv, the compiled parts) and may be run again.
 #
 #   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
+#   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
@@ -20,8 +21,8 @@ PARTS := build/siit.stamp build/bin/wire build/bin/reach-relay
 help:
 	sed -n 's/^#   //p' Makefile
 
-demo: $(PARTS)
-	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(ARGS)
+demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
+	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
 	$(PYTHON) -m pytest $(ARGS)

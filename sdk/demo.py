@@ -31,6 +31,7 @@ from sdk.lab import (
     load_topology,
 )
 from sdk.lab.machine import LAB, processes
+from sdk.lab.packaged import IPK
 from sdk.lab.topology import topology_file
 from sdk.second_act import second_act
 from sdk.story import DemoError, Phone, Story, phone_of
@@ -40,7 +41,7 @@ DOWNLOAD_BYTES = 50_000_000
 SQUEEZED_MTU = 1280  # bytes; the smallest that IPv6 allows
 FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
 STEADY_S = 5.0  # without a change in metrics, longer than the interval of babel's hellos
-LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client")
+LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client|local-(node|port)")
 COME_BACK_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
 
 
@@ -271,6 +272,14 @@ def main() -> int:
         "--site", default=str(REPOSITORY / "sdk/lab/site.conf"), help="a Gluon site.conf or domain file"
     )
     parser.add_argument("--keep", action="store_true", help="leave the mesh up at the end")
+    parser.add_argument(
+        "--from-packages",
+        type=Path,
+        nargs="?",
+        const=IPK,
+        metavar="DIR",
+        help="nodes run what `make ipk` has built, or other packages",
+    )
     parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
     arguments = parser.parse_args()
     # as Ctrl-C does it: what `with` and `finally` hold is undone
@@ -289,6 +298,7 @@ def main() -> int:
             name=name,
             log=story.say,
             files=(str(topology_file(arguments.topology)), arguments.site),
+            from_packages=arguments.from_packages,
         )
         story.say(
             f"{len(topology.nodes)} nodes, {len(topology.clients)} clients; clients {site.prefix4}, CLAT "

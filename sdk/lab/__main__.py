@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from sdk.lab.lab import DNS, ECHO, READY_S, WEB, Lab
-from sdk.lab.machine import REPOSITORY, LabError, Machines, check_machine, environment, find_labs
+from sdk.lab.machine import LabError, Machines, check_machine, find_labs
+from sdk.lab.packaged import IPK
 from sdk.lab.site import EXAMPLE, SiteError, load_site
 from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology, topology_file
 
@@ -32,6 +33,7 @@ several at once: lab up mesh12 --name big; lab status --name big; lab list
 UP_EXAMPLES = """\
 The lab stays up until `lab down`. Ctrl-C before it is ready takes it down again.
   lab up diamond
+  lab up diamond --from-packages      what routers will run, after `make ipk`
   lab up my-mesh.toml --site my-community/site.conf --name mine
 What a topology file may say is in sdk/lab/topology.py; the ones that ship are in sdk/lab/topologies."""
 EXEC_EXAMPLES = """\
@@ -80,6 +82,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument(
         "--site", default=str(EXAMPLE), help="a Gluon site.conf or domain file (default: our example)"
     )
+    up.add_argument(
+        "--from-packages",
+        action="store_true",
+        help="nodes run what `make ipk` has built, configured by the site, instead of this repository's files",
+    )
+    up.add_argument("--ipk", type=Path, default=IPK, metavar="DIR", help="the packages (default: build/ipk)")
     up.add_argument(
         "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
     )
@@ -137,7 +145,9 @@ def run_up(options: argparse.Namespace) -> int:
     def say(sentence: str) -> None:
         print(f"{time.monotonic() - begun:6.1f} s  {sentence}", flush=True)
 
-    lab = Lab(topology, site, name=name, log=say, files=(str(topology_file(options.file)), options.site))
+    files = str(topology_file(options.file)), options.site
+    packages = options.ipk.resolve() if options.from_packages else None
+    lab = Lab(topology, site, name=name, log=say, files=files, from_packages=packages)
     with interruptible():
         lab.up(persistent=True)
         try:
@@ -257,11 +267,12 @@ def become(options: argparse.Namespace, command: Sequence[str]) -> int:
     """Turn this process into the command on the machine; returns only if that fails."""
     machines = Machines.find(options.name)
     here = os.getcwd()
-    if Path(here).parts[1:2] and Path(here).parts[1] in ("run", "sys", "proc"):
-        here = str(REPOSITORY)  # a machine has these for itself
+    is_its_own = Path(here).parts[1:2] and Path(here).parts[1] in ("run", "sys", "proc")  # the machine's
+    if is_its_own or options.machine in machines.packaged:
+        here = ""  # the machine's default
     argv = machines.into(options.machine, command, folder=here)
     sys.stdout.flush()
-    os.execvpe(argv[0], argv, environment(options.name, options.machine))
+    os.execvpe(argv[0], argv, machines.environment(options.machine))
 
 
 def run_verb(options: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 from sdk.lab.air import Air
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
+from sdk.lab.packaged import Packages
 from sdk.lab.plan import (
     DNS,
     ECHO,
@@ -34,7 +35,7 @@ from sdk.lab.plan import (
     platnodes,
     text,
 )
-from sdk.lab.site import EXAMPLE, Site, load_site
+from sdk.lab.site import EXAMPLE, Site, load_site, read_table
 from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
 from xlat464.address import format_mac
 
@@ -69,7 +70,8 @@ def side_by_side(
 class Lab:
     """A lab that is up, or that `with` brings up and takes down.
 
-    log takes a sentence at each step that may last. Raises LabError from every method that asks the kernel.
+    log takes a sentence at each step that may last. from_packages: a folder of .ipk files for the nodes to run, instead
+    of this repository's. Raises LabError from every method that asks the kernel.
     """
 
     def __init__(
@@ -80,12 +82,14 @@ class Lab:
         name: str = "lab",
         log: Callable[[str], None] = lambda sentence: None,
         files: tuple[str, str] = ("", ""),
+        from_packages: Path | None = None,
     ):
         self.topology = topology
         self.site = site or load_site(EXAMPLE, topology.settings.pool)
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab
         self.plan = Plan(topology, self.site)
+        self.from_packages = from_packages
         self.machines: Machines | None = None
         self.air: Air | None = None
         self.wire_turn = threading.Lock()
@@ -100,7 +104,9 @@ class Lab:
             raise LabError(f"the lab {name!r} belongs to a program that runs it, and takes it down itself")
         kept = machines.kept_files()
         topology = load_topology(kept[0])
-        lab = cls(topology, load_site(kept[1], topology.settings.pool), name=name, files=files)
+        site = load_site(kept[1], topology.settings.pool)
+        packages = next((Path(folder) for folder in machines.packaged.values()), None)
+        lab = cls(topology, site, name=name, files=files, from_packages=packages)
         lab.take(machines)
         return lab
 
@@ -128,7 +134,7 @@ class Lab:
             self.keep_files()
             names = self.machine_names()
             self.log(f"booting {len(names)} machines: {' '.join(names)}")
-            side_by_side(machines.boot, names)
+            side_by_side(self.boot, names)
             self.log(f"wiring {len(self.plan.cables)} links")
             self.start_wires()
             for client in self.topology.clients:
@@ -143,6 +149,22 @@ class Lab:
         except BaseException:
             self.down()
             raise
+
+    def boot(self, name: str) -> None:
+        node = next((node for node in self.topology.nodes if node.name == name), None)
+        if self.packages and node:
+            self.running.boot(name, self.packages.mount(node, self.running), str(self.packages.folder))
+        else:
+            self.running.boot(name)
+
+    @cached_property
+    def packages(self) -> Packages | None:
+        """What the nodes run where it is packages."""
+        if self.from_packages is None:
+            return None
+        kept = self.running.kept_files()[1]
+        file = kept if kept.exists() else EXAMPLE
+        return Packages(self.plan, file.read_text(), read_table(file), self.from_packages)
 
     def keep_files(self) -> None:
         """Keep topology and site as they are now: editing the files does not change a lab that is up."""
@@ -350,7 +372,7 @@ class Lab:
                 self.exec(other.machine, ["nft", "delete", "table", "netdev", f"cut-{other.device}"])
             # its device may outlive the node by a moment, and its name must be free
             self.exec(other.machine, ["ip", "link", "del", other.device], check=False)
-        self.running.boot(name)
+        self.boot(name)
         side_by_side(self.lay, cables)
         alive = self.alive()
         for cable in cables:
@@ -373,6 +395,9 @@ class Lab:
 
     def start_node(self, node: Node) -> None:
         machines, plan = self.running, self.plan
+        if self.packages:
+            self.start_packages(node, self.packages)
+            return
         self.script(node.name, plan.node_lines(node))
         if node.role.is_clat or node.role.is_plat:
             machines.daemon(node.name, "siit", ["siit", "daemon"])
@@ -391,9 +416,21 @@ class Lab:
             self.start_prefixd(node)
             machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
 
+    def start_packages(self, node: Node, packages: Packages) -> None:
+        """Start a node's services by their init scripts, and the DHCP server that OpenWrt has."""
+        self.script(node.name, packages.node_lines(node))
+        self.script(node.name, [packages.boot_script(node)])
+        if self.plan.is_roaming(node):
+            self.wait_for_l3roamd(node)
+        if node.role.is_clat:
+            self.running.daemon(node.name, "dnsmasq", packages.dnsmasq())
+
     def start_l3roamd(self, node: Node, command: Sequence[str] = ()) -> None:
         """Start the roaming daemon, or another command that is one; returns when its socket answers."""
         self.running.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node))
+        self.wait_for_l3roamd(node)
+
+    def wait_for_l3roamd(self, node: Node) -> None:
         deadline = time.monotonic() + DAEMON_S
         while not self.roaming_status(node.name):
             if time.monotonic() > deadline:
@@ -456,7 +493,8 @@ class Lab:
         return at_s
 
     def start_internet(self) -> None:
-        services = [f"ip addr replace {address}/32 dev lo" for address in (WEB, DNS, ECHO)]
+        asked = self.packages.asked_addresses() if self.packages else []
+        services = [f"ip addr replace {address}/32 dev lo" for address in (WEB, DNS, ECHO, *asked)]
         self.script(INTERNET, ["sysctl -qw net.ipv4.ip_forward=0", *services])
         self.running.daemon(INTERNET, "dnsmasq", self.plan.internet_dnsmasq())
         self.running.daemon(INTERNET, "services", ["python", "-m", "sdk.lab.services", WEB, ECHO])

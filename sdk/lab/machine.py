@@ -24,15 +24,22 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # what tells a process of a lab from others, in its environment
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
 DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
+PACKAGED = (
+    "XLAT464_PACKAGED"  # the folder of the packages that a machine runs, instead of this repository's files
+)
+PYTHON_PACKAGES = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"  # of packages
+SERVICES = {"gluon-464xlat-babel": "babeld", "l3roamd-py": "l3roamd"}  # what a lab calls packages' services
 START_S = 10  # a first process that has not said so by then will not start
 ASK_S = 5  # for a daemon to answer
 END_S = 20  # for the kernel to end a lab's processes
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
-# a boot; /proc is that of the lab, or a pid in it would mean somebody else's process.
+# a boot; /proc is that of the lab, or a pid in it would mean somebody else's process. $2 are lines that mount a root.
 HOLD = """
 read -r pid _ </proc/self/stat
 hostname "$1"
+eval "set -e; $2
+set +e"
 mount -t tmpfs tmpfs /run && mkdir /run/log
 mount -t sysfs sysfs /sys
 printf 'nameserver 198.51.100.53\\n' >/run/resolv.conf
@@ -53,8 +60,16 @@ class CommandError(LabError):
     """A command on a machine failed; the sentence ends with what it said."""
 
 
-def environment(lab: str, machine: str = "") -> dict[str, str]:
-    """What a program on a machine finds: our programs in PATH, and where our Python is."""
+def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, str]:
+    """What a program on a machine finds: our programs in PATH, and where our Python is.
+
+    On a machine that is made of packages it is theirs, and of this repository there are the interpreters only.
+    """
+    labels = {LAB: lab, MACHINE: machine, "PS1": f"{machine}# "}
+    if packages:
+        path = f"/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/bin:/sbin:/bin"
+        own = {"PATH": path, "PYTHONPATH": PYTHON_PACKAGES, "PROCD_TAG": DAEMON, PACKAGED: packages}
+        return {**os.environ, **own, **labels}
     python = f"{REPOSITORY}/.venv/bin/python"
     return {
         **os.environ,
@@ -63,9 +78,7 @@ def environment(lab: str, machine: str = "") -> dict[str, str]:
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
         "XLAT464": f"{python} -m xlat464",
-        LAB: lab,
-        MACHINE: machine,
-        "PS1": f"{machine}# ",
+        **labels,
     }
 
 
@@ -178,6 +191,9 @@ class Machines:
 
     def __init__(self, name: str, init_pid: int, pids: dict[str, int]):
         self.name, self.init_pid, self.pids = name, init_pid, pids
+        self.packaged: dict[
+            str, str
+        ] = {}  # machines with a root of their own, and the folder of its packages
 
     @classmethod
     def start(cls, name: str, *, persistent: bool, topology: str = "", site: str = "") -> "Machines":
@@ -234,6 +250,7 @@ class Machines:
             raise LabError(f"no lab of the name {name!r} is up: `lab list` shows those that are")
         space = os.stat(f"/proc/{init.pid}/ns/pid").st_ino
         pids: dict[str, int] = {}
+        packaged = {}
         for process in processes():
             machine = process.environ.get(MACHINE)
             if process.environ[LAB] == name and machine and HOLDER in process.environ:
@@ -241,7 +258,14 @@ class Machines:
                 with contextlib.suppress(OSError):
                     if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
                         pids.setdefault(machine, process.pid)
-        return cls(name, init.pid, pids)
+                        if folder := process.environ.get(PACKAGED):
+                            packaged[machine] = folder
+        machines = cls(name, init.pid, pids)
+        machines.packaged = packaged
+        return machines
+
+    def environment(self, machine: str) -> dict[str, str]:
+        return environment(self.name, machine, self.packaged.get(machine, ""))
 
     def kept_files(self) -> tuple[Path, Path]:
         """Return where a lab's topology and site are kept: in its first process's own /run, which ends with it."""
@@ -260,16 +284,18 @@ class Machines:
 
     # One machine
 
-    def boot(self, machine: str) -> None:
-        """Make a machine with no device but lo."""
+    def boot(self, machine: str, root: str = "", packages: str = "") -> None:
+        """Make a machine with no device but lo; root: lines of sh that mount one of its own, made of packages."""
+        if root:
+            self.packaged[machine] = packages
         enter = ["nsenter", f"--target={self.init_pid}", "--pid", "--mount"]
         spaces = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
         holder = subprocess.Popen(
-            [*enter, "--", *spaces, "sh", "-c", HOLD, "sh", machine],
+            [*enter, "--", *spaces, "sh", "-c", HOLD, "sh", machine, root],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**environment(self.name, machine), HOLDER: "1"},
+            env={**self.environment(machine), HOLDER: "1"},
             start_new_session=True,
         )
         assert holder.stdout
@@ -296,16 +322,18 @@ class Machines:
         if and_holder:
             del self.pids[machine]
 
-    def into(
-        self, machine: str, argv: Sequence[str], *, bound: bool = True, folder: str = str(REPOSITORY)
-    ) -> list[str]:
-        """Return the command that runs argv on a machine; bound: it dies with the thread that started it."""
+    def into(self, machine: str, argv: Sequence[str], *, bound: bool = True, folder: str = "") -> list[str]:
+        """Return the command that runs argv on a machine; bound: it dies with the thread that started it.
+
+        It runs in the folder; by default in this repository, and where packages run in the root, as services do.
+        """
         if machine not in self.pids:
             known = ", ".join(sorted(self.pids))
             raise LabError(f"there is no machine {machine!r} in the lab {self.name!r}, known are {known}")
         enter = ["nsenter", f"--target={self.pids[machine]}", "--net", "--mount", "--uts", "--pid"]
         # nsenter waits outside: it has to die with its parent, and the command with nsenter
         die = ["setpriv", "--pdeathsig", "KILL", "--"] if bound else []
+        folder = folder or ("/" if machine in self.packaged else str(REPOSITORY))
         return [*die, *enter, f"--wdns={folder}", "--", *die, *argv]
 
     def exec(
@@ -327,7 +355,7 @@ class Machines:
                 text=True,
                 errors="replace",
                 timeout=timeout_s,
-                env=environment(self.name, machine),
+                env=self.environment(machine),
             )
         except subprocess.TimeoutExpired:
             raise CommandError(f"{machine}: `{' '.join(argv)}` did not end within {timeout_s:g} s") from None
@@ -357,7 +385,7 @@ class Machines:
 
     def popen(self, machine: str, argv: Sequence[str], **options) -> subprocess.Popen:
         """Start a command on a machine that ends with this process."""
-        return subprocess.Popen(self.into(machine, argv), env=environment(self.name, machine), **options)
+        return subprocess.Popen(self.into(machine, argv), env=self.environment(machine), **options)
 
     def daemon(self, machine: str, name: str, argv: Sequence[str], **variables: str) -> None:
         """Start a command that goes on as long as the machine; what it says goes to its /run/log/NAME.log."""
@@ -366,13 +394,13 @@ class Machines:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={**environment(self.name, machine), DAEMON: name, **variables},
+            env={**self.environment(machine), DAEMON: name, **variables},
             start_new_session=True,
         )
         HOLDERS.append(started)
 
     def daemons(self) -> dict[str, dict[str, list[int]]]:
-        """Return what started by daemon() runs: by machine, then by name, the ids of its processes."""
+        """Return what daemon() or an init script started: by machine, then by name, the ids of its processes."""
         found: dict[str, dict[str, list[int]]] = {machine: {} for machine in self.pids}
         space = os.stat(f"/proc/{self.init_pid}/ns/pid").st_ino
         for process in processes():
@@ -381,7 +409,7 @@ class Machines:
                 with contextlib.suppress(OSError):  # it is gone
                     # not its parent, which waits outside with the same environment
                     if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
-                        found[machine].setdefault(daemon, []).append(process.pid)
+                        found[machine].setdefault(SERVICES.get(daemon, daemon), []).append(process.pid)
         return found
 
     def stop(self, machine: str, name: str, number: int = signal.SIGKILL) -> None:
@@ -397,7 +425,9 @@ class Machines:
                     raise LabError(f"{machine}: {name} did not end")
 
     def log(self, machine: str, name: str) -> str:
-        return self.exec(machine, ["tail", "-n", "20", f"/run/log/{name}.log"], check=False).stdout
+        """Return the last that a program said; where packages run, all services say it in one place."""
+        file = "/run/procd.log" if machine in self.packaged else f"/run/log/{name}.log"
+        return self.exec(machine, ["tail", "-n", "20", file], check=False).stdout
 
 
 # The parents (nsenter) of processes that outlive a call: kept, for a Popen that is forgotten warns when it is collected

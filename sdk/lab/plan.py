@@ -250,7 +250,9 @@ class Plan:
     def node_client_prefix(self) -> list[str]:
         return ["--node-client-prefix", str(self.site.node_client_prefix6)]
 
-    def dnsmasq(self) -> list[str]:
+    def dnsmasq(
+        self, device: str = "br-client", leases: str = LEASES, script: str = str(LEASE_SCRIPT)
+    ) -> list[str]:
         """Return a clatnode's DHCP server: it hashes MACs over all of prefix4, so that nodes rarely agree by chance."""
         prefix4 = self.site.prefix4
         return [
@@ -262,13 +264,9 @@ class Plan:
                 "--port=0",
                 "--no-ping",
             ),
-            *("--interface=br-client", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
-            *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={LEASES}", "--log-facility=-"),
-            *(
-                [f"--dhcp-script={LEASE_SCRIPT}", "--script-on-renewal"]
-                if self.topology.settings.roaming
-                else []
-            ),
+            *(f"--interface={device}", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
+            *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={leases}", "--log-facility=-"),
+            *([f"--dhcp-script={script}", "--script-on-renewal"] if self.topology.settings.roaming else []),
             f"--dhcp-range={prefix4[1]},{prefix4[-2]},{prefix4.netmask},{self.topology.settings.lease_s}",
             f"--dhcp-option=option:router,{self.site.next_node_ip4}",
             f"--dhcp-option=option:dns-server,{DNS}",

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import packages
 import pytest
 
 from sdk.lab.machine import find_labs
@@ -54,13 +55,32 @@ def demo(*options, **more):
     )
 
 
-def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_path):
-    result = tmp_path / "demo.json"
-    program = demo("--topology", str(mesh), "--json", str(result))
+def checks_of(result, *options):
+    """Run the demo to its end; every check has to pass."""
+    program = demo("--json", str(result), *options)
     said, errors = program.communicate(timeout=300)
     assert program.returncode == 0, said + errors
     checks = json.loads(result.read_text())
     assert checks["failed"] == 0
+    return checks, said
+
+
+@pytest.mark.skipif(
+    not Path("/usr/include/json-c/json.h").exists(), reason="packages need apt-get install libjson-c-dev"
+)
+def test_every_check_passes_on_nodes_that_run_the_packages(mesh, tmp_path):
+    packages.built()
+    checks, said = checks_of(
+        tmp_path / "demo.json", "--topology", str(mesh), "--from-packages", str(packages.FOLDER)
+    )
+    assert {"ping", "HTTP download", "a walk", "download while walking"} <= {
+        c["name"] for c in checks["checks"]
+    }
+    assert "the exit in use dies" in said
+
+
+def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_path):
+    checks, said = checks_of(tmp_path / "demo.json", "--topology", str(mesh))
     assert checks["passed"] == len(checks["checks"]) > 10
     assert {"ping", "DNS", "HTTP download", "path MTU", "UDP fragments"} <= {
         c["name"] for c in checks["checks"]

@@ -51,7 +51,7 @@ def node(tmp_path):
         made.write(CONFIG + BABEL)
         for number in range(3):
             made(f"ip link add mesh{number} type veth peer name far{number}; ip link set mesh{number} up")
-        made("ip link add mesh-vpn type bridge; ip link set mesh-vpn up; mkdir -p /run/lib")
+        made("ip link add mesh-vpn type bridge; ip link set mesh-vpn up")
         yield made
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import packages
 import pytest
 
-from sdk.openwrt.node import MOUNT, configure, layers
+from sdk.openwrt.node import configure, layers, mount
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
@@ -51,9 +51,9 @@ config roaming 'roaming'
 SETUP = """
 set -e
 mount --make-rprivate /
-{mount}[ -z "{shell}" ] || mount --bind "{shell}" "$(readlink -f /bin/sh)"
+{mount}
+[ -z "{shell}" ] || mount --bind "{shell}" "$(readlink -f /bin/sh)"
 mount -t proc proc /proc
-rm -f /etc/init.d/babeld  # this machine's
 ip link set lo up
 ip link add wan type veth peer name internet
 ip link set wan up
@@ -113,7 +113,7 @@ class Node:
                 "--kill-child",
                 "sh",
                 "-c",
-                SETUP.format(mount=MOUNT.format(layers=over), shell=shell),
+                SETUP.format(mount=mount(over, ROOT), shell=shell),
             ],
             stdout=subprocess.PIPE,
             text=True,
