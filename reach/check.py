@@ -131,11 +131,30 @@ def wireguard(whole: Description, link: WireGuard) -> Iterator[Finding]:
             f"{key}.hub",
             f"nobody can reach {link.hub}: publish udp = {link.port} to its IPv6 address, or give home.{link.hub}.ipv6",
         )
+    if link.route == "uplink":
+        yield from uplink(whole, link)
     if link.route == "all" and not link.masqueraded:
         yield warning(
             f"{key}.masqueraded",
             'names no network: with route = "all", answers from the internet find no way back to private addresses',
         )
+
+
+def uplink(whole: Description, link: WireGuard) -> Iterator[Finding]:
+    """The IPv4 of what is behind the peers' devices leaves through the hub."""
+    key = f"link.{link.name}"
+    if not any(network.version == 4 for network in link.masqueraded):
+        yield Finding(
+            f"{key}.masqueraded",
+            'names no IPv4 network, and route = "uplink" is for IPv4; expected one such as "198.18.4.0/24"',
+        )
+    for end in (whole.ends[peer] for peer, _ in link.peers if peer in whole.ends):
+        if end.lan_device is None:
+            yield Finding(
+                f"{key}.peers",
+                f'nothing says whose IPv4 leaves through it at {end.name}; a platnode has lan_device = "plat" in'
+                f" [{place(end)}]",
+            )
 
 
 def bridge(whole: Description, link: Bridge) -> Iterator[Finding]:

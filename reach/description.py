@@ -73,7 +73,7 @@ class WireGuard:
     port: int
     mtu_bytes: int
     keepalive_s: int
-    route: str  # what peers send into it: lan, all or nothing
+    route: str  # what peers send into it: lan, all, uplink or nothing
     endpoint: str | None
     dns: tuple[Address, ...]
     domain: str | None

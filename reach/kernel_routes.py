@@ -101,6 +101,7 @@ class Routes:
         if values["source"]:
             network = ipaddress.ip_network(values["source"])
             words |= {"src": str(network.network_address), "src_len": network.prefixlen}
+        words |= {"iifname": values["device"]} if values.get("device") else {}  # not in older ledgers
         words |= {"fwmark": values["mark"]} if values["mark"] else {}
         words |= {"flags": FIB_RULE_INVERT} if values["inverted"] else {}
         words |= {"FRA_SUPPRESS_PREFIXLEN": 0} if values["suppresses"] else {}

@@ -95,6 +95,7 @@ class Rule:
     mark: int | None = None
     is_mark_inverted: bool = False
     suppresses_default: bool = False  # the main table, but not its default route
+    in_device: str | None = None  # which need not exist yet
 
 
 @dataclass(frozen=True, slots=True)

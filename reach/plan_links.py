@@ -79,7 +79,8 @@ def endpoint(whole: Description, link: WireGuard, end: End) -> str | None:
         return link.endpoint if has_port else f"{link.endpoint}:{link.port}"
     hub = whole.ends[link.hub]
     relayed, server = relay_port(whole, link), whole.server
-    if hub.role == "server" and server.ipv6 and end.role == "home" and end.ipv6 and not end.ipv4:
+    has_ipv6_only = end.role == "home" and not end.ipv4 and bool(end.ipv6 or link.route == "uplink")
+    if hub.role == "server" and server.ipv6 and has_ipv6_only:
         return f"[{server.ipv6.ip}]:{link.port}"  # a home behind DS-Lite
     if hub.role == "server" or relayed:
         return f"{whole.server.ipv4}:{relayed or link.port}"
@@ -129,7 +130,7 @@ def wireguard_hub(whole: Description, link: WireGuard, end: End, draft: Draft) -
     if end.lan_device:
         draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
     leaving = list(link.masqueraded)
-    if link.route == "all":
+    if link.route in ("all", "uplink"):
         leaving += [lan for peer, _ in link.peers for lan in whole.ends[peer].lan if lan.version == 4]
     for group in by_family(leaving):
         draft.snats.append(Snat(Match(not_out_device=link.name, source=group)))
@@ -148,7 +149,7 @@ def dns_relay(link: WireGuard) -> Service:
 
 def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) -> None:
     allowed = list(behind_hub(whole, link, end.name))
-    if link.hub == SERVER and carries_published(whole, link, end.name):
+    if link.route == "uplink" or (link.hub == SERVER and carries_published(whole, link, end.name)):
         allowed = list(dict.fromkeys([*allowed, EVERYTHING[0]]))
     takes_all = link.route == "all"
     mark = link.port if takes_all else 0
@@ -156,6 +157,8 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
     draft.devices.append(Wg(link.name, 0, link.mtu_bytes, mark, link.is_userspace, (hub,)))
     if takes_all:
         everything_into(link, draft)
+    elif link.route == "uplink":
+        uplink(link, end, draft)
     elif link.route == "lan":
         own = set(link.networks) | set(end.lan)
         draft.routes += [Route(to, link.name) for to in behind_hub(whole, link, end.name) if to not in own]
@@ -163,7 +166,7 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
         draft.pins.append(Pin(whole.server.ipv4))
     for group in by_family(behind_hub(whole, link, end.name)):
         draft.inputs.append(Match(in_device=link.name, source=() if set(group) & set(EVERYTHING) else group))
-    if end.lan_device and link.route != "nothing":
+    if end.lan_device and link.route in ("lan", "all"):
         for version in families(end.lan):
             draft.forward_family(version, end.device)
         draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
@@ -175,6 +178,21 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
         servers = tuple(interface.ip for interface in inner(link, link.hub))[:1]
     if servers and end.role == "client":
         draft.dns.append(Dns(link.name, servers, link.domain))
+
+
+def uplink(link: WireGuard, end: End, draft: Draft) -> None:
+    """IPv4 that comes in by the end's lan_device leaves here; the end's own does not.
+
+    On a platnode that is the translator's device, which 464xlat makes later, and forwards from; no LAN is named then.
+    """
+    assert end.lan_device, "check says so"
+    draft.routes.append(Route(EVERYTHING[0], link.name, link.table))
+    draft.rules.append(Rule(4, RULE_PRIORITY, link.table, in_device=end.lan_device))
+    draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
+    draft.any_source(link.name)
+    draft.sysctls.append(Sysctl(f"net/ipv4/conf/{link.name}/forwarding", "1"))
+    if any(lan.version == 4 for lan in end.lan):
+        draft.sysctls.append(Sysctl(f"net/ipv4/conf/{end.lan_device}/forwarding", "1"))
 
 
 def everything_into(link: WireGuard, draft: Draft) -> None:

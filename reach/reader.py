@@ -173,7 +173,7 @@ def read_wireguard(name: str, table: Table, ends: dict[str, End]) -> WireGuard:
         table.take("port", reading.whole(1, 65535, "a UDP port"), WIREGUARD_PORT),
         table.take("mtu", reading.whole(MIN_MTU_BYTES, 1440, "bytes"), WIREGUARD_MTU_BYTES),
         table.take("keepalive_s", reading.whole(0, 65535, "seconds, 0 for none"), KEEPALIVE_S),
-        table.take("route", reading.choice("lan", "all", "nothing"), "lan"),
+        table.take("route", reading.choice("lan", "all", "uplink", "nothing"), "lan"),
         table.take("endpoint", reading.host, None),
         table.take("dns", reading.each(reading.address), ()),
         table.take("domain", reading.host, None),

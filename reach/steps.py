@@ -53,9 +53,9 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
         values = {"family": rule.family, "priority": rule.priority, "table": rule.table, "mark": rule.mark}
         values |= {"source": str(rule.source) if rule.source else None}
         values |= {"inverted": rule.is_mark_inverted, "suppresses": rule.suppresses_default}
-        found.append(
-            Step("rule", f"IPv{rule.family} {rule.priority} {rule.source or rule.mark or ''}", values)
-        )
+        values |= {"device": rule.in_device}
+        about = rule.source or rule.mark or rule.in_device or ""
+        found.append(Step("rule", f"IPv{rule.family} {rule.priority} {about}", values))
     found += [Step("offload", device) for device in plan.untouched_offloads]
     if plan.firewall:
         found.append(Step("nft", "reach", {"text": nft_text(plan.firewall)}))

@@ -4,6 +4,7 @@
 All targets that are made of commands are made from these. What needs a shell says so. Undoing runs backwards.
 """
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -106,7 +107,8 @@ def wg_words(plan: Plan, place: Place, device: Wg) -> str:
     words += [f"fwmark {device.mark}"] if device.mark else []
     for peer in device.peers:
         words.append(f"peer {place.public_key(peer.end)} allowed-ips {','.join(map(str, peer.allowed))}")
-        words += [f"endpoint {peer.endpoint}"] if peer.endpoint else []
+        # brackets are a pattern to a shell
+        words += [f"endpoint {shlex.quote(peer.endpoint)}"] if peer.endpoint else []
         words += [f"persistent-keepalive {peer.keepalive_s}"] if peer.keepalive_s else []
     return " ".join(words)
 
@@ -204,6 +206,7 @@ def rule_words(rule: Rule) -> str:
     words += ["not"] if rule.is_mark_inverted else []
     words += [f"from {rule.source}"] if rule.source else []
     words += [f"fwmark {rule.mark}"] if rule.mark else []
+    words += [f"iif {rule.in_device}"] if rule.in_device else []
     words += [f"lookup {rule.table}"]
     words += ["suppress_prefixlength 0"] if rule.suppresses_default else []
     return " ".join(words)

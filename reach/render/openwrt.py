@@ -18,12 +18,14 @@ from reach.render.commands import (
     device_commands,
     names,
     pins,
+    rules,
     service_words,
     services,
     sysctls,
 )
 
 SCRIPT = "/etc/init.d/reach"
+PLAT = "plat"  # the translator's device on a platnode, and its zone on Gluon
 MODULES = {
     "Tunnel": "kmod-ip6-tunnel ip-full",
     "Wg": "wireguard-tools",
@@ -123,6 +125,8 @@ def routing(plan: Plan) -> list[str]:
             "network", f"reach_route{number}", "route" if route.to.version == 4 else "route6", options
         )
     for number, rule in enumerate(plan.rules):
+        if rule.in_device:  # netifd's wants a network for it; the init script does it
+            continue
         options = {"priority": str(rule.priority), "lookup": str(rule.table)}
         options |= {"src": str(rule.source)} if rule.source else {}
         options |= {"mark": str(rule.mark)} if rule.mark else {}
@@ -138,12 +142,13 @@ def firewall(plan: Plan) -> list[str]:
     if not ours:
         return []
     zone: dict[str, str | list[str]] = {"name": "reach", "network": ours, "mtu_fix": "1"}
-    zone |= {
-        "input": "ACCEPT",  # our own table decides
-        "output": "ACCEPT",
-        "forward": "ACCEPT",
-    }
+    from_plat = any(rule.in_device == PLAT for rule in plan.rules)
+    # our own table decides, if it is there: Gluon's firewall is iptables
+    verdict = "REJECT" if from_plat else "ACCEPT"
+    zone |= {"input": verdict, "output": "ACCEPT", "forward": verdict}
     lines = section("firewall", "reach_zone", "zone", zone)
+    if from_plat:
+        lines += section("firewall", "reach_from_plat", "forwarding", {"src": PLAT, "dest": "reach"})
     for source, target in (("reach", "lan"), ("lan", "reach"), ("reach", "wan"), ("wan", "reach")):
         if source != "wan" or plan.role == "server":
             both: dict[str, str | list[str]] = {"src": source, "dest": target}
@@ -172,6 +177,7 @@ def init_script(plan: Plan, place: Place) -> str:
         if not isinstance(device, Wg):
             found += device_commands(plan, place, device)
     found += [*sysctls(plan), *pins(plan)]
+    found += rules(replace(plan, rules=tuple(rule for rule in plan.rules if rule.in_device)))
     found += [Command(f"ethtool --offload {device} tx off") for device in plan.untouched_offloads]
     ups = "".join(f"\t{each.up}\n" for each in found)
     downs = "".join(f"\t{each.down}\n" for each in reversed(found) if each.down)

@@ -59,7 +59,20 @@ def test_an_example_has_no_mistake(example):
 
 
 def test_there_is_an_example_for_every_kind_of_set_up():
-    assert [path.stem for path in EXAMPLES] == ["4in6", "bridge", "exit", "relay-wireguard"]
+    assert [path.stem for path in EXAMPLES] == ["4in6", "bridge", "exit", "relay-wireguard", "uplink"]
+
+
+def test_an_uplink_needs_a_device_of_each_peer_and_a_network_to_masquerade():
+    text = BASE.replace("routed", 'route = "uplink"\nrouted')
+    said = complaints(text)
+    assert (
+        'error: link.wg0.masqueraded: names no IPv4 network, and route = "uplink" is for IPv4; expected one such as "198.18.4.0/24"'
+        in said
+    )
+    assert (
+        'error: link.wg0.peers: nothing says whose IPv4 leaves through it at laptop; a platnode has lan_device = "plat" in [client.laptop]'
+        in said
+    )
 
 
 def test_tunnel_addresses_come_from_the_public_address_as_one_reads_it():

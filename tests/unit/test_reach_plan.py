@@ -335,3 +335,35 @@ def test_a_home_without_ipv4_finds_the_server_over_ipv6():
     )
     (link,) = (d for d in make(reader.read(text), "attic").devices if isinstance(d, Wg))
     assert link.peers[0].endpoint == "[2001:db8:6ef9:1:e42f:c7ff:fe68:1421]:51820"
+
+
+def test_an_uplink_takes_what_comes_out_of_the_translator_and_nothing_of_the_nodes_own():
+    node = plan("uplink", "roof")
+    (link,) = node.devices
+    assert isinstance(link, Wg)
+    assert (link.mark, link.peers[0].endpoint) == (0, "[2001:db8:0:1::7]:51820")
+    assert link.peers[0].allowed == (network("198.18.4.0/24"), network("0.0.0.0/0"))
+    assert node.rules == (Rule(4, 4641, 43, in_device="plat"),)
+    assert node.routes == (Route(network("0.0.0.0/0"), "wg0", 43),)
+    # forwarding of all devices is the node's business, and the CLAT's
+    assert {each.path.rpartition("/")[0] for each in node.sysctls} == {"net/ipv4/conf/wg0"}
+    text = firewall.nft_text(node.firewall)
+    assert 'iifname "plat" oifname "wg0" accept' in text
+    run(tool("nft"), "-c", "-f", "-", input=text)
+
+
+def test_the_server_of_an_uplink_masquerades_its_platnodes():
+    server = plan("uplink", "server")
+    assert 'oifname != "wg0" ip saddr 198.18.4.0/24 masquerade' in firewall.nft_text(server.firewall)
+    assert server.devices[0].peers[1].allowed == (network("198.18.4.3/32"),)
+
+
+def test_on_openwrt_an_uplink_is_found_by_the_translators_zone_and_device():
+    files = {
+        each.path: each.text for each in TARGETS["openwrt"](plan("uplink", "roof"), place(EXAMPLES["uplink"]))
+    }
+    assert "ip -4 rule add priority 4641 iif plat lookup 43\n" in files["/etc/init.d/reach"]
+    script = files["/etc/reach/uci.sh"]
+    assert "set firewall.reach_from_plat.src='plat'" in script
+    assert "set firewall.reach_zone.input='REJECT'" in script
+    assert "reach_rule" not in script
