@@ -65,6 +65,7 @@ wan_device() { # NETWORK-OR-DEVICE
 }
 
 command_line() {
+	local uplink
 	words=
 	config_load 464xlat
 	append node clat_range --clat-range
@@ -84,7 +85,7 @@ command_line() {
 		append plat ports --ports
 		append plat uplink --uplink
 		wan=
-		config_get uplink plat uplink
+		config_get uplink plat uplink wan
 		network_flush_cache
 		[ "$uplink" = reach ] || config_list_foreach plat wan wan_device
 		words="$words${wan:+ --wan $wan}"

@@ -40,9 +40,7 @@ mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$
 find_reach() {
 	local table
 	[ -z "$WAN" ] || die "--wan: '$WAN' beside --uplink reach, whose link is the WAN; expected one of the two"
-	table=$(ip -4 rule show 2>/dev/null | awk -v device="$DEVICE" '
-		{ for (i = 1; i < NF; i++) { if ($i == "iif") from = $(i + 1); if ($i == "lookup") to = $(i + 1) } }
-		from == device && to { print to; exit }')
+	table=$(ip -4 rule show 2>/dev/null | sed -n "s/.* iif $DEVICE .*lookup \([^ ]*\).*/\1/p" | head -n 1)
 	[ -z "$table" ] || WAN=$(ip -4 route show table "$table" default 2>/dev/null | sed -n 's/^default dev \([^ ]*\).*/\1/p')
 	[ -n "$WAN" ] || die "--uplink: no link of reach takes what comes from $DEVICE yet, expected one that is up with \
 route = \"uplink\", and lan_device = \"$DEVICE\" for this node"
