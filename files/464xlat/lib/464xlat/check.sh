@@ -76,7 +76,7 @@ need_name() { # NAME: of a network device, by the kernel's rules and without wha
 	local value
 	eval "value=\$$1"
 	case "$value" in
-	'' | . | .. | -* | *[!A-Za-z0-9._-]* | ????????????????*)
+	'' | . | .. | all | default | -* | *[!A-Za-z0-9._-]* | ????????????????*)
 		die "--$(as_option "$1"): '$value' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -"
 		;;
 	esac

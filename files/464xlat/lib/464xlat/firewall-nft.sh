@@ -12,7 +12,7 @@ nft_up() { # clat | plat
 
 nft_load() { nft_rules "$1" | nft -f -; } # clat | plat
 
-# MSS, DEVICE, and for the PLAT CLAT_RANGE, POOL, POOL_FIRST, POOL_LAST, PORTS, WAN
+# MSS, DEVICE, TRANSLATOR, for the CLAT CLIENT_RANGE, for the PLAT CLAT_RANGE, POOL, POOL_FIRST, POOL_LAST, PORTS, WAN
 nft_rules() { # clat | plat
 	printf 'table inet xlat464_%s {\n' "$1"
 	cat <<-NFT
@@ -23,7 +23,33 @@ nft_rules() { # clat | plat
 		}
 	NFT
 	[ "$1" = clat ] || nft_plat_rules
+	[ "$TRANSLATOR" != nat46 ] || "nft_nat46_$1"
 	printf '}\n'
+}
+
+# What siit does by itself and the module nat46 does not: docs/nat46.md
+nft_nat46_clat() {
+	cat <<-NFT
+		chain out_of_nat46 {
+			type filter hook prerouting priority raw; policy accept;
+			iifname "$DEVICE" ip daddr != $CLIENT_RANGE drop
+			iifname "$DEVICE" ip saddr $CLIENT_RANGE icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 192.0.0.8
+			iifname "$DEVICE" ip saddr $CLIENT_RANGE drop
+		}
+		chain into_nat46 {
+			type filter hook forward priority filter; policy accept;
+			oifname "$DEVICE" ip saddr != $CLIENT_RANGE reject with icmp type admin-prohibited
+		}
+	NFT
+}
+
+nft_nat46_plat() {
+	cat <<-NFT
+		chain out_of_nat46 {
+			type filter hook prerouting priority raw; policy accept;
+			iifname "$DEVICE" ip length <= 1260 ip frag-off & 0x3fff == 0 ip frag-off set 0
+		}
+	NFT
 }
 
 nft_plat_rules() {

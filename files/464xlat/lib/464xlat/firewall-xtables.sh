@@ -10,7 +10,11 @@ xtables_works() { command -v iptables >/dev/null 2>&1 && command -v ip6tables >/
 
 xtables_up() { # clat | plat
 	xtables_load iptables mangle FORWARD "XLAT464_$1" "$(xtables_mss "$1")"
-	[ "$1" = plat ] || return 0
+	if [ "$1" = clat ]; then
+		[ "$TRANSLATOR" != nat46 ] ||
+			xtables_load iptables mangle PREROUTING XLAT464_nat46 "$(xtables_nat46)"
+		return
+	fi
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
 	xtables_load iptables nat POSTROUTING XLAT464_plat "$(xtables_masquerade)"
 	xtables_load ip6tables filter FORWARD XLAT464_plat "$(xtables_filter6)"
@@ -32,10 +36,19 @@ xtables_unload() { # PROGRAM TABLE HOOK CHAIN
 
 xtables_mss() { # clat | plat
 	local direction
+	[ "$1$TRANSLATOR" != clatnat46 ] || echo "-A XLAT464_clat -o $DEVICE ! -s $CLIENT_RANGE -j DROP"
 	for direction in -o -i; do
 		printf -- '-A XLAT464_%s %s %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss %s\n' \
 			"$1" "$direction" "$DEVICE" "$MSS"
 	done
+}
+
+# Of what siit does and the module nat46 does not, the part that needs no change of a packet: docs/nat46.md
+xtables_nat46() {
+	cat <<-RULES
+		-A XLAT464_nat46 -i $DEVICE ! -d $CLIENT_RANGE -j DROP
+		-A XLAT464_nat46 -i $DEVICE -s $CLIENT_RANGE -j DROP
+	RULES
 }
 
 xtables_filter6() {

@@ -10,13 +10,17 @@
 #             the device (an answer to nobody would go round for ever), nothing that conntrack cannot place and NAT
 #             therefore not translate
 #             out of the device: IPv4 to a WAN device only, so the mesh does not reach the platnode's other networks
+# with nat46  what siit does by itself: a CLAT's IPv4 is of the clients' range and no other; errors of routers that no
+#             rule maps come from 192.0.0.8, not from the client itself (nft only); what a PLAT makes of 1260 bytes
+#             and less may be fragmented (nft only)
 #
 # They only ever take traffic away: what else the node's firewall forbids stays forbidden.
 
-# shellcheck source=files/464xlat/lib/464xlat/firewall-nft.sh
-. "$XLAT464_LIB/firewall-nft.sh"
-# shellcheck source=files/464xlat/lib/464xlat/firewall-xtables.sh
-. "$XLAT464_LIB/firewall-xtables.sh"
+for back_end in nft xtables; do
+	# an image has the one that it has the programs for
+	# shellcheck source=/dev/null
+	[ ! -r "$XLAT464_LIB/firewall-$back_end.sh" ] || . "$XLAT464_LIB/firewall-$back_end.sh"
+done
 
 # Find the back end (FIREWALL, `auto` for what works here). Asks, changes nothing.
 firewall_choose() { # clat | plat
@@ -25,7 +29,7 @@ firewall_choose() { # clat | plat
 	if [ "$FIREWALL" = auto ]; then
 		if nft_check "$1" >/dev/null 2>&1; then
 			FIREWALL=nft
-		elif xtables_works; then
+		elif xtables_works >/dev/null 2>&1; then
 			FIREWALL=xtables
 		else
 			die "there is no firewall here that works, expected nft, or iptables and ip6tables"
@@ -33,7 +37,7 @@ firewall_choose() { # clat | plat
 	elif [ "$FIREWALL" = nft ]; then
 		said=$(nft_check "$1" 2>&1) || die "--firewall: nft does not work here ($(printf '%s' "$said" | head -n 1))"
 	elif [ "$FIREWALL" = xtables ]; then
-		xtables_works || die "--firewall: there is no iptables and ip6tables here, expected nft or auto"
+		xtables_works 2>/dev/null || die "--firewall: there is no iptables and ip6tables here, expected nft or auto"
 	fi
 }
 

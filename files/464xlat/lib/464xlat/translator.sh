@@ -39,6 +39,14 @@ translator_add() { # TARGET DEVICE
 	return 1
 }
 
+# nat46 ignores what it does not take, so its listing (one long line a device, cut behind the local style) is read back.
+translator_config() { # TARGET DEVICE CONFIGURATION
+	translate "$1" "config $2 $3" || return
+	[ ! -f "$1" ] || grep -q "^config $2 .*local\.style RFC6052" "$1" && return
+	printf 'the translator at %s did not take the configuration of %s\n' "$1" "$2" >&2
+	return 1
+}
+
 # Take the device away even if the translator is not there any more.
 translator_del() { # TARGET DEVICE
 	[ ! -e "$1" ] || translate "$1" "del $2" || true
@@ -48,7 +56,7 @@ translator_del() { # TARGET DEVICE
 # Make the role's device: translator, MTU, kernel settings, up. IPv4 packets grow by 20 bytes on their way to IPv6.
 device_up() { # CONFIGURATION
 	change "translator_del $TARGET $DEVICE" translator_add "$TARGET" "$DEVICE"
-	must translate "$TARGET" "config $DEVICE $1"
+	must translator_config "$TARGET" "$DEVICE" "$1"
 	must ip link set dev "$DEVICE" mtu "$MESH_MTU"
 	must device_sysctls "$DEVICE"
 	must ip link set dev "$DEVICE" up
