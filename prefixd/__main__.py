@@ -6,6 +6,16 @@ import sys
 from prefixd import net, options
 
 
+def tell():
+    """Print the help, which a router's package leaves out."""
+    try:
+        from prefixd.help import TEXT
+    except ImportError:
+        TEXT = "Usage: prefixd --status [--json]; `service prefixd` runs it, as /etc/config/464xlat says\n"
+    sys.stdout.write(TEXT)
+    return 0
+
+
 def main(arguments):
     """Run the command; return the exit status."""
     try:
@@ -14,8 +24,7 @@ def main(arguments):
         net.log(str(error))
         return 2
     if "help" in chosen:
-        sys.stdout.write(options.HELP)
-        return 0
+        return tell()
     if "status" in chosen:
         from prefixd import table
 

@@ -24,9 +24,13 @@ from xlat464.node import node_client_address
 IPK = REPOSITORY / "build/ipk"
 ROOTS = "/run/roots"  # in the lab's first process: they end with it
 # what Gluon's image would have; for the roles that a node has
-COMMON = ("464xlat-common", "gluon-464xlat-common", "gluon-464xlat-babel")
+COMMON = ("464xlat-common", "464xlat-nft", "464xlat-xtables", "gluon-464xlat-common", "gluon-464xlat-babel")
 TRANSLATOR = ("siit", "python3-nat46")
-CLAT, PLAT, ROAMING = ("gluon-464xlat-clat", "prefixd"), ("gluon-464xlat-plat",), ("l3roamd-py",)
+CLAT, PLAT, ROAMING = (
+    ("gluon-464xlat-clat", "prefixd"),
+    ("gluon-464xlat-plat", "464xlat-plat"),
+    ("l3roamd-py",),
+)
 CLIENT_DEVICE = "local-node"
 LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
 LEASE_SCRIPT = "/usr/lib/dnsmasq/dhcp-script.sh"

@@ -23,7 +23,8 @@ import pytest
 from sdk.openwrt.node import configure, layers, mount
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
+BASE = ["464xlat-common", "464xlat-plat", "464xlat-nft", "464xlat-xtables"]
+NAMES = [*BASE, "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
 CONFIG = """\
 config node 'node'
 	option clat_range 'fddd:1337:1337::/48'

@@ -22,7 +22,8 @@ OPENWRT = os.environ.get("OPENWRT_TREE")
 pytestmark = pytest.mark.skipif(
     OPKG is None, reason="no opkg: build it from OpenWrt's opkg-lede and say OPKG=/path"
 )
-OURS = ["464xlat-common", "prefixd", "siit", "python3-nat46", "l3roamd-py"]
+OURS = ["464xlat-common", "464xlat-xtables", "prefixd", "siit", "python3-nat46", "l3roamd-py"]
+BUILT = [name for name in OURS if name != "464xlat-xtables"]  # which 464xlat-common makes
 
 
 def add_strangers(folder: Path) -> None:
@@ -51,7 +52,7 @@ def feeds(tmp_path_factory):
     for release in ("1", "2"):
         os.environ["PKG_RELEASE"] = release
         try:
-            packages.ipk.build(folder / release, OURS, [packages.ipk.IPV6])
+            packages.ipk.build(folder / release, BUILT, [packages.ipk.IPV6])
         finally:
             del os.environ["PKG_RELEASE"]
         add_strangers(folder / release)
@@ -99,7 +100,7 @@ class Root:
         return {str(path) for path in found if not str(path).startswith(("usr/lib/opkg", "var/lock", "tmp"))}
 
     def remove_all(self) -> None:
-        self("remove", "l3roamd-py", "siit", "prefixd", "python3-nat46", "464xlat-common")
+        self("remove", "l3roamd-py", "siit", "prefixd", "python3-nat46", "464xlat-common", "464xlat-xtables")
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_an_upgrade_keeps_the_configuration_and_a_removal_what_an_admin_wrote(ro
     said = root("upgrade", "464xlat-common", "prefixd")
     assert "0.1.0-r2" in root("list-installed")
     assert config.read_text().endswith("# mine\n"), said
-    root("remove", "prefixd", "464xlat-common")
+    root("remove", "prefixd", "464xlat-common", "464xlat-xtables")
     left = root.files() - root.before
     assert left <= {"etc/config/464xlat", "etc/config/464xlat-opkg"}
     assert config.read_text().endswith("# mine\n")
@@ -137,7 +138,7 @@ def test_an_upgrade_renews_a_configuration_that_nobody_touched(root):
     root.use("2")
     root("upgrade", "464xlat-common")
     assert not list(root.path.glob("etc/config/*-opkg"))
-    root("remove", "464xlat-common")
+    root("remove", "464xlat-common", "464xlat-xtables")
     assert root.files() == root.before
 
 

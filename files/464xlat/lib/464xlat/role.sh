@@ -9,6 +9,7 @@ role_up() { # clat | plat WORD...
 	shift
 	DOING="$role up"
 	need_root
+	[ -r "$XLAT464_LIB/$role.sh" ] || die "there is no $XLAT464_LIB/$role.sh, expected the package 464xlat-$role"
 	"${role}_settings" "$@"
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: ISC
+"""The help of the command, read only when somebody asks for it. Routers do without: they have /etc/config/464xlat."""
+
+TEXT = """\
+Usage: prefixd --plat-range P/48 --clat DEV --target PATH --source ADDR [OPTION...]
+       prefixd --status [--json] [--socket PATH]
+
+Chooses the PLAT (the way to the IPv4 internet) for the clients of this node. It reads the metrics of all
+PLATs from babeld, asks the best ones with ICMPv6 echo whether they work, and points the CLAT device at the
+nearest that does. A better metric has to be better for a while; a PLAT that is lost is left at once.
+
+What it needs
+  --plat-range P/48       the domain's plat_range; every /96 route in it is a PLAT
+  --clat DEV              the CLAT device whose remote prefix it sets
+  --target PATH           the translator's control: the Unix socket of siit, or /proc/net/nat46/control
+  --source ADDR           address to probe from: the node's CLAT management address, clat_prefix::192.0.0.1
+
+Where PLATs come from
+  --own-plat P/96         this node's own PLAT; needed only if babeld does not redistribute it
+  --babel WHERE           babeld's local interface (babeld -G): [ADDR]:PORT or a path; default [::1]:33123
+
+How it chooses
+  --probe-ipv4 A[,B...]   IPv4 addresses to ask through each PLAT; without them a PLAT counts as good when
+                          its management address answers
+  --probe-interval-ms N   how often the chosen PLAT is asked, 100 to 60000; default 500
+  --margin N              what a better metric must be better by, 0 to 65535; default 64
+  --hold-s N              and for how long, 0 to 86400 seconds; default 10
+
+Whom it tells
+  --hook 'CMD'            run as `CMD use` once a PLAT is set, `CMD stop` when there is none (the default
+                          route of the clients: '464xlat clat-route')
+  --l3roamd PATH          Unix socket of the roaming daemon: set_platprefix and del_platprefix go there
+  --socket PATH           own control socket; default /run/prefixd.sock
+
+Looking
+  --status                the PLATs of the prefixd that runs, as a table; with --json for programs
+  --help                  this
+
+Example: prefixd --plat-range fddd:1337:1338::/48 --clat clat --target /run/siit/control.sock \\
+  --source fddd:1337:1337:1234:5678:9abc:c000:1 --probe-ipv4 9.9.9.9,1.1.1.1 --hook '464xlat clat-route'
+"""
