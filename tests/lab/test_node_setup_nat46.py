@@ -27,7 +27,7 @@ INJECT = """
     device, out, packets = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     tun = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", device.encode(), 0x1001))
-    seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))  # what leaves shows to all protocols only
+    seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))  # all: only there is what leaves
     seen.bind((out, 3))
     seen.settimeout(0.5)
     time.sleep(0.1)  # the device has its carrier now, and its routes
