@@ -16,7 +16,7 @@
 
 PYTHON := .venv/bin/python
 ARGS :=
-PARTS := build/siit.stamp build/bin/wire build/bin/reach-relay
+PARTS := build/siit.stamp build/nat46.stamp build/bin/wire build/bin/reach-relay
 
 help:
 	sed -n 's/^#   //p' Makefile
@@ -55,6 +55,11 @@ build/siit.stamp: $(wildcard siit/src/*.c siit/src/*.h) siit/_build.py requireme
 	$(PYTHON) -m siit._build >build/siit.log 2>&1 || { echo 'setup: siit did not compile: see build/siit.log' >&2; exit 1; }
 	touch $@
 
+build/nat46.stamp: nat46/libc.py nat46/_build.py requirements.txt | setup-run
+	echo 'setup: compiling the shim'
+	$(PYTHON) -m nat46._build >build/nat46.log 2>&1 || { echo 'setup: the shim did not compile: see build/nat46.log' >&2; exit 1; }
+	touch $@
+
 build/bin/wire: sdk/lab/wire.c | setup-run
 	echo "setup: compiling the lab's wire"
 	mkdir -p build/bin
@@ -65,5 +70,5 @@ build/bin/reach-relay: $(wildcard reach/relay/src/*.c reach/relay/src/*.h) reach
 	$(PYTHON) -m reach.relay.build $@
 
 clean:
-	rm -rf build .venv siit/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build .venv siit/*.so nat46/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -124,7 +124,8 @@ def parse_pair(text: str) -> Shown:
 
 def _parse_value(key: str, text: str) -> Value:
     try:
-        return language.KEYS[key](text)
+        value: Value = language.KEYS[key](text)
+        return value
     except ValueError:
         return Foreign(text)
 

@@ -54,9 +54,9 @@ def _sides(device: str, number: str, pair: Shown) -> list[tuple[str, ...]]:
     return rows
 
 
-def as_json(device: Device) -> dict:
+def as_json(device: Device) -> dict[str, object]:
     """A device for programs: hidden values are null, and named in `hidden`."""
-    pairs = []
+    pairs: list[dict[str, object]] = []
     for pair in device.pairs:
         sides = {
             side: {name: _plain(pair, f"{side}.{name}") for name in language.RULE_KEYS}
