@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""For OpenWrt: a script of uci commands, safe to run again: every section has a name, which is deleted and set anew.
+"""For OpenWrt: a script of uci commands, safe to run again: it first deletes every section that is named reach_….
 
 WireGuard, addresses, routes and rules are netifd's. netifd has no protocol for IPv4 in IPv6 with addresses of our
 choice, nor for GUE; such devices are made by an init script, as people do by hand, and netifd uses them.
@@ -25,6 +25,8 @@ from reach.render.commands import (
 )
 
 SCRIPT = "/etc/init.d/reach"
+NEWLINE = "\n"
+PROGRAMS = {"relay": "reach-relay"}  # packages that are not named like their service
 PLAT = "plat"  # the translator's device on a platnode, and its zone on Gluon
 MODULES = {
     "Tunnel": "kmod-ip6-tunnel ip-full",
@@ -44,8 +46,8 @@ def render(plan: Plan, place: Place) -> list[File]:
 
 
 def section(config: str, name: str, kind: str, options: dict[str, str | list[str]]) -> list[str]:
-    """The uci commands that make one named section, whatever it was before."""
-    lines = [f"delete {config}.{name}", f"set {config}.{name}={kind}"]
+    """The uci commands that make one named section."""
+    lines = [f"set {config}.{name}={kind}"]
     for key, value in options.items():
         if isinstance(value, list):
             lines += [f"add_list {config}.{name}.{key}='{one}'" for one in value]
@@ -60,20 +62,38 @@ def uci_name(text: str) -> str:
 
 
 def script(plan: Plan, place: Place) -> str:
-    needed = sorted({word for d in plan.devices for word in MODULES.get(type(d).__name__, "").split()})
+    needed = {word for d in plan.devices for word in MODULES.get(type(d).__name__, "").split()}
+    needed |= {PROGRAMS.get(each.name, each.name) for each in services(plan, place)}
     lines = [*network(plan, place), *routing(plan), *firewall(plan)]
-    text = f"""\
+    return f"""\
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 # rendered by reach for {plan.end}; safe to run again
-# needs: {" ".join(needed) or "nothing more"}
+# uci.sh           set this end up
+# uci.sh remove    take it back
+# needs: {" ".join(sorted(needed)) or "nothing more"}
+
+# what an earlier run has made, and this one may not
+for config in network firewall; do
+	uci -q show "$config" | sed -n "s/^\\($config\\.reach_[A-Za-z0-9_]*\\)=.*/delete \\1/p" | uci -q batch
+done
+if [ "${{1:-}}" = remove ]; then
+	uci commit network
+	uci commit firewall
+	{SCRIPT} stop
+	{SCRIPT} disable
+	reload_config
+	exit
+fi
 uci -q batch <<EOF
+{NEWLINE.join(lines)}
+commit network
+commit firewall
+EOF
+{SCRIPT} enable
+{SCRIPT} restart
+reload_config
 """
-    return (
-        text
-        + "\n".join(lines)
-        + f"\ncommit network\ncommit firewall\nEOF\n{SCRIPT} enable\n{SCRIPT} restart\nreload_config\n"
-    )
 
 
 def network(plan: Plan, place: Place) -> list[str]:
