@@ -17,7 +17,7 @@ shows as NotApplied.
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from nat46 import checks, expect, language, listing
@@ -82,11 +82,13 @@ class Translator:
 
         return self.target.perform(ask)
 
-    def create(self, device: str, pairs: Iterable[Changes] = (Pair(),)) -> Device:
-        """Make a device with these pairs, the first of them first; it is down. If a step fails it is taken away again.
+    def create(self, device: str, pairs: Iterable[Changes] | Changes = "") -> Device:
+        """Make a device with these pairs, or this one; it is down. If a step fails it is taken away again.
 
         Raises DeviceExists, also for a network device of another kind.
         """
+        if isinstance(pairs, str | Pair | Mapping):
+            pairs = (pairs,)  # a text is iterable, too
         wanted = tuple(expect.as_pair(device, pair) for pair in pairs)
         for pair in wanted:
             expect.refusing(partial(checks.check, dict(language.changes_of(pair))))

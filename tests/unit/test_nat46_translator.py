@@ -99,6 +99,7 @@ def test_values_may_be_text_a_mapping_or_a_pair(translator):
     pair = language.apply_changes(Pair(), changes)
     for i, form in enumerate((ONE, dict(changes), pair)):
         assert translator.create(f"d{i}", [form]).pairs[0].pair == pair
+        assert translator.create(f"e{i}", form).pairs[0].pair == pair
 
 
 @pytest.mark.parametrize(
