@@ -97,9 +97,12 @@ class Module:
         self.set(instance, instance.pairs[0], words)
 
     def remove(self, instance, words):
-        """nat46_remove: the first pair whose text has this length, and these first 199 characters."""
+        """nat46_remove: the first pair whose text has this length, and these first 199 characters.
+
+        A bad value only ends the reading, for it counts as 1; a missing one is below zero and ends all.
+        """
         wanted = Instance()
-        if self.set(wanted, wanted.pairs[0], words):
+        if self.set(wanted, wanted.pairs[0], words) >= 0:
             text = self.text(wanted, wanted.pairs[0])
             for i, pair in enumerate(instance.pairs):
                 other = self.text(instance, pair)
@@ -118,9 +121,11 @@ class Module:
                     instance.debug = strtol(words.pop(0))
             elif side not in ("local", "remote") or "." not in word:
                 continue
-            elif not words or not self.set_rule(pair[side == "remote"], key, words.pop(0)):
-                return False
-        return True
+            elif not words:
+                return -1
+            elif not self.set_rule(pair[side == "remote"], key, words.pop(0)):
+                return 1
+        return 0
 
     def set_rule(self, rule, key, value):
         """try_parse_rule_arg: the length is taken before the address is looked at; an unknown key is success."""
