@@ -294,6 +294,27 @@ def test_another_plat_is_for_new_leases_and_a_lost_one_moves_its_clients():
     assert mesh.nodes[1].core.table.clients[old.mac].lease.token.serial, "and can roam again"
 
 
+def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret():
+    mesh = Mesh()
+    client = joined(mesh)
+    exit_node = mesh.nodes[3]
+    overheard = mesh.nodes[0].core.table.clients[client.mac].lease.token
+    exit_node.is_up = False
+    exit_node.kernel = type(exit_node.kernel)()
+    for node in mesh.nodes[:3]:
+        node.handle(events.PlatLost(exit_node.plat))
+    mesh.run(5)
+    exit_node.core, exit_node.is_up = exit_node.make_core(), True
+    mesh.choose(exit_node)
+    mesh.run(10)
+    assert mesh.nodes[0].core.table.clients[client.mac].lease.token != overheard
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+    # D's address for it, so its connections of after the reboot go on
+    assert mesh.path(client) == (exit_node.plat, mesh.nodes[0].clat[:12] + client.ipv4)
+
+
 def test_without_a_plat_clients_wait_for_one():
     mesh = Mesh(platnodes=())
     client = joined(mesh)

@@ -110,6 +110,17 @@ def test_the_configuration_is_kept_over_an_upgrade(built):
     assert content == b"/etc/config/464xlat\n"
 
 
+def test_no_upgrade_of_the_system_keeps_the_secret_of_tokens(built):
+    """docs/security.md tells why."""
+    data, control = (
+        packages.members(built["l3roamd-py"], "data"),
+        packages.members(built["l3roamd-py"], "control"),
+    )
+    assert b"--state /var/run/l3roamd.state" in data["etc/init.d/l3roamd-py"][1]
+    assert not any(path.startswith("lib/upgrade") for path in data)
+    assert "conffiles" not in control
+
+
 def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
     _, script = packages.members(built["l3roamd-py"], "control")["prerm-pkg"]
     assert script.decode().splitlines()[1] == (
