@@ -376,11 +376,13 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     script = node.file("/etc/init.d/babeld")
     script.write_text("#!/bin/sh\n[ $1 = enabled ] || echo $1 >>/run/babeld.calls\n")
     script.chmod(0o755)
+    node("/etc/init.d/l3roamd-py enable")
     for service in ("siit", "464xlat"):
         node(f"/etc/init.d/{service} boot")
     node.wait("cat /run/babeld.d/464xlat.conf", "fddd:1338:1338::/48 eq 96 allow")
     assert node("cat /run/babeld.d/464xlat.conf").splitlines() == [
         "local-port 33123",
+        "redistribute local ip fd00:1234:5678:9abc::/64 eq 128 allow",
         "redistribute ip fddd:1337:1337::/48 eq 96 allow",
         "redistribute ip fddd:1338:1338::/48 eq 96 allow",
     ]
@@ -389,6 +391,9 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     node("/etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.calls", "reload")
     assert node("sort -u /run/babeld.calls") == "reload\n"
+    # without the roaming daemon nobody has such addresses
+    node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
+    node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "2")
 
 
 def test_stopping_leaves_nothing(node):
