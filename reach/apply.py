@@ -31,9 +31,13 @@ class Ledger:
     def read(self) -> list[Entry]:
         try:
             found = json.loads(self.path.read_text())
+            return [Entry(Step(**each["step"]), each["note"]) for each in found]
         except FileNotFoundError:
             return []
-        return [Entry(Step(**each["step"]), each["note"]) for each in found]
+        except (ValueError, TypeError, KeyError):
+            raise KernelError(
+                f"{self.path} is damaged; take the links away by hand, then delete it"
+            ) from None
 
     def write(self, entries: list[Entry]) -> None:
         if not entries:

@@ -5,12 +5,14 @@ Each function looks at one thing and yields findings.
 """
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from itertools import combinations
 
 from reach import check_publish, description, ranges
 from reach.check_publish import relay_port
 from reach.description import SERVER, Bridge, Description, End, FourInSix, WireGuard
-from reach.reading import DEVICE_BYTES, Finding, Network, guess, warning
+from reach.reading import Address, Finding, Network, guess, warning
+from reach.values import DEVICE_BYTES
 
 
 def check(whole: Description) -> list[Finding]:
@@ -64,7 +66,7 @@ def addresses(whole: Description) -> Iterator[Finding]:
     server = whole.server
     if server.ipv4 is None:
         return
-    if server.ipv4.is_multicast or server.ipv4.is_loopback or server.ipv4.is_unspecified:
+    if is_nobodys(server.ipv4):
         yield Finding("server.ipv4", f"{server.ipv4} is nobody's address; expected the server's public one")
     elif not server.ipv4.is_global and not any(server.ipv4 in each for each in ranges.DOCUMENTATION):
         yield warning(
@@ -73,8 +75,36 @@ def addresses(whole: Description) -> Iterator[Finding]:
             f' write the public address here and listen = "{server.ipv4}"',
         )
     for end in whole.ends.values():
-        if end.ipv6 is not None and (end.ipv6.is_link_local or end.ipv6.is_multicast):
+        if end.ipv6 is not None and is_nobodys(end.ipv6.ip):
             yield Finding(f"{place(end)}.ipv6", f"{end.ipv6.ip} is not routed; expected a global address")
+        for name, ipv4 in (("ipv4", end.ipv4), ("listen", end.listen)):
+            if ipv4 is not None and is_nobodys(ipv4) and (end.role, name) != ("server", "ipv4"):
+                yield Finding(f"{place(end)}.{name}", f"{ipv4} is no machine's address")
+    for key, address in named_addresses(whole):
+        if is_nobodys(address):
+            yield Finding(key, f"{address} is no machine's address")
+
+
+def is_nobodys(address: Address) -> bool:
+    """Whether no other machine can have it: unspecified, loopback, multicast, link-local or IPv4's reserved."""
+    reserved = isinstance(address, IPv4Address) and address.is_reserved
+    multicast = address.is_multicast or address.is_link_local
+    return reserved or multicast or address.is_loopback or address.is_unspecified
+
+
+def named_addresses(whole: Description) -> Iterator[tuple[str, Address]]:
+    """Those of other machines that the links name. A publication may lead to the server itself, by ::1."""
+    for link in whole.links:
+        lists: dict[str, tuple[Address, ...]] = {}
+        if isinstance(link, FourInSix):
+            lists = {"server_address": (link.server_address,), "home_address": (link.home_address,)}
+        elif isinstance(link, WireGuard):
+            lists = {"dns": link.dns, "dns_upstream": link.dns_upstream}
+        else:
+            lists = {"dns": link.dns, "remotes": tuple(address for _, (address, _) in link.remotes)}
+        for name, found in lists.items():
+            for address in found:
+                yield f"link.{link.name}.{name}", address
 
 
 def links(whole: Description) -> Iterator[Finding]:

@@ -24,6 +24,8 @@ def shape(each: Publication) -> Iterator[Finding]:
     if each.is_whole == has_ports:
         sentence = "has ports too; a whole address has all ports" if has_ports else "publishes nothing"
         yield Finding(each.key, f"{sentence}: expected either tcp or udp ports, or whole_address = true")
+    if each.is_whole and each.to_port:
+        yield Finding(f"{each.key}.to_port", "is for ports; a whole address keeps all of them")
     if each.excepted and not each.is_whole:
         yield Finding(
             f"{each.key}.except", "is for a whole address; leave the ports out of tcp and udp instead"
@@ -33,6 +35,8 @@ def shape(each: Publication) -> Iterator[Finding]:
             yield Finding(
                 f"{each.key}.from", f"{source}: callers at the public IPv4 address have IPv4 addresses"
             )
+    if each.to.is_multicast or each.to.is_unspecified or (each.to.is_loopback and each.by == "kernel"):
+        yield Finding(f"{each.key}.to", f"{each.to} is no machine's address")
     if each.to_port:
         for first, last in each.tcp + each.udp:
             if each.to_port + last - first > 65535:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""The command line: `reach check`, `keys`, `render`, `up`, `confirm`, `down`, `status`,
-`test`.
+"""The command line: what each command does; how they are called is in cli_words.
 
-Exit codes: 0 ok, 1 refused or failed, 2 usage.
+Exit codes: 0 ok; 1 the machine refuses, or is not as asked; 2 the command line, the description or the keys are wrong,
+and nothing was touched.
 """
 
 import argparse
@@ -15,47 +15,81 @@ from pathlib import Path
 
 from reach import check, host, keys, measure, plan_publish, reader, status
 from reach.apply import Ledger, Pending, alone, down, up
+from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
 from reach.kernel import Kernel, KernelError
 from reach.keys import Keys
 from reach.plan import Plan
-from reach.reading import Finding
+from reach.reading import Finding, guess, plain
 from reach.render import TARGETS, File, Place, RenderError, wgquick
 from reach.steps import from_plan
 
-ABOUT = "IPv4 in and out through a rented server: one file for both ends."
-EXAMPLES = """\
-from nothing:
-  cp examples/4in6.toml reach.toml, edit it     four examples, one for each kind of set-up
-  reach check                                   explains every mistake
-  reach keys attic                              on each end; then exchange the .pub files
-An END is `server`, or a name behind home. or client. in the file."""
-
-
-CONFIRM_S = 60
-STATE = Path("/run/reach")
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+INSTALLED = Path("/etc/reach/reach.toml")
+DESCRIPTION_BYTES = 1 << 20  # a larger file is something else
 
 
 class Failure(Exception):
     """One sentence for the user; exit code 1."""
 
+    status = 1
+
+
+class Wrong(Failure):
+    """The command line or what it names is wrong; exit code 2."""
+
+    status = 2
+
 
 def load(options: argparse.Namespace) -> Description:
-    """The description, right in form. Raises Failure, or DescriptionError with all mistakes."""
+    """The description, right in form. Raises Wrong, or DescriptionError with all mistakes."""
     try:
-        return reader.read(options.file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"{options.file} cannot be read: {error}") from None
+        with file_of(options).open("rb") as file:
+            content = file.read(DESCRIPTION_BYTES + 1)
+        if len(content) > DESCRIPTION_BYTES:
+            raise Wrong(
+                f"{file_of(options)} is larger than a description can be; expected a text of some lines"
+            )
+        return reader.read(content.decode("utf-8-sig").replace("\r\n", "\n"))
+    except UnicodeDecodeError as error:
+        raise Wrong(f"{file_of(options)} is no UTF-8 text, from byte {error.start} on") from None
+    except FileNotFoundError:
+        raise Wrong(f"there is no {file_of(options)}; `reach example` shows how to begin one") from None
+    except OSError as error:
+        raise Wrong(f"{file_of(options)} cannot be read: {error.strerror}") from None
+
+
+def file_of(options: argparse.Namespace) -> Path:
+    """The file that was asked for, or reach.toml of this folder, or the installed one."""
+    if options.file:
+        return options.file
+    here = Path("reach.toml")
+    return INSTALLED if INSTALLED.exists() and not here.exists() else here
 
 
 def end_of(options: argparse.Namespace, whole: Description) -> str:
     if options.end not in whole.ends:
-        raise Failure(f'no end "{options.end}" in {options.file}; there is {", ".join(whole.ends)}')
+        raise Wrong(plain(f'no end "{options.end}" in {file_of(options)}; there is {", ".join(whole.ends)}'))
     return options.end
 
 
 def key_folder(options: argparse.Namespace) -> Path:
-    return options.keys or options.file.parent / "keys"
+    return options.keys or file_of(options).parent / "keys"
+
+
+def run_example(options: argparse.Namespace) -> int:
+    """Print an example, or what each one is for."""
+    known = {path.stem: path for path in sorted(EXAMPLES.glob("*.toml"))}
+    if options.name is None:
+        for name, path in known.items():
+            lines = path.read_text("utf-8").partition("\n\n")[0].splitlines()[1:]
+            about = " ".join(line.removeprefix("# ") for line in lines)
+            print(f"{name:16} {about.partition('. ')[0].removesuffix('.')}")
+        return 0
+    if options.name not in known:
+        raise Wrong(plain(f'no example "{options.name}"; {guess(options.name, known)}'))
+    print(known[options.name].read_text("utf-8"), end="")
+    return 0
 
 
 def run_check(options: argparse.Namespace) -> int:
@@ -68,8 +102,8 @@ def run_check(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
-        print("\n".join(map(str, findings)) if findings else f"{options.file}: nothing to complain about")
-    return int(any(finding.is_error for finding in findings))
+        print("\n".join(map(str, findings)) if findings else f"{file_of(options)}: nothing to complain about")
+    return 2 if any(finding.is_error for finding in findings) else 0
 
 
 def sound(options: argparse.Namespace) -> tuple[Description, Keys]:
@@ -99,7 +133,7 @@ def run_render(options: argparse.Namespace) -> int:
         else:
             files = TARGETS[options.target](plan, place)
     except RenderError as error:
-        raise Failure(str(error)) from None
+        raise Wrong(str(error)) from None
     if options.json:
         print(json.dumps([asdict(file) for file in files]))
     elif options.out:
@@ -113,7 +147,8 @@ def run_render(options: argparse.Namespace) -> int:
 def run_up(options: argparse.Namespace) -> int:
     whole, known = sound(options)
     plan = plan_publish.make(whole, end_of(options, whole))
-    refuse_to_cut_off(plan, os.environ.get("SSH_CONNECTION", ""))
+    if cut := host.cut_off(plan, os.environ.get("SSH_CONNECTION", "")):
+        raise Failure(cut)
     within_s = options.confirm_within
     if within_s is None:
         within_s = CONFIRM_S if "SSH_CONNECTION" in os.environ else 0
@@ -126,7 +161,7 @@ def run_up(options: argparse.Namespace) -> int:
             before = ledger.read()
             changed = up(kernel, ledger, wanted)
     except RenderError as error:
-        raise Failure(str(error)) from None
+        raise Wrong(f"{error}; nothing was changed") from None
     except KernelError as error:
         raise Failure(f"{error}; nothing was changed") from None
     print(f"{plan.end} is up, {changed} of {len(wanted)} steps were new")
@@ -135,23 +170,6 @@ def run_up(options: argparse.Namespace) -> int:
         pending.begin(options.state, plan.end, before, within_s)
         print(f"it is taken back in {within_s} s unless you say: reach confirm {plan.end}")
     return 0
-
-
-def refuse_to_cut_off(plan: Plan, ssh: str) -> None:
-    """Raises Failure when a publication would take the SSH connection that this is told through."""
-    words = ssh.split()
-    if len(words) != 4:
-        return
-    address, port = words[2], int(words[3])
-    for dnat in plan.firewall.dnats:
-        match = dnat.match
-        ports = match.ports or ((1, 65535),)
-        takes_port = match.protocol in (None, "tcp") and any(first <= port <= last for first, last in ports)
-        if str(match.destination) == address and takes_port and ("tcp", port) not in dnat.excepted:
-            raise Failure(
-                f"you are connected by SSH to {address} port {port}, which would lead to {dnat.to}: connect over IPv6,"
-                f' or leave the port out (except = ["tcp/{port}"]); nothing was changed'
-            )
 
 
 def run_confirm(options: argparse.Namespace) -> int:
@@ -163,6 +181,8 @@ def run_confirm(options: argparse.Namespace) -> int:
 
 def run_down(options: argparse.Namespace) -> int:
     """Needs no description: what was done is in the ledger."""
+    if not Ledger(options.state, options.end).path.exists() and file_of(options).exists():
+        end_of(options, load(options))  # a name that is wrong
     with alone(options.state):
         Pending(options.state, options.end).confirm()
         ledger = Ledger(options.state, options.end)
@@ -220,59 +240,24 @@ def run_keys(options: argparse.Namespace) -> int:
     whole = load(options)
     try:
         print(keys.write(key_folder(options), end_of(options, whole)))
-    except (OSError, keys.KeyProblem) as error:
-        raise Failure(f"the keys of {options.end}: {error}") from None
+    except OSError as error:
+        raise Failure(f"the keys of {options.end} cannot be written: {error.strerror}") from None
+    except (UnicodeDecodeError, keys.KeyProblem):
+        raise Wrong(f"the keys of {options.end}: {keys.NO_KEY}") from None
     return 0
 
 
-def make_parser() -> argparse.ArgumentParser:
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("reach", description=ABOUT, epilog=EXAMPLES, formatter_class=plain)
-    parser.add_argument(
-        "--file", type=Path, default=Path("reach.toml"), metavar="PATH", help="the description (%(default)s)"
-    )
-    parser.add_argument("--keys", type=Path, metavar="FOLDER", help="of the keys (keys/ beside the file)")
-    parser.add_argument(
-        "--state", type=Path, default=STATE, metavar="FOLDER", help="what is done (%(default)s)"
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, does, about: str, has_end: bool = True) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
-        command.set_defaults(does=does)
-        if has_end:
-            command.add_argument("end", metavar="END", help="server, or the name of a home or client")
-        return command
-
-    command = add("check", run_check, "explain every mistake in the description and the keys", False)
-    command.add_argument("--json", action="store_true", help="one list, for programs")
-    add("keys", run_keys, "make this end's WireGuard keys where they are missing, print the public one")
-    command = add("render", run_render, "print the native configuration of a system instead of setting it up")
-    command.add_argument(
-        "--for", dest="target", choices=TARGETS, required=True, metavar="TARGET", help=", ".join(TARGETS)
-    )
-    command.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write the files below it, instead of to stdout"
-    )
-    command.add_argument("--json", action="store_true", help="the files as one list, for programs")
-    command.add_argument(
-        "--with-private-key", action="store_true", help="for an app on a phone: the key inside, no commands"
-    )
-    command = add("up", run_up, "set this end up, or bring it up to date with the description")
-    command.add_argument(
-        "--confirm-within",
-        type=int,
-        metavar="S",
-        help=f"take it back after S s without `reach confirm`; 0: never (over SSH {CONFIRM_S}, else 0)",
-    )
-    add("confirm", run_confirm, "keep what `up` did")
-    add("down", run_down, "take back everything that `up` did")
-    command = add("status", run_status, "show links, handshakes, and whether what is published answers")
-    command.add_argument("--json", action="store_true", help="everything, for programs")
-    command = add("test", run_test, "measure round trip and throughput to the other ends, by each way")
-    command.add_argument("--serve", action="store_true", help="be the one that is measured")
-    command.add_argument("--json", action="store_true", help="for programs")
-    return parser
+COMMANDS = {
+    "example": run_example,
+    "check": run_check,
+    "keys": run_keys,
+    "render": run_render,
+    "up": run_up,
+    "confirm": run_confirm,
+    "down": run_down,
+    "status": run_status,
+    "test": run_test,
+}
 
 
 def show_findings(findings: list[Finding]) -> None:
@@ -282,15 +267,20 @@ def show_findings(findings: list[Finding]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, format="reach: %(message)s")
-    options = make_parser().parse_args(arguments)
+    options = make_parser(COMMANDS).parse_args(arguments)
     try:
         return options.does(options)
     except DescriptionError as error:
         show_findings(error.findings)
-    except Failure as failure:
-        print(f"reach: {failure}", file=sys.stderr)
-    except KeyboardInterrupt:
-        return 130
+        return 2
+    except (Failure, KernelError) as error:
+        print(f"reach: {error}", file=sys.stderr)
+        return getattr(error, "status", 1)
     except BrokenPipeError:  # `reach render server | head`: nobody wants more
         sys.stderr.close()
+    except OSError as error:
+        hint = "; run it as root, or with sudo" if isinstance(error, PermissionError) else ""
+        print(f"reach: {error.filename or 'the machine'}: {error.strerror}{hint}", file=sys.stderr)
+    except KeyboardInterrupt:
+        return 130
     return 1

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""What the machine's own firewall will do to a plan: our table opens nothing that another one closes. Pure."""
+"""What a machine does to a plan, and a plan to who works on it. Pure.
+
+Our table opens nothing that another one closes; and a publication may take the connection that one is working over.
+"""
 
 import json
 
@@ -28,3 +31,21 @@ def advice(plan: Plan, listing: str) -> list[Finding]:
                 warning(place, f"drops what it does not know: accept {', '.join(sorted(ports))} there")
             )
     return found
+
+
+def cut_off(plan: Plan, ssh: str) -> str | None:
+    """Why a publication would take the SSH connection that this is told through; ssh is SSH_CONNECTION's value."""
+    words = ssh.split()
+    if len(words) != 4:
+        return None
+    address, port = words[2], int(words[3])
+    for dnat in plan.firewall.dnats:
+        match = dnat.match
+        ports = match.ports or ((1, 65535),)
+        takes_port = match.protocol in (None, "tcp") and any(first <= port <= last for first, last in ports)
+        if str(match.destination) == address and takes_port and ("tcp", port) not in dnat.excepted:
+            return (
+                f"you are connected by SSH to {address} port {port}, which would lead to {dnat.to}: connect over IPv6,"
+                f' or leave the port out (except = ["tcp/{port}"]); nothing was changed'
+            )
+    return None

@@ -18,6 +18,7 @@ from reach.reading import Finding
 PRIME = 2**255 - 19
 BASE_POINT = (9).to_bytes(32, "little")
 KEY_BYTES = 32
+NO_KEY = "no WireGuard key: expected 44 characters that end in ="
 
 
 class KeyProblem(ValueError):
@@ -64,7 +65,7 @@ def decode(key: str) -> bytes:
     except binascii.Error:
         found = b""
     if len(found) != KEY_BYTES:
-        raise KeyProblem("no WireGuard key: expected 44 characters that end in =")
+        raise KeyProblem(NO_KEY)
     return found
 
 
@@ -88,8 +89,11 @@ def read(folder: Path, ends: Iterable[str]) -> tuple[Keys, list[Finding]]:
                 into[end] = base64.b64encode(decode(path.read_text("ascii"))).decode()
             except FileNotFoundError:
                 continue
-            except (OSError, UnicodeDecodeError, KeyProblem) as error:
-                findings.append(Finding(str(path), str(error)))
+            except OSError as error:
+                findings.append(Finding(str(path), f"cannot be read: {error.strerror}"))
+                continue
+            except (UnicodeDecodeError, KeyProblem):
+                findings.append(Finding(str(path), NO_KEY))
                 continue
             if suffix == ".key" and path.stat().st_mode & 0o077:
                 findings.append(Finding(str(path), f"others may read this private key; chmod 600 {path}"))

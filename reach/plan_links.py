@@ -75,7 +75,7 @@ def four_in_six(whole: Description, link: FourInSix, end: End, draft: Draft) -> 
 def endpoint(whole: Description, link: WireGuard, end: End) -> str | None:
     """Where the hub is found from outside: through the server's relay where one leads to it."""
     if link.endpoint:
-        has_port = link.endpoint.rpartition("]")[2].count(":") == 1
+        has_port = ":" in link.endpoint.rpartition("]")[2]
         return link.endpoint if has_port else f"{link.endpoint}:{link.port}"
     hub = whole.ends[link.hub]
     relayed, server = relay_port(whole, link), whole.server

@@ -4,7 +4,7 @@
 import tomllib
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network
 
-from reach import reading
+from reach import values
 from reach.description import (
     ENCAP_LIMIT_BYTES,
     FOUR_IN_SIX_MTU_BYTES,
@@ -28,17 +28,17 @@ from reach.description import (
     Publication,
     WireGuard,
 )
-from reach.reading import Finding, Table
+from reach.reading import Finding, Table, guess
 
 
 def read(toml: str) -> Description:
     """Return the description in a file's text. Raises DescriptionError with every mistake of form in it."""
     try:
-        values = tomllib.loads(toml)
+        written = tomllib.loads(toml)
     except tomllib.TOMLDecodeError as error:
         raise DescriptionError([Finding("reach.toml", f"no TOML: {error}")]) from None
     findings: list[Finding] = []
-    root = Table("", values, findings)
+    root = Table("", written, findings)
     server_table = root.table("server")
     server = read_end(SERVER, "server", server_table) if server_table else None
     homes = tuple(read_end(each, "home", table) for each, table in root.tables("home").items())
@@ -56,7 +56,7 @@ def read(toml: str) -> Description:
 
 def read_end(end: str, role: str, table: Table) -> End:
     try:
-        reading.name(end)
+        values.name(end)
     except ValueError as error:
         table.findings.append(Finding(table.path, str(error)))
     if end == SERVER and role != "server":
@@ -64,16 +64,16 @@ def read_end(end: str, role: str, table: Table) -> End:
     found = End(
         end,
         role,
-        table.take("device", reading.device, None)
+        table.take("device", values.device, None)
         if role == "client"
-        else table.take("device", reading.device, example='"eth0"'),
-        table.take("ipv4", reading.address4, example='"203.0.113.7"')
+        else table.take("device", values.device, example='"eth0"'),
+        table.take("ipv4", values.address4, example='"203.0.113.7"')
         if role == "server"
-        else table.take("ipv4", reading.address4, None),
-        table.take("ipv6", reading.interface6, None),
-        table.take("listen", reading.address4, None) if role == "server" else None,
-        () if role == "server" else table.take("lan", reading.each(reading.network), ()),
-        None if role == "server" else table.take("lan_device", reading.device, None),
+        else table.take("ipv4", values.address4, None),
+        table.take("ipv6", values.interface6, None),
+        table.take("listen", values.address4, None) if role == "server" else None,
+        () if role == "server" else table.take("lan", values.each(values.network), ()),
+        None if role == "server" else table.take("lan_device", values.device, None),
     )
     table.finish()
     return found
@@ -81,11 +81,11 @@ def read_end(end: str, role: str, table: Table) -> End:
 
 def read_link(name: str, table: Table, ends: dict[str, End]) -> Link | None:
     try:
-        reading.device(name)
+        values.device(name)
     except ValueError as error:
         table.findings.append(Finding(table.path, f"a link's name is its device's name: {error}"))
     kinds = {"4in6": read_4in6, "wireguard": read_wireguard, "bridge": read_bridge}
-    kind = table.take("kind", reading.choice(*kinds), example='"wireguard"')
+    kind = table.take("kind", values.choice(*kinds), example='"wireguard"')
     if kind is None:
         return None
     before = len(table.findings)
@@ -100,9 +100,7 @@ def known_end(ends: dict[str, End], *roles: str):
 
     def convert(value) -> str:
         if value not in known:
-            raise ValueError(
-                f"there is no {' or '.join(roles)} of that name; {reading.guess(str(value), known)}"
-            )
+            raise ValueError(f"there is no {' or '.join(roles)} of that name; {guess(str(value), known)}")
         return value
 
     return convert
@@ -110,10 +108,10 @@ def known_end(ends: dict[str, End], *roles: str):
 
 def known_members(ends: dict[str, End], most: int):
     """A converter for { NAME = NUMBER }: known homes and clients, each with a number of its own."""
-    known, number = known_end(ends, "server", "home", "client"), reading.whole(1, most, "an end's number")
+    known, number = known_end(ends, "server", "home", "client"), values.whole(1, most, "an end's number")
 
     def convert(value) -> tuple[tuple[str, int], ...]:
-        pairs = reading.numbered(number)(value)
+        pairs = values.numbered(number)(value)
         taken: dict[int, str] = {}
         for end, its in pairs:
             known(end)
@@ -137,21 +135,21 @@ def tunnel_address(public: IPv4Address, site: IPv6Interface) -> IPv6Address:
 
 def read_4in6(name: str, table: Table, ends: dict[str, End]) -> FourInSix | None:
     home = table.take("home", known_end(ends, "home"), example='"attic"')
-    encap_limit = table.take("encap_limit", reading.whole(0, 255, "how deep tunnels may nest"), None)
+    encap_limit = table.take("encap_limit", values.whole(0, 255, "how deep tunnels may nest"), None)
     addresses = [
         read_tunnel_address(f"{role}_address", table, ends, end)
         for role, end in (("server", SERVER), ("home", home))
     ]
     default_mtu = FOUR_IN_SIX_MTU_BYTES - (0 if encap_limit is None else ENCAP_LIMIT_BYTES)
-    mtu = table.take("mtu", reading.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), default_mtu)
-    number = table.take("table", reading.whole(1, 252, "a routing table"), TABLE)
+    mtu = table.take("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), default_mtu)
+    number = table.take("table", values.whole(1, 252, "a routing table"), TABLE)
     if home is None or addresses[0] is None or addresses[1] is None:
         return None
     return FourInSix(name, home, addresses[0], addresses[1], mtu, encap_limit, number)
 
 
 def read_tunnel_address(key: str, table: Table, ends: dict[str, End], name: str | None) -> IPv6Address | None:
-    given = table.take(key, lambda value: IPv6Address(reading.address(value)), None)
+    given = table.take(key, values.address6, None)
     end, server = ends.get(name or ""), ends.get(SERVER)
     if given or not end or not server or not server.ipv4:
         return given
@@ -163,43 +161,43 @@ def read_tunnel_address(key: str, table: Table, ends: dict[str, End], name: str 
 
 
 def read_wireguard(name: str, table: Table, ends: dict[str, End]) -> WireGuard:
-    networks = reading.each(reading.network)
+    networks = values.each(values.network)
     return WireGuard(
         name,
         table.take("hub", known_end(ends, "server", "home"), SERVER),
         table.take("peers", known_members(ends, 65534), example="{ laptop = 2 }") or (),
         table.take("routed", networks, ()),
         table.take("masqueraded", networks, ()),
-        table.take("port", reading.whole(1, 65535, "a UDP port"), WIREGUARD_PORT),
-        table.take("mtu", reading.whole(MIN_MTU_BYTES, 1440, "bytes"), WIREGUARD_MTU_BYTES),
-        table.take("keepalive_s", reading.whole(0, 65535, "seconds, 0 for none"), KEEPALIVE_S),
-        table.take("route", reading.choice("lan", "all", "uplink", "nothing"), "lan"),
-        table.take("endpoint", reading.host, None),
-        table.take("dns", reading.each(reading.address), ()),
-        table.take("domain", reading.host, None),
-        table.take("dns_upstream", reading.each(reading.address), ()),
-        table.take("userspace", reading.boolean, False),
-        table.take("pin", reading.boolean, False),
-        table.take("table", reading.whole(1, 252, "a routing table"), TABLE + 1),
+        table.take("port", values.whole(1, 65535, "a UDP port"), WIREGUARD_PORT),
+        table.take("mtu", values.whole(MIN_MTU_BYTES, 1440, "bytes"), WIREGUARD_MTU_BYTES),
+        table.take("keepalive_s", values.whole(0, 65535, "seconds, 0 for none"), KEEPALIVE_S),
+        table.take("route", values.choice("lan", "all", "uplink", "nothing"), "lan"),
+        table.take("endpoint", values.endpoint, None),
+        table.take("dns", values.each(values.address), ()),
+        table.take("domain", values.domain, None),
+        table.take("dns_upstream", values.each(values.address), ()),
+        table.take("userspace", values.boolean, False),
+        table.take("pin", values.boolean, False),
+        table.take("table", values.whole(1, 252, "a routing table"), TABLE + 1),
     )
 
 
 def read_bridge(name: str, table: Table, ends: dict[str, End]) -> Bridge:
-    over = table.take("over", reading.device, None)
+    over = table.take("over", values.device, None)
     outer = WIREGUARD_MTU_BYTES if over else LINK_MTU_BYTES - GUE_BYTES
-    member = reading.numbered
+    member = values.numbered
     return Bridge(
         name,
         over,
         table.take("members", known_members(ends, 255), example="{ attic = 88 }") or (),
-        table.take("network", reading.network4, None),
-        table.take("prefix", reading.network6, None),
-        table.take("provider", reading.choice("routed", "bridged", "proxied"), "routed"),
-        table.take("dns", reading.each(lambda value: IPv6Address(reading.address(value))), ()),
-        table.take("port", reading.whole(1, 65535, "a UDP port"), GUE_PORT),
-        table.take("remotes", member(reading.socket_address), ()),
-        table.take("macs", member(reading.mac), ()),
-        table.take("mtu", reading.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), outer - GRETAP_BYTES),
+        table.take("network", values.network4, None),
+        table.take("prefix", values.network6, None),
+        table.take("provider", values.choice("routed", "bridged", "proxied"), "routed"),
+        table.take("dns", values.each(values.address6), ()),
+        table.take("port", values.whole(1, 65535, "a UDP port"), GUE_PORT),
+        table.take("remotes", member(values.socket_address), ()),
+        table.take("macs", member(values.mac), ()),
+        table.take("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), outer - GRETAP_BYTES),
     )
 
 
@@ -207,28 +205,28 @@ def excepted_port(value) -> tuple[str, int]:
     protocol, _, port = value.partition("/") if isinstance(value, str) else ("", "", "")
     if protocol not in ("tcp", "udp"):
         raise ValueError('expected a protocol and a port, such as "tcp/22"')
-    return protocol, reading.ports(port)[0]
+    return protocol, values.ports(port)[0]
 
 
 def read_publication(table: Table, links: tuple[Link, ...]) -> Publication:
-    ranges = reading.each(reading.ports)
-    to = table.take("to", reading.address, example='"192.168.1.210" or "2001:db8:1:2::10"')
-    by = table.take("by", reading.choice("kernel", "relay"), "relay" if to and to.version == 6 else "kernel")
+    ranges = values.each(values.ports)
+    to = table.take("to", values.address, example='"192.168.1.210" or "2001:db8:1:2::10"')
+    by = table.take("by", values.choice("kernel", "relay"), "relay" if to and to.version == 6 else "kernel")
     able = [link.name for link in links if isinstance(link, FourInSix | WireGuard)]
     found = Publication(
         table.path,
         table.take("tcp", ranges, ()),
         table.take("udp", ranges, ()),
-        table.take("whole_address", reading.boolean, False),
-        table.take("except", reading.each(excepted_port), ()),
+        table.take("whole_address", values.boolean, False),
+        table.take("except", values.each(excepted_port), ()),
         to,
-        table.take("to_port", reading.whole(1, 65535, "a port"), None),
+        table.take("to_port", values.whole(1, 65535, "a port"), None),
         by,
-        table.take("link", reading.choice(*able), able[0] if by == "kernel" and len(able) == 1 else None),
-        table.take("proxy", reading.choice("v1", "v2"), None),
-        table.take("from", reading.each(reading.network), ()),
-        table.take("limit", reading.whole(1, 65535, "connections of one source at a time"), PER_SOURCE),
-        table.take("idle_s", reading.whole(1, 7 * 86400, "seconds"), None),
+        table.take("link", values.choice(*able), able[0] if by == "kernel" and len(able) == 1 else None),
+        table.take("proxy", values.choice("v1", "v2"), None),
+        table.take("from", values.each(values.network), ()),
+        table.take("limit", values.whole(1, 65535, "connections of one source at a time"), PER_SOURCE),
+        table.take("idle_s", values.whole(1, 7 * 86400, "seconds"), None),
     )
     table.finish()
     return found

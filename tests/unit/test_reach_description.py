@@ -12,6 +12,7 @@ import pytest
 from reach import check, keys, reader
 from reach.cli import main
 from reach.description import DescriptionError
+from reach.plan_publish import make
 from reach.reading import Table
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "reach" / "examples").glob("*.toml"))
@@ -111,13 +112,25 @@ FORM = [
     (BASE + "mtu = 1279", "error: link.wg0.mtu: 1279: expected bytes, a number from 1280 to 1440 without quotes"),
     (BASE + 'mtu = "1400"', 'error: link.wg0.mtu: "1400": expected bytes, a number from 1280 to 1440 without quotes'),
     (BASE + "keepalive_s = true", "error: link.wg0.keepalive_s: true: expected seconds, 0 for none, a number from 0 to 65535 without quotes"),
-    (BASE + 'domain = "a b"', 'error: link.wg0.domain: "a b": a name or an address is letters, digits, dots, hyphens, colons and brackets'),
+    (BASE + 'domain = "a b"', 'error: link.wg0.domain: "a b": expected a domain name in quotes, such as "fritz.box"'),
     (BASE.replace("link.wg0", "link.wireguard-of-home"), "error: link.wireguard-of-home: a link's name is its device's name: the name of a network device, 1 to 15 characters, as `ip link` shows it"),
     (BASE + '[[publish]]\nto = "192.168.1.9"\ntcp = "90-80"', 'error: publish[1].tcp: "90-80": the range ends before it begins; meant "80-90"?'),
     (BASE + '[[publish]]\nto = "192.168.1.9"\ntcp = 0', "error: publish[1].tcp: 0: ports go from 1 to 65535"),
     (BASE + '[[publish]]\nto = "192.168.1.9"\ntcp = true', 'error: publish[1].tcp: true: expected a port such as 443 or a range such as "8000-8010"'),
     (BASE + "[[publish]]\ntcp = 80", 'error: publish[1].to: is missing; for example to = "192.168.1.210" or "2001:db8:1:2::10"'),
     (BASE + "[home.server]\ndevice = 'eth0'", 'error: home.server: the name "server" is the server\'s; choose another'),
+    (BASE.replace("eth0", "-eth0"), 'error: server.device: "-eth0": a device of that name cannot be used'),
+    (BASE.replace("eth0", "all"), 'error: server.device: "all": a device of that name cannot be used'),
+    (BASE.replace("eth0", "x" * 99), f'error: server.device: "{"x" * 60}…": the name of a network device, 1 to 15 characters, as `ip link` shows it'),
+    (BASE.replace("eth0", "a\\nb"), 'error: server.device: "a\\nb": a device name is letters, digits, dots, hyphens and underscores'),
+    (BASE.replace("2001:db8:1::1/64", "2001:db8:1::/64"), 'error: server.ipv6: "2001:db8:1::/64": that is the network; expected an address in it, such as "2001:db8:1::1/64"'),
+    (BASE.replace("2001:db8:1::1/64", "2001:db8:1::1/0"), 'error: server.ipv6: "2001:db8:1::1/0": nobody has a whole /0; expected its link\'s, mostly /64'),
+    (BASE.replace("2001:db8:1::1/64", "fe80::1%eth0/64"), 'error: server.ipv6: "fe80::1%eth0/64": no IPv6 address; expected one such as "2001:db8:1:2::1/64"'),
+    (BASE + 'endpoint = "2001:db8::1:x"', 'error: link.wg0.endpoint: "2001:db8::1:x": expected a name or an address in quotes, such as "vpn.example.org" or "[2001:db8::1]:51820"'),
+    (BASE + 'endpoint = "1.2.3"', 'error: link.wg0.endpoint: "1.2.3": expected a name or an address in quotes, such as "vpn.example.org" or "[2001:db8::1]:51820"'),
+    (BASE + 'endpoint = "a:0"', 'error: link.wg0.endpoint: "a:0": expected a name or an address in quotes, such as "vpn.example.org" or "[2001:db8::1]:51820"'),
+    (BASE + 'domain = ".."', 'error: link.wg0.domain: "..": expected a domain name in quotes, such as "fritz.box"'),
+    (FOUR_IN_SIX + 'server_address = "1.2.3.4"', 'error: link.wrap1.server_address: "1.2.3.4": expected an IPv6 address in quotes, such as "2001:db8:1:2::1"'),
     (FOUR_IN_SIX.replace('ipv6 = "2e5b:9a11:b0a8:fdd2::1/64"', ""), 'error: link.wrap1.home_address: cannot be derived without home.attic.ipv6; add ipv6 = "2001:db8:1:2::1/64" there'),
 ]  # fmt: skip
 
@@ -150,6 +163,12 @@ SENSE = [
     (BASE + '[[publish]]\nto = "2001:db8::9"\nudp = "51000-52000"', "error: publish[1].udp: link.wg0.port has udp port 51820 already; a port leads to one place"),
     (BASE + '[[publish]]\nto = "2001:db8::9"\ntcp = 80\n[[publish]]\nto = "2001:db8::8"\ntcp = "1-100"', "error: publish[2].tcp: publish[1].tcp has tcp port 80 already; a port leads to one place"),
     (BASE + '[[publish]]\nto = "192.168.1.9"\nwhole_address = true', 'warning: publish[1]: SSH to 203.0.113.7 will reach 192.168.1.9, not the server: manage the server over IPv6, or add except = ["tcp/22"]'),
+    (BASE.replace("203.0.113.7", "255.255.255.255"), "error: server.ipv4: 255.255.255.255 is nobody's address; expected the server's public one"),
+    (BASE.replace('device = "wan"', 'device = "wan"\nipv4 = "0.0.0.0"'), "error: home.attic.ipv4: 0.0.0.0 is no machine's address"),
+    (BASE.replace("[home", 'listen = "127.0.0.1"\n[home'), "error: server.listen: 127.0.0.1 is no machine's address"),
+    (BASE + 'dns = "ff02::fb"', "error: link.wg0.dns: ff02::fb is no machine's address"),
+    (BASE + '[[publish]]\nto = "::"\ntcp = 80', "error: publish[1].to: :: is no machine's address"),
+    (BASE + '[[publish]]\nto = "192.168.1.9"\nwhole_address = true\nto_port = 80', "error: publish[1].to_port: is for ports; a whole address keeps all of them"),
     (BASE + "[client.phone]", "warning: client.phone: no link leads there, so nothing will be set up"),
     (BASE + '[link.br]\nkind = "bridge"\nover = "wg1"\nmembers = { attic = 8 }', 'error: link.br.over: "wg1" is no wireguard link; did you mean "wg0"?'),
     (BASE + '[link.br]\nkind = "bridge"\nover = "wg0"\nmembers = { attic = 8 }\nprefix = "2001:db8::/56"', "error: link.br.prefix: 2001:db8::/56: hosts make themselves addresses in a /64 only (RFC 4862)"),
@@ -160,6 +179,24 @@ SENSE = [
 @pytest.mark.parametrize(("text", "line"), SENSE, ids=range(len(SENSE)))
 def test_what_cannot_work_or_will_surprise_is_said(text, line):
     assert line in complaints(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("vpn.example.org", "vpn.example.org:51820"),
+        ("vpn.example.org:99", "vpn.example.org:99"),
+        ("203.0.113.9", "203.0.113.9:51820"),
+        ("203.0.113.9:99", "203.0.113.9:99"),
+        ("2001:db8::1", "[2001:db8::1]:51820"),
+        ("[2001:db8::1]", "[2001:db8::1]:51820"),
+        ("[2001:db8::1]:99", "[2001:db8::1]:99"),
+    ],
+)
+def test_an_endpoint_is_a_name_or_an_address_with_a_port_or_without(given, used):
+    whole = reader.read(BASE + f'endpoint = "{given}"')
+    (link,) = make(whole, "laptop").devices
+    assert link.peers[0].endpoint == used
 
 
 def test_all_mistakes_are_said_at_once():
@@ -197,13 +234,13 @@ def test_check_says_so_and_tells_by_its_status(tmp_path, capsys):
     (tmp_path / "reach.toml").write_text(BASE)
     assert main(["--file", str(tmp_path / "reach.toml"), "check"]) == 0
     (tmp_path / "reach.toml").write_text(BASE.replace("eth0", "e" * 16))
-    assert main(["--file", str(tmp_path / "reach.toml"), "check"]) == 1
+    assert main(["--file", str(tmp_path / "reach.toml"), "check"]) == 2
     assert "error: server.device" in capsys.readouterr().out
 
 
 def test_an_end_that_is_not_there_is_refused_with_those_that_are(tmp_path, capsys):
     (tmp_path / "reach.toml").write_text(BASE)
-    assert main(["--file", str(tmp_path / "reach.toml"), "keys", "cellar"]) == 1
+    assert main(["--file", str(tmp_path / "reach.toml"), "keys", "cellar"]) == 2
     assert 'no end "cellar"' in (said := capsys.readouterr().err)
     assert "server, attic, laptop" in said
 

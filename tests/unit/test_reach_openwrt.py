@@ -17,12 +17,13 @@ UCI = """\
 #!/usr/bin/env python3
 import os, sys
 path = os.environ["UCI_FILE"]
-values = dict(line.rstrip("\\n").split("=", 1) for line in open(path))
 words = [word for word in sys.argv[1:] if word != "-q"]
+batch = sys.stdin.read().splitlines() if words[0] == "batch" else []
+values = dict(line.rstrip("\\n").split("=", 1) for line in open(path))
 if words[0] == "show":
     print("".join(f"{key}={value}\\n" for key, value in values.items() if key.startswith(words[1] + ".")), end="")
 if words[0] == "batch":
-    for line in sys.stdin.read().splitlines():
+    for line in batch:
         verb, _, rest = line.partition(" ")
         key, _, value = rest.partition("=")
         if verb == "delete":
@@ -34,7 +35,7 @@ if words[0] == "batch":
         if verb == "add_list":
             assert key.rpartition(".")[0] in values, line
             values[key] = (values.get(key, "") + " " + value.strip("'")).strip()
-open(path, "w").write("".join(f"{key}={value}\\n" for key, value in values.items()))
+    open(path, "w").write("".join(f"{key}={value}\\n" for key, value in values.items()))
 """
 OTHERS = "network.lan=interface\nnetwork.lan.device=br-lan\nfirewall.lan=zone\n"
 
