@@ -9,6 +9,8 @@ need({'plat', 'pool'}, function(text)
 	return first and first == address and last - first < 65536 and (last < client_first or first > client_last)
 end, false, "be a range of IPv4 addresses outside prefix4, a /16 or smaller, like '192.168.223.8/30'")
 
+need_one_of({'plat', 'engine'}, {'auto', 'nat46', 'siit', 'jool'}, false)
+
 need({'plat', 'ports'}, function(text)
 	local first, last = tostring(text):match('^(%d+)-(%d+)$')
 	first, last = tonumber(first), tonumber(last)

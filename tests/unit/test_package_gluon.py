@@ -122,6 +122,7 @@ def test_the_docs_name_every_key_that_is_checked(role):
         ("plat", "rule_backend", "xtables"),
         ("plat", "plat.pool", "192.0.2.0/28"),
         ("plat", "plat.ports", "1024-65535"),
+        ("plat", "plat.engine", "jool"),
         ("plat", "plat_range", "2001:db8:1::/48"),
     ],
 )
@@ -178,6 +179,7 @@ def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
             ("plat", "plat.pool", value)
             for value in (1, "10.46.1.0/24", "10.0.0.0/8", "192.0.2.1/24", "0.0.0.0/0", "a/8")
         ),
+        *(("plat", "plat.engine", value) for value in ("tayga", True)),
         *(("plat", "plat.ports", value) for value in (1024, "1024", "0-9", "9-8", "1-65536", "1-2-3")),
     ],
 )

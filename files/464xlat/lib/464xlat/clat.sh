@@ -4,7 +4,7 @@
 
 clat_settings() { # WORD...
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= CLIENT_RANGE= CLIENT_DEVICE=br-client MESH_MTU=1280 DEVICE=clat \
-		TARGET=auto TABLE=464 PRIORITY=464 FIREWALL=auto -- "$@"
+		TARGET=auto ENGINE=auto TABLE=464 PRIORITY=464 FIREWALL=auto -- "$@"
 	need_set CLIENT_RANGE 10.126.0.0/16
 	ask prefix4 "$CLIENT_RANGE"
 	CLIENT_RANGE=$ANSWER
@@ -18,6 +18,7 @@ clat_settings() { # WORD...
 	need_name CLIENT_DEVICE
 	need_name DEVICE
 	need_present CLIENT_DEVICE
+	need_choice ENGINE auto nat46 siit # the way from the clients has to be stateless
 	find_translator
 	firewall_choose clat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX client_range=$CLIENT_RANGE \

@@ -53,8 +53,9 @@ nft_nat46_plat() {
 }
 
 nft_plat_rules() {
-	local wan snat="snat ip6 to [$POOL_FIRST]" ports=":$PORTS persistent"
+	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]" ports=":$PORTS persistent"
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || snat="$snat-[$POOL_LAST]"
+	[ "$TRANSLATOR" != jool ] || nat66= # it has a NAT of its own
 	wan=$(printf '"%s"' "$WAN" | sed 's/,/", "/g')
 	cat <<-NFT
 		chain forward {
@@ -81,7 +82,7 @@ nft_plat_rules() {
 		}
 		chain postrouting {
 			type nat hook postrouting priority srcnat; policy accept;
-			oifname "$DEVICE" ip6 saddr $CLAT_RANGE jump nat66
+			$nat66
 			oifname { $wan } ip saddr $POOL masquerade
 		}
 		chain nat66 {

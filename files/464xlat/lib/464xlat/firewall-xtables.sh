@@ -18,7 +18,8 @@ xtables_up() { # clat | plat
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
 	xtables_load iptables nat POSTROUTING XLAT464_plat "$(xtables_masquerade)"
 	xtables_load ip6tables filter FORWARD XLAT464_plat "$(xtables_filter6)"
-	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
+	[ "$TRANSLATOR" = jool ] || # which has a NAT of its own
+		xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
 xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES

@@ -52,8 +52,11 @@ node_mac() {
 
 # routers have no /run, where siit's socket is elsewhere
 find_target() {
-	local target
+	local target engine
 	config_get target node target auto
+	config_get engine "$role" engine auto
+	words="$words --engine $engine"
+	case "$engine" in nat46 | jool) return ;; esac
 	if [ "$target" = auto ] && [ -x /etc/init.d/siit ]; then target=/var/run/siit/control.sock; fi
 	words="$words --target $target"
 }

@@ -6,7 +6,7 @@
 plat_settings() { # WORD...
 	local first
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
-		TARGET=auto FIREWALL=auto -- "$@"
+		TARGET=auto ENGINE=auto FIREWALL=auto -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
 	POOL=$ANSWER
@@ -30,10 +30,11 @@ plat_settings() { # WORD...
 	[ "$UPLINK" = wan ] || find_reach
 	need_set WAN wan
 	need_wan
+	need_choice ENGINE auto nat46 siit jool
 	find_translator
 	firewall_choose plat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
-mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK"
+mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK engine=$TRANSLATOR"
 }
 
 # The WAN is reach's link: where its routing rule for the PLAT's device leads.
@@ -86,7 +87,11 @@ plat_make() {
 	# before the device: a packet that meets no NAT66 leaves an untranslated conntrack entry behind
 	firewall_up plat
 	# to IPv4, "local" is the internet and "remote" the pool: the sides change places against the CLAT
-	device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
+	if [ "$TRANSLATOR" = jool ]; then
+		jool_up
+	else
+		device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
+	fi
 	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do
 		sysctl_set "net/ipv4/conf/$wan/forwarding" 1
 		# the main table has no way back into a link
@@ -103,5 +108,6 @@ plat_make() {
 
 plat_is_whole() {
 	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
-		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ] && firewall_holds "$FIREWALL" plat
+		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ] && firewall_holds "$FIREWALL" plat &&
+		{ [ "$TRANSLATOR" != jool ] || jool_is_whole; }
 }

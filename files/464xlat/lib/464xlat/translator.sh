@@ -6,8 +6,18 @@
 SIIT_SOCKET=/run/siit/control.sock
 NAT46_CONTROL=/proc/net/nat46/control
 
-# Find the target (TARGET, `auto` for what there is) and its kind (TRANSLATOR).
+# Find the target (TARGET, `auto` for what there is) and its kind (TRANSLATOR). ENGINE names a kind, or is `auto`.
 find_translator() {
+	case "$ENGINE" in
+	jool)
+		[ "$TARGET" = auto ] || die "--target: '$TARGET' beside --engine jool, which has none; expected one of the two"
+		need_jool
+		TRANSLATOR=jool TARGET=none
+		return
+		;;
+	siit) [ "$TARGET" != auto ] || TARGET=$SIIT_SOCKET ;;
+	nat46) [ "$TARGET" != auto ] || TARGET=$NAT46_CONTROL ;;
+	esac
 	if [ "$TARGET" = auto ]; then
 		TARGET=$SIIT_SOCKET
 		[ -S "$TARGET" ] || [ ! -e "$NAT46_CONTROL" ] || TARGET=$NAT46_CONTROL
@@ -20,6 +30,8 @@ find_translator() {
 	else
 		die "there is no translator at $TARGET, expected siit's socket (start siit) or $NAT46_CONTROL (load the module nat46)"
 	fi
+	[ "$ENGINE" = auto ] || [ "$ENGINE" = "$TRANSLATOR" ] ||
+		die "--engine: what is at $TARGET is $TRANSLATOR, expected $ENGINE, or another --target"
 }
 
 translate() { # TARGET COMMAND

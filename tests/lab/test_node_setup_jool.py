@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: ISC
+"""A PLAT whose engine is Jool, as far as it goes without Jool's module: a stand-in notes what the program is told."""
+
+import pytest
+from test_node_setup import CLAT, PLAT, machines, pytestmark, stand_in_node  # noqa: F401
+
+JOOL = """\
+#!/bin/sh
+[ ! -e /run/jool.sulks ] || { echo "Error: the module is not there" >&2; exit 1; }
+echo "$(ip netns identify) $*" >>/run/jool.said
+"""
+SPACE, INSTANCE = "xlat464-plat", "464xlat"
+PREFIX = "fddd:1337:1338:1234:5678:9abc"
+ENGINE = f"{PLAT} --engine jool"
+
+
+@pytest.fixture
+def node(machines):  # noqa: F811
+    made = stand_in_node(machines("node"))
+    made.machine.file("/run/bin/jool", JOOL, 0o755)
+    made.machine.run("rm /run/siit/control.sock")  # neither is needed, nor nat46
+    return made
+
+
+def said(node) -> list[str]:
+    return node.machine.output("cat /run/jool.said").splitlines()
+
+
+def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_own(node):
+    node.xlat(f"plat up {ENGINE} --ports 20000-59999")
+    assert said(node) == [
+        f"{SPACE} instance add {INSTANCE} --netfilter --pool6 {PREFIX}::/96",
+        *(
+            f"{SPACE} -i {INSTANCE} pool4 add --{protocol} 192.0.2.9/32 20000-59999 --force"
+            for protocol in ("tcp", "udp", "icmp")
+        ),
+    ]
+    ip = node.machine.output
+    assert f"{PREFIX}::/96 dev plat proto static" in ip("ip -6 route")
+    assert "192.0.2.9 dev plat proto static" in ip("ip -4 route show 192.0.2.9")
+    assert "mtu 1374" in ip("ip link show plat")
+    assert "fe80" not in ip("ip -6 address show dev plat")
+    # packets go in and come out, without anybody to resolve addresses
+    node.machine.run(f"ping -6 -c 1 -W 2 {PREFIX}:c000:8")
+    assert "up" in node.xlat("plat status").stdout
+
+
+@pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
+def test_the_node_leaves_ports_to_jool_and_masquerades_its_pool(machines, firewall):  # noqa: F811
+    made = stand_in_node(machines("node"), firewall=firewall)
+    made.machine.file("/run/bin/jool", JOOL, 0o755)
+    made.xlat(f"plat up {ENGINE}")
+    rules = made.snapshot().lower()
+    assert "masquerade" in rules
+    assert "jump nat66" not in rules
+    assert "-j snat" not in rules
+    assert "admin-prohibited" in rules or "adm-prohibited" in rules
+
+
+def test_down_leaves_no_namespace_and_a_failed_up_none_either(node):
+    empty = node.snapshot()
+    node.xlat(f"plat up {ENGINE}")
+    node.xlat("plat down")
+    assert node.snapshot() == empty
+    assert node.machine.output("ip netns list") == ""
+    node.machine.run("touch /run/jool.sulks")
+    done = node.xlat(f"plat up {ENGINE}", check=False)
+    assert done.returncode == 1
+    assert "the module is not there" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert node.snapshot() == empty
+    assert node.machine.output("ip netns list") == ""
+
+
+def test_a_reload_keeps_jools_state_and_a_lost_instance_is_made_anew(node):
+    node.xlat(f"plat up {ENGINE}")
+    before = len(said(node))
+    assert "it is, with these settings" in node.xlat(f"plat up {ENGINE}").stdout
+    assert not [line for line in said(node)[before:] if " add " in line]
+    node.machine.run(f"ip netns del {SPACE}")
+    node.xlat(f"plat up {ENGINE}")
+    assert node.machine.output("ip netns list").split()[0] == SPACE
+
+
+@pytest.mark.parametrize(
+    ("role", "options", "sentence"),
+    [
+        (
+            "plat",
+            f"{PLAT} --engine tayga",
+            "--engine: 'tayga' is no choice, expected one of auto nat46 siit jool",
+        ),
+        ("plat", f"{ENGINE} --target /run/x", "'/run/x' beside --engine jool"),
+        ("plat", f"{PLAT} --engine siit", "there is no translator at /run/siit/control.sock"),
+        ("clat", f"{CLAT} --engine jool", "--engine: 'jool' is no choice, expected one of auto nat46 siit"),
+    ],
+)
+def test_an_engine_that_cannot_be_is_refused_before_anything_changes(node, role, options, sentence):
+    empty = node.snapshot()
+    done = node.xlat(f"{role} up {options}", check=False)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert node.snapshot() == empty
+
+
+def test_without_jool_it_says_which_packages_are_missing(node):
+    node.machine.run("rm /run/bin/jool")
+    done = node.xlat(f"plat up {ENGINE}", check=False)
+    assert "kmod-jool-netfilter" in done.stderr
