@@ -121,7 +121,9 @@ def test_without_permission_the_error_says_that_it_takes_root(tmp_path):
     control = tmp_path / "control"
     control.write_text("add clat\n\n")
     text = (
-        "import os, sys; from nat46 import Translator, NotPermitted; os.seteuid(65534)\n"
+        "import os, sys; from nat46 import Translator, NotPermitted\n"
+        "Translator(sys.argv[1]).list()  # loads all that this user may not read\n"
+        "os.seteuid(65534)\n"
         "try: Translator(sys.argv[1]).delete('clat')\n"
         "except NotPermitted as error: print(error.errno, error)"
     )
