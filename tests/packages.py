@@ -3,6 +3,7 @@
 
 import atexit
 import io
+import os
 import shutil
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from sdk.ipk import __main__ as ipk
 from sdk.openwrt import node
 
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1700000000")  # a commit in the meantime is no other input
 FOLDER = Path(tempfile.mkdtemp(prefix="ipk-test-"))  # of this process alone
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: ISC
+"""The packages' services on a node in trouble: no room to write, half of a configuration. Nothing stays half-done."""
+
+import time
+
+import pytest
+from test_package_services import CONFIG, is_up, make_node, node, pytestmark  # noqa: F401
+
+KERNEL = "ip -4 addr; ip -6 addr show scope global; ip -6 route | grep -v fe80; ip rule; nft list tables | grep 464"
+
+
+def test_a_full_overlay_keeps_no_role_from_coming_up(node):  # noqa: F811
+    """The services write to /var, which is memory: the flash may be full, or broken and read-only."""
+    node.add_clients()
+    node("for s in siit 464xlat prefixd l3roamd-py; do /etc/init.d/$s enable; done; mount -o remount,ro /etc")
+    assert "ead-only" in node("touch /etc/config/new", check=False)
+    node("for s in /etc/rc.d/S*; do $s boot; done")
+    node.wait("464xlat status", "plat  up")
+    node.wait("464xlat status", "clat  up")
+    node.wait("prefixd --status --json", '"chosen"')
+
+
+def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_is(node):  # noqa: F811
+    node.add_clients()
+    node("/etc/init.d/siit boot")
+    node.wait("siit show", "", within_s=20)
+    before = node(KERNEL, check=False)
+    # the keepers' notes have a place, the ledger none
+    node(
+        "mkdir -p /run/464xlat; mount -t tmpfs -o size=4k tmpfs /run/464xlat; cat /dev/zero >/run/464xlat/full",
+        False,
+    )
+    node("/etc/init.d/464xlat boot")
+    time.sleep(3)
+    said = node("464xlat status")
+    assert not is_up(said, "clat")
+    assert not is_up(said, "plat")
+    assert node(KERNEL, check=False) == before
+    node("umount -l /run/464xlat; /etc/init.d/464xlat restart")
+    node.wait("464xlat status", "plat  up")
+    node.wait("464xlat status", "clat  up")
+
+
+@pytest.mark.parametrize("part", [0.3, 0.55, 0.8])
+def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa: F811
+    node.add_clients()
+    node.write(CONFIG[: int(len(CONFIG) * part)])
+    node("/etc/init.d/siit boot && /etc/init.d/464xlat boot")
+    time.sleep(1)  # the keepers try, and wait for what is missing
+    deadline = time.monotonic() + 30
+    while "unfinished" in (said := node("464xlat status")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "unfinished" not in said
+    assert "broken" not in said
+    node.write(CONFIG)
+    node("/etc/init.d/464xlat reload")
+    node.wait("464xlat status", "plat  up")
+    node.wait("464xlat status", "clat  up")
+    assert "fddd:1337:1337:1234:5678:9abc::/96" in node("464xlat clat status")
