@@ -100,6 +100,8 @@ plat_make() {
 	# `lock`, for older kernels forward by a route's MTU only then
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
+	# whence errors come, RFC 7600: without it from 127.0.0.1 while the WAN has no address, and then nobody hears of it
+	change "ip -4 addr del 192.0.0.8/32 dev $DEVICE" ip -4 addr add 192.0.0.8/32 dev "$DEVICE"
 	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
