@@ -145,7 +145,8 @@ def reply_lines(firewall: Firewall) -> list[str]:
         line
         for reply in firewall.replies
         for line in (
-            f'iifname "{reply.device}" ct state new ct mark set {reply.mark}',
+            # not only new ones: after a restart the inner host may have spoken first
+            f'iifname "{reply.device}" ct mark set {reply.mark}',
             # the incoming way too: the source's way back is looked up by it, even where rp_filter is strict
             f"ct mark {reply.mark} meta mark set {reply.mark}",
         )

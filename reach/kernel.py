@@ -9,6 +9,8 @@ parts of it; nothing else imports pyroute2.
 import contextlib
 import errno
 import os
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,7 @@ __all__ = ["Kernel", "KernelError"]
 
 Look = Callable[[Step], Note]
 Do = Callable[[Step, Note], None]
+DISCARD_PORT = 9  # RFC 863: nobody answers
 SYSCTL = Path("/proc/sys")
 MISSING = {
     "tunnel": "IPv4 in IPv6 (module ip6_tunnel)",
@@ -43,11 +46,14 @@ def goes_with_its_device(step: Step, note: Note) -> None:
 
 
 class Kernel:
-    """This network namespace. `folder` is for the configuration files and messages of what stays running."""
+    """This network namespace. `folder` is for the configuration files and messages of what stays running.
+
+    What helps after a reboot is in STATE_DIRECTORY, where systemd says that there is one.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.route = IPRoute()
-        self.devices = devices = Devices(self.route)
+        self.devices = devices = Devices(self.route, Path(os.environ.get("STATE_DIRECTORY", folder)))
         self.routes = routes = Routes(devices)
         self.folder = folder
         self.kinds: dict[str, tuple[Look, Do, Do]] = {
@@ -57,7 +63,8 @@ class Kernel:
             "bridge": (devices.look_device, devices.do_bridge, devices.undo_device),
             "gretap": (devices.look_device, devices.do_gretap, devices.undo_device),
             "fou": (nothing_to_note, devices.do_fou, devices.undo_fou),
-            "peers": (nothing_to_note, devices.do_peers, goes_with_its_device),
+            "peers": (nothing_to_note, devices.do_peers, devices.undo_peers),
+            "greeting": (nothing_to_note, self.do_greeting, goes_with_its_device),
             "offload": (nothing_to_note, devices.do_offload, goes_with_its_device),
             "pin": (routes.look_pin, routes.do_pin, routes.undo_pin),
             "route": (routes.look_route, routes.do_route, routes.undo_route),
@@ -117,8 +124,18 @@ class Kernel:
     def undo_nft(self, step: Step, note: Note) -> None:
         run("nft", "-f", "-", text=f"table inet {step.key}\ndelete table inet {step.key}\n")
 
+    def do_greeting(self, step: Step, note: Note) -> None:
+        """Send each peer a packet: one whose place is remembered, and whose session is not, makes a new session now."""
+        for address in step.values["addresses"]:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(family, socket.SOCK_DGRAM) as greeting, contextlib.suppress(OSError):
+                greeting.sendto(b"", (address, DISCARD_PORT))
+
     def do_shell(self, step: Step, note: Note) -> None:
-        run("sh", "-c", step.values["up"])
+        done = subprocess.run(["sh", "-c", step.values["up"]], capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise KernelError(said[0] if said else f"{step.key}: failed with {done.returncode}")
 
     def undo_shell(self, step: Step, note: Note) -> None:
         with contextlib.suppress(KernelError):

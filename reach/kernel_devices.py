@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -39,8 +40,8 @@ def run(*words: str, text: str | None = None) -> str:
 
 
 class Devices:
-    def __init__(self, route: IPRoute) -> None:
-        self.route = route
+    def __init__(self, route: IPRoute, memory: Path) -> None:
+        self.route, self.memory = route, memory
 
     def state(self, name: str) -> Note | None:
         """A device's MTU and bytes; None when it is not there."""
@@ -111,13 +112,17 @@ class Devices:
         lines = ["[Interface]", f"PrivateKey = {Path(values['private_key']).read_text('ascii').strip()}"]
         lines += [f"ListenPort = {values['port']}"] if values["port"] else []
         lines += [f"FwMark = {values['mark']}"] if values["mark"] else []
+        found = self.endpoints(step.key)
         for peer in values["peers"]:
+            endpoint = peer["endpoint"]
+            if peer["public_key"] not in found:
+                endpoint = endpoint or self.remembered(step.key).get(peer["public_key"])
             lines += [
                 "[Peer]",
                 f"PublicKey = {peer['public_key']}",
                 f"AllowedIPs = {', '.join(peer['allowed'])}",
             ]
-            lines += [f"Endpoint = {peer['endpoint']}"] if peer["endpoint"] else []
+            lines += [f"Endpoint = {endpoint}"] if endpoint else []
             lines += [f"PersistentKeepalive = {peer['keepalive_s']}"] if peer["keepalive_s"] else []
         taken = f"{step.key}: UDP port {values['port']} is another program's already"
         try:
@@ -131,6 +136,30 @@ class Devices:
             if error.code == errno.EADDRINUSE:
                 raise KernelError(taken) from error
             raise
+
+    def undo_peers(self, step: Step, note: Note) -> None:
+        """The device goes, and with it the peers; where they were is remembered.
+
+        A hub that has restarted would wait for them otherwise, and a peer that sends nothing but keepalives notices
+        after two minutes only that its session is gone.
+        """
+        with contextlib.suppress(OSError):
+            self.memory.mkdir(parents=True, exist_ok=True)
+            (self.memory / f"{step.key}.endpoints").write_text(json.dumps(self.endpoints(step.key)))
+
+    def remembered(self, name: str) -> dict[str, str]:
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((self.memory / f"{name}.endpoints").read_text())
+            if isinstance(found, dict):
+                return {str(key): str(endpoint) for key, endpoint in found.items()}
+        return {}
+
+    def endpoints(self, name: str) -> dict[str, str]:
+        """Where each peer of a device was heard of last, by public key."""
+        with contextlib.suppress(KernelError):
+            pairs = [line.split("\t") for line in run("wg", "show", name, "endpoints").splitlines()]
+            return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] != "(none)"}
+        return {}
 
     def do_bridge(self, step: Step, note: Note) -> None:
         index = self.ensure_link(step, kind="bridge", address=step.values["mac"])

@@ -133,6 +133,7 @@ class Dns:
     device: str
     servers: tuple[Address, ...]
     domain: str | None
+    answers_all: bool  # not only names in the domain
 
 
 @dataclass(frozen=True, slots=True)

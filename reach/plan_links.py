@@ -177,7 +177,7 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
     if link.dns_upstream:
         servers = tuple(interface.ip for interface in inner(link, link.hub))[:1]
     if servers and end.role == "client":
-        draft.dns.append(Dns(link.name, servers, link.domain))
+        draft.dns.append(Dns(link.name, servers, link.domain, not link.domain or link.route == "all"))
 
 
 def uplink(link: WireGuard, end: End, draft: Draft) -> None:

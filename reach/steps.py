@@ -66,6 +66,10 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
         found.append(
             Step("process", service.name, {"command": list(service.command), "config": service.config})
         )
+    for device in plan.devices:
+        if isinstance(device, Wg) and any(peer.endpoint is None for peer in device.peers):
+            inner = [str(peer.allowed[0].network_address) for peer in device.peers]
+            found.append(Step("greeting", device.name, {"addresses": inner}))
     return found
 
 

@@ -219,19 +219,22 @@ def rules(plan: Plan) -> Iterator[Command]:
 
 
 def dns(each: Dns) -> Command:
-    """By whichever program decides about names on that machine."""
+    """By whichever program decides about names on that machine; systemd-resolved may be installed and not run."""
     servers = " ".join(map(str, each.servers))
-    domain = f" && resolvectl domain {each.device} {each.domain}" if each.domain else ""
+    domains = " ".join([*(["'~.'"] if each.answers_all else []), *([each.domain] if each.domain else [])])
     lines = [
         *(f"nameserver {server}" for server in each.servers),
         *([f"search {each.domain}"] if each.domain else []),
     ]
     text = "\\n".join(lines)
+    has_resolved = "if resolvectl status >/dev/null 2>&1; then"
     return Command(
-        f"if command -v resolvectl >/dev/null; then resolvectl dns {each.device} {servers}{domain};"
-        f" else printf '{text}\\n' | resolvconf -a {each.device} -m 0 -x; fi",
-        f"if command -v resolvectl >/dev/null; then resolvectl revert {each.device};"
-        f" else resolvconf -d {each.device}; fi",
+        f"{has_resolved} resolvectl dns {each.device} {servers} && resolvectl domain {each.device} {domains};"
+        f" elif command -v resolvconf >/dev/null; then printf '{text}\\n' | resolvconf -a {each.device} -m 0 -x;"
+        f" else echo 'names by {each.device}: neither systemd-resolved nor resolvconf is there; install openresolv,"
+        " or leave dns out' >&2; false; fi",
+        f"{has_resolved} resolvectl revert {each.device};"
+        f" elif command -v resolvconf >/dev/null; then resolvconf -d {each.device}; fi",
         needs_shell=True,
         device=each.device,
     )

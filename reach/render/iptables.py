@@ -82,7 +82,7 @@ def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
         found += [("mangle", "FORWARD", f"{way} {device} {clamp}", None) for way in ("-i", "-o")]
     for reply in firewall.replies:
         mark = f"-m connmark --mark {reply.mark} -j MARK --set-mark {reply.mark}"
-        new = f"-i {reply.device} -m conntrack --ctstate NEW -j CONNMARK --set-mark {reply.mark}"
+        new = f"-i {reply.device} -j CONNMARK --set-mark {reply.mark}"
         found.append(("mangle", "PREROUTING", new, None))
         found += [("mangle", chain, mark, None) for chain in ("PREROUTING", "OUTPUT")]
     return [
