@@ -25,6 +25,7 @@ GUE_BYTES = 8 + 4  # UDP and GUE
 LINK_MTU_BYTES = 1500
 MIN_MTU_BYTES = 1280  # RFC 8200 section 5: less cannot carry IPv6
 KEEPALIVE_S = 25
+GUE_KEEPALIVE_S = 20  # the shortest that NATs are known to forget UDP in is 30
 TABLE = 42
 IDLE_S = {"tcp": 3600, "udp": 120}
 PER_SOURCE = 256

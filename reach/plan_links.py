@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface, ip_network
 
 from reach.check_publish import home_of, relay_port
-from reach.description import SERVER, Bridge, Description, End, FourInSix, WireGuard
+from reach.description import GUE_KEEPALIVE_S, SERVER, Bridge, Description, End, FourInSix, WireGuard
 from reach.firewall import Match, Snat
 from reach.plan import (
     Br,
@@ -257,12 +257,23 @@ def neighbour_proxy(link: Bridge, end: End) -> Service:
     return Service("ndppd", ("ndppd", "-c", "{config}"), text)
 
 
+def keepalive(link: Bridge) -> Service:
+    """A ping now and then: the server finds a member over GUE only while the member's NAT remembers it."""
+    hub = (link.network or link.prefix)[1]  # type: ignore[index]  # one of them is there
+    ping = f"ping -q -c 1 -W 2 {hub} >/dev/null 2>&1"
+    return Service(
+        f"keepalive-{link.name}", ("sh", "-c", f"while :; do {ping}; sleep {GUE_KEEPALIVE_S}; done"), ""
+    )
+
+
 def bridge_member(whole: Description, link: Bridge, end: End, draft: Draft) -> None:
     mac = link.mac(end.name)
     if end.lan_device:
         draft.devices.append(Br(end.lan_device, is_ours=False))
     draft.devices.append(gretap(whole, link, end, SERVER, link.name, end.lan_device, mac))
     draft.offloads.append(link.name)
+    if end.name in dict(link.remotes) and (link.network or link.prefix):
+        draft.services.append(keepalive(link))
     if end.lan_device:
         return
     number = dict(link.members)[end.name]

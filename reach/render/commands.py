@@ -249,8 +249,9 @@ def services(plan: Plan, place: Place) -> list[Service]:
 
 
 def service_words(service: Service, place: Place) -> list[str]:
-    return [word.replace("{config}", place.config(service.name)) for word in service.command]
+    """Quoted for a shell, and for systemd."""
+    return [shlex.quote(word.replace("{config}", place.config(service.name))) for word in service.command]
 
 
 def configs(plan: Plan, place: Place) -> list[File]:
-    return [File(place.config(each.name), each.config) for each in services(plan, place)]
+    return [File(place.config(each.name), each.config) for each in services(plan, place) if each.config]

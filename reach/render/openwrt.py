@@ -26,7 +26,6 @@ from reach.render.commands import (
 
 SCRIPT = "/etc/init.d/reach"
 NEWLINE = "\n"
-PROGRAMS = {"relay": "reach-relay"}  # packages that are not named like their service
 PLAT = "plat"  # the translator's device on a platnode, and its zone on Gluon
 MODULES = {
     "Tunnel": "kmod-ip6-tunnel ip-full",
@@ -63,7 +62,8 @@ def uci_name(text: str) -> str:
 
 def script(plan: Plan, place: Place) -> str:
     needed = {word for d in plan.devices for word in MODULES.get(type(d).__name__, "").split()}
-    needed |= {PROGRAMS.get(each.name, each.name) for each in services(plan, place)}
+    programs = {each.command[0] for each in services(plan, place)} - {"sh"}
+    needed |= programs
     lines = [*network(plan, place), *routing(plan), *firewall(plan)]
     return f"""\
 #!/bin/sh

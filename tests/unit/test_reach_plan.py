@@ -367,3 +367,12 @@ def test_on_openwrt_an_uplink_is_found_by_the_translators_zone_and_device():
     assert "set firewall.reach_from_plat.src='plat'" in script
     assert "set firewall.reach_zone.input='REJECT'" in script
     assert "reach_rule" not in script
+
+
+def test_a_member_over_gue_keeps_its_nat_from_forgetting_it(tmp_path):
+    files = written("openwrt", "bridge", "flat", tmp_path)
+    line = next(line for line in files["/etc/init.d/reach"].splitlines() if "ping" in line)
+    assert line == "\trun sh -c 'while :; do ping -q -c 1 -W 2 192.168.0.1 >/dev/null 2>&1; sleep 20; done'"
+    units = written("systemd", "bridge", "flat", tmp_path)
+    assert "ExecStart=sh -c 'while" in units["/etc/systemd/system/reach-keepalive-taps.service"]
+    assert not plan("bridge", "office").services, "WireGuard does it there"
