@@ -4,6 +4,8 @@
 #   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
+#   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
+#   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
@@ -12,7 +14,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test bench ipk feed lint fix setup setup-run clean
+.PHONY: help demo test vm test-vm bench ipk feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -26,6 +28,13 @@ demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 
 test: setup $(PARTS)
 	$(PYTHON) -m pytest $(ARGS)
+
+vm: setup-vm $(PARTS)
+	$(PYTHON) -m sdk.vm.kernels $(KERNEL)
+
+test-vm: vm
+	$(PYTHON) -m sdk.vm.modules jool $(KERNEL) >/dev/null
+	$(PYTHON) -m sdk.vm.suite $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(NAT46_KO),--nat46 '$(NAT46_KO)') $(ARGS)
 
 bench: setup $(PARTS)
 	$(PYTHON) -m bench $(ARGS)
@@ -48,6 +57,9 @@ setup:
 
 setup-run:
 	sh sdk/setup.sh run
+
+setup-vm:
+	sh sdk/setup.sh vm
 
 # after setup in any order of the command line, but not again only because setup ran
 build/siit.stamp: $(wildcard siit/src/*.c siit/src/*.h) siit/_build.py requirements.txt | setup-run

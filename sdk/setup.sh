@@ -3,9 +3,10 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test
+# Usage: sdk/setup.sh run | test | vm
 #   run   what the lab and the daemons need
 #   test  that, and what tests, lint and bench need on top
+#   vm    that, and what the virtual machine and the tests in it need on top
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libc6-dev lua5.1 nftables
 	procps python3 python3-dev python3-venv tcpdump util-linux"
 TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check shellcheck socat tayga wireguard-go wireguard-tools xz-utils"
+VM_PACKAGES="hostapd iw jool-tools kmod make qemu-system-x86 wpasupplicant"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {
@@ -23,7 +25,8 @@ fail() {
 case "${1:-}" in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
-*) fail "usage: sdk/setup.sh run|test" ;;
+vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
+*) fail "usage: sdk/setup.sh run|test|vm" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
@@ -45,7 +48,7 @@ missing_packages() {
 	done
 }
 
-# babeld and tayga come with services of their own. We want the programs, not a routing daemon that starts on
+# some packages come with services of their own. We want the programs, not a routing daemon that starts on
 # somebody's laptop: policy-rc.d keeps it from starting now, `systemctl disable` from starting at the next boot.
 guard_services() {
 	[ -e /usr/sbin/policy-rc.d ] && return
@@ -54,11 +57,12 @@ guard_services() {
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
 }
+unit_of() { if [ "$1" = wpasupplicant ]; then echo wpa_supplicant; else echo "$1"; fi; }
 release_services() {
 	local service
-	for service in babeld tayga; do
+	for service in babeld tayga hostapd wpasupplicant; do
 		case " $missing " in *" $service "*)
-			if command -v systemctl >/dev/null 2>&1; then systemctl disable "$service" >/dev/null 2>&1 || true; fi
+			if command -v systemctl >/dev/null 2>&1; then systemctl disable "$(unit_of "$service")" >/dev/null 2>&1 || true; fi
 			;;
 		esac
 	done
@@ -96,6 +100,19 @@ find_python() {
 	fail "no Python 3.11 or newer: Debian 12 and later have one"
 }
 
+# virtme-ng is for the host only, and has an environment of its own
+make_vm_venv() {
+	local want venv=build/vm/venv
+	want=$(sha256sum <sdk/vm/requirements.txt)
+	[ -x "$venv/bin/virtme-run" ] && [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" = "$want" ] && return
+	say "installing virtme-ng into $venv"
+	mkdir -p build/vm
+	[ -x "$venv/bin/python" ] || "$(find_python)" -m venv "$venv" >build/pip.log 2>&1 || fail "no $venv could be made: see build/pip.log"
+	"$venv/bin/python" -m pip install --disable-pip-version-check -q -r sdk/vm/requirements.txt >>build/pip.log 2>&1 ||
+		fail "pip could not install sdk/vm/requirements.txt: see build/pip.log"
+	printf '%s\n' "$want" >"$venv/requirements.sha256"
+}
+
 make_venv() {
 	local want
 	want=$(sha256sum <requirements.txt)
@@ -109,3 +126,4 @@ make_venv() {
 
 install_packages
 make_venv
+if [ "$1" = vm ]; then make_vm_venv; fi

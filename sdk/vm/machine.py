@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: ISC
+"""Boot a kernel in QEMU over the live root file system, run one command, and hand out what it said and left.
+
+virtme-ng says how: it makes the first files (initramfs) of a kernel from its modules, and the command line of QEMU. The
+first process is ours (init). Between inside and outside there are two shares of 9p, this machine's root to read and a
+folder to write, and a port each for standard output and error. There is no network. QEMU is this process's child, and
+the kernel ends it when this process ends, however that is.
+"""
+
+import contextlib
+import os
+import select
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sdk.lab.machine import REPOSITORY, die_with_parent
+from sdk.vm.hot import make_image
+from sdk.vm.kernels import BUSYBOX, VmError
+from sdk.vm.kernels import run as run_here
+
+VIRTME = REPOSITORY / "build/vm/venv/bin/virtme-run"
+INIT = REPOSITORY / "sdk/vm/init"
+QEMU = "qemu-system-x86_64"
+LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended without one
+# no5lvl: the fifth level of page tables only costs time; no mitigations: what would attack an emulated processor?
+KERNEL_WORDS = "loglevel=6 no5lvl mitigations=off nokaslr audit=0 apparmor=0 random.trust_cpu=on panic=-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a machine is to be: its kernel's folder, modules to load, memory (MB), processors, a time limit (s)."""
+
+    kernel: Path
+    modules: tuple[Path, ...] = ()
+    memory_mb: int = 3072
+    processors: int = 2
+    limit_s: float = 600
+    kernel_words: tuple[str, ...] = ()
+    out: Path | None = None  # where to leave what the command wrote to $OUT; None: nowhere
+
+
+def run(wishes: Wishes, command: Sequence[str]) -> int:
+    """Run a command in a machine of its own and return its exit status, LATE or LOST. Raises VmError."""
+    if shutil.which(QEMU) is None or not VIRTME.exists():
+        raise VmError(f"{QEMU} or virtme-ng is not installed: `make vm` installs both")
+    runs = REPOSITORY / "build/vm/runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    sweep(runs)
+    with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=runs) as temporary:
+        share = Path(temporary, "share")
+        (share / "out").mkdir(parents=True)
+        (share / "command").write_text(shlex.join(command) + "\n")
+        (share / "settings").write_text(settings(wishes))
+        try:
+            return boot(wishes, Path(temporary), share)
+        finally:
+            if wishes.out:
+                keep(share, wishes.out)
+
+
+def sweep(runs: Path) -> None:
+    """Remove what runs that were killed have left behind."""
+    for left in runs.iterdir():
+        if not Path("/proc", left.name.partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def settings(wishes: Wishes) -> str:
+    """Return what the first process is told, as variables of sh."""
+    ask = (
+        "modprobe",
+        "-d",
+        str(wishes.kernel),
+        "-S",
+        wishes.kernel.name,
+        "-C",
+        "/dev/null",
+        "--show-depends",
+        "-a",
+    )
+    lines = run_here(*ask, "virtio_blk", "ext4").splitlines()
+    values = {
+        "KERNEL": str(wishes.kernel),
+        "DISK_MODULES": " ".join(line.split()[1] for line in lines if line.startswith("insmod ")),
+        "MODULES": " ".join(str(module) for module in wishes.modules),
+        "FOLDER": os.getcwd(),
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def keep(share: Path, out: Path) -> None:
+    """Copy out what the command left, and what the kernel said."""
+    shutil.copytree(share / "out", out, dirs_exist_ok=True, symlinks=True)
+    for name in ("console.log", "kernel.log"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(share / name, out / name)
+
+
+def boot(wishes: Wishes, folder: Path, share: Path) -> int:
+    (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+    try:
+        with (share / "console.log").open("w") as console:
+            qemu = subprocess.Popen(
+                qemu_words(wishes, folder, share, out_write, err_write),
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                pass_fds=(out_write, err_write),
+                start_new_session=True,  # Ctrl-C is for us
+                preexec_fn=die_with_parent(os.getpid()),
+            )
+        os.close(out_write)
+        os.close(err_write)
+        try:
+            is_over = pass_on({out_read: 1, err_read: 2}, time.monotonic() + wishes.limit_s)
+        finally:
+            qemu.kill()
+            qemu.wait()
+    finally:
+        os.close(out_read)
+        os.close(err_read)
+    if is_over:
+        say(f"vm: the time of {wishes.limit_s:g} s is over, the command has not ended")
+        return LATE
+    with contextlib.suppress(OSError, ValueError):
+        return int((share / "status").read_text())
+    lines = (share / "console.log").read_text(errors="replace").strip().splitlines()
+    say(
+        f"vm: the machine ended without a word of how the command did; its last: {lines[-1] if lines else 'none'}"
+    )
+    return LOST
+
+
+def pass_on(pipes: dict[int, int], deadline: float) -> bool:
+    """Copy from each pipe to its descriptor until all have ended; return whether the deadline came first."""
+    left = dict(pipes)
+    while left:
+        ready, _, _ = select.select(list(left), [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return True
+        for each in ready:
+            if data := os.read(each, 1 << 16):
+                with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the command goes on
+                    os.write(left[each], data)
+            else:
+                del left[each]
+    return False
+
+
+def say(sentence: str) -> None:
+    os.write(2, f"{sentence}\n".encode())
+
+
+def qemu_words(wishes: Wishes, folder: Path, share: Path, out: int, err: int) -> list[str]:
+    """Return QEMU's command line: virtme-ng's, with our first process, shares and ports."""
+    kernel = wishes.kernel / f"boot/vmlinuz-{wishes.kernel.name}"
+    virtme = [
+        *(str(VIRTME), "--dry-run", "--show-command", "--save-initramfs", str(folder / "initramfs")),
+        *("--kimg", str(kernel), "--mods", "auto", "--disable-kvm", "--force-9p", "--disable-monitor"),
+        *("--overlay-rwdir", "/mnt"),  # for the module overlay among the first files
+        *("--busybox", str(BUSYBOX), "--memory", f"{wishes.memory_mb}M", "--cpus", str(wishes.processors)),
+    ]
+    virtme += [f"--kopt={word}" for word in (*KERNEL_WORDS.split(), *wishes.kernel_words)]
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    done = subprocess.run(
+        virtme, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "PATH": path}
+    )
+    words = shlex.split(done.stdout)
+    if done.returncode or "-append" not in words:
+        said = (done.stderr.strip() or "nothing").splitlines()
+        raise VmError(f"virtme-ng does not know how to boot {kernel.name}: {said[-1]}")
+    append = words.index("-append") + 1
+    before = words[append].partition("init=")[0]
+    words[append] = f"{before}init={BUSYBOX} -- sh {INIT}"
+    for tag, path, is_ro in (("vm.root", "/", True), ("vm.out", str(share), False)):
+        options = f"local,id={tag},path={path},security_model=none,multidevs=remap"
+        words += ["-fsdev", options + (",readonly=on" if is_ro else "")]
+        words += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
+    words += ["-drive", f"file={make_image(folder)},format=raw,if=virtio,cache=unsafe,readonly=on"]
+    for name, number in (("vm.stdout", out), ("vm.stderr", err)):
+        words += ["-chardev", f"file,id={name},path=/proc/self/fd/{number}"]
+        words += ["-device", f"virtserialport,name={name},chardev={name}"]
+    return [*words, "-no-reboot"]
