@@ -2,7 +2,7 @@
 """What each kind of link asks of the end it is planned for. Pure; see plan."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, IPv6Interface, ip_interface, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Interface, IPv6Network, ip_interface, ip_network
 
 from reach.check_publish import home_of, relay_port
 from reach.description import GUE_KEEPALIVE_S, SERVER, Bridge, Description, End, FourInSix, WireGuard
@@ -230,11 +230,12 @@ def bridge_hub(whole: Description, link: Bridge, end: End, draft: Draft) -> None
         draft.forward_family(4, None)
         draft.snats.append(Snat(Match(out_device=end.device, source=(link.network,))))
     if link.prefix and link.provider != "bridged":
-        draft.addresses.append(DeviceAddress(link.name, ip_interface(f"{link.prefix[1]}/64")))
         draft.forward_family(6, end.device)
         draft.services.append(advertisements(link))
         if link.provider == "proxied":
-            draft.services.append(neighbour_proxy(link, end))
+            proxied(link, link.prefix, end, draft)
+        else:
+            draft.addresses.append(DeviceAddress(link.name, ip_interface(f"{link.prefix[1]}/64")))
     draft.clamps.append(link.name)
 
 
@@ -249,6 +250,17 @@ def advertisements(link: Bridge) -> Service:
     ]
     lines += [f"\tRDNSS {server} {{ }};" for server in link.dns]
     return Service("radvd", ("radvd", "--nodaemon", "--config={config}"), "\n".join([*lines, "};"]) + "\n")
+
+
+def proxied(link: Bridge, prefix: IPv6Network, end: End, draft: Draft) -> None:
+    """The provider has the /64 on the server's own wire: its halves, more specific, lead into the bridge.
+
+    The server's address there is in the bridge too, where members look for it; the provider's ::1 may be the router's.
+    """
+    own = end.ipv6.ip if end.ipv6 and end.ipv6.ip in prefix else prefix[1]
+    draft.addresses.append(DeviceAddress(link.name, ip_interface(f"{own}/128")))
+    draft.routes += [Route(half, link.name) for half in prefix.subnets()]
+    draft.services.append(neighbour_proxy(link, end))
 
 
 def neighbour_proxy(link: Bridge, end: End) -> Service:
