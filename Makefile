@@ -8,13 +8,14 @@
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
+#   make deb                                         reach for Debian, in build/deb
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
 #   make fix                                         let ruff mend what it can
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test vm test-vm bench ipk feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test vm test-vm bench ipk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -41,6 +42,9 @@ bench: setup $(PARTS)
 
 ipk: setup
 	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
+
+deb:
+	sh package/reach/deb.sh
 
 feed:
 	sh sdk/ipk/feed.sh '$(SDK)' '$(GLUON)' '$(PACKAGES)'
