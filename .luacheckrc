@@ -3,7 +3,7 @@ std = 'lua51'
 
 -- what Gluon's check-site.lua gives a check_site.lua
 files['package/**/check_site.lua'] = {
-	read_globals = { 'in_domain', 'need', 'need_array', 'need_number_range', 'need_one_of', 'need_string' },
+	read_globals = { 'in_domain', 'need', 'need_array', 'need_one_of', 'need_string' },
 }
 
 -- what Gluon gives an image-customization.lua

@@ -1,18 +1,23 @@
 -- SPDX-License-Identifier: ISC
 local xlat464 = require 'gluon.xlat464_site'
 
-xlat464.check_ranges({ need = need, need_one_of = need_one_of, in_domain = in_domain })
+local check = { need = need, need_one_of = need_one_of, in_domain = in_domain }
+
+xlat464.check_ranges(check)
+
+xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine' })
 
 local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
 need({'plat', 'pool'}, function(text)
-	local first, last, _, address = xlat464.range4(text)
-	return first and first == address and last - first < 65536 and (last < client_first or first > client_last)
-end, false, "be a range of IPv4 addresses outside prefix4, a /16 or smaller, like '192.168.223.8/30'")
+	local first, last, _, address = xlat464.range4(text or '192.168.223.8/30') -- the default has to fit as well
+	return first and first == address and last - first < 65536 and (last < client_first or first > client_last) and
+		xlat464.for_hosts(first, last)
+end, true, "be a range of IPv4 addresses outside prefix4 that hosts may have, a /16 or smaller, like '198.18.0.0/28'")
 
 need_one_of({'plat', 'engine'}, {'auto', 'nat46', 'siit', 'jool'}, false)
 
 need({'plat', 'ports'}, function(text)
-	local first, last = tostring(text):match('^(%d+)-(%d+)$')
+	local first, last = tostring(text):match('^([1-9]%d*)-([1-9]%d*)$')
 	first, last = tonumber(first), tonumber(last)
-	return first and first >= 1 and first <= last and last <= 65535
+	return first and first <= last and last <= 65535
 end, false, "be a range of ports like '1024-65535'")

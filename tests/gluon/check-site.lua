@@ -66,14 +66,7 @@ local function scope_for(conf, domain)
 		end
 	end
 	scope.need_string = need_type('string')
-	local need_number, need_table = need_type('number'), need_type('table')
-
-	function scope.need_number_range(path, least, most, required)
-		local value = need_number(path, required)
-		return value and scope.need(path, function()
-			return value >= least and value <= most
-		end, required, ('be in range [%d, %d]'):format(least, most))
-	end
+	local need_table = need_type('table')
 
 	function scope.need_one_of(path, choices, required)
 		return scope.need(path, function(value)

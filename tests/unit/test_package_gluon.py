@@ -151,6 +151,15 @@ def test_what_is_optional_may_be_said(tmp_path, role, path, value):
             ("prefix4", value)
             for value in (MISSING, 4, "10.46.0.0", "10.46.0.0/7", "10.46.0.0/29", "10.46.0.256/16")
         ),
+        # what a node would refuse, and what addresses of other use would be lost to
+        *(
+            ("prefix4", value)
+            for value in ("10.46.1.0/16", "010.46.0.0/16", "10.46.0.0/08", "127.0.0.0/8", "224.0.0.0/8")
+        ),
+        *(("prefix6", value) for value in ("fddd:1337:1337:5::/64", "fddd:1338::/32", "FDDD:1338:0:1::/64")),
+        ("node_prefix6", "fddd:1337:1337:5::/64"),
+        ("extra_prefixes6", ["fd01::/64", "fddd:1337:1337:5::/64"]),
+        *(("mesh_vpn.mtu", value) for value in (1279, 1374.5, "1374")),
         *(("roam_auth", value) for value in (True, "on", "")),
         *(("rule_backend", value) for value in ("iptables", 1)),
     ],
@@ -166,25 +175,53 @@ def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
             ("clat", "next_node.ip4", value)
             for value in (MISSING, "10.47.0.1", "10.46.0.0", "10.46.255.255", "x")
         ),
-        *(("clat", "clat.margin", value) for value in ("64", -1, 65536)),
+        *(("clat", "clat.margin", value) for value in ("64", -1, 65536, 64.5, False)),
+        ("clat", "clat", "x"),
+        ("clat", "clat.margn", 64),
+        ("plat", "plat.port", "1024-65535"),
+        *(("clat", "clat.dns", value) for value in (["0.0.0.0"], ["9.9.9.009"])),
         *(("clat", "clat.hold_s", value) for value in ("10", -1, 86401)),
         ("clat", "clat.probe_interval_ms", 99),
         ("clat", "clat.lease_s", 119),
         *(
             ("clat", "clat.probe_ipv4", value)
-            for value in ("9.9.9.9", ["9.9.9.256"], ["::1"], ["1.1.1.1"] * 9, [])
+            for value in (
+                "9.9.9.9",
+                ["9.9.9.256"],
+                ["::1"],
+                ["1.1.1.1"] * 9,
+                [],
+                ["10.46.0.9"],
+                ["224.0.0.1"],
+            )
         ),
         ("clat", "clat.dns", [9]),
         *(
             ("plat", "plat.pool", value)
-            for value in (1, "10.46.1.0/24", "10.0.0.0/8", "192.0.2.1/24", "0.0.0.0/0", "a/8")
+            for value in (1, "10.46.1.0/24", "10.0.0.0/8", "192.0.2.1/24", "0.0.0.0/0", "a/8", "127.0.0.0/24")
         ),
+        ("plat", "plat.pool", "192.0.0.8/29"),
         *(("plat", "plat.engine", value) for value in ("tayga", True)),
-        *(("plat", "plat.ports", value) for value in (1024, "1024", "0-9", "9-8", "1-65536", "1-2-3")),
+        *(
+            ("plat", "plat.ports", value)
+            for value in (1024, "1024", "0-9", "01-9", "9-8", "1-65536", "1-2-3")
+        ),
     ],
 )
 def test_a_wrong_value_of_one_role_is_refused_and_the_key_named(tmp_path, role, path, value):
     assert path in check(tmp_path, role, changed(path, value))
+
+
+def test_a_default_that_does_not_fit_the_site_is_refused_as_well(tmp_path):
+    site = changed("prefix4", "192.168.0.0/16")
+    assert "plat.pool" in check(tmp_path, "plat", site)
+    assert check(tmp_path, "plat", {**site, "plat": {"pool": "198.18.0.0/28"}}) == ""
+
+
+@pytest.mark.parametrize("value", ["fddd:1339::/64", "fd00::/8", "fddd:1337::/49", "64:ff9b::10.0.0.0/104"])
+def test_clients_may_have_any_ipv6_prefix_beside_the_ranges(tmp_path, value):
+    overlaps = value == "fd00::/8"
+    assert ("prefix6" in check(tmp_path, "clat", changed("prefix6", value))) == overlaps
 
 
 @pytest.mark.parametrize("role", ["clat", "plat"])
