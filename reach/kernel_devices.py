@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -182,7 +183,13 @@ class Devices:
         self.route.link("set", index=index, mtu=values["mtu"], state="up", **master)
 
     def do_fou(self, step: Step, note: Note) -> None:
-        if f"port {step.key} " not in run("ip", "fou", "show"):
+        with contextlib.suppress(KernelError):  # it may be built in
+            run("modprobe", "fou")  # asking for it does not load it
+        try:
+            there = run("ip", "fou", "show")
+        except KernelError:
+            raise KernelError(f"UDP port {step.key}: this kernel lacks GUE (module fou)") from None
+        if not re.search(rf"port {step.key}\b", there):
             run("ip", "fou", "add", "port", step.key, "gue")
 
     def undo_fou(self, step: Step, note: Note) -> None:
