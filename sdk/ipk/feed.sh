@@ -6,10 +6,19 @@ set -eu
 
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 FEED=gluon_464xlat
+PYTHON=feeds/packages/lang/python/python3-package.mk # which the packages for CPython include
 
 fail() {
 	printf 'feed: %s\n' "$*" >&2
 	exit 1
+}
+
+folders() { (cd "$ROOT/package" && for folder in */; do echo "${folder%/}"; done); }
+
+# what the scan of the Makefiles found in a folder; nothing if it could not read its Makefile
+packages_of() { # FOLDER
+	awk -v makefile="feeds/$FEED/$1/Makefile" \
+		'$1 == "Source-Makefile:" { ours = $2 == makefile } $1 == "Package:" && ours { print $2 }' "feeds/$FEED.index"
 }
 
 sdk=$1 gluon=$2 packages=$3
@@ -18,22 +27,35 @@ if [ -n "$gluon" ]; then
 	[ -e "$gluon/package/gluon.mk" ] || fail "$gluon is no Gluon tree, expected one with package/gluon.mk"
 	sdk=$gluon/openwrt
 	[ -d "$sdk" ] || fail "there is no $sdk yet, expected \`make update\` to have been run in $gluon"
-elif [ -z "$packages" ]; then
-	packages='464xlat-common prefixd python3-nat46 siit l3roamd-py' # what does not need Gluon
+	[ -n "$packages" ] || packages=$(folders)
 fi
+[ -n "$packages" ] || packages=$(folders | grep -v '^gluon-')
 [ -x "$sdk/scripts/feeds" ] || fail "$sdk is no OpenWrt tree, expected one with scripts/feeds"
-[ -n "$packages" ] || packages=$(cd "$ROOT/package" && for folder in */; do echo "${folder%/}"; done)
 
 cd "$sdk"
 [ -e feeds.conf ] || cp feeds.conf.default feeds.conf
 if ! grep -q "^src-link $FEED " feeds.conf; then
 	printf 'src-link %s %s\n' "$FEED" "$ROOT/package" >>feeds.conf
 fi
-./scripts/feeds update "$FEED"
+# a fresh tree has none of OpenWrt's own feeds
+if [ -e "$PYTHON" ]; then ./scripts/feeds update "$FEED"; else ./scripts/feeds update -a; fi
+[ -e "$PYTHON" ] || fail "there is no $sdk/$PYTHON, expected OpenWrt's feed \`packages\` in feeds.conf"
+for folder in $packages; do
+	[ -n "$(packages_of "$folder")" ] ||
+		fail "the tree takes no package from $folder, expected one of this feed: see $sdk/logs/feeds/$FEED"
+done
 # shellcheck disable=SC2086 # names
 ./scripts/feeds install -p "$FEED" $packages
 if [ -n "$gluon" ]; then
 	printf 'feed: Gluon knows these packages now:\n%s\n' "$packages"
 	exit 0
 fi
-for package in $packages; do make "package/feeds/$FEED/$package/compile" V=s; done
+# a buildroot builds what is selected
+touch .config
+for folder in $packages; do
+	for package in $(packages_of "$folder"); do
+		grep -q "^CONFIG_PACKAGE_$package=[ym]" .config || echo "CONFIG_PACKAGE_$package=m" >>.config
+	done
+done
+make defconfig
+for folder in $packages; do make "package/feeds/$FEED/$folder/compile" V=s; done

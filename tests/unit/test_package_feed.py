@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: ISC
+"""The feed in OpenWrt's build system: what `make feed` does to a tree, and what the tree's own scan makes of Makefiles.
+
+With OPENWRT_TREE=/path/to/openwrt and OPENWRT_PACKAGES=/path/to/packages (OpenWrt's feed of that name) the real
+metadata scan reads the Makefiles, with GLUON_TREE=/path/to/gluon those of Gluon's packages as well.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
+OF_ITSELF = {name for name in FOLDERS if not name.startswith("gluon-")}
+OPENWRT, FEED_PACKAGES = os.environ.get("OPENWRT_TREE"), os.environ.get("OPENWRT_PACKAGES")
+GLUON = os.environ.get("GLUON_TREE")
+
+# what this feed needs of a tree's scripts/feeds; it notes what it is asked
+FEEDS = """\
+#!/bin/sh
+echo "feeds $*" >>calls
+[ "$1" = update ] || exit 0
+if [ "$2" = -a ]; then
+	mkdir -p feeds/packages/lang/python
+	: >feeds/packages/lang/python/python3-package.mk
+fi
+sed -n 's/^src-link gluon_464xlat //p' feeds.conf | while read -r root; do
+	for makefile in "$root"/*/Makefile; do
+		folder=$(basename "$(dirname "$makefile")")
+		[ "$folder" != "${BROKEN:-}" ] || continue
+		echo "Source-Makefile: feeds/gluon_464xlat/$folder/Makefile"
+		sed -n 's/^define Package\\/\\([^/]*\\)$/Package: \\1/p' "$makefile"
+	done
+done >feeds/gluon_464xlat.index
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A tree as fresh as an SDK's archive."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "feeds").mkdir()
+    (tmp_path / "scripts/feeds").write_text(FEEDS)
+    (tmp_path / "scripts/feeds").chmod(0o755)
+    (tmp_path / "feeds.conf.default").write_text("src-git packages https://git.example.org/packages.git\n")
+    (tmp_path / "Makefile").write_text("%:\n\t@echo make $@ >>calls\nMakefile: ;\n")
+    return tmp_path
+
+
+def feed(tree: Path, packages: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "sdk/ipk/feed.sh"), str(tree), "", packages]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_a_fresh_tree_gets_openwrts_feeds_and_then_ours_once(tree):
+    for _ in range(2):
+        done = feed(tree)
+        assert done.returncode == 0, done.stderr
+    calls = (tree / "calls").read_text().splitlines()
+    assert [call for call in calls if "update" in call] == ["feeds update -a", "feeds update gluon_464xlat"]
+    assert (tree / "feeds.conf").read_text().count("src-link gluon_464xlat ") == 1
+
+
+def test_everything_that_needs_no_gluon_is_selected_and_built(tree):
+    assert feed(tree).returncode == 0
+    calls = (tree / "calls").read_text().splitlines()
+    built = {call.split("/")[3] for call in calls if call.endswith("/compile")}
+    assert built == OF_ITSELF
+    assert calls.index("make defconfig") < calls.index("make package/feeds/gluon_464xlat/prefixd/compile")
+    selected = (tree / ".config").read_text().splitlines()
+    assert {f"CONFIG_PACKAGE_{name}=m" for name in ("464xlat-nft", "464xlat-plat", "siit")} <= set(selected)
+    assert len(selected) == len(set(selected))
+
+
+def test_what_is_selected_already_stays_so(tree):
+    (tree / ".config").write_text("CONFIG_PACKAGE_prefixd=y\n")
+    assert feed(tree, "prefixd").returncode == 0
+    assert (tree / ".config").read_text() == "CONFIG_PACKAGE_prefixd=y\n"
+
+
+def test_a_makefile_that_the_tree_cannot_read_is_named(tree):
+    done = feed(tree, BROKEN="siit")
+    assert done.returncode == 1
+    assert "siit" in done.stderr
+
+
+@pytest.mark.skipif(
+    not OPENWRT or not FEED_PACKAGES, reason="no OpenWrt: say OPENWRT_TREE=/path OPENWRT_PACKAGES=/path"
+)
+def test_openwrts_own_scan_reads_every_makefile_without_a_word(tmp_path):
+    openwrt = tmp_path / "openwrt"
+    for folder in ("feeds", "tmp", "staging_dir/host"):
+        (openwrt / folder).mkdir(parents=True)
+    (openwrt / "staging_dir/host/.prereq-build").touch()  # what a whole build would need is not asked for
+    for name in ("Config.in", "Makefile", "config", "include", "package", "rules.mk", "scripts", "target"):
+        (openwrt / name).symlink_to(Path(OPENWRT) / name)
+    (openwrt / "feeds/packages").symlink_to(FEED_PACKAGES)
+    (openwrt / "feeds/ours").symlink_to(ROOT)
+    (openwrt / "feeds.conf").write_text(f"src-link ours {ROOT}\n")
+    if GLUON:
+        (tmp_path / "package").symlink_to(Path(GLUON) / "package")
+    done = subprocess.run(
+        ["./scripts/feeds", "update", "-i", "ours"],
+        cwd=openwrt,
+        env={**os.environ, "TOPDIR": str(openwrt), "IS_TTY": "0", "NO_COLOR": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0
+    for word in ("ERROR", "WARNING", "warning"):
+        assert word not in done.stdout, done.stdout
+    assert not (openwrt / "logs").exists()
+    index = (openwrt / "feeds/ours.index").read_text()
+    found = {line.split("/")[3] for line in index.splitlines() if line.startswith("Source-Makefile:")}
+    assert found == FOLDERS
+    named = {line.split()[1] for line in index.splitlines() if line.startswith("Package:")}
+    assert named >= (FOLDERS if GLUON else OF_ITSELF)
