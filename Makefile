@@ -8,6 +8,7 @@
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
+#   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
 #   make deb                                         reach for Debian, in build/deb
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
@@ -15,7 +16,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test vm test-vm bench ipk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test vm test-vm bench ipk apk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -45,6 +46,9 @@ ipk: setup
 
 deb:
 	sh package/reach/deb.sh
+
+apk: setup
+	$(if $(APK),APK='$(APK)') $(PYTHON) -m sdk.ipk --apk $(addprefix --set ,$(SET)) $(ARGS)
 
 feed:
 	sh sdk/ipk/feed.sh '$(SDK)' '$(GLUON)' '$(PACKAGES)'

@@ -5,5 +5,6 @@ openwrt/, package/   stand-ins for OpenWrt's rules.mk and package.mk, python3-pa
                      evaluate package/*/Makefile of this repository, the same that OpenWrt evaluates
 control.py           what a Makefile says becomes what opkg reads     pure
 archive.py           folders become archives, byte for byte the same  pure
-__main__.py          runs make, writes build/ipk
+apk.py               the same for apk, whose own program makes the archives
+__main__.py          runs make, writes build/ipk or build/apk
 """

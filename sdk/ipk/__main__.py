@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.ipk import archive, control
+from sdk.ipk import apk, archive, control
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -96,14 +96,28 @@ def pack(tree: Path, out: Path, symbols: list[str], epoch: int) -> Package:
     return Package(fields["Package"], out / name, entry, size)
 
 
-def build(out: Path, names: list[str], symbols: list[str]) -> list[Package]:
-    """Build the named packages, or all, into out. Raises BuildError."""
-    epoch = source_date_epoch()
+def make_trees(out: Path, names: list[str], epoch: int) -> list[Path]:
+    """Make the folders of the named packages, or of all, in an empty out. Raises BuildError."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "tree").mkdir(parents=True)
     for folder in makefiles(names):
         run_make(folder, out, epoch)
-    packages = [pack(tree, out, [IPV6, *symbols], epoch) for tree in sorted((out / "tree").iterdir())]
+    return sorted((out / "tree").iterdir())
+
+
+def build_apk(out: Path, names: list[str], symbols: list[str]) -> list[Path]:
+    """Build the named packages, or all, for apk into out. Raises BuildError, ApkError."""
+    apk.program()  # before the work
+    epoch = source_date_epoch()
+    files = [apk.pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch)]
+    apk.index(files, out, epoch)
+    return files
+
+
+def build(out: Path, names: list[str], symbols: list[str]) -> list[Package]:
+    """Build the named packages, or all, into out. Raises BuildError."""
+    epoch = source_date_epoch()
+    packages = [pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch)]
     index = "\n".join(package.entry for package in packages)
     (out / "Packages").write_text(index)
     (out / "Packages.gz").write_bytes(gzip.compress(index.encode(), mtime=0))
@@ -112,9 +126,8 @@ def build(out: Path, names: list[str], symbols: list[str]) -> list[Package]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("sdk.ipk", description="Build this feed's packages for this machine.")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "build/ipk", metavar="DIR", help="default %(default)s"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default build/ipk, with --apk build/apk")
+    parser.add_argument("--apk", action="store_true", help="packages for apk in the place of opkg")
     parser.add_argument(
         "--set",
         action="append",
@@ -124,14 +137,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("package", nargs="*", help="folders of package/; default all")
     options = parser.parse_args(arguments)
+    kind = "apk" if options.apk else "ipk"
+    out = options.out or ROOT / "build" / kind
     try:
-        packages = build(options.out.resolve(), options.package, options.set)
-    except BuildError as error:
-        print(f"ipk: {error}", file=sys.stderr)
+        if options.apk:
+            for file in build_apk(out.resolve(), options.package, options.set):
+                print(file.name)
+            print(f"in {out}, with packages.adb")
+            return 0
+        packages = build(out.resolve(), options.package, options.set)
+    except (BuildError, apk.ApkError) as error:
+        print(f"{kind}: {error}", file=sys.stderr)
         return 1
     for package in packages:
         print(f"{package.files_bytes:8d} bytes installed  {package.file.name}")
-    print(f"in {options.out}, with Packages and Packages.gz")
+    print(f"in {out}, with Packages and Packages.gz")
     return 0
 
 
