@@ -321,6 +321,27 @@ def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
     assert router.section("464xlat", "node")["plat_range"] == "fddd:1338::/48"
 
 
+def test_what_an_admin_added_and_the_site_leaves_out_stays(router):
+    router.upgrade()
+    config = router.config / "464xlat"
+    config.write_text(
+        config.read_text().replace(
+            "config prefixd 'prefixd'\n", "config prefixd 'prefixd'\n\tlist probe_ipv4 '192.0.2.1'\n"
+        )
+    )
+    for _ in range(2):
+        router.upgrade()
+        assert router.section("464xlat", "prefixd")["probe_ipv4"] == ["192.0.2.1"]
+
+
+def test_what_the_site_leaves_out_again_goes_where_nobody_changed_it(router):
+    router.upgrade(changed("clat.probe_ipv4", ["9.9.9.9"]))
+    router.upgrade()
+    assert "probe_ipv4" not in router.section("464xlat", "prefixd")
+    router.upgrade(changed("clat.probe_ipv4", ["1.1.1.1"]))
+    assert router.section("464xlat", "prefixd")["probe_ipv4"] == ["1.1.1.1"]
+
+
 def test_what_nobody_changed_follows_the_site(router):
     router.upgrade(changed("clat.margin", 100))
     router.upgrade(changed("clat.margin", 120))

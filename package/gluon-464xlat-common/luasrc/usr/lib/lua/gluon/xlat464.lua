@@ -3,27 +3,38 @@
 
 local M = {}
 
+-- A value as one text; nil for none, which to UCI an empty list is too.
 local function text(value)
 	if type(value) == 'table' then
-		return table.concat(value, '\n')
+		return value[1] and table.concat(value, '\n')
 	end
 	return value and tostring(value)
 end
 
 -- Give options of /etc/config/464xlat the site's values (texts or lists of texts), except where an admin has changed
 -- one: what the site last said is in the section `site_SECTION`, and a value that differs from it is somebody else's.
+-- The options that the site left out are named there, in `unset`.
 function M.keep_admins(uci, section, values)
 	local shadow = 'site_' .. section
 	if not uci:get('464xlat', shadow) then
 		uci:section('464xlat', 'site', shadow, {})
 	end
+	local was_unset, unset = {}, {}
+	for option in (text(uci:get('464xlat', shadow, 'unset')) or ''):gmatch('[^\n]+') do
+		was_unset[option] = true
+	end
 	for option, value in pairs(values) do
-		local now, before = uci:get('464xlat', section, option), uci:get('464xlat', shadow, option)
-		if before == nil or text(now) == text(before) then
+		local now, before = text(uci:get('464xlat', section, option)), text(uci:get('464xlat', shadow, option))
+		if now == before or (before == nil and not was_unset[option]) then
 			uci:set('464xlat', section, option, value)
 		end
 		uci:set('464xlat', shadow, option, value)
+		if text(value) == nil then
+			unset[#unset + 1] = option
+		end
 	end
+	table.sort(unset)
+	uci:set('464xlat', shadow, 'unset', unset)
 end
 
 -- The section, made if somebody has taken it away.
