@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a daemon before us left in the kernel: what the restored clients do not need goes; `flush` removes all."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from l3roamd_py.kernel import KernelError
 from l3roamd_py.network import Network
 from l3roamd_py.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.server import Lock, SocketError
+from l3roamd_py.udp import PORT, Udp
 
 
 class FlushError(Exception):
@@ -37,6 +39,7 @@ def flush(socket: Path, state: Path, client_device: str, node_client_prefix: byt
     """Remove everything that a daemon made. Raises FlushError."""
     try:
         lock = Lock(socket)
+        _need_no_daemon()
         for rules in _rules_of_both_kinds(client_device):
             rules.tear_down()
         remove_others(Network(client_device, node_client_prefix), None)
@@ -47,6 +50,15 @@ def flush(socket: Path, state: Path, client_device: str, node_client_prefix: byt
         raise FlushError(str(error)) from None
     except OSError as error:
         raise FlushError(f"{error.filename} cannot be removed: {error.strerror}") from None
+
+
+def _need_no_daemon() -> None:
+    """Raise FlushError if a daemon serves this node: its socket may be another than we were told."""
+    try:
+        Udp().close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise FlushError(f"a roaming daemon has UDP port {PORT}, expected none: end it first") from None
 
 
 def _rules_of_both_kinds(client_device: str) -> Iterator[ClatRules | PlatRules]:

@@ -466,6 +466,9 @@ def test_flush_leaves_nothing_behind(lab):
         assert ours(node)
         refused = lab.exec(node, ["l3roamd_py", "flush", *prefix], check=False)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        elsewhere = ["--socket", "/run/other.sock"]
+        refused = lab.exec(node, ["l3roamd_py", "flush", *elsewhere, *prefix], check=False)
+        assert "UDP port 5523" in refused.stderr, "a daemon with another socket is one as well"
         end(lab, node, signal.SIGTERM)
         lab.exec(node, ["l3roamd_py", "flush", *prefix])
         assert ours(node) == []
