@@ -14,6 +14,8 @@ from l3roamd_py.leasing import start_afresh
 from l3roamd_py.roaming import apply_grant, keep_proof, renew_in_time, roam
 from l3roamd_py.serving import drop_ipv4
 
+EXPIRY_SLACK_S = 2.0  # DHCP servers count whole seconds
+
 
 def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> None:
     """Our DHCP server leased an address."""
@@ -38,15 +40,21 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> Non
 
 
 def end_grant(t: Table, mac: bytes, ipv4: bytes) -> None:
-    """Our DHCP server let a lease go."""
-    if t.granted.get(mac, (None,))[0] == ipv4:
+    """Our DHCP server let a lease go: it was given back, or ran out here while another node may have renewed it."""
+    granted, until_s = t.granted.get(mac, (None, 0.0))
+    if granted == ipv4:
         del t.granted[mac]
         t.changes += 1
     client = t.clients.get(mac)
+    lease = None if client is None or client.ipv4 != ipv4 else client.lease
+    soon_s = t.now_s + EXPIRY_SLACK_S
+    if lease is not None and granted == ipv4 and until_s <= soon_s < lease.until_s:
+        return t.count("leases_renewed_elsewhere")
     if client is not None and client.ipv4 == ipv4 and client.state in (State.SERVED, State.ABSENT):
         drop_ipv4(t, client)
     elif client is not None and client.granted is not None and client.granted[0] == ipv4:
         client.granted = None
+    return None
 
 
 def choose_plat(t: Table, prefix: bytes) -> None:

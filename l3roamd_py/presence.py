@@ -100,4 +100,6 @@ def on_lease_timer(t: Table, mac: bytes) -> None:
     if not client.lease.is_granted:
         return adopt(t, client, client.lease.ipv4, t.options.unleased_s, is_granted=False)
     t.count("leases_over")
+    if not client.addresses:  # nothing is left to ask it by; its next sign, if it is here, is an arrival
+        return forget(t, client)
     return drop_ipv4(t, client)

@@ -251,6 +251,24 @@ def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets():
     )
 
 
+def test_a_lease_that_runs_out_where_it_was_not_renewed_last_is_no_end():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    a, b, c = mesh.nodes[:3]
+    mesh.join(client, a, lease_s=1000)
+    mesh.run(2)
+    before = mesh.path(client)
+    for node, is_renewed, stays_s in ((b, True, 60), (c, True, 40), (b, False, 20)):
+        mesh.move(client, node)
+        mesh.run(1)
+        if is_renewed:
+            node.handle(events.LeaseGranted(client.mac, client.ipv4, 120))
+        mesh.run(stays_s - 1)
+    b.handle(events.LeaseEnded(client.mac, client.ipv4))
+    mesh.run(1)
+    assert mesh.path(client) == before
+
+
 def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
     mesh = Mesh()
     client = make_client(9, 1)
@@ -263,6 +281,28 @@ def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
     assert client.mac not in mesh.nodes[0].core.table.clients
     assert not mesh.holders(client)
     assert not mesh.nodes[0].kernel.opened
+
+
+def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=120)
+    mesh.run(2)
+    client.node = None
+    mesh.run(600)
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.holders(client)
+
+
+def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=120)
+    mesh.run(200)
+    assert mesh.path(client) is None
+    mesh.nodes[0].handle(events.LeaseGranted(client.mac, client.ipv4, 120))
+    mesh.run(1)
+    check_settled(mesh, client)
 
 
 def test_an_absent_client_is_found_with_its_lease():
