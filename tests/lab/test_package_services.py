@@ -24,7 +24,8 @@ from sdk.openwrt.node import configure, layers, mount
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["464xlat-common", "464xlat-plat", "464xlat-nft", "464xlat-xtables"]
-NAMES = [*BASE, "prefixd", "siit", "python3-nat46", "l3roamd-py", "gluon-464xlat-clat"]
+NAMES = [*BASE, "prefixd", "siit", "python3-nat46", "l3roamd-py"]
+NAMES += ["gluon-464xlat-common", "gluon-464xlat-clat"]
 CONFIG = """\
 config node 'node'
 	option clat_range 'fddd:1337:1337::/48'
@@ -69,7 +70,7 @@ class Provider(ctypes.Structure):
     _fields_ = [("request", ctypes.c_char_p), ("make", ctypes.CFUNCTYPE(ctypes.c_void_p))]
 json = ctypes.CDLL("libjson-c.so.5", mode=ctypes.RTLD_GLOBAL)
 json.json_object_to_json_string.restype = ctypes.c_char_p
-module = ctypes.CDLL("/usr/lib/respondd/gluon-464xlat-clat.so")
+module = ctypes.CDLL("/usr/lib/respondd/gluon-464xlat-common.so")
 provider = (Provider * 2).in_dll(module, "respondd_providers")[0]
 print(json.json_object_to_json_string(ctypes.c_void_p(provider.make())).decode())
 """
@@ -188,7 +189,7 @@ class SiteNode(Node):
     config = None
 
     def make_router(self, root: Path) -> None:
-        packages.unpack(["gluon-464xlat-common", "gluon-464xlat-plat"], root)
+        packages.unpack(["gluon-464xlat-plat"], root)
         (root / "etc/config/dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
         configure(root, (ROOT / "docs/site-example/site.conf").read_text(), "12:34:56:78:9a:bc")
 
@@ -283,7 +284,7 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
     node("/lib/gluon/state/check.d/has_plat")
     told = json.loads(node(f"python3 -c '{RESPONDD}'"))["xlat464"]
     assert (told["plat"], told["metric"]) == ("fddd:1338:1338:1234:5678:9abc::/96", 0)
-    assert (told["plats"], told["is_plat"]) == (1, True)
+    assert (told["plats"], told["is_clat"], told["is_plat"]) == (1, True, True)
     assert "roaming" in told
     lease = "ACTION=add MACADDR=02:00:00:00:00:01 IPADDR=10.46.1.2 DNSMASQ_LEASE_LENGTH=300"
     node(f"{lease} /etc/hotplug.d/dhcp/30-l3roamd-py")

