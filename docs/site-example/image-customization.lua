@@ -11,6 +11,7 @@ features {
 -- babel, and IPv4 for the clients of every node
 packages {
 	'gluon-client-bridge',
+	'gluon-radvd', -- the clients' IPv6 addresses
 	'gluon-464xlat-babel',
 	'gluon-464xlat-clat',
 }

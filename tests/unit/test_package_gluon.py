@@ -59,21 +59,22 @@ def changed(path: str, value) -> dict:
     return site
 
 
-def check(root: Path, role: str, site: dict | str, domain: dict | None = None) -> str:
-    """Run a role's check_site.lua over a site (a dict, or a text in Lua); return what it says is wrong."""
+def check(root: Path, role: str | Path, site: dict | str, domain: dict | None = None) -> str:
+    """Run a check_site.lua (by role or path) over a site (a dict, or a text in Lua); return what it says is wrong."""
     gluon = root / "lib/gluon"
     gluon.mkdir(parents=True, exist_ok=True)
     (gluon / "site.json").write_text(f"return {site if isinstance(site, str) else lua(site)}")
     if domain is not None:
         (gluon / "domains").mkdir(exist_ok=True)
         (gluon / "domains/one.json").write_text(f"return {lua(domain)}")
+    script = role if isinstance(role, Path) else ROOT / f"package/gluon-464xlat-{role}/check_site.lua"
     program, path = STANDINS / "check-site.lua", [STANDINS / "lua", SHARED]
     if GLUON:
         program = Path(GLUON) / "package/gluon-core/luasrc/lib/gluon/check-site.lua"
         path.append(next(Path(GLUON).glob("package/*/luasrc/usr/lib/lua/gluon/validator.lua")).parents[1])
     done = subprocess.run(
         [LUA, str(program)],
-        input=(ROOT / f"package/gluon-464xlat-{role}/check_site.lua").read_text(),
+        input=script.read_text(),
         env={
             "IPKG_INSTROOT": str(root),
             "PATH": os.environ["PATH"],
@@ -96,6 +97,18 @@ def test_the_example_of_the_docs_is_a_good_site(tmp_path, role):
     example = ROOT / "docs/site-example/site.conf"
     assert check(tmp_path, role, example.read_text()) == ""
     assert str(load_site(example).clat_range) == "fddd:1337:1337::/48"
+
+
+@pytest.mark.skipif(GLUON is None, reason="no Gluon: say GLUON_TREE=/path")
+def test_the_example_is_a_good_site_for_all_of_gluon_that_it_selects(tmp_path):
+    example = ROOT / "docs/site-example"
+    words = set(re.findall(r"'([\w-]+)',", (example / "image-customization.lua").read_text()))
+    names = {"gluon-core", "gluon-mesh-layer3-common", "gluon-setup-mode"} | words
+    names |= {f"gluon-{word}" for word in words} | {"gluon-config-mode-contact-info", "gluon-web-wifi-config"}
+    checks = [path for path in Path(GLUON).glob("package/*/check_site.lua") if path.parent.name in names]
+    assert {"gluon-core", "gluon-autoupdater", "gluon-radvd"} <= {path.parent.name for path in checks}
+    for number, path in enumerate(checks):
+        assert check(tmp_path / str(number), path, (example / "site.conf").read_text()) == ""
 
 
 @pytest.mark.parametrize("role", ["clat", "plat"])
