@@ -15,7 +15,14 @@ from sdk.lab.machine import REPOSITORY
 from sdk.vm.kernels import run
 
 FILE_MAX_BYTES = 24 << 20  # what is larger is no program of ours, and is still read through 9p
-FOLDERS = ("/usr/bin", "/usr/sbin", "/usr/lib/python3", "/usr/lib/python3.*", "/usr/lib/*-linux-gnu/xtables")
+FOLDERS = (
+    "/etc",
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/lib/python3",
+    "/usr/lib/python3.*",
+    "/usr/lib/*-linux-gnu/xtables",
+)
 LIBRARIES = "/usr/lib/*-linux-gnu/*.so*"
 COLD = (".git", "vm", "__pycache__.old", ".mypy_cache", ".ruff_cache", ".hypothesis", ".pytest_cache")
 ROOM_MB = 64  # for the file system itself

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """`make test-vm`: the tests that need a kernel of their own, all in one boot.
 
-    python -m sdk.vm.suite [--kernel VERSION] [--nat46 FILE] [-k WORD] [--only SUITE…]
+    python -m sdk.vm.suite [--kernel VERSION] [--nat46 FILE] [-k WORD] [--only SUITE]…
 
 In the machine each suite is a pytest of its own with a time limit. Those for a kernel without nftables come first, as
 long as the module is not loaded. What they say is in build/vm/out, the result of each in its result.json.
@@ -79,17 +79,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="sdk.vm.suite", description=__doc__)
     parser.add_argument("--kernel")
     parser.add_argument("--nat46", default="")
-    parser.add_argument("--only", nargs="*", default=[], choices=[suite.name for suite in SUITES])
+    parser.add_argument("--only", action="append", default=[], choices=[suite.name for suite in SUITES])
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    said, more = parser.parse_known_args()
+    said, more = parser.parse_known_args()  # the rest is pytest's
     if said.inside:
         return inside(said.only, more)
     try:
         if said.nat46 and not Path(said.nat46).is_file():
             raise VmError(f"NAT46_KO={said.nat46}: there is no such file")
         variables = [f"NAT46_KO={Path(said.nat46).resolve()}"] if said.nat46 else []
-        only = ["--only", *said.only] if said.only else []
-        words = [sys.executable, "-m", "sdk.vm.suite", "--inside", *more, *only]
+        only = [f"--only={name}" for name in said.only]
+        words = [sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
         wishes = Wishes(find(said.kernel), limit_s=LIMIT_S, out=OUT)
         return run(wishes, ["env", f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", *variables, *words])
     except VmError as error:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: ISC
+"""What the tests in the virtual machine stand on: the lab's fixtures, with patience for an emulated processor."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sdk.lab.lab
+from sdk.lab.machine import Machines
+
+LAB = Path(__file__).resolve().parents[1] / "lab"
+sys.path.insert(1, str(LAB))
+_spec = importlib.util.spec_from_file_location("lab_conftest", LAB / "conftest.py")
+_lab = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_lab)
+lab_machine, lab_name, lab_of = _lab.lab_machine, _lab.lab_name, _lab.lab_of
+
+SLOWER = 8  # than a processor of its own
+sdk.lab.lab.DAEMON_S *= SLOWER
+sdk.lab.lab.READY_S *= SLOWER
+sdk.lab.lab.WORKERS = 2
+Machines.exec.__kwdefaults__["timeout_s"] *= SLOWER
+
+
+def wait_until(is_so, deadline_s=120.0, what="it"):
+    return _lab.wait_until(is_so, deadline_s, what)
+
+
+def load(*modules):
+    """Load modules of the kernel; the test is skipped, with a clear line, on one that has them not."""
+    for module in modules:
+        done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no kernel module {module}: {done.stderr.strip()}")
+
+
+@pytest.fixture(scope="session")
+def lab_modules():
+    """What a lab asks of the kernel, which loads none of it by itself in a namespace."""
+    load(
+        "veth",
+        "bridge",
+        "tun",
+        "nf_tables",
+        "nft_chain_nat",
+        "nft_ct",
+        "nft_masq",
+        "nft_nat",
+        "nft_reject_inet",
+    )
