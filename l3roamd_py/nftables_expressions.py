@@ -7,12 +7,14 @@ holds up to 16 bytes; its third 32-bit word, where the next part of a concatenat
 
 from l3roamd_py.nfnetlink import attribute, nested, text, u16, u32
 
-DROP = 0
+DROP, ACCEPT = 0, 1
 
 REGISTER, REGISTER_3RD_WORD = 1, 10
 VERDICT_REGISTER = 0
 LINK, NETWORK, TRANSPORT = 0, 1, 2  # bases of a payload expression
 META_MARK, META_IIF_NAME, META_OIF_NAME, META_IIF_TYPE, META_L4_PROTOCOL = 3, 6, 7, 8, 16
+CT_STATE, CT_MARK = 0, 3
+CT_NEW = 8  # bit of a state: the flow has had no answer
 EQUAL, NOT_EQUAL = 0, 1
 
 NAME_BYTES = 16  # IFNAMSIZ
@@ -32,6 +34,14 @@ def meta(key: int, register: int = REGISTER) -> bytes:
 
 def set_mark(register: int = REGISTER) -> bytes:
     return _expression("meta", u32(2, META_MARK), u32(3, register))
+
+
+def conntrack(key: int) -> bytes:
+    return _expression("ct", u32(1, REGISTER), u32(2, key))
+
+
+def set_conntrack_mark() -> bytes:
+    return _expression("ct", u32(4, REGISTER), u32(2, CT_MARK))
 
 
 def compare(value: bytes, operator: int = EQUAL) -> bytes:

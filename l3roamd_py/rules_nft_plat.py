@@ -3,7 +3,13 @@
 
 Two maps serve all clients. `from` turns where a roamed client is into its home before conntrack (priority -350, after
 defragmentation at -400), `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
-that anybody moved. Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
+that anybody moved.
+
+A client may be at home while the kernel still has it elsewhere: it came back when the daemon here did not answer. What
+it begins there goes back there: a flow whose first packet came from a home itself has a bit in its conntrack mark that
+keeps it from `to`, until one of its packets comes by `from`. Bits of others stay.
+
+Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
 elsewhere the place is a home of its own.
 
 Elements have the lease as their timeout, so all of it ends without us. A serial is the comment of its element.
@@ -12,6 +18,7 @@ A flow table (offloading) that takes the PLAT's packets past prerouting would pa
 """
 
 import errno
+import sys
 from collections.abc import Iterable, Sequence
 
 from l3roamd_py import nftables
@@ -25,14 +32,27 @@ from l3roamd_py.nfnetlink import (
 )
 from l3roamd_py.nftables import PREROUTING, TYPE_IPV6, Chain, Element, Set
 from l3roamd_py.nftables_expressions import (
+    ACCEPT,
+    CT_MARK,
+    CT_NEW,
+    CT_STATE,
     META_IIF_NAME,
+    META_MARK,
     NETWORK,
     NOT_EQUAL,
+    bitwise,
     compare,
+    conntrack,
     device,
     load,
+    meta,
+    set_conntrack_mark,
+    set_mark,
+    translate,
+    verdict,
 )
 from l3roamd_py.nftables_rewrite import (
+    ADDRESS_BYTES,
     DESTINATION,
     PREFIX_BYTES,
     SOURCE,
@@ -44,6 +64,8 @@ from l3roamd_py.rules import Mapping, RulesError, are_independent
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
 CLASHES = (errno.EEXIST, errno.EBUSY)
+# of a packet, up to conntrack: it came by `from`; of a flow: it began at home. The same bit as the gate's
+BIT = 0x20000000
 
 
 class NftPlatRules:
@@ -54,6 +76,7 @@ class NftPlatRules:
         maps = [Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to")]
         chains = [
             Chain("before_conntrack", PREROUTING, -350),
+            Chain("after_conntrack", PREROUTING, -199),
             Chain("after_nat", PREROUTING, -50),
         ]
         self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
@@ -74,11 +97,41 @@ class NftPlatRules:
         into = device(META_IIF_NAME, self.device, NOT_EQUAL)
         into += load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
         out = device(META_IIF_NAME, self.device)
+        begins = conntrack(CT_STATE) + has(CT_NEW) + load(NETWORK, SOURCE, ADDRESS_BYTES) + translate("to")
+        has_come_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
         return [
             nftables.add_rule(self.table, chain, device_and_prefix, found)
             for chain, device_and_prefix, rules in (
-                ("before_conntrack", into, (swap("from", SOURCE), swap_quoted("from", DESTINATION))),
-                ("after_nat", out, (swap("to", DESTINATION), swap_quoted("to", SOURCE))),
+                (
+                    "before_conntrack",
+                    into,
+                    (
+                        swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark(),
+                        swap_quoted("from", DESTINATION),
+                    ),
+                ),
+                (
+                    "after_conntrack",
+                    into,
+                    (
+                        has_come_by_from
+                        + at_home
+                        + conntrack(CT_MARK)
+                        + put_bit(False)
+                        + set_conntrack_mark(),
+                        has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
+                        begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
+                    ),
+                ),
+                (
+                    "after_nat",
+                    out,
+                    (
+                        at_home + verdict(ACCEPT),
+                        swap("to", DESTINATION),
+                        swap_quoted("to", SOURCE),
+                    ),
+                ),
             )
             for found in rules
         ]
@@ -168,6 +221,18 @@ class NftPlatRules:
                 comment = each.comment or ""
                 serial = int(comment) if comment.isdecimal() else 0
                 yield Mapping(each.data, each.key, None, -(-each.expires_ms // 1000), serial)
+
+
+def has(bits: int) -> bytes:
+    """Go on only if the register has one of these bits; it has lost all others then, and its old value with them."""
+    mask = bits.to_bytes(4, sys.byteorder)
+    return bitwise(mask, bytes(4)) + compare(bytes(4), NOT_EQUAL)
+
+
+def put_bit(is_set: bool) -> bytes:
+    """Set or clear BIT in the register."""
+    keep = (BIT ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+    return bitwise(keep, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
 
 
 def missing_deletions(messages: Sequence[bytes], error: TransactionError) -> set[bytes]:

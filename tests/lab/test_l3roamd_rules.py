@@ -193,7 +193,7 @@ CLIENT_PROGRAM = """
     tick_lines = ticks.makefile("rb")
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.connect((SERVER, 7)); udp.settimeout(3)
     note = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); note.connect((SERVER, 9)); note.settimeout(3)
-    echoed = 0
+    echoed, fresh = 0, []
 
     def answer(word, *rest):
         global echoed
@@ -201,6 +201,12 @@ CLIENT_PROGRAM = """
             echoed += 1
             tcp.sendall(b"%d\\n" % echoed)
             return lines.readline() == b"%d\\n" % echoed
+        if word == "fresh":
+            fresh.append(socket.create_connection((SERVER, 7), 5))
+        if word in ("fresh", "again"):
+            fresh[0].settimeout(5)
+            fresh[0].sendall(b"7\\n")
+            return fresh[0].recv(10) == b"7\\n"
         if word == "bulk":  # more than the gate could hold in packets of the wire's size
             threading.Thread(target=tcp.sendall, args=(b"x" * 300000 + b"\\n",)).start()
             return len(lines.readline()) == 300001
@@ -462,6 +468,24 @@ def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
     counters = mesh.hands["b"].counters()
     assert (counters["dropped"], counters["waiting"]) == (0, 0)
     assert counters["held"] == counters["released"] >= 2
+
+
+def test_a_client_that_is_at_home_again_is_answered_there_though_its_mapping_stays(mesh_of_each):
+    mesh = mesh_of_each
+    client = mesh.start()
+    client.attach("b")
+    mesh.roam_to_b(client, serial=1)
+    mesh.hands["b"].open_gate(*client.key)
+    assert client.do("echo") is True
+    client.attach("a")  # the platnode's daemon hears nothing of it
+    mesh.hands["a"].use_plat(client.home(), plat("c"), 300)
+    mesh.hands["a"].open_gate(*client.key)
+    assert client.do("fresh") is True
+    client.attach("b")  # and what it began there comes along
+    mesh.roam_to_b(client, serial=2)
+    mesh.hands["b"].open_gate(*client.key)
+    assert client.do("again") is True
+    assert client.do("echo") is True
 
 
 def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh_of_each):
