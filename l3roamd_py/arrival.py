@@ -70,6 +70,8 @@ def _hear(t: Table, client: Client, ipv4: bytes) -> None:
         elif lease is not None and lease.is_granted:
             t.count("foreign_addresses")
             t.do(RefuseAtGate(client.mac, ipv4))
+        elif lease is None and ("claim", client.mac) in t.timers:
+            client.heard = ipv4  # whoever has it may answer now that it is here
         elif (
             lease is None or t.now_s > lease.until_s - t.options.unleased_s + 1
         ):  # not more than one a second
@@ -182,6 +184,9 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
         return send_claim(t, client)
     t.count("claims_unanswered")
     if client.state is not State.CLAIMING:
+        heard, client.heard = client.heard, None
+        if heard is not None and client.lease is None:
+            _adopt_heard(t, client, heard)
         # hold it if it is here still, while whom babel knows stays silent
         return hold(t, client) if client.seen_s >= client.claim.last_s else doubt(t, client)
     client.is_doubted = True
@@ -204,10 +209,15 @@ def on_unreachable(t: Table, mac: bytes, is_retracted: bool) -> None:
 
 def settle_alone(t: Table, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
-    if client.is_leaving or (client.former is not None and not client.is_verified):
-        is_asked_for = client.answered_by is None and not client.is_leaving
-        if is_asked_for and client.claims < t.options.arrival_rounds:
-            return ask(t, client)  # it may be slow to answer: no other sign of it may come
+    is_unproven = client.former is not None and not client.is_verified
+    # babel knows a node that has it, which stays silent: it may have been there again when that node looked
+    is_contested = client.is_doubted and client.heard is None and client.granted is None
+    may_ask = (
+        client.answered_by is None and not client.is_leaving and client.claims < t.options.arrival_rounds
+    )
+    if may_ask and (is_unproven or is_contested):
+        return ask(t, client)  # no other sign of an idle client may come
+    if client.is_leaving or is_unproven:
         t.count("arrivals_unproven")
         return forget(t, client)
     lease = client.lease

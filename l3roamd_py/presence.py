@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Is a client still here? Who left without a word is asked by ARP, and forgotten with its lease. No I/O."""
 
-from l3roamd_py.actions import ProbeClient
+from l3roamd_py.actions import ProbeClient, Unlearn
 from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
 from l3roamd_py.leasing import adopt
-from l3roamd_py.serving import drop_ipv4, forget, hold
+from l3roamd_py.serving import drop_ipv4, forget
 
 
 def on_gone(t: Table, mac: bytes) -> None:
@@ -36,7 +36,9 @@ def doubt(t: Table, client: Client) -> None:
     """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
     if client.mac in t.clients and client.is_doubted and client.state is not State.CLAIMING:
         if client.ipv4 is None:
-            hold(t, client)  # there is nothing to ask it by
+            t.do(
+                Unlearn(client.mac)
+            )  # there is nothing to ask it by: its next frame shall make us look again
         else:
             _ask(t, client)
 
@@ -69,6 +71,8 @@ def on_idle_timer(t: Table, mac: bytes) -> None:
         return None
     if t.now_s < client.seen_s + options.idle_s:
         return t.timers.set(("idle", mac), client.seen_s + options.idle_s)
+    if client.ipv4 is None and client.is_doubted:
+        return forget(t, client)
     if client.ipv4 is None:  # there is nothing to ask it by: the kernel will say when it leaves
         return t.timers.set(("idle", mac), t.now_s + options.idle_s)
     if client.probes < options.idle_probes:

@@ -155,6 +155,38 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
     check_settled(mesh, client)
 
 
+def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    a, b = mesh.nodes[:2]
+    b.handle(events.ClientSeen(client.mac))  # and is at a again when a looks
+    mesh.run(0.4)
+    assert a.core.counters["claims_refused"]
+    client.node = b  # its bridge knows it already, so nothing is told
+    mesh.run(1)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    b = mesh.nodes[1]
+    b.handle(events.ClientSeen(client.mac))
+    mesh.run(SETTLE_S)
+    assert mesh.path(client) == before
+    assert mesh.holders(client) == [client.node]
+    assert do.Unlearn(client.mac) in b.actions
+    mesh.run(400)
+    assert client.mac not in b.core.table.clients
+    mesh.move(client, b)
+    mesh.run(0.2)
+    assert mesh.path(client) == before
+
+
 def test_a_client_that_comes_back_and_answers_late_is_served():
     mesh = Mesh()
     client = joined(mesh)
