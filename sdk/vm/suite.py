@@ -40,7 +40,7 @@ SUITES = (
     Suite("xtables", ("tests/vm/test_vm_xtables.py",), 300, has_nftables=False),
     Suite("wifi", ("tests/vm/test_vm_wifi.py",), 300),
     Suite("links", ("tests/lab/test_reach_links.py",), 300),
-    Suite("diamond", ("tests/vm/test_vm_diamond.py",), 240),
+    Suite("diamond", ("tests/vm/test_vm_diamond.py",), 420),
     Suite("jool", ("tests/vm/test_vm_jool.py",), 240),
     Suite("nat46", ("tests/lab/test_nat46_targets.py", "tests/lab/test_conformance.py", "-k", "nat46"), 240),
 )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: ISC
+"""The xtables backend on a kernel without nftables, as on an older image of OpenWrt.
+
+sdk/vm/suite.py runs this before anything has loaded nf_tables, and lets nothing load it.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RULES = "tests/lab/test_l3roamd_rules.py"
+SELECTED = "test_open_connections_walk_to_another_node_and_back and xtables-legacy"
+MODULES = (
+    "veth bridge tun ip_set ip_set_hash_ip xt_set xt_NETMAP ip6t_NPT ip6table_nat ip6table_mangle ip6table_raw "
+    "iptable_mangle iptable_nat iptable_filter ip6table_filter xt_mark xt_conntrack xt_comment xt_tcpudp xt_TCPMSS "
+    "xt_MASQUERADE xt_NFQUEUE nfnetlink_queue nf_conntrack_netlink xt_nat ipt_REJECT ip6t_REJECT"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_nftables():
+    if Path("/sys/module/nf_tables").exists():
+        pytest.skip("nf_tables is in this kernel already: run the suite xtables first, in a fresh machine")
+    lacking = [
+        each for each in MODULES.split() if subprocess.run(["modprobe", each], capture_output=True).returncode
+    ]
+    print("modules that this kernel lacks:", " ".join(lacking) or "none")
+    yield
+    assert not Path("/sys/module/nf_tables").exists(), "something loaded nftables after all"
+
+
+def test_nft_fails_here():
+    assert subprocess.run(["nft", "add", "table", "ip", "trial"], capture_output=True).returncode
+
+
+def test_open_connections_walk_with_iptables_and_ipset():
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", RULES, "-k", SELECTED]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
+    print(done.stdout[-8000:])
+    assert done.returncode == 0
+    assert "1 passed" in done.stdout
+
+
+def test_the_choice_falls_on_xtables():
+    code = "from l3roamd_py.rules_choice import choose_rules; print(choose_rules('auto')[1].__name__)"
+    legacy = {"PATH": "/run/legacy:/usr/sbin:/usr/bin:/sbin:/bin"}
+    Path("/run/legacy").mkdir(exist_ok=True)
+    for program in ("iptables", "ip6tables"):
+        for end in ("", "-save", "-restore"):
+            link = Path(f"/run/legacy/{program}{end}")
+            link.unlink(missing_ok=True)
+            link.symlink_to(f"/usr/sbin/{program}-legacy{end}")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=legacy, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "XtablesPlatRules", done.stderr
