@@ -143,12 +143,14 @@ class Daemon:
     def step(self) -> None:
         """Wait once and do what is due."""
         ready = self.watch.selector.select(max(0.0, self._next_deadline_s() - now_s()))
+        polled_s = now_s()
         for key, events in ready:
             if key.fd in self.watch.selector.get_map():
                 key.data(events, now_s())
         now = now_s()
         deadline_s = self.core.next_deadline_s
-        if deadline_s is not None and deadline_s <= now:
+        # what came due since the poll waits for the next one: after a stall the answer may have come as well
+        if deadline_s is not None and deadline_s <= polled_s:
             self.take([Tick()])
         self.take(self.doubt.tick(now))
         if self.finder.changed:

@@ -25,9 +25,9 @@ class Options:
     random: Callable[[int], bytes] = os.urandom  # nonces and the secret
     is_roam_auth_required: bool = True
 
-    claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24)
+    claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
     claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
-    claim_give_up_s: float = 0.5  # then the client is new
+    claim_give_up_s: float = 1.0  # then the client is new
     unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
     group_ttl: int = 2  # of a CLAIM to all neighbours: who let the client go may pass it on
     arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here

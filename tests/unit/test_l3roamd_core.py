@@ -74,7 +74,7 @@ def test_a_client_that_sleeps_is_lost_to_a_forger_but_comes_back_with_its_addres
     mesh.run(20)
     client.is_asleep = False
     mesh.knock(client)
-    mesh.run(0.6)
+    mesh.run(1.2)
     assert mesh.path(client) == before
     mesh.run(5)
     assert mesh.holders(client) == [a]
