@@ -279,6 +279,7 @@ def test_what_up_makes(node):
     ]
     status = node.xlat("status").stdout.splitlines()
     assert [line.split()[:3] for line in status[1:]] == [["clat", "up", "clat"], ["plat", "up", "plat"]]
+    assert ip("sysctl -n net.ipv4.icmp_ratelimit") == "0\n"
     assert "with an exit" in status[1]
     node.xlat("clat-route stop")
     node.xlat("clat-route stop")

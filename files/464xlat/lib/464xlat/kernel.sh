@@ -10,7 +10,7 @@ device_exists() { ip link show dev "$1" >/dev/null 2>&1; } # DEVICE
 sysctl_set() { # PATH VALUE
 	local old
 	[ -e "/proc/sys/$1" ] || return 0
-	read -r old <"/proc/sys/$1"
+	old=$(cat "/proc/sys/$1") # `read` asks byte by byte, and the kernel answers the first one only
 	[ "$old" != "$2" ] || return 0
 	change "sysctl_restore $1 $2 $old" sysctl_write "$1" "$2"
 }
@@ -20,7 +20,7 @@ sysctl_write() { printf '%s\n' "$2" >"/proc/sys/$1"; } # PATH VALUE
 sysctl_restore() { # PATH OURS OLD
 	local now
 	[ -e "/proc/sys/$1" ] || return 0
-	read -r now <"/proc/sys/$1"
+	now=$(cat "/proc/sys/$1")
 	[ "$now" != "$2" ] || sysctl_write "$1" "$3"
 }
 

@@ -97,6 +97,9 @@ plat_make() {
 		# the main table has no way back into a link
 		[ "$UPLINK" = wan ] || sysctl_set "net/ipv4/conf/$wan/rp_filter" 0
 	done
+	# per destination, and all clients are the pool's one address. While there is no route each error takes two of a
+	# bucket that both limits share (ip_error, icmp_send): then nobody hears any. icmp_msgs_per_sec still holds
+	sysctl_set net/ipv4/icmp_ratelimit 0
 	# `lock`, for older kernels forward by a route's MTU only then
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
