@@ -74,7 +74,7 @@ def make_settings(given: argparse.Namespace) -> Settings:
             clat=node_prefix(given.clat_range, given.mac) if given.clat else None,
             plat=node_prefix(given.plat_range, given.mac) if given.plat else None,
             prefixes=tuple(given.prefix),
-            is_roam_auth_required=given.roam_auth == "token",
+            is_roam_auth_required=given.roam_auth == "required",
             max_lease_s=given.max_lease,
         )
     except ValueError as error:
@@ -224,8 +224,8 @@ def add_daemon_options(command: argparse.ArgumentParser) -> None:
     how.add_argument("--rules", choices=BACKENDS, default="auto", help="netfilter's language (%(default)s)")
     how.add_argument(
         "--roam-auth",
-        choices=("token", "off"),
-        default="token",
+        choices=("required", "off"),
+        default="required",
         help="off: a platnode believes every ROAM; for a mesh whose nodes are all trusted (%(default)s)",
     )
     how.add_argument(

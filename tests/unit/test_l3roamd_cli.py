@@ -78,6 +78,11 @@ def test_a_role_that_was_not_asked_for_is_none():
     assert settings("--plat", *NEEDED, "--roam-auth", "off", "--max-lease", "600").options.clat is None
 
 
+@pytest.mark.parametrize(("word", "is_required"), [("required", True), ("off", False)])
+def test_whether_a_roam_needs_a_token_is_said(word, is_required):
+    assert settings("--plat", *NEEDED, "--roam-auth", word).options.is_roam_auth_required is is_required
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -92,6 +97,7 @@ def test_a_role_that_was_not_asked_for_is_none():
         (["daemon", "--clat", *NEEDED, "--mesh", "a/b"], "no device name"),
         (["daemon", "--clat", *NEEDED, "--max-lease", "1"], "expected a number of seconds from 60"),
         (["daemon", "--clat", *NEEDED, "--rules", "pf"], "invalid choice: 'pf'"),
+        (["daemon", "--clat", *NEEDED, "--roam-auth", "token"], "invalid choice: 'token'"),
         (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),
         (["status", "--xml"], "unrecognized arguments: --xml"),
         (["daemon", *NEEDED, "--max-lease", "x"], "see `l3roamd_py daemon --help`"),

@@ -120,7 +120,7 @@ def test_the_docs_name_every_key_that_is_checked(role):
     ):
         for path in re.findall(r"\{(('\w+'(, )?)+)\}[,)]", (ROOT / "package" / script).read_text()):
             keys = re.findall(r"\w+", path[0])
-            if keys[0] not in ("token", "auto"):
+            if keys[0] not in ("required", "auto"):
                 assert ".".join(keys) in page
 
 
@@ -132,6 +132,7 @@ def test_the_docs_name_every_key_that_is_checked(role):
         ("clat", "clat.probe_ipv4", ["9.9.9.9", "1.1.1.1"]),
         ("clat", "clat.dns", ["9.9.9.9"]),
         ("clat", "roam_auth", "off"),
+        ("clat", "roam_auth", "required"),
         ("plat", "rule_backend", "xtables"),
         ("plat", "plat.pool", "192.0.2.0/28"),
         ("plat", "plat.ports", "1024-65535"),
@@ -173,7 +174,7 @@ def test_what_is_optional_may_be_said(tmp_path, role, path, value):
         ("node_prefix6", "fddd:1337:1337:5::/64"),
         ("extra_prefixes6", ["fd01::/64", "fddd:1337:1337:5::/64"]),
         *(("mesh_vpn.mtu", value) for value in (1279, 1374.5, "1374")),
-        *(("roam_auth", value) for value in (True, "on", "")),
+        *(("roam_auth", value) for value in (True, "on", "", "token")),
         *(("rule_backend", value) for value in ("iptables", 1)),
     ],
 )

@@ -62,7 +62,7 @@ function M.set_roaming(uci, site)
 	M.need_section(uci, 'roaming')
 	uci:set('464xlat', 'roaming', 'node_client_prefix', require('gluon.l3').node_client_prefix6())
 	uci:set('464xlat', 'roaming', 'prefix', { site.prefix6() })
-	M.keep_admins(uci, 'roaming', { roam_auth = site.roam_auth('token') })
+	M.keep_admins(uci, 'roaming', { roam_auth = site.roam_auth('required') })
 end
 
 -- An interface that shows a translator's device to netifd, which is to leave addresses and routes on it alone; and

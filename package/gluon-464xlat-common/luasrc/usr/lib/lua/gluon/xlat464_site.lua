@@ -160,7 +160,7 @@ function M.check_ranges(check)
 		return first and first == address and length >= 8 and length <= 28 and M.for_hosts(first, last)
 	end, true, "be the clients' IPv4 range, a /8 to /28 of addresses that hosts may have like '10.46.0.0/16'")
 	M.need_whole(check, {'mesh_vpn', 'mtu'}, 1280, 65535) -- IPv6 needs 1280
-	check.need_one_of({'roam_auth'}, {'token', 'off'}, false)
+	check.need_one_of({'roam_auth'}, {'required', 'off'}, false)
 	check.need_one_of({'rule_backend'}, {'auto', 'nft', 'xtables'}, false)
 end
 
