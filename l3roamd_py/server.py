@@ -2,7 +2,8 @@
 """The control socket itself: peers that may be slow, silent, too many or full of garbage, and an answer each.
 
 Nothing here waits. A peer has DEADLINE_S to say its line and to read its answer; one more than PEERS_MAX sends away
-the one that has been there for longest.
+the one that has been there for longest. What a peer still says after its answer is read and thrown away, DRAIN_BYTES
+of it at most: to close on it would be a reset, and whoever sends a line without end would not hear what is wrong.
 """
 
 import contextlib
@@ -20,6 +21,8 @@ PEERS_MAX = 32
 DEADLINE_S = 5.0
 UNREAD_BYTES = 4 << 20  # of answers in all; beyond, who has been there for longest does without
 ACCEPTS_MAX = 64  # in one round
+DRAIN_BYTES = 1 << 20  # that a peer may say besides its line
+DRAIN_ROUND_BYTES = 1 << 16
 
 
 class SocketError(Exception):
@@ -93,6 +96,8 @@ class Peer:
         self.said = b""
         self.unread = memoryview(b"")
         self.has_answer = False
+        self.has_more = False  # to say: its line was cut off
+        self.left = DRAIN_BYTES
 
 
 class Server:
@@ -151,8 +156,10 @@ class Server:
                 return  # dropped in this same round
             if events & selectors.EVENT_READ and not peer.has_answer:
                 self._receive(peer)
-            if peer.has_answer:
+            if peer.unread:
                 self._send(peer)
+            elif peer.has_answer:
+                self._drain(peer)
 
         return serve
 
@@ -175,6 +182,7 @@ class Server:
         except CommandError as error:
             self.counters["socket_refused"] += 1
             answer = f"error: {error}\n"
+            peer.has_more = len(peer.said) > LINE_BYTES
         peer.has_answer, peer.said = True, b""
         peer.unread = memoryview(answer.encode("ascii", "backslashreplace"))
 
@@ -182,14 +190,31 @@ class Server:
         try:
             while peer.unread:
                 peer.unread = peer.unread[peer.connection.send(peer.unread, socket.MSG_NOSIGNAL) :]
+            self._selector.modify(peer.connection, selectors.EVENT_READ, self._server_of(peer))
+            peer.connection.shutdown(socket.SHUT_WR)
         except BlockingIOError:
             self._selector.modify(peer.connection, selectors.EVENT_WRITE, self._server_of(peer))
             while sum(len(each.unread) for each in self._peers.values()) > UNREAD_BYTES:
                 self._drop_first()
             return
         except OSError:
-            pass
-        self._drop(peer)
+            self._drop(peer)
+            return
+        self._drain(peer)
+
+    def _drain(self, peer: Peer) -> None:
+        """Throw away what a peer says after its answer; end when it has no more, or said too much."""
+        try:
+            data = peer.connection.recv(DRAIN_ROUND_BYTES)
+        except BlockingIOError:
+            if not peer.has_more:
+                self._drop(peer)
+            return
+        except OSError:
+            data = b""
+        peer.left -= len(data)
+        if not data or peer.left <= 0:
+            self._drop(peer)
 
     def _drop_first(self) -> None:
         self.counters["socket_crowded"] += 1

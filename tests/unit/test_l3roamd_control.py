@@ -259,6 +259,40 @@ def test_a_large_answer_comes_whole_to_who_reads_it(loop):
     assert loop.ask(b"get_status\n") == b"x" * 3_000_000
 
 
+@pytest.mark.parametrize("extra", [1, 5_000, 100_000])
+def test_a_line_that_is_too_long_is_told_so_and_not_cut_off(loop, extra):
+    with loop.connect() as peer:
+        peer.setblocking(False)
+        unsent = memoryview(b"x" * (control.LINE_BYTES + extra) + b"\n")
+        while unsent:
+            unsent = unsent[peer.send(unsent) :]
+            loop.step()
+        loop.step()
+        assert peer.recv(1 << 16) == b"error: the line has more than 1024 bytes, expected one command\n"
+        assert peer.recv(9) == b""  # an end, no reset
+    loop.step()
+    assert loop.server.counters["socket_refused"] == 1
+    assert loop.server.next_deadline_s is None
+
+
+def test_a_line_without_end_ends_by_its_length_or_by_time(loop):
+    with loop.connect() as endless, loop.connect(b"x" * 2000) as idle:
+        endless.setblocking(False)
+        with pytest.raises(OSError, match="Broken pipe"):
+            for _ in range(3 * server.DRAIN_BYTES // 1000):
+                endless.send(b"x" * 1000)
+                loop.step()
+        held = [peer.said for peer in loop.server._peers.values()]
+        assert held == [b""]  # of the idle one
+        loop.step(server.DEADLINE_S)
+        assert idle.recv(99).startswith(b"error: the line has more")
+    assert loop.server.next_deadline_s is None
+
+
+def test_what_comes_behind_a_command_is_no_reset(loop):
+    assert loop.ask(b"get_clients\n" + b"x" * 5000) == b"OK"
+
+
 def test_a_stale_socket_is_replaced_and_a_living_one_is_not(loop, tmp_path):
     with pytest.raises(SocketError, match="another daemon answers at"):
         server.listen(loop.path)
