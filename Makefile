@@ -6,6 +6,7 @@
 #   make test [ARGS='-k siit']                       every test
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
+#   make conformance                                 docs/conformance.md, from a run against siit and kept recordings
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
@@ -16,7 +17,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test vm test-vm bench ipk apk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test vm test-vm conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -37,6 +38,10 @@ vm: setup-vm $(PARTS)
 test-vm: vm
 	$(PYTHON) -m sdk.vm.modules jool $(KERNEL) >/dev/null
 	$(PYTHON) -m sdk.vm.suite $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(NAT46_KO),--nat46 '$(NAT46_KO)') $(ARGS)
+
+conformance: setup $(PARTS)
+	CONFORMANCE_OUT=tests/lab/conformance $(PYTHON) -m pytest tests/lab/test_conformance.py $(ARGS)
+	$(PYTHON) tests/lab/conformance_page.py
 
 bench: setup $(PARTS)
 	$(PYTHON) -m bench $(ARGS)
