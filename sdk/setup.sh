@@ -13,7 +13,9 @@ cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libc6-dev lua5.1 nftables
 	procps python3 python3-dev python3-venv tcpdump util-linux"
-TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check shellcheck socat tayga wireguard-go wireguard-tools xz-utils"
+TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check ndppd radvd shellcheck socat systemd tayga wireguard-go
+	wireguard-tools xz-utils"
+UNPACKED=build/unpacked # programs whose packages would change this machine's network
 VM_PACKAGES="hostapd iw jool-tools kmod make qemu-system-x86 wpasupplicant"
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -60,7 +62,7 @@ guard_services() {
 unit_of() { if [ "$1" = wpasupplicant ]; then echo wpa_supplicant; else echo "$1"; fi; }
 release_services() {
 	local service
-	for service in babeld tayga hostapd wpasupplicant; do
+	for service in babeld tayga hostapd ndppd radvd wpasupplicant; do
 		case " $missing " in *" $service "*)
 			if command -v systemctl >/dev/null 2>&1; then systemctl disable "$(unit_of "$service")" >/dev/null 2>&1 || true; fi
 			;;
@@ -86,6 +88,17 @@ install_packages() {
 			fail "apt-get could not install $missing: see build/apt.log"
 	fi
 	release_services
+}
+
+# `ifup` reads what reach renders; installed, it would have a say in this machine's own interfaces
+unpack_ifupdown() {
+	if [ -x "$UNPACKED/sbin/ifup" ] || command -v ifup >/dev/null 2>&1; then return; fi
+	command -v apt-get >/dev/null 2>&1 || return 0 # the tests with it say that it is not there
+	say "unpacking ifupdown into $UNPACKED"
+	rm -rf "$UNPACKED"
+	mkdir -p "$UNPACKED"
+	(cd "$UNPACKED" && { apt-get download -q ifupdown || { apt-get update && apt-get download -q ifupdown; }; } &&
+		dpkg-deb -x ifupdown_*.deb .) >build/unpacked.log 2>&1 || fail "ifupdown could not be unpacked: see build/unpacked.log"
 }
 
 # Debian's own interpreter before whatever else calls itself python3: it is the one that python3-dev fits
@@ -126,4 +139,5 @@ make_venv() {
 
 install_packages
 make_venv
+if [ "$1" != run ]; then unpack_ifupdown; fi
 if [ "$1" = vm ]; then make_vm_venv; fi

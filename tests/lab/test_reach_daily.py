@@ -18,8 +18,8 @@ from test_reach_apply import ENDS, HOST, HUB_AT_HOME, PORTS, WG, WHOLE, Site, ke
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack", "dnsmasq", "dig"))),
-        reason="no wireguard-go, wireguard-tools, conntrack, dnsmasq or dig",
+        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack", "dnsmasq"))),
+        reason="no wireguard-go, wireguard-tools, conntrack or dnsmasq",
     ),
 ]
 LAPTOP = ENDS.replace("[home", "[client.laptop]\n[home")
@@ -68,8 +68,7 @@ def site(net):
 
 def hub_at_home(site):
     site.describe(LAPTOP + HUB_AT_HOME)
-    for machine, end in ((site.server, "server"), (site.home, "attic"), (site.caller, "laptop")):
-        site.reach(machine, "up", end)
+    site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
     wait_until(lambda: answers(site.caller, PROXY), "the hub answers the laptop")
 
 
@@ -109,6 +108,16 @@ def test_a_phone_registers_is_called_and_hears_through_the_network_without_nat(s
         assert ear.recvfrom(99) == (b"who is there?", (PROXY, RTP_PORT))
 
 
+def ask(machine, server, name, timeout_s=5):
+    """The IPv4 address in a name server's answer, which has one record, the last four bytes; RFC 1035 section 4."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    family = socket.AF_INET6 if ":" in server else socket.AF_INET
+    with machine.open_socket(family, socket.SOCK_DGRAM, timeout_s) as asking:
+        asking.connect((server, 53))
+        asking.send(b"\x46\x40\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0\0\x01\0\x01")
+        return socket.inet_ntoa(asking.recv(512)[-4:])
+
+
 @pytest.fixture
 def resolvconf(site):
     """A resolvconf on the laptop that writes down what it is told."""
@@ -131,20 +140,16 @@ def test_names_of_the_home_are_asked_over_the_link(site, resolvconf):
     )  # fmt: skip
     names = f'dns_upstream = "{HOST}"\ndomain = "fritz.box"\n'
     site.describe(LAPTOP + HUB_AT_HOME.replace("[[publish]]", f"{names}[[publish]]"))
-    for machine, end in ((site.server, "server"), (site.home, "attic"), (site.caller, "laptop")):
-        site.reach(machine, "up", end)
+    site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
     wait_until(lambda: answers(site.caller, PROXY), "the hub answers the laptop")
-    asked = site.caller.run("dig", "+short", "+tries=3", "+time=2", f"@{PROXY}", "nas.fritz.box")
-    assert asked.stdout == "192.168.1.30\n"
+    assert ask(site.caller, PROXY, "nas.fritz.box") == "192.168.1.30"
     told = site.caller.run("cat", "/run/resolvconf.said").stdout
     assert told == f"-a wg0 -m 0 -x\nnameserver {PROXY}\nsearch fritz.box\n"
     site.reach(site.caller, "down", "laptop")
     assert site.caller.run("tail", "-n1", "/run/resolvconf.said").stdout == "-d wg0\n"
     # nobody outside of the link can ask the hub
-    outside = site.site.run(
-        "dig", "+short", "+tries=1", "+time=1", "@2001:db8:0:1::20", "nas.fritz.box", check=False
-    )
-    assert "192.168.1.30" not in outside.stdout
+    with contextlib.suppress(OSError):  # refused, or no answer
+        assert ask(site.site, "2001:db8:0:1::20", "nas.fritz.box", 1) != "192.168.1.30"
 
 
 def test_without_a_program_for_names_up_says_so_and_changes_nothing(site):
@@ -202,13 +207,13 @@ def reboot(site, machine, end):
     lasting = [f"STATE_DIRECTORY={site.folder}/lasting{machine.pid}"]
     site.reach(machine, "down", end, env=lasting)
     machine.run("conntrack", "-F", check=False)
-    shutil.rmtree(site.folder / f"state{machine.pid}")
+    shutil.rmtree(site.state(machine))
     site.reach(machine, "up", end, env=lasting)
 
 
 # where ports are published the caller has to speak first: which connections there were, nobody knows any more
 RESTARTS = [(PORTS, "server", "caller"), (PORTS, "attic", "caller")]
-RESTARTS += [(WHOLE, who, first) for who in ("server", "attic") for first in ("caller", "host")]
+RESTARTS += [(WHOLE, "server", "host"), (WHOLE, "attic", "host")]
 
 
 @pytest.mark.parametrize(("published", "who", "first"), RESTARTS, ids=range(len(RESTARTS)))

@@ -20,6 +20,7 @@ EXAMPLES = {
     path.stem: reader.read(path.read_text()) for path in sorted((ROOT / "reach" / "examples").glob("*.toml"))
 }
 ENDS = [(name, end) for name, whole in EXAMPLES.items() for end in whole.ends]
+UNPACKED = ROOT / "build" / "unpacked" / "sbin"  # by sdk/setup.sh
 NO_KEYS = Place(keys.Keys({}, {}))
 
 
@@ -34,7 +35,7 @@ def place(whole):
 
 
 def tool(name):
-    found = shutil.which(name)
+    found = shutil.which(name) or shutil.which(name, path=UNPACKED)
     if not found:
         pytest.skip(f"no {name} on this machine")
     return found
