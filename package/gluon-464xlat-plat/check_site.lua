@@ -5,7 +5,7 @@ local check = { need = need, need_one_of = need_one_of, in_domain = in_domain }
 
 xlat464.check_ranges(check)
 
-xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine' })
+xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine', 'uplink' })
 
 local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
 need({'plat', 'pool'}, function(text)
@@ -15,6 +15,7 @@ need({'plat', 'pool'}, function(text)
 end, true, "be a range of IPv4 addresses outside prefix4 that hosts may have, a /16 or smaller, like '198.18.0.0/28'")
 
 need_one_of({'plat', 'engine'}, {'auto', 'nat46', 'siit', 'jool'}, false)
+need_one_of({'plat', 'uplink'}, {'wan', 'reach'}, false)
 
 need({'plat', 'ports'}, function(text)
 	local first, last = tostring(text):match('^([1-9]%d*)-([1-9]%d*)$')

@@ -120,8 +120,49 @@ def test_the_docs_name_every_key_that_is_checked(role):
     ):
         for path in re.findall(r"\{(('\w+'(, )?)+)\}[,)]", (ROOT / "package" / script).read_text()):
             keys = re.findall(r"\w+", path[0])
-            if keys[0] not in ("required", "auto"):
+            if keys[0] not in ("required", "auto", "wan"):
                 assert ".".join(keys) in page
+
+
+def entry(page: str, key: str) -> str:
+    """What a page tells of a key of site.conf."""
+    found = re.search(rf"^{re.escape(key)} \\: \w+\n((?:    .*\n)+)", page, re.M)
+    assert found, f"{key} has no entry"
+    return found[1]
+
+
+def test_the_docs_name_the_defaults_that_the_upgrade_scripts_take():
+    page = "".join((ROOT / f"docs/package/gluon-464xlat-{role}.rst").read_text() for role in ("clat", "plat"))
+    scripts = [*ROOT.glob("package/*/luasrc/lib/gluon/upgrade/*"), SHARED / "gluon/xlat464.lua"]
+    found = dict(re.findall(r"\bsite\.([\w.]+)\(([^(){}]+)\)", "".join(path.read_text() for path in scripts)))
+    assert {"clat.margin", "plat.uplink", "roam_auth", "mesh_vpn.mtu"} <= set(found)
+    for key, default in found.items():
+        assert f"defaults to ``{default}``" in entry(page, key), key
+
+
+def options_read() -> set[str]:
+    """SECTION.OPTION of /etc/config/464xlat, as our scripts on a router read them."""
+    found = set()
+    for file in (*ROOT.glob("files/*/etc/init.d/*"), ROOT / "files/464xlat/lib/464xlat/keep.sh"):
+        text = re.sub(r"#.*", "", file.read_text())
+        for section, option in re.findall(
+            r"(?:config_get(?:_bool)? \w+|append|add_option|config_list_foreach) (\S+) (\w+)", text
+        ):
+            sections = ("clat", "plat") if "role" in section else (section,)
+            found |= {f"{name}.{option}" for name in sections}
+        for options in re.findall(r"for key in ([\w ]+); do\n\t+config_get value prefixd", text):
+            found |= {f"prefixd.{option}" for option in options.split()}
+    return found
+
+
+def test_the_configuration_file_explains_every_option_that_is_read_and_no_other():
+    explained, section, is_explained = set(), "", False
+    for line in (ROOT / "files/464xlat/etc/config/464xlat").read_text().splitlines():
+        if words := re.match(r"config \w+ '(\w+)'", line):
+            section = words[1]
+        elif words := re.match(r"\t#?(?:option|list) (\w+)", line):
+            explained.add(f"{section}.{words[1]}")
+    assert explained == options_read()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +178,7 @@ def test_the_docs_name_every_key_that_is_checked(role):
         ("plat", "plat.pool", "192.0.2.0/28"),
         ("plat", "plat.ports", "1024-65535"),
         ("plat", "plat.engine", "jool"),
+        ("plat", "plat.uplink", "reach"),
         ("plat", "plat_range", "2001:db8:1::/48"),
     ],
 )
@@ -216,6 +258,7 @@ def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
         ),
         ("plat", "plat.pool", "192.0.0.8/29"),
         *(("plat", "plat.engine", value) for value in ("tayga", True)),
+        *(("plat", "plat.uplink", value) for value in ("wg0", False, ["reach"])),
         *(
             ("plat", "plat.ports", value)
             for value in (1024, "1024", "0-9", "01-9", "9-8", "1-65536", "1-2-3")
@@ -297,6 +340,14 @@ class Router:
 @pytest.fixture
 def router(tmp_path):
     return Router(tmp_path)
+
+
+@pytest.mark.parametrize("said", ["wan", "reach"])
+def test_the_uplink_of_the_site_is_the_nodes(router, said):
+    router.upgrade(changed("plat.uplink", said))
+    assert router.section("464xlat", "plat")["uplink"] == said
+    router.upgrade()
+    assert router.section("464xlat", "plat")["uplink"] == "wan"
 
 
 def test_upgrading_twice_changes_nothing(router):
