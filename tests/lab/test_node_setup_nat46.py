@@ -134,6 +134,17 @@ def test_what_is_made_for_nat46_goes_again(machines, firewall):
     assert node.snapshot() == empty
 
 
+def test_the_modules_file_is_left_alone_while_another_program_has_it(machines):
+    node = nat46_node(machines)
+    holder = node.machine.start(
+        ["flock", "/run/control", "sh", "-c", "echo held; sleep 1.5; cat /run/control; echo end"]
+    )
+    assert holder.stdout.readline() == "held\n"
+    node.xlat(f"clat up {CLAT} --target /run/control")
+    assert holder.stdout.readline() == "end\n", "what `up` wrote came in between"
+    assert "config clat" in node.machine.output("cat /run/control")
+
+
 def test_siit_needs_none_of_it(machines):
     node = stand_in_node(machines("node"))
     node.xlat(f"clat up {CLAT}")

@@ -39,9 +39,31 @@ translate() { # TARGET COMMAND
 		# shellcheck disable=SC2086 # a command line
 		$SIIT ctl --socket "$1" "$2"
 	else
-		# one command, one write
-		printf '%s\n' "$2" >"$1"
+		alone "$1" write_command "$1" "$2"
 	fi
+}
+
+# One command, one write.
+write_command() { # TARGET COMMAND
+	printf '%s\n' "$2" >"$1"
+}
+
+# Run a command while nobody else who asks uses nat46's file. The shim asks as well (flock): the module lists its pairs
+# without its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel.
+alone() { # TARGET COMMAND...
+	local tries=0
+	(
+		until flock -n 8; do
+			tries=$((tries + 1))
+			[ "$tries" -lt "$LOCK_WAIT_S" ] || {
+				printf 'another program has held %s for %s s\n' "$1" "$LOCK_WAIT_S" >&2
+				exit 1
+			}
+			sleep 1
+		done
+		shift
+		"$@"
+	) 8<"$1"
 }
 
 translator_add() { # TARGET DEVICE
@@ -54,7 +76,7 @@ translator_add() { # TARGET DEVICE
 # nat46 ignores what it does not take, so its listing (one long line a device, cut behind the local style) is read back.
 translator_config() { # TARGET DEVICE CONFIGURATION
 	translate "$1" "config $2 $3" || return
-	[ ! -f "$1" ] || grep -q "^config $2 .*local\.style RFC6052" "$1" && return
+	[ ! -f "$1" ] || alone "$1" grep -q "^config $2 .*local\.style RFC6052" "$1" && return
 	printf 'the translator at %s did not take the configuration of %s\n' "$1" "$2" >&2
 	return 1
 }
