@@ -26,6 +26,14 @@ class SendClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class LookElsewhere:
+    """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AddNodeClient:
     """Take the client's node-client address (babel announces it), so that the next CLAIM finds us."""
 
@@ -178,6 +186,7 @@ class Log:
 Action = (
     Send
     | SendClaim
+    | LookElsewhere
     | AddNodeClient
     | RemoveNodeClient
     | AddNeighbour

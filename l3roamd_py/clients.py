@@ -6,7 +6,8 @@ A client is in one of four states.
 CLAIMING  it is on our bridge, our CLAIM is out, nobody has answered yet. Its gate is closed.
 ROAMING   the node that had it has answered, our ROAM to its PLAT is out. Its gate is closed.
 SERVED    it is ours; the gate is open if its IPv4 address is known and nobody else's here.
-ABSENT    as SERVED, but it answers no ARP: a CLAIM takes it unasked, and with its lease it is forgotten.
+ABSENT    as SERVED, but it answers no ARP: a CLAIM takes it unasked, and with its lease it is forgotten, or at once
+          if another node serves it.
 
 Whoever was let go is in `departed`, by its MAC: where it is now, and what we knew of it.
 """
@@ -122,6 +123,8 @@ class Client:
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0
+    look_from_s: float = 0.0  # when we gave its node-client address up to see whether another node has it
+    look_until_s: float = 0.0
 
 
 TimerKey = tuple[str, bytes]  # what for, whose
@@ -145,6 +148,7 @@ class Table:
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()
+        self.swept_s = -math.inf  # when all clients were asked whether they are here
         self.counters: Counter[str] = Counter()
         self.changes = 0  # grows with everything that a restart must not forget
         self._actions: list[Action] = []

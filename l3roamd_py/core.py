@@ -8,14 +8,14 @@
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
 The modules, each built on those before: tlv, token, wire, timers, options, clients (the tables), serving,
-departure (role A), leasing and claiming, roaming, arrival (role B), home (role D), presence, platnode (role C),
-admission.
+departure (role A), leasing and claiming, roaming, elsewhere and presence, arrival (role B), home (role D), platnode
+(role C), admission.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from l3roamd_py import arrival, departure, home, leasing, presence, roaming, snapshot, wire
+from l3roamd_py import arrival, departure, elsewhere, home, leasing, presence, roaming, snapshot, wire
 from l3roamd_py.actions import Action
 from l3roamd_py.admission import Admission
 from l3roamd_py.clients import Table
@@ -28,8 +28,10 @@ from l3roamd_py.events import (
     ClientSeen,
     Datagram,
     Event,
+    FoundElsewhere,
     LeaseEnded,
     LeaseGranted,
+    NodeAppeared,
     PlatChosen,
     PlatLost,
     Tick,
@@ -147,6 +149,8 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     LeaseEnded: lambda core, e: home.end_grant(core.table, e.mac, e.ipv4),
     Datagram: Core._on_datagram,
     ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.table, e.mac, e.is_retracted),
+    FoundElsewhere: lambda core, e: elsewhere.on_found_elsewhere(core.table, e.mac),
+    NodeAppeared: lambda core, e: elsewhere.on_node_appeared(core.table),
     PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
     PlatLost: lambda core, e: home.lose_plat(core.table, e.prefix),
     Tick: lambda core, e: None,
@@ -172,4 +176,6 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "departed": departure.end_departed,
     "idle": presence.on_idle_timer,
     "lease": presence.on_lease_timer,
+    "elsewhere": elsewhere.on_elsewhere_timer,
+    "sweep": elsewhere.on_sweep_timer,
 }

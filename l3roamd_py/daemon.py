@@ -17,9 +17,9 @@ from l3roamd_py.actions import Action
 from l3roamd_py.answers import Answers
 from l3roamd_py.arp import Arp
 from l3roamd_py.core import Core
-from l3roamd_py.doubt import Doubt
 from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
 from l3roamd_py.finding import Finder, Stations
+from l3roamd_py.horizon import Horizon
 from l3roamd_py.kernel import KernelError
 from l3roamd_py.network import Network
 from l3roamd_py.performer import Performer
@@ -73,6 +73,8 @@ class Daemon:
             self.finder.ports,
             now_s,
         )
+        own = settings.options.clat
+        self.horizon = None if own is None else Horizon(settings.options.clat_range, own)
         self.server = Server(settings.socket, self.watch.selector, Answers(self))
         self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
         self.bugs = 0
@@ -86,12 +88,13 @@ class Daemon:
                 rules.set_up()
         self._restore()
         upkeep.remove_others(self.kernel, self.core.table)
-        self.doubt = Doubt(self.kernel, self.core.table, now_s())
         self.take(self.finder.dump())
         self.follow()
         self._read_leases()
         self.watch.add("udp", self.udp.fileno(), self._read_udp)
         self.watch.add("finder", self.finder.fileno(), self._read_finder)
+        if (horizon := self.horizon) is not None:
+            self.watch.add("horizon", horizon.fileno(), lambda _events, now: self.take(horizon.read(now)))
         if self.clat is not None:
             self.watch.add("gate", self.clat.fileno(), self._read_gate)
 
@@ -152,7 +155,6 @@ class Daemon:
         # what came due since the poll waits for the next one: after a stall the answer may have come as well
         if deadline_s is not None and deadline_s <= polled_s:
             self.take([Tick()])
-        self.take(self.doubt.tick(now))
         if self.finder.changed:
             self.follow()
         self.performer.flush()
@@ -160,7 +162,7 @@ class Daemon:
         self._keep(now)
 
     def _next_deadline_s(self) -> float:
-        parts = (self.core, self.server, self.keeper, self.doubt)
+        parts = (self.core, self.server, self.keeper)
         deadlines = (part.next_deadline_s for part in parts)
         return min((each for each in deadlines if each is not None), default=now_s() + LONGEST_WAIT_S)
 
@@ -266,9 +268,9 @@ class Daemon:
         with contextlib.suppress(StateError):
             self.keeper.write()
         self.server.close()
-        for part in (self.udp, self.finder, self.stations, self.arp, self.kernel, self.clat, self.plat):
-            close: Any = getattr(part, "close", None)
-            if close is not None:
+        listeners = (self.udp, self.finder, self.stations, self.horizon, self.arp)
+        for part in (*listeners, self.kernel, self.clat, self.plat):
+            if close := getattr(part, "close", None):
                 close()
 
 

@@ -88,6 +88,18 @@ class ClaimUnreachable:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundElsewhere:
+    """A host route leads to the node-client address of a LookElsewhere: another node serves the client."""
+
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAppeared:
+    """A clatnode can be reached that could not for a while, or never before."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlatChosen:
     """prefixd says set_platprefix."""
 
@@ -116,6 +128,8 @@ Event = (
     | LeaseEnded
     | Datagram
     | ClaimUnreachable
+    | FoundElsewhere
+    | NodeAppeared
     | PlatChosen
     | PlatLost
     | Tick

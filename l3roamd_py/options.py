@@ -50,6 +50,14 @@ class Options:
     idle_s: float = 300.0  # then we ask whether it is still here
     idle_probe_s: float = 1.0
     idle_probes: int = 3
+    look_s: float = (
+        20.0  # without its address, up to half as long again: babel tells every 16 s of all it knows
+    )
+    look_again_s: float = 2.5
+    look_patience_s: float = 10.0  # a client that sleeps answers ARP by then
+    sweep_wait_s: float = 2.0  # after a node came back, up to twice that, all clients are asked
+    sweep_pause_s: float = 60.0  # and no sooner again
+    sweep_pace_s: float = 0.025  # between two clients
     unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
     claim_ttl: int = 8  # nodes that may pass a CLAIM on
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from l3roamd_py import actions, leases
 from l3roamd_py.actions import Action, MapClient, Send
-from l3roamd_py.events import ClaimUnreachable, Event
+from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere
 from l3roamd_py.kernel import KernelError
 from l3roamd_py.rules import ClatRules, Mapping, PlatRules, RulesError
 
@@ -68,6 +68,7 @@ class Performer:
         self._doers: dict[type, Callable[[Any], None]] = {
             actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
             actions.SendClaim: self._claim,
+            actions.LookElsewhere: self._look,
             actions.AddNodeClient: lambda a: kernel.add_address(a.address),
             actions.RemoveNodeClient: lambda a: kernel.remove_address(a.address),
             actions.AddNeighbour: lambda a: kernel.pin(a.mac, a.ipv4),
@@ -116,6 +117,10 @@ class Performer:
                 "babel %s who has %s", "forgot" if is_retracted else "does not know", action.mac.hex(":")
             )
             self.events.append(ClaimUnreachable(action.mac, is_retracted))
+
+    def _look(self, action: actions.LookElsewhere) -> None:
+        if self._kernel.leads_elsewhere(action.address):
+            self.events.append(FoundElsewhere(action.mac))
 
     def _unlearn(self, action: actions.Unlearn) -> None:
         if port := self._ports.pop(action.mac, 0):

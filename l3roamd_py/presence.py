@@ -5,6 +5,7 @@ from l3roamd_py.actions import ProbeClient, Unlearn
 from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
+from l3roamd_py.elsewhere import find, look
 from l3roamd_py.leasing import adopt
 from l3roamd_py.serving import drop_ipv4, forget
 
@@ -59,7 +60,7 @@ def on_answer(t: Table, mac: bytes) -> None:
     client.seen_s, client.probes, client.is_verified, client.is_leaving = t.now_s, 0, True, False
     look_again(t, client)
     if client.state is State.ABSENT:
-        client.state = State.SERVED
+        find(t, client)
     if client.state is not State.CLAIMING:
         t.timers.set(("idle", mac), t.now_s + t.options.idle_s)
     refuse_claim(t, client)
@@ -91,7 +92,7 @@ def _miss(t: Table, client: Client) -> None:
     if client.is_doubted:
         return forget(t, client)
     client.state = State.ABSENT
-    return None
+    return look(t, client)
 
 
 def on_lease_timer(t: Table, mac: bytes) -> None:

@@ -20,7 +20,7 @@ from l3roamd_py.actions import (
 from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
 from l3roamd_py.wire import ADDRESSES_MAX
 
-OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease")  # timers
+OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
 
 
 def take(t: Table, client: Client) -> None:

@@ -87,6 +87,8 @@ EVENTS = st.one_of(
     st.builds(events.LeaseGranted, MACS, IPV4S, st.integers(-5, 100_000), st.booleans()),
     st.builds(events.LeaseEnded, MACS, IPV4S),
     st.builds(events.ClaimUnreachable, MACS),
+    st.builds(events.FoundElsewhere, MACS),
+    st.just(events.NodeAppeared()),
     st.builds(events.PlatChosen, PREFIXES.filter(lambda prefix: prefix[:6] == PLAT_RANGE[:6])),
     st.builds(events.PlatLost, PREFIXES),
     st.just(events.Tick()),

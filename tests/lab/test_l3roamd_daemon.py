@@ -278,6 +278,29 @@ def test_a_client_that_walked_away_while_its_node_was_dead_is_given_up(lab):
     talk.process.wait()
 
 
+def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_given_up(lab):
+    """Neither daemon has seen the other, or a client leave, and babel hides each from the other."""
+    try:
+        for link in ("a-b", "a-c"):
+            lab.cut(link)
+        wait_until(lambda: not is_routed(lab, "b"), 60, "babel noticing")
+        lab.roam("phone", "b")
+        wait_until(lambda: works(lab) and is_served(lab, "b"), 20, "being served at b")
+        assert has_address(lab, "a")
+    finally:
+        for link in ("a-b", "a-c"):
+            lab.heal(link)
+    talk = Talk(lab)
+    wait_until(lambda: known(lab, "a") is None and not has_address(lab, "a"), 90, "a forgetting it")
+    assert is_served(lab, "b")
+    talk.echo()
+    wait_until(lambda: is_routed(lab, "a"), 30, "babel telling where the phone is")
+    lab.roam("phone", "a")
+    talk.echo()
+    talk.process.kill()
+    talk.process.wait()
+
+
 def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):
     talk.echo()
     end(lab, "a", signal.SIGKILL)

@@ -132,6 +132,10 @@ class Node:
             datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
             self.mesh.carry(self, target, datagram)
 
+    def look(self, action: do.LookElsewhere) -> None:
+        if self.mesh.route(self, action.address) not in (None, self):
+            self.mesh.after(0.0, lambda: self.handle(events.FoundElsewhere(action.mac)))
+
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
         if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
@@ -178,6 +182,7 @@ def _send(node: Node, action: do.Send) -> None:
 PERFORM: dict[type, Callable] = {
     do.Send: _send,
     do.SendClaim: Node.claim,
+    do.LookElsewhere: Node.look,
     do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
     do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),
     do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),
@@ -215,6 +220,7 @@ class Mesh:
         self._count = 0
         self.clients: dict[bytes, Client] = {}
         self.told: dict[tuple[int, bytes], set[int]] = {}  # who a node believes to have an address
+        self.part: set[int] = set()  # these nodes hear no others while the mesh is in two parts
         self.overheard: list[tuple[Node, events.Datagram]] = []
         self.nodes = [Node(self, number, number in platnodes) for number in range(1, nodes + 1)]
         if platnodes:
@@ -237,6 +243,18 @@ class Mesh:
             assert steps > 0, "the mesh does not come to rest"
         self.now_s = until_s
 
+    def split(self, *numbers: int) -> None:
+        """Cut these nodes off from the others; what babel had told goes with the links."""
+        self.part = set(numbers)
+
+    def heal(self) -> None:
+        self.part = set()
+        for node in self.nodes:
+            self.after(3 * self.random.random(), lambda node=node: node.handle(events.NodeAppeared()))
+
+    def is_cut(self, one: int, other: int) -> bool:
+        return (one in self.part) != (other in self.part)
+
     def owner(self, address: bytes) -> Node | None:
         for node in self.nodes:
             if address == management_address(node.clat) or (
@@ -246,6 +264,8 @@ class Mesh:
         return None
 
     def carry(self, sender: Node | None, target: Node, datagram: events.Datagram) -> None:
+        if sender is not None and self.is_cut(sender.number, target.number):
+            return
         self.overheard.append((target, datagram))
         for _ in range(1 + (self.random.random() < self.air.duplication)):
             if sender is target:
@@ -275,7 +295,8 @@ class Mesh:
         """The node to which packets for a node-client address go: ourselves, or the nearest by number."""
         if address in node.kernel.node_clients:
             return node
-        known = self.told.get((node.number, address), set())
+        told = self.told.get((node.number, address), set())
+        known = {number for number in told if not self.is_cut(node.number, number)}
         return self.nodes[min(known, key=lambda n: abs(n - node.number)) - 1] if known else None
 
     def join(self, client: Client, node: Node, lease_s: int = 3600) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The control socket: every line is a command or one sentence, answers have the C daemon's shape, peers are borne."""
 
+import contextlib
 import json
 import selectors
 import socket
@@ -278,10 +279,12 @@ def test_a_line_that_is_too_long_is_told_so_and_not_cut_off(loop, extra):
 def test_a_line_without_end_ends_by_its_length_or_by_time(loop):
     with loop.connect() as endless, loop.connect(b"x" * 2000) as idle:
         endless.setblocking(False)
-        with pytest.raises(OSError, match="Broken pipe"):
-            for _ in range(3 * server.DRAIN_BYTES // 1000):
-                endless.send(b"x" * 1000)
+        sent = 0
+        with contextlib.suppress(BrokenPipeError):
+            while sent < 3 * server.DRAIN_BYTES:
+                sent += endless.send(b"x" * 1000)
                 loop.step()
+        assert sent < 1.1 * server.DRAIN_BYTES
         held = [peer.said for peer in loop.server._peers.values()]
         assert held == [b""]  # of the idle one
         loop.step(server.DEADLINE_S)

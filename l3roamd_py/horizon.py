@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: ISC
+"""Which clatnodes babel can reach: a node that comes back to the mesh may serve clients of ours.
+
+The kernel tells of every route that babel changes, and there are many: those of clients are sorted out before they
+wake us. Only the /96 of a node counts.
+"""
+
+import contextlib
+import errno
+import socket
+import struct
+
+from l3roamd_py.events import Event, NodeAppeared
+from l3roamd_py.udp import attach
+from xlat464.address import contains
+from xlat464.node import NODE_LENGTH, RANGE_LENGTH
+
+SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES = 270, 1, 11
+NEW_ROUTE, UNICAST, DESTINATION = 24, 1, 1  # RTM_NEWROUTE, RTN_UNICAST, RTA_DST
+HEADERS = struct.Struct(
+    "=4xH10xBB5xB4x"
+)  # nlmsghdr and rtmsg: message, family, length of the prefix, type of route
+ATTRIBUTE = struct.Struct("=HH")
+AWAY_S = 2.0  # a route that changes its way is gone for less
+NODES_MAX = 16384
+READS_MAX = 256
+# only routes to a /96, which is the byte at 17: (operation, jump if true, jump if false, value) of classic BPF
+NODES_ONLY = (
+    (0x30, 0, 0, 17),
+    (0x15, 0, 1, NODE_LENGTH),
+    (0x06, 0, 0, 0xFFFFFFFF),
+    (0x06, 0, 0, 0),
+)
+
+
+class Horizon:
+    """Listens to the kernel's route events; `read` tells of nodes that came."""
+
+    def __init__(self, clat_range: bytes, own: bytes) -> None:
+        self._range, self._own = clat_range, own
+        self._here: set[bytes] = set()
+        self._lost_s: dict[bytes, float] = {}
+        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        with contextlib.suppress(OSError):
+            attach(self._socket, NODES_ONLY)
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self, now_s: float) -> list[Event]:
+        """Take what the kernel told; return one NodeAppeared if a node came, however many there were."""
+        has_appeared = False
+        for _ in range(READS_MAX):
+            try:
+                message = self._socket.recv(4096)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                has_appeared |= error.errno == errno.ENOBUFS  # what was lost may have been one
+                continue
+            has_appeared |= self.take(message, now_s)
+        return [NodeAppeared()] if has_appeared else []
+
+    def take(self, message: bytes, now_s: float) -> bool:
+        """Take one route event; return whether a node has come that was away."""
+        if len(message) < HEADERS.size:
+            return False
+        kind, family, length, route = HEADERS.unpack_from(message)
+        prefix = destination(message)
+        is_node = (
+            family == socket.AF_INET6
+            and length == NODE_LENGTH
+            and contains(self._range, RANGE_LENGTH, prefix)
+        )
+        if not is_node or prefix == self._own:
+            return False
+        if kind == NEW_ROUTE and route == UNICAST:
+            return self._come(prefix, now_s)
+        if prefix in self._here:  # it is gone, or babel keeps it as unreachable for a while
+            self._here.remove(prefix)
+            self._lost_s[prefix] = now_s
+        return False
+
+    def _come(self, prefix: bytes, now_s: float) -> bool:
+        if prefix in self._here:
+            return False
+        if len(self._here) + len(self._lost_s) >= NODES_MAX:
+            self._lost_s.clear()
+            self._here.clear()
+        self._here.add(prefix)
+        lost_s = self._lost_s.pop(prefix, None)
+        return lost_s is None or now_s >= lost_s + AWAY_S
+
+
+def destination(message: bytes) -> bytes:
+    """Return the destination in a route message, zeros if it has none that can be one."""
+    at = HEADERS.size
+    while at + ATTRIBUTE.size <= len(message):
+        length, kind = ATTRIBUTE.unpack_from(message, at)
+        if length < ATTRIBUTE.size:
+            break
+        value = message[at + ATTRIBUTE.size : at + length]
+        if kind == DESTINATION and len(value) == 16:
+            return value
+        at += (length + 3) & ~3
+    return bytes(16)

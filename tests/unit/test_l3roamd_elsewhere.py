@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: ISC
+"""Two nodes that both serve a client after the mesh was in two parts: one of them lets go, and soon."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from l3roamd_mesh import Air, Mesh, make_client
+
+from l3roamd_py import actions as do
+from l3roamd_py import events
+from l3roamd_py.clients import State
+
+HEAL_S = 45.0  # after this one node has it: waiting, three questions by ARP, babel
+
+
+def joined(mesh: Mesh, node: int, number: int = 9):
+    client = make_client(number, node)
+    mesh.join(client, mesh.nodes[node - 1])
+    mesh.run(2)
+    return client
+
+
+def walk_while_split(mesh: Mesh, client, there: int) -> None:
+    """The client's node is alone when it leaves, so the new node takes it as a new one."""
+    mesh.split(client.node.number)
+    mesh.move(client, mesh.nodes[there - 1])
+    mesh.run(5)
+    mesh.nodes[there - 1].handle(events.LeaseGranted(client.mac, client.ipv4, 3600))
+    mesh.run(25)
+    assert len(mesh.holders(client)) == 2
+
+
+def check_served_by(mesh: Mesh, client, number: int) -> None:
+    assert [node.number for node in mesh.holders(client)] == [number]
+    for node in mesh.nodes:
+        if node.number != number:
+            assert client.mac not in node.core.table.clients
+            assert (client.mac, client.ipv4) not in node.kernel.opened | node.kernel.neighbours
+
+
+@pytest.mark.parametrize("there", [2, 3])
+def test_after_the_mesh_has_healed_one_node_serves_the_client(there):
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    walk_while_split(mesh, client, there)
+    before = mesh.path(client)
+    mesh.heal()
+    mesh.run(HEAL_S)
+    check_served_by(mesh, client, there)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[0])  # where the stale node is the nearest, and was asked before
+    mesh.run(5)
+    assert mesh.path(client) == before
+
+
+def test_without_a_word_of_the_healing_silence_tells_in_the_end():
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    walk_while_split(mesh, client, 3)
+    mesh.split()
+    mesh.run(mesh.nodes[0].core.options.idle_s + HEAL_S)
+    check_served_by(mesh, client, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([0.1, 1.0, 3.5]),
+    st.floats(0, 0.2),
+    st.lists(st.floats(0.1, 90), max_size=4),
+)
+def test_however_often_the_mesh_splits_the_client_stays_where_it_is(seed, convergence_s, loss, pauses):
+    mesh = Mesh(air=Air(loss=loss, convergence_s=convergence_s), seed=seed)
+    client = joined(mesh, 1)
+    walk_while_split(mesh, client, 3)
+    before = mesh.path(client)
+    for pause_s in pauses:
+        mesh.heal()
+        mesh.run(pause_s)
+        mesh.split(1)
+        mesh.run(pause_s)
+    mesh.heal()
+    mesh.run(60 + HEAL_S)
+    check_served_by(mesh, client, 3)
+    assert mesh.path(client) == before
+
+
+def test_a_client_that_sleeps_keeps_its_node_and_its_connections():
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    before = mesh.path(client)
+    client.is_asleep = True
+    mesh.heal()
+    mesh.run(15)
+    assert not mesh.holders(client), "it has not been looked whether another node has it"
+    mesh.run(HEAL_S)
+    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.path(client) == before
+    client.is_asleep = False
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(1)
+    assert mesh.path(client) == before
+
+
+@pytest.mark.parametrize("asleep_s", [1, 5])
+def test_a_client_that_answers_late_is_not_taken_for_another_nodes(asleep_s):
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    walk_while_split(mesh, client, 3)
+    before = mesh.path(client)
+    client.is_asleep = True
+    mesh.split()
+    mesh.nodes[2].handle(events.NodeAppeared())  # the stale node does not hear of it, and keeps its address
+    mesh.run(4 + 3 + asleep_s)
+    client.is_asleep = False
+    mesh.run(HEAL_S)
+    assert mesh.nodes[2] in mesh.holders(client)
+    assert mesh.path(client) == before
+
+
+def test_a_client_that_is_back_while_we_look_is_served_on():
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    before = mesh.path(client)
+    client.is_asleep = True
+    mesh.heal()
+    mesh.run(12)
+    node = mesh.nodes[0]
+    assert node.core.table.clients[client.mac].state is State.ABSENT
+    node.handle(events.ClientSeen(client.mac))
+    assert mesh.holders(client) == [node]
+    mesh.run(1)
+    assert mesh.path(client) == before
+
+
+def test_a_claim_finds_a_client_whose_address_is_given_up_for_the_moment():
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    before = mesh.path(client)
+    client.is_asleep = True
+    mesh.heal()
+    mesh.run(12)
+    assert not mesh.holders(client)
+    client.is_asleep = False
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(HEAL_S)
+    assert mesh.path(client) == before
+    check_served_by(mesh, client, 2)
+
+
+def test_a_thousand_clients_cost_the_mesh_nothing_and_the_bridge_forty_questions_a_second():
+    mesh = Mesh(nodes=2, platnodes=(2,))
+    node = mesh.nodes[0]
+    for number in range(1000):
+        client = make_client(number % 250, 1)
+        client.mac, client.ipv4 = (
+            number.to_bytes(6, "big").replace(b"\0", b"\2", 1),
+            bytes((10, 1, *divmod(number, 250))),
+        )
+        mesh.join(client, node)
+    mesh.run(60)
+    assert len(node.core.table.clients) == 1000
+    node.actions.clear()
+    asked = []
+    for _ in range(600):
+        node.handle(events.NodeAppeared())
+        mesh.run(0.1)
+        asked.append(sum(isinstance(action, do.ProbeClient) for action in node.actions))
+    assert {type(action) for action in node.actions} == {do.ProbeClient}
+    assert asked[-1] == 1000
+    assert max(later - now for now, later in zip(asked, asked[10:], strict=False)) <= 41
