@@ -10,14 +10,14 @@ import contextlib
 import fcntl
 import json
 import logging
-import os
-import signal
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import IO
 
 from reach.kernel import Kernel, KernelError
-from reach.steps import Entry, Step, reconcile
+from reach.pending import Pending
+from reach.steps import Entry, Step, is_new, reconcile
 
 log = logging.getLogger("reach")
 
@@ -49,12 +49,32 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[IO[str]]:
     """One `reach` at a time changes the machine; the next waits."""
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
+
+
+def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> int:
+    """`up` by who is alone; when within_s is not 0, taken back after that time unless it is confirmed."""
+    ledger, pending = Ledger(folder, end), Pending(folder, end)
+    with alone(folder) as lock:
+        before = ledger.read()
+        pending.disarm()
+        if within_s and is_new(before, wanted):
+            pending.arm(
+                within_s, lambda: alone(folder), lock, lambda: restore(Kernel(folder), ledger, before)
+            )
+        try:
+            changed = up(Kernel(folder), ledger, wanted)
+        except KernelError:
+            pending.disarm()
+            raise
+        if changed:
+            pending.begin()
+    return changed
 
 
 def up(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
@@ -117,39 +137,3 @@ def down(kernel: Kernel, ledger: Ledger) -> int:
     left = [entry for entry in reversed(entries) if not undo_or_say(kernel, entry)]
     ledger.write(left[::-1])
     return len(entries) - len(left)
-
-
-class Pending:
-    """An `up` that is taken back unless it is confirmed: a process that waits, and its number in a file."""
-
-    def __init__(self, folder: Path, end: str) -> None:
-        self.path = folder / f"{end}.unconfirmed"
-
-    def begin(self, folder: Path, end: str, before: list[Entry], within_s: int) -> None:
-        """Returns at once; the waiting is done by a process that outlives the terminal."""
-        if os.fork():
-            os.wait()
-            return
-        os.setsid()
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGHUP])
-        child = os.fork()
-        if child:
-            self.path.write_text(str(child))
-            os._exit(0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        if signal.sigtimedwait([signal.SIGUSR1], within_s) is None:
-            with alone(folder):
-                kernel = Kernel(folder)
-                restore(kernel, Ledger(folder, end), before)
-        self.path.unlink(missing_ok=True)
-        os._exit(0)
-
-    def confirm(self) -> bool:
-        """True when there was something to confirm."""
-        try:
-            os.kill(int(self.path.read_text()), signal.SIGUSR1)
-        except (FileNotFoundError, ValueError, ProcessLookupError):
-            return False
-        return True

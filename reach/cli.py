@@ -8,17 +8,17 @@ and nothing was touched.
 import argparse
 import json
 import logging
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from reach import check, host, keys, measure, plan_publish, reader, status
-from reach.apply import Ledger, Pending, alone, down, up
+from reach import check, host, keys, measure, plan_publish, reader, session, status
+from reach.apply import Ledger, alone, bring_up, down
 from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
 from reach.kernel import Kernel, KernelError
 from reach.keys import Keys
+from reach.pending import Pending
 from reach.plan import Plan
 from reach.reading import Finding, guess, plain
 from reach.render import TARGETS, File, Place, RenderError, wgquick
@@ -147,34 +147,30 @@ def run_render(options: argparse.Namespace) -> int:
 def run_up(options: argparse.Namespace) -> int:
     whole, known = sound(options)
     plan = plan_publish.make(whole, end_of(options, whole))
-    if cut := host.cut_off(plan, os.environ.get("SSH_CONNECTION", "")):
+    ssh = session.ssh_connection()
+    if cut := host.cut_off(plan, ssh):
         raise Failure(cut)
     within_s = options.confirm_within
     if within_s is None:
-        within_s = CONFIRM_S if "SSH_CONNECTION" in os.environ else 0
-    pending = Pending(options.state, plan.end)
+        within_s = CONFIRM_S if ssh else 0
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
-        with alone(options.state):
-            kernel, ledger = Kernel(options.state), Ledger(options.state, plan.end)
-            show_findings(host.advice(plan, kernel.chains()))
-            before = ledger.read()
-            changed = up(kernel, ledger, wanted)
+        show_findings(host.advice(plan, Kernel(options.state).chains()))
+        changed = bring_up(options.state, plan.end, wanted, within_s)
     except RenderError as error:
         raise Wrong(f"{error}; nothing was changed") from None
     except KernelError as error:
         raise Failure(f"{error}; nothing was changed") from None
     print(f"{plan.end} is up, {changed} of {len(wanted)} steps were new")
-    if within_s and changed:
-        pending.confirm()
-        pending.begin(options.state, plan.end, before, within_s)
-        print(f"it is taken back in {within_s} s unless you say: reach confirm {plan.end}")
+    if (left_s := Pending(options.state, plan.end).left_s()) is not None:
+        print(f"it is taken back in {left_s} s unless you say: reach confirm {plan.end}")
     return 0
 
 
 def run_confirm(options: argparse.Namespace) -> int:
-    if not Pending(options.state, options.end).confirm():
-        raise Failure(f"nothing at {options.end} waits to be confirmed")
+    with alone(options.state):
+        if not Pending(options.state, options.end).confirm():
+            raise Failure(f"nothing at {options.end} waits to be confirmed")
     print(f"{options.end} stays as it is")
     return 0
 
@@ -196,6 +192,7 @@ def run_status(options: argparse.Namespace) -> int:
     known, _ = keys.read(key_folder(options), whole.ends)
     plan = plan_publish.make(whole, end_of(options, whole))
     found = status.read(whole, plan, known.public, Kernel(options.state))
+    found["unconfirmed_s"] = Pending(options.state, plan.end).left_s()
     print(json.dumps(found) if options.json else status.text(found))
     return 0 if found["is_up"] else 1
 

@@ -72,8 +72,8 @@ WORDS: dict[str, tuple[bool, str, str]] = {
     "status": (
         True,
         "show links, handshakes, and whether what is published answers",
-        "Exit status 1 when the end is down. A link that is up and never heard of its peer: wrong keys, or a firewall\n"
-        "between; the port is UDP.",
+        "Exit status 1 when the end is down. The first line says whether an `up` waits for `reach confirm END`.\n"
+        "A link that is up and never heard of its peer: wrong keys, or a firewall between; the port is UDP.",
     ),
     "test": (
         True,

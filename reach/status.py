@@ -95,6 +95,8 @@ def read(whole: Description, plan: Plan, public: dict[str, str], kernel: Kernel)
 def text(found: dict[str, Any]) -> str:
     """For people."""
     lines = [f"{found['end']}: {'up' if found['is_up'] else 'down'}"]
+    if found["unconfirmed_s"] is not None:
+        lines[0] += f", taken back in {found['unconfirmed_s']} s unless you say: reach confirm {found['end']}"
     for link in found["links"]:
         state = link["state"]
         lines.append(

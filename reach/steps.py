@@ -136,3 +136,8 @@ def reconcile(done: list[Entry], wanted: list[Step]) -> Change:
     return Change(
         undo, tuple((s, staying[s.name].note if s.name in staying else None) for s in unique.values())
     )
+
+
+def is_new(done: list[Entry], wanted: list[Step]) -> bool:
+    """Whether anything would change."""
+    return {entry.step.name: entry.step for entry in done} != {step.name: step for step in wanted}

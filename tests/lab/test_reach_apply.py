@@ -103,7 +103,15 @@ class Site:
         return self.folder / f"state{machine.pid}"
 
     def reach(self, machine, *words, check=True, env=()):
-        command = ["env", *env, f"PATH={program().parent}:{os.environ['PATH']}", REACH, "--file"]
+        command = [
+            "env",
+            "--unset",
+            "SSH_CONNECTION",
+            *env,
+            f"PATH={program().parent}:{os.environ['PATH']}",
+            REACH,
+            "--file",
+        ]
         return machine.run(
             *command, self.folder / "reach.toml", "--state", self.state(machine), *words, check=check
         )
@@ -351,12 +359,38 @@ def test_what_nobody_confirms_is_taken_back(site):
     wait_until(lambda: snapshot(site.server) == before, "it is taken back")
 
 
-def test_what_is_confirmed_stays(site):
-    site.reach(site.server, "up", "server", "--confirm-within", "2")
+def test_what_is_confirmed_stays_and_until_then_status_says_that_it_waits(site):
+    site.reach(site.server, "up", "server", "--confirm-within", "30")
+    again = site.reach(site.server, "up", "server").stdout
+    assert ", 0 of " in again
+    assert "s unless you say: reach confirm server" in again, "an up that changes nothing confirms nothing"
+    found = json.loads(site.reach(site.server, "status", "server", "--json").stdout)
+    assert 0 < found["unconfirmed_s"] <= 30
     site.reach(site.server, "confirm", "server")
-    time.sleep(2.5)
+    wait_until(lambda: "reach" not in site.server.run("ps", "-eo", "args").stdout, "nobody waits any more")
     assert site.server.run("ip", "link", "show", "wg0").returncode == 0
     assert "nothing at server waits" in site.reach(site.server, "confirm", "server", check=False).stderr
+
+
+def test_an_up_that_loses_its_connection_half_way_is_taken_back(site):
+    before = snapshot(site.server)
+    state = site.state(site.server)
+    words = site.server.command(REACH, "--file", site.folder / "reach.toml", "--state", state, "up", "server")
+    running = subprocess.Popen([*words, "--confirm-within", "2"], stdout=subprocess.DEVNULL)
+    wait_until(lambda: (state / "server.json").exists(), "it has begun")
+    kill(running)
+    wait_until(lambda: snapshot(site.server) == before, "it is taken back")
+
+
+def test_the_number_of_one_that_waited_and_was_killed_may_be_anybodys(site):
+    site.reach(site.server, "up", "server", "--confirm-within", "60")
+    path = site.state(site.server) / "server.unconfirmed"
+    note = json.loads(path.read_text())
+    other = site.server.run("sh", "-c", "sleep 99 >&- 2>&- & echo $!").stdout.strip()
+    site.server.run("kill", "-KILL", note["pid"])
+    path.write_text(json.dumps(note | {"pid": int(other)}))
+    assert "nothing at server waits" in site.reach(site.server, "confirm", "server", check=False).stderr
+    site.server.run("kill", "-0", other)
 
 
 def test_what_would_take_the_ssh_connection_is_refused(site):
