@@ -6,7 +6,9 @@ namespace's file is not enough: a session with a namespace is a thread that has 
 file is opened below /proc/thread-self: /proc/net is that of the process's first thread.
 
 That a session is alone is more than order here: the module prints a listing without its lock
-(nat64_show_all_configs), from rules that a write at the same time frees (netdev_nat46_set_instance).
+(nat64_show_all_configs), from rules that a write at the same time frees (netdev_nat46_set_instance). The lock is on the
+namespace's own file, which is one and the same for all who are in it: below /proc/net each opening makes another inode
+(pde_force_lookup), and a lock on one of those keeps nobody out.
 """
 
 import errno
@@ -23,13 +25,15 @@ from nat46.target import (
     Statistics,
     failed,
     has_interface,
-    lock,
+    locked,
     mtu_bytes,
     opened,
     write_once,
 )
 
 CONTROL = "/proc/net/nat46/control"
+NAMESPACE = "/proc/thread-self/ns/net"
+ONLY_ONE = "/proc"  # to lock in a kernel without network namespaces
 LOAD = "load the module: modprobe nf_defrag_ipv6; modprobe nat46 (OpenWrt: kmod-nat46)"
 
 
@@ -54,10 +58,8 @@ class KernelTarget:
 
     def perform(self, work: Callable[[Session], Result]) -> Result:
         def alone() -> Result:
-            path = _of_this_thread(self.path)
-            with opened(path, os.O_RDONLY, lambda: _module_missing(self.path)) as fd:
-                lock(fd, self.path)
-                return work(_KernelSession(path, self.path))
+            with locked(NAMESPACE if os.path.exists(NAMESPACE) else ONLY_ONE):
+                return work(_KernelSession(_of_this_thread(self.path), self.path))
 
         return alone() if self.namespace is None else _in_network(namespace_path(self.namespace), alone)
 

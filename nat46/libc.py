@@ -21,8 +21,8 @@ int flock(int fd, int operation);
 int setns(int fd, int kind);
 """
 INCLUDES = "#include <sched.h>\n#include <sys/file.h>\n#include <unistd.h>\n"
-EINTR = 4
-LOCK_EX = 2
+EINTR, EAGAIN = 4, 11
+LOCK_EX, LOCK_NB, LOCK_UN = 2, 4, 8
 CLONE_NEWNET = 0x40000000
 
 
@@ -72,15 +72,20 @@ def write(fd: int, data: bytes) -> int:
     return _call("write", fd, data, len(data))
 
 
-def lock(fd: int) -> None:
-    """Wait for the exclusive lock of an open file (flock); it ends when the file is closed. Raises CallError."""
-    while True:
-        try:
-            _call("flock", fd, LOCK_EX)
-            return
-        except CallError as error:
-            if error.number != EINTR:  # waiting again is no second command
-                raise
+def try_lock(fd: int) -> bool:
+    """Take the exclusive lock of an open file (flock), or return False if another has it. Raises CallError."""
+    try:
+        _call("flock", fd, LOCK_EX | LOCK_NB)
+    except CallError as error:
+        if error.number in (EAGAIN, EINTR):
+            return False
+        raise
+    return True
+
+
+def unlock(fd: int) -> None:
+    """Give the lock back. Raises CallError."""
+    _call("flock", fd, LOCK_UN)
 
 
 def enter_network(fd: int) -> None:

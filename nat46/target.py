@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """What a target is, to which commands go, and the calls that both kinds make. I/O only: translator.py decides.
 
-A target's `perform` opens a session, alone: another process or thread with this shim waits (flock on the control
-file, or on the socket's folder). kernel.py is the kernel module's control file, userspace.py is siit's socket.
+A target's `perform` opens a session, alone: another process or thread with this shim waits for a lock (flock on the
+network namespace, or on the socket's folder), LOCK_S at most. kernel.py is the kernel module's control file,
+userspace.py is siit's socket.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -20,6 +22,8 @@ from nat46.errors import CallFailed, NotPermitted
 
 Result = TypeVar("Result")
 SIOCGIFMTU = 0x8921
+LOCK_S = 30.0  # that another program may keep the lock
+LOOK_AGAIN_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +113,29 @@ def write_once(fd: int, data: bytes, path: str) -> None:
         raise CallFailed("write", path, errno.EIO, f"it took {taken} of {len(data)} bytes")
 
 
-def lock(fd: int, path: str) -> None:
-    try:
-        libc.lock(fd)
-    except libc.CallError as error:
-        raise failed(error.call, path, error.number) from None
+@contextlib.contextmanager
+def locked(
+    path: str, flags: int = os.O_RDONLY, missing: Callable[[], CallFailed] | None = None
+) -> Iterator[None]:
+    """Hold the lock of a file or folder. Raises CallFailed, EAGAIN if another program keeps it.
+
+    It is given back, for closing alone does not end it while a child that some thread forked has the file as well.
+    """
+    with opened(path, flags, missing) as fd:
+        try:
+            end = time.monotonic() + LOCK_S
+            while not libc.try_lock(fd):
+                if time.monotonic() > end:
+                    raise CallFailed(
+                        "flock", path, errno.EAGAIN, f"another program has held it for {LOCK_S:g} s"
+                    )
+                time.sleep(LOOK_AGAIN_S)
+            try:
+                yield
+            finally:
+                libc.unlock(fd)
+        except libc.CallError as error:
+            raise failed(error.call, path, error.number) from None
 
 
 def has_interface(name: str) -> bool:

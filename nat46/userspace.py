@@ -14,8 +14,7 @@ from nat46.target import (
     Session,
     Statistics,
     failed,
-    lock,
-    opened,
+    locked,
     write_once,
 )
 
@@ -36,17 +35,18 @@ class SiitTarget:
     def perform(self, work: Callable[[Session], Result]) -> Result:
         folder = os.path.dirname(os.path.abspath(self.path))
         missing = lambda: DaemonMissing("open", folder, errno.ENOENT, START)  # noqa: E731
-        with opened(folder, os.O_RDONLY | os.O_DIRECTORY, missing) as fd:
-            lock(fd, folder)
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(ANSWER_S)
-                try:
-                    connection.connect(self.path)
-                except OSError as error:
-                    if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                        raise DaemonMissing("connect", self.path, error.errno, START) from None
-                    raise failed("connect", self.path, error.errno or errno.ETIMEDOUT) from None
-                return work(_SiitSession(connection, self.path))
+        with (
+            locked(folder, os.O_RDONLY | os.O_DIRECTORY, missing),
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection,
+        ):
+            connection.settimeout(ANSWER_S)
+            try:
+                connection.connect(self.path)
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                    raise DaemonMissing("connect", self.path, error.errno, START) from None
+                raise failed("connect", self.path, error.errno or errno.ETIMEDOUT) from None
+            return work(_SiitSession(connection, self.path))
 
 
 class _SiitSession:

@@ -137,7 +137,7 @@ def test_what_is_made_for_nat46_goes_again(machines, firewall):
 def test_the_modules_file_is_left_alone_while_another_program_has_it(machines):
     node = nat46_node(machines)
     holder = node.machine.start(
-        ["flock", "/run/control", "sh", "-c", "echo held; sleep 1.5; cat /run/control; echo end"]
+        ["flock", "/proc/self/ns/net", "sh", "-c", "echo held; sleep 1.5; cat /run/control; echo end"]
     )
     assert holder.stdout.readline() == "held\n"
     node.xlat(f"clat up {CLAT} --target /run/control")

@@ -294,6 +294,46 @@ def test_sessions_take_turns(tmp_path):
     assert int((tmp_path / "control").read_text().split()[0]) == 200
 
 
+def test_other_processes_and_threads_wait_although_each_opens_another_inode():
+    """Below /proc/net every opening makes one, so a lock on the control file itself would keep nobody out."""
+    text = (
+        "from nat46 import KernelTarget, target; target.LOCK_S = 0.1\n"
+        "try: KernelTarget('/proc/net/dev').perform(lambda session: print('came in'))\n"
+        "except OSError as error: print(error.errno, error)"
+    )
+    words = [sys.executable, "-c", text]
+
+    def ask(session):
+        return subprocess.run(words, cwd=ROOT, capture_output=True, text=True).stdout
+
+    said = KernelTarget("/proc/net/dev").perform(ask)
+    assert said.startswith(f"{errno.EAGAIN} flock /proc/"), said
+    assert "another program has held it for 0.1 s" in said
+    assert ask(None) == "came in\n"
+
+
+@pytest.mark.parametrize("kind", ["the module", "siit"])
+def test_a_child_that_was_forked_meanwhile_keeps_nobody_out(kind, daemon, monkeypatch):
+    monkeypatch.setattr(target, "LOCK_S", 0.2)
+    ours = KernelTarget("/proc/net/dev") if kind == "the module" else SiitTarget(str(daemon().path))
+    end, begin = os.pipe()
+
+    def fork(session):
+        if (child := os.fork()) == 0:
+            os.close(begin)
+            os.read(end, 1)
+            os._exit(0)
+        return child
+
+    child = ours.perform(fork)
+    try:
+        assert ours.perform(lambda session: "came in") == "came in"
+    finally:
+        os.close(begin)
+        os.waitpid(child, 0)
+        os.close(end)
+
+
 @pytest.mark.parametrize(
     ("text", "modules"),
     [

@@ -48,8 +48,14 @@ write_command() { # TARGET COMMAND
 	printf '%s\n' "$2" >"$1"
 }
 
-# Run a command while nobody else who asks uses nat46's file. The shim asks as well (flock): the module lists its pairs
-# without its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel.
+# One for all of a network namespace, also in a kernel that has no other.
+lock_file() {
+	if [ -e /proc/self/ns/net ]; then echo /proc/self/ns/net; else echo /proc; fi
+}
+
+# Run a command while nobody else who asks uses nat46's file. The shim asks as well: the module lists its pairs without
+# its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel. The lock is on the network
+# namespace, for below /proc/net each opening of a file is another inode, and a lock on it keeps nobody out.
 alone() { # TARGET COMMAND...
 	local tries=0
 	(
@@ -63,7 +69,7 @@ alone() { # TARGET COMMAND...
 		done
 		shift
 		"$@"
-	) 8<"$1"
+	) 8<"$(lock_file)"
 }
 
 translator_add() { # TARGET DEVICE
