@@ -6,13 +6,13 @@ Exit codes: 0 ok, 1 refused, failed or different, 2 usage: words that no transla
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from nat46 import checks, language, report
+from nat46 import expect, language, report
 from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
-from nat46.expect import as_pair
 from nat46.language import Command, ControlError
 from nat46.listing import Device
 from nat46.translator import Translator
@@ -24,8 +24,7 @@ RULES = """\
 --local and --remote take IPV4=IPV6[,STYLE]: a prefix that IPv4 addresses are embedded in (STYLE RFC6052), or one
 address for one (NONE); the style is found by the lengths. From IPv4 to IPv6 the local rule maps the source and the
 remote rule the destination, on the way back the reverse. Everything else is KEY VALUE, as in the control file:
-local.v4 local.v6 local.style (NONE, MAP, MAP0, RFC6052) local.ea-len local.psid-offset, remote. the same, debug;
-these words stand directly behind the device."""
+local.v4 local.v6 local.style (NONE, MAP, MAP0, RFC6052) local.ea-len local.psid-offset, remote. the same, debug."""
 EXAMPLES = {
     "": """\
 a clat, from nothing:
@@ -102,14 +101,11 @@ def words_of(options: argparse.Namespace) -> str:
 
 
 def run_add(options: argparse.Namespace) -> None:
-    language.check_device(options.device)
-    pair = as_pair(options.device, words_of(options))
+    words = words_of(options)
     if options.dry_run:
-        checks.check(dict(language.changes_of(pair)))
-        for command in language.commands_for(options.device, (pair,)):
-            print(language.format(command))
-        return
-    translator(options).create(options.device, [pair])
+        print("\n".join(language.format(command) for command in expect.to_make(options.device, words)))
+    else:
+        translator(options).create(options.device, words)
 
 
 def run_change(options: argparse.Namespace) -> None:
@@ -123,7 +119,7 @@ def run_del(options: argparse.Namespace) -> None:
 
 def carry_out(options: argparse.Namespace, command: Command) -> None:
     if options.dry_run:
-        print(language.format(command))
+        print(language.format(expect.hidden_first(command)))
     else:
         translator(options).apply(command, getattr(options, "although_cut", False))
 
@@ -247,8 +243,19 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; KEY VALUE may stand before, between and behind options, where argparse stops looking."""
+    parser = make_parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and (not hasattr(options, "words") or more[0].startswith("-")):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        options.words = [*options.words, *more]
+    return options
+
+
 def main(arguments: list[str] | None = None) -> int:
-    options = make_parser().parse_args(arguments)
+    options = read_arguments(arguments)
     try:
         code = options.does(options) or 0
         sys.stdout.flush()
@@ -260,6 +267,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `nat46ctl show | head`: nobody wants more
         sys.stderr.close()
         return 1
+    except OSError as error:  # what was to be done is done, but nobody can be told
+        print(f"nat46ctl: standard output: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
+        return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def one_line(error: Exception) -> str:

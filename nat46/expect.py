@@ -4,13 +4,14 @@
 An expected pair is either as it was (Shown: its text may not change by a letter), or as far as it is known (Known).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from nat46 import checks, language, listing
 from nat46.errors import NoPair, NotVisible, Refused
-from nat46.language import Config, ControlError, Insert, Pair, Remove, Value
+from nat46.language import Command, Config, ControlError, Insert, Pair, Remove, Value
 from nat46.listing import EMPTY, Device, Known, Shown
 
 # what a caller may write for a pair or for changes: values, or text as in a command
@@ -63,20 +64,42 @@ def lines(expected: tuple[Expected, ...]) -> tuple[str, ...]:
     return tuple(want.text if isinstance(want, Shown) else listing.shown_text(want) for want in expected)
 
 
-def is_halfway(found: tuple[Shown, ...], wanted: tuple[Pair, ...]) -> bool:
-    """Whether nothing is shown but what belongs to an empty pair or to one that was wanted."""
-    known = [EMPTY, *(dict(language.changes_of(pair)) for pair in wanted)]
+def to_make(device: str, pairs: Iterable[Changes] | Changes) -> list[Command]:
+    """The commands that make a device with these pairs, in this order, as they are sent. Raises Refused.
+
+    debug is the device's, so at most one level may be named.
+    """
+    refusing(lambda: language.check_device(device))
+    if isinstance(pairs, str | Pair | Mapping):
+        pairs = (pairs,)  # a text is iterable, too
+    changes = [as_changes(device, pair) for pair in pairs]
+    wanted = tuple(language.apply_changes(Pair(), each) for each in changes)
+    for pair in wanted:
+        refusing(partial(checks.check, dict(language.changes_of(pair))))
+    levels = sorted({int(str(value)) for each in changes for key, value in each if key == "debug"})
+    if len(levels) > 1:
+        raise Refused(f"debug is the device's own, expected one level of {', '.join(map(str, levels))}")
+    commands = language.commands_for(device, wanted)
+    if wanted and wanted[-1] == Pair():
+        del commands[1]  # that is what `add` makes
+    commands += [Config(device, (("debug", level),)) for level in levels]
+    return [hidden_first(each) for each in commands]
+
+
+def is_halfway(found: tuple[Shown, ...], commands: Iterable[Command]) -> bool:
+    """Whether nothing is shown but what belongs to an empty pair or to one that these commands make."""
+    known = [EMPTY, *(dict(getattr(command, "changes", ())) for command in commands)]
     return all(
-        key not in EMPTY or any(value == each[key] for each in known)
+        key not in EMPTY or any(value == each.get(key) for each in known)
         for pair in found
         for key, value in pair.values.items()
     )
 
 
-def hidden_first(
-    command: Config | Insert | Remove, debug: Mapping[str, Value] | None = None
-) -> Config | Insert | Remove:
+def hidden_first(command: Command, debug: Mapping[str, Value] | None = None) -> Command:
     """The command with those of its keys first that a listing shows last, and with another debug level, if given."""
+    if not isinstance(command, Config | Insert | Remove):
+        return command
     changes = dict(command.changes)
     if debug is not None:
         changes = {**{key: value for key, value in changes.items() if key != "debug"}, **debug}
@@ -116,9 +139,3 @@ def as_changes(device: str, changes: Changes) -> language.Changes:
     command = refusing(lambda: language.parse(text))
     assert isinstance(command, Config)
     return command.changes
-
-
-def as_pair(device: str, changes: Changes) -> Pair:
-    return (
-        changes if isinstance(changes, Pair) else language.apply_changes(Pair(), as_changes(device, changes))
-    )

@@ -33,6 +33,7 @@ from nat46.target import (
 
 CONTROL = "/proc/net/nat46/control"
 NAMESPACE = "/proc/thread-self/ns/net"
+FINISH_S = 2.0  # for a session that nobody waits for any more
 ONLY_ONE = "/proc"  # to lock in a kernel without network namespaces
 LOAD = "load the module: modprobe nf_defrag_ipv6; modprobe nat46 (OpenWrt: kmod-nat46)"
 
@@ -90,7 +91,11 @@ def _in_network(path: str, work: Callable[[], Result]) -> Result:
 
     thread = threading.Thread(target=enter_and_work, daemon=True)
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:  # somebody interrupts us: no device is left half made
+        thread.join(FINISH_S)
+        raise
     if errors:
         raise errors[0]
     return results[0]

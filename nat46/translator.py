@@ -17,14 +17,13 @@ shows as NotApplied.
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable
 
-from nat46 import checks, expect, language, listing
-from nat46.errors import DeviceExists, Nat46Error, NoDevice, NotApplied, Unreadable
+from nat46 import expect, language, listing
+from nat46.errors import DeviceExists, Nat46Error, NoDevice, NotApplied, Refused, Unreadable
 from nat46.expect import Changes, Expected
 from nat46.kernel import CONTROL, KernelTarget
-from nat46.language import Add, Command, Config, Del, Insert, Pair, Remove
+from nat46.language import Add, Command, Config, Del, Insert, Remove
 from nat46.listing import EMPTY, Device
 from nat46.target import Session, Statistics, Target
 from nat46.userspace import SOCKETS, SiitTarget
@@ -34,12 +33,16 @@ def find_target(path: str | None = None, namespace: str | int | None = None) -> 
     """The target at a path, or the one that is there: siit's socket before the module's file.
 
     With a namespace it is the module's, since a socket has its place in the file system. A path where nothing is
-    counts as a control file: using it raises ModuleMissing.
+    counts as a control file: using it raises ModuleMissing. Raises Refused for a namespace beside a socket.
     """
+    if path == "" or namespace == "":
+        raise Refused(f"an empty text names no {'translator' if path == '' else 'network namespace'}")
     candidates = [path] if path else [] if namespace is not None else list(SOCKETS)
     for candidate in candidates:
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.stat(candidate).st_mode):
+                if namespace is not None:
+                    raise Refused(f"{candidate} is siit's socket, expected no network namespace beside it")
                 return SiitTarget(candidate)
     return KernelTarget(path or CONTROL, namespace)
 
@@ -54,7 +57,12 @@ class Translator:
     def __init__(self, target: Target | str | None = None, namespace: str | int | None = None) -> None:
         """target: a path, a Target, or None for the one that is there. namespace: a name of `ip netns`, a path, or
         the number of a process; None is the caller's own."""
-        self.target = find_target(target, namespace) if target is None or isinstance(target, str) else target
+        if target is None or isinstance(target, str):
+            self.target: Target = find_target(target, namespace)
+        elif namespace is not None:
+            raise Refused(f"{target.name} is a target already, expected no network namespace beside it")
+        else:
+            self.target = target
 
     def list(self) -> tuple[Device, ...]:
         """All devices, in the target's order."""
@@ -87,24 +95,16 @@ class Translator:
 
         Raises DeviceExists, also for a network device of another kind.
         """
-        if isinstance(pairs, str | Pair | Mapping):
-            pairs = (pairs,)  # a text is iterable, too
-        wanted = tuple(expect.as_pair(device, pair) for pair in pairs)
-        for pair in wanted:
-            expect.refusing(partial(checks.check, dict(language.changes_of(pair))))
-        first, *others = language.commands_for(device, wanted)
-        if wanted and wanted[-1] == Pair():
-            del others[0]  # that is what `add` makes
-        expect.refusing(lambda: language.check_device(device))
+        first, *others = commands = expect.to_make(device, pairs)
 
         def make(session: Session) -> Device:
             made = self._apply(session, first)
-            for command in others:
-                try:
+            try:
+                for command in others:
                     made = self._apply(session, command)
-                except Nat46Error:
-                    self._roll_back(session, device, wanted)
-                    raise
+            except BaseException:  # also when somebody interrupts us
+                self._roll_back(session, device, commands)
+                raise
             return made
 
         return self.target.perform(make)
@@ -208,11 +208,11 @@ class Translator:
         found = None if after is None else tuple(pair.text for pair in after.pairs)
         raise NotApplied(text, expect.lines(expected), found)
 
-    def _roll_back(self, session: Session, device: str, wanted: tuple[Pair, ...]) -> None:
+    def _roll_back(self, session: Session, device: str, commands: Iterable[Command]) -> None:
         """Take away a device that we have made halfway, unless another program has put something into it."""
         with contextlib.suppress(Nat46Error):
             found = named(self._read(session), device)
-            if found is not None and expect.is_halfway(found.pairs, wanted):
+            if found is not None and expect.is_halfway(found.pairs, commands):
                 session.send(language.format(Del(device)))
 
 

@@ -3,12 +3,17 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from nat46_module import ModuleTarget
 
 from nat46 import Translator, cli, report
 
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL, REMOTE = "10.126.0.0/16=fd00:1::/96", "0.0.0.0/0=64:ff9b::/96"
 LONG = "fddd:1337:1338:1234:5678:9abd::/96"
 
@@ -83,6 +88,48 @@ def test_a_dry_run_prints_commands_and_sends_none(ctl, target):
     assert report.read_devices(said)["clat"][0].local.style == "RFC6052"
     assert ctl("del", "clat", "--dry-run")[1] == "del clat\n"
     assert ctl("add", "clat", "--dry-run", "local.style", "RFC6052")[0] == 2
+
+
+def test_a_dry_run_prints_what_is_sent_and_the_debug_level_is_not_lost(ctl, target):
+    for words in (
+        ["add", "a"],
+        ["add", "b", "--local", LOCAL, "debug", "3"],
+        ["add", "c", "debug", "1"],
+        ["insert", "b", "--local", "192.0.2.1=2001:db8::1", "remote.v4", "192.0.2.2/32", "--remote", REMOTE],
+    ):
+        said = ctl(*words, "--dry-run")[1]
+        before = len(target.module.writes)
+        assert (ctl(*words)[0] == 0) is ("remote.v4" not in words)
+        if "remote.v4" not in words:
+            assert b"".join(target.module.writes[before:]).decode() == said
+    assert [instance.debug for instance in target.module.devices.values()] == [0, 3, 1]
+
+
+def test_words_may_stand_anywhere(ctl, target):
+    assert ctl("add", "clat", "--local", LOCAL, "remote.ea-len", "0", "debug", "2") == (0, "", "")
+    assert ctl("config", "clat", "remote.ea-len", "0", "--local", LOCAL, "debug", "3") == (0, "", "")
+    assert target.module.devices["clat"].debug == 3
+    assert ctl("add", "eam", "--locale", LOCAL)[0] == 2
+    assert ctl("show", "clat", "more")[0] == 2
+
+
+def test_an_interrupt_is_no_traceback_and_leaves_no_half_of_a_device(ctl, target):
+    def interrupt(command):
+        if command.startswith("config"):
+            target.meddle = None
+            raise KeyboardInterrupt
+
+    target.meddle = interrupt
+    assert ctl("add", "clat", "--local", LOCAL) == (130, "", "")
+    assert target.module.devices == {}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_output_that_nobody_takes_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "nat46", "add", "clat", "--dry-run"]
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "nat46ctl: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize(

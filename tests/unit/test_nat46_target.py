@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from nat46 import (
     KernelTarget,
     ModuleMissing,
     NoDevice,
+    Refused,
     Rejected,
     SiitTarget,
     Translator,
@@ -272,6 +274,40 @@ def test_a_path_says_what_it_is(tmp_path, monkeypatch, daemon):
     monkeypatch.setattr("nat46.translator.SOCKETS", (str(tmp_path / "control.sock"),))
     assert isinstance(find_target(), SiitTarget)
     assert find_target(namespace="n") == KernelTarget(kernel.CONTROL, "n")
+
+
+def test_a_place_that_cannot_be_is_refused(daemon):
+    """An empty text is a variable that nobody has set, and not the translator that happens to be there."""
+    with pytest.raises(Refused, match="an empty text names no translator"):
+        Translator("")
+    with pytest.raises(Refused, match="an empty text names no network namespace"):
+        Translator(namespace="")
+    socket_path = str(daemon().path)
+    with pytest.raises(Refused, match="is siit's socket, expected no network namespace"):
+        Translator(socket_path, "n")
+    with pytest.raises(Refused, match="expected no network namespace beside it"):
+        Translator(SiitTarget(socket_path), "n")
+
+
+def test_an_interrupt_waits_for_a_session_in_another_namespace(monkeypatch):
+    """Its thread would end with the program, in the middle of making a device."""
+    steps = []
+
+    class Impatient(threading.Thread):
+        def join(self, timeout=None):
+            if timeout is None:
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    def work(session):
+        time.sleep(0.1)
+        steps.append("done")
+
+    monkeypatch.setattr(kernel.threading, "Thread", Impatient)
+    monkeypatch.setattr(libc, "enter_network", lambda fd: None)
+    with pytest.raises(KeyboardInterrupt):
+        KernelTarget("/proc/net/dev", os.getpid()).perform(work)
+    assert steps == ["done"]
 
 
 # --- threads, import -----------------------------------------------------------

@@ -193,6 +193,20 @@ def test_a_create_that_fails_halfway_leaves_no_device(translator, target):
     assert translator.list() == ()
 
 
+def test_debug_is_the_devices_and_a_create_sets_it(translator, target):
+    assert translator.create("clat", [f"{CLAT} debug 4", ONE]).debug == 4
+    assert target.module.devices["clat"].debug == 4
+    with pytest.raises(Refused, match="expected one level of 1, 2"):
+        translator.create("plat", [f"{CLAT} debug 1", f"{ONE} debug 2"])
+    assert "plat" not in target.module.devices
+
+
+def test_a_pair_that_the_language_does_not_have_is_refused(translator, target):
+    with pytest.raises(Refused, match="ea-len"):
+        translator.create("clat", [Pair(Rule(ea_len=99))])
+    assert target.module.writes == []
+
+
 def test_what_another_program_has_put_into_a_device_meanwhile_is_not_taken_away(translator, target):
     def meddle(command):
         if command.startswith("config"):
