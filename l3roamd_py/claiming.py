@@ -2,8 +2,9 @@
 """Role B's question: who had this client? No I/O.
 
 It goes to the client's node-client address, which babel routes to the node that serves it; or right to where we know
-that the client went. While babel knows no way it goes to our neighbours on the mesh: a client has seldom come from
-farther away.
+that the client went. While babel knows no way, or when nobody answers at its end, it goes to our neighbours on the mesh:
+a client has seldom come from farther away. (A node that lets the address go may be at the end of old routes for seconds:
+babeld before 1.12.2 waits for the next update before it goes on with a route that it has.)
 """
 
 from l3roamd_py import wire
@@ -36,6 +37,8 @@ def send_claim(t: Table, client: Client) -> None:
     assert claim is not None
     client.is_unrouted = False
     _send(t, client, claim)
+    if t.now_s >= claim.started_s + t.options.neighbours_after_s:
+        ask_neighbours(t, client)
     next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
     if claim.sent == len(t.options.claim_at_s):
         _need_proof(t, client)
@@ -64,7 +67,7 @@ def known_place(client: Client) -> bytes | None:
 
 
 def ask_neighbours(t: Table, client: Client) -> None:
-    """Babel knows no way to a client's node: the same CLAIM to whoever is next to us."""
+    """The same CLAIM to whoever is next to us."""
     if client.claim is not None:
         t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, t.options.group_ttl))
 

@@ -348,6 +348,7 @@ def test_a_lease_of_an_old_snapshot_is_mended_by_the_platnode_s_word(mesh, clien
     mesh.run(2)
     mesh.told[c.number, mesh.address(client)] = {a.number}  # babel is late
     a.kernel.node_clients.add(mesh.address(client))
+    b.is_deaf_to_group = True  # too far away to say so itself
     mesh.move(client, c)
     mesh.run(2)
     assert c.core.counters["roams_refused"] == 1

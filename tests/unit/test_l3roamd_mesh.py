@@ -155,6 +155,20 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
     check_settled(mesh, client)
 
 
+def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_more_than_a_moment():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(SETTLE_S)
+    before = mesh.path(client)
+    mesh.told[(3, mesh.address(client))] = {1}
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(0.15)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
 def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again():
     mesh = Mesh()
     client = joined(mesh)
