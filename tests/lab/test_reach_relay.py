@@ -320,6 +320,50 @@ def test_when_it_is_full_callers_wait_instead_of_being_lost(net, relay_of):
         connection.close()
 
 
+def test_when_it_is_full_of_silent_callers_others_come_in(net, relay_of):
+    """A sixtieth of the idle time is silence enough then; who speaks stays."""
+    relay = relay_of(f"{ECHO} idle=60", "--max-connections", "5")
+    silent = [net[0].connect(PUBLIC, 80) for _ in range(4)]
+    with net[0].connect(PUBLIC, 80, source="203.0.113.3") as speaker:
+        wait_until(lambda: relay.status()["connections"] == 5, "five are in")
+        with net[0].connect(PUBLIC, 80, source="203.0.113.3") as sixth:
+            sixth.sendall(b"x")
+            sixth.settimeout(0.05)
+            came_in = wait_until(lambda: speaks(speaker) and speaks(sixth, b""), "the sixth comes in")
+            assert came_in
+            assert speaks(speaker)
+    assert relay.status()["idle_ended"] >= 1
+    for connection in silent:
+        connection.close()
+
+
+def speaks(connection, text=b"x"):
+    """Whether a byte comes back."""
+    connection.sendall(text)
+    try:
+        return len(connection.recv(1)) == 1
+    except TimeoutError:
+        return False
+
+
+def test_the_listeners_own_descriptors_are_counted_and_callers_wait_for_one(net, relay_of, tmp_path):
+    few = tmp_path / "few"
+    few.write_text(f'#!/bin/sh\nulimit -n 400\nexec {program()} "$@"\n')
+    few.chmod(0o755)
+    relay = relay_of(f"{ECHO} limit=1000\ntcp {PUBLIC} 1000-1199 {TARGET} 1000", program=few)
+    assert "the limit on descriptors allows 45 connections and 45 flows" in relay.said()
+    callers = [net[0].connect(PUBLIC, 80) for _ in range(45)]
+    wait_until(lambda: relay.status()["connections"] == 45, "all places are taken")
+    with net[0].connect(PUBLIC, 80) as last:
+        last.sendall(b"x")
+        callers.pop().close()
+        assert last.recv(1) == b"x", "it waited, and was not turned away"
+    relay.reload(f"{ECHO} limit=1000\n")
+    assert "the limit on descriptors allows 111 connections and 111 flows" in relay.said()
+    for connection in callers:
+        connection.close()
+
+
 def test_a_thousand_open_connections_cost_little_and_give_it_back(net, relay_of):
     relay = relay_of(f"{ECHO} limit=10000", program=program())
     before, descriptors = relay.anonymous_kib(), relay.descriptors()

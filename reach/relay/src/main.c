@@ -65,24 +65,34 @@ static unsigned count_listeners(void)
 	return count;
 }
 
-/* A connection takes two descriptors, a flow one; what the system allows is shared out. */
+static void lift_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* A connection takes two descriptors, a flow one; what the system allows and listeners leave is shared out. */
 static void share_descriptors(const struct options *options)
 {
 	struct rlimit limit;
-	unsigned long room;
+	unsigned long taken = OWN_DESCRIPTORS + count_listeners(), room;
 
 	relay.max_connections = (unsigned)options->max_connections;
 	relay.max_flows = (unsigned)options->max_flows;
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-	room = limit.rlim_cur - OWN_DESCRIPTORS;
+	room = limit.rlim_cur > taken ? limit.rlim_cur - taken : 0;
 	if (2 * options->max_connections + options->max_flows > room) {
-		if (relay.max_connections > room / 3)
-			relay.max_connections = (unsigned)(room / 3);
-		if (relay.max_flows > room / 3)
-			relay.max_flows = (unsigned)(room / 3);
+		unsigned share = room >= 3 ? (unsigned)(room / 3) : 1;
+
+		if (relay.max_connections > share)
+			relay.max_connections = share;
+		if (relay.max_flows > share)
+			relay.max_flows = share;
 		say("the limit on descriptors allows %u connections and %u flows", relay.max_connections, relay.max_flows);
 	}
 }
@@ -144,7 +154,7 @@ static int open_signals(void)
 }
 
 /* Returns false when it is time to end. */
-static bool handle_signal(int fd, const char *config)
+static bool handle_signal(int fd, const struct options *options)
 {
 	struct signalfd_siginfo info;
 
@@ -155,7 +165,8 @@ static bool handle_signal(int fd, const char *config)
 			relay.drains = true;
 			listeners_close();
 			say("draining, %u connections left", relay.connections);
-		} else if (listeners_load(config)) {
+		} else if (listeners_load(options->config)) {
+			share_descriptors(options);
 			say("reloaded, %u listeners", count_listeners());
 		} else {
 			say("not reloaded, what was goes on");
@@ -164,7 +175,7 @@ static bool handle_signal(int fd, const char *config)
 	return true;
 }
 
-static bool dispatch(const struct epoll_event *event, const char *config)
+static bool dispatch(const struct epoll_event *event, const struct options *options)
 {
 	struct watch *watch = event->data.ptr;
 
@@ -185,12 +196,12 @@ static bool dispatch(const struct epoll_event *event, const char *config)
 		tell_status(watch->fd);
 		break;
 	case SIGNAL:
-		return handle_signal(watch->fd, config);
+		return handle_signal(watch->fd, options);
 	}
 	return true;
 }
 
-static void run(const char *config)
+static void run(const struct options *options)
 {
 	struct epoll_event events[EVENTS];
 	int64_t ticked_ms = 0;
@@ -206,11 +217,11 @@ static void run(const char *config)
 			if (((struct watch *)events[i].data.ptr)->kind == SIGNAL)
 				signal = &events[i];
 			else
-				dispatch(&events[i], config);
+				dispatch(&events[i], options);
 		}
 		has_more = tcp_run_on();
 		if (signal)
-			goes_on = dispatch(signal, config);
+			goes_on = dispatch(signal, options);
 		if (relay.now_ms - ticked_ms >= TICK_MS) {
 			ticked_ms = relay.now_ms;
 			tcp_expire();
@@ -258,17 +269,18 @@ int main(int count, char **words)
 	}
 	relay.now_ms = clock_ms();
 	hash_seed();
-	share_descriptors(&options);
+	lift_limit();
 	ring_init(&relay.connecting);
 	ring_init(&relay.unanswered);
 	signals.fd = open_signals();
 	relay.epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (relay.epoll < 0 || signals.fd < 0 || !watch_fd(&signals, EPOLLIN) || !udp_init(relay.max_flows)) {
+	if (relay.epoll < 0 || signals.fd < 0 || !watch_fd(&signals, EPOLLIN) || !udp_init((unsigned)options.max_flows)) {
 		say("cannot start: %s", strerror(errno));
 		return 1;
 	}
 	if (!listeners_load(options.config))
 		return 1;
+	share_descriptors(&options);
 	if (options.status) {
 		status.fd = open_status(options.status);
 		if (status.fd < 0 || !watch_fd(&status, EPOLLIN)) {
@@ -277,7 +289,7 @@ int main(int count, char **words)
 		}
 	}
 	say("ready, %u listeners", count_listeners());
-	run(options.config);
+	run(&options);
 	if (options.status)
 		unlink(options.status);
 	listeners_close();

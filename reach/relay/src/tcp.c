@@ -22,6 +22,7 @@
 #define MUCH_BYTES (64 << 20)
 #define ROUNDS 8                /* reads in a row, then it is the others' turn */
 #define PROXY_BYTES 128
+#define FULL_DIVISOR 60         /* of the time that a connection may be idle, while all places are taken */
 
 enum { CALLER, TARGET };
 
@@ -422,6 +423,23 @@ static void expire_ring(struct ring *ring, int64_t after_ms, uint64_t *counter)
 	}
 }
 
+/* Who waits comes in for whoever has been silent for long. Else a few silent callers would keep out all others. */
+static void make_room(struct rule *rule)
+{
+	unsigned most = relay.max_connections - relay.max_connections / 16 - 1;
+
+	if (relay.connections < relay.max_connections)
+		return;
+	while (relay.connections > most && !ring_empty(&rule->active)) {
+		struct connection *oldest = (struct connection *)rule->active.next;
+
+		if (relay.now_ms - oldest->timed.used_ms < rule->idle_ms / FULL_DIVISOR)
+			return;
+		relay.count.idle_ended++;
+		end(oldest, true);
+	}
+}
+
 void tcp_expire(void)
 {
 	struct rule *next;
@@ -433,6 +451,7 @@ void tcp_expire(void)
 			continue;
 		rule_hold(rule); /* its last connection may be the one that expires */
 		expire_ring(&rule->active, rule->idle_ms, &relay.count.idle_ended);
+		make_room(rule);
 		next = rule->next;
 		rule_release(rule);
 	}
