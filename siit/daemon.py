@@ -17,6 +17,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from nat46.language import ControlError, Pair
 from siit import control
@@ -283,19 +284,33 @@ def reply(translators: Translators, line: str | ControlError) -> bytes:
 @contextlib.contextmanager
 def _alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock beside a file; DaemonError if another daemon has it. A dead daemon holds none."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(f"{path}.lock", "a")  # noqa: SIM115 stays open as long as we run
-    except OSError as error:
-        raise DaemonError(f"{path.parent} cannot hold our {what}: {error.strerror}") from error
-    with lock:
+    with _lock(path, what) as lock:
+        try:
+            yield
+        finally:
+            Path(lock.name).unlink(missing_ok=True)  # while it is ours
+
+
+def _lock(path: Path, what: str) -> TextIO:
+    """The file beside a path, open and locked. It is the one that is there, not one that has just been removed."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = open(f"{path}.lock", "a")  # noqa: SIM115 stays open as long as we run
+        except OSError as error:
+            raise DaemonError(f"{path.parent} cannot hold our {what}: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), os.stat(lock.name)):
+                return lock
         except BlockingIOError:
+            lock.close()
             raise DaemonError(
                 f"another siit daemon uses {path}, expected none: end it, or choose another --{what}"
             ) from None
-        yield
+        except FileNotFoundError:
+            pass
+        lock.close()
 
 
 def _listen(path: Path) -> socket.socket:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: ISC
 """`siit translate` and usage errors; what needs a daemon is in tests/lab."""
 
+import fcntl
 import json
 import struct
+import threading
 
 import pytest
 
@@ -89,6 +91,32 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("siit")
     assert line.endswith("--help tells more)")
+
+
+@pytest.fixture
+def daemon(tmp_path):
+    """A function that starts a daemon that is to be refused, and returns its exit status."""
+    before = threading.stack_size()
+    words = ["daemon", "--socket", str(tmp_path / "socket"), "--state", str(tmp_path / "state")]
+    yield lambda: cli.main(words)
+    threading.stack_size(before)
+
+
+@pytest.mark.parametrize("name", ["socket", "state"])
+def test_a_daemon_beside_another_leaves_no_file(daemon, tmp_path, capsys, name):
+    with (tmp_path / f"{name}.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert daemon() == 1
+    assert f"another siit daemon uses {tmp_path / name}, expected none" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.lock"]
+
+
+@pytest.mark.parametrize("name", ["socket", "state"])
+def test_a_daemon_that_cannot_start_leaves_no_file(daemon, tmp_path, capsys, name):
+    (tmp_path / name).write_text("nonsense\n")
+    assert daemon() == 1
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "nonsense\n")]
 
 
 def test_a_capture_cut_anywhere_is_refused():
