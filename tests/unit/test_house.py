@@ -54,6 +54,8 @@ def test_what_runs_on_micropython_imports_nothing_that_it_lacks(room):
 
 
 def test_only_the_translator_in_c_and_the_shim_use_cffi():
-    for file in ROOT.glob("*/**/*.py"):
-        if ".venv" not in file.parts and "build" not in file.parts and "cffi" in imports(file):
-            assert file.parent in (ROOT / "siit", ROOT / "nat46"), file.relative_to(ROOT)
+    for folder in ROOT.iterdir():
+        if folder.name not in (".venv", "build"):
+            for file in folder.rglob("*.py"):
+                is_theirs = file.parent in (ROOT / "siit", ROOT / "nat46")
+                assert is_theirs or "cffi" not in imports(file), file.relative_to(ROOT)

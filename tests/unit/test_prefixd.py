@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -51,7 +51,6 @@ def mutated(draw):
     return bytes(line)
 
 
-@settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(mutated(), st.binary(max_size=700), LINES), max_size=12), st.integers(1, 60))
 def test_no_bytes_from_babeld_break_the_table_or_grow_it(chunks, size):
     babel = cases.synced()
@@ -84,7 +83,6 @@ EVENTS = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 6000)), max_size=60))
 def test_whatever_happens_the_choice_is_sound(history):
     choice = PlatChoice()
@@ -111,7 +109,6 @@ def test_whatever_happens_the_choice_is_sound(history):
         assert set(choice.health) <= set(choice.metrics)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(PREFIXES, st.sampled_from([100, 200, 300])), min_size=1, unique_by=lambda t: t[0]),
     st.randoms(),
@@ -136,7 +133,6 @@ def test_the_order_of_news_does_not_matter(plats, shuffle):
     assert first.chosen == second.chosen is not None
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=120), max_size=20))
 def test_no_packet_breaks_the_prober(packets):
     prober = probe.Prober([bytes((9, 9, 9, 9))], random.Random(1).randbytes)

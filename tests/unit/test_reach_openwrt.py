@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from reach.render import TARGETS, Place
 EXAMPLES = Path(__file__).resolve().parents[2] / "reach" / "examples"
 # of the command: show, batch and commit, with a file of lines in the place of /etc/config
 UCI = """\
-#!/usr/bin/env python3
+#!PYTHON -IS
 import os, sys
 path = os.environ["UCI_FILE"]
 words = [word for word in sys.argv[1:] if word != "-q"]
@@ -45,7 +46,7 @@ def router(tmp_path):
     """A function that runs the script for an end of a description, and returns what UCI has then."""
     (tmp_path / "config").write_text(OTHERS)
     for name, text in (
-        ("uci", UCI),
+        ("uci", UCI.replace("PYTHON", sys.executable)),
         ("reload_config", "#!/bin/sh\n"),
         ("reach-init", '#!/bin/sh\necho "$1"\n'),
     ):

@@ -30,7 +30,7 @@ RULES = Map(
         )
     ]
 )
-DEADLINE_S = 5
+DEADLINE_S = 30
 
 
 def fold(data, total=0):
@@ -274,13 +274,13 @@ def test_our_icmp_errors_are_limited_and_the_rest_is_counted():
 
 
 def test_a_change_of_rules_loses_no_packet_of_a_stream():
-    count = 20000
+    count = 6000
     with pump() as it:
         received = []
 
         def receive():
-            while sum(map(len, received)) < count:
-                received.append([struct.unpack("!I", p)[0] for p in udp6_payloads(*it.get(1)[0])])
+            while len(received) < count:
+                received.extend(struct.unpack("!I", p)[0] for p in udp6_payloads(*it.get(1)[0]))
 
         receiver = threading.Thread(target=receive)
         receiver.start()
@@ -292,11 +292,11 @@ def test_a_change_of_rules_loses_no_packet_of_a_stream():
                 sent += 1
             it.use(Map(RULES.pairs, 1500))
             changes += 1
-            while sent - it.counters().get("translated", 0) > 60 and receiver.is_alive():
+            while sent - len(received) > 60 and receiver.is_alive():
                 time.sleep(0)  # the socket's queue is shorter than a TUN's
         receiver.join(DEADLINE_S)
         assert changes == count // 20
-        assert [number for batch in received for number in batch] == list(range(count))
+        assert received == list(range(count))
 
 
 def test_the_pump_ends_when_its_device_is_gone():

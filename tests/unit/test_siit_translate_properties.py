@@ -3,7 +3,7 @@
 
 import struct
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
@@ -13,7 +13,6 @@ from siit_world import check, checksum, clat, one, plat, pseudo, relay
 from siit import translator
 
 CLAT, PLAT, RELAY = clat(1500), plat(1500), relay(1500)
-unhurried = settings(deadline=None)  # the machine may be busy with something else
 
 ports = st.integers(0, 0xFFFF)
 clients = st.integers(0x0A000001, 0x0AFFFFFE).map(lambda n: ".".join(str(b) for b in n.to_bytes(4, "big")))
@@ -40,7 +39,6 @@ packets4 = st.builds(
 )
 
 
-@unhurried
 @given(packets4)
 def test_there_and_back_only_takes_two_from_the_ttl(packet):
     sent = IP(bytes(packet))
@@ -54,7 +52,6 @@ def test_there_and_back_only_takes_two_from_the_ttl(packet):
     assert bytes(back.payload)[without] == bytes(sent.payload)[without]
 
 
-@unhurried
 @given(packets4, st.integers(0, 8191), st.booleans(), st.integers(0, 0xFFFF))
 def test_a_fragment_there_and_back_keeps_its_place(packet, offset, more, number):
     payload = bytes(packet.payload)
@@ -72,7 +69,6 @@ def test_a_fragment_there_and_back_keeps_its_place(packet, offset, more, number)
     )
 
 
-@unhurried
 @given(packets4, st.integers(1280, 1500))
 def test_the_pieces_of_a_packet_carry_all_of_it_and_join_to_a_right_checksum(packet, mtu6):
     packet.flags = ""
@@ -86,7 +82,6 @@ def test_the_pieces_of_a_packet_carry_all_of_it_and_join_to_a_right_checksum(pac
     assert checksum(pseudo(pieces[0], pieces[0][40], len(transport)) + transport) == 0
 
 
-@unhurried
 @given(packets4, st.sampled_from([(11, 0), (3, 3), (3, 0), (3, 13)]), st.integers(0, 1500))
 def test_an_error_there_and_back_quotes_the_same_packet(packet, error, kept):
     quoted = IP(bytes(packet))
@@ -110,7 +105,6 @@ def test_an_error_there_and_back_quotes_the_same_packet(packet, error, kept):
         assert inner[20:] == quoted[20 : len(inner)]
 
 
-@unhurried
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"\x45\x00", b"\x60\x00"]),
@@ -124,7 +118,6 @@ def test_noise_does_no_harm_and_what_leaves_is_a_packet(noise, start, rules):
         assert len(header(packet)) == len(packet)
 
 
-@unhurried
 @given(packets4, st.data())
 def test_a_damaged_packet_never_leaves_longer_than_it_could(packet, draw):
     raw = bytearray(bytes(packet))
