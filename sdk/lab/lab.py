@@ -37,11 +37,12 @@ from sdk.lab.plan import (
 )
 from sdk.lab.site import EXAMPLE, Site, load_site, read_table
 from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
+from sdk.patience import SLOWER
 from xlat464.address import format_mac
 
 WIRE = REPOSITORY / "build/bin/wire"
-READY_S = 60.0
-DAEMON_S = 20.0  # for a daemon's socket to appear
+READY_S = 60.0 * SLOWER
+DAEMON_S = 20.0 * SLOWER  # for a daemon's socket to appear
 WORKERS = 4  # machines that are set up at the same time
 Item = TypeVar("Item")
 

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdk.patience import SLOWER
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 # what tells a process of a lab from others, in its environment
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
@@ -343,7 +345,7 @@ class Machines:
         *,
         check: bool = True,
         stdin: str | None = None,
-        timeout_s: float = 60,
+        timeout_s: float = 60 * SLOWER,
     ) -> subprocess.CompletedProcess:
         """Run a command on a machine and return its text output. Raises CommandError if it fails and check is set."""
         command = self.into(machine, argv)

@@ -9,15 +9,16 @@ import pytest
 
 from sdk.lab import Lab, LabError, check_machine, load_site
 from sdk.lab.topology import parse_topology
+from sdk.patience import SLOWER
 
 numbers = itertools.count()
 
 
 def wait_until(is_so, deadline_s=30.0, what="it"):
     """Ask until the answer is true, and return it; the test fails after the deadline."""
-    end = time.monotonic() + deadline_s
+    end = time.monotonic() + deadline_s * SLOWER
     while not (answer := is_so()):
-        assert time.monotonic() < end, f"{what} did not come true within {deadline_s:g} s"
+        assert time.monotonic() < end, f"{what} did not come true within {deadline_s * SLOWER:g} s"
         time.sleep(0.05)
     return answer
 

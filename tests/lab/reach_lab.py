@@ -16,11 +16,12 @@ import time
 from pathlib import Path
 
 from reach.relay import build
+from sdk.patience import SLOWER
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
-DEADLINE_S = 20
+DEADLINE_S = 20 * SLOWER
 OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
 numbers = itertools.count()
 # both ends of a thousand connections are in our process
@@ -75,7 +76,7 @@ class Machine:
             self.command(*words),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=60 * SLOWER,
             check=False,
             **options,
         )

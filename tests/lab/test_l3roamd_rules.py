@@ -29,6 +29,7 @@ from test_node_setup import (
 
 from l3roamd_py.gate import HELD_A_CLIENT
 from l3roamd_py.rules import Held, Mapping, RulesError
+from sdk.patience import SLOWER
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces, which needs root"),
@@ -116,7 +117,7 @@ class Hand:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(10 * SLOWER)
         self.process.stdout.close()
 
 
@@ -302,7 +303,7 @@ class Client:
     def close(self):
         if self.process:
             self.process.stdin.close()
-            self.process.wait(10)
+            self.process.wait(10 * SLOWER)
             self.process.stdout.close()
 
 
@@ -442,7 +443,10 @@ def mesh(mesh_of, request):
 
 
 def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
-    mesh = mesh_of_each
+    walk_and_return(mesh_of_each)
+
+
+def walk_and_return(mesh):
     client = mesh.start()
     assert client.do("tick") is True
     assert client.do("udp one") is True

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from sdk.patience import SLOWER
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRONT_END = REPOSITORY / "files/464xlat/usr/sbin/464xlat"
 SHELLS = {"dash": ["dash"], "busybox ash": ["busybox", "ash"]}
@@ -57,7 +59,7 @@ class Machine:
         words = command.split() if isinstance(command, str) else [str(word) for word in command]
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", f"--wd={REPOSITORY}", *words]
 
-    def run(self, command, check=True, input=None, timeout=60, **variables):
+    def run(self, command, check=True, input=None, timeout=60 * SLOWER, **variables):
         """Run a command (text is split at blanks); its CompletedProcess."""
         result = subprocess.run(
             self.words(command),
@@ -100,10 +102,10 @@ class Machine:
 
     def close(self):
         self.holder.stdin.close()
-        self.holder.wait(10)
+        self.holder.wait(10 * SLOWER)
         self.holder.stdout.close()
         for process in self.started:
-            process.wait(10)
+            process.wait(10 * SLOWER)
             process.stdout.close()
 
 
@@ -121,12 +123,12 @@ def machines():
 
 
 def wait_for(condition, what, deadline_s=10):
-    end = time.monotonic() + deadline_s
+    end = time.monotonic() + deadline_s * SLOWER
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"no {what} within {deadline_s} s")
+    raise AssertionError(f"no {what} within {deadline_s * SLOWER:g} s")
 
 
 # --- set-up alone, with a stand-in for the translator -----------------------

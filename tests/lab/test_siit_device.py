@@ -23,6 +23,8 @@ from pathlib import Path
 
 import pytest
 
+from sdk.patience import SLOWER
+
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no /dev/net/tun"),
@@ -30,7 +32,7 @@ pytestmark = [
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIIT = str(ROOT / "bin" / "siit")
-DEADLINE_S = 15
+DEADLINE_S = 15 * SLOWER
 SO_RCVBUFFORCE = 33
 CLAT_RULES = (
     "local.v4 10.1.0.0/24 local.v6 fd00:64:1::/96 local.style RFC6052 "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the tests in the virtual machine stand on: the lab's fixtures, with patience for an emulated processor."""
+"""What the tests in the virtual machine stand on: the lab's fixtures, and modules of the kernel."""
 
 import importlib.util
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import sdk.lab.lab
-from sdk.lab.machine import Machines
 
 LAB = Path(__file__).resolve().parents[1] / "lab"
 sys.path.insert(1, str(LAB))
@@ -18,15 +17,8 @@ _lab = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_lab)
 lab_machine, lab_name, lab_of = _lab.lab_machine, _lab.lab_name, _lab.lab_of
 
-SLOWER = 8  # than a processor of its own
-sdk.lab.lab.DAEMON_S *= SLOWER
-sdk.lab.lab.READY_S *= SLOWER
 sdk.lab.lab.WORKERS = 2
-Machines.exec.__kwdefaults__["timeout_s"] *= SLOWER
-
-
-def wait_until(is_so, deadline_s=120.0, what="it"):
-    return _lab.wait_until(is_so, deadline_s, what)
+wait_until = _lab.wait_until
 
 
 def load(*modules):

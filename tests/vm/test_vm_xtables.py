@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_l3roamd_rules import machines, mesh_of, walk_and_return  # noqa: F401 # fixtures
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RULES = "tests/lab/test_l3roamd_rules.py"
-SELECTED = "test_open_connections_walk_to_another_node_and_back and xtables-legacy"
 MODULES = (
     "veth bridge tun ip_set ip_set_hash_ip xt_set xt_NETMAP ip6t_NPT ip6table_nat ip6table_mangle ip6table_raw "
     "iptable_mangle iptable_nat iptable_filter ip6table_filter xt_mark xt_conntrack xt_comment xt_tcpudp xt_TCPMSS "
@@ -36,12 +35,8 @@ def test_nft_fails_here():
     assert subprocess.run(["nft", "add", "table", "ip", "trial"], capture_output=True).returncode
 
 
-def test_open_connections_walk_with_iptables_and_ipset():
-    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", RULES, "-k", SELECTED]
-    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True)
-    print(done.stdout[-8000:])
-    assert done.returncode == 0
-    assert "1 passed" in done.stdout
+def test_open_connections_walk_with_iptables_and_ipset(mesh_of):  # noqa: F811
+    walk_and_return(mesh_of("xtables-legacy"))
 
 
 def test_the_choice_falls_on_xtables():
