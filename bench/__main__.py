@@ -57,13 +57,18 @@ GOALS = (
     Goal("prefixd.rss_kib", "KiB", "prefixd on MicroPython with 500 PLATs, resident", at_most=3.5 * 1024),
     Goal("prefixd.anon_kib", "KiB", "of that anonymous", at_most=1024),
     Goal("prefixd.read_10000_routes_ms", "ms", "prefixd on MicroPython reads 10,000 routes"),
-    Goal("roam.roams", "", "roams of the storm: 20 TCP connections and a UDP stream, 5 ms a link, 4 nodes"),
+    Goal("roam.handoffs", "", "of a stroll: some seconds at a node, 5 ms a link, 4 nodes"),
     Goal("roam.handoff_p50_ms", "ms", "association until the first packet passed, median"),
     Goal("roam.handoff_p99_ms", "ms", "the same, 99th percentile", at_most=50),
     Goal("roam.handoff_network_ms", "ms", "of a handoff: round trips of CLAIM and ROAM"),
     Goal(
         "roam.handoff_ours_p50_ms", "ms", "of the median: what is ours, the wait for the ARP answer included"
     ),
+    Goal(
+        "roam.roams", "", "of a storm: a quarter of a second at a node, 20 TCP connections and a UDP stream"
+    ),
+    Goal("roam.storm_handoff_p50_ms", "ms", "its handoffs, median"),
+    Goal("roam.storm_handoff_p99_ms", "ms", "the same, 99th percentile"),
     Goal("roam.handoffs_without_packet", "", "roams on which no packet passed before the next", at_most=0),
     Goal("roam.connections_lost", "", "TCP connections lost in all the roams", at_most=0),
     Goal("roam.gate_dropped", "", "packets that a gate dropped", at_most=0),

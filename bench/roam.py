@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: ISC
 """Roaming: how long a handoff takes, what a thousand of them lose, and what they cost the platnode.
 
-The mesh has four nodes, each one link of 5 ms away from each other: three clatnodes and the platnode. A client walks
-from clatnode to clatnode without a goodbye, ROAMS times (environment; default 1,000) or until the time is over, with
-20 TCP connections and a stream of datagrams. A handoff is told in sdk/walk.py; its network's share is the CLAIM's
-round trip to the old node and the ROAM's to the platnode, measured by ping in the same lab.
+The mesh has four nodes, each one link of 5 ms away from each other: three clatnodes and the platnode.
+
+A stroll: a few clients go from clatnode to clatnode without a goodbye, and stay at each as long as people do, until
+babel and what is remembered of the last roam are settled. A handoff is told in sdk/walk.py; its network's share is the
+CLAIM's round trip to the old node and the ROAM's to the platnode, measured by ping in the same lab.
+
+A storm: one client goes on after a quarter of a second, ROAMS times (environment; default 1,000) or until the time is
+over, with 20 TCP connections and a stream of datagrams. What it loses counts.
 
 What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py.
 """
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -22,10 +28,12 @@ from sdk.lab import Lab, LabError
 from sdk.lab.plan import clatnodes
 from sdk.lab.topology import parse_topology
 from sdk.second_act import gate_dropped
-from sdk.walk import Walked, talk, walked
+from sdk.walk import Handoff, Walked, talk, walked
 from xlat464.address import format_ipv6
 from xlat464.node import management_address
 
+WALKERS = ("ann", "ben", "cay", "dan")
+STROLL_S, STROLL_STAY_S = 270.0, 4.5
 ROAMS = 1000
 STORM_S = 280.0  # the roams that fit into it are those that count
 STAY_S = (0.15, 0.35)  # at a node, at least and at most
@@ -40,12 +48,12 @@ MESH = "\n".join(
             for one, other in ("ab", "bc", "ca")
         ),
         *(f'[[links]]\nbetween = ["{name}", "exit"]\ndelay_ms = {LINK_MS}' for name in "abc"),
-        '[clients.walker]\nnode = "a"',
+        *(f'[clients.{name}]\nnode = "a"' for name in ("walker", *WALKERS)),
     ]
 )
 
 
-def storm(
+def walks(
     roams: int = ROAMS, seconds: float = STORM_S, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, float]:
     """Walk, and return handoffs, losses and stalls. Raises LabError when the lab does not do as it should."""
@@ -54,13 +62,39 @@ def storm(
         wait_for_neighbours(lab)
         network_ms = round_trips_ms(lab)
         say(f"CLAIM and ROAM: {network_ms:.1f} ms of round trips")
-        dropped = gate_dropped(lab)
-        with talk(lab, "walker", CONNECTIONS, PAUSE_MS, PULSE_MS) as talking:
-            time.sleep(1)
-            steps = wander(lab, roams, seconds, say)
-            time.sleep(1)
-            found = walked(talking.end(), steps)
-        return figures(found, network_ms, gate_dropped(lab) - dropped)
+        calm = stroll(lab, min(STROLL_S, seconds), say)
+        return {**calm_figures(calm, network_ms), **storm(lab, roams, seconds, say)}
+
+
+def stroll(lab: Lab, seconds: float, say: Callable[[str], None]) -> list[Handoff]:
+    """Let the walkers take turns, each STROLL_STAY_S at a node, and return their handoffs."""
+    names = [node.name for node in clatnodes(lab.topology)]
+    steps: dict[str, list[tuple[str, float]]] = {walker: [] for walker in WALKERS}
+    with contextlib.ExitStack() as stack:
+        talks = {walker: stack.enter_context(talk(lab, walker, 1, PAUSE_MS, PULSE_MS)) for walker in WALKERS}
+        end_s = time.monotonic() + seconds
+        for turn in itertools.count():
+            if time.monotonic() > end_s:
+                break
+            walker, at = WALKERS[turn % len(WALKERS)], names[(1 + turn // len(WALKERS)) % len(names)]
+            steps[walker].append((at, lab.roam(walker, at, hard=True)))
+            time.sleep(STROLL_STAY_S / len(WALKERS))
+            if turn % 60 == 59:
+                say(f"{turn + 1} handoffs of a stroll")
+        time.sleep(1)
+        return [
+            handoff for walker in WALKERS for handoff in walked(talks[walker].end(), steps[walker]).handoffs
+        ]
+
+
+def storm(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> dict[str, float]:
+    dropped = gate_dropped(lab)
+    with talk(lab, "walker", CONNECTIONS, PAUSE_MS, PULSE_MS) as talking:
+        time.sleep(1)
+        steps = wander(lab, roams, seconds, say)
+        time.sleep(1)
+        found = walked(talking.end(), steps)
+    return storm_figures(found, gate_dropped(lab) - dropped)
 
 
 def wander(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> list[tuple[str, float]]:
@@ -106,18 +140,32 @@ def ping_ms(lab: Lab, node: str, prefix: bytes) -> float:
     return float(last[0].split("=")[1].split("/")[0]) if "rtt" in last[0] else math.inf
 
 
-def figures(found: Walked, network_ms: float, dropped: int) -> dict[str, float]:
-    times = sorted(handoff.ms for handoff in found.handoffs if handoff.ms is not None)
+def percentiles_ms(handoffs: list[Handoff]) -> tuple[float, float]:
+    """Return p50 and p99. Raises LabError if there is none to tell of."""
+    times = sorted(handoff.ms for handoff in handoffs if handoff.ms is not None)
     if not times:
         raise LabError("no handoff let a packet through")
-    p50, p99 = statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
+    return statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
+
+
+def calm_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]:
+    p50, p99 = percentiles_ms(handoffs)
     return {
-        "roam.roams": len(found.handoffs),
+        "roam.handoffs": len(handoffs),
         "roam.handoff_p50_ms": round(p50, 1),
         "roam.handoff_p99_ms": round(p99, 1),
         "roam.handoff_network_ms": round(network_ms, 1),
         "roam.handoff_ours_p50_ms": round(p50 - network_ms, 1),
-        "roam.handoffs_without_packet": len(found.handoffs) - len(times),
+    }
+
+
+def storm_figures(found: Walked, dropped: int) -> dict[str, float]:
+    p50, p99 = percentiles_ms(found.handoffs)
+    return {
+        "roam.roams": len(found.handoffs),
+        "roam.storm_handoff_p50_ms": round(p50, 1),
+        "roam.storm_handoff_p99_ms": round(p99, 1),
+        "roam.handoffs_without_packet": sum(handoff.ms is None for handoff in found.handoffs),
         "roam.connections_lost": len(found.broken),
         "roam.gate_dropped": dropped,
         "roam.air_lost": max(0, found.lost - dropped),
@@ -129,7 +177,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """All of roam.*; the environment's ROAMS is how many roams."""
     roams = int(os.environ.get("ROAMS", ROAMS))
     return {
-        **storm(roams, say=say),
+        **walks(roams, say=say),
         **roam_rules.run(say),
         **roam_daemon.run(say),
     }

@@ -2,9 +2,9 @@
 """Role B's question: who had this client? No I/O.
 
 It goes to the client's node-client address, which babel routes to the node that serves it; or right to where we know
-that the client went. While babel knows no way, or when nobody answers at its end, it goes to our neighbours on the mesh:
-a client has seldom come from farther away. (A node that lets the address go may be at the end of old routes for seconds:
-babeld before 1.12.2 waits for the next update before it goes on with a route that it has.)
+that the client went. While babel knows no way, or nobody answers at its end, it goes to our neighbours on the mesh: a
+client has seldom come from farther away. (A node that lets the address go may be at the end of old routes for seconds:
+babeld before 1.12.2 has to wait for the next update then, even with another route at hand.)
 """
 
 from l3roamd_py import wire
