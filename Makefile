@@ -6,7 +6,7 @@
 #   make test [ARGS='-k siit']                       every test
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
-#   make conformance                                 docs/conformance.md, from a run against siit and kept recordings
+#   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
@@ -41,7 +41,7 @@ test-vm: vm
 
 conformance: setup $(PARTS)
 	CONFORMANCE_OUT=tests/lab/conformance $(PYTHON) -m pytest tests/lab/test_conformance.py $(ARGS)
-	$(PYTHON) tests/lab/conformance_page.py
+	$(PYTHON) tests/lab/conformance_page.py $(FROM)
 
 bench: setup $(PARTS)
 	$(PYTHON) -m bench $(ARGS)

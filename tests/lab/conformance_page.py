@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: ISC
-"""Write docs/conformance.md from the table of cases and the recordings: `make conformance`.
+"""Write docs/conformance.md from the table of cases and the recordings: `make conformance [FROM=FOLDER]`.
+
+Recordings in FOLDER take the place of those of their targets that are kept.
 
 A cell is what a recording says when the case's claim is asked about it. A case that a target was not asked, or was
 asked with other packets, is "not run". No column is written for what does not exist.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +23,11 @@ recordings in `tests/lab/conformance`, which name what they were taken from; do 
 `tests/lab/conformance_*.py`; "yes" is that what came out is what the section asks for, checksums included. siit has no
 fast path of its own yet, so there is no column for one.
 
-With a kernel module: `make test-vm NAT46_KO=FILE ARGS='--only conformance'`, then `make conformance`.
+The packets go straight into siit's and nat46's device. On a node the kernel routes them there, and looks at the TTL,
+the header's checksum and illegal addresses before; what the node set-up does about the rest is in [nat46.md](nat46.md).
+
+With a kernel module: `make test-vm NAT46_KO=FILE ARGS='--only conformance'`, and then
+`make conformance FROM=build/vm/out/conformance`.
 """
 
 
@@ -71,5 +78,8 @@ def row(*cells):
 
 
 if __name__ == "__main__":
+    for folder in sys.argv[1:]:
+        for file in Path(folder).glob("*.json"):
+            shutil.copy(file, table.RECORDINGS / file.name)
     PAGE.write_text(render())
     print(PAGE, file=sys.stderr)

@@ -25,6 +25,7 @@ from nat46 import KernelTarget, Nat46Error, SiitTarget, Translator
 DEVICE = "clat"
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 PACKET_OUTGOING = 4
+MAC = "02:00:00:00:00:46"  # of a device that packets are sent to, where it has one
 QUIET = ("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")  # nobody routes what comes out
 
 
@@ -96,7 +97,7 @@ class Jool:
     """Jool in SIIT mode. It has no device and another language: packets come and go by a link for each version."""
 
     name = "jool"
-    INSTANCE = "siit"
+    INSTANCE = "siit"  # of Jool, one in a namespace
 
     def __init__(self, folder, namespace):
         if not shutil.which("jool_siit") or subprocess.run(["modprobe", "jool_siit"], check=False).returncode:
@@ -104,7 +105,7 @@ class Jool:
         self.node, self.peer = Namespace(namespace, folder), Namespace(f"{namespace}p", folder)
         for version, mtu in (("4", 1500), ("6", MTU_BYTES)):
             # without ARP and neighbour discovery, and nobody at the other end who answers
-            link = ["link", "add", f"jool{version}", "mtu", mtu, "type", "veth"]
+            link = ["link", "add", f"jool{version}", "address", MAC, "mtu", mtu, "type", "veth"]
             self.node.run("ip", *link, "peer", "name", f"peer{version}", "mtu", 1500, "netns", self.peer.name)
             for node, name in ((self.node, "jool"), (self.peer, "peer")):
                 node.run("ip", "link", "set", f"{name}{version}", "arp", "off", "addrgenmode", "none", "up")
@@ -160,7 +161,7 @@ class Wire:
         for packet in (*packets, with_payload(self.marker, token)):
             version = packet[0] >> 4
             kind = ETH_P_IP if version == 4 else ETH_P_IPV6
-            self.into.sendto(packet, (self.devices[version], kind, 0, 0, bytes(6)))
+            self.into.sendto(packet, (self.devices[version], kind, 0, 0, bytes.fromhex(MAC.replace(":", ""))))
         found, end = [], time.monotonic() + DEADLINE_S
         while not any(data.endswith(token) for data in found):
             assert time.monotonic() < end, "the marker came through"
