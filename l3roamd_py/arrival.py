@@ -9,7 +9,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import AddNeighbour, CloseGate, OpenGate, RefuseAtGate
+from l3roamd_py.actions import CloseGate, OpenGate, RefuseAtGate
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
@@ -105,6 +105,7 @@ def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
     if lease is not None and t.is_taken(client.mac, lease.ipv4):
         refuse(t, client, lease.ipv4)
         client.heard = lease = None
+        client.is_verified = True  # who had it let it go, and it has no address that we could ask it by
     if lease is not None:
         return _take_over(t, client, lease, header.sender)
     _acknowledge(t, client, header.sender)
@@ -138,7 +139,6 @@ def _read_lease(t: Table, client: Client, info: wire.Info) -> Lease | None:
 def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
     if client.ipv4 is not None:
         t.do(CloseGate(client.mac, client.ipv4))  # late: it began anew already
-    t.do(AddNeighbour(client.mac, lease.ipv4))
     give_lease(t, client, lease)
     client.is_doubted = False
     take(t, client)
@@ -235,7 +235,6 @@ def settle_alone(t: Table, client: Client) -> None:
 
 def _resume(t: Table, client: Client, lease: Lease) -> None:
     """Go on with a lease that we held before."""
-    t.do(AddNeighbour(client.mac, lease.ipv4))
     give_lease(t, client, lease)
     if t.is_home(lease):
         open_gate(t, client)

@@ -65,6 +65,9 @@ def consider(t: Table, client: Client) -> None:
     if client.asked.until_s < t.now_s:
         client.asked = None
         t.count("claims_late")
+    elif client.is_doubted:  # what we know of it is worth nothing: the node that has it is asked as well
+        client.asked = None
+        t.count("claims_in_doubt")
     elif client.state is State.ABSENT or client.is_leaving or client.ipv4 is None:
         let_go(t, client)
     elif ("probe", client.mac) not in t.timers:

@@ -4,6 +4,7 @@
 import logging
 
 from l3roamd_py.actions import (
+    AddNeighbour,
     AddNodeClient,
     AddRoute,
     CloseGate,
@@ -45,10 +46,14 @@ def hold(t: Table, client: Client) -> None:
 
 
 def give_lease(t: Table, client: Client, lease: Lease) -> None:
-    """Note whose address it is, until when, and send its traffic through its PLAT."""
+    """Note whose address it is, until when, and send its traffic through its PLAT.
+
+    It is pinned to the client: by ARP it would be whoever's who spoke last, and a newcomer may have the same one.
+    """
     assert not t.is_taken(client.mac, lease.ipv4)
     if client.ipv4 != lease.ipv4:
         drop_ipv4(t, client)
+        t.do(AddNeighbour(client.mac, lease.ipv4))
     elif client.lease is not None and client.lease.plat != lease.plat:
         leave_plat(t, client)
     client.ipv4, client.lease = lease.ipv4, lease

@@ -201,6 +201,19 @@ def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere():
     assert mesh.path(client) == before
 
 
+def test_two_nodes_that_saw_a_client_pass_do_not_give_it_to_each_other():
+    """Both claim it in vain, and hear each other's claims while they doubt that it is there."""
+    mesh = Mesh(air=Air(delay_s=0.0005, convergence_s=0.05))
+    client = joined(mesh)
+    mesh.run(4)
+    for node in (1, 2, 0):
+        mesh.move(client, mesh.nodes[node])
+        mesh.run(0.004)
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+    assert mesh.nodes[3].core.counters["roams_mapped"] == 0
+
+
 def test_a_client_that_comes_back_and_answers_late_is_served():
     mesh = Mesh()
     client = joined(mesh)
@@ -265,6 +278,43 @@ def test_a_resident_of_an_overlapping_address_loses_nothing():
     b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
     mesh.run(1)
     assert mesh.path(roamer) is not None
+
+
+def test_the_address_of_a_resident_is_not_by_arp_whoever_spoke_last():
+    mesh = Mesh()
+    client = joined(mesh)
+    assert (client.mac, client.ipv4) in mesh.nodes[0].kernel.neighbours
+    mesh.nodes[0].handle(events.LeaseEnded(client.mac, client.ipv4))
+    assert not mesh.nodes[0].kernel.neighbours
+
+
+def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
+    mesh = Mesh()
+    roamer, resident = make_client(9, 1), make_client(8, 2)
+    first = resident.ipv4 = roamer.ipv4
+    mesh.join(roamer, mesh.nodes[0])
+    mesh.join(resident, mesh.nodes[1])
+    mesh.run(2)
+    a, b = mesh.nodes[:2]
+    mesh.move(roamer, b)
+    mesh.run(5)
+    roamer.ipv4 = bytes((10, 2, 0, 77))
+    b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
+    mesh.run(5)
+    mesh.move(roamer, a)
+    mesh.run(5)
+    roamer.ipv4 = first
+    a.handle(events.LeaseGranted(roamer.mac, first, 3600))
+    mesh.run(5)
+    mesh.move(roamer, b)
+    mesh.run(5)
+    for _ in range(5):
+        mesh.knock(roamer)
+        mesh.run(0.5)
+    assert b.core.table.clients[roamer.mac].ipv4 is None
+    assert mesh.holders(roamer) == [b]
+    assert sum("refused" in action.sentence for action in b.actions if isinstance(action, do.Log)) == 2
+    assert b.core.counters["arrivals_unproven"] == 0
 
 
 def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back():
