@@ -306,10 +306,9 @@ def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
     roamer.ipv4 = first
     a.handle(events.LeaseGranted(roamer.mac, first, 3600))
     mesh.run(5)
-    mesh.move(roamer, b)
-    mesh.run(5)
+    roamer.node = b
     for _ in range(5):
-        mesh.knock(roamer)
+        b.handle(events.ClientSeen(roamer.mac))  # and no packet of it
         mesh.run(0.5)
     assert b.core.table.clients[roamer.mac].ipv4 is None
     assert mesh.holders(roamer) == [b]
