@@ -105,7 +105,9 @@ def behind_hub(whole: Description, link: WireGuard, end: str) -> tuple[Network, 
 
 
 def wireguard(whole: Description, link: WireGuard, end: End, draft: Draft) -> None:
-    draft.addresses += [DeviceAddress(link.name, interface) for interface in inner(link, end.name)]
+    # the first is the source of what goes beyond the hub, where nobody knows a way back to what is not translated
+    own = sorted(inner(link, end.name), key=lambda interface: interface.network in link.routed)
+    draft.addresses += [DeviceAddress(link.name, interface) for interface in own]
     draft.closed.append(link.name)
     draft.clamps.append(link.name)
     (wireguard_hub if end.name == link.hub else wireguard_peer)(whole, link, end, draft)

@@ -473,13 +473,14 @@ to = "2001:db8:0:1::20"
 def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):
     site.describe(ENDS.replace("[home", "[client.laptop]\n[home") + HUB_AT_HOME)
     tell(site.host, 80)
+    tell(site.home, 80)
     site.reach(site.server, "up", "server")
     site.reach(site.home, "up", "attic")
     site.reach(site.caller, "up", "laptop")
-    with site.caller.open_socket(socket.AF_INET) as connection:
-        connection.bind(("198.18.1.2", 0))
-        connection.connect((HOST, 80))
+    with site.caller.connect(HOST, 80) as connection:
         assert connection.recv(99) == b"192.168.1.1", "the LAN sees its own router"
+    with site.caller.connect("198.18.0.1", 80) as connection:
+        assert connection.recv(99) == b"198.18.0.2", "the hub sees the laptop itself"
 
 
 @pytest.mark.parametrize("after_s", [0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2])

@@ -114,6 +114,14 @@ def test_one_network_is_masqueraded_and_the_other_is_not():
     assert [snat.match.source for snat in snats] == [(network("198.18.1.0/24"),)]
 
 
+@pytest.mark.parametrize("target", ["wg-quick", "openwrt", "debian", "systemd", "entware"])
+def test_a_peers_first_address_is_one_that_the_lan_knows_a_way_back_to(target):
+    """It is what the kernel, or an app, takes as the source of what goes to the LAN."""
+    files = TARGETS[target](plan("relay-wireguard", "laptop"), place(EXAMPLES["relay-wireguard"]))
+    text = "".join(file.text for file in files)
+    assert 0 < text.index("198.18.1.3/24") < text.index("198.18.0.3/24")
+
+
 def test_the_relay_listens_on_the_servers_public_address_for_each_protocol():
     assert config_text(plan("relay-wireguard", "server").listeners) == (
         "udp 192.0.2.123 51820-51820 2001:db8:1:2::1 51820 idle=120 limit=256\n"
