@@ -10,11 +10,22 @@ the text itself and needs nothing from here. For programs that want an answer th
 whose reference is docs/nat46.md. Importing this package loads nothing: a name is loaded when it is first used.
 """
 
-from typing import Any
+TYPE_CHECKING = False  # typing costs more than all of this
+if TYPE_CHECKING:
+    from typing import Any
 
 _HOMES = {
     "errors": (
-        *("CallFailed", "DaemonMissing", "DeviceExists", "ModuleMissing", "Nat46Error", "NoDevice", "NoPair"),
+        *(
+            "CallFailed",
+            "CffiMissing",
+            "DaemonMissing",
+            "DeviceExists",
+            "ModuleMissing",
+            "Nat46Error",
+            "NoDevice",
+            "NoPair",
+        ),
         *("NotApplied", "NotPermitted", "NotVisible", "Refused", "Rejected", "Unreadable"),
     ),
     "kernel": ("KernelTarget",),
@@ -26,7 +37,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     for module, names in _HOMES.items():
         if name in names:
             from importlib import import_module

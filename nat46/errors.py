@@ -11,6 +11,7 @@
         ModuleMissing    no control file: the kernel module is not loaded
         DaemonMissing    nobody listens at siit's socket
         NotPermitted     EACCES or EPERM
+      CffiMissing        neither nat46._libc nor cffi is installed
       Unreadable         the listing is not what a translator writes
       Rejected           siit answered `error: ...`; nothing changed
       NotApplied         the command was sent, and what is there now is not what it asked for
@@ -38,8 +39,9 @@ class DeviceExists(Refused):
 
 class NoDevice(Refused):
     def __init__(self, device: str, devices: tuple[str, ...]) -> None:
-        there = f"one of {', '.join(devices)}" if devices else f"an `add {device}` first"
-        super().__init__(f"there is no device {device}, expected {there}")
+        shown = device if device and device.isprintable() else ascii(device)
+        there = f"one of {', '.join(devices)}" if devices else f"an `add {shown}` first"
+        super().__init__(f"there is no device {shown}, expected {there}")
         self.device, self.devices = device, devices
 
 
@@ -79,6 +81,11 @@ class DaemonMissing(CallFailed):
 
 class NotPermitted(CallFailed):
     pass
+
+
+class CffiMissing(Nat46Error):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"system calls need cffi: {why}: install it (Debian, OpenWrt: python3-cffi)")
 
 
 class Unreadable(Nat46Error):

@@ -134,7 +134,11 @@ def as_changes(device: str, changes: Changes) -> language.Changes:
     if isinstance(changes, Pair):
         changes = dict(language.changes_of(changes))
     if not isinstance(changes, str):
-        changes = " ".join(f"{key} {language.format_value(value)}" for key, value in changes.items())
+        words = [word for key, value in changes.items() for word in (str(key), language.format_value(value))]
+        odd = [word for word in words if not word or set(word) & set(" \n")]
+        if odd:
+            raise Refused(f"{odd[0]!r} is no single word, expected one key and one value each")
+        changes = " ".join(words)
     text = f"config {device} {changes}"
     command = refusing(lambda: language.parse(text))
     assert isinstance(command, Config)

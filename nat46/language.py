@@ -132,6 +132,8 @@ def parse(line: str) -> Command:
 
 def check_device(name: str) -> None:
     """Raise ControlError unless the kernel would take the name for a device, literally."""
+    if not name:  # the module would make up one, and nobody could find the device
+        raise ControlError("'' is no device name, expected 1 to 15 characters")
     if len(name) > DEVICE_CHARS:
         raise ControlError(
             f"{address.quote(name)} has {len(name)} characters, "

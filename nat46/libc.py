@@ -14,6 +14,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from nat46.errors import CffiMissing
+
 # Of Linux on all of its architectures that run OpenWrt; the compiler of API mode checks the types.
 DECLARATIONS = """
 ssize_t write(int fd, const void *bytes, size_t count);
@@ -44,8 +46,14 @@ def _load() -> tuple[str, Any, Any]:
 
 
 def load_abi() -> tuple[str, Any, Any]:
-    """ABI mode: the declarations read now, the functions of the C library that this program runs with."""
-    from cffi import FFI  # type: ignore[import-untyped]
+    """ABI mode: the declarations read now, the functions of the C library that this program runs with.
+
+    Raises CffiMissing.
+    """
+    try:
+        from cffi import FFI  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise CffiMissing(str(error)) from None
 
     ffi = FFI()
     ffi.cdef(DECLARATIONS)

@@ -14,6 +14,7 @@ import pytest
 
 from nat46 import (
     CallFailed,
+    CffiMissing,
     DaemonMissing,
     KernelTarget,
     ModuleMissing,
@@ -373,7 +374,7 @@ def test_a_child_that_was_forked_meanwhile_keeps_nobody_out(kind, daemon, monkey
 @pytest.mark.parametrize(
     ("text", "modules"),
     [
-        ("nat46", ("cffi", "nat46._libc", "nat46.language", "ipaddress", "threading")),
+        ("nat46", ("typing", "cffi", "nat46._libc", "nat46.language", "ipaddress", "threading")),
         ("nat46; nat46.Translator('/no/such')", ("cffi", "nat46._libc")),
     ],
 )
@@ -381,6 +382,17 @@ def test_importing_costs_nothing_until_used(text, modules):
     text = f"import sys, {text}; print([name for name in {modules} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_without_cffi_the_error_says_what_to_install(monkeypatch):
+    libc._load.cache_clear()
+    monkeypatch.setitem(sys.modules, "cffi", None)
+    monkeypatch.setitem(sys.modules, "nat46._libc", None)
+    try:
+        with pytest.raises(CffiMissing, match=r"install it .*python3-cffi"):
+            KernelTarget("/proc/net/dev").perform(lambda session: session.read())
+    finally:
+        libc._load.cache_clear()
 
 
 def test_target_has_the_interface_of_the_machine():

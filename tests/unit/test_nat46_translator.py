@@ -201,6 +201,28 @@ def test_debug_is_the_devices_and_a_create_sets_it(translator, target):
     assert "plat" not in target.module.devices
 
 
+def test_an_empty_name_makes_no_device_that_the_module_names(translator, target):
+    with pytest.raises(Refused, match="'' is no device name"):
+        translator.create("")
+    with pytest.raises(Refused):
+        translator.delete("")
+    assert target.module.writes == []
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/8 debug 3", "10.0.0.0/8\ndebug 3", ""])
+def test_a_value_of_a_mapping_is_one_word(translator, target, value):
+    translator.create("clat")
+    with pytest.raises(Refused, match="is no single word"):
+        translator.configure("clat", {"local.v4": value})
+    assert target.module.devices["clat"].debug == 0
+
+
+def test_a_name_that_nobody_can_print_is_quoted(translator):
+    with pytest.raises(NoDevice) as raised:
+        translator.show("a\nb")
+    assert "\n" not in str(raised.value)
+
+
 def test_a_pair_that_the_language_does_not_have_is_refused(translator, target):
     with pytest.raises(Refused, match="ea-len"):
         translator.create("clat", [Pair(Rule(ea_len=99))])
