@@ -30,7 +30,7 @@ demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m sdk.suite $(ARGS)
 
 vm: setup-vm $(PARTS)
 	$(PYTHON) -m sdk.vm.kernels $(KERNEL)

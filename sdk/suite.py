@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: ISC
+"""`make test`: the tests without a mesh run beside those with one, at the lowest priority, as labs mostly wait.
+
+With arguments it is pytest and nothing else. What ran beside prints nothing until the labs are done; it is in a file
+meanwhile. Ctrl-C ends both parts, and both may clean up.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LABS = ("tests/lab",)
+BESIDE = ("tests/unit", "tests/fuzz")
+OUTPUT = REPOSITORY / "build" / "tests-beside.log"
+INTERRUPTED = 130
+# a part hears of Ctrl-C from us alone, once, or a second one would break its cleaning up; and if we are killed
+PYTEST = ("setpriv", "--pdeathsig", "INT", sys.executable, "-m", "pytest")
+
+
+def say(sentence: str) -> None:
+    print(f"test: {sentence}", flush=True)
+
+
+def part(words: Sequence[str], **options) -> subprocess.Popen:
+    """Start pytest in a process group of its own; without a cache, which two would write at a time."""
+    return subprocess.Popen([*words, "-p", "no:cacheprovider"], cwd=REPOSITORY, process_group=0, **options)
+
+
+def run() -> int:
+    """Run both parts; return the first exit status that is not zero, the labs' before the other's."""
+    OUTPUT.parent.mkdir(exist_ok=True)
+    begun = time.monotonic()
+    say(f"{' '.join(LABS)} here, {' and '.join(BESIDE)} beside it, with output in {os.path.relpath(OUTPUT)}")
+    with OUTPUT.open("wb") as output:
+        nice = ("nice", "-n", "19", *PYTEST, *BESIDE)
+        parts = [part(nice, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)]
+        parts.insert(0, part((*PYTEST, *LABS)))
+        status = wait(parts)
+    say(f"{' and '.join(BESIDE)}:")
+    print(OUTPUT.read_text(errors="replace"), flush=True)
+    say(f"{time.monotonic() - begun:.0f} s, " + ("all is well" if not status else f"exit status {status}"))
+    return status
+
+
+def wait(parts: Sequence[subprocess.Popen]) -> int:
+    """Wait for both; what asks us to end is passed on, and they are still waited for."""
+    was_interrupted = False
+    while True:
+        try:
+            found = [each.wait() for each in parts]
+        except KeyboardInterrupt:
+            was_interrupted = True
+            for each in parts:
+                if each.poll() is None:
+                    os.kill(each.pid, signal.SIGINT)
+            continue
+        return INTERRUPTED if was_interrupted else next((status for status in found if status), 0)
+
+
+def main(words: Sequence[str]) -> int:
+    if words:
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

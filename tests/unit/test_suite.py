@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: ISC
+"""`make test` without ARGS: two parts at a time, of which each counts, is shown, and ends cleanly with Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+START = """
+    import sys
+    from pathlib import Path
+    from sdk import suite
+    suite.OUTPUT = Path(sys.argv[1]) / "beside.log"
+    suite.LABS, suite.BESIDE = [sys.argv[1] + "/labs"], [sys.argv[1] + "/beside"]
+    sys.exit(suite.main(sys.argv[2:]))
+"""
+PASSES = "def test_it(): assert True\n"
+FAILS = "def test_it(): assert 'white' == 'black'\n"
+WAITS = """
+import pathlib, time, pytest
+HERE = pathlib.Path(__file__).parent
+@pytest.fixture
+def something():
+    yield
+    time.sleep(0.3)
+    (HERE / "cleaned").touch()
+def test_it(something):
+    (HERE / "begun").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts the suite with a test in each part; it returns the process."""
+
+    def started(labs, beside, *words):
+        for name, text in (("labs", labs), ("beside", beside)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / f"test_{name}.py").write_text(text)
+        command = [sys.executable, "-c", textwrap.dedent(START), str(tmp_path), *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # they take longer than the tests
+        return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+    return started
+
+
+@pytest.mark.parametrize(
+    ("labs", "beside", "status"),
+    [(PASSES, PASSES, 0), (FAILS, PASSES, 1), (PASSES, FAILS, 1)],
+    ids=["none fails", "one among the labs", "one beside them"],
+)
+def test_both_parts_count_and_are_shown(start, labs, beside, status):
+    process = start(labs, beside)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == status, said
+    assert said.count("1 failed") == status
+    assert said.count("1 passed") == 2 - status
+    assert said.index("/labs here") < said.index("test_labs.py") < said.index("test_beside.py")
+
+
+def test_words_are_pytests_and_nothing_runs_beside(start, tmp_path):
+    process = start(PASSES, FAILS, "-q", str(tmp_path / "labs"))
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert "1 passed" in said
+    assert "beside" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_both_parts_clean_up_when_they_are_to_end(start, tmp_path, number):
+    process = start(WAITS, WAITS)
+    wait_for(tmp_path / "labs/begun", tmp_path / "beside/begun")
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[0]  # when the last process that could say something is gone
+    wait_for(tmp_path / "labs/cleaned", tmp_path / "beside/cleaned")
+    if number != signal.SIGKILL:
+        assert process.returncode == 130, said
+        assert said.count("no tests ran") == 2
+
+
+def wait_for(*files):
+    end = time.monotonic() + 60
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < end
+        time.sleep(0.02)
