@@ -400,7 +400,7 @@ class Lab:
             self.start_packages(node, self.packages)
             return
         self.script(node.name, plan.node_lines(node))
-        if node.role.is_clat or node.role.is_plat:
+        if "siit" in plan.programs(node):
             machines.daemon(node.name, "siit", ["siit", "daemon"])
             self.wait_for(node.name, "siit", "grep -q ready /run/log/siit.log")  # `siit show` takes a Python
         if node.role.is_plat:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 from sdk.lab.site import Site
-from sdk.lab.topology import INTERNET, Client, Node, Topology, Wishes
+from sdk.lab.topology import INTERNET, TRANSLATORS, Client, Node, Topology, Wishes
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address, node_prefix
 
@@ -161,7 +161,7 @@ class Plan:
     def programs(self, node: Node) -> list[str]:
         """Return the daemons that a node runs when all is well."""
         on = {
-            "siit": node.role.is_clat or node.role.is_plat,
+            "siit": self.topology.settings.translator == "siit" and (node.role.is_clat or node.role.is_plat),
             "babeld": self.topology.degree(node.name) > 0,
             "prefixd": node.role.is_clat,
             "dnsmasq": node.role.is_clat,
@@ -189,7 +189,8 @@ class Plan:
 
     def program_names(self) -> str:
         roaming = ["l3roamd_py"] if self.topology.settings.roaming else []
-        return ", ".join(["babeld", "siit", "464xlat", "prefixd", *roaming]) + " and dnsmasq"
+        translator = self.topology.settings.translator
+        return ", ".join(["babeld", translator, "464xlat", "prefixd", *roaming]) + " and dnsmasq"
 
     def is_roaming(self, node: Node) -> bool:
         return self.topology.settings.roaming and (node.role.is_clat or node.role.is_plat)
@@ -233,7 +234,8 @@ class Plan:
 
     def prefixd(self, node: Node) -> list[str]:
         source = format_ipv6(management_address(self.clat_prefix(node)))
-        clat = ["--clat", "clat", "--target", "/run/siit/control.sock", "--hook", "464xlat clat-route"]
+        target = TRANSLATORS[self.topology.settings.translator]
+        clat = ["--clat", "clat", "--target", target, "--hook", "464xlat clat-route"]
         probes = ["--source", source, "--probe-ipv4", f"{DNS},{WEB}"]
         own = ["--own-plat", text(self.plat_prefix(node))] if node.role.is_plat else []
         roaming = ["--l3roamd", ROAMING_SOCKET] if self.is_roaming(node) else []

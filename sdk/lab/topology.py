@@ -13,6 +13,7 @@ A topology file is TOML:
     links = "auto"              # links with wishes by "netem" or by our own "wire"; auto: what the kernel has
     seed = 1                    # of every random choice a wire makes
     roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
+    translator = "siit"         # or "nat46": the kernel's module, which has to be loaded
 
     [nodes.a]
     role = "clat"               # clat, plat, both or plain
@@ -187,6 +188,7 @@ class Settings:
     links: str = "auto"
     seed: int = 1
     roaming: bool = True
+    translator: str = "siit"
 
     def __post_init__(self) -> None:
         need_between("lease_s", self.lease_s, 120, 604_800)  # dnsmasq grants no less than two minutes
@@ -196,10 +198,14 @@ class Settings:
             raise ValueError(f"prefixd is {self.prefixd!r}, expected {one_of(PREFIXD_PYTHONS)}")
         if self.links not in LINK_MAKERS:
             raise ValueError(f"links is {self.links!r}, expected {one_of(LINK_MAKERS)}")
+        if self.translator not in TRANSLATORS:
+            raise ValueError(f"translator is {self.translator!r}, expected {one_of(TRANSLATORS)}")
 
 
 PREFIXD_PYTHONS = ("python", "micropython")
 LINK_MAKERS = ("auto", "netem", "wire")
+# where each is told what to do
+TRANSLATORS = {"siit": "/run/siit/control.sock", "nat46": "/proc/net/nat46/control"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +399,7 @@ def read_settings(table: Table) -> Settings:
             links=table.get("links", str, default.links),
             seed=table.get("seed", int, default.seed),
             roaming=table.get("roaming", bool, default.roaming),
+            translator=table.get("translator", str, default.translator),
         ),
     )
 

@@ -4,7 +4,7 @@
 import pytest
 
 from sdk.lab.lab import side_by_side
-from sdk.lab.plan import Cable, netem, plan_cables, platnodes, wan_addresses
+from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
 from sdk.lab.site import EXAMPLE, load_site
 from sdk.lab.topology import (
     NAME_CHARS,
@@ -97,6 +97,10 @@ def with_(text):
         (
             "[lab]\nlinks = 'pigeon'\n[nodes.a]\nrole = 'clat'",
             "links is 'pigeon', expected auto, netem or wire",
+        ),
+        (
+            "[lab]\ntranslator = 'tayga'\n[nodes.a]\nrole = 'clat'",
+            "translator is 'tayga', expected siit or nat46",
         ),
         ("[lab]\npool = '10.0.0.1/24'\n[nodes.a]\nrole = 'clat'", "10.0.0.1/24"),
         ("[lab]\npool = 'lots'\n[nodes.a]\nrole = 'clat'", "lab"),
@@ -251,3 +255,16 @@ def test_work_side_by_side_ends_at_the_first_failure_and_says_it():
 )
 def test_netem_is_asked_for_what_the_wire_does(wishes, words):
     assert netem(wishes) == f"limit 20000 {words}"
+
+
+def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_module():
+    node = "[nodes.a]\nrole = 'clat'\n"
+    for text, programs, target in (
+        (node, ["siit"], "/run/siit/control.sock"),
+        (f"[lab]\ntranslator = 'nat46'\n{node}", [], "/proc/net/nat46/control"),
+    ):
+        topology = parse_topology(text, "the test's")
+        plan = Plan(topology, load_site(EXAMPLE))
+        assert [each for each in plan.programs(topology.nodes[0]) if each == "siit"] == programs
+        words = plan.prefixd(topology.nodes[0])
+        assert words[words.index("--target") + 1] == target
