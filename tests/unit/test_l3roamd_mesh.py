@@ -311,6 +311,7 @@ def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
         b.handle(events.ClientSeen(roamer.mac))  # and no packet of it
         mesh.run(0.5)
     assert b.core.table.clients[roamer.mac].ipv4 is None
+    mesh.run(5)
     assert mesh.holders(roamer) == [b]
     assert sum("refused" in action.sentence for action in b.actions if isinstance(action, do.Log)) == 2
     assert b.core.counters["arrivals_unproven"] == 0
