@@ -4,6 +4,7 @@
 #   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
+#   make test FROM_PACKAGES=1                        the tests of labs, on nodes that run the packages
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
@@ -21,6 +22,7 @@
 
 PYTHON := .venv/bin/python
 ARGS :=
+ON_PACKAGES := $(patsubst %,tests/lab/test_%.py,lab lab_roam l3roamd_daemon roam_storm package_services)
 PARTS := build/siit.stamp build/nat46.stamp build/bin/wire build/bin/reach-relay
 
 help:
@@ -30,7 +32,8 @@ demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
-	$(PYTHON) -m sdk.suite $(ARGS)
+	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
+	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m pytest $(ON_PACKAGES) $(ARGS))
 
 vm: setup-vm $(PARTS)
 	$(PYTHON) -m sdk.vm.kernels $(KERNEL)

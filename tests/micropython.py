@@ -2,7 +2,7 @@
 """MicroPython for tests: the unix port from PyPI, whose `micropython` lies beside the Python that runs us.
 
 It is a console script of CPython that becomes MicroPython, so a start costs CPython's as well: give one start
-many cases, as `each` does, rather than one start a case.
+many cases, as `each` does, rather than one start a case. MICROPYTHON=PROGRAM in the environment takes another one.
 """
 
 import json
@@ -46,6 +46,8 @@ for line in sys.stdin:
 
 def executable():
     """Return the path of `micropython`, or None where there is none."""
+    if chosen := os.environ.get("MICROPYTHON"):
+        return str(Path(chosen).resolve())
     beside = Path(sys.executable).parent / "micropython"
     return str(beside) if beside.exists() else shutil.which("micropython")
 

@@ -21,7 +21,7 @@ from typing import TypeVar
 
 from sdk.lab.air import Air
 from sdk.lab.machine import REPOSITORY, SITE, TOPOLOGY, CommandError, LabError, Machines, find_labs
-from sdk.lab.packaged import Packages
+from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
 from sdk.lab.plan import (
     DNS,
     ECHO,
@@ -72,7 +72,8 @@ class Lab:
     """A lab that is up, or that `with` brings up and takes down.
 
     log takes a sentence at each step that may last. from_packages: a folder of .ipk files for the nodes to run, instead
-    of this repository's. Raises LabError from every method that asks the kernel.
+    of this repository's; without it the environment decides (packaged.CHOSEN). Raises LabError from every method that
+    asks the kernel.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Lab:
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab
         self.plan = Plan(topology, self.site)
-        self.from_packages = from_packages
+        self.from_packages = from_packages or chosen()
         self.machines: Machines | None = None
         self.air: Air | None = None
         self.wire_turn = threading.Lock()
@@ -107,7 +108,8 @@ class Lab:
         topology = load_topology(kept[0])
         site = load_site(kept[1], topology.settings.pool)
         packages = next((Path(folder) for folder in machines.packaged.values()), None)
-        lab = cls(topology, site, name=name, files=files, from_packages=packages)
+        lab = cls(topology, site, name=name, files=files)
+        lab.from_packages = packages
         lab.take(machines)
         return lab
 
@@ -192,6 +194,11 @@ class Lab:
         if self.air is None:
             raise LabError(f"the lab {self.name!r} is not up")
         return self.air
+
+    @property
+    def gateway_device(self) -> str:
+        """A clatnode's device that has the next-node address."""
+        return CLIENT_DEVICE if self.from_packages else "br-client"
 
     @property
     def cables(self) -> dict[str, Cable]:
@@ -428,7 +435,10 @@ class Lab:
 
     def start_l3roamd(self, node: Node, command: Sequence[str] = ()) -> None:
         """Start the roaming daemon, or another command that is one; returns when its socket answers."""
-        self.running.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node))
+        if self.packages and not command:
+            self.exec(node.name, ["/etc/init.d/l3roamd-py", "start"])
+        else:
+            self.running.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node))
         self.wait_for_l3roamd(node)
 
     def wait_for_l3roamd(self, node: Node) -> None:
@@ -445,6 +455,9 @@ class Lab:
         return self.running.ask(node, ROAMING_SOCKET, "get_status")
 
     def start_prefixd(self, node: Node) -> None:
+        if self.packages:
+            self.exec(node.name, ["/etc/init.d/prefixd", "start"])
+            return
         python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"
         self.running.daemon(node.name, "prefixd", self.plan.prefixd(node), PREFIXD_PYTHON=python)
 

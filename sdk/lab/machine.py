@@ -415,7 +415,11 @@ class Machines:
         return found
 
     def stop(self, machine: str, name: str, number: int = signal.SIGKILL) -> None:
-        """End a program that daemon() started, and return when it is gone: its ports, too, are free again."""
+        """End a program that daemon() or an init script started, for good, and return when it is gone: its ports, too,
+        are free again."""
+        if machine in self.packaged:
+            services = [service for service, daemon in SERVICES.items() if daemon == name] or [name]
+            self.exec(machine, ["sh", "-c", f"rm -f /run/procd/{services[0]}/*/respawn"])
         deadline = time.monotonic() + END_S
         for pid in self.daemons()[machine].get(name, []):
             with contextlib.suppress(ProcessLookupError), contextlib.ExitStack() as stack:
@@ -428,8 +432,10 @@ class Machines:
 
     def log(self, machine: str, name: str) -> str:
         """Return the last that a program said; where packages run, all services say it in one place."""
-        file = "/run/procd.log" if machine in self.packaged else f"/run/log/{name}.log"
-        return self.exec(machine, ["tail", "-n", "20", file], check=False).stdout
+        return self.exec(machine, ["tail", "-n", "20", self.log_file(machine, name)], check=False).stdout
+
+    def log_file(self, machine: str, name: str) -> str:
+        return "/run/procd.log" if machine in self.packaged else f"/run/log/{name}.log"
 
 
 # The parents (nsenter) of processes that outlive a call: kept, for a Popen that is forgotten warns when it is collected

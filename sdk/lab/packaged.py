@@ -6,6 +6,7 @@ ports, and a veth into it that has the next-node address. What starts is what th
 adds what stands for the hardware: links' costs, told to babeld, and the DHCP server of OpenWrt.
 """
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from xlat464.address import format_ipv6, format_mac
 from xlat464.node import node_client_address
 
 IPK = REPOSITORY / "build/ipk"
+CHOSEN = "LAB_PACKAGES"  # a folder of .ipk files for every lab of a process that says nothing else: whole test runs
 ROOTS = "/run/roots"  # in the lab's first process: they end with it
 # what Gluon's image would have; for the roles that a node has
 COMMON = ("464xlat-common", "464xlat-nft", "464xlat-xtables", "gluon-464xlat-common", "gluon-464xlat-babel")
@@ -36,6 +38,21 @@ LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
 LEASE_SCRIPT = "/usr/lib/dnsmasq/dhcp-script.sh"
 UP_S = 60  # for a role to come up
 BABEL_PORT = 33123
+# of OpenWrt's /etc/sysctl.d. Without arp_ignore the bridge would answer for the next-node address too, by another MAC.
+SYSCTLS = "sysctl -qw " + " ".join(
+    f"net.{key}=1"
+    for key in (
+        "ipv4.ip_forward",
+        *(f"ipv4.conf.{which}.arp_ignore" for which in ("all", "default")),
+        *(f"ipv6.conf.{which}.forwarding" for which in ("all", "default")),
+    )
+)
+
+
+def chosen() -> Path | None:
+    """Return the folder of packages that the environment wants in every lab, None if it wants none."""
+    folder = os.environ.get(CHOSEN)
+    return Path(folder).resolve() if folder else None
 
 
 class Packages:
@@ -86,7 +103,7 @@ class Packages:
         site, prefix = self.plan.site, IPv6Network(self.table.get("node_prefix6", f"{NODE_PREFIX6}/64"))
         address = format_ipv6(node_client_address(prefix.network_address.packed, node.mac))
         lines = [
-            "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1",
+            SYSCTLS,
             f"ip -6 addr replace {address}/128 dev lo",
         ]
         if node.role.is_clat:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 LUA = "lua5.1"
+MICROPYTHON = "MICROPYTHON"  # in the environment: a program in PATH's place, in a folder that stays in sight
 NO_PROGRAMS = "os.execute = function() return 0 end"  # the services that a script switches are this machine's
 # {layers}: the folder of layers(). /etc is the node's own to write to; /run, /var and /tmp are empty as after a boot,
 # but for the folder {keep}, which must stay in sight. A babeld of this machine's is not the node's.
@@ -59,6 +60,10 @@ def unpack(files: Iterable[Path], root: Path) -> None:
             with tarfile.open(fileobj=io.BytesIO(inner.read())) as data:
                 data.extractall(root)  # our own
     shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
+    if interpreter := os.environ.get(MICROPYTHON):
+        program = root / "usr/sbin/micropython"
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(Path(interpreter).resolve()))} "$@"\n')
+        program.chmod(0o755)
 
 
 def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = None) -> None:

@@ -45,7 +45,8 @@ def lab_of(lab_name):
 
     def bring_up(text, site=None, ready=True):
         topology = parse_topology(text, "the test's topology")
-        lab = Lab(topology, load_site(site, topology.settings.pool) if site else None, name=lab_name())
+        known = load_site(site, topology.settings.pool) if site else None
+        lab = Lab(topology, known, name=lab_name(), files=("", str(site or "")))
         labs.append(lab)
         lab.up()
         if ready:

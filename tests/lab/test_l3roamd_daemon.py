@@ -20,6 +20,7 @@ from xlat464.node import node_client_address
 TRIANGLE = """
 [lab]
 roaming = true
+hello_interval_ms = 500
 [nodes.a]
 role = "clat"
 [nodes.b]
@@ -68,7 +69,7 @@ def lab(mesh):
     wait_until(lambda: known(mesh, "a")["has_token"], what="a token")
     if known(mesh, "b") is not None:  # from a test that broke off: the next one is to begin at the beginning
         end(mesh, "b", signal.SIGTERM)
-        mesh.exec("b", ["l3roamd_py", "flush", "--node-client-prefix", str(mesh.site.node_client_prefix6)])
+        mesh.exec("b", ["l3roamd_py", "flush", *where(mesh)])
         start(mesh, "b")
     wait_until(lambda: is_routed(mesh, "b") and is_routed(mesh, "c"), what="babel telling where the phone is")
     return mesh
@@ -153,6 +154,12 @@ def is_routed(lab, node):
     return "proto babel" in route and "unreachable" not in route
 
 
+def where(lab):
+    """The options of `l3roamd_py flush` that say what a node's daemon was told."""
+    prefix = str(lab.site.node_client_prefix6)
+    return ["--client-device", lab.gateway_device, "--node-client-prefix", prefix]
+
+
 def start(lab, node):
     lab.start_l3roamd(lab.node(node))
     wait_until(lambda: status(lab, node), what=f"the daemon at {node}")
@@ -167,7 +174,7 @@ def end(lab, node, number):
 
 
 def fresh_log(lab, node):
-    return lab.exec(node, ["cat", "/run/log/l3roamd.log"]).stdout
+    return lab.exec(node, ["cat", lab.running.log_file(node, "l3roamd")]).stdout
 
 
 def resident_kib(lab, node):
@@ -340,11 +347,12 @@ def test_the_client_bridge_may_be_made_anew(lab):
     """netifd does so when the configuration changes; what was tied to the device is tied again."""
     lab.roam("phone", "b")
     wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
-    pinned = ["ip", "neigh", "show", "dev", "br-client", "nud", "permanent"]
+    pinned = ["ip", "neigh", "show", "dev", lab.gateway_device, "nud", "permanent"]
     assert lab.lease("phone") in lab.exec("b", pinned).stdout
     port = lab.associations.cable("phone", "b").b.device
-    lines = [line for line in lab.plan.node_lines(lab.node("b")) if "br-client" in line]
-    lab.script("b", ["ip link del br-client", *lines, f"ip link set {port} master br-client up"])
+    lines = (lab.packages or lab.plan).node_lines(lab.node("b"))
+    lines = [line for line in lines if line.startswith("ip ") and not line.endswith(" dev lo")]
+    lab.script("b", [f"ip link del {lab.gateway_device}", *lines, f"ip link set {port} master br-client up"])
     wait_until(
         lambda: lab.lease("phone") in lab.exec("b", pinned).stdout, 5, "the neighbour being tied again"
     )
@@ -461,7 +469,7 @@ def test_the_scripts_of_the_c_daemon_go_on_working(lab):
     assert ask("add_prefix 2001:db8:5::/64\n") == "Added prefix: 2001:db8:5::/64"
     assert "2001:db8:5::" in json.loads(ask("get_prefixes"))["prefixes"]
     assert ask(f"add_address 2001:db8:5::7 {mac}\n") == "OK"
-    assert "2001:db8:5::7 dev br-client proto 158" in lab.exec("a", ["ip", "-6", "route"]).stdout
+    assert f"2001:db8:5::7 dev {lab.gateway_device} proto 158" in lab.exec("a", ["ip", "-6", "route"]).stdout
     assert ask(f"del_address 2001:db8:5::7 {mac}\n") == "OK"
     assert "2001:db8:5::7" not in lab.exec("a", ["ip", "-6", "route"]).stdout
     assert ask("del_prefix 2001:db8:5::/64\n") == "Deleted prefix: 2001:db8:5::/64"
@@ -484,16 +492,15 @@ def test_flush_leaves_nothing_behind(lab):
 
     lab.roam("phone", "b")
     wait_until(lambda: is_served(lab, "b"), 5, "being served at b")
-    prefix = ["--node-client-prefix", str(lab.site.node_client_prefix6)]
     for node in NODES:
         assert ours(node)
-        refused = lab.exec(node, ["l3roamd_py", "flush", *prefix], check=False)
+        refused = lab.exec(node, ["l3roamd_py", "flush", *where(lab)], check=False)
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         elsewhere = ["--socket", "/run/other.sock"]
-        refused = lab.exec(node, ["l3roamd_py", "flush", *elsewhere, *prefix], check=False)
+        refused = lab.exec(node, ["l3roamd_py", "flush", *elsewhere, *where(lab)], check=False)
         assert "UDP port 5523" in refused.stderr, "a daemon with another socket is one as well"
         end(lab, node, signal.SIGTERM)
-        lab.exec(node, ["l3roamd_py", "flush", *prefix])
+        lab.exec(node, ["l3roamd_py", "flush", *where(lab)])
         assert ours(node) == []
         assert not has_address(lab, node)
     for node in NODES:

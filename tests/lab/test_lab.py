@@ -138,9 +138,11 @@ def test_a_client_looks_names_up(line):
 def test_the_next_node_is_the_same_on_every_clatnode(line):
     seen = set()
     for node in clatnodes(line.topology):
-        (device,) = json.loads(line.exec(node.name, ["ip", "-j", "-4", "addr", "show", "br-client"]).stdout)
-        mac = line.exec(node.name, ["cat", "/sys/class/net/br-client/address"]).stdout.strip()
-        seen.add((mac, device["addr_info"][0]["local"], device["addr_info"][0]["prefixlen"]))
+        (device,) = json.loads(line.exec(node.name, ["ip", "-j", "addr", "show", line.gateway_device]).stdout)
+        ((address, length),) = [
+            (each["local"], each["prefixlen"]) for each in device["addr_info"] if each["family"] == "inet"
+        ]
+        seen.add((device["address"], address, length))
     assert seen == {(format_mac(line.site.next_node_mac), "10.46.0.1", 16)}
 
 

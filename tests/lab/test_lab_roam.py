@@ -110,7 +110,19 @@ def test_nobody_answers_at_the_old_node_for_a_client_that_left_it(pair, phone):
 
 def arping(lab, node, address):
     source = IPv4Interface(f"{lab.site.next_node_ip4}/32").ip
-    command = ["busybox", "arping", "-c", "1", "-w", "1", "-I", "br-client", "-s", str(source), address]
+    command = [
+        "busybox",
+        "arping",
+        "-c",
+        "1",
+        "-w",
+        "1",
+        "-I",
+        lab.gateway_device,
+        "-s",
+        str(source),
+        address,
+    ]
     return lab.exec(node, command, check=False).returncode == 0
 
 

@@ -156,7 +156,7 @@ def options_read() -> set[str]:
 
 
 def test_the_configuration_file_explains_every_option_that_is_read_and_no_other():
-    explained, section, is_explained = set(), "", False
+    explained, section = set(), ""
     for line in (ROOT / "files/464xlat/etc/config/464xlat").read_text().splitlines():
         if words := re.match(r"config \w+ '(\w+)'", line):
             section = words[1]
