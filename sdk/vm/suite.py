@@ -3,8 +3,9 @@
 
     python -m sdk.vm.suite [--kernel VERSION] [--nat46 FILE] [-k WORD] [--only SUITE]…
 
-In the machine each suite is a pytest of its own with a time limit. Those for a kernel without nftables come first, as
-long as the module is not loaded. What they say is in build/vm/out, the result of each in its result.json.
+In the machine each suite is a pytest of its own with a time limit, two at a time: they mostly wait. The one for a
+kernel without nftables comes first, as long as the module is not loaded. What they say is in build/vm/out, the result
+of each in its result.json.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from sdk.vm.kernels import VmError, find
 from sdk.vm.machine import Wishes, run
 
 OUT = REPOSITORY / "build/vm/out"
-LIMIT_S = 1500  # of all suites together, the boot included
+LIMIT_S = 900  # of all suites together, the boot included
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
 SLOWER = 8  # than a processor of its own
 MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
@@ -30,74 +32,94 @@ LATE = 124
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What pytest is given, and for how long (s). The first ones see a kernel that has no nftables."""
+    """What pytest is given, and for how long (s). Suites of different lanes run side by side."""
 
     name: str
     words: tuple[str, ...]
     limit_s: int
-    has_nftables: bool = True
+    lane: int = 0
+    needs_nat46: bool = False
 
 
+# what sees a kernel without nftables, and is alone; then the others
+FIRST = Suite("xtables", ("tests/vm/test_vm_xtables.py",), 420)
 SUITES = (
-    Suite("xtables", ("tests/vm/test_vm_xtables.py",), 300, has_nftables=False),
-    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 300),
-    Suite("links", ("tests/lab/test_reach_links.py",), 300),
-    Suite("diamond", ("tests/vm/test_vm_diamond.py",), 420),
-    Suite("jool", ("tests/vm/test_vm_jool.py",), 240),
-    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 400),
-    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 300),
+    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 500, lane=1),
+    Suite("links", ("tests/lab/test_reach_links.py",), 500, lane=1),
+    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 700, lane=2),
+    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 300, lane=2),
+    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 300, lane=1, needs_nat46=True),
+    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 700, lane=2, needs_nat46=True),
 )
 
 
 def inside(names: list[str], more: list[str]) -> int:
-    """Run suites one after the other in the machine; return 1 if one fails."""
-    results = {}
-    variables = {**os.environ, "CONFORMANCE_OUT": f"{os.environ['OUT']}/conformance"}
+    """Run suites in the machine; return 1 if one fails."""
     subprocess.run(["modprobe", "-a", *MODULES], check=True)
-    for suite in SUITES:
-        if names and suite.name not in names:
-            continue
-        if suite.name == "nat46" and not os.environ.get("NAT46_KO"):
-            print("vm: nat46: skipped, NAT46_KO=/path/nat46.ko names no module", flush=True)
-            continue
-        forbid_nftables(not suite.has_nftables)
-        begun = time.monotonic()
-        print(f"vm: {suite.name}: {' '.join(suite.words)}", flush=True)
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-v",
-            "--durations=12",
-            *suite.words,
-            *more,
-        ]
-        try:
-            status = subprocess.run(words, cwd=REPOSITORY, env=variables, timeout=suite.limit_s).returncode
-        except subprocess.TimeoutExpired:
-            status = LATE
-            print(f"vm: {suite.name}: not over after {suite.limit_s} s", flush=True)
-        results[suite.name] = {"status": status, "s": round(time.monotonic() - begun)}
-        Path(os.environ["OUT"], "result.json").write_text(json.dumps(results, indent=1) + "\n")
+    chosen = [suite for suite in SUITES if not names or suite.name in names]
+    results: dict[str, dict] = {}
+    if not names or FIRST.name in names:
+        NO_NFTABLES.write_text("install nf_tables /bin/false\ninstall nft_compat /bin/false\n")
+        results[FIRST.name] = run_suite(FIRST, more)
+        NO_NFTABLES.unlink()
+    lanes = [[suite for suite in chosen if suite.lane == lane] for lane in sorted({s.lane for s in chosen})]
+
+    def run_lane(lane: list[Suite]) -> None:
+        for suite in lane:
+            if suite.needs_nat46 and not os.environ.get("NAT46_KO"):
+                say(f"{suite.name}: skipped, NAT46_KO=/path/nat46.ko names no module")
+            else:
+                results[suite.name] = run_suite(suite, more)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run_lane, lanes))
+    Path(os.environ["OUT"], "result.json").write_text(json.dumps(results, indent=1) + "\n")
     for name, result in results.items():
-        print(f"vm: {name}: {'ok' if result['status'] == 0 else 'failed'} after {result['s']} s", flush=True)
+        say(f"{name}: {'ok' if result['status'] == 0 else 'failed'} after {result['s']} s")
     return int(any(result["status"] for result in results.values()))
 
 
-def forbid_nftables(is_forbidden: bool) -> None:
-    if is_forbidden:
-        NO_NFTABLES.write_text("install nf_tables /bin/false\ninstall nft_compat /bin/false\n")
-    else:
-        NO_NFTABLES.unlink(missing_ok=True)
+def run_suite(suite: Suite, more: list[str]) -> dict:
+    """Run a suite; what it says is told when it is over, in one piece, and kept."""
+    begun = time.monotonic()
+    say(f"{suite.name}: {' '.join(suite.words)}")
+    out = Path(os.environ["OUT"])
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-v",
+        "--durations=12",
+        *suite.words,
+        *more,
+    ]
+    variables = {**os.environ, "CONFORMANCE_OUT": str(out / "conformance")}
+    with (out / f"{suite.name}.log").open("w+") as log:
+        process = subprocess.Popen(words, cwd=REPOSITORY, env=variables, stdout=log, stderr=log)
+        try:
+            status = process.wait(suite.limit_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = LATE
+        log.seek(0)
+        late = f"vm: {suite.name}: not over after {suite.limit_s} s\n" if status == LATE else ""
+        os.write(1, (log.read() + late).encode())
+    return {"status": status, "s": round(time.monotonic() - begun)}
+
+
+def say(sentence: str) -> None:
+    print(f"vm: {sentence}", flush=True)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="sdk.vm.suite", description=__doc__)
     parser.add_argument("--kernel")
     parser.add_argument("--nat46", default="")
-    parser.add_argument("--only", action="append", default=[], choices=[suite.name for suite in SUITES])
+    parser.add_argument(
+        "--only", action="append", default=[], choices=[suite.name for suite in (FIRST, *SUITES)]
+    )
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     said, more = parser.parse_known_args()  # the rest is pytest's
     if said.inside:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""sdk/vm/run: what it refuses, what it hands out, and that it takes its QEMU along. A program of sh plays QEMU."""
+"""sdk/vm/run: what it refuses, what it hands out, and that it takes its QEMU along; and `make test-vm`, which
+suites it runs. A program of sh plays QEMU."""
 
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.vm import kernels
+from sdk.vm import kernels, suite
 
 RUN = Path(__file__).resolve().parents[2] / "sdk/vm/run"
 
@@ -105,3 +106,53 @@ def test_a_run_that_is_ended_takes_qemu_along(tmp_path, number):
     while os.path.exists(f"/proc/{pid}"):
         assert time.monotonic() < end, "QEMU goes on"
         time.sleep(0.01)
+
+
+# --- the suites in the machine ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def suites(monkeypatch, tmp_path):
+    """What would be run in the machine: the names of suites, whether nftables was forbidden, and what each says."""
+    ran = {}
+    monkeypatch.setenv("OUT", str(tmp_path))
+    monkeypatch.delenv("NAT46_KO", raising=False)
+    monkeypatch.setattr(suite, "NO_NFTABLES", tmp_path / "no-nftables.conf")
+    monkeypatch.setattr(suite.subprocess, "run", lambda words, check: None)
+
+    def run_suite(one, more):
+        ran[one.name] = suite.NO_NFTABLES.exists()
+        return {"status": int(one.name == "links"), "s": 1}
+
+    monkeypatch.setattr(suite, "run_suite", run_suite)
+    return ran
+
+
+def test_only_the_first_suite_sees_no_nftables_and_those_of_nat46_say_that_they_are_skipped(suites, capsys):
+    assert suite.inside([], []) == 1, "links failed"
+    assert suites == dict.fromkeys(("wifi", "links", "diamond", "conformance"), False) | {"xtables": True}
+    said = capsys.readouterr().out
+    for name in ("nat46", "nat46-diamond"):
+        assert f"vm: {name}: skipped, NAT46_KO=/path/nat46.ko names no module\n" in said
+    assert "vm: links: failed after 1 s" in said
+
+
+def test_with_a_module_all_suites_run(suites, monkeypatch):
+    monkeypatch.setenv("NAT46_KO", "/nat46.ko")
+    suite.inside([], [])
+    assert set(suites) == {each.name for each in (suite.FIRST, *suite.SUITES)}
+    suites.clear()
+    assert suite.inside(["wifi"], []) == 0
+    assert set(suites) == {"wifi"}
+
+
+def test_what_a_suite_says_is_told_and_kept_and_one_that_does_not_end_is_ended(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("OUT", str(tmp_path))
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho begun with $3\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(suite.sys, "executable", str(program))
+    result = suite.run_suite(suite.Suite("slow", ("x.py",), 1), [])
+    assert result == {"status": suite.LATE, "s": 1}
+    assert capfd.readouterr().out.endswith("begun with -p\nvm: slow: not over after 1 s\n")
+    assert (tmp_path / "slow.log").read_text() == "begun with -p\n"

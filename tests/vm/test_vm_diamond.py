@@ -1,36 +1,144 @@
 # SPDX-License-Identifier: ISC
-"""The lab's diamond on the machine's kernel, links by its netem: every client has IPv4, and the exit may die."""
+"""The lab's diamond on the machine's kernel: clients have IPv4 and roam, and the better exit may die.
+
+Once with siit everywhere but on the platnode in the south, whose engine is Jool (Debian's jool-dkms, built for this
+kernel by `python -m sdk.vm.modules jool`); once with nat46, where NAT46_KO names its module. Links are by netem.
+"""
 
 import json
+import os
+import subprocess
 
 import pytest
-from conftest import wait_until
+from conftest import load, wait_until
 
 from sdk.lab import ECHO, WEB
+from sdk.lab.plan import Plan
 from sdk.lab.topology import topology_file
 
-BYTES = 1_000_000
+BYTES = 300_000
+LAPTOP = '[clients.laptop]\nnode = "a"\n'  # two clients will do
+# a line of the client's, and the same line from the other end
+TALK = f"""
+import socket, sys
+connection = socket.create_connection(({ECHO!r}, 7), 120)
+lines = connection.makefile("r")
+print("ready", flush=True)
+for line in sys.stdin:
+    connection.sendall(line.encode())
+    print(lines.readline(), end="", flush=True)
+"""
 
 
-@pytest.fixture(scope="module")
-def lab(lab_modules, lab_of):
-    lab = lab_of(topology_file("diamond").read_text(), ready=False)
-    lab.wait_ready(300)
+@pytest.fixture(scope="module", params=["siit", "nat46"])
+def lab(request, lab_modules, lab_of):
+    load("jool") if request.param == "siit" else load_nat46()
+    text = topology_file("diamond").read_text()
+    assert LAPTOP in text
+    text = text.replace(LAPTOP, "") + f'\n[lab]\ntranslator = "{request.param}"\n'
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "siit":
+            patch.setattr(Plan, "role_options", with_jool(Plan.role_options))
+        yield lab_of(text)
+
+
+def load_nat46():
+    file = os.environ.get("NAT46_KO")
+    if not file:
+        pytest.skip("NAT46_KO=/path/nat46.ko names no module")
+    load("nf_defrag_ipv6")
+    if not os.path.exists("/sys/module/nat46"):
+        subprocess.run(["insmod", file], check=True)
+
+
+def with_jool(role_options):
+    return lambda plan, node: [
+        *role_options(plan, node),
+        *(["--engine", "jool"] if node.name == "south" else []),
+    ]
+
+
+@pytest.fixture
+def jool(lab):
+    """The diamond without its exit in the north: what the clients say goes through Jool."""
+    if lab.topology.settings.translator != "siit":
+        pytest.skip("this diamond has no Jool")
+    wait_until(lambda: lab.plat_of("a") == "south", what="the change to south")
     return lab
+
+
+def client(lab, name, *words):
+    done = lab.exec(name, ["python", "-m", "sdk.client", *words], check=False)
+    return json.loads(done.stdout or "{}")
+
+
+def walk_and_return(lab, name="phone"):
+    """Say a line on an open connection at a, at b, and at a again; each has to come back."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    talk = lab.popen(name, ["python", "-c", TALK], **pipes)
+    try:
+        assert talk.stdout.readline() == "ready\n"
+        for turn, node in enumerate(("a", "b", "a")):
+            if lab.node_of(name) != node:
+                lab.roam(name, node)
+            talk.stdin.write(f"{turn}\n")
+            assert talk.stdout.readline() == f"{turn}\n", f"at {node}: {story(lab)}"
+            wait_until(lambda: lab.serving(name), what=f"the {name} being served at {node}")
+    finally:
+        talk.kill()
+        talk.communicate()
+
+
+def story(lab):
+    """What the roaming daemons say of it."""
+    parts = []
+    for node in ("a", "b", "north", "south"):
+        said = lab.exec(node, ["tail", "-n", "15", "/run/log/l3roamd.log"], check=False).stdout
+        status = lab.roaming_status(node)
+        parts.append(f"{node}: {json.dumps(status.get('counters'))} {status.get('clients')}\n{said}")
+    return "\n".join(parts)
+
+
+def sessions(lab, protocol):
+    """Jool's own table on the platnode: who did the translation."""
+    (space,) = lab.exec("south", ["ip", "netns", "list"]).stdout.split()[:1]
+    words = f"ip netns exec {space} jool -i 464xlat session display --{protocol} --numeric"
+    return lab.exec("south", words.split()).stdout
 
 
 def test_every_client_has_ipv4(lab):
     assert lab.has_netem, "the kernel's own links with delay"
-    for client in lab.topology.clients:
-        words = ["python", "-m", "sdk.client", "udp-echo", ECHO, "7", "1000"]
-        assert json.loads(lab.exec(client.name, words).stdout)["same"]
-        fetch = ["python", "-m", "sdk.client", "download", f"http://{WEB}/bytes/{BYTES}"]
-        assert json.loads(lab.exec(client.name, fetch).stdout)["bytes"] == BYTES
+    for each in lab.topology.clients:
+        assert client(lab, each.name, "udp-echo", ECHO, "7", "1000")["same"]
+        assert client(lab, each.name, "download", f"http://{WEB}/bytes/{BYTES}")["bytes"] == BYTES
+
+
+def test_an_open_connection_roams(lab):
+    assert lab.plat_of("a") == "north"
+    walk_and_return(lab)
 
 
 def test_the_better_exit_dies_and_the_other_serves(lab):
-    assert lab.plat_of("a") == "north"
     lab.kill("north")
     wait_until(lambda: lab.plat_of("a") == "south", what="the change to south")
-    fetch = ["python", "-m", "sdk.client", "connects", ECHO, "7", "60"]
-    assert json.loads(lab.exec("laptop", fetch).stdout)["at_s"]
+    assert client(lab, "phone", "connects", ECHO, "7", "60")["at_s"]
+
+
+def test_jool_translates_tcp_udp_and_icmp(jool):
+    assert jool.is_answered("phone")
+    assert client(jool, "phone", "udp-echo", ECHO, "7", "3000")["same"], "in fragments"
+    assert client(jool, "phone", "download", f"http://{WEB}/bytes/{BYTES}")["bytes"] == BYTES
+    for protocol in ("tcp", "udp", "icmp"):
+        assert "198.51.100" in sessions(jool, protocol), protocol
+
+
+def test_an_open_connection_roams_in_front_of_jool(jool):
+    walk_and_return(jool)
+
+
+def test_a_reload_keeps_jools_sessions(jool):
+    before = sessions(jool, "tcp")
+    options = [*jool.plan.role_options(jool.node("south")), *jool.plan.plat_options()]
+    jool.exec("south", ["464xlat", "plat", "up", *options])
+    assert ECHO in before
+    assert ECHO in sessions(jool, "tcp")

@@ -38,6 +38,8 @@ between = ["a", "c"]
 """
 POINTS = {"a": (1, 2412), "b": (6, 2437)}  # channel and MHz of each access point
 PHONE = "phone"
+NEAR_DBM, FAR_DBM = -50, -85  # what the phone hears of an access point; it looks for another below -70
+FAST = "FT authentication already completed"  # what hostapd says where no handshake is needed after 802.11r's frames
 # the key management asked for, more for hostapd, and what wpa_supplicant calls it
 MOBILITY = {
     "plain": ("WPA-PSK", "", "WPA2-PSK"),
@@ -69,6 +71,9 @@ LISTENER = """
 @pytest.fixture(scope="module")
 def radios():
     load("mac80211_hwsim radios=3")
+    subprocess.run(
+        ["mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug"], check=False, capture_output=True
+    )
     wait_until(lambda: len(phys()) == 3, what="three radios")
     return phys()
 
@@ -91,6 +96,7 @@ def mesh(radios, lab_modules, lab_of):
     lab.wait_ready(300)
     lab.running.boot(PHONE)
     lab.devices = dict(zip(("a", "b", PHONE), sorted(radios), strict=True))
+    lab.phys = {machine: radios[device] for machine, device in lab.devices.items()}
     for machine, device in lab.devices.items():
         move = ["iw", "phy", radios[device], "set", "netns", str(lab.running.pids[machine])]
         subprocess.run(move, check=True, capture_output=True)
@@ -119,6 +125,8 @@ def hostapd_conf(node, kind):
         rsn_pairwise=CCMP
         wpa_passphrase=freifunk464
         nas_identifier=node-{node}
+        logger_stdout=-1
+        logger_stdout_level=0
         """
     return textwrap.dedent(text) + more
 
@@ -127,6 +135,7 @@ def supplicant_conf(kind):
     frequencies = " ".join(str(mhz) for _, mhz in POINTS.values())
     return (
         'ctrl_interface=/run/wpa\nnetwork={\nssid="mesh"\npsk="freifunk464"\n'
+        f'bgscan="simple:2:-70:3600"\n'
         f"key_mgmt={MOBILITY[kind][0]}\nscan_freq={frequencies}\nfreq_list={frequencies}\n}}\n"
     )
 
@@ -153,6 +162,8 @@ def wifi(mesh, request):
     wait_until(lambda: mesh.is_answered(PHONE), what="an answer of the internet")
     mesh.kind = request.param
     yield mesh
+    for node in POINTS:
+        hear(mesh, node, NEAR_DBM)
     for machine, program in ((PHONE, "wpa"), ("a", "hostapd"), ("b", "hostapd")):
         mesh.running.stop(machine, program)
 
@@ -203,6 +214,21 @@ def roam(lab, node):
     return begun
 
 
+def go_far_from(lab, node):
+    """Walk the phone away from a node, and return when what it hears of it became weak (monotonic, s)."""
+    begun = time.monotonic()
+    for each in POINTS:
+        hear(lab, each, FAR_DBM if each == node else NEAR_DBM)
+    wait_until(lambda: place(lab) not in (node, None), what=f"leaving {node} for another")
+    wait_until(lambda: wpa(lab).get("wpa_state") == "COMPLETED", what="being associated there")
+    return begun
+
+
+def hear(lab, node, dbm):
+    """How strongly everybody hears an access point: its radio's, for hwsim knows no distance."""
+    Path(f"/sys/kernel/debug/ieee80211/{lab.phys[node]}/hwsim/rx_rssi").write_text(str(dbm))
+
+
 def keep(lab, name, *found):
     """Leave what was seen outside of the machine."""
     Path(os.environ.get("OUT", "/tmp"), f"wifi-{lab.kind}-{name}.json").write_text(
@@ -235,13 +261,13 @@ def story(lab):
 
 
 def test_a_connection_lives_while_the_phone_roams(wifi):
-    """What is open goes on, to b and back; the lease stays, and a fast transition is one where it is asked for."""
+    """What is open goes on, to b by command and back by signal; the lease stays; 802.11r is used where asked for."""
     lease, heard = address(wifi), Heard(wifi, "b")
     with Walker(
         wifi, PHONE, "talk", ECHO, "7", "--connections=2", "--pause-ms=200", "--pulse-ms=200"
     ) as walker:
-        for node in ("b", "a"):
-            roam(wifi, node)
+        for node, walk in (("b", lambda: roam(wifi, "b")), ("a", lambda: go_far_from(wifi, "b"))):
+            walk()
             wait_until(lambda n=node: serving(wifi, n), what=f"the phone being served at {node}")
             time.sleep(3)
         result = walker.end()
@@ -254,6 +280,8 @@ def test_a_connection_lives_while_the_phone_roams(wifi):
     assert "station" in words, told
     assert words.index("station") < words.index("entry"), "the radio tells before the bridge"
     assert wpa(wifi)["key_mgmt"] == MOBILITY[wifi.kind][2]
+    fast = {node: FAST in log(wifi, node, "hostapd") for node in POINTS}
+    assert fast == dict.fromkeys(POINTS, wifi.kind == "802.11r"), story(wifi)
 
 
 def test_an_idle_phone_is_found_by_nl80211_alone(wifi):
