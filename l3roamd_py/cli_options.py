@@ -7,23 +7,16 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, UsageError, ask
 from l3roamd_py.options import Options
 from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
+from usage import Parser
 from xlat464.address import parse_mac, parse_prefix6
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
 
 LEASE_MAX_S = 30 * 86400
 DEVICE_BYTES = 15
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, without the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}, see `{self.prog} --help`")
 
 
 def checked(parse: Callable) -> Callable:

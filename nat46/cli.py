@@ -9,13 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import NoReturn
 
 from nat46 import expect, language, report
 from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
 from nat46.language import Command, ControlError
 from nat46.listing import Device
 from nat46.translator import Translator
+from usage import Parser
 
 ABOUT = """\
 Tell a translator what to translate, and see that it did: the kernel module nat46, or siit. What a command asks for
@@ -185,13 +185,6 @@ def run_check(options: argparse.Namespace) -> int:
         ]
     print("\n".join(faults), end="\n" if faults else "")
     return 1 if faults else 0
-
-
-class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

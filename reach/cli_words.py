@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reach import values
 from reach.render import TARGETS
+from usage import Parser
 
 CONFIRM_S = 60
 STATE = Path("/run/reach")
@@ -87,7 +88,7 @@ WORDS: dict[str, tuple[bool, str, str]] = {
 def make_parser(does: Mapping[str, Callable[[argparse.Namespace], int]]) -> argparse.ArgumentParser:
     """The parser; what each command does is in its namespace as `does`."""
     kind = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("reach", description=ABOUT, epilog=BEGIN, formatter_class=kind)
+    parser = Parser("reach", description=ABOUT, epilog=BEGIN, formatter_class=kind)
     parser.add_argument(
         "--file",
         type=Path,

@@ -5,7 +5,6 @@ Every check does what a person would do on the phone or on a router, and says ho
 standard output, the result to build/demo.json: {"checks": [{"name", "ok", "detail", "ms"}…], "passed", "failed"}.
 """
 
-import argparse
 import json
 import os
 import re
@@ -35,6 +34,7 @@ from sdk.lab.packaged import IPK
 from sdk.lab.topology import topology_file
 from sdk.second_act import second_act
 from sdk.story import DemoError, Phone, Story, phone_of
+from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000
@@ -262,8 +262,8 @@ To take it down:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="make demo", description="IPv4 through an IPv6-only mesh, end to end on this machine."
+    parser = Parser(
+        prog="python -m sdk.demo", description="IPv4 through an IPv6-only mesh, end to end on this machine."
     )
     parser.add_argument(
         "--topology", default="diamond", help="a topology file, or one that ships (default diamond)"

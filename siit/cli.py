@@ -11,13 +11,13 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from nat46 import language
 from nat46.language import ControlError, Pair
 from siit import control, daemon, pcap
 from siit.device import MEANINGS
 from siit.translator import MAX_PACKET, MIN_MTU6, Map, translate
+from usage import Parser
 
 ABOUT = (
     "An IPv4/IPv6 translator (RFC 7915) on TUN devices, which takes the commands of the kernel module nat46."
@@ -200,13 +200,6 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return number
-
-
-class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} ({self.prog} --help tells more)\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

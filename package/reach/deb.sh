@@ -14,9 +14,10 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 modules=$tree/usr/lib/python3/dist-packages/reach
-install -d "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
+install -d "${modules%/*}/usage" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
 	"$tree/usr/share/doc/reach" "$tree/etc/reach" "$tree/DEBIAN" "$out"
 install -m 0644 reach/*.py "$modules"
+install -m 0644 usage/__init__.py "${modules%/*}/usage"
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"
@@ -50,13 +51,15 @@ TEXT
 cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 	#!/bin/sh
 	set -e
-	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__
+	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
+		/usr/lib/python3/dist-packages/usage/__pycache__
 	[ "$1" = remove ] || exit 0
 	[ ! -d /run/systemd/system ] || systemctl stop 'reach@*.service'
 	for ledger in /run/reach/*.json; do
 		[ ! -e "$ledger" ] || reach down "$(basename "$ledger" .json)"
 	done
-	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__
+	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
+		/usr/lib/python3/dist-packages/usage/__pycache__
 TEXT
 chmod 0755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
 chmod 0700 "$tree/etc/reach"

@@ -16,6 +16,7 @@ from sdk.lab.machine import LabError, Machines, check_machine, find_labs
 from sdk.lab.packaged import IPK
 from sdk.lab.site import EXAMPLE, SiteError, load_site
 from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology, topology_file
+from usage import Parser
 
 ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
 EXAMPLES = """\
@@ -55,7 +56,7 @@ LINK_EXAMPLES = "`lab status` shows the links: mesh links, wan-NODE and client-N
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="lab", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)

@@ -9,12 +9,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAY_USE = {
     "xlat464": set(),
-    "nat46": {"xlat464"},
-    "siit": {"xlat464", "nat46"},
+    "usage": set(),
+    "nat46": {"xlat464", "usage"},
+    "siit": {"xlat464", "nat46", "usage"},
     "prefixd": {"xlat464", "nat46"},
-    "l3roamd_py": {"xlat464", "nat46"},
-    "reach": {"xlat464", "nat46"},
-    "sdk": {"xlat464", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
+    "l3roamd_py": {"xlat464", "nat46", "usage"},
+    "reach": {"xlat464", "nat46", "usage"},
+    "sdk": {"xlat464", "usage", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
 }
 NOT_ON_MICROPYTHON = {
     "typing",

@@ -27,14 +27,15 @@ def run(*words, **options):
 @pytest.fixture(scope="module")
 def router(tmp_path_factory):
     folder = tmp_path_factory.mktemp("router")
-    packages.unpack(["reach", "reach-relay"], folder)
+    packages.unpack(["python3-nat46", "reach", "reach-relay"], folder)
     return folder
 
 
 def test_openwrts_package_needs_just_the_parts_of_python_that_it_imports():
     texts = [path.read_text() for path in (ROOT / "reach").rglob("*.py") if path.name != "build.py"]
     imported = {module for text in texts for module in re.findall(r"^\s*(?:import|from) (\w+)", text, re.M)}
-    needed = {PARTS[module] for module in imported & set(PARTS)} | {"python3-light"}
+    parts = {**PARTS, "usage": "python3-nat46"}
+    needed = {parts[module] for module in imported & set(parts)} | {"python3-light"}
     depends = re.search(r"^Depends: (.*)$", packages.built()["reach"].entry, re.M)[1].split(", ")
     assert {word for word in depends if word.startswith("python3")} == needed
 

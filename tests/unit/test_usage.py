@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: ISC
+"""Every command says of a wrong command line one sentence, with exit code 2, and where there is more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("module", ["siit", "nat46", "l3roamd_py", "reach", "sdk.lab", "sdk.demo"])
+def test_a_wrong_command_line_is_one_sentence(module):
+    words = [sys.executable, "-m", module, "--frob\nnicate"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith("--help tells more)")
