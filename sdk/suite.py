@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""`make test`: the tests without a mesh run beside those with one, at the lowest priority, as labs mostly wait.
+"""`make test`: in two parts at a time, as a lab mostly waits. In the foreground is what tells how fast clients and
+daemons are; at a low priority beside it what takes as long as it takes.
 
-With arguments it is pytest and nothing else. What ran beside prints nothing until the labs are done; it is in a file
+With arguments it is pytest and nothing else. What runs beside is shown when the others are done; it is in a file
 meanwhile. Ctrl-C ends both parts, and both may clean up.
 """
 
@@ -14,8 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LABS = ("tests/lab",)
-BESIDE = ("tests/unit", "tests/fuzz")
+# labs that are set up and asked what they do, and no more: the start of their names
+UNHURRIED = tuple(
+    f"tests/lab/test_{name}*.py" for name in ("conformance", "nat46", "node_setup", "package", "reach")
+)
+LABS = ("tests/lab", *(f"--ignore-glob={glob}" for glob in UNHURRIED))
+BESIDE = ("tests/unit", "tests/fuzz", *UNHURRIED)
+NICE = ("nice", "-n", "10")
 OUTPUT = REPOSITORY / "build" / "tests-beside.log"
 INTERRUPTED = 130
 # a part hears of Ctrl-C from us alone, once, or a second one would break its cleaning up; and if we are killed
@@ -35,13 +41,16 @@ def run() -> int:
     """Run both parts; return the first exit status that is not zero, the labs' before the other's."""
     OUTPUT.parent.mkdir(exist_ok=True)
     begun = time.monotonic()
-    say(f"{' '.join(LABS)} here, {' and '.join(BESIDE)} beside it, with output in {os.path.relpath(OUTPUT)}")
+    say(
+        f"here {LABS[0]} as far as time matters there, beside it the rest, which is told in {os.path.relpath(OUTPUT)}"
+    )
     with OUTPUT.open("wb") as output:
-        nice = ("nice", "-n", "19", *PYTEST, *BESIDE)
-        parts = [part(nice, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)]
+        files = [str(path) for word in BESIDE for path in sorted(REPOSITORY.glob(word))]
+        beside = (*NICE, *PYTEST, *files)
+        parts = [part(beside, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)]
         parts.insert(0, part((*PYTEST, *LABS)))
         status = wait(parts)
-    say(f"{' and '.join(BESIDE)}:")
+    say("what ran beside:")
     print(OUTPUT.read_text(errors="replace"), flush=True)
     say(f"{time.monotonic() - begun:.0f} s, " + ("all is well" if not status else f"exit status {status}"))
     return status

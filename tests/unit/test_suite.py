@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from sdk import suite
+
 ROOT = Path(__file__).resolve().parents[2]
 START = """
-    import sys
+    import os, sys
     from pathlib import Path
     from sdk import suite
     suite.OUTPUT = Path(sys.argv[1]) / "beside.log"
-    suite.LABS, suite.BESIDE = [sys.argv[1] + "/labs"], [sys.argv[1] + "/beside"]
+    suite.LABS, suite.BESIDE = [sys.argv[1] + "/labs"], [os.path.relpath(sys.argv[1] + "/beside")]
     sys.exit(suite.main(sys.argv[2:]))
 """
 PASSES = "def test_it(): assert True\n"
@@ -63,7 +65,7 @@ def test_both_parts_count_and_are_shown(start, labs, beside, status):
     assert process.returncode == status, said
     assert said.count("1 failed") == status
     assert said.count("1 passed") == 2 - status
-    assert said.index("/labs here") < said.index("test_labs.py") < said.index("test_beside.py")
+    assert said.index("test: here") < said.index("test_labs.py") < said.index("test_beside.py")
 
 
 def test_words_are_pytests_and_nothing_runs_beside(start, tmp_path):
@@ -71,7 +73,7 @@ def test_words_are_pytests_and_nothing_runs_beside(start, tmp_path):
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert "1 passed" in said
-    assert "beside" not in said
+    assert "test: " not in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -91,3 +93,15 @@ def wait_for(*files):
     while not all(file.exists() for file in files):
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_every_test_is_in_one_of_the_parts():
+    unhurried = {path for glob in suite.UNHURRIED for path in ROOT.glob(glob)}
+    for glob in suite.UNHURRIED:
+        assert list(ROOT.glob(glob)), f"there is no {glob}"
+    assert ROOT / "tests/lab/test_l3roamd_daemon.py" not in unhurried
+    words = [sys.executable, "-m", "pytest", "--collect-only", "-q", *suite.LABS]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    here = {ROOT / line.partition("::")[0] for line in said.splitlines() if "::" in line}
+    assert here | unhurried == set(ROOT.glob("tests/lab/test_*.py"))
+    assert not here & unhurried
