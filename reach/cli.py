@@ -111,10 +111,21 @@ def sound(options: argparse.Namespace) -> tuple[Description, Keys]:
     whole = load(options)
     known, of_keys = keys.read(key_folder(options), whole.ends)
     findings = check.check(whole) + of_keys
-    if any(finding.is_error for finding in findings):
-        raise DescriptionError([finding for finding in findings if finding.is_error])
+    refuse(findings)
     show_findings(findings)
     return whole, known
+
+
+def sensible(options: argparse.Namespace) -> Description:
+    """The description, for who only looks: right in form and sense, whatever the keys are, and without warnings."""
+    whole = load(options)
+    refuse(check.check(whole))
+    return whole
+
+
+def refuse(findings: list[Finding]) -> None:
+    if errors := [finding for finding in findings if finding.is_error]:
+        raise DescriptionError(errors)
 
 
 def plan_of(options: argparse.Namespace) -> tuple[Plan, Keys]:
@@ -188,7 +199,7 @@ def run_down(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    whole = load(options)
+    whole = sensible(options)
     known, _ = keys.read(key_folder(options), whole.ends)
     plan = plan_publish.make(whole, end_of(options, whole))
     found = status.read(whole, plan, known.public, Kernel(options.state))
@@ -198,7 +209,7 @@ def run_status(options: argparse.Namespace) -> int:
 
 
 def run_test(options: argparse.Namespace) -> int:
-    whole = load(options)
+    whole = sensible(options)
     end = end_of(options, whole)
     if options.serve:
         print(f"answering on port {measure.PORT} until interrupted", flush=True)

@@ -92,6 +92,19 @@ def test_a_file_that_is_no_description_is_said(reach, tmp_path, content, sentenc
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.parametrize(
+    "words", ["check", "up roof", "render roof --for debian", "status roof", "test roof"]
+)
+def test_a_description_without_sense_is_refused_by_who_only_looks_as_well(reach, tmp_path, words):
+    text = (tmp_path / "reach.toml").read_text()
+    bridge = '[link.br]\nkind = "bridge"\nmembers = { roof = 8 }\n'  # over nothing
+    (tmp_path / "reach.toml").write_text(f"{text}\n{bridge}")
+    status, out, said = reach(*words.split())
+    assert status == 2
+    assert "error: link.br.remotes: roof is missing" in out + said
+    assert [path.name for path in tmp_path.iterdir()] == ["reach.toml"]
+
+
 def test_a_file_from_windows_is_one_as_well(reach, tmp_path):
     text = (tmp_path / "reach.toml").read_text()
     (tmp_path / "reach.toml").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
