@@ -19,7 +19,7 @@ def render(plan: Plan, place: Place) -> list[File]:
     files = [File("/etc/network/interfaces.d/reach", text)] if parts else []
     if plan.firewall:
         files.append(File(place.ruleset, nft_text(plan.firewall)))
-    return files + configs(plan, place) + systemd.service_units(plan, place)
+    return files + configs(plan, place) + systemd.service_units(plan, place, "networking.service")
 
 
 def belongs(command: Command, name: str, links: list[str]) -> bool:

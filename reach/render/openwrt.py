@@ -82,6 +82,7 @@ if [ "${{1:-}}" = remove ]; then
 	uci commit firewall
 	{SCRIPT} stop
 	{SCRIPT} disable
+	nft delete table inet reach 2>/dev/null # an include that is gone leaves its table
 	reload_config
 	exit
 fi

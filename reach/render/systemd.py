@@ -60,16 +60,17 @@ RemainAfterExit=yes
     return text + "\n[Install]\nWantedBy=multi-user.target\n"
 
 
-def service_units(plan: Plan, place: Place) -> list[File]:
+def service_units(plan: Plan, place: Place, links: str = "reach.service") -> list[File]:
+    """`links` is the unit that sets the links up."""
     return [
-        File(f"{UNITS}/reach-{each.name}.service", service_unit(each, place))
+        File(f"{UNITS}/reach-{each.name}.service", service_unit(each, place, links))
         for each in services(plan, place)
     ]
 
 
-def service_unit(service: Service, place: Place) -> str:
+def service_unit(service: Service, place: Place, links: str) -> str:
     hardening = RELAY_HARDENING if service.name == "relay" else HARDENING
-    after = "network-online.target" if service.name == "relay" else "reach.service"
+    after = "network-online.target" if service.name == "relay" else links
     return f"""\
 # SPDX-License-Identifier: ISC
 [Unit]

@@ -49,6 +49,7 @@ def router(tmp_path):
         ("uci", UCI.replace("PYTHON", sys.executable)),
         ("reload_config", "#!/bin/sh\n"),
         ("reach-init", '#!/bin/sh\necho "$1"\n'),
+        ("nft", f'#!/bin/sh\necho "$@" >>{tmp_path}/nft.said\n'),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -76,7 +77,7 @@ def router(tmp_path):
 
 
 @pytest.mark.parametrize(("example", "end"), [("uplink", "roof"), ("4in6", "attic"), ("bridge", "flat")])
-def test_a_second_run_changes_nothing_and_a_removal_leaves_what_was_there(router, example, end):
+def test_a_second_run_changes_nothing_and_a_removal_leaves_what_was_there(router, tmp_path, example, end):
     toml = (EXAMPLES / f"{example}.toml").read_text()
     config, said, _ = router(toml, end)
     assert said == ["enable", "restart"]
@@ -84,6 +85,9 @@ def test_a_second_run_changes_nothing_and_a_removal_leaves_what_was_there(router
     assert sections(router(toml, end)[0]) == sections(config)
     config, said, _ = router(toml, end, "remove")
     assert (config, said) == (OTHERS, ["stop", "disable"])
+    assert (tmp_path / "nft.said").read_text() == "delete table inet reach\n", (
+        "the firewall flushes only its own"
+    )
 
 
 def sections(config):

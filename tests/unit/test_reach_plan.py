@@ -258,6 +258,14 @@ def test_systemd_takes_the_units(example, end, tmp_path):
             assert unit.name not in said, said
 
 
+@pytest.mark.parametrize(
+    ("target", "links"), [("debian", "networking.service"), ("systemd", "reach.service")]
+)
+def test_what_stays_running_waits_for_what_sets_up_its_links(target, links, tmp_path):
+    text = written(target, "bridge", "server", tmp_path)["/etc/systemd/system/reach-radvd.service"]
+    assert f"After={links}\nWants={links}\n" in text
+
+
 def stub(line):
     key, _, command = line.partition("=")
     if key not in ("ExecStart", "ExecReload", "ExecStop", "ExecStopPost") or command.lstrip("-").startswith(
