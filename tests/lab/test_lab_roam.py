@@ -86,15 +86,15 @@ def test_a_roam_with_a_goodbye_is_heard_at_both_ends(pair, phone):
     assert entry(pair, "a") == port(pair, "a")
     pair.roam("phone", "b")
     assert pair.node_of("phone") == "b"
-    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 5, "node b's bridge learning of it")
-    wait_until(lambda: entry(pair, "a") is None, 5, "node a's bridge forgetting it")
+    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
+    wait_until(lambda: entry(pair, "a") is None, 20, "node a's bridge forgetting it")
     assert eth0(pair) == before
     assert answers(pair)
 
 
 def test_a_hard_roam_leaves_the_old_node_believing(pair, phone):
     pair.roam("phone", "b", hard=True)
-    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 5, "node b's bridge learning of it")
+    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
     assert entry(pair, "a") == port(pair, "a")
     assert carrier(pair, "a", port(pair, "a"))
     assert answers(pair)
@@ -133,7 +133,7 @@ def test_the_new_node_learns_of_a_client_that_says_nothing(pair, phone):
     pair.script("phone", ["ip addr flush dev eth0"])  # it has nothing to say
     try:
         pair.roam("phone", "b")
-        wait_until(lambda: entry(pair, "b") == port(pair, "b"), 5, "node b's bridge learning of it")
+        wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
     finally:
         pair.roam("phone", "a", renew=True)
         pair.running.stop("phone", "udhcpc")

@@ -156,14 +156,13 @@ def test_without_plats_the_clients_are_told(spaces, tmp_path, python):
     assert node.prefixd.status()["why"] == "no PLAT has a route"
 
 
-def test_a_plat_behind_no_route_is_left_within_a_second(spaces, tmp_path, python):
+def test_a_plat_behind_no_route_is_left_before_probes_go_unanswered(spaces, tmp_path, python):
     node = Node(spaces, tmp_path, python, BOTH)
     node.prefixd.wait_chosen(A)
     wait_for(lambda: all(p["state"] == "good" for p in node.prefixd.status()["plats"]), what="both good")
-    begin = time.monotonic()
     unlocal(spaces, "node", A)
-    wait_for(lambda: config(B) in node.translator.lines, 2, "the change")
-    assert time.monotonic() - begin < 1
+    wait_for(lambda: config(B) in node.translator.lines, 10, "the change")
+    assert re.search("previous one lost: (?!no answer)", node.prefixd.log())
 
 
 def test_babeld_may_restart_and_garble_and_the_plat_stays(spaces, tmp_path, python):
@@ -374,29 +373,27 @@ def mesh(spaces, tmp_path, python):
     return found
 
 
-def test_with_babeld_a_silent_platnode_is_left_within_three_seconds(mesh):
-    begin = time.monotonic()
+def test_with_babeld_a_silent_platnode_is_left(mesh):
+    """`make bench` measures how fast."""
     mesh.silence("plat1")
-    wait_for(lambda: config(B) in mesh.translator.lines, 6, "the change")
-    assert time.monotonic() - begin < 3
+    wait_for(lambda: config(B) in mesh.translator.lines, 15, "the change")
     # on a busy machine babel's own hellos may have been late enough to withdraw the route before the probes say so
     assert re.search("previous one lost: (its exit: )?(no answer|its route)", mesh.prefixd.log())
     mesh.spaces.run("plat1", "nft", "delete table inet off")
     mesh.prefixd.wait_chosen(A, 40)  # nearer, and well again for a while
 
 
-def test_with_babeld_a_withdrawn_plat_is_left_within_a_second(mesh):
-    begin = time.monotonic()
+def test_with_babeld_a_withdrawn_plat_is_left_before_probes_go_unanswered(mesh):
     mesh.spaces.run("plat1", "ip", "-6", "route", "del", A + "/96", "dev", "lo", "proto", "static")
     mesh.spaces.run("plat1", "ip", "-6", "route", "del", "local", A + "/96", "dev", "lo")
-    wait_for(lambda: config(B) in mesh.translator.lines, 3, "the change")
-    assert time.monotonic() - begin < 1
+    wait_for(lambda: config(B) in mesh.translator.lines, 10, "the change")
+    assert re.search("previous one lost: (?!no answer)", mesh.prefixd.log())
 
 
 def test_with_babeld_restarting_the_plat_stays(mesh):
     mesh.babelds["node"].kill()  # its routes stay in the kernel
     mesh.babelds["node"].wait()
-    wait_for(lambda: mesh.prefixd.status()["babel_away"], 5, "the notice")
+    wait_for(lambda: mesh.prefixd.status()["babel_away"], 20, "the notice")
     mesh.start_babeld("node", ("plat1", "plat2"))
     wait_for(lambda: not mesh.prefixd.status()["babel_away"], 40, "the return")
     assert mesh.prefixd.chosen() == A
