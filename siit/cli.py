@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: ISC
 """The command line: `siit daemon`, `ctl`, `show`, `stat`, `translate`.
 
-Exit codes: 0 ok, 1 refused or failed, 2 usage.
+Exit codes: 0 ok, 1 refused or failed, 2 usage. A node's set-up calls `ctl` several times, so what only the daemon and
+`translate` need is imported by them: it would take three times as long as the rest.
 """
 
 import argparse
 import json
-import logging
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nat46 import language
-from nat46.language import ControlError, Pair
-from siit import control, daemon, pcap
-from siit.device import MEANINGS
-from siit.translator import MAX_PACKET, MIN_MTU6, Map, translate
+from siit.places import SOCKET, STATE
 from usage import Parser
+
+if TYPE_CHECKING:
+    from nat46.language import Pair
 
 ABOUT = (
     "An IPv4/IPv6 translator (RFC 7915) on TUN devices, which takes the commands of the kernel module nat46."
@@ -94,6 +94,10 @@ def _one_reply(path: Path, replies: Iterable[str]) -> list[str]:
 
 
 def run_daemon(options: argparse.Namespace) -> None:
+    import logging
+
+    from siit import daemon
+
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="siit: %(message)s")
     try:
         daemon.run(options.socket, options.state, options.queues)
@@ -130,13 +134,18 @@ def table(device: dict) -> list[str]:
     shape = f"MTU {device['mtu_bytes']}, {device['pairs']} rule pairs, {device['queues']} queues"
     lines = [f"{device['name']}: {shape}"]
     counted = [(name, value) for name, value in device["counters"].items() if value]
+    from siit.device import MEANINGS
+
     width = max((len(name) for name, _ in counted), default=0)
     lines += [f"  {name:{width}}  {value:>14}  {MEANINGS.get(name, '')}" for name, value in counted]
     return lines if counted else [*lines, "  no packet yet"]
 
 
-def read_rules(options: argparse.Namespace) -> tuple[Pair, ...]:
+def read_rules(options: argparse.Namespace) -> "tuple[Pair, ...]":
     """The pairs of --rule, or of the one device that the commands in the file of --rules make."""
+    from nat46 import language
+    from siit import control
+
     try:
         if options.rule:
             commands = (language.parse(f"insert offline {' '.join(rule.split())}") for rule in options.rule)
@@ -145,7 +154,7 @@ def read_rules(options: argparse.Namespace) -> tuple[Pair, ...]:
         devices = control.parse_state(text)
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{options.rules} cannot be read: {error}") from None
-    except ControlError as error:
+    except language.ControlError as error:
         raise Failure(str(error)) from None
     if len(devices) != 1:
         raise Failure(f"{options.rules} makes {len(devices)} devices, expected one")
@@ -155,6 +164,8 @@ def read_rules(options: argparse.Namespace) -> tuple[Pair, ...]:
 def read_packets(options: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
     """The packets to translate, each with a time for the pcap file."""
     if options.pcap:
+        from siit import pcap
+
         try:
             yield from pcap.read(options.pcap.read_bytes())
         except (OSError, pcap.PcapError) as error:
@@ -170,6 +181,11 @@ def read_packets(options: argparse.Namespace) -> Iterator[tuple[bytes, bytes]]:
 
 
 def run_translate(options: argparse.Namespace) -> None:
+    from nat46.language import ControlError
+    from siit import control, pcap
+    from siit.device import MEANINGS
+    from siit.translator import MAX_PACKET, Map, translate
+
     try:
         rules = Map(control.make_sides(read_rules(options)), options.mtu)
     except ControlError as error:
@@ -202,6 +218,12 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return number
 
 
+def mtu(text: str) -> int:
+    from siit.translator import MIN_MTU6
+
+    return whole(MIN_MTU6, 65535)(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser(
         "siit", description=ABOUT, epilog=EXAMPLES[""], formatter_class=argparse.RawDescriptionHelpFormatter
@@ -221,7 +243,7 @@ def make_parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--socket",
                 type=Path,
-                default=daemon.SOCKET,
+                default=SOCKET,
                 metavar="PATH",
                 help="the daemon's (%(default)s)",
             )
@@ -229,7 +251,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command = add("daemon", run_daemon, "make and run translator devices, as told through a Unix socket")
     command.add_argument(
-        "--state", type=Path, default=daemon.STATE, metavar="PATH", help="file of rules (%(default)s)"
+        "--state", type=Path, default=STATE, metavar="PATH", help="file of rules (%(default)s)"
     )
     command.add_argument(
         "--queues", type=whole(1, 16), default=1, metavar="N", help="threads per device (%(default)s)"
@@ -245,9 +267,7 @@ def make_parser() -> argparse.ArgumentParser:
     rules = command.add_mutually_exclusive_group(required=True)
     rules.add_argument("--rule", action="append", metavar="KEYS", help="one pair, as behind `insert DEVICE`")
     rules.add_argument("--rules", metavar="FILE", help="commands that make one device; - is stdin")
-    command.add_argument(
-        "--mtu", type=whole(MIN_MTU6, 65535), default=1500, help="of the IPv6 side, in bytes (%(default)s)"
-    )
+    command.add_argument("--mtu", type=mtu, default=1500, help="of the IPv6 side, in bytes (%(default)s)")
     command.add_argument("--pcap", type=Path, metavar="FILE", help="packets from a capture instead")
     command.add_argument("--out", type=Path, metavar="FILE", help="results into a capture instead")
     command.add_argument("--json", action="store_true", help="one line of JSON for each packet")

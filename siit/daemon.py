@@ -23,8 +23,6 @@ from nat46.language import ControlError, Pair
 from siit import control
 from siit.device import Device, DeviceError
 
-SOCKET = Path("/run/siit/control.sock")
-STATE = Path("/run/siit/rules")
 CLIENTS = 64  # connections at a time; one more closes the one that has been quiet for longest
 UNREAD_BYTES = 256 * 1024  # replies that a client has not read; beyond, its further commands wait
 THREAD_STACK_BYTES = 256 * 1024

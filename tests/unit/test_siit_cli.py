@@ -3,8 +3,12 @@
 
 import fcntl
 import json
+import os
 import struct
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +130,15 @@ def test_a_capture_cut_anywhere_is_refused():
             continue  # no packet at all is a capture, too
         with pytest.raises(pcap.PcapError):
             pcap.read(data[:end])
+
+
+def test_a_command_for_the_daemon_does_not_load_what_only_the_daemon_needs():
+    heavy = ("logging", "dataclasses", "nat46.language", "siit.daemon", "siit.translator")
+    code = f"import sys, siit.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+    )
+    assert done.stdout == "[]\n", done.stderr
