@@ -92,6 +92,8 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
         "no:cacheprovider",
         "-v",
         "--durations=12",
+        "-o",
+        f"faulthandler_timeout={suite.limit_s * 3 // 4}",  # a test that lasts so long tells where it is
         *suite.words,
         *more,
     ]
