@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -18,8 +19,8 @@ from test_reach_apply import ENDS, HOST, HUB_AT_HOME, PORTS, WG, WHOLE, Site, ke
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack", "dnsmasq"))),
-        reason="no wireguard-go, wireguard-tools, conntrack or dnsmasq",
+        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack", "dnsmasq", "sipp"))),
+        reason="no wireguard-go, wireguard-tools, conntrack, dnsmasq or sipp",
     ),
 ]
 LAPTOP = ENDS.replace("[home", "[client.laptop]\n[home")
@@ -83,6 +84,22 @@ def udp(machine, own, port):
         yield made
 
 
+def sipp_calls(site):
+    """Twenty whole calls, INVITE to BYE, with the addresses that sipp writes into them itself."""
+    common = ("-nostdin", "-p", SIP_PORT, "-m", 20, "-trace_err", "-error_file", "/run/sipp.errors")
+    called = subprocess.Popen(
+        site.home.command("sipp", "-sn", "uas", "-i", PROXY, *common), stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_until(lambda: f"{PROXY}:{SIP_PORT}" in site.home.run("ss", "-unl").stdout, "it listens")
+        calling = ("-i", PHONE, *common, "-r", 20, "-timeout", "20s", f"{PROXY}:{SIP_PORT}")
+        site.caller.run("sipp", "-sn", "uac", *calling)
+        assert called.wait(20) == 0
+    finally:
+        called.kill()
+        called.wait()
+
+
 def test_a_phone_registers_is_called_and_hears_through_the_network_without_nat(site):
     """SIP and RTP write addresses into what they say; each must be the one that the packet has."""
     hub_at_home(site)
@@ -106,6 +123,7 @@ def test_a_phone_registers_is_called_and_hears_through_the_network_without_nat(s
         assert voice.recvfrom(99) == (b"hello", (PHONE, RTP_PORT))
         voice.sendto(b"who is there?", (PHONE, RTP_PORT))
         assert ear.recvfrom(99) == (b"who is there?", (PROXY, RTP_PORT))
+    sipp_calls(site)
 
 
 def ask(machine, server, name, timeout_s=5):
