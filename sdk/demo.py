@@ -40,7 +40,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000
 SQUEEZED_MTU = 1280  # bytes; the smallest that IPv6 allows
 FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
-STEADY_S = 5.0  # without a change in metrics, longer than the interval of babel's hellos
+STEADY_S = 1.0  # without a change in metrics, beyond the interval of babel's hellos
 LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client|local-(node|port)")
 COME_BACK_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
 
@@ -68,6 +68,7 @@ def settled(lab: Lab) -> str:
     """Wait until every clatnode knows every exit and nothing that prefixd would act on is left to come."""
     begun, wanted = time.monotonic(), len([node for node in lab.topology.nodes if node.role.is_plat])
     nodes = [node.name for node in lab.topology.nodes if node.role.is_clat]
+    steady_s = lab.topology.settings.hello_interval_ms / 1000 + STEADY_S
     steady_since: dict[str, float] = {}
     seen: dict[str, list] = {}
     told = begun
@@ -77,13 +78,13 @@ def settled(lab: Lab) -> str:
             picture = sorted((plat["prefix"], plat["metric"], plat["chosen"]) for plat in plats)
             if picture != seen.get(node) or not is_settled(plats, wanted):
                 seen[node], steady_since[node] = picture, time.monotonic()
-        if min(time.monotonic() - since for since in steady_since.values()) > STEADY_S:
+        if min(time.monotonic() - since for since in steady_since.values()) > steady_s:
             return f"every clatnode knows {wanted} and has chosen"
         if time.monotonic() > told + 5:
             told = time.monotonic()
-            unsteady = [node for node in nodes if told - steady_since[node] < STEADY_S]
+            unsteady = [node for node in nodes if told - steady_since[node] < steady_s]
             lab.log(f"waiting for babel's metrics and prefixd's hold time at {', '.join(unsteady)}")
-        time.sleep(0.1)
+        time.sleep(0.3)
     raise DemoError(f"after {COME_BACK_S:g} s the clatnodes still learn of exits or change their choice")
 
 
