@@ -106,6 +106,15 @@ DIFFERENCES = {
         ),
         "has no hairpins": ("two servers with pairs *",),
     },
+    "jool": {
+        "has pool6 for each IPv4 address without a pair (address_xlat.c)": ("a source outside the rule",),
+        "treats IGMP as any protocol": ("IGMP is dropped",),
+        "translates errors about errors": ("an error about an error is dropped",),
+        "refuses it, unless amend-udp-checksum-zero is set (4to6.c)": ("UDP without a checksum gets one",),
+        "takes the class from the route's key, which has three bits of it (6to4.c)": (
+            "TCP to IPv4 with its class",
+        ),
+    },
 }
 OTHERWISE = {
     (target, name): why

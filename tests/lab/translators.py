@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from conformance import MTU_BYTES
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from test_siit_device import DEADLINE_S, ROOT, Namespace
 
 from nat46 import KernelTarget, Nat46Error, SiitTarget, Translator
@@ -157,22 +158,32 @@ class Wire:
 
     def send(self, packets):
         """Send packets (bytes), one after the other; return those that come out."""
-        token = os.urandom(8)
-        for packet in (*packets, with_payload(self.marker, token)):
-            version = packet[0] >> 4
-            kind = ETH_P_IP if version == 4 else ETH_P_IPV6
-            self.into.sendto(packet, (self.devices[version], kind, 0, 0, bytes.fromhex(MAC.replace(":", ""))))
+        token, back = os.urandom(8), os.urandom(8)
+        for packet in (*packets, with_payload(IP(self.marker), token)):
+            self._put(packet)
+        found = self._until(token)
+        if len(self.outs) > 1:
+            # the links have no common order, so a marker comes back by the other one, as an answer to the first
+            (there,) = (IPv6(data) for data in found if data.endswith(token))
+            self._put(with_payload(IPv6(src=there.dst, dst=there.src) / UDP(sport=9, dport=9), back))
+            found += self._until(back)
+        return [data for data in found if not data.endswith((token, back)) and not is_chatter(data)]
+
+    def _put(self, packet):
+        version = packet[0] >> 4
+        kind = ETH_P_IP if version == 4 else ETH_P_IPV6
+        self.into.sendto(packet, (self.devices[version], kind, 0, 0, bytes.fromhex(MAC.replace(":", ""))))
+
+    def _until(self, token):
         found, end = [], time.monotonic() + DEADLINE_S
         while not any(data.endswith(token) for data in found):
             assert time.monotonic() < end, "the marker came through"
             found += self._receive()
-        # the two links of Jool have no common order, but the marker was the last to go in
-        found += self._receive(0)
-        return [data for data in found if not data.endswith(token) and not is_chatter(data)]
+        return found
 
-    def _receive(self, timeout_s=0.1):
+    def _receive(self):
         found = []
-        for out in select.select(self.outs, [], [], timeout_s)[0]:
+        for out in select.select(self.outs, [], [], 0.1)[0]:
             data, (_, _, kind, *_) = out.recvfrom(65536)
             if kind != PACKET_OUTGOING:
                 found.append(data)
@@ -184,9 +195,11 @@ class Wire:
 
 
 def with_payload(packet, payload):
-    """An IPv4 UDP packet (bytes) with a payload; its UDP checksum is computed by scapy."""
-    made = IP(packet) / payload
-    del made.len, made.chksum, made[UDP].len, made[UDP].chksum
+    """The bytes of a UDP packet with a payload, its lengths and checksums computed by scapy."""
+    made = packet.copy() / payload
+    for layer, field in ((IP, "len"), (IP, "chksum"), (IPv6, "plen"), (UDP, "len"), (UDP, "chksum")):
+        if layer in made and field in made[layer].fields:
+            delattr(made[layer], field)
     return bytes(made)
 
 
