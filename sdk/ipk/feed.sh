@@ -38,7 +38,9 @@ if ! grep -q "^src-link $FEED " feeds.conf; then
 	printf 'src-link %s %s\n' "$FEED" "$ROOT/package" >>feeds.conf
 fi
 # a fresh tree has none of OpenWrt's own feeds
-if [ -e "$PYTHON" ]; then ./scripts/feeds update "$FEED"; else ./scripts/feeds update -a; fi
+which=-a
+[ ! -e "$PYTHON" ] || which=$FEED
+./scripts/feeds update "$which" || fail "\`scripts/feeds update $which\` failed in $sdk: what it says is above"
 [ -e "$PYTHON" ] || fail "there is no $sdk/$PYTHON, expected OpenWrt's feed \`packages\` in feeds.conf"
 for folder in $packages; do
 	[ -n "$(packages_of "$folder")" ] ||

@@ -21,6 +21,7 @@ GLUON = os.environ.get("GLUON_TREE")
 FEEDS = """\
 #!/bin/sh
 echo "feeds $*" >>calls
+[ -z "${OFFLINE:-}" ] || exit 1
 [ "$1" = update ] || exit 0
 if [ "$2" = -a ]; then
 	mkdir -p feeds/packages/lang/python
@@ -52,6 +53,12 @@ def tree(tmp_path):
 def feed(tree: Path, packages: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     command = ["sh", str(ROOT / "sdk/ipk/feed.sh"), str(tree), "", packages]
     return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+def test_feeds_that_cannot_be_had_are_said(tree):
+    done = feed(tree, OFFLINE="1")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "`scripts/feeds update -a` failed" in done.stderr
 
 
 def test_a_fresh_tree_gets_openwrts_feeds_and_then_ours_once(tree):
