@@ -74,7 +74,8 @@ def wait(parts: Sequence[subprocess.Popen]) -> int:
 def main(words: Sequence[str]) -> int:
     if words:
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT as well: it is ignored in what a script starts with &, and would be by both parts
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     return run()
 
