@@ -367,7 +367,7 @@ def test_what_is_confirmed_stays_and_until_then_status_says_that_it_waits(site):
     found = json.loads(site.reach(site.server, "status", "server", "--json").stdout)
     assert 0 < found["unconfirmed_s"] <= 30
     site.reach(site.server, "confirm", "server")
-    wait_until(lambda: "reach" not in site.server.run("ps", "-eo", "args").stdout, "nobody waits any more")
+    wait_until(lambda: "--confirm-within" not in site.server.run("ps", "-eo", "args").stdout, "nobody waits")
     assert site.server.run("ip", "link", "show", "wg0").returncode == 0
     assert "nothing at server waits" in site.reach(site.server, "confirm", "server", check=False).stderr
 
