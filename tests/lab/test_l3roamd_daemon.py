@@ -395,7 +395,7 @@ def test_a_flood_of_garbage_neither_stops_nor_grows_the_daemon(lab, talk):
     try:
         for there in ("b", "a", "b", "a"):
             lab.roam("phone", there)
-            talk.echo(10)
+            talk.echo(30)
             wait_until(lambda there=there: is_served(lab, there), 10, f"being served at {there}")
     finally:
         for each in floods:
