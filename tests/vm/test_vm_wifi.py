@@ -38,7 +38,10 @@ between = ["a", "c"]
 """
 POINTS = {"a": (1, 2412), "b": (6, 2437)}  # channel and MHz of each access point
 PHONE = "phone"
-NEAR_DBM, FAR_DBM = -50, -85  # what the phone hears of an access point; it looks for another below -70
+# what hwsim, which knows no distance, takes from an access point's 20 dBm on the way; from -45 dBm the phone looks for
+# another, and below -67 dBm, 25 over the noise, it takes it
+NEAR_DB, FAR_DB = -50, -100
+SEARCH_DBM = -45
 FAST = "FT authentication already completed"  # what hostapd says where no handshake is needed after 802.11r's frames
 # the key management asked for, more for hostapd, and what wpa_supplicant calls it
 MOBILITY = {
@@ -71,9 +74,8 @@ LISTENER = """
 @pytest.fixture(scope="module")
 def radios():
     load("mac80211_hwsim radios=3")
-    subprocess.run(
-        ["mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug"], check=False, capture_output=True
-    )
+    mount = ["mount", "-t", "debugfs", "debugfs", "/sys/kernel/debug"]
+    subprocess.run(mount, check=False, capture_output=True)
     wait_until(lambda: len(phys()) == 3, what="three radios")
     return phys()
 
@@ -135,7 +137,7 @@ def supplicant_conf(kind):
     frequencies = " ".join(str(mhz) for _, mhz in POINTS.values())
     return (
         'ctrl_interface=/run/wpa\nnetwork={\nssid="mesh"\npsk="freifunk464"\n'
-        f'bgscan="simple:2:-70:3600"\n'
+        f'bgscan="simple:2:{SEARCH_DBM}:3600"\n'
         f"key_mgmt={MOBILITY[kind][0]}\nscan_freq={frequencies}\nfreq_list={frequencies}\n}}\n"
     )
 
@@ -163,7 +165,7 @@ def wifi(mesh, request):
     mesh.kind = request.param
     yield mesh
     for node in POINTS:
-        hear(mesh, node, NEAR_DBM)
+        put(mesh, node, NEAR_DB)
     for machine, program in ((PHONE, "wpa"), ("a", "hostapd"), ("b", "hostapd")):
         mesh.running.stop(machine, program)
 
@@ -218,15 +220,16 @@ def go_far_from(lab, node):
     """Walk the phone away from a node, and return when what it hears of it became weak (monotonic, s)."""
     begun = time.monotonic()
     for each in POINTS:
-        hear(lab, each, FAR_DBM if each == node else NEAR_DBM)
+        put(lab, each, FAR_DB if each == node else NEAR_DB)
     wait_until(lambda: place(lab) not in (node, None), what=f"leaving {node} for another")
     wait_until(lambda: wpa(lab).get("wpa_state") == "COMPLETED", what="being associated there")
     return begun
 
 
-def hear(lab, node, dbm):
-    """How strongly everybody hears an access point: its radio's, for hwsim knows no distance."""
-    Path(f"/sys/kernel/debug/ieee80211/{lab.phys[node]}/hwsim/rx_rssi").write_text(str(dbm))
+def put(lab, node, loss_db):
+    """Put an access point near the phone or far from it."""
+    file = Path(f"/sys/kernel/debug/ieee80211/{lab.phys[node]}/hwsim/rx_rssi")
+    file.write_text(str(loss_db % 2**64))  # the kernel reads the number without a sign
 
 
 def keep(lab, name, *found):
