@@ -710,6 +710,20 @@ def test_tear_down_leaves_nothing(machines, firewall):  # noqa: F811
             assert machine.output(["sh", "-c", listing], **node.variables) == before
 
 
+def test_a_set_that_a_rule_lets_go_of_a_moment_later_is_removed_all_the_same(machines):  # noqa: F811
+    machine = machines("node")
+    rule = "FORWARD -m set --match-set l3roamd_roamed src -j ACCEPT"
+    with contextlib.closing(
+        Hand(Node(machine, "dash", "xtables-nft"), PLAT_RULES, "plat", plat("c"))
+    ) as hand:
+        hand.set_up()
+        machine.run(f"ip6tables -A {rule}")
+        later = machine.start(["sh", "-c", f"sleep 0.3; ip6tables -D {rule}"])
+        hand.tear_down()
+        later.wait()
+    assert "l3roamd_roamed" not in machine.output("ipset list")
+
+
 def snapshot_command():
     saves = "iptables-legacy-save iptables-nft-save ip6tables-legacy-save ip6tables-nft-save"
     quiet = "grep -v -e '^#' -e '^\\*' -e '^:[A-Z]* ACCEPT' -e COMMIT"
