@@ -119,7 +119,7 @@ class Client:
         0  # of a token that somebody else has used: who has no better one has lost the client too
     )
     has_asked_again: bool = False  # after STALE, once
-    has_proven: bool = False  # after NOT_PROVEN, once
+    has_proven: bool = False  # its ROAM has the proof that NOT_PROVEN brought
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0

@@ -196,7 +196,7 @@ def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes)
 
 
 def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
-    onward = wire.pass_on(payload)
+    onward = wire.pass_on(payload, t.options.claim_ttl)
     if onward is None or not departed.is_extended or not header.extended:
         return t.count("claims_not_passed_on")
     t.count("claims_passed_on")

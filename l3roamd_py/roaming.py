@@ -15,10 +15,11 @@ from xlat464.address import format_ipv6
 PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
 
 
-def roam(t: Table, client: Client) -> None:
+def roam(t: Table, client: Client, has_proven: bool = False) -> None:
     """Send ROAM for the lease that the client has; it is ready to receive by now."""
     lease = client.lease
     assert lease is not None
+    client.has_proven = has_proven
     if lease.plat == NOWHERE:
         return _fail(t, client, "it has no PLAT")
     nonce = t.make_nonce()
@@ -49,7 +50,7 @@ def _fail(t: Table, client: Client, why: str) -> None:
     """The client cannot keep its connections: it gets new ones."""
     t.count("roams_failed")
     t.log(logging.WARNING, f"{describe(client.mac, client.ipv4)} begins anew through our own PLAT: {why}")
-    client.state, client.has_proven = State.SERVED, False
+    client.state = State.SERVED
     start_afresh(t, client)
     settle(t, client)
     doubt(t, client)
@@ -86,7 +87,7 @@ def _succeed(t: Table, client: Client, granted: wire.Lease) -> None:
     lease = client.lease
     assert lease is not None
     lease.token = granted.token
-    client.has_asked_again = client.has_proven = False
+    client.has_asked_again = False
     t.changes += 1
     renew_in_time(t, client, granted.lease_s)
     if client.state is State.ROAMING:
@@ -119,8 +120,7 @@ def _prove(t: Table, client: Client, shown: wire.Lease) -> None:
     """The PLAT wants to know that we are at our own CLAT prefix: only there its proof is heard."""
     keep_proof(t, shown)
     t.count("roams_proven")
-    client.has_proven = True
-    roam(t, client)
+    roam(t, client, has_proven=True)
 
 
 def keep_proof(t: Table, shown: wire.Lease) -> None:

@@ -32,16 +32,8 @@ SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN = range(8)
 # reasons in RESULT
 OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(9)
 REASONS = (
-    "ok",
-    "bad token",
-    "expired",
-    "stale",
-    "out of range",
-    "full",
-    "kernel",
-    "not a platnode",
-    "not proven",
-)
+    "ok", "bad token", "expired", "stale", "out of range", "full", "kernel", "not a platnode", "not proven",
+)  # fmt: skip
 TLV_MAC = TLV_ADDRESS = TLV_PLAT = 0  # of CLAIM and ACK, of SEEK, of INFO
 TLV_BASIC = 1  # of INFO
 TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE = range(4, 10)
@@ -290,9 +282,13 @@ def decode(payload: bytes) -> tuple[Header, Body]:
     return Header(sender, nonce, ttl, extended != 0), BUILD[kind](walk(payload, HEADER.size))
 
 
-def pass_on(payload: bytes) -> bytes | None:
-    """Return the datagram for the next node, its ttl one less; None if it has come far enough."""
-    return payload[:1] + bytes((payload[1] - 1,)) + payload[2:] if payload[1] > 1 else None
+def pass_on(payload: bytes, ttl_max: int) -> bytes | None:
+    """Return the datagram for the next node, its ttl one less; None if it has come far enough.
+
+    ttl_max: what nobody has a reason to exceed.
+    """
+    ttl = min(payload[1], ttl_max) - 1
+    return payload[:1] + bytes((ttl,)) + payload[2:] if ttl > 0 else None
 
 
 def _need_mac(mac: bytes) -> bytes:

@@ -186,6 +186,37 @@ def test_a_claim_does_not_run_in_circles(mesh, client):
     assert len(mesh.overheard) - before < 30
 
 
+def test_a_claim_that_says_it_may_go_on_for_ever_does_not(mesh, client):
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(6)
+    (onward,) = forge(mesh.nodes[0], wire.Claim(client.mac), ttl=255)
+    assert onward.destination == mesh.nodes[1].core.options.address
+    assert wire.decode(onward.payload)[0].ttl == mesh.nodes[0].core.options.claim_ttl - 1
+
+
+def test_each_roam_may_be_asked_for_a_proof(mesh, client):
+    """A renewal was asked for one and its answer was lost: that is no reason to refuse the next renewal."""
+    b, exit_node = mesh.nodes[1], mesh.nodes[3]
+    mesh.move(client, b)
+    mesh.run(6)
+    before = mesh.path(client)
+
+    def renew(is_answered: bool) -> None:
+        b.core.table.proofs.clear()
+        exit_node.core.platnode.entries.clear()  # as far as it knows, the client has never been there
+        b.handle(events.LeaseGranted(client.mac, client.ipv4, 3600))
+        mesh.run(0.012)
+        exit_node.is_up = is_answered
+        mesh.run(6)
+        exit_node.is_up = True
+
+    renew(is_answered=False)
+    assert b.core.counters["roams_unanswered"] == 1
+    renew(is_answered=True)
+    assert b.core.counters["roams_failed"] == 0
+    assert mesh.path(client) == before
+
+
 def test_a_node_without_roles_for_a_message_counts_it(mesh):
     node = mesh.nodes[0]
     lease = wire.Lease(STRANGER, PLAT_RANGE, 60)

@@ -110,10 +110,11 @@ def test_an_info_has_room_for_fifteen_addresses_and_its_lease_for_sixteen_bits()
 
 def test_a_message_is_passed_on_while_its_ttl_lasts():
     payload = wire.encode(vectors.by(vectors.NODE_B, 2), wire.Claim(vectors.CLIENT))
-    onward = wire.pass_on(payload)
+    onward = wire.pass_on(payload, 8)
     assert wire.decode(onward) == (vectors.by(vectors.NODE_B, 1), wire.Claim(vectors.CLIENT))
-    assert wire.pass_on(onward) is None
-    assert wire.pass_on(b"\0\0" + payload[2:]) is None
+    assert wire.pass_on(onward, 8) is None
+    assert wire.pass_on(b"\0\0" + payload[2:], 8) is None
+    assert wire.pass_on(b"\0\xff" + payload[2:], 8)[1] == 7
 
 
 @given(st.binary(max_size=400))
