@@ -33,17 +33,23 @@ def find_target(path: str | None = None, namespace: str | int | None = None) -> 
     """The target at a path, or the one that is there: siit's socket before the module's file.
 
     With a namespace it is the module's, since a socket has its place in the file system. A path where nothing is
-    counts as a control file: using it raises ModuleMissing. Raises Refused for a namespace beside a socket.
+    counts as a control file: using it raises ModuleMissing. Raises Refused for a namespace beside a socket, and for
+    what is neither a socket nor a file: a FIFO would be waited for, and some devices have no end.
     """
     if path == "" or namespace == "":
         raise Refused(f"an empty text names no {'translator' if path == '' else 'network namespace'}")
     candidates = [path] if path else [] if namespace is not None else list(SOCKETS)
     for candidate in candidates:
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.stat(candidate).st_mode):
+            mode = os.stat(candidate).st_mode
+            if stat.S_ISSOCK(mode):
                 if namespace is not None:
                     raise Refused(f"{candidate} is siit's socket, expected no network namespace beside it")
                 return SiitTarget(candidate)
+            if path and not stat.S_ISREG(mode):
+                raise Refused(
+                    f"{candidate} is no translator, expected siit's socket or the control file of nat46"
+                )
     return KernelTarget(path or CONTROL, namespace)
 
 

@@ -290,6 +290,15 @@ def test_a_place_that_cannot_be_is_refused(daemon):
         Translator(SiitTarget(socket_path), "n")
 
 
+def test_a_target_that_has_no_end_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", str(tmp_path), str(tmp_path / "fifo")):
+        with pytest.raises(
+            Refused, match=f"^{path} is no translator, expected siit's socket or the control file"
+        ):
+            find_target(path)
+
+
 def test_an_interrupt_waits_for_a_session_in_another_namespace(monkeypatch):
     """Its thread would end with the program, in the middle of making a device."""
     steps = []
