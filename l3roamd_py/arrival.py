@@ -9,7 +9,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import CloseGate, OpenGate, RefuseAtGate
+from l3roamd_py.actions import CloseGate, OpenGate
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
@@ -17,7 +17,7 @@ from l3roamd_py.elsewhere import find
 from l3roamd_py.leasing import adopt, request_token
 from l3roamd_py.presence import doubt, look_again
 from l3roamd_py.roaming import roam, settle
-from l3roamd_py.serving import add_address, forget, give_lease, hold, open_gate, refuse, take
+from l3roamd_py.serving import add_address, forget, give_lease, hold, open_gate, refuse, refuse_at_gate, take
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
@@ -70,7 +70,7 @@ def _hear(t: Table, client: Client, ipv4: bytes) -> None:
             t.do(OpenGate(client.mac, ipv4))
         elif lease is not None and lease.is_granted:
             t.count("foreign_addresses")
-            t.do(RefuseAtGate(client.mac, ipv4))
+            refuse_at_gate(t, client, ipv4)
         elif lease is None and ("claim", client.mac) in t.timers:
             client.heard = ipv4  # whoever has it may answer now that it is here
         elif (

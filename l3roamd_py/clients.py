@@ -121,6 +121,7 @@ class Client:
     has_asked_again: bool = False  # after STALE, once
     has_proven: bool = False  # its ROAM has the proof that NOT_PROVEN brought
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
+    refused_s: float = -math.inf  # when the gate was last told of one
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0
     look_from_s: float = 0.0  # when we gave its node-client address up to see whether another node has it

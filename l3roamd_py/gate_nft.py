@@ -47,7 +47,7 @@ from l3roamd_py.nftables_table import find_element, layout, list_elements, raise
 from l3roamd_py.xtables import OwnChain, queue_rule
 
 MARK = 0x20000000
-REFUSED_MS = 24 * 3600 * 1000  # then it may knock again
+REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
 ETHERNET = (1).to_bytes(2, sys.byteorder)
 MARKED = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
 

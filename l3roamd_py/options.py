@@ -60,6 +60,7 @@ class Options:
     sweep_pause_s: float = 60.0  # and no sooner again
     sweep_pace_s: float = 0.025  # between two clients
     unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
+    refuse_pause_s: float = 1.0  # the least between two addresses of a client that the gate is told to refuse
     claim_ttl: int = 8  # nodes that may pass a CLAIM on
 
     max_lease_s: int = 86400

@@ -25,6 +25,17 @@ class Mapping:
     serial: int
 
 
+PLATS_MAX = 64  # that have rules at once: each costs every packet of a client a look
+
+
+def spare_plats(plats: Sequence[bytes], plat_of: dict[bytes, bytes]) -> list[bytes]:
+    """Which PLATs no client uses: they give way when there are too many. Raises RulesError if there is none."""
+    used = set(plat_of.values())
+    if len(used) >= PLATS_MAX:
+        raise RulesError(f"clients use {len(used)} PLATs already, expected at most {PLATS_MAX}")
+    return [plat for plat in plats if plat not in used]
+
+
 def are_independent(mappings: Sequence[Mapping]) -> bool:
     """Whether no address occurs in two of the mappings, so that they may be done in any order or at once."""
     sets = [{each.home, each.at, each.was or each.home} for each in mappings]

@@ -39,7 +39,7 @@ from l3roamd_py.nftables_rewrite import (
     put_quoted,
 )
 from l3roamd_py.nftables_table import find_element, layout, list_elements, raise_table, remove_table
-from l3roamd_py.rules import RulesError
+from l3roamd_py.rules import PLATS_MAX, RulesError, spare_plats
 from l3roamd_py.set_names import name_of_plat, plat_of_name
 
 STEM = "plat_"
@@ -65,11 +65,7 @@ class NftClatRules(NftGate):
                 self.current = found[0].key if found else None
             names = raise_table(self.netfilter, self.table, set_of_name, self._rules)
             self.plats = [plat for name in names if (plat := plat_of_name(STEM, name))]
-            self.plat_of = {
-                element.key: plat
-                for plat in self.plats
-                for element in list_elements(self.netfilter, self.table, name_of_plat(STEM, plat))
-            }
+            self.plat_of = self._read_uses()
 
     def tear_down(self) -> None:
         with refusal(f"cannot remove table {self.table.name}"):
@@ -78,6 +74,8 @@ class NftClatRules(NftGate):
         super().tear_down()
 
     def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None:
+        if plat not in self.plats and len(self.plats) >= PLATS_MAX:
+            self._make_room()
         old = self.plat_of.get(client)
         plats, messages = self.plats, []
         if plat not in plats:
@@ -95,6 +93,19 @@ class NftClatRules(NftGate):
                     raise
                 self._commit([*messages, add])  # it expired meanwhile
         self.plats, self.plat_of[client] = plats, plat
+
+    def _read_uses(self) -> dict[bytes, bytes]:
+        return {
+            element.key: plat
+            for plat in self.plats
+            for element in list_elements(self.netfilter, self.table, name_of_plat(STEM, plat))
+        }
+
+    def _make_room(self) -> None:
+        with refusal("cannot read who uses which PLAT"):
+            self.plat_of = self._read_uses()
+        for plat in spare_plats(self.plats, self.plat_of):
+            self.drop_plat(plat)
 
     def leave_plat(self, client: bytes, plat: bytes) -> None:
         if self.plat_of.get(client) == plat:

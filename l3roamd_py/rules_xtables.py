@@ -21,7 +21,7 @@ from l3roamd_py.conntrack import Conntrack
 from l3roamd_py.gate import QUEUE, Client, Gate
 from l3roamd_py.ipset import IpSet, IpSets, Member
 from l3roamd_py.nfnetlink import refusal
-from l3roamd_py.rules import Mapping, RulesError, are_independent
+from l3roamd_py.rules import PLATS_MAX, Mapping, RulesError, are_independent, spare_plats
 from l3roamd_py.set_names import name_of_plat, plat_of_name
 from l3roamd_py.xtables import OwnChain, queue_rule
 
@@ -85,7 +85,8 @@ class XtablesGate(Gate):
 
     def _refuse(self, mac: bytes, ipv4: bytes) -> None:
         self._dismiss(mac, ipv4)
-        self.refused.pop((mac, ipv4), None)
+        if (mac, ipv4) in self.refused:
+            return
         if len(self.refused) >= REFUSED_MAX:
             del self.refused[next(iter(self.refused))]
         self.refused[mac, ipv4] = None
@@ -118,9 +119,7 @@ class XtablesClatRules(XtablesGate):
             self.sets.create(CURRENT)
             self.current = next((each.address for each in self.sets.members(CURRENT.name)), None)
             self.plats = self._plats()
-            self.plat_of = {
-                member.address: plat for plat in self.plats for member in self.sets.members(set_of_plat(plat))
-            }
+            self.plat_of = self._read_uses()
             self._write_plats(self.plats)
 
     def tear_down(self) -> None:
@@ -139,6 +138,8 @@ class XtablesClatRules(XtablesGate):
     def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None:
         with refusal("cannot give a client its PLAT"):
             if plat not in self.plats:
+                if len(self.plats) >= PLATS_MAX:
+                    self._make_room()
                 self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
                 self._write_plats([*self.plats, plat])
                 self.plats.append(plat)
@@ -150,6 +151,16 @@ class XtablesClatRules(XtablesGate):
             if old != plat:
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self.conntrack.forget([client])
+
+    def _read_uses(self) -> dict[bytes, bytes]:
+        return {
+            member.address: plat for plat in self.plats for member in self.sets.members(set_of_plat(plat))
+        }
+
+    def _make_room(self) -> None:
+        self.plat_of = self._read_uses()
+        for plat in spare_plats(self.plats, self.plat_of):
+            self.drop_plat(plat)
 
     def leave_plat(self, client: bytes, plat: bytes) -> None:
         if self.plat_of.get(client) == plat:

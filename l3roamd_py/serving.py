@@ -101,10 +101,17 @@ def refuse(t: Table, client: Client, ipv4: bytes) -> None:
         client.refused = ipv4
         resident = describe(t.by_ipv4[ipv4], ipv4)
         t.log(logging.WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
-    t.do(RefuseAtGate(client.mac, ipv4))
+    refuse_at_gate(t, client, ipv4)
     if t.granted.get(client.mac, (None,))[0] == ipv4:
         del t.granted[client.mac]
         t.do(ReleaseLease(client.mac, ipv4))
+
+
+def refuse_at_gate(t: Table, client: Client, ipv4: bytes) -> None:
+    """Seldom: whoever makes addresses up must not keep the kernel's rules busy. What is not refused waits in vain."""
+    if t.now_s >= client.refused_s + t.options.refuse_pause_s:
+        client.refused_s = t.now_s
+        t.do(RefuseAtGate(client.mac, ipv4))
 
 
 def add_address(t: Table, client: Client, address: bytes) -> None:

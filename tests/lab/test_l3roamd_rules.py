@@ -28,7 +28,7 @@ from test_node_setup import (
 )
 
 from l3roamd_py.gate import HELD_A_CLIENT
-from l3roamd_py.rules import Held, Mapping, RulesError
+from l3roamd_py.rules import PLATS_MAX, Held, Mapping, RulesError
 from sdk.patience import SLOWER
 
 pytestmark = [
@@ -708,6 +708,26 @@ def test_tear_down_leaves_nothing(machines, firewall):  # noqa: F811
             hand.tear_down()
             hand.tear_down()
             assert machine.output(["sh", "-c", listing], **node.variables) == before
+
+
+def test_plats_that_somebody_made_up_do_not_fill_the_kernel(machines):  # noqa: F811
+    """A roam begins with the word of whoever had the client, so its PLAT may be any."""
+    client, other = clat("a", "10.1.2.3"), clat("a", "10.1.2.4")
+    made_up = [plat("c")[:8] + number.to_bytes(4, "big") + bytes(4) for number in range(99, 108 + PLATS_MAX)]
+    with contextlib.closing(Hand(Node(machines("node")), CLAT_RULES, "br-client", "clat")) as hand:
+        hand.set_up()
+        hand.set_current_plat(plat("c"))
+        hand.use_plat(other, plat("x"), 600)
+        for each in made_up:
+            hand.use_plat(client, each, 60)
+            hand.leave_plat(client, each)
+        assert plat("x") in hand.plats()
+        assert len(hand.plats()) <= PLATS_MAX
+        for number, each in enumerate(made_up[: PLATS_MAX - 1]):
+            hand.use_plat(clat("b", f"10.1.3.{number}"), each, 60)
+        with pytest.raises(RulesError, match="expected at most"):
+            hand.use_plat(client, made_up[-1], 60)
+        hand.use_plat(client, plat("x"), 60)
 
 
 def test_a_set_that_a_rule_lets_go_of_a_moment_later_is_removed_all_the_same(machines):  # noqa: F811

@@ -280,6 +280,16 @@ def test_a_client_may_not_change_its_address_as_it_likes(mesh, client):
     assert mesh.path(client) is not None
 
 
+def test_a_client_that_makes_addresses_up_does_not_keep_the_gate_busy(mesh, client):
+    a = mesh.nodes[0]
+    for number in range(1000):
+        a.handle(events.ClientSeen(client.mac, bytes((10, 7, *divmod(number, 256)))))
+        mesh.run(0.002)
+    assert 1 <= sum(isinstance(action, do.RefuseAtGate) for action in a.actions) <= 3
+    assert a.core.counters["foreign_addresses"] == 1000
+    assert mesh.path(client) is not None
+
+
 def test_who_has_no_lease_is_served_with_the_address_that_it_uses(mesh):
     client, a = make_client(5, 1), mesh.nodes[0]
     mesh.clients[client.mac] = client
