@@ -89,6 +89,14 @@ class ProbeClient:
 
 
 @dataclass(frozen=True, slots=True)
+class SolicitClient:
+    """Ask a MAC by neighbour discovery whether it is on our bridge. After Unlearn its answer is a ClientSeen."""
+
+    mac: bytes
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OpenGate:
     """Let a client's IPv4 pass, what the gate holds of it first."""
 
@@ -195,6 +203,7 @@ Action = (
     | AddRoute
     | RemoveRoute
     | ProbeClient
+    | SolicitClient
     | OpenGate
     | CloseGate
     | RefuseAtGate

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""ARP with the clients (RFC 826): probes to one MAC alone, and what clients say.
+"""ARP with the clients (RFC 826): probes to one MAC alone, and what clients say. And the same question in IPv6.
 
 An answer to a probe of ours is ArpAnswered, anything else a client says is ClientSeen. The client device may go and
 come back: `follow` opens the socket on what is there now.
@@ -10,8 +10,10 @@ import fcntl
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 
 from l3roamd_py.events import ArpAnswered, ClientSeen, Event
+from l3roamd_py.solicitation import ETH_P_IPV6, encode_solicitation
 
 ETHERNET, IPV4, REQUEST, REPLY = 1, 0x0800, 1, 2
 ETH_P_ARP = 0x0806
@@ -22,6 +24,7 @@ READS_MAX = 64  # in one round
 PROBES_MAX = 4096  # that wait for an answer
 ANSWER_S = 3.0  # within which a reply is one to a probe
 NOBODY = bytes(4)
+ADDRESSES, LINK_SCOPE = Path("/proc/net/if_inet6"), "20"
 
 
 def encode_probe(own_mac: bytes, own_ipv4: bytes, mac: bytes, ipv4: bytes) -> bytes:
@@ -94,6 +97,21 @@ class Arp:
             own_mac = self._ask_device(SIOCGIFHWADDR)[2:8]
             packet = encode_probe(own_mac, self.own_ipv4(), mac, ipv4)
             self._socket.sendto(packet, (self._device, ETH_P_ARP, 0, 0, mac))
+
+    def solicit(self, mac: bytes, address: bytes) -> None:
+        """Ask a MAC for its IPv6 address; the bridge and the neighbour table show the answer. OSError: it cannot be."""
+        own_address = self._link_local()
+        if self._socket is not None and own_address is not None:
+            packet = encode_solicitation(self._ask_device(SIOCGIFHWADDR)[2:8], own_address, address)
+            self._socket.sendto(packet, (self._device, ETH_P_IPV6, 0, 0, mac))
+
+    def _link_local(self) -> bytes | None:
+        with contextlib.suppress(OSError):
+            for line in ADDRESSES.read_text("ascii").splitlines():
+                address, _, _, scope, _, device = line.split()
+                if scope == LINK_SCOPE and device == self._device:
+                    return bytes.fromhex(address)
+        return None
 
     def read(self, now_s: float) -> list[Event]:
         """Take what clients said since the last time."""

@@ -129,6 +129,9 @@ class Core:
         if event.address[:12] == IPV4_MAPPED:
             arrival.see(t, event.mac, event.address[12:])
         elif t.is_client_ipv6(event.address):
+            known = t.clients.get(event.mac)
+            if not event.is_sign and known is not None and event.address in known.addresses:
+                return
             client = arrival.see(t, event.mac)
             if client is not None:
                 add_address(t, client, event.address)

@@ -18,15 +18,16 @@ from l3roamd_py.answers import Answers
 from l3roamd_py.arp import Arp
 from l3roamd_py.core import Core
 from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
-from l3roamd_py.finding import Finder, Stations
+from l3roamd_py.finding import Finder
 from l3roamd_py.horizon import Horizon
 from l3roamd_py.kernel import KernelError
 from l3roamd_py.network import Network
 from l3roamd_py.performer import Performer
-from l3roamd_py.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.rules import RulesError
 from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import Keeper, StateError
+from l3roamd_py.stations import Stations
 from l3roamd_py.udp import PORT, Udp
 from l3roamd_py.watch import Watch
 
@@ -62,7 +63,7 @@ class Daemon:
         self.finder = Finder(self.kernel)
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
-        self.clat, self.plat = make_rules(settings)
+        self.clat, self.plat = rules_choice.make_rules(settings)
         self.performer = Performer(
             self.kernel,
             self.udp,
@@ -272,18 +273,6 @@ class Daemon:
         for part in (*listeners, self.kernel, self.clat, self.plat):
             if close := getattr(part, "close", None):
                 close()
-
-
-def make_rules(settings: Settings) -> tuple[ClatRules | None, PlatRules | None]:
-    """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
-    clat_rules, plat_rules = rules_choice.choose_rules(settings.rules)
-    options = settings.options
-    clat = plat = None
-    if options.clat is not None:
-        clat = clat_rules(settings.client_device, settings.clat_device)
-    if options.plat is not None:
-        plat = plat_rules(settings.plat_device, options.plat)
-    return clat, plat
 
 
 def run(settings: Settings) -> None:

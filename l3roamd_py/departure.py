@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Role A: another node claims a client that we serve, or served. No I/O.
 
-    CLAIM for a client that is SERVED   ask it by ARP; if it answers the claim is refused, else let go
+    CLAIM for a client that is SERVED   ask it; if it answers the claim is refused, else let go
                               ABSENT    let go, and if the kernel said that it left as well
                               CLAIMING, or with a ROAM out: after that, for only then we know what to tell
                               departed  to its new place: tell again; to others: pass the CLAIM on to the new place
@@ -12,9 +12,9 @@ node-client address until babel has the new one.
 import logging
 
 from l3roamd_py import wire
-from l3roamd_py.actions import ProbeClient, RemoveNodeClient
+from l3roamd_py.actions import RemoveNodeClient
 from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
-from l3roamd_py.serving import drop
+from l3roamd_py.serving import ask_client, can_ask, drop
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
 
@@ -68,21 +68,21 @@ def consider(t: Table, client: Client) -> None:
     elif client.is_doubted:  # what we know of it is worth nothing: the node that has it is asked as well
         client.asked = None
         t.count("claims_in_doubt")
-    elif client.state is State.ABSENT or client.is_leaving or client.ipv4 is None:
+    elif client.state is State.ABSENT or client.is_leaving or not can_ask(client):
         let_go(t, client)
     elif ("probe", client.mac) not in t.timers:
-        t.do(ProbeClient(client.mac, client.ipv4))
+        ask_client(t, client)
         t.timers.set(("probe", client.mac), t.now_s + t.options.probe_at_s[1])
         client.asked.until_s = t.now_s + t.options.probe_give_up_s  # from now on: when we let go
 
 
 def on_probe_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
-    if client is None or client.asked is None or client.ipv4 is None:
+    if client is None or client.asked is None:
         return None
     if t.now_s >= client.asked.until_s:
         return let_go(t, client)
-    t.do(ProbeClient(mac, client.ipv4))
+    ask_client(t, client)
     return t.timers.set(("probe", mac), client.asked.until_s)
 
 

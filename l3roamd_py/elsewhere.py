@@ -3,7 +3,7 @@
 
 It does when the mesh was in two parts, or one of us was dead, while the client walked from one to the other: nobody was
 there to let go of it. Both have its node-client address then, and babel hides from each the way to the other, for it
-has that address itself. Who of us is wrong is told by the client alone, by ARP:
+has that address itself. Who of us is wrong is told by the client alone, when it is asked:
 
     it answers             it is ours, and we do nothing
     it does not (ABSENT)   we give its node-client address up for a while, ask on, and look where babel leads then:
@@ -14,9 +14,9 @@ All clients are asked when a node has come back to the mesh.
 
 import logging
 
-from l3roamd_py.actions import LookElsewhere, ProbeClient, RemoveNodeClient
+from l3roamd_py.actions import LookElsewhere, RemoveNodeClient
 from l3roamd_py.clients import Client, State, Table, describe
-from l3roamd_py.serving import forget, hold
+from l3roamd_py.serving import ask_client, can_ask, forget, hold
 
 ALL = b""  # whose timer it is that asks them all
 
@@ -34,7 +34,7 @@ def on_sweep_timer(t: Table, _: bytes) -> None:
     for client in t.clients.values():
         if client.state is State.ABSENT:
             t.timers.set(("elsewhere", client.mac), at_s)
-        elif client.state is not State.CLAIMING and client.ipv4 is not None:
+        elif client.state is not State.CLAIMING and can_ask(client):
             client.seen_s, client.probes = at_s - t.options.idle_s, 0
             t.timers.set(("idle", client.mac), at_s)
         at_s += t.options.sweep_pace_s
@@ -60,8 +60,8 @@ def on_elsewhere_timer(t: Table, mac: bytes) -> None:
         return hold(t, client)
     if not client.has_address:
         t.do(LookElsewhere(mac, t.node_client(mac)))
-        if client.ipv4 is not None:
-            t.do(ProbeClient(mac, client.ipv4))
+        if can_ask(client):
+            ask_client(t, client)
     return look(t, client)
 
 

@@ -32,10 +32,14 @@ class ArpAnswered:
 
 @dataclass(frozen=True, slots=True)
 class AddressSeen:
-    """A client uses an IPv6 address of ours: the neighbour table, or the socket's add_address."""
+    """A client uses an IPv6 address of ours: the neighbour table, or the socket's add_address.
+
+    is_sign: it has said so just now. Otherwise it is a sign of the client only if we did not know.
+    """
 
     mac: bytes
     address: bytes
+    is_sign: bool = True
 
 
 @dataclass(frozen=True, slots=True)

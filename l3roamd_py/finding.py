@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: ISC
-"""Finding clients: what the kernel tells of links, of bridge and neighbour entries and of Wi-Fi stations.
+"""Finding clients: what the kernel tells of links, and of bridge and neighbour entries; for stations see stations.py.
 
 Everything that is not of the client device, its ports or one of its neighbours is passed over, and so is every MAC
 that is ours or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
 
 The client device need not be the bridge with the clients' ports: on Gluon it is a veth (local-node), whose other end is
-one of the ports. Neighbours are the device's, bridge entries and stations the bridge's.
+one of the ports. Neighbours are the device's, bridge entries the bridge's.
+
+An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt.
 """
 
 import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Iterator
 
 from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.kernel import (
     AF_BRIDGE,
     DEL_LINK,
     DEL_NEIGHBOUR,
+    DELAY,
     FAILED,
     GET_LINK,
     GET_NEIGHBOUR,
     NEW_LINK,
     NEW_NEIGHBOUR,
     PERMANENT,
+    PROBE,
     REACHABLE,
     KernelError,
-    Netlink,
-    ctrlmsg,
-    genlmsg,
     ifinfmsg,
     messages,
     ndmsg,
@@ -37,28 +37,11 @@ from l3roamd_py.kernel import (
 from l3roamd_py.network import Network
 
 SOL_NETLINK, ADD_MEMBERSHIP, SO_RCVBUFFORCE = 270, 1, 33
-GENERIC = 16  # NETLINK_GENERIC
 LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
 NEIGHBOUR = struct.Struct("=16xBxxxiH")  # of a message: family, ifindex, state
-CONTROL_FAMILY, GET_FAMILY = 16, 3  # generic netlink's own
-NEW_STATION, DEL_STATION = 19, 20  # NL80211_CMD_
-
-
-class station_message(genlmsg):
-    """What of nl80211's messages about stations is needed."""
-
-    nla_map = (
-        ("NL80211_ATTR_UNSPEC", "none"),
-        ("NL80211_ATTR_WIPHY", "uint32"),
-        ("NL80211_ATTR_WIPHY_NAME", "asciiz"),
-        ("NL80211_ATTR_IFINDEX", "uint32"),
-        ("NL80211_ATTR_IFNAME", "asciiz"),
-        ("NL80211_ATTR_IFTYPE", "uint32"),
-        ("NL80211_ATTR_MAC", "l2addr"),
-    )
 
 
 def listen(protocol: int) -> socket.socket:
@@ -71,7 +54,7 @@ def listen(protocol: int) -> socket.socket:
     return listener
 
 
-def _mac(text: str | None) -> bytes:
+def packed_mac(text: str | None) -> bytes:
     return bytes.fromhex(text.replace(":", "")) if text else b""
 
 
@@ -89,7 +72,7 @@ class Links:
             self._links.pop(index, None)
             self._other_ends.pop(index, None)
         else:
-            name, mac = message.get_attr("IFLA_IFNAME") or "", _mac(message.get_attr("IFLA_ADDRESS"))
+            name, mac = message.get_attr("IFLA_IFNAME") or "", packed_mac(message.get_attr("IFLA_ADDRESS"))
             self._links[index] = (name, mac, message.get_attr("IFLA_MASTER") or 0)
             is_here = message.get_attr("IFLA_LINK_NETNSID") is None
             self._other_ends[index] = (message.get_attr("IFLA_LINK") or 0) if is_here else 0
@@ -183,8 +166,8 @@ class Finder:
             return []
         family, index, state = NEIGHBOUR.unpack_from(whole)
         is_bridge = family == AF_BRIDGE
-        if state & PERMANENT or (not is_bridge and index != self.client_index):
-            return []  # before the costly part
+        if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
+            return []  # before the costly part; that the kernel asks for a neighbour is no answer
         entry = ndmsg(whole)
         entry.decode()
         return (self._bridge_entry if is_bridge else self._neighbour)(entry, kind == NEW_NEIGHBOUR)
@@ -203,7 +186,7 @@ class Finder:
         return []
 
     def _bridge_entry(self, entry: ndmsg, is_new: bool) -> list[Event]:
-        mac, port = _mac(entry.get_attr("NDA_LLADDR")), entry["ifindex"]
+        mac, port = packed_mac(entry.get_attr("NDA_LLADDR")), entry["ifindex"]
         is_port = entry.get_attr("NDA_MASTER") == self.bridge_index or self.links.is_port_of(
             port, self.bridge_index
         )
@@ -219,7 +202,7 @@ class Finder:
         return [ClientGone(mac)]
 
     def _neighbour(self, entry: ndmsg, is_new: bool) -> list[Event]:
-        mac, text = _mac(entry.get_attr("NDA_LLADDR")), entry.get_attr("NDA_DST")
+        mac, text = packed_mac(entry.get_attr("NDA_LLADDR")), entry.get_attr("NDA_DST")
         if not is_new or not text or not self.is_client(mac):
             return []  # an entry that the kernel has no use for any more says nothing of the client
         if entry["family"] == socket.AF_INET:
@@ -231,72 +214,4 @@ class Finder:
         address = socket.inet_pton(socket.AF_INET6, text)
         if entry["state"] & FAILED:
             return [AddressGone(mac, address)]
-        return [AddressSeen(mac, address)]
-
-
-class Stations:
-    """Turns what nl80211 tells of stations into events; silent where there is no Wi-Fi."""
-
-    def __init__(self, finder: Finder) -> None:
-        self._finder = finder
-        self._socket: socket.socket | None = None
-
-    def open(self) -> bool:
-        """Try to listen; return whether we newly do. A driver may come later than we."""
-        if self._socket is not None:
-            return False
-        try:
-            group = _group_of("nl80211", "mlme")
-            if group is None:
-                return False
-            self._socket = listen(GENERIC)
-            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
-        except (KernelError, OSError):
-            self.close()
-        return self._socket is not None
-
-    def fileno(self) -> int:
-        return -1 if self._socket is None else self._socket.fileno()
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def read(self) -> list[Event]:
-        events: list[Event] = []
-        with contextlib.suppress(OSError):  # lost messages: the bridge learns the client by its first frame
-            while self._socket is not None and len(events) < READS_MAX:
-                for _, _, whole in messages(self._socket.recv(1 << 16)):
-                    events += self.understand(whole)
-        return events
-
-    def understand(self, whole: bytes) -> Iterator[Event]:
-        """Yield the event in a message, if it is one about a client: a mesh peer is a station too."""
-        if len(whole) < 20 or whole[16] not in (NEW_STATION, DEL_STATION):
-            return
-        message = station_message(whole)
-        message.decode()
-        mac = _mac(message.get_attr("NL80211_ATTR_MAC"))
-        port = message.get_attr("NL80211_ATTR_IFINDEX") or 0
-        if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.bridge_index):
-            yield ClientSeen(mac) if message["cmd"] == NEW_STATION else ClientGone(mac)
-
-
-def _group_of(family: str, group: str) -> int | None:
-    """The number of a generic netlink family's multicast group, None if there is no such family."""
-    door = Netlink(GENERIC)
-    try:
-        request = ctrlmsg()
-        request["cmd"], request["version"] = GET_FAMILY, 1
-        request["attrs"] = [("CTRL_ATTR_FAMILY_NAME", family)]
-        (answer,) = door.ask(f"for {family}", request, CONTROL_FAMILY)
-        for each in answer.get_attr("CTRL_ATTR_MCAST_GROUPS") or ():
-            if each.get_attr("CTRL_ATTR_MCAST_GRP_NAME") == group:
-                number: int = each.get_attr("CTRL_ATTR_MCAST_GRP_ID")
-                return number
-    except (KernelError, ValueError):
-        pass  # no such family
-    finally:
-        door.close()
-    return None
+        return [AddressSeen(mac, address, is_sign=bool(entry["state"] & REACHABLE))]

@@ -27,8 +27,8 @@ from l3roamd_py.kernel import (
     NTF_MASTER,
     PERMANENT,
     PROBE,
-    REACHABLE,
     REPLACE,
+    STALE,
     UNICAST,
     UNREACHABLE,
     KernelError,
@@ -180,7 +180,9 @@ class Network:
             self._routes[address] = mac
         what = f"to route {_text(address)}"
         self._netlink.ask(what, self._route(address, self._client_index(what)), NEW_ROUTE, CREATE | REPLACE)
-        self._set_neighbour(mac, address, REACHABLE)
+        self._set_neighbour(
+            mac, address, STALE
+        )  # to say more would be a sign of the client that it did not give
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
         if self._routes.get(address, mac) != mac:

@@ -26,6 +26,7 @@ class Sender(Protocol):
 
 class Prober(Protocol):
     def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None: ...
+    def solicit(self, mac: bytes, address: bytes) -> None: ...
     def own_ipv4(self) -> bytes: ...
 
 
@@ -77,6 +78,7 @@ class Performer:
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
+            actions.SolicitClient: lambda a: arp.solicit(a.mac, a.address),
             actions.OpenGate: lambda a: self._as_clat.open_gate(a.mac, a.ipv4),
             actions.CloseGate: lambda a: self._as_clat.close_gate(a.mac, a.ipv4),
             actions.RefuseAtGate: lambda a: self._as_clat.refuse(a.mac, a.ipv4),

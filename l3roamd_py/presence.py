@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
-"""Is a client still here? Who left without a word is asked by ARP, and forgotten with its lease. No I/O."""
+"""Is a client still here? Who left without a word is asked, and forgotten with its lease. No I/O."""
 
-from l3roamd_py.actions import ProbeClient, Unlearn
+from l3roamd_py.actions import Unlearn
 from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
 from l3roamd_py.elsewhere import find, look
 from l3roamd_py.leasing import adopt
-from l3roamd_py.serving import drop_ipv4, forget
+from l3roamd_py.serving import ask_client, can_ask, drop_ipv4, forget, keep_for_a_while
 
 
 def on_gone(t: Table, mac: bytes) -> None:
@@ -18,7 +18,7 @@ def on_gone(t: Table, mac: bytes) -> None:
     if client.state is State.CLAIMING:
         client.is_leaving = True  # whoever answers our CLAIM has let it go: somebody must know its lease
         client.is_verified = False
-    elif client.ipv4 is None:
+    elif not can_ask(client):
         forget(t, client)
     elif client.state in (State.SERVED, State.ROAMING):
         client.is_leaving = True
@@ -36,12 +36,10 @@ def _ask(t: Table, client: Client) -> None:
 def doubt(t: Table, client: Client) -> None:
     """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
     if client.mac in t.clients and client.is_doubted and client.state is not State.CLAIMING:
-        if client.ipv4 is None:
-            t.do(
-                Unlearn(client.mac)
-            )  # there is nothing to ask it by: its next frame shall make us look again
-        else:
+        if can_ask(client):
             _ask(t, client)
+        else:
+            t.do(Unlearn(client.mac))  # its next frame shall make us look again
 
 
 def look_again(t: Table, client: Client) -> None:
@@ -72,13 +70,13 @@ def on_idle_timer(t: Table, mac: bytes) -> None:
         return None
     if t.now_s < client.seen_s + options.idle_s:
         return t.timers.set(("idle", mac), client.seen_s + options.idle_s)
-    if client.ipv4 is None and client.is_doubted:
+    if not can_ask(client) and client.is_doubted:
         return forget(t, client)
-    if client.ipv4 is None:  # there is nothing to ask it by: the kernel will say when it leaves
+    if not can_ask(client):  # the kernel will say when it leaves
         return t.timers.set(("idle", mac), t.now_s + options.idle_s)
     if client.probes < options.idle_probes:
         client.probes += 1
-        t.do(ProbeClient(mac, client.ipv4))
+        ask_client(t, client)
         return t.timers.set(("idle", mac), t.now_s + options.idle_probe_s)
     return _miss(t, client)
 
@@ -92,16 +90,18 @@ def _miss(t: Table, client: Client) -> None:
     if client.is_doubted:
         return forget(t, client)
     client.state = State.ABSENT
+    if client.lease is None:
+        keep_for_a_while(t, client)
     return look(t, client)
 
 
 def on_lease_timer(t: Table, mac: bytes) -> None:
     """A lease is over."""
     client = t.clients.get(mac)
+    if client is not None and client.state is State.ABSENT:
+        return forget(t, client)
     if client is None or client.lease is None:
         return None
-    if client.state is State.ABSENT:
-        return forget(t, client)
     if not client.lease.is_granted:
         return adopt(t, client, client.lease.ipv4, t.options.unleased_s, is_granted=False)
     t.count("leases_over")

@@ -11,9 +11,10 @@ from l3roamd_py.ipset import IpSet, IpSets
 from l3roamd_py.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket
 from l3roamd_py.nftables_rewrite import SOURCE, swap_quoted
 from l3roamd_py.nftables_table import layout
-from l3roamd_py.rules import RulesError
+from l3roamd_py.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.rules_nft import NftClatRules, NftPlatRules
 from l3roamd_py.rules_xtables import XtablesClatRules, XtablesPlatRules
+from l3roamd_py.settings import Settings
 
 Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
@@ -33,6 +34,18 @@ def choose_rules(wanted: str = "auto") -> Choice:
     if not lacking:
         raise ValueError(f"no rules {wanted!r}")
     raise RulesError(f"no firewall that can roam works here ({'; '.join(lacking)})")
+
+
+def make_rules(settings: Settings) -> tuple[ClatRules | None, PlatRules | None]:
+    """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
+    clat_rules, plat_rules = choose_rules(settings.rules)
+    options = settings.options
+    clat = plat = None
+    if options.clat is not None:
+        clat = clat_rules(settings.client_device, settings.clat_device)
+    if options.plat is not None:
+        plat = plat_rules(settings.plat_device, options.plat)
+    return clat, plat
 
 
 def nft_lacks() -> str | None:

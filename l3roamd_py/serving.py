@@ -10,17 +10,20 @@ from l3roamd_py.actions import (
     CloseGate,
     LeavePlat,
     OpenGate,
+    ProbeClient,
     RefuseAtGate,
     ReleaseLease,
     RemoveNeighbour,
     RemoveNodeClient,
     RemoveRoute,
+    SolicitClient,
     Unlearn,
     UsePlat,
 )
 from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
 from l3roamd_py.wire import ADDRESSES_MAX
 
+ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
 OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
 
 
@@ -91,7 +94,26 @@ def drop_ipv4(t: Table, client: Client) -> None:
     client.ipv4 = client.lease = client.roam = client.token = None
     for name in ("roam", "token", "again", "lease", "probe"):
         t.timers.cancel((name, client.mac))
+    if client.state is State.ABSENT:
+        keep_for_a_while(t, client)
     t.changes += 1
+
+
+def keep_for_a_while(t: Table, client: Client) -> None:
+    """It is not here and has no lease: keep what we know of it for as long as of one that we let go."""
+    t.timers.set(("lease", client.mac), t.now_s + t.options.departed_s)
+
+
+def can_ask(client: Client) -> bool:
+    return client.ipv4 is not None or bool(client.addresses)
+
+
+def ask_client(t: Table, client: Client) -> None:
+    """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery, and the bridge shows its answer."""
+    if client.ipv4 is not None:
+        return t.do(ProbeClient(client.mac, client.ipv4))
+    t.do(Unlearn(client.mac))
+    return t.do(*(SolicitClient(client.mac, each) for each in [*client.addresses][-ADDRESSES_ASKED:]))
 
 
 def refuse(t: Table, client: Client, ipv4: bytes) -> None:

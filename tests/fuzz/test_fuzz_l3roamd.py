@@ -82,7 +82,7 @@ EVENTS = st.one_of(
     st.builds(events.ClientSeen, MACS, st.one_of(st.none(), IPV4S)),
     st.builds(events.ClientGone, MACS),
     st.builds(events.ArpAnswered, MACS, IPV4S),
-    st.builds(events.AddressSeen, MACS, ADDRESSES),
+    st.builds(events.AddressSeen, MACS, ADDRESSES, st.booleans()),
     st.builds(events.AddressGone, MACS, ADDRESSES),
     st.builds(events.LeaseGranted, MACS, IPV4S, st.integers(-5, 100_000), st.booleans()),
     st.builds(events.LeaseEnded, MACS, IPV4S),

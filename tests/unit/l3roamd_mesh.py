@@ -51,9 +51,10 @@ class Kernel:
 @dataclass
 class Client:
     mac: bytes
-    ipv4: bytes
+    ipv4: bytes | None
     node: "Node | None" = None
     is_asleep: bool = False
+    ipv6: bytes | None = None
 
 
 class Node:
@@ -141,6 +142,16 @@ class Node:
         if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
             self.mesh.after(0.002, lambda: self.handle(events.ArpAnswered(action.mac, action.ipv4)))
 
+    def solicit(self, action: do.SolicitClient) -> None:
+        client = self.mesh.clients.get(action.mac)
+        if (
+            client is not None
+            and client.node is self
+            and not client.is_asleep
+            and client.ipv6 == action.address
+        ):
+            self.mesh.after(0.002, lambda: self.handle(events.ClientSeen(action.mac)))
+
     def drop_plat(self, action: do.DropPlat) -> None:
         plats = self.kernel.plats
         self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
@@ -190,6 +201,7 @@ PERFORM: dict[type, Callable] = {
     do.AddRoute: lambda node, a: node.kernel.routes.add((a.mac, a.address)),
     do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
     do.ProbeClient: Node.probe,
+    do.SolicitClient: Node.solicit,
     do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.ipv4)),
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.ipv4)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE, Air, Mesh, Node, make_client
+from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE, Air, Client, Mesh, Node, make_client
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
@@ -62,6 +62,32 @@ def test_a_forged_claim_takes_nothing_from_a_client_that_is_here(mesh, client):
     assert mesh.path(client) == before
     assert mesh.holders(client) == [a]
     assert a.core.counters["claims_refused"] == 5
+
+
+def test_a_forged_claim_takes_nothing_from_a_client_without_ipv4(mesh):
+    a, mac, address = mesh.nodes[0], make_client(9, 1).mac, CLIENT_IPV6[:15] + b"\x09"
+    client = mesh.clients[mac] = Client(mac, None, a, ipv6=address)
+    a.handle(events.AddressSeen(mac, address))
+    mesh.run(2)
+    forge(a, wire.Claim(mac))
+    mesh.run(1)
+    assert a.core.counters["claims_refused"] == 1
+    assert a.kernel.routes == {(mac, address)}
+    client.node = None
+    forge(a, wire.Claim(mac))
+    mesh.run(1)
+    assert not a.kernel.routes
+
+
+def test_the_kernel_s_doubt_is_no_sign_of_a_client(mesh):
+    a, mac, address = mesh.nodes[0], make_client(9, 1).mac, CLIENT_IPV6[:15] + b"\x09"
+    a.handle(events.AddressSeen(mac, address, is_sign=False))
+    assert mac in a.core.table.clients, "that we did not know"
+    mesh.run(2)
+    forge(a, wire.Claim(mac))
+    a.handle(events.AddressSeen(mac, address, is_sign=False))
+    mesh.run(1)
+    assert mac in a.core.table.departed
 
 
 def test_a_client_that_sleeps_is_lost_to_a_forger_but_comes_back_with_its_address(mesh, client):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import Air, Mesh, make_client
+from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, make_client
 
 from l3roamd_py import actions as do
 from l3roamd_py import events
@@ -152,6 +152,58 @@ def test_a_claim_finds_a_client_whose_address_is_given_up_for_the_moment():
     mesh.run(HEAL_S)
     assert mesh.path(client) == before
     check_served_by(mesh, client, 2)
+
+
+def join_without_ipv4(mesh: Mesh, node: int):
+    client = make_client(9, node)
+    client.ipv4, client.ipv6 = None, CLIENT_IPV6[:15] + b"\x09"
+    mesh.clients[client.mac], client.node = client, mesh.nodes[node - 1]
+    speak(client)
+    mesh.run(2)
+    return client
+
+
+def speak(client) -> None:
+    client.node.handle(events.ClientSeen(client.mac))
+    client.node.handle(events.AddressSeen(client.mac, client.ipv6))
+
+
+def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon():
+    mesh = Mesh()
+    client = join_without_ipv4(mesh, 1)
+    mesh.split(1)
+    client.node = mesh.nodes[2]
+    speak(client)
+    mesh.run(30)
+    assert len(mesh.holders(client)) == 2
+    mesh.heal()
+    mesh.run(HEAL_S)
+    assert mesh.holders(client) == [mesh.nodes[2]]
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.nodes[0].kernel.routes
+
+
+def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_it():
+    mesh = Mesh()
+    client = join_without_ipv4(mesh, 1)
+    client.is_asleep = True
+    mesh.heal()
+    mesh.run(HEAL_S)
+    assert mesh.holders(client) == [mesh.nodes[0]]
+    client.is_asleep, client.node = False, mesh.nodes[1]
+    client.node.handle(events.ClientSeen(client.mac))
+    mesh.run(1)
+    assert mesh.nodes[1].kernel.routes == {(client.mac, client.ipv6)}
+    assert not mesh.nodes[0].kernel.routes
+
+
+def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten():
+    mesh = Mesh()
+    client = join_without_ipv4(mesh, 1)
+    client.node = None
+    mesh.run(700)
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.nodes[0].kernel.routes | set(mesh.holders(client))
 
 
 def test_a_thousand_clients_cost_the_mesh_nothing_and_the_bridge_forty_questions_a_second():
