@@ -2,8 +2,8 @@
 """Role B: a client came to our bridge. No I/O.
 
 ClientSeen, unknown MAC   CLAIM, the gate stays closed
-INFO with its lease       neighbour, PLAT set, node-client address, ACK, ROAM: in this order, for packets from the
-                          PLAT may come before its answer does
+INFO with its lease       neighbour, PLAT set, ROAM: in this order, for packets from the PLAT may come before its
+                          answer does; then what the gate need not wait for: ACK, node-client address, IPv6 routes
 ROAM_ACK                  the gate opens (see roaming)
 INFO without a lease, no answer, no route to anybody and no neighbour who answers: the client is new, the gate opens
 """
@@ -100,15 +100,22 @@ def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
         return _acknowledge(t, client, header.sender)  # a duplicate, worthless, or too late
     client.answered_by = header.sender
     t.timers.cancel(("claim", client.mac))
-    _add_addresses(t, client, info)
+    _take_answer(t, client, info, header.sender)
+    if t.clients.get(client.mac) is client:  # it may have been claimed or forgotten at once
+        _add_addresses(t, client, info)
+    return None
+
+
+def _take_answer(t: Table, client: Client, info: wire.Info, sender: bytes) -> None:
+    """Make the client ours as INFO has it."""
     lease = _read_lease(t, client, info)
     if lease is not None and t.is_taken(client.mac, lease.ipv4):
         refuse(t, client, lease.ipv4)
         client.heard = lease = None
         client.is_verified = True  # who had it let it go, and it has no address that we could ask it by
     if lease is not None:
-        return _take_over(t, client, lease, header.sender)
-    _acknowledge(t, client, header.sender)
+        return _take_over(t, client, lease, sender)
+    _acknowledge(t, client, sender)
     return settle_alone(t, client) if client.state is State.CLAIMING else hold(t, client)
 
 
@@ -141,14 +148,16 @@ def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
         t.do(CloseGate(client.mac, client.ipv4))  # late: it began anew already
     give_lease(t, client, lease)
     client.is_doubted = False
-    take(t, client)
+    take(t, client, is_found=False)
     client.state = State.ROAMING
     client.heard = None
     if client.is_leaving:
         t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
         client.seen_s = t.now_s - t.options.idle_s
-    _acknowledge(t, client, sender)
     roam(t, client)
+    _acknowledge(t, client, sender)
+    if t.clients.get(client.mac) is client:
+        hold(t, client)
 
 
 def _acknowledge(t: Table, client: Client, sender: bytes) -> None:

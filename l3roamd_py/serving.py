@@ -27,15 +27,18 @@ ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day b
 OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
 
 
-def take(t: Table, client: Client) -> None:
-    """Serve a client from now on. While it is doubted it cannot be found here: our CLAIM must find the other node."""
+def take(t: Table, client: Client, is_found: bool = True) -> None:
+    """Serve a client from now on. While it is doubted it cannot be found here: our CLAIM must find the other node.
+
+    is_found: take its node-client address at once.
+    """
     client.state = State.SERVED
     if client.former is not None:
         client.place, client.former = client.former.place, None
     t.claiming.discard(client.mac)
     t.timers.cancel(("claim", client.mac))
     t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)
-    if not client.is_doubted:
+    if is_found and not client.is_doubted:
         hold(t, client)
     t.changes += 1
 

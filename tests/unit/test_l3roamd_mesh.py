@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import Air, Client, Mesh, make_client
+from l3roamd_mesh import CLIENT_IPV6, Air, Client, Mesh, make_client
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
@@ -94,17 +94,19 @@ def test_a_client_that_says_goodbye_is_not_asked_for():
     assert mesh.path(client) == before
 
 
-def test_b_is_ready_before_it_asks_the_plat():
+def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wait():
     mesh = Mesh()
     client = joined(mesh)
     b = mesh.nodes[1]
+    mesh.nodes[0].handle(events.AddressSeen(client.mac, CLIENT_IPV6[:15] + b"\x09"))
     b.actions.clear()
     mesh.move(client, b)
     mesh.run(1)
     kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]
-    assert kinds == [do.AddNeighbour, do.UsePlat, do.AddNodeClient, do.Send, do.Send, do.OpenGate]
+    ready, later = [do.AddNeighbour, do.UsePlat, do.Send], [do.Send, do.AddNodeClient, do.AddRoute]
+    assert kinds == [*ready, *later, do.OpenGate]
     types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
-    assert types == [wire.ACK, wire.ROAM]
+    assert types == [wire.ROAM, wire.ACK]
 
 
 def test_twice_within_one_babel_update_is_still_found():
