@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from reach.description import SERVER, Bridge, Description, End, Publication, WireGuard
+from reach.ranges import is_nobodys
 from reach.reading import Address, Finding, warning
 
 SSH_PORT = 22
+RELAY_NETWORKS = 64  # MAX_NETWORKS of the relay
 
 
 def publications(whole: Description) -> Iterator[Finding]:
@@ -16,7 +18,7 @@ def publications(whole: Description) -> Iterator[Finding]:
         yield Finding(f"{key}.whole_address", f"{wholes[0]} has the whole address already")
     for each in whole.publications:
         yield from shape(each)
-        yield from by_kernel(whole, each) if each.by == "kernel" else by_relay(each)
+        yield from by_kernel(whole, each) if each.by == "kernel" else by_relay(whole, each)
 
 
 def shape(each: Publication) -> Iterator[Finding]:
@@ -35,7 +37,7 @@ def shape(each: Publication) -> Iterator[Finding]:
             yield Finding(
                 f"{each.key}.from", f"{source}: callers at the public IPv4 address have IPv4 addresses"
             )
-    if each.to.is_multicast or each.to.is_unspecified or (each.to.is_loopback and each.by == "kernel"):
+    if is_nobodys(each.to) and not (each.to.is_loopback and each.by == "relay"):
         yield Finding(f"{each.key}.to", f"{each.to} is no machine's address")
     if each.to_port:
         for first, last in each.tcp + each.udp:
@@ -58,8 +60,13 @@ def by_kernel(whole: Description, each: Publication) -> Iterator[Finding]:
     link = whole.link(each.link)
     if link is None:
         yield Finding(f"{each.key}.link", "is missing; expected the name of the link that leads there")
-    elif home_of(whole, each) is None:
+    elif (home := home_of(whole, each)) is None:
         yield Finding(f"{each.key}.to", f"{each.to} is in no network behind {each.link}; see the homes' lan")
+    elif lan := next((lan for lan in home.lan if each.to in lan), None):
+        if lan.num_addresses > 2 and each.to in (lan.network_address, lan.broadcast_address):
+            yield Finding(f"{each.key}.to", f"{each.to} is {lan} as a whole; expected a machine in it")
+        if isinstance(link, WireGuard) and link.route == "nothing":
+            yield Finding(f"{each.key}.to", f'{each.link} has route = "nothing", so {lan} is not behind it')
     if each.is_whole and ("tcp", SSH_PORT) not in each.excepted:
         yield warning(
             each.key,
@@ -82,7 +89,15 @@ def home_of(whole: Description, each: Publication) -> End | None:
     return None
 
 
-def by_relay(each: Publication) -> Iterator[Finding]:
+def by_relay(whole: Description, each: Publication) -> Iterator[Finding]:
+    if each.to in (whole.server.ipv4, whole.server.listen):
+        yield Finding(
+            f"{each.key}.to",
+            f'{each.to} is where the relay itself listens; for what runs on the server, expected "127.0.0.1"',
+        )
+    if len(each.sources) > RELAY_NETWORKS:
+        sentence = f"{len(each.sources)} networks, and the relay takes {RELAY_NETWORKS}; join some"
+        yield Finding(f"{each.key}.from", sentence)
     if each.is_whole:
         yield Finding(
             f"{each.key}.whole_address", 'is the kernel\'s; the relay takes ports: for example tcp = "1-1023"'

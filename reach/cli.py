@@ -179,6 +179,8 @@ def run_up(options: argparse.Namespace) -> int:
 
 
 def run_confirm(options: argparse.Namespace) -> int:
+    if Pending(options.state, options.end).left_s() is None:
+        end_of_what_is_described(options)
     with alone(options.state):
         if not Pending(options.state, options.end).confirm():
             raise Failure(f"nothing at {options.end} waits to be confirmed")
@@ -186,10 +188,16 @@ def run_confirm(options: argparse.Namespace) -> int:
     return 0
 
 
+def end_of_what_is_described(options: argparse.Namespace) -> None:
+    """Nothing is done there: then the name may be wrong, or the file, if there is one."""
+    if file_of(options).exists():
+        end_of(options, sensible(options))
+
+
 def run_down(options: argparse.Namespace) -> int:
     """Needs no description: what was done is in the ledger."""
-    if not Ledger(options.state, options.end).path.exists() and file_of(options).exists():
-        end_of(options, load(options))  # a name that is wrong
+    if not Ledger(options.state, options.end).path.exists():
+        end_of_what_is_described(options)
     with alone(options.state):
         Pending(options.state, options.end).confirm()
         ledger = Ledger(options.state, options.end)
@@ -217,16 +225,13 @@ def run_test(options: argparse.Namespace) -> int:
             measure.serve()
         except OSError as error:
             raise Failure(f"port {measure.PORT}: {error.strerror}") from None
-    others = {other for link in whole.links_of(end) for other in link.ends} - {end}
+    others = sorted({other for link in whole.links_of(end) for other in link.ends} - {end})
     everything = {
-        other: [measure.measure(way) for way in measure.ways(whole, end, other)] for other in sorted(others)
+        other: [measure.measure(way) for way in measure.ways(whole, end, other)] for other in others
     }
     if options.json:
-        print(
-            json.dumps(
-                {other: [asdict(r) for r in found] for other, found in everything.items()}, default=str
-            )
-        )
+        results = {other: [asdict(result) for result in found] for other, found in everything.items()}
+        print(json.dumps(results, default=str))
     else:
         print("\n".join(measure.text(other, found) for other, found in everything.items()))
     return 0 if any(r.trip_ms is not None for found in everything.values() for r in found) else 1
@@ -245,7 +250,7 @@ def write_files(folder: Path, files: list[File]) -> None:
 
 
 def run_keys(options: argparse.Namespace) -> int:
-    whole = load(options)
+    whole = sensible(options)
     try:
         print(keys.write(key_folder(options), end_of(options, whole)))
     except OSError as error:

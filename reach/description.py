@@ -44,6 +44,17 @@ class End:
     lan: tuple[Network, ...] = ()
     lan_device: str | None = None
 
+    @property
+    def place(self) -> str:
+        """Where it stands in the file."""
+        return SERVER if self.role == "server" else f"{self.role}.{self.name}"
+
+    @property
+    def outside(self) -> Iterator[tuple[str, Address]]:
+        """The keys and values of its addresses outside of all links."""
+        found = (("ipv4", self.ipv4), ("ipv6", self.ipv6.ip if self.ipv6 else None), ("listen", self.listen))
+        return ((f"{self.place}.{key}", address) for key, address in found if address is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class FourInSix:
@@ -60,6 +71,9 @@ class FourInSix:
     @property
     def ends(self) -> tuple[str, ...]:
         return (SERVER, self.home)
+
+    def devices_at(self, end: str) -> tuple[str, ...]:
+        return (self.name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,9 @@ class WireGuard:
     def networks(self) -> tuple[Network, ...]:
         return self.routed + self.masqueraded
 
+    def devices_at(self, end: str) -> tuple[str, ...]:
+        return (self.name,)
+
     def number(self, end: str) -> int:
         return 1 if end == self.hub else dict(self.peers)[end]
 
@@ -116,6 +133,11 @@ class Bridge:
     @property
     def ends(self) -> tuple[str, ...]:
         return (SERVER, *(member for member, _ in self.members))
+
+    def devices_at(self, end: str) -> tuple[str, ...]:
+        """The bridge and a port to each member at the server, the other end of such a port at a member."""
+        ports = (f"{self.name}-{number}" for _, number in self.members)
+        return (self.name, *(ports if end == SERVER else ()))
 
     def mac(self, end: str) -> str:
         """The device's fixed MAC: given, or made from the names; with it the SLAAC address stays too."""

@@ -5,9 +5,9 @@ A range that cannot work is an error; one in which others are often met is a war
 same addresses cannot be joined, and one notices only away from home, in the other network.
 """
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
-from reach.reading import Network
+from reach.reading import Address, Network
 
 # the first that overlaps speaks; True: cannot be used at all
 TABLE: tuple[tuple[Network, bool, str], ...] = tuple(
@@ -58,3 +58,10 @@ def advice(network: Network) -> tuple[bool, str] | None:
     if isinstance(network, IPv6Network) or any(overlap(network, each) for each in DOCUMENTATION):
         return None
     return False, "it is public and belongs to somebody, whose machines cannot be reached any more"
+
+
+def is_nobodys(address: Address) -> bool:
+    """Whether no other machine can have it: unspecified, loopback, multicast, link-local or IPv4's reserved."""
+    reserved = isinstance(address, IPv4Address) and address.is_reserved
+    multicast = address.is_multicast or address.is_link_local
+    return reserved or multicast or address.is_loopback or address.is_unspecified

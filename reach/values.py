@@ -63,9 +63,13 @@ def boolean(value: Any) -> bool:
 
 
 def name(value: Any) -> str:
-    """The name of an end: it becomes part of file names, so it is plain."""
+    """The name of an end: it becomes part of file names and of commands, so it is plain."""
     if not isinstance(value, str) or not value.isascii() or not value.replace("-", "").isalnum():
         raise ValueError("a name is letters, digits and hyphens")
+    if value.startswith("-") or len(value) > LABEL_CHARACTERS:
+        raise ValueError(
+            f"a name begins with a letter or digit, and has at most {LABEL_CHARACTERS} characters"
+        )
     return value
 
 
@@ -115,9 +119,12 @@ def unscoped(value: Any) -> str:
 
 def address(value: Any) -> Address:
     try:
-        return ip_address(unscoped(value))
+        found = ip_address(unscoped(value))
     except ValueError:
         raise ValueError("expected an IPv4 or IPv6 address in quotes, without a prefix length") from None
+    if isinstance(found, IPv6Address) and found.ipv4_mapped:
+        raise ValueError(f'that is an IPv4 address; write "{found.ipv4_mapped}"')
+    return found
 
 
 def address4(value: Any) -> IPv4Address:
@@ -210,6 +217,8 @@ def mac(value: Any) -> str:
         raise ValueError('expected a MAC address such as "12:34:56:78:9a:bc"')
     if numbers[0] & 1:
         raise ValueError("that is a group address (its first octet is odd); a device needs an even one")
+    if not any(numbers):
+        raise ValueError("no device can have a MAC address of zeros")
     return str(value).lower()
 
 

@@ -42,6 +42,7 @@ WRONG = [
     ("down ../../etc/passwd", "is no END"),
     ("confirm a/b", "is no END"),
     ("down nobody", 'no end "nobody"'),
+    ("confirm nobody", 'no end "nobody"'),
     ("status nobody", 'no end "nobody"'),
     ("test nobody", 'no end "nobody"'),
     ("keys nobody", 'no end "nobody"'),
@@ -93,9 +94,13 @@ def test_a_file_that_is_no_description_is_said(reach, tmp_path, content, sentenc
 
 
 @pytest.mark.parametrize(
-    "words", ["check", "up roof", "render roof --for debian", "status roof", "test roof"]
+    "words",
+    [
+        *("check", "up roof", "render roof --for debian", "status roof", "test roof"),
+        *("keys roof", "down roof", "confirm roof"),
+    ],
 )
-def test_a_description_without_sense_is_refused_by_who_only_looks_as_well(reach, tmp_path, words):
+def test_a_description_without_sense_is_refused_by_everybody(reach, tmp_path, words):
     text = (tmp_path / "reach.toml").read_text()
     bridge = '[link.br]\nkind = "bridge"\nmembers = { roof = 8 }\n'  # over nothing
     (tmp_path / "reach.toml").write_text(f"{text}\n{bridge}")

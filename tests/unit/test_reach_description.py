@@ -44,6 +44,12 @@ kind = "wireguard"
 peers = { attic = 2, laptop = 3 }
 routed = "198.18.0.0/24"
 """
+PUBLISHED = '[[publish]]\nto = "192.168.1.9"\ntcp = 80\n'
+RELAYED = '[[publish]]\nto = "2001:db8::9"\ntcp = 80\n'
+BRIDGE = '[link.br]\nkind = "bridge"\nover = "wg0"\nmembers = { attic = 8 }\n'
+GUE = '[link.br]\nkind = "bridge"\nmembers = { attic = 8, laptop = 9 }\n'
+WG1 = '[link.wg1]\nkind = "wireguard"\nhub = "attic"\npeers = { laptop = 2 }\nrouted = "198.18.8.0/24"\ntable = 99\n'
+TUNNEL = FOUR_IN_SIX.replace("231.201.224.144", "203.0.113.144")
 
 
 def complaints(text):
@@ -119,6 +125,10 @@ FORM = [
     (BASE + '[[publish]]\nto = "192.168.1.9"\ntcp = true', 'error: publish[1].tcp: true: expected a port such as 443 or a range such as "8000-8010"'),
     (BASE + "[[publish]]\ntcp = 80", 'error: publish[1].to: is missing; for example to = "192.168.1.210" or "2001:db8:1:2::10"'),
     (BASE + "[home.server]\ndevice = 'eth0'", 'error: home.server: the name "server" is the server\'s; choose another'),
+    (BASE.replace("laptop", "-laptop"), "error: client.-laptop: a name begins with a letter or digit, and has at most 63 characters"),
+    (BASE.replace("laptop", "l" * 64), f"error: client.{'l' * 64}: a name begins with a letter or digit, and has at most 63 characters"),
+    (BASE + '[[publish]]\ntcp = 80\nto = "::ffff:192.0.2.1"', 'error: publish[1].to: "::ffff:192.0.2.1": that is an IPv4 address; write "192.0.2.1"'),
+    (BASE + BRIDGE + 'macs = { attic = "00:00:00:00:00:00" }', "error: link.br.macs: {'attic': '00:00:00:00:00:00'}: no device can have a MAC address of zeros"),
     (BASE.replace("eth0", "-eth0"), 'error: server.device: "-eth0": a device of that name cannot be used'),
     (BASE.replace("eth0", "all"), 'error: server.device: "all": a device of that name cannot be used'),
     (BASE.replace("eth0", "x" * 99), f'error: server.device: "{"x" * 60}…": the name of a network device, 1 to 15 characters, as `ip link` shows it'),
@@ -172,6 +182,27 @@ SENSE = [
     (BASE + "[client.phone]", "warning: client.phone: no link leads there, so nothing will be set up"),
     (BASE + '[link.br]\nkind = "bridge"\nover = "wg1"\nmembers = { attic = 8 }', 'error: link.br.over: "wg1" is no wireguard link; did you mean "wg0"?'),
     (BASE + '[link.br]\nkind = "bridge"\nover = "wg0"\nmembers = { attic = 8 }\nprefix = "2001:db8::/56"', "error: link.br.prefix: 2001:db8::/56: hosts make themselves addresses in a /64 only (RFC 4862)"),
+    (BASE + RELAYED.replace("2001:db8::9", "203.0.113.7") + 'by = "relay"', 'error: publish[1].to: 203.0.113.7 is where the relay itself listens; for what runs on the server, expected "127.0.0.1"'),
+    (BASE + RELAYED.replace("2001:db8::9", "fe80::1"), "error: publish[1].to: fe80::1 is no machine's address"),
+    (BASE + RELAYED + f"from = {[f'198.51.{i}.0/24' for i in range(65)]}", "error: publish[1].from: 65 networks, and the relay takes 64; join some"),
+    (BASE + PUBLISHED.replace("1.9", "1.255"), "error: publish[1].to: 192.168.1.255 is 192.168.1.0/24 as a whole; expected a machine in it"),
+    (BASE + 'route = "nothing"\n' + PUBLISHED, 'error: publish[1].to: wg0 has route = "nothing", so 192.168.1.0/24 is not behind it'),
+    (BASE.replace("192.168.1.0/24", "203.0.113.0/24"), "error: home.attic.lan: 203.0.113.0/24 has server.ipv4 = 203.0.113.7, which would be sent into a link"),
+    (BASE.replace("192.168.1.0/24", "2001:db8:2::/64"), "error: home.attic.lan: 2001:db8:2::/64 has home.attic.ipv6 = 2001:db8:2::1: server would send into wg0 what carries it"),
+    (BASE.replace("2001:db8:2::1", "2001:db8:1::1"), "error: home.attic.ipv6: 2001:db8:1::1 is server.ipv6 too; each machine has an address of its own"),
+    (BASE.replace('"wan"', '"wan"\nipv4 = "203.0.113.7"'), "error: home.attic.ipv4: 203.0.113.7 is server.ipv4 too; each machine has an address of its own"),
+    (BASE + 'endpoint = "192.168.1.7:99"', "error: link.wg0.endpoint: 192.168.1.7 is within 192.168.1.0/24, where only wg0 itself leads"),
+    (BASE + BRIDGE + WG1.replace("wg1", "br-8").replace('hub = "attic"', "port = 9"), "error: link.br-8: server has a device of that name already, br-8 of link.br; choose another"),
+    (BASE + WG1 + WG1.replace("wg1", "wg2").replace("8.0/24", "9.0/24"), "error: link.wg2.port: link.wg1 has UDP port 51820 of attic already"),
+    (BASE + BRIDGE.replace("attic = 8", "attic = 8, server = 9"), "error: link.br.members: the server is the hub, and in it already; leave it out here"),
+    (BASE + BRIDGE + BRIDGE.replace("link.br", "link.bs"), "error: link.bs.members: link.br has the way to attic by wg0 already"),
+    (BASE + GUE + 'remotes = { attic = "198.51.100.5:5555", laptop = "198.51.100.5:5556" }', "error: link.br.remotes: laptop at 198.51.100.5, which is attic; each needs its own"),
+    (BASE + GUE + 'remotes = { attic = "203.0.113.7:5555", laptop = "198.51.100.5:5556" }', "error: link.br.remotes: attic at 203.0.113.7, which is server.ipv4; each needs its own"),
+    (BASE + BRIDGE + 'macs = { attic = "02:00:00:00:00:01", laptop = "02:00:00:00:00:01" }', "error: link.br.macs: laptop has 02:00:00:00:00:01, attic's; each device has its own"),
+    (BASE + BRIDGE + 'prefix = "2001:db8:1::/64"', 'error: link.br.prefix: 2001:db8:1::/64 has server.ipv6 = 2001:db8:1::1, so it is on the wire of eth0; expected another one, or provider = "proxied"'),
+    (BASE + BRIDGE + 'network = "192.168.0.0/16"', "error: home.attic.lan: 192.168.1.0/24 is not what its number 8 in br says, 192.168.8.0/24"),
+    (TUNNEL + "mtu = 1500", "warning: link.wrap1.mtu: packets of 1500 bytes do not fit, they will be fragmented outside; at most 1460 do"),
+    (TUNNEL + '[link.wrap2]\nkind = "4in6"\nhome = "attic"\ntable = 77', "error: link.wrap2: link.wrap1 has its two addresses already"),
     (BASE + '[link.br]\nkind = "bridge"\nmembers = { attic = 8 }', 'error: link.br.remotes: attic is missing: without a wireguard link in `over` it comes over GUE, and the server must know from where: { attic = "203.0.113.9:5555" }'),
 ]  # fmt: skip
 

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: ISC
+"""What in a bridge cannot work, or will surprise; a part of `check`. Pure."""
+
+from collections.abc import Iterator
+
+from reach import description
+from reach.description import SERVER, Bridge, Description, FourInSix, WireGuard
+from reach.ranges import overlap
+from reach.reading import Finding, guess, warning
+from reach.values import DEVICE_BYTES
+
+
+def bridge(whole: Description, link: Bridge) -> Iterator[Finding]:
+    over = whole.link(link.over)
+    if link.over is not None and not isinstance(over, WireGuard):
+        names = [each.name for each in whole.links if isinstance(each, WireGuard)]
+        sentence = f'"{link.over}" is no wireguard link; {guess(link.over, names)}'
+        yield Finding(f"link.{link.name}.over", sentence)
+        return
+    yield from ways(whole, link, over if isinstance(over, WireGuard) else None)
+    yield from members(whole, link)
+    yield from numbers(whole, link)
+    if len(link.name) > DEVICE_BYTES - len("-255"):
+        yield Finding(
+            f"link.{link.name}",
+            f"too long: the members' devices are {link.name}-NUMBER, and have {DEVICE_BYTES} characters",
+        )
+
+
+def too_large(link: FourInSix | Bridge, most_bytes: int) -> Finding:
+    return warning(
+        f"link.{link.name}.mtu",
+        f"packets of {link.mtu_bytes} bytes do not fit, they will be fragmented outside; at most {most_bytes} do",
+    )
+
+
+def ways(whole: Description, link: Bridge, over: WireGuard | None) -> Iterator[Finding]:
+    """How each member is found, and how much fits there."""
+    key, outer = f"link.{link.name}", description.LINK_MTU_BYTES - description.GUE_BYTES
+    if over:
+        if over.hub != SERVER or not any(network.version == 4 for network in over.networks):
+            yield Finding(f"{key}.over", f"{over.name} must have the server as hub, and an IPv4 network")
+        outer = over.mtu_bytes
+    for member in (name for name, _ in link.members if name not in dict(link.remotes)):
+        if over is None:
+            yield Finding(
+                f"{key}.remotes",
+                f"{member} is missing: without a wireguard link in `over` it comes over GUE, and the server must"
+                f' know from where: {{ {member} = "203.0.113.9:5555" }}',
+            )
+        elif member not in over.ends:
+            sentence = f"{member} is no peer of {link.over}; add it to link.{link.over}.peers"
+            yield Finding(f"{key}.members", sentence)
+    owners = {address: name for name, address in whole.server.outside}
+    for member, (address, _) in link.remotes:
+        if owner := owners.get(address):
+            yield Finding(f"{key}.remotes", f"{member} at {address}, which is {owner}; each needs its own")
+        owners[address] = member  # the kernel tells its tunnels apart by addresses, not by ports
+    if link.mtu_bytes > outer - description.GRETAP_BYTES:
+        yield too_large(link, outer - description.GRETAP_BYTES)
+
+
+def members(whole: Description, link: Bridge) -> Iterator[Finding]:
+    key, known = f"link.{link.name}", dict(link.members)
+    if SERVER in known:
+        yield Finding(f"{key}.members", "the server is the hub, and in it already; leave it out here")
+    for name, given in (("remotes", link.remotes), ("macs", link.macs)):
+        for end in dict(given):
+            if end not in known and (name, end) != ("macs", SERVER):
+                yield Finding(f"{key}.{name}", f"{end} is no member; {guess(end, known)}")
+    owners: dict[str, str] = {}
+    for end, mac in link.macs:
+        if owners.setdefault(mac, end) != end:
+            yield Finding(f"{key}.macs", f"{end} has {mac}, {owners[mac]}'s; each device has its own")
+
+
+def numbers(whole: Description, link: Bridge) -> Iterator[Finding]:
+    """The addresses in it, and how they come there."""
+    key, server = f"link.{link.name}", whole.server
+    if link.network and link.network.prefixlen != 16:
+        yield Finding(f"{key}.network", f"{link.network}: expected a /16, of which each member has one /24")
+    elif link.network:
+        sites = list(link.network.subnets(new_prefix=24))
+        for end, number in link.members:
+            for lan in whole.ends[end].lan:
+                if overlap(lan, link.network) and lan != sites[number]:
+                    sentence = f"{lan} is not what its number {number} in {link.name} says, {sites[number]}"
+                    yield Finding(f"{whole.ends[end].place}.lan", sentence)
+    if link.prefix and link.prefix.prefixlen != 64:
+        yield Finding(
+            f"{key}.prefix", f"{link.prefix}: hosts make themselves addresses in a /64 only (RFC 4862)"
+        )
+    elif link.prefix and link.provider == "routed" and server.ipv6 and server.ipv6.ip in link.prefix:
+        yield Finding(
+            f"{key}.prefix",
+            f"{link.prefix} has server.ipv6 = {server.ipv6.ip}, so it is on the wire of {server.device}; expected"
+            ' another one, or provider = "proxied"',
+        )
+    if link.provider == "bridged":
+        yield warning(
+            f"{key}.provider",
+            f'"bridged" puts {server.device}, with all its addresses, into {link.name}: only rendered'
+            " configuration does that, `reach up` would cut the connection that it is told through",
+        )
