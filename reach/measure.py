@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from reach.description import Description, WireGuard
-from reach.plan_links import inner
+from reach.plan_wireguard import inner
 from reach.reading import Address
 
 PORT = 4646

@@ -2,7 +2,7 @@
 """From a description to what one end has to have: devices, addresses, routes, rules, firewall, listeners. Pure.
 
 `make` draws up the whole; `apply` carries it out and `render` writes it down, and neither decides anything. The parts
-of the links are in plan_links, those of the publications in plan_publish.
+of the links are in plan_links, plan_wireguard and plan_bridge, those of the publications in plan_publish.
 """
 
 from dataclasses import dataclass, field

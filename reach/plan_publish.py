@@ -7,16 +7,9 @@ from reach.check_publish import home_of
 from reach.description import IDLE_S, SERVER, Bridge, Description, End, FourInSix, Publication, WireGuard
 from reach.firewall import Dnat, Match, Reply, Snat, range_text
 from reach.plan import Draft, Listener, Plan, Route, Rule
-from reach.plan_links import (
-    EVERYTHING,
-    MAIN,
-    RULE_PRIORITY,
-    SUPPRESS_PRIORITY,
-    bridge,
-    four_in_six,
-    host,
-    wireguard,
-)
+from reach.plan_bridge import bridge
+from reach.plan_links import EVERYTHING, MAIN, RULE_PRIORITY, SUPPRESS_PRIORITY, four_in_six, host
+from reach.plan_wireguard import wireguard
 
 LINKS = {FourInSix: four_in_six, WireGuard: wireguard, Bridge: bridge}
 

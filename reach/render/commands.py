@@ -187,7 +187,7 @@ def sysctls(plan: Plan) -> Iterator[Command]:
 
 def pins(plan: Plan) -> Iterator[Command]:
     """The gateway and device by which an address is reached now, written down as a route of its own."""
-    pattern = r"s/.* \(via [^ ]* \)\{0,1\}dev \([^ ]*\) .*/\1dev \2/p"
+    pattern = r"s/^[^ ]* \(from [^ ]* \)\{0,1\}\(via .* \)\{0,1\}dev \([^ ]*\) .*/\2dev \3/p"
     for pin in plan.pins:
         now = f"ip -o route get {pin.address} | sed -n '{pattern}'"
         yield Command(f"{now} | xargs ip route replace {pin.address}", f"ip route del {pin.address}", True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Plans: what each end of the four set-ups has to have, and that what is rendered is what the real tools take."""
 
+import os
 import shutil
 import subprocess
 from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
@@ -10,10 +11,11 @@ import pytest
 
 from reach import firewall, keys, reader
 from reach.plan import Br, DeviceAddress, Gretap, Peer, Pin, Plan, Route, Rule, Tunnel, Wg
-from reach.plan_links import eui64
+from reach.plan_bridge import eui64
 from reach.plan_publish import make
 from reach.relay import config_text
 from reach.render import TARGETS, Place, RenderError, iptables, wgquick
+from reach.render.commands import pins
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
@@ -65,6 +67,14 @@ def test_4in6_the_tunnel_address_is_never_the_source_of_other_connections():
     )
 
 
+def test_4in6_a_tunnel_from_the_machines_own_address_leaves_that_as_it_is():
+    text = (ROOT / "reach/examples/4in6.toml").read_text()
+    own = "2001:db8:6ef9:1:e42f:c7ff:fe68:1421"
+    whole = reader.read(text.replace('kind = "4in6"', f'kind = "4in6"\nserver_address = "{own}"'))
+    assert make(whole, "server").addresses == ()
+    assert make(whole, "server").devices[0].local == IPv6Address(own)
+
+
 def test_4in6_the_whole_address_goes_home_but_ssh():
     text = firewall.nft_text(plan("4in6", "server").firewall)
     caller = 'iifname "eth0" ip daddr 203.0.113.144'
@@ -107,6 +117,34 @@ def test_the_hub_at_home_is_found_through_the_servers_relay():
     expected = ("198.18.0.0/24", "198.18.1.0/24", "192.168.178.0/24")
     assert link.peers == (Peer("attic", tuple(map(network, expected)), "192.0.2.123:51820", 25),)
     assert plan("relay-wireguard", "phone").pins == (Pin(IPv4Address("192.0.2.123")),)
+
+
+def test_the_pin_is_to_where_the_link_goes_and_not_always_to_the_servers_ipv4():
+    text = (ROOT / "reach/examples/uplink.toml").read_text()
+    whole = reader.read(f"{text}\npin = true")
+    assert make(whole, "roof").pins == (Pin(IPv6Address("2001:db8:0:1::7")),)
+    whole = reader.read(f'{text}\npin = true\nendpoint = "vpn.example.org"')
+    assert make(whole, "roof").pins == (Pin(IPv4Address("203.0.113.7")),)
+
+
+@pytest.mark.parametrize(
+    ("says", "way"),
+    [
+        ("192.0.2.123 via 10.0.0.1 dev eth0 src 10.0.0.2 uid 0", "via 10.0.0.1 dev eth0"),
+        ("192.0.2.123 via inet6 fe80::1 dev eth0 src 10.0.0.2 uid 0", "via inet6 fe80::1 dev eth0"),
+        ("192.0.2.123 dev eth0 src 10.0.0.2 uid 0", "dev eth0"),
+        (
+            "2001:db8::7 from :: via fe80::1 dev wlan0 proto ra src 2001:db8::1 metric 0",
+            "via fe80::1 dev wlan0",
+        ),
+    ],
+)
+def test_a_rendered_pin_goes_by_the_gateway_by_which_the_address_is_reached_now(tmp_path, says, way):
+    (tmp_path / "ip").write_text(f'#!/bin/sh\n[ "$1" = -o ] && echo "{says}" || echo "$@"\n')
+    (tmp_path / "ip").chmod(0o755)
+    (pin,) = pins(plan("relay-wireguard", "laptop"))
+    done = run("sh", "-c", pin.up, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert done == f"route replace 192.0.2.123 {way}\n"
 
 
 def test_one_network_is_masqueraded_and_the_other_is_not():
