@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,8 @@ from reach.pending import Pending
 from reach.steps import Entry, Step, is_new, reconcile
 
 log = logging.getLogger("reach")
+TAKE_BACK_TRIES = 5
+TAKE_BACK_PAUSE_S = 1.0
 
 
 class Ledger:
@@ -64,9 +67,7 @@ def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> int:
         before = ledger.read()
         pending.disarm()
         if within_s and is_new(before, wanted):
-            pending.arm(
-                within_s, lambda: alone(folder), lock, lambda: restore(Kernel(folder), ledger, before)
-            )
+            pending.arm(within_s, lambda: alone(folder), lock, lambda: take_back(folder, ledger, before))
         try:
             changed = up(Kernel(folder), ledger, wanted)
         except KernelError:
@@ -108,18 +109,30 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
     return changed + len(change.undo)
 
 
+def take_back(folder: Path, ledger: Ledger, before: list[Entry]) -> None:
+    """Restore when nobody is there to try again."""
+    for _ in range(TAKE_BACK_TRIES):
+        restore(Kernel(folder), ledger, before)
+        if ledger.read() == before:
+            return
+        time.sleep(TAKE_BACK_PAUSE_S)
+
+
 def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
-    """Back to what a ledger said; nothing stops it half-way, what cannot be done is logged."""
+    """Back to what a ledger said; nothing stops it half-way, what cannot be done is logged, and stays in the ledger
+    when it is something to take back."""
     kept = {entry.step.name: entry for entry in before}
+    left = []
     for entry in reversed(ledger.read()):
-        if kept.get(entry.step.name) is None or kept[entry.step.name].step != entry.step:
-            undo_or_say(kernel, entry)
+        was = kept.get(entry.step.name)
+        if (was is None or was.step != entry.step) and not undo_or_say(kernel, entry) and was is None:
+            left.append(entry)
     for entry in before:
         try:
             kernel.do(entry.step, entry.note)
         except KernelError as error:
             log.warning("cannot restore %s %s: %s", *entry.step.name, error)
-    ledger.write(before)
+    ledger.write(before + left[::-1])
 
 
 def undo_or_say(kernel: Kernel, entry: Entry) -> bool:

@@ -5,12 +5,15 @@ A process of its own waits, outlives the terminal, and is there before the first
 connection half-way is taken back as well. It has a note in the state folder, END.armed while `up` works and
 END.unconfirmed from then on. Who holds the lock of `alone` decides: when the time is over and a note still bears the
 number of the process that waited, it takes back; when the note is gone, it was confirmed or something newer waits.
+What it has to say is in END.log.
 """
 
 import json
 import os
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +28,7 @@ class Pending:
     def __init__(self, folder: Path, end: str) -> None:
         self.path = folder / f"{end}.unconfirmed"
         self.armed = folder / f"{end}.armed"
+        self.log = folder / f"{end}.log"
 
     def arm(self, within_s: int, alone: Alone, lock: IO[str], take_back: Callable[[], None]) -> None:
         """Let a process wait; returns once it does. To be called by who is alone, and holds the lock."""
@@ -40,11 +44,14 @@ class Pending:
             self.armed.write_text(json.dumps(note))
             os._exit(0)
         try:
-            let_go(lock)
+            let_go(lock, self.log)
             if signal.sigtimedwait([signal.SIGUSR1], within_s) is None:
                 with alone():
                     if self.is_mine():
+                        print(f"reach: nobody confirmed within {within_s} s", file=sys.stderr)
                         take_back()
+        except BaseException:  # there is nobody to catch it
+            traceback.print_exc()
         finally:
             os._exit(0)
 
@@ -78,11 +85,12 @@ class Pending:
         return max(0, round(min(note["until_s"] for note in notes) - time.monotonic())) if notes else None
 
 
-def let_go(lock: IO[str]) -> None:
+def let_go(lock: IO[str], log: Path) -> None:
     """Of what keeps others waiting: the terminal, and the lock of who is alone."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    for standard in (1, 2):
+        os.dup2(said, standard)
     lock.close()
 
 
