@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC
  * reach-relay: TCP and UDP from one address family to another, in user space, many ports in one process.
  *
- * One thread, one epoll, no lock. Files: config.c reads the lines, listen.c opens and exchanges listeners, tcp.c and
- * udp.c move bytes, source.c counts who has how many, main.c waits. Everything that an event can point to begins with
+ * One thread, one epoll, no lock. Files: config.c reads the lines, listen.c opens and exchanges listeners, tcp.c has
+ * the connections and pump.c their bytes, proxy.c tells who calls, udp.c has the flows and datagrams.c moves what they
+ * send, source.c counts who has how many, main.c waits. Everything that an event can point to begins with
  * a struct watch. What ends is marked dead and freed after the batch of events, for a later event of the same batch
  * may point to it.
  */
@@ -20,6 +21,7 @@
 #define UNANSWERED_MS 30000     /* a UDP flow whose target never said anything */
 #define BATCH 64                /* datagrams in one system call, connections accepted at a time */
 #define DATAGRAM_BYTES 65536
+#define PROXY_BYTES 128         /* the longest header of the PROXY protocol, and more */
 
 enum protocol { TCP, UDP };
 enum kind { ACCEPT, DATAGRAM, SIDE, FLOW, SIGNAL, STATUS };
@@ -173,6 +175,9 @@ struct source *source_take(const struct rule *rule, const union address *address
 void source_give(struct source *source);
 uint64_t hash(const void *bytes, size_t length);
 void hash_seed(void);
+
+/* proxy.c: the header for what `from` sent to `to`, in PROXY_BYTES; returns its length. */
+size_t proxy_header(unsigned version, const union address *from, const union address *to, uint8_t *out);
 
 /* tcp.c */
 struct side;

@@ -1,62 +1,21 @@
 /* SPDX-License-Identifier: ISC
- * TCP: two sockets for a connection, and what one sends the other gets.
- *
- * Events are edge-triggered and only set flags; pump() moves bytes while it can. Bytes that the other side does not
- * take are kept (at most one read's worth for each direction), and nothing more is read until they are gone, so that a
- * slow reader slows its sender down and costs little. An end of one direction is passed on as one (half-close), a
- * reset as a reset.
+ * TCP connections: how they begin, what their events mean, how they end. Events are edge-triggered and only set flags;
+ * pump() moves bytes. A reset of one side is passed on to the other.
  */
-#include "relay.h"
+#include "tcp.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#define READ_BYTES (256 << 10)
-#define SLOW_BYTES (32 << 10)   /* for a side that has not taken all before */
-#define SHORT_BYTES (4 << 10)   /* for all, when much is kept */
-#define MUCH_BYTES (64 << 20)
-#define ROUNDS 8                /* reads in a row, then it is the others' turn */
-#define PROXY_BYTES 128
-#define FULL_DIVISOR 60         /* of the time that a connection may be idle, while all places are taken */
+#define FULL_DIVISOR 60 /* of the time that a connection may be idle, while all places are taken */
 
-enum { CALLER, TARGET };
-
-struct side {
-	struct watch watch; /* first: an event points to it */
-	struct connection *connection;
-	uint8_t *kept; /* for this side, from the other */
-	uint32_t kept_from, kept_to;
-	bool readable, writable, hung_up, has_ended, is_shut, is_slow;
-};
-
-struct connection {
-	struct timed timed; /* first: a ring's member is a connection */
-	struct side sides[2];
-	struct rule *rule;
-	struct source *source;
-	struct connection *next; /* of the dead, or of those with more to do */
-	bool is_connected, is_dead, is_waiting;
-};
-
-static uint8_t buffer[READ_BYTES];
 static struct connection *dead, *unfinished;
 
 static struct ring *ring_of(struct connection *connection)
 {
 	return connection->is_connected ? &connection->rule->active : &relay.connecting;
-}
-
-static void drop_kept(struct side *side)
-{
-	relay.kept_bytes -= side->kept_to - side->kept_from;
-	free(side->kept);
-	side->kept = NULL;
-	side->kept_from = side->kept_to = 0;
 }
 
 /* Close both sides, with a reset to whoever is still there when asked to; free later. */
@@ -97,123 +56,25 @@ void tcp_bury(void)
 	}
 }
 
-static bool keep(struct side *to, const uint8_t *bytes, size_t length)
+/* Move what there is, and draw the consequences. */
+static void go_on(struct connection *connection)
 {
-	if (!length)
-		return true;
-	if (!(to->kept = malloc(length)))
-		return false;
-	memcpy(to->kept, bytes, length);
-	to->kept_from = 0;
-	to->kept_to = (uint32_t)length;
-	relay.kept_bytes += length;
-	return true;
-}
+	enum outcome outcome = pump(connection);
 
-/* Send what is kept. False: an error. */
-static bool send_kept(struct side *to)
-{
-	ssize_t sent = send(to->watch.fd, to->kept + to->kept_from, to->kept_to - to->kept_from, MSG_NOSIGNAL);
-
-	if (sent < 0) {
-		to->writable = false;
-		return errno == EAGAIN || errno == EINTR;
-	}
-	to->kept_from += (uint32_t)sent;
-	relay.kept_bytes -= (uint64_t)sent;
-	if (to->kept_from == to->kept_to)
-		drop_kept(to);
-	else
-		to->writable = false;
-	return true;
-}
-
-static bool send_new(struct side *to, const uint8_t *bytes, size_t length)
-{
-	ssize_t sent = to->writable ? send(to->watch.fd, bytes, length, MSG_NOSIGNAL) : 0;
-
-	if (sent < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			return false;
-		sent = 0;
-	}
-	if ((size_t)sent == length)
-		return true;
-	to->writable = false;
-	to->is_slow = true;
-	return keep(to, bytes + sent, length - (size_t)sent);
-}
-
-static size_t read_size(const struct side *to)
-{
-	if (relay.kept_bytes > MUCH_BYTES)
-		return SHORT_BYTES;
-	return to->is_slow ? SLOW_BYTES : READ_BYTES;
-}
-
-/* Read once and pass it on; returns false on an error of either side. */
-static bool move(struct side *from, struct side *to)
-{
-	size_t size = read_size(to);
-	ssize_t got = recv(from->watch.fd, buffer, size, 0);
-
-	if (got < 0) {
-		from->readable = false;
-		return errno == EAGAIN || errno == EINTR;
-	}
-	if (!got) {
-		from->has_ended = true;
-		return true;
-	}
-	if ((size_t)got < size && !from->hung_up)
-		from->readable = false; /* it is empty; the next byte is an event of its own */
-	*(from == &from->connection->sides[CALLER] ? &relay.count.bytes_in : &relay.count.bytes_out) += (uint64_t)got;
-	return send_new(to, buffer, (size_t)got);
-}
-
-enum outcome { WAITS, HAS_MORE, FAILED };
-
-static enum outcome pump_way(struct side *from, struct side *to)
-{
-	for (int i = 0; i < ROUNDS; i++) {
-		if (to->kept) {
-			if (!to->writable)
-				return WAITS;
-			if (!send_kept(to))
-				return FAILED;
-			continue;
-		}
-		if (from->has_ended) {
-			if (!to->is_shut && !from->is_shut) /* else both ways are over, and close() says so */
-				shutdown(to->watch.fd, SHUT_WR);
-			to->is_shut = true;
-			return WAITS;
-		}
-		if (!from->readable || !to->writable)
-			return WAITS;
-		if (!move(from, to))
-			return FAILED;
-	}
-	return HAS_MORE;
-}
-
-static void pump(struct connection *connection)
-{
-	struct side *caller = &connection->sides[CALLER], *target = &connection->sides[TARGET];
-	enum outcome in = pump_way(caller, target), out = in == FAILED ? FAILED : pump_way(target, caller);
-
-	if (in == FAILED || out == FAILED) {
+	if (outcome == FAILED) {
 		relay.count.reset++;
 		end(connection, true);
-	} else if (caller->is_shut && target->is_shut) {
+		return;
+	}
+	if (outcome == IS_OVER) {
 		end(connection, false);
-	} else {
-		touch(ring_of(connection), &connection->timed);
-		if ((in == HAS_MORE || out == HAS_MORE) && !connection->is_waiting) {
-			connection->is_waiting = true;
-			connection->next = unfinished;
-			unfinished = connection;
-		}
+		return;
+	}
+	touch(ring_of(connection), &connection->timed);
+	if (outcome == HAS_MORE && !connection->is_waiting) {
+		connection->is_waiting = true;
+		connection->next = unfinished;
+		unfinished = connection;
 	}
 }
 
@@ -228,38 +89,10 @@ bool tcp_run_on(void)
 			list->next = dead;
 			dead = list;
 		} else {
-			pump(list);
+			go_on(list);
 		}
 	}
 	return unfinished != NULL;
-}
-
-/* The PROXY protocol's header (versions 1 and 2, haproxy's proxy-protocol.txt); returns its length. */
-static size_t proxy_header(unsigned version, const union address *from, const union address *to, uint8_t *out)
-{
-	static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
-	bool is4 = from->any.sa_family == AF_INET;
-	const void *source = is4 ? (const void *)&from->v4.sin_addr : (const void *)&from->v6.sin6_addr;
-	const void *target = is4 ? (const void *)&to->v4.sin_addr : (const void *)&to->v6.sin6_addr;
-	char first[INET6_ADDRSTRLEN], second[INET6_ADDRSTRLEN];
-	uint16_t ports[2] = { htons(port_of(from)), htons(port_of(to)) };
-	size_t size = is4 ? 4 : 16;
-
-	if (version == 1) {
-		inet_ntop(from->any.sa_family, source, first, sizeof(first));
-		inet_ntop(from->any.sa_family, target, second, sizeof(second));
-		return (size_t)snprintf((char *)out, PROXY_BYTES, "PROXY %s %s %s %u %u\r\n", is4 ? "TCP4" : "TCP6", first,
-					second, port_of(from), port_of(to));
-	}
-	memcpy(out, signature, 12);
-	out[12] = 0x21; /* version 2, PROXY */
-	out[13] = is4 ? 0x11 : 0x21; /* TCP over IPv4, IPv6 */
-	out[14] = 0;
-	out[15] = (uint8_t)(2 * size + 4);
-	memcpy(out + 16, source, size);
-	memcpy(out + 16 + size, target, size);
-	memcpy(out + 16 + 2 * size, ports, 4);
-	return 16 + 2 * size + 4;
 }
 
 void tcp_tune(int fd)
@@ -408,7 +241,7 @@ void tcp_event(struct side *side, uint32_t events)
 	if (events & EPOLLOUT)
 		side->writable = true;
 	if (connection->is_connected)
-		pump(connection);
+		go_on(connection);
 }
 
 static void expire_ring(struct ring *ring, int64_t after_ms, uint64_t *counter)
