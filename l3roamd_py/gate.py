@@ -11,6 +11,7 @@ the newest is dropped, over the second everything of the client that has waited 
 is too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -125,8 +126,9 @@ class Gate(ABC):
     def read_held(self) -> list[Held]:
         with refusal("cannot read what waits at the gate"):
             self._drain()
-        if self.arrived and self.poll:
-            os.eventfd_read(self.bell)
+        if self.poll:  # the bell rang for who is gone, too: it must not go on
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.bell)
         arrived, self.arrived = self.arrived, {}
         return [Held(mac, ipv4) for mac, ipv4 in arrived]
 

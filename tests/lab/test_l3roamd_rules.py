@@ -55,17 +55,20 @@ def plat(node):
 # --- the daemon's hand ---------------------------------------------------------
 
 HAND = """
-    import os, sys
+    import os, select, sys
     from l3roamd_py.rules import Held, Mapping, RulesError
     from l3roamd_py.rules_choice import choose_rules
 
     role, wanted, *arguments = eval(sys.argv[1])
     rules = choose_rules(wanted)[role](*arguments)
+    def is_awake():
+        return bool(select.select([rules], [], [], 0)[0])
+
     print(os.getpid(), flush=True)
     for line in sys.stdin:
         name, arguments = eval(line)
         try:
-            found = getattr(rules, name)
+            found = is_awake if name == "is_awake" else getattr(rules, name)
             answer = found(*arguments) if callable(found) else found
             print(repr(list(answer) if name == "mappings" else answer), flush=True)
         except RulesError as error:
@@ -520,6 +523,19 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh_of_e
     client.do("send 100")
     assert client.do("seen") == " ".join(str(number) for number in range(100))
     assert hand.counters()["held"] == 60 + many  # an open gate is no detour
+
+
+def test_a_gate_that_has_nothing_to_tell_any_more_wakes_nobody(mesh):
+    client = mesh.start()
+    client.attach("b")
+    hand = mesh.hands["b"]
+    client.do("send 5")
+    wait_for(hand.is_awake, "packets at the gate")
+    mesh.roam_to_b(client)
+    hand.open_gate(*client.key)  # before anybody asked who is there
+    assert client.do("seen") == "0 1 2 3 4"
+    assert hand.read_held() == []
+    assert not hand.is_awake()
 
 
 def test_the_gate_lets_go_what_is_for_the_node_itself_and_refuses_who_is_refused(mesh):
