@@ -351,13 +351,15 @@ def test_changing_rules_loses_no_packet_in_flight(path):
             # a stream that fits, also while the machine is busy: it is the change that may not lose, not the flood
             while sent[0] - len(received) > 100 and not is_over.wait(0.001):
                 pass
+        source.send(struct.pack("!I", last))
 
     received = []
+    last = 0xFFFFFFFF
 
     def receive():
         with contextlib.suppress(TimeoutError):
-            while not is_over.is_set() or len(received) < sent[0]:
-                received.append(struct.unpack("!I", sink.recv(10))[0])
+            while (number := struct.unpack("!I", sink.recv(10))[0]) != last:
+                received.append(number)
 
     threads = [threading.Thread(target=each) for each in (stream, receive)]
     for each in threads:
