@@ -225,19 +225,12 @@ def mtu(text: str) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "siit", description=ABOUT, epilog=EXAMPLES[""], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("siit", description=ABOUT, epilog=EXAMPLES[""])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, does: Callable, about: str, has_socket: bool = True) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=about,
-            description=about[0].upper() + about[1:] + ".",
-            epilog=EXAMPLES[name],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        described = about[0].upper() + about[1:] + "."
+        command = commands.add_parser(name, help=about, description=described, epilog=EXAMPLES[name])
         command.set_defaults(does=does)
         if has_socket:
             command.add_argument(

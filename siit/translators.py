@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: ISC
+"""The devices with their rules, and the state file that has them for the next daemon: carries requests out.
+
+The devices are persistent: when the daemon ends, however it ends, they and their routes stay, and the next
+one finds in its state file which are its own and by which rules they translate.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from nat46.language import ControlError, Pair
+from siit import control
+from siit.device import Device, DeviceError
+
+log = logging.getLogger("siit")
+
+
+class DaemonError(Exception):
+    """The daemon cannot start; one sentence says why and what would be right. Nothing was changed."""
+
+
+class Translators:
+    """The devices and their rules: carries requests out and keeps the state file."""
+
+    def __init__(self, state: Path, queues: int, wake) -> None:
+        self._state = state
+        self._queues = queues
+        self._wake = wake
+        self.rules: dict[str, tuple[Pair, ...]] = {}
+        self.devices: dict[str, Device] = {}
+
+    def restore(self) -> None:
+        """Take over what the daemon before left; a device that we do not get stays in the state file."""
+        try:
+            self.rules = control.parse_state(self._state.read_text("ascii"))
+        except FileNotFoundError:
+            return
+        except (ControlError, OSError, UnicodeDecodeError) as error:
+            raise DaemonError(f"{self._state}: {error}: correct the file or delete it") from error
+        for name, pairs in self.rules.items():
+            try:
+                self.devices[name] = Device(name, pairs, self._queues, self._wake)
+                self.devices[name].persist(True)
+            except DeviceError as error:
+                log.warning("%s; its rules are kept", error)
+
+    def answer(self, line: str) -> list[str]:
+        """Carry out one line; return the reply. ControlError, DeviceError: refused, nothing changed."""
+        request = control.understand(line, self.rules)
+        if isinstance(request, control.Show):
+            return control.show(self.rules, request.devices)
+        if isinstance(request, control.Stat):
+            return [json.dumps({"devices": [self._describe(name) for name in request.devices]})]
+        if isinstance(request, control.Create):
+            device = Device(request.device, request.pairs, self._queues, self._wake)
+            try:
+                self._keep({**self.rules, request.device: request.pairs})
+            except ControlError:
+                device.leave()
+                raise
+            self.devices[request.device] = device
+            device.persist(True)  # only now: killed before, we leave no device that no state file knows
+            log.info("%s added", request.device)
+        elif isinstance(request, control.Change):
+            self._keep({**self.rules, request.device: request.pairs})
+            if request.device in self.devices:
+                self.devices[request.device].use(request.pairs)
+        else:
+            gone = self.devices.get(request.device)
+            if gone:
+                gone.persist(False)  # so that it goes with us if we are killed on the way
+            try:
+                self._keep({name: pairs for name, pairs in self.rules.items() if name != request.device})
+            except ControlError:
+                if gone:
+                    gone.persist(True)
+                raise
+            if gone:
+                del self.devices[request.device]
+                gone.leave()
+            log.info("%s deleted", request.device)
+        return []
+
+    def _describe(self, name: str) -> dict:
+        device = self.devices.get(name)
+        if device is None:
+            return {"name": name, "attached": False, "pairs": len(self.rules[name])}
+        return {
+            "name": name,
+            "attached": True,
+            "mtu_bytes": device.mtu_bytes,
+            "pairs": len(self.rules[name]),
+            "queues": self._queues,
+            "coalesces_udp": device.coalesces,
+            "counters": device.counters(),
+        }
+
+    def _keep(self, rules: dict[str, tuple[Pair, ...]]) -> None:
+        """Write the state file, in one step, and remember; ControlError if it cannot be written."""
+        try:
+            write_atomically(self._state, control.format_state(rules))
+        except OSError as error:
+            raise ControlError(f"{self._state} cannot be written: {error.strerror}") from error
+        self.rules = rules
+
+    def follow(self) -> None:
+        """Something about links has changed: take over MTUs, forget devices that others have deleted."""
+        for name, device in list(self.devices.items()):
+            if device.is_alive:
+                device.follow_mtu()
+                continue
+            log.warning("%s was deleted by somebody else, its rules are gone with it", name)
+            del self.devices[name]
+            device.leave()
+            try:
+                self._keep({each: pairs for each, pairs in self.rules.items() if each != name})
+            except ControlError as error:
+                log.warning("%s", error)
+
+    def leave(self) -> None:
+        for device in self.devices.values():
+            device.leave()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content; whoever reads it, also after a crash, finds the old or the new.
+
+    One writer at a time: what a crash leaves beside it has always the same name, and the next call takes it over.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        with open(
+            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="ascii"
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
