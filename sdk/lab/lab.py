@@ -6,10 +6,10 @@ starting programs. What a role sets up, `464xlat` does; which PLAT is used, pref
 """
 
 import contextlib
-import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -25,6 +25,7 @@ from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
 from sdk.lab.plan import (
     DNS,
     ECHO,
+    PREFIXD_SOCKET,
     ROAMING_SOCKET,
     WEB,
     Cable,
@@ -35,6 +36,7 @@ from sdk.lab.plan import (
     platnodes,
     text,
 )
+from sdk.lab.radio import in_namespace
 from sdk.lab.site import EXAMPLE, Site, load_site, read_table
 from sdk.lab.topology import INTERNET, Client, Node, Topology, load_topology
 from sdk.patience import SLOWER
@@ -140,9 +142,8 @@ class Lab:
             side_by_side(self.boot, names)
             self.log(f"wiring {len(self.plan.cables)} links")
             self.start_wires()
-            for client in self.topology.clients:
-                self.script(client.name, self.plan.client_lines(client))
-            side_by_side(self.lay, self.plan.cables.values())
+            side_by_side(lambda c: self.script(c.name, self.plan.client_lines(c)), self.topology.clients)
+            self.lay(*self.plan.cables.values())
             for client in self.topology.clients:
                 self.associations.join(client, client.node)
             self.start_internet()
@@ -273,8 +274,22 @@ class Lab:
     def is_wire(self, cable: Cable) -> bool:
         return not cable.wishes.is_plain and not self.has_netem
 
-    def lay(self, cable: Cable) -> None:
-        """Make a link's two devices, up and with MACs and addresses."""
+    def lay(self, *cables: Cable) -> None:
+        """Make the two devices of each link, up and with MACs and addresses: one script for all of a machine's."""
+        lines: dict[str, list[str]] = {}
+        for cable in cables:
+            self.connect(cable)
+            for end in (cable.a, cable.b):
+                more = lines.setdefault(end.machine, [])
+                if self.is_wire(cable):
+                    more.append(f"ip link set {end.device} address {self.plan.mac_of(end)} mtu {cable.mtu}")
+                elif not cable.wishes.is_plain:
+                    more.append(f"tc qdisc add dev {end.device} root netem {netem(cable.wishes)}")
+                more += self.plan.dress(end)
+        side_by_side(lambda machine: self.script(machine, lines[machine]), lines)
+
+    def connect(self, cable: Cable) -> None:
+        """Make a link's two devices; a wire's as they come."""
         a, b, w = cable.a, cable.b, cable.wishes
         pid_a, pid_b = self.running.pids[a.machine], self.running.pids[b.machine]
         if self.is_wire(cable):
@@ -283,17 +298,15 @@ class Lab:
                 f"{round(w.jitter_ms * 1000)} {round(w.loss_percent * 10_000)} {round(w.reorder_percent * 10_000)} "
                 f"{round(w.rate_mbit * 1_000_000)}"
             )
-        else:
-            one, other = ["name", a.device, "netns", str(pid_a)], ["name", b.device, "netns", str(pid_b)]
-            command = ["ip", "link", "add", *one, "type", "veth", "peer", *other]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise LabError(f"link {cable.name}: {done.stderr.strip()}")
-        for end in (a, b):
-            lines = [f"ip link set {end.device} address {self.plan.mac_of(end)} mtu {cable.mtu}"]
-            if not w.is_plain and not self.is_wire(cable):
-                lines.append(f"tc qdisc add dev {end.device} root netem {netem(w)}")
-            self.script(end.machine, [*lines, *self.plan.dress(end)])
+            return
+        one, other = (
+            f"name {end.device} netns {pid} address {self.plan.mac_of(end)} mtu {cable.mtu}"
+            for end, pid in ((a, pid_a), (b, pid_b))
+        )
+        command = ["ip", "link", "add", *one.split(), "type", "veth", "peer", *other.split()]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise LabError(f"link {cable.name}: {done.stderr.strip()}")
 
     def lay_to_living(self, cable: Cable) -> None:
         """Make a client's cable to a node that it was not at before. Raises LabError if the node is off."""
@@ -381,7 +394,7 @@ class Lab:
             # its device may outlive the node by a moment, and its name must be free
             self.exec(other.machine, ["ip", "link", "del", other.device], check=False)
         self.boot(name)
-        side_by_side(self.lay, cables)
+        self.lay(*cables)
         alive = self.alive()
         for cable in cables:
             if alive.get(other_end(cable, name).machine) is False:
@@ -409,7 +422,7 @@ class Lab:
         self.script(node.name, plan.node_lines(node))
         if "siit" in plan.programs(node):
             machines.daemon(node.name, "siit", ["siit", "daemon"])
-            self.wait_for(node.name, "siit", "grep -q ready /run/log/siit.log")  # `siit show` takes a Python
+            self.wait_for(node.name, "siit", lambda: "ready" in machines.read(node.name, "/run/log/siit.log"))
         if node.role.is_plat:
             self.exec(node.name, ["464xlat", "plat", "up", *plan.role_options(node), *plan.plat_options()])
         if node.role.is_clat:
@@ -461,10 +474,10 @@ class Lab:
         python = f"{REPOSITORY}/.venv/bin/{self.topology.settings.prefixd}"
         self.running.daemon(node.name, "prefixd", self.plan.prefixd(node), PREFIXD_PYTHON=python)
 
-    def wait_for(self, machine: str, daemon: str, command: str) -> None:
-        """Wait until a command succeeds on a machine."""
+    def wait_for(self, machine: str, daemon: str, is_there: Callable[[], bool]) -> None:
+        """Wait until a daemon is there. To ask over and over must not start programs: they take the daemon its time."""
         deadline = time.monotonic() + DAEMON_S
-        while self.exec(machine, shlex.split(command), check=False).returncode:
+        while not is_there():
             if time.monotonic() > deadline:
                 raise LabError(
                     f"{machine}: {daemon} did not start: {self.running.log(machine, daemon).strip()}"
@@ -512,7 +525,15 @@ class Lab:
         self.script(INTERNET, ["sysctl -qw net.ipv4.ip_forward=0", *services])
         self.running.daemon(INTERNET, "dnsmasq", self.plan.internet_dnsmasq())
         self.running.daemon(INTERNET, "services", ["python", "-m", "sdk.lab.services", WEB, ECHO])
-        self.wait_for(INTERNET, "services", f"curl -sf -o /dev/null http://{WEB}/bytes/1")
+        self.wait_for(INTERNET, "services", self.has_internet)
+
+    def has_internet(self) -> bool:
+        """Whether the services listen: the echo does after HTTP."""
+        try:
+            in_namespace(self.running.pids[INTERNET], lambda: socket.create_connection((ECHO, 7))).close()
+        except OSError:
+            return False
+        return True
 
     # Looking
 
@@ -521,19 +542,11 @@ class Lab:
         return {client.name: self.lease(client.name) for client in self.topology.clients}
 
     def lease(self, client: str) -> str:
-        shown = self.exec(client, ["ip", "-j", "-4", "addr", "show", "dev", "eth0"], check=False).stdout
-        addresses = [
-            item["local"] for device in json.loads(shown or "[]") for item in device.get("addr_info", [])
-        ]
-        return addresses[0] if addresses else ""
+        return self.associations.kernel(client).ipv4_address("eth0")
 
     def prefixd_status(self, node: str) -> dict:
         """Return what prefixd on a node says of itself, or {} while it does not answer."""
-        done = self.exec(node, ["prefixd", "--status", "--json"], check=False)
-        try:
-            return json.loads(done.stdout)
-        except ValueError:
-            return {}
+        return self.running.ask(node, PREFIXD_SOCKET, "status")
 
     def plat_of(self, node: str) -> str | None:
         """Return the name of the platnode that a clatnode uses, None if it uses none."""
@@ -582,10 +595,11 @@ class Lab:
 
     def has_way_back(self, node: str) -> bool:
         """Whether the platnode that a clatnode uses has babel's route to it: the last one to come."""
-        platnode, prefix = self.plat_of(node), text(self.plan.clat_prefix(self.node(node)))
+        platnode, prefix = self.plat_of(node), self.plan.clat_prefix(self.node(node))
         if platnode is None or platnode == node or platnode not in self.running.pids:
             return platnode is not None
-        return bool(self.exec(platnode, ["ip", "-6", "route", "show", prefix, "proto", "babel"]).stdout)
+        routes = Path(f"/proc/{self.running.pids[platnode]}/net/ipv6_route").read_text()
+        return f"{prefix.hex()} 60 " in routes  # a /96
 
     def is_answered(self, client: str) -> bool:
         """Whether the internet answers a client's ping."""

@@ -32,7 +32,7 @@ PACKAGED = (
 PYTHON_PACKAGES = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"  # of packages
 SERVICES = {"gluon-464xlat-babel": "babeld", "l3roamd-py": "l3roamd"}  # what a lab calls packages' services
 START_S = 10  # a first process that has not said so by then will not start
-ASK_S = 5  # for a daemon to answer
+ASK_S = 5 * SLOWER  # for a daemon to answer
 END_S = 20  # for the kernel to end a lab's processes
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
@@ -79,7 +79,7 @@ def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, st
         "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "XLAT464": f"{python} -m xlat464",
+        "XLAT464": f"{python} -S -m xlat464",  # it needs nobody's packages
         **labels,
     }
 
@@ -384,6 +384,12 @@ class Machines:
         except (OSError, ValueError):
             return {}
         return answer if isinstance(answer, dict) else {}
+
+    def read(self, machine: str, path: str) -> str:
+        """Return the text of a machine's file, "" while it is not there; as in ask, the path leads over no symlink."""
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self.pids[machine]}/root{path}").read_text(errors="replace")
+        return ""
 
     def popen(self, machine: str, argv: Sequence[str], **options) -> subprocess.Popen:
         """Start a command on a machine that ends with this process."""

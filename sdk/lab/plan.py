@@ -23,7 +23,8 @@ OVERTAKEN_MIN_MS = (
     2  # what netem delays on a link with reordering and no delay of its own; wire.c has the same
 )
 LEASES = "/run/dhcp.leases"
-ROAMING_SOCKET = "/run/l3roamd.sock"  # the daemon's default: /var/run is /run
+# the daemons' defaults: /var/run is /run
+PREFIXD_SOCKET, ROAMING_SOCKET = "/run/prefixd.sock", "/run/l3roamd.sock"
 LEASE_SCRIPT = Path(__file__).resolve().parents[2] / "files/l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
 ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
@@ -136,7 +137,7 @@ class Plan:
             # it has no voice of its own: the client speaks through eth0, whose port it becomes
             return [no_ipv6(device), f"ip link set {device} arp off", up]
         if device.startswith("mesh"):
-            return [f"sysctl -qw net.ipv6.conf.{device}.accept_dad=0", up]
+            return [f"echo 0 >/proc/sys/net/ipv6/conf/{device}/accept_dad", up]
         return [ADD_BRIDGE, f"ip link set {device} master br-client", up]
 
     def client_lines(self, client: Client) -> list[str]:
@@ -290,7 +291,7 @@ class Plan:
 
 
 def no_ipv6(device: str) -> str:
-    return f"sysctl -qw net.ipv6.conf.{device}.disable_ipv6=1"
+    return f"echo 1 >/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
 
 
 def netem(wishes: Wishes) -> str:

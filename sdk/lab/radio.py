@@ -26,14 +26,16 @@ from sdk.lab.machine import LabError
 
 CLONE_NEWNET = 0x40000000
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_GETLINK, RTM_SETLINK, RTM_DELNEIGH = 18, 19, 29
+RTM_GETLINK, RTM_SETLINK, RTM_GETADDR, RTM_DELNEIGH = 18, 19, 22, 29
 REQUEST, ACK, DUMP = 0x1, 0x4, 0x300
 IFLA_IFNAME, IFLA_MASTER, IFLA_OPERSTATE = 3, 10, 16
 OPERSTATES_UP = (0, 6)  # unknown, which is what a TAP says of itself, and up
+IFA_LOCAL = 2
 NDA_LLADDR = 2
 NTF_MASTER = 0x04
 HEADER = struct.Struct("=LHHLL")  # nlmsghdr: length, type, flags, sequence, port
 LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, type, index, flags, change
+ADDRESS = struct.Struct("=BxxxI")  # ifaddrmsg: family, index
 NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, index, state, flags, type
 ATTRIBUTE = struct.Struct("=HH")
 RECEIVE_BYTES = 1 << 18
@@ -152,6 +154,15 @@ class Kernel:
         if name not in found:
             raise LabError(f"{self.machine}: there is no device {name}")
         return found[name]
+
+    def ipv4_address(self, name: str) -> str:
+        """Return a device's first IPv4 address, "" if it has none."""
+        device = self.devices().get(name)
+        for answer in self.ask(RTM_GETADDR, DUMP, ADDRESS.pack(socket.AF_INET, 0)):
+            local = dict(attributes(answer[ADDRESS.size :])).get(IFA_LOCAL)
+            if device and local and ADDRESS.unpack_from(answer)[1] == device.index:
+                return socket.inet_ntoa(local)
+        return ""
 
     def set_master(self, device: Device, master: int) -> None:
         """Make a device the port of a bridge, or of none (0)."""
