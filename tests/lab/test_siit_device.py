@@ -351,16 +351,17 @@ def test_changing_rules_loses_no_packet_in_flight(path):
             # a stream that fits, also while the machine is busy: it is the change that may not lose, not the flood
             while sent[0] - len(received) > 100 and not is_over.wait(0.001):
                 pass
+        source.send(struct.pack("!I", last))
 
     received = []
+    last = 0xFFFFFFFF
 
     def receive():
         with contextlib.suppress(TimeoutError):
             while (number := struct.unpack("!I", sink.recv(10))[0]) != last:
                 received.append(number)
 
-    last = 0xFFFFFFFF  # behind the stream: a receiver that counts may have all of it while a burst is under way
-    sender, receiver = threads = [threading.Thread(target=each) for each in (stream, receive)]
+    threads = [threading.Thread(target=each) for each in (stream, receive)]
     for each in threads:
         each.start()
     control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -372,9 +373,8 @@ def test_changing_rules_loses_no_packet_in_flight(path):
         control.sendall(f"insert clat {other}\nremove clat {other}\n".encode())
         assert [replies.readline(), replies.readline()] == ["ok\n", "ok\n"]
     is_over.set()
-    sender.join()
-    source.send(struct.pack("!I", last))
-    receiver.join()
+    for each in threads:
+        each.join()
     control.close()
     lost = sorted(set(range(sent[0])) - set(received))
     assert sent[0] > 1000
