@@ -29,7 +29,7 @@ class BabelNode(Node):
             ("ubus", ""),
             ("jsonfilter", "cat >/dev/null; cat /run/mesh-devices"),
             ("logger", "echo $* >&2"),
-            ("nc", "exec busybox nc $*"),
+            ("nc", "[ ! -e /run/deaf ] || exec cat /run/deaf\nexec busybox nc $*"),
         ):
             (root / "usr/sbin" / name).write_text(f"#!/bin/sh\n{text}\n")
             (root / "usr/sbin" / name).chmod(0o755)
@@ -57,8 +57,10 @@ def node(tmp_path):
 
 @pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
 def test_babeld_hears_of_mesh_devices_as_they_come_and_go(node):
-    node.file("/run/mesh-devices").write_text("mesh0\nmesh1\n")
+    node.file("/run/mesh-devices").write_text("")
     node(f"{SERVICE} enable && {SERVICE} boot")
+    assert node(f"{SERVICE} running || echo not yet") == "not yet\n"  # babeld ends at once without a device
+    node.mesh("mesh0", "mesh1")
     said = node.wait("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123", "add interface mesh1")
     assert "add interface mesh0" in said
     assert "mesh2" not in said
@@ -75,6 +77,24 @@ def test_babeld_hears_of_mesh_devices_as_they_come_and_go(node):
     assert "mesh0" not in config
     node.mesh()
     assert "add interface" not in node.dump()
+
+
+@pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
+@pytest.mark.parametrize("answer", ["", "BABEL 1.0\nok\nbad\n"], ids=["none", "bad"])
+def test_a_babeld_that_does_not_take_a_device_is_started_anew_with_it(node, answer):
+    node.file("/run/mesh-devices").write_text("mesh0\n")
+    node(f"{SERVICE} enable && {SERVICE} boot")
+    node.wait("printf 'dump\nquit\n' | timeout 5 busybox nc ::1 33123", "ok")
+    pid = node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text()
+    node.file("/run/deaf").write_text(answer)
+    node.mesh("mesh0", "mesh1")
+    node.wait("printf 'dump\nquit\n' | timeout 5 busybox nc ::1 33123", "add interface mesh1", within_s=20)
+    node.file("/run/deaf").unlink()
+    assert node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text() != pid
+    pid = node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text()
+    node.mesh("mesh1", "mesh2")
+    node.wait("printf 'dump\nquit\n' | timeout 5 busybox nc ::1 33123", "add interface mesh2", within_s=5)
+    assert node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text() == pid
 
 
 @pytest.mark.skipif(shutil.which("babeld") is None, reason="no babeld: apt-get install babeld")
