@@ -49,8 +49,10 @@ define XLAT464/InstallPython
 		$(INSTALL_DATA) $(PKG_BUILD_DIR)/$(room)/*.py $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/$(room)/ && )true
 endef
 
-# Take what only a reader needs out of shell files: lines that are comments (not the first one), indentation, empty lines.
+# Take what only a reader needs out of shell files: comments (not the first line, nor those with a quotation mark behind
+# a command), indentation, empty lines.
 # $(1) files
 define XLAT464/SlimShell
-	sed -i -e '1{/^#!/b}' -e '/^[[:space:]]*#/d' -e '/^$$$$/d' -e 's/^	*//' -e 's/() { # .*$$$$/() {/' $(1)
+	sed -i -e '1{/^#!/b}' -e '/^[[:space:]]*#/d' -e '/^$$$$/d' -e 's/^	*//' -e 's/() { # .*$$$$/() {/' \
+		-e "s/[[:space:]]\{1,\}# [^\"']*$$$$//" $(1)
 endef

@@ -59,6 +59,9 @@ mount -t proc proc /proc
 ip link set lo up
 ip link add wan type veth peer name internet
 ip link set wan up
+ip link set internet up
+ip addr add 192.0.2.2/24 dev wan
+ip route add default via 192.0.2.1 dev wan
 echo ready
 while :; do sleep 0.1; done  # and collect what has ended, as an init does
 """
@@ -402,6 +405,8 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     # without the roaming daemon nobody has such addresses
     node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "2")
+    node("rm /run/babeld.calls; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done")
+    assert node("ls /run/babeld.d; cat /run/babeld.calls") == "reload\n"
 
 
 def test_stopping_leaves_nothing(node):
@@ -415,7 +420,7 @@ def test_stopping_leaves_nothing(node):
     node.wait("cat /run/procd/l3roamd-py/instance1/command", "--plat\n")
     node.wait("l3roamd_py status", "lients")
     node("/etc/init.d/l3roamd-py flush")
-    for service in ("prefixd", "464xlat", "siit"):
+    for service in ("464xlat", "siit"):  # prefixd and the roaming daemon end with the roles
         node(f"/etc/init.d/{service} stop")
     left = node(kernel)
     assert set(left.splitlines()) <= set(before.splitlines()), left

@@ -57,3 +57,38 @@ def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa:
     node.wait("464xlat status", "plat  up")
     node.wait("464xlat status", "clat  up")
     assert "fddd:1337:1337:1234:5678:9abc::/96" in node("464xlat clat status")
+
+
+@pytest.mark.parametrize("config", [CONFIG + "config x '", None], ids=["half a line", "gone"])
+def test_a_configuration_that_uci_cannot_read_takes_no_role_down(node, config):  # noqa: F811
+    node.add_clients()
+    node.start()
+    node.wait("464xlat status", "plat  up")
+    node.wait("464xlat status", "clat  up")
+    before = node(KERNEL)
+    node.write(config) if config else node("rm /etc/config/464xlat")
+    node("/etc/init.d/464xlat reload", check=False)
+    said = node("/etc/init.d/464xlat status", check=False)
+    assert "UCI cannot read /etc/config/464xlat" in said
+    assert is_up(said, "clat")
+    assert is_up(said, "plat")
+    assert node(KERNEL) == before
+
+
+def test_a_node_without_an_ipv4_line_is_no_platnode_until_it_has_one(node):  # noqa: F811
+    """Gluon's images are for every node, and most have nothing at their WAN: they must draw no clients of others."""
+    node.add_clients()
+    node("ip -4 route del default")
+    node.start()
+    said = node.wait("/etc/init.d/464xlat status", "plat up: ")
+    assert "no IPv4 default route leads out of wan" in said
+    node.wait("464xlat status", "clat  up")
+    assert "plat  down" in node("464xlat status")
+    node("ip -4 route add default via 192.0.2.1 dev wan table 7")  # a table of its own is as good
+    node.wait("464xlat status", "plat  up", within_s=30)
+    node.wait("cat /run/procd/prefixd/instance1/command", "--own-plat")
+    # what netifd tells of a line that is lost
+    node("ip -4 route flush table 7; /etc/init.d/464xlat reload")
+    node.wait("464xlat status", "plat  down", within_s=30)
+    node.wait_for_no_own_plat()
+    assert "fddd:1338:1338:" not in node("ip -6 route")

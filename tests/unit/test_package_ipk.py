@@ -128,6 +128,13 @@ def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
     )
 
 
+def test_a_removal_takes_babelds_lines_back(built):
+    _, script = packages.members(built["464xlat-common"], "control")["prerm-pkg"]
+    assert script.decode().splitlines()[1] == (
+        '[ -n "${IPKG_INSTROOT}" ] || [ "${PKG_UPGRADE}" = 1 ] || /lib/464xlat/role.d/50-babeld gone'
+    )
+
+
 @pytest.mark.parametrize("role", ["clat", "plat"])
 def test_a_node_of_either_role_tells_respondd_and_makes_room_for_a_new_image(built, role):
     names, files = [f"gluon-464xlat-{role}"], set()

@@ -61,14 +61,7 @@ find_target() {
 	words="$words --target $target"
 }
 
-wan_device() { # NETWORK-OR-DEVICE
-	local device
-	network_get_device device "$1" || device=$1
-	wan="${wan:+$wan,}$device"
-}
-
 command_line() {
-	local uplink
 	words=
 	config_load 464xlat
 	append node clat_range --clat-range
@@ -87,29 +80,39 @@ command_line() {
 		append plat pool --pool
 		append plat ports --ports
 		append plat uplink --uplink
-		wan=
-		config_get uplink plat uplink wan
-		network_flush_cache
-		[ "$uplink" = reach ] || config_list_foreach plat wan wan_device
-		words="$words${wan:+ --wan $wan}"
+		find_wan
 	fi
 }
+
+tell_problem() { # SENTENCE
+	[ "$1" != "$told" ] || return 0
+	echo "$1" >&2
+	printf '%s\n' "$1" >"$RUN/$role.problem"
+	told=$1
+}
+
+# a node that is no platnode need not have its part
+find_wan() { :; }
+has_line() { :; }
+# shellcheck source=files/464xlat/lib/464xlat/wan.sh
+[ "$role" = clat ] || [ ! -r /lib/464xlat/wan.sh ] || . /lib/464xlat/wan.sh
 
 wait_s=2
 told=
 words=
 trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # what is half up then undoes itself
 while :; do
-	[ "$way" = down ] || command_line
+	if [ "$way" = up ]; then
+		command_line
+		has_line || {
+			wait_line
+			continue
+		}
+	fi
 	# shellcheck disable=SC2086 # words, and the program checks each
 	464xlat "$role" "$way" $words >/dev/null 2>"$RUN/$role.said" &
 	if wait "$!"; then break; fi
-	problem=$(tail -n 1 "$RUN/$role.said")
-	if [ "$problem" != "$told" ]; then
-		echo "$problem" >&2
-		printf '%s\n' "$problem" >"$RUN/$role.problem"
-		told=$problem
-	fi
+	tell_problem "$(tail -n 1 "$RUN/$role.said")"
 	sleep "$wait_s" &
 	wait "$!"
 	wait_s=$((wait_s * 2))

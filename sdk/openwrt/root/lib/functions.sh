@@ -8,6 +8,8 @@ config_load() { # NAME
 	CONFIG_SECTIONS=''
 	CONFIG_COUNT=0
 	[ -r "${UCI_CONFIG_DIR:-/etc/config}/$1" ] || return 1
+	# as UCI: nothing of a file with a quotation that does not end
+	[ $(($(sed 's/#.*//' "${UCI_CONFIG_DIR:-/etc/config}/$1" | tr -cd "'" | wc -c) % 2)) = 0 ] || return 1
 	while IFS= read -r line || [ -n "$line" ]; do
 		line=${line#"${line%%[![:space:]]*}"}
 		kind=${line%%[[:space:]]*}
