@@ -39,3 +39,9 @@ end
 need_addresses({'clat', 'probe_ipv4'}, 8, beyond_the_mesh, 'be the IPv4 address of a host outside prefix4',
 	'then a PLAT that answers itself is good')
 need_addresses({'clat', 'dns'}, 3, of_a_host, 'be the IPv4 address of a host', 'then clients ask their node')
+
+-- whose firewall and resolver take what clients ask only in a site with servers of its own
+local servers = need({'dns', 'servers'}, function(list) return type(list) == 'table' end, false, 'be an array')
+need({'clat', 'dns'}, function(list)
+	return list ~= nil or (servers and #servers > 0)
+end, true, 'be set in a site without dns.servers, or clients have nobody to ask')

@@ -76,11 +76,14 @@ def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = No
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"return {site}")
     (root / "etc/config").mkdir(parents=True, exist_ok=True)
+    for name in ("firewall", "network"):
+        (root / "etc/config" / name).touch()
     environment = {
         "PATH": os.environ["PATH"],
         "UCI_DIR": str(root / "etc/config"),
         "SITE_FILE": str(file),
         "PRIMARY_MAC": mac,
+        "IPKG_INSTROOT": str(root),
         "LUA_PATH": f"{HERE}/lua/?.lua;{root}/usr/lib/lua/?.lua",
         **(extra or {}),
     }

@@ -2,7 +2,8 @@
 """Gluon's side of the packages: check_site.lua refuses what is wrong, upgrade scripts come to one result.
 
 Without more they run on stand-ins of ours (tests/gluon). With GLUON_TREE=/path/to/gluon in the environment the site
-checks run under Gluon's own check-site.lua and validator.lua.
+checks run under Gluon's own check-site.lua and validator.lua. With UCI_LUA=/folder (of a uci.so for this machine, which
+finds libuci.so) and GLUON_PACKAGES=/path/to/packages (Gluon's feed) the upgrade scripts run on the real UCI.
 """
 
 import os
@@ -20,6 +21,17 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDINS = ROOT / "tests/gluon"
 SHARED = ROOT / "package/gluon-464xlat-common/luasrc/usr/lib/lua"
 GLUON = os.environ.get("GLUON_TREE")
+UCI_LUA, GLUON_PACKAGES = os.environ.get("UCI_LUA"), os.environ.get("GLUON_PACKAGES")
+# the folder of the configuration, and at the end what Gluon's last upgrade script does
+REAL_UCI = """
+local uci = require 'uci'
+local cursor = uci.cursor
+uci.cursor = function() return cursor(os.getenv('UCI_DIR'), os.getenv('UCI_DIR') .. '/../delta') end
+"""
+COMMIT = (
+    REAL_UCI
+    + "for _, name in ipairs({'464xlat', 'dhcp', 'firewall', 'network'}) do uci.cursor():commit(name) end"
+)
 LUA = shutil.which("lua5.1")
 pytestmark = pytest.mark.skipif(LUA is None, reason="no lua5.1: apt-get install lua5.1")
 
@@ -30,6 +42,7 @@ GOOD = {
     "clat_range": "fddd:1337:1337::/48",
     "plat_range": "fddd:1338::/48",
     "next_node": {"ip4": "10.46.0.1"},
+    "dns": {"servers": ["fd46:4646:4646:1::53"]},
 }
 OF_A_DOMAIN = ("clat_range", "plat_range", "prefix4", "next_node")
 MISSING = object()
@@ -143,7 +156,8 @@ def test_the_docs_name_the_defaults_that_the_upgrade_scripts_take():
 def options_read() -> set[str]:
     """SECTION.OPTION of /etc/config/464xlat, as our scripts on a router read them."""
     found = set()
-    for file in (*ROOT.glob("files/*/etc/init.d/*"), ROOT / "files/464xlat/lib/464xlat/keep.sh"):
+    library = ROOT / "files/464xlat/lib/464xlat"
+    for file in (*ROOT.glob("files/*/etc/init.d/*"), library / "keep.sh", library / "wan.sh"):
         text = re.sub(r"#.*", "", file.read_text())
         for section, option in re.findall(
             r"(?:config_get(?:_bool)? \w+|append|add_option|config_list_foreach) (\S+) (\w+)", text
@@ -269,6 +283,15 @@ def test_a_wrong_value_of_one_role_is_refused_and_the_key_named(tmp_path, role, 
     assert path in check(tmp_path, role, changed(path, value))
 
 
+def test_clients_need_somebody_to_ask_for_names(tmp_path):
+    """Gluon lets clients ask a node only in a site that says whom nodes ask."""
+    nobody = {key: value for key, value in GOOD.items() if key != "dns"}
+    assert "clat.dns" in check(tmp_path, "clat", nobody)
+    assert "clat.dns" in check(tmp_path, "clat", {**nobody, "dns": {"servers": []}})
+    assert check(tmp_path, "clat", {**nobody, "clat": {"dns": ["9.9.9.9"]}}) == ""
+    assert check(tmp_path, "plat", nobody) == ""
+
+
 def test_a_default_that_does_not_fit_the_site_is_refused_as_well(tmp_path):
     site = changed("prefix4", "192.168.0.0/16")
     assert "plat.pool" in check(tmp_path, "plat", site)
@@ -299,6 +322,24 @@ class Router:
         self.config.mkdir()
         shutil.copy(ROOT / "files/464xlat/etc/config/464xlat", self.config)
         (self.config / "dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
+        for name in ("firewall", "network"):
+            (self.config / name).touch()
+        self.environment = {
+            "IPKG_INSTROOT": str(folder / "image"),
+            "UCI_DIR": str(self.config),
+            "SITE_FILE": str(folder / "site.lua"),
+            "PRIMARY_MAC": "12:34:56:78:9a:bc",
+            "LUA_PATH": f"{ROOT}/sdk/openwrt/lua/?.lua;{SHARED}/?.lua",
+            "PATH": os.environ["PATH"],
+        }
+        self.before = NO_PROGRAMS
+        if UCI_LUA and GLUON_PACKAGES:
+            (folder / "delta").mkdir()
+            real = f"{GLUON_PACKAGES}/libs/lua-simple-uci/src/?.lua"
+            self.environment["LUA_PATH"] = f"{real};{self.environment['LUA_PATH']}"
+            self.environment["LUA_CPATH"] = f"{UCI_LUA}/?.so"
+            self.environment["LD_LIBRARY_PATH"] = os.environ.get("LD_LIBRARY_PATH", "")
+            self.before += REAL_UCI
 
     def upgrade(
         self, site: dict = GOOD, roles: tuple[str, ...] = ("babel", "clat", "plat")
@@ -307,22 +348,28 @@ class Router:
         (self.folder / "site.lua").write_text(f"return {lua(site)}")
         scripts = [
             path
-            for role in roles
+            for role in ("common", *roles)
             for path in (ROOT / f"package/gluon-464xlat-{role}").glob("luasrc/**/upgrade/*")
         ]
+        image = self.folder / "image/lib/gluon/upgrade"
+        shutil.rmtree(image, ignore_errors=True)
+        image.mkdir(parents=True)
         for script in sorted(scripts, key=lambda path: path.name):
-            subprocess.run(
-                [LUA, "-e", NO_PROGRAMS, str(script)],
-                env={
-                    "UCI_DIR": str(self.config),
-                    "SITE_FILE": str(self.folder / "site.lua"),
-                    "PRIMARY_MAC": "12:34:56:78:9a:bc",
-                    "LUA_PATH": f"{ROOT}/sdk/openwrt/lua/?.lua;{SHARED}/?.lua",
-                    "PATH": os.environ["PATH"],
-                },
-                check=True,
-            )
+            (image / script.name).touch()
+        for script in sorted(scripts, key=lambda path: path.name):
+            subprocess.run([LUA, "-e", self.before, str(script)], env=self.environment, check=True)
+        if self.before != NO_PROGRAMS:
+            subprocess.run([LUA, "-e", COMMIT], env=self.environment, check=True)
         return {path.name: path.read_text() for path in self.config.iterdir()}
+
+    def edit(self, section: str, option: str, old: str, new: str) -> None:
+        """Change an option of /etc/config/464xlat, as an admin does."""
+        config = self.config / "464xlat"
+        head, mark, tail = config.read_text().partition(f"config {section} '{section}'\n")
+        body, separator, rest = tail.partition("\nconfig ")
+        assert f"\toption {option} '{old}'" in body
+        body = body.replace(f"\toption {option} '{old}'", f"\toption {option} '{new}'")
+        config.write_text(head + mark + body + separator + rest)
 
     def section(self, config: str, name: str) -> dict[str, str | list[str]]:
         """A section's options."""
@@ -335,6 +382,14 @@ class Router:
             else:
                 options[key] = value
         return options
+
+
+def content(texts: dict[str, str]) -> dict[str, list[list[str]]]:
+    """What files say: the real UCI puts a list that it is given again behind its section's other options."""
+    return {
+        name: sorted(sorted(section.split("\n")) for section in text.strip().split("\n\n"))
+        for name, text in texts.items()
+    }
 
 
 @pytest.fixture
@@ -351,7 +406,9 @@ def test_the_uplink_of_the_site_is_the_nodes(router, said):
 
 
 def test_upgrading_twice_changes_nothing(router):
-    assert router.upgrade() == router.upgrade()
+    first, second = router.upgrade(), router.upgrade()
+    assert content(first) == content(second)
+    assert router.upgrade() == second
 
 
 def test_the_sites_values_arrive_in_uci(router):
@@ -371,15 +428,9 @@ def test_the_sites_values_arrive_in_uci(router):
 
 def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
     router.upgrade()
-    config = router.config / "464xlat"
-    text = config.read_text()
-    text = text.replace(
-        "config plat 'plat'\n\toption device 'plat'\n\toption enabled '1'",
-        "config plat 'plat'\n\toption device 'plat'\n\toption enabled '0'",
-    )
-    head, mark, tail = text.partition("config prefixd 'prefixd'")
-    tail = tail.replace("option margin '64'", "option margin '200'", 1)
-    config.write_text((head + mark + tail).replace("fddd:1338::/48", "fddd:9::/48"))
+    router.edit("plat", "enabled", "1", "0")
+    router.edit("prefixd", "margin", "64", "200")
+    router.edit("node", "plat_range", "fddd:1338::/48", "fddd:9::/48")
     router.upgrade(changed("clat.margin", 100))
     assert router.section("464xlat", "plat")["enabled"] == "0"
     assert router.section("464xlat", "prefixd")["margin"] == "200"
@@ -420,6 +471,33 @@ def test_a_configuration_that_somebody_emptied_is_made_anew(router):
     router.upgrade()
     assert router.section("464xlat", "clat")["enabled"] == "1"
     assert router.section("464xlat", "plat")["pool"] == "192.168.223.8/30"
+
+
+@pytest.mark.parametrize("text", [None, "config clat 'cl", "config clat 'clat'\n\toption enabled '1"])
+def test_a_configuration_that_uci_cannot_read_is_made_anew(router, text):
+    config = router.config / "464xlat"
+    config.unlink() if text is None else config.write_text(text)
+    router.upgrade()
+    for role in ("clat", "plat"):
+        assert router.section("464xlat", role)["enabled"] == "1"
+
+
+def test_a_role_that_an_image_has_no_more_is_taken_back(router):
+    router.upgrade()
+    texts = router.upgrade(roles=("clat",))
+    assert router.section("464xlat", "plat")["enabled"] == "0"
+    assert router.section("464xlat", "clat")["enabled"] == "1"
+    assert "plat" not in texts["firewall"]
+    router.upgrade()
+    assert router.section("464xlat", "plat")["enabled"] == "1"
+    assert router.section("464xlat", "plat")["wan"] == ["wan"]
+
+
+def test_a_role_that_an_admin_switched_on_by_hand_is_his(router):
+    router.upgrade(roles=("clat",))
+    router.edit("plat", "enabled", "0", "1")
+    router.upgrade(roles=("clat",))
+    assert router.section("464xlat", "plat")["enabled"] == "1"
 
 
 def test_a_node_of_one_role_does_not_get_the_other(router):

@@ -10,8 +10,22 @@ function M.cursor()
 	return setmetatable({ files = {} }, Cursor)
 end
 
+function Cursor.get_confdir()
+	return assert(os.getenv('UCI_DIR'))
+end
+
 local function path_of(config)
-	return assert(os.getenv('UCI_DIR')) .. '/' .. config
+	return Cursor.get_confdir() .. '/' .. config
+end
+
+-- As the real one: not for a file that is missing, or has a quotation that does not end.
+function Cursor.load(_, config)
+	local input = io.open(path_of(config))
+	local text = input and input:read('*a')
+	if input then
+		input:close()
+	end
+	return text and select(2, text:gsub('#[^\n]*', ''):gsub("'", '')) % 2 == 0
 end
 
 local function unquoted(word)
@@ -25,6 +39,7 @@ function Cursor:file(config)
 	end
 	sections = {}
 	self.files[config] = sections
+	sections.is_unreadable = not self:load(config)
 	local input = io.open(path_of(config))
 	for line in input and input:lines() or function() end do
 		local kind, name, rest = line:match("^%s*(%a+)%s+(%S+)%s*(.-)%s*$")
@@ -107,6 +122,18 @@ function Cursor:foreach(config, kind, call)
 	end
 end
 
+function Cursor:delete_all(config, kind, is_meant)
+	local meant = {}
+	self:foreach(config, kind, function(section)
+		if is_meant(section) then
+			meant[#meant + 1] = section['.name']
+		end
+	end)
+	for _, name in ipairs(meant) do
+		self:delete(config, name)
+	end
+end
+
 function Cursor:get_first(config, kind)
 	for _, section in ipairs(self:file(config)) do
 		if section['.type'] == kind then
@@ -117,6 +144,9 @@ end
 
 function Cursor:save(config)
 	local lines = {}
+	if self:file(config).is_unreadable then
+		return false
+	end
 	for _, section in ipairs(self:file(config)) do
 		lines[#lines + 1] = ("config %s%s"):format(section['.type'],
 			section['.anonymous'] and '' or (" '%s'"):format(section['.name']))
@@ -138,6 +168,7 @@ function Cursor:save(config)
 	local output = assert(io.open(path_of(config), 'w'))
 	output:write(table.concat(lines, '\n'))
 	output:close()
+	return true
 end
 
 return M

@@ -37,6 +37,13 @@ function M.keep_admins(uci, section, values)
 	uci:set('464xlat', shadow, 'unset', unset)
 end
 
+-- A file that a power cut has left with half of a line is begun anew, for UCI would take nothing for it any more.
+function M.need_config(uci)
+	if not uci:load('464xlat') then
+		assert(io.open(uci:get_confdir() .. '/464xlat', 'w')):close()
+	end
+end
+
 -- The section, made if somebody has taken it away.
 function M.need_section(uci, section)
 	if uci:get('464xlat', section) ~= section then
@@ -89,6 +96,22 @@ function M.show_device(uci, name, neighbours)
 		family = 'ipv6',
 		target = 'ACCEPT',
 	})
+end
+
+-- Take back what an earlier image's role has left: there is nothing to carry it out with.
+function M.leave_role(uci, role)
+	if not uci:get('464xlat', 'site_' .. role) then
+		return
+	end
+	M.need_section(uci, role)
+	uci:set('464xlat', role, 'enabled', '0')
+	uci:delete('464xlat', 'site_' .. role)
+	local function is_its(section)
+		return section.name == role or section.src == role or section.dest == role
+	end
+	for _, kind in ipairs({ 'zone', 'forwarding', 'rule' }) do
+		uci:delete_all('firewall', kind, is_its)
+	end
 end
 
 return M
