@@ -3,7 +3,8 @@
 
 The table is loaded in one transaction and deleted by name, so nothing of the host's own rules is touched. It opens
 nothing that another table closes: an accept ends only this table's chain, a drop ends the packet. What it closes are
-our links: what is neither published nor from our own networks does not pass them, however open forwarding is.
+our links: what is neither published nor from our own networks does not pass them, however open forwarding is. What a
+bridge passes between its ports is not routed, and has a table of its own.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ipaddress import IPv4Address
 from reach.reading import Address, Network, Ports
 
 TABLE = "reach"
+TCP_BYTES = {"ip": 20 + 20, "ip6": 40 + 20}  # the headers of a TCP packet
 NUMBERS = {"tcp": 6, "udp": 17, "ipip": 4}  # names that not every system knows
 
 
@@ -61,6 +63,9 @@ class Firewall:
     closed: tuple[str, ...] = ()
     clamps: tuple[str, ...] = ()  # devices whose TCP MSS follows the path MTU
     replies: tuple[Reply, ...] = ()
+    bridge_ports: tuple[
+        tuple[str, int], ...
+    ] = ()  # and how many bytes fit there, which no host behind it knows
 
     def __bool__(self) -> bool:
         return bool(self.dnats or self.snats or self.accepts or self.closed or self.clamps or self.replies)
@@ -194,3 +199,22 @@ def nft_text(firewall: Firewall) -> str:
             "\t}",
         ]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def bridge_text(firewall: Firewall) -> str:
+    """The same for the frames of a bridge; empty when there is none."""
+    if not firewall.bridge_ports:
+        return ""
+    lines = [f"table bridge {TABLE}", f"delete table bridge {TABLE}", f"table bridge {TABLE} {{"]
+    lines += ["\tchain clamp {", "\t\ttype filter hook forward priority 0; policy accept;"]
+    lines += [
+        f'\t\toifname "{port}" meta protocol {family} tcp flags syn / syn,rst tcp option maxseg size set'
+        f" {mtu_bytes - headers}"
+        for port, mtu_bytes in firewall.bridge_ports
+        for family, headers in TCP_BYTES.items()
+    ]
+    return "\n".join([*lines, "\t}", "}"]) + "\n"
+
+
+def ruleset_text(firewall: Firewall) -> str:
+    return nft_text(firewall) + bridge_text(firewall)

@@ -122,7 +122,8 @@ class Kernel:
         run("nft", "-f", "-", text=step.values["text"])
 
     def undo_nft(self, step: Step, note: Note) -> None:
-        run("nft", "-f", "-", text=f"table inet {step.key}\ndelete table inet {step.key}\n")
+        table = step.key if " " in step.key else f"inet {step.key}"
+        run("nft", "-f", "-", text=f"table {table}\ndelete table {table}\n")
 
     def do_greeting(self, step: Step, note: Note) -> None:
         """Send each peer a packet: one whose place is remembered, and whose session is not, makes a new session now."""

@@ -182,6 +182,7 @@ class Draft:
     closed: list[str] = field(default_factory=list)
     clamps: list[str] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    bridge_ports: list[tuple[str, int]] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     dns: list[Dns] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
@@ -214,6 +215,7 @@ class Draft:
             once(self.closed),
             once(self.clamps),
             once(self.replies),
+            once(self.bridge_ports),
         )
         return Plan(
             end,

@@ -19,7 +19,9 @@ def bridge_hub(whole: Description, link: Bridge, end: End, draft: Draft) -> None
     bridged = end.device if link.provider == "bridged" else None
     draft.devices.append(Br(link.name, is_ours=True, mac=link.mac(SERVER), uplink=bridged))
     for member, number in link.members:
-        draft.devices.append(gretap(whole, link, end, member, f"{link.name}-{number}", link.name, None))
+        port = gretap(whole, link, end, member, f"{link.name}-{number}", link.name, None)
+        draft.devices.append(port)
+        draft.bridge_ports.append((port.name, port.mtu_bytes))
     if link.network:
         draft.addresses.append(
             DeviceAddress(link.name, ip_interface(f"{link.network[1]}/{link.network.prefixlen}"))

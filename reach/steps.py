@@ -9,7 +9,7 @@ changed in place, because taking them back first would break open connections.
 from dataclasses import dataclass, field
 from typing import Any
 
-from reach.firewall import nft_text
+from reach.firewall import bridge_text, nft_text
 from reach.keys import Keys
 from reach.plan import Br, DeviceAddress, Gretap, Plan, Tunnel, Wg
 from reach.render.commands import TTL, Place, RenderError, names, services
@@ -59,6 +59,8 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     found += [Step("offload", device) for device in plan.untouched_offloads]
     if plan.firewall:
         found.append(Step("nft", "reach", {"text": nft_text(plan.firewall)}))
+    if plan.firewall.bridge_ports:
+        found.append(Step("nft", "bridge reach", {"text": bridge_text(plan.firewall)}))
     for each in plan.dns:
         command = dns_command(each)
         found.append(Step("shell", f"names by {each.device}", {"up": command.up, "down": command.down}))

@@ -76,6 +76,8 @@ def commands(plan: Plan, place: Place, with_firewall: bool = True) -> list[Comma
         Command(f"ethtool --offload {device} tx off", device=device) for device in plan.untouched_offloads
     ]
     if with_firewall and plan.firewall:
+        if plan.firewall.bridge_ports:  # the file has a second table, to be taken back as well
+            found.append(Command("nft add table bridge reach", "nft delete table bridge reach"))
         found.append(Command(f"nft -f {place.ruleset}", "nft delete table inet reach"))
     return found + [dns(each) for each in plan.dns]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """For ifupdown: /etc/network/interfaces.d/reach, the firewall as a file for nft, and units for what stays running."""
 
-from reach.firewall import nft_text
+from reach.firewall import ruleset_text
 from reach.plan import Plan
 from reach.render import systemd
 from reach.render.commands import Command, File, Place, commands, configs, names
@@ -18,7 +18,7 @@ def render(plan: Plan, place: Place) -> list[File]:
     text = "# SPDX-License-Identifier: ISC\n# rendered by reach for " + plan.end + "\n" + "".join(parts)
     files = [File("/etc/network/interfaces.d/reach", text)] if parts else []
     if plan.firewall:
-        files.append(File(place.ruleset, nft_text(plan.firewall)))
+        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
     return files + configs(plan, place) + systemd.service_units(plan, place, "networking.service")
 
 

@@ -7,7 +7,7 @@ choice, nor for GUE; such devices are made by an init script, as people do by ha
 
 from dataclasses import replace
 
-from reach.firewall import Match, nft_text, range_text
+from reach.firewall import Match, range_text, ruleset_text
 from reach.plan import Br, Plan, Wg
 from reach.render.commands import (
     Command,
@@ -40,7 +40,7 @@ def render(plan: Plan, place: Place) -> list[File]:
         File(SCRIPT, init_script(plan, place), 0o755),
     ]
     if replace(plan.firewall, accepts=(), clamps=()):
-        files.append(File(place.ruleset, nft_text(replace(plan.firewall, accepts=(), clamps=()))))
+        files.append(File(place.ruleset, ruleset_text(replace(plan.firewall, accepts=(), clamps=()))))
     return files + configs(plan, place)
 
 

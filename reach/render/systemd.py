@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """As systemd units: reach.service sets up and takes down, reach-NAME.service runs what stays."""
 
-from reach.firewall import nft_text
+from reach.firewall import ruleset_text
 from reach.plan import Plan, Service
 from reach.render.commands import Command, File, Place, commands, configs, service_words, services
 
@@ -27,7 +27,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 def render(plan: Plan, place: Place) -> list[File]:
     files = [File(f"{UNITS}/reach.service", setup_unit(plan, commands(plan, place)))]
     if plan.firewall:
-        files.append(File(place.ruleset, nft_text(plan.firewall)))
+        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
     return files + configs(plan, place) + service_units(plan, place)
 
 

@@ -8,7 +8,7 @@ and `reach render --with-private-key` makes a file for it.
 
 from dataclasses import replace
 
-from reach.firewall import nft_text
+from reach.firewall import ruleset_text
 from reach.plan import Plan, Wg
 from reach.render import systemd
 from reach.render.commands import Command, File, Place, RenderError, commands, configs
@@ -23,7 +23,7 @@ def render(plan: Plan, place: Place) -> list[File]:
         rest = others(plan, place, links) if number == 0 else []
         files.append(File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, rest), 0o600))
     if plan.firewall:
-        files.append(File(place.ruleset, nft_text(plan.firewall)))
+        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
     return files + configs(plan, place) + systemd.service_units(plan, place)
 
 

@@ -211,7 +211,7 @@ def test_what_is_planned_is_planned_again_the_same(example, end):
 def test_nft_takes_the_table(example, end):
     found = plan(example, end).firewall
     if found:
-        run(tool("nft"), "-c", "-f", "-", input=firewall.nft_text(found))
+        run(tool("nft"), "-c", "-f", "-", input=firewall.ruleset_text(found))
 
 
 @pytest.mark.parametrize(("example", "end"), ENDS)
