@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """`python -m sdk.ipk`: build every package of this feed for this machine, and an index of them."""
 
-import argparse
 import gzip
 import hashlib
 import os
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.ipk import apk, archive, control
+from usage import Parser
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -125,7 +125,7 @@ def build(out: Path, names: list[str], symbols: list[str]) -> list[Package]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("sdk.ipk", description="Build this feed's packages for this machine.")
+    parser = Parser("sdk.ipk", description="Build this feed's packages for this machine.")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default build/ipk, with --apk build/apk")
     parser.add_argument("--apk", action="store_true", help="packages for apk in the place of opkg")
     parser.add_argument(
