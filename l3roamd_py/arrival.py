@@ -177,10 +177,20 @@ def _on_legacy_info(t: Table, client: Client, header: wire.Header, info: wire.In
     if client.state is State.CLAIMING and client.claim is not None:
         t.count("infos_legacy")
         _add_addresses(t, client, info)
+        client.legacy = header.sender
+        t.timers.set(("remind", client.mac), t.now_s + t.options.legacy_remind_s)
         client.claim.sent = len(t.options.claim_at_s)
         give_up_s = client.claim.started_s + t.options.claim_give_up_s
         t.timers.set(("claim", client.mac), min(give_up_s, t.now_s + t.options.legacy_grace_s))
     return _acknowledge(t, client, header.sender)
+
+
+def on_remind_timer(t: Table, mac: bytes) -> None:
+    """A busy l3roamd reads of its kernel that the client is there after it let it go, and believes it for minutes."""
+    client = t.clients.get(mac)
+    if client is not None and client.legacy is not None and client.asked is None:
+        t.send(client.legacy, t.encode(wire.Claim(mac)))
+        client.legacy = None
 
 
 def on_claim_timer(t: Table, mac: bytes) -> None:

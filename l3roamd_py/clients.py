@@ -106,6 +106,7 @@ class Client:
     is_unrouted: bool = False  # babel knew nobody to send its last copy to
     claims: int = 0  # that we made for it, one after the other
     answered_by: bytes | None = None  # the node that answered it
+    legacy: bytes | None = None  # one of l3roamd version 0 that did
     roam: Exchange | None = None
     token: Exchange | None = None
     asked: Asked | None = None

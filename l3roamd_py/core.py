@@ -170,6 +170,7 @@ MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, bytes], None]]
 }
 TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "claim": arrival.on_claim_timer,
+    "remind": arrival.on_remind_timer,
     "roam": roaming.on_roam_timer,
     "again": roaming.on_again_timer,
     "token": leasing.on_token_timer,

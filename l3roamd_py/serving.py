@@ -24,7 +24,7 @@ from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
 from l3roamd_py.wire import ADDRESSES_MAX
 
 ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
-OF_CLIENT = ("claim", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
+OF_CLIENT = ("claim", "remind", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
 
 
 def take(t: Table, client: Client, is_found: bool = True) -> None:

@@ -149,6 +149,16 @@ def test_an_info_of_l3roamd_brings_ipv6_and_a_better_one_may_still_come(mesh):
     assert not b.kernel.opened
     mesh.run(0.02)
     assert (client.mac, client.ipv4) in b.kernel.opened
+    b.actions.clear()
+    mesh.run(2)
+    (again,) = [
+        action for action in b.actions if isinstance(action, do.Send) and action.destination == LEGACY
+    ]
+    assert wire.decode(again.payload)[1] == wire.Claim(client.mac), "it may have thought again that it has it"
+    forge(b, wire.Info(client.mac), LEGACY, extended=False)
+    b.actions.clear()
+    mesh.run(20)
+    assert not [action for action in b.actions if getattr(action, "destination", None) == LEGACY]
 
 
 def test_a_forged_info_has_not_the_nonce(mesh):
