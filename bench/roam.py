@@ -26,7 +26,7 @@ from collections.abc import Callable
 from bench import roam_daemon, roam_rules
 from sdk.lab import Lab, LabError
 from sdk.lab.plan import clatnodes
-from sdk.lab.topology import parse_topology
+from sdk.lab.topology_reader import parse_topology
 from sdk.second_act import gate_dropped
 from sdk.walk import Handoff, Walked, talk, walked
 from xlat464.address import format_ipv6

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from sdk.lab import Lab, LabError
-from sdk.lab.topology import parse_topology
+from sdk.lab.topology_reader import parse_topology
 from xlat464.address import format_mac
 
 CLIENTS = 1000

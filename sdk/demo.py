@@ -28,10 +28,10 @@ from sdk.lab import (
     check_machine,
     load_site,
     load_topology,
+    topology_file,
 )
-from sdk.lab.machine import LAB, processes
 from sdk.lab.packaged import IPK
-from sdk.lab.topology import topology_file
+from sdk.lab.process_table import LAB, processes
 from sdk.second_act import second_act
 from sdk.story import DemoError, Phone, Story, phone_of
 from usage import Parser

@@ -127,12 +127,12 @@ def seed_rules(lab: Lab, plat: str):
         plat, ["nft", "delete", "table", "ip6", "l3roamd_plat"], check=False
     )  # its state, the secret, stays
     try:
-        lab.start_l3roamd(node, [*seed, *lab.plan.l3roamd(node)[1:]])
+        lab.programs.start_l3roamd(node, [*seed, *lab.plan.l3roamd(node)[1:]])
         yield
     finally:
         lab.running.stop(plat, "l3roamd")
         lab.exec(plat, ["python", "-m", "sdk.seed_rules"])
-        lab.start_l3roamd(node)
+        lab.programs.start_l3roamd(node)
 
 
 def seed_breaks(lab: Lab, phone: Phone, other: str) -> str:

@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from sdk.lab.lab import DNS, ECHO, READY_S, WEB, Lab
-from sdk.lab.machine import LabError, Machines, check_machine, find_labs
+from sdk.lab import status
+from sdk.lab.abilities import check_machine
+from sdk.lab.lab import Lab
+from sdk.lab.machine import LabError, Machines
 from sdk.lab.packaged import IPK
+from sdk.lab.plan import DNS, ECHO, WEB
+from sdk.lab.process_table import TOPOLOGY, find_labs
+from sdk.lab.readiness import READY_S
 from sdk.lab.site import EXAMPLE, SiteError, load_site
-from sdk.lab.topology import TOPOLOGIES, Topology, TopologyError, load_topology, topology_file
+from sdk.lab.topology import Topology
+from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, topology_file
 from usage import Parser
 
 ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
@@ -56,21 +62,14 @@ LINK_EXAMPLES = "`lab status` shows the links: mesh links, wan-NODE and client-N
 
 
 def parser() -> argparse.ArgumentParser:
-    top = Parser(
-        prog="lab", description=ABOUT, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = Parser(prog="lab", description=ABOUT, epilog=EXAMPLES)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     def add(
         name: str, run: Callable, help: str, epilog: str = "", named: bool = True
     ) -> argparse.ArgumentParser:
-        command = commands.add_parser(
-            name,
-            help=help,
-            description=help[0].upper() + help[1:] + ".",
-            epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        described = help[0].upper() + help[1:] + "."
+        command = commands.add_parser(name, help=help, description=described, epilog=epilog)
         command.set_defaults(run=run)
         if named:
             command.add_argument(
@@ -93,8 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
     )
     add("down", run_down, "end a lab: its processes, namespaces and devices")
-    status = add("status", run_status, "show nodes, links and clients of a lab")
-    status.add_argument("--json", action="store_true", help="for programs")
+    show = add("status", run_status, "show nodes, links and clients of a lab")
+    show.add_argument("--json", action="store_true", help="for programs")
     shell = add("shell", run_shell, "open a shell on a machine")
     shell.add_argument("machine", metavar="MACHINE")
     command = add("exec", run_exec, "run a command on a machine", EXEC_EXAMPLES)
@@ -209,48 +208,9 @@ def run_down(options: argparse.Namespace) -> int:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    status = Lab.find(options.name).status()
-    if options.json:
-        print(json.dumps(status, indent=2))
-    else:
-        print("\n".join(table(status)))
+    found = status.describe(Lab.find(options.name))
+    print(json.dumps(found, indent=2) if options.json else "\n".join(status.table(found)))
     return 0
-
-
-def table(status: dict) -> list[str]:
-    """The status for the eye: nodes, links, clients."""
-    lines = [f"lab {status['name']}: {status['topology']}", ""]
-    lines += columns(
-        ("NODE", "ROLE", "STATE", "PLAT", "WHY"),
-        [
-            (node["name"], node["role"], state(node), node["plat"] or "-", node["why"] or "-")
-            for node in status["nodes"]
-        ],
-    )
-    links = [
-        (link["name"], " - ".join(link["between"]), str(link["mtu"]), "cut" if link["cut"] else "carries")
-        for link in status["links"]
-    ]
-    clients = [
-        (client["name"], client["node"] or "-", client["address"] or "no lease")
-        for client in status["clients"]
-    ]
-    lines += ["", *columns(("LINK", "BETWEEN", "MTU", "STATE"), links)]
-    return [*lines, "", *columns(("CLIENT", "NODE", "ADDRESS"), clients)] if clients else lines
-
-
-def state(node: dict) -> str:
-    if not node["alive"]:
-        return "off"
-    return f"without {', '.join(node['missing'])}" if node["missing"] else "up"
-
-
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
-    return [
-        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, *rows)
-    ]
 
 
 def run_shell(options: argparse.Namespace) -> int:
@@ -289,9 +249,7 @@ def run_roam(options: argparse.Namespace) -> int:
 def run_list(options: argparse.Namespace) -> int:
     labs = find_labs()
     for name, process in sorted(labs.items()):
-        print(
-            f"up: {name}  (process {process.pid})  {process.environ.get('XLAT464_TOPOLOGY') or 'run by a program'}"
-        )
+        print(f"up: {name}  (process {process.pid})  {process.environ.get(TOPOLOGY) or 'run by a program'}")
     if not labs:
         print("no lab is up")
     for path in sorted(TOPOLOGIES.glob("*.toml")):

@@ -10,30 +10,36 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
+from sdk.lab.process_table import (
+    DAEMON,
+    HOLDER,
+    INIT_ARGV0,
+    LAB,
+    MACHINE,
+    PACKAGED,
+    REPOSITORY,
+    SITE,
+    TOPOLOGY,
+    environment,
+    find_labs,
+    inhabitants,
+    processes,
+)
 from sdk.patience import SLOWER
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-# what tells a process of a lab from others, in its environment
-LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
-DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
-PACKAGED = (
-    "XLAT464_PACKAGED"  # the folder of the packages that a machine runs, instead of this repository's files
-)
-PYTHON_PACKAGES = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"  # of packages
 SERVICES = {"gluon-464xlat-babel": "babeld", "l3roamd-py": "l3roamd"}  # what a lab calls packages' services
 START_S = 10  # a first process that has not said so by then will not start
 ASK_S = 5 * SLOWER  # for a daemon to answer
 END_S = 20  # for the kernel to end a lab's processes
+DAEMON_S = 20.0 * SLOWER  # for a daemon's socket to appear
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
 # a boot; /proc is that of the lab, or a pid in it would mean somebody else's process. $2 are lines that mount a root.
@@ -60,132 +66,6 @@ class LabError(RuntimeError):
 
 class CommandError(LabError):
     """A command on a machine failed; the sentence ends with what it said."""
-
-
-def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, str]:
-    """What a program on a machine finds: our programs in PATH, and where our Python is.
-
-    On a machine that is made of packages it is theirs, and of this repository there are the interpreters only.
-    """
-    labels = {LAB: lab, MACHINE: machine, "PS1": f"{machine}# "}
-    if packages:
-        path = f"/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/bin:/sbin:/bin"
-        own = {"PATH": path, "PYTHONPATH": PYTHON_PACKAGES, "PROCD_TAG": DAEMON, PACKAGED: packages}
-        return {**os.environ, **own, **labels}
-    python = f"{REPOSITORY}/.venv/bin/python"
-    return {
-        **os.environ,
-        "PATH": f"{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:"
-        "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYTHONPATH": str(REPOSITORY),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "XLAT464": f"{python} -S -m xlat464",  # it needs nobody's packages
-        **labels,
-    }
-
-
-# what a lab runs, and the Debian package it is in
-PROGRAMS = {
-    "unshare nsenter setpriv mount": "util-linux",
-    "hostname": "hostname",
-    "bash": "bash",
-    "ip": "iproute2",
-    "nft": "nftables",
-    "sysctl": "procps",
-    "babeld": "babeld",
-    "dnsmasq": "dnsmasq-base",
-    "busybox": "busybox",
-    "curl": "curl",
-    "lua5.1": "lua5.1",
-}
-# what a lab asks of the kernel, and how to say that it has it not; tried in namespaces that end with the trial
-ABILITIES = (
-    (
-        "true",
-        "the kernel lets us make no namespaces: run this on the machine itself or in a privileged container",
-    ),
-    ("ip link add veth-a type veth peer name veth-b", "the kernel has no veth devices: load the module veth"),
-    ("ip link add bridge-a type bridge", "the kernel has no bridges: load the module bridge"),
-    ("nft add table inet trial", "the kernel has no nftables: load the module nf_tables"),
-    (
-        "test -c /dev/net/tun && ip tuntap add tap-a mode tap",
-        "there are no TUN devices: load the module tun, or give the container /dev/net/tun",
-    ),
-)
-
-
-def check_machine() -> None:
-    """Raise LabError if this machine cannot carry a lab: one sentence, what is missing and what to do."""
-    if os.geteuid() != 0:
-        raise LabError("a lab makes network namespaces, which needs root: run this as root, or with sudo")
-    path = environment("")["PATH"]
-    for programs, package in PROGRAMS.items():
-        for program in programs.split():
-            if shutil.which(program, path=path) is None:
-                raise LabError(
-                    f"{program} is not installed: apt-get install {package}, or `make demo`, which does"
-                )
-    for command, sentence in ABILITIES:
-        trial = [
-            "unshare",
-            "--net",
-            "--mount",
-            "--uts",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            command,
-        ]
-        if subprocess.run(trial, stdin=subprocess.DEVNULL, capture_output=True).returncode:
-            raise LabError(sentence)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process by its id and what tells it from a later one of the same id."""
-
-    pid: int
-    environ: Mapping[str, str]
-
-
-def processes() -> Iterator[Process]:
-    """Yield the processes that belong to a lab, of this machine's whole process table."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                raw = Path(entry.path, "environ").read_bytes()
-                if LAB.encode() in raw:
-                    pairs = (item.partition("=") for item in raw.decode(errors="replace").split("\0"))
-                    yield Process(int(entry.name), {key: value for key, _, value in pairs})
-
-
-def argv0(pid: int) -> str:
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
-    return ""
-
-
-def inhabitants(space: int) -> Iterator[int]:
-    """Yield the processes in the network namespace of that inode."""
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it is gone
-                if os.stat(f"/proc/{entry.name}/ns/net").st_ino == space:
-                    yield int(entry.name)
-
-
-INIT_ARGV0 = "464xlat-lab"
-
-
-def find_labs() -> dict[str, Process]:
-    """Return the first process of every lab, by the lab's name."""
-    return {
-        process.environ[LAB]: process
-        for process in processes()
-        if process.environ.get(LAB) and argv0(process.pid) == INIT_ARGV0
-    }
 
 
 class Machines:
@@ -365,6 +245,10 @@ class Machines:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
             raise CommandError(f"{machine}: `{' '.join(argv)}` failed ({done.returncode}): {said[-1]}")
         return done
+
+    def script(self, machine: str, lines: Sequence[str]) -> None:
+        """Run lines of sh on a machine, as one; the first that fails ends it."""
+        self.exec(machine, ["sh", "-e"], stdin="\n".join(lines) + "\n")
 
     def ask(self, machine: str, path: str, command: str) -> dict:
         """Send a line to a Unix socket of a machine and return the JSON that comes back; {} if none does.

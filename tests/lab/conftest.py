@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from sdk.lab import Lab, LabError, check_machine, load_site
-from sdk.lab.topology import parse_topology
+from sdk.lab import Lab, LabError, check_machine, load_site, parse_topology
 from sdk.patience import SLOWER
 
 numbers = itertools.count()

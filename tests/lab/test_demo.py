@@ -12,7 +12,7 @@ from pathlib import Path
 import packages
 import pytest
 
-from sdk.lab.machine import find_labs
+from sdk.lab.process_table import find_labs
 
 MESH = """
 [lab]

@@ -167,7 +167,7 @@ def is_alone(lab, node):
 
 
 def start(lab, node):
-    lab.start_l3roamd(lab.node(node))
+    lab.programs.start_l3roamd(lab.node(node))
     wait_until(lambda: status(lab, node), what=f"the daemon at {node}")
 
 

@@ -13,9 +13,10 @@ import pytest
 from conftest import wait_until
 
 from sdk.lab import DNS, ECHO, WEB, LabError
-from sdk.lab.machine import LAB, REPOSITORY, find_labs, processes
 from sdk.lab.plan import clatnodes
+from sdk.lab.process_table import LAB, REPOSITORY, find_labs, processes
 from sdk.lab.services import PATTERN
+from sdk.lab.status import describe
 from xlat464.address import format_mac
 
 LINE = """
@@ -154,7 +155,7 @@ def test_a_cut_link_keeps_its_carrier_and_carries_nothing_until_healed(line):
     for machine in ("a", "middle"):
         device = line.cable("a-middle").end_at(machine).device
         assert line.exec(machine, ["cat", f"/sys/class/net/{device}/carrier"]).stdout.strip() == "1"
-    assert [link["name"] for link in line.status()["links"] if link["cut"]] == ["a-middle"]
+    assert [link["name"] for link in describe(line)["links"] if link["cut"]] == ["a-middle"]
     assert answers(line, "tablet")
     line.heal("a-middle")
     line.heal("a-middle")
@@ -164,7 +165,7 @@ def test_a_cut_link_keeps_its_carrier_and_carries_nothing_until_healed(line):
 def test_a_platnode_that_was_killed_comes_back_and_the_clients_work_again(line):
     line.kill("exit")
     assert not answers(line, "phone")
-    assert {node["name"]: node["alive"] for node in line.status()["nodes"]} == {
+    assert {node["name"]: node["alive"] for node in describe(line)["nodes"]} == {
         "a": True,
         "b": True,
         "middle": True,
@@ -189,16 +190,16 @@ def test_a_node_that_starts_beside_one_that_is_off_stays_cut_from_it(line):
     line.kill("exit")
     line.kill("middle")
     line.start("middle")
-    assert [link["name"] for link in line.status()["links"] if link["cut"]] == ["middle-exit", "wan-exit"]
+    assert [link["name"] for link in describe(line)["links"] if link["cut"]] == ["middle-exit", "wan-exit"]
     line.start("exit")
     line.wait_ready()
 
 
 def test_a_program_that_is_gone_is_said(line):
     line.running.stop("b", "prefixd")
-    (node,) = [node for node in line.status()["nodes"] if node["name"] == "b"]
+    (node,) = [node for node in describe(line)["nodes"] if node["name"] == "b"]
     assert (node["alive"], node["missing"], node["plat"]) == (True, ["prefixd"], None)
-    line.start_prefixd(line.node("b"))
+    line.programs.start_prefixd(line.node("b"))
     line.wait_ready()
 
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import wait_until
 
 from sdk.lab import LabError
-from sdk.lab.machine import REPOSITORY
+from sdk.lab.process_table import REPOSITORY
+from sdk.lab.status import describe
 from xlat464.address import format_mac
 
 # two clatnodes beside each other; nothing of the mesh matters here, and no daemon tidies up
@@ -137,7 +138,7 @@ def test_the_new_node_learns_of_a_client_that_says_nothing(pair, phone):
     finally:
         pair.roam("phone", "a", renew=True)
         pair.running.stop("phone", "udhcpc")
-        pair.start_client(phone)
+        pair.programs.start_client(phone)
         wait_until(lambda: pair.lease("phone"), what="a lease")
 
 
@@ -181,7 +182,7 @@ def test_a_roam_takes_no_time(pair, phone):
 
 def test_status_and_links_show_where_a_client_is(pair, phone):
     pair.roam("phone", "b")
-    where = {client["name"]: (client["node"], client["home"]) for client in pair.status()["clients"]}
+    where = {client["name"]: (client["node"], client["home"]) for client in describe(pair)["clients"]}
     assert where == {"phone": ("b", "a"), "tablet": ("a", "a")}
     assert pair.cables["client-phone"].b.machine == "b"
     assert pair.cable("phone-b") == pair.cable("client-phone")

@@ -113,7 +113,7 @@ def test_a_platnode_that_restarts_in_the_middle_of_a_roam_finds_the_mapping_agai
     wait_until(lambda: len(mesh.roaming_status(plat_of(mesh))["roams"]) == 1, what="the mapping")
     before = mesh.roaming_status(plat_of(mesh))["roams"]
     mesh.running.stop(plat_of(mesh), "l3roamd")
-    mesh.start_l3roamd(mesh.node(plat_of(mesh)))
+    mesh.programs.start_l3roamd(mesh.node(plat_of(mesh)))
     after = mesh.roaming_status(plat_of(mesh))["roams"]
     assert [(each["home"], each["at"]) for each in after] == [(each["home"], each["at"]) for each in before]
 
@@ -257,7 +257,7 @@ def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
         wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
         for node in ("a", "exit", "b", "c"):
             mesh.running.stop(node, "l3roamd")
-            mesh.start_l3roamd(mesh.node(node))
+            mesh.programs.start_l3roamd(mesh.node(node))
         wait_until(lambda: served(mesh, "b"), what="node b serving the phone again")
         roams.append(("c", mesh.roam("phone", "c", hard=True)))
         time.sleep(1)

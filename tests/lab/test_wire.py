@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 import pytest
 
 from sdk.lab import LabError
-from sdk.lab.machine import REPOSITORY
+from sdk.lab.process_table import REPOSITORY
 
 WISHES = {
     "plain": "",  # a veth, to compare with
@@ -223,7 +223,7 @@ def test_wires_of_a_node_that_starts_again_are_laid_anew(two):
 )
 def test_a_wrong_command_to_the_wire_is_answered(two, command):
     with pytest.raises(LabError, match="wire: error: "):
-        two.tell_wire(command)
+        two.wiring.tell_wire(command)
     assert received(ping(two, "delay", "-c", "3", "-i", "0.1")) > 0
 
 

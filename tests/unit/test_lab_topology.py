@@ -3,18 +3,11 @@
 
 import pytest
 
-from sdk.lab.lab import side_by_side
 from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
+from sdk.lab.side_by_side import side_by_side
 from sdk.lab.site import EXAMPLE, load_site
-from sdk.lab.topology import (
-    NAME_CHARS,
-    TOPOLOGIES,
-    Role,
-    TopologyError,
-    Wishes,
-    load_topology,
-    parse_topology,
-)
+from sdk.lab.topology import NAME_CHARS, Role, Wishes
+from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, parse_topology
 
 GOOD = """
 [nodes.a]

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import sdk.lab.lab
-
 LAB = Path(__file__).resolve().parents[1] / "lab"
 sys.path.insert(1, str(LAB))
 _spec = importlib.util.spec_from_file_location("lab_conftest", LAB / "conftest.py")
@@ -17,7 +15,6 @@ _lab = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_lab)
 lab_machine, lab_name, lab_of = _lab.lab_machine, _lab.lab_name, _lab.lab_of
 
-sdk.lab.lab.WORKERS = 2
 wait_until = _lab.wait_until
 
 

@@ -14,7 +14,7 @@ from conftest import load, wait_until
 
 from sdk.lab import ECHO, WEB
 from sdk.lab.plan import Plan
-from sdk.lab.topology import topology_file
+from sdk.lab.topology_reader import topology_file
 
 BYTES = 300_000
 LAPTOP = '[clients.laptop]\nnode = "a"\n'  # two clients will do
@@ -107,7 +107,7 @@ def sessions(lab, protocol):
 
 
 def test_every_client_has_ipv4(lab):
-    assert lab.has_netem, "the kernel's own links with delay"
+    assert lab.wiring.has_netem, "the kernel's own links with delay"
     for each in lab.topology.clients:
         assert client(lab, each.name, "udp-echo", ECHO, "7", "1000")["same"]
         assert client(lab, each.name, "download", f"http://{WEB}/bytes/{BYTES}")["bytes"] == BYTES

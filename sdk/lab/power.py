@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: ISC
+"""Power: how the machines of a lab come up, all together, and how a node goes off and on again.
+
+A node that starts has forgotten everything; what it leaves behind at its neighbours is the other half of its links.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sdk.lab.plan import Cable, other_end
+from sdk.lab.side_by_side import side_by_side
+from sdk.lab.topology import INTERNET
+
+if TYPE_CHECKING:
+    from sdk.lab.lab import Lab
+
+
+def bring_up(lab: "Lab") -> None:
+    """Boot, wire and set up every machine of a lab whose first process runs."""
+    topology, plan, wiring, programs = lab.topology, lab.plan, lab.wiring, lab.programs
+    keep_files(lab)
+    names = [INTERNET, *(node.name for node in topology.nodes), *plan.clients]
+    lab.log(f"booting {len(names)} machines: {' '.join(names)}")
+    side_by_side(lambda name: boot(lab, name), names)
+    lab.log(f"wiring {len(plan.cables)} links")
+    wiring.start_wire()
+    side_by_side(lambda client: lab.script(client.name, plan.client_lines(client)), topology.clients)
+    wiring.lay(*plan.cables.values())
+    for client in topology.clients:
+        lab.associations.join(client, client.node)
+    programs.start_internet()
+    lab.log(f"starting {plan.program_names()} on the nodes")
+    side_by_side(programs.start_node, topology.nodes, lab.log)
+    side_by_side(programs.start_client, topology.clients)
+
+
+def keep_files(lab: "Lab") -> None:
+    """Keep topology and site as they are now: editing the files does not change a lab that is up."""
+    for file, kept in zip(lab.files, lab.running.kept_files(), strict=True):
+        if file:
+            kept.write_bytes(Path(file).read_bytes())
+
+
+def boot(lab: "Lab", name: str) -> None:
+    node = next((node for node in lab.topology.nodes if node.name == name), None)
+    if lab.packages and node:
+        lab.running.boot(name, lab.packages.mount(node, lab.running), str(lab.packages.folder))
+    else:
+        lab.running.boot(name)
+
+
+def off(lab: "Lab", name: str) -> None:
+    """Power a node off: its links go dead without a goodbye, and every process on it ends."""
+    for cable in cables_at(lab, name):
+        lab.wiring.cut(cable)
+    lab.running.halt(name, and_holder=False)
+
+
+def on(lab: "Lab", name: str) -> None:
+    """Power a node on, or off and on: it boots with nothing, is wired anew, and its programs start."""
+    cables = [cable for cable in lab.cables.values() if cable.has_end_at(name)]
+    left = cables_at(lab, name)
+    clients = [client for client in lab.topology.clients if lab.node_of(client.name) == name]
+    lab.running.halt(name, and_holder=True)
+    for cable in left:
+        clear_away(lab, cable, name)
+    boot(lab, name)
+    lab.wiring.lay(*cables)
+    alive = lab.programs.alive()
+    for cable in cables:
+        if alive.get(other_end(cable, name).machine) is False:
+            lab.wiring.cut(cable)  # nobody is there, but its kernel would answer and forward
+    for client in clients:
+        lab.associations.join(client, name)
+    lab.programs.start_node(lab.node(name))
+    for client in clients:
+        lab.running.stop(client.name, "udhcpc")  # it asks anew, as after every loss of its access point
+        lab.programs.start_client(client)
+
+
+def clear_away(lab: "Lab", cable: Cable, name: str) -> None:
+    """Take away what a node that was powered off left of a link at its neighbour."""
+    other = other_end(cable, name)
+    lab.wiring.heal(other)
+    # its device may outlive the node by a moment, and its name must be free
+    lab.exec(other.machine, ["ip", "link", "del", other.device], check=False)
+
+
+def cables_at(lab: "Lab", node: str) -> list[Cable]:
+    """Return every link that ends at a node, those that clients have left there as well."""
+    cables = {(cable.a, cable.b): cable for cable in lab.cables.values() if cable.has_end_at(node)}
+    for client in lab.plan.clients:
+        cable = lab.associations.cable(client, node)
+        if cable.a.device in lab.associations.kernel(client).devices():
+            cables[cable.a, cable.b] = cable
+    return list(cables.values())
