@@ -116,7 +116,7 @@ def let_go(t: Table, client: Client) -> None:
     tell(t, departed, asked.nonce)
     drop(t, client)
     t.timers.set(("departed", client.mac), until_s)
-    t.timers.set(("linger", client.mac), t.now_s + t.options.linger_s)
+    t.timers.set(("linger", client.mac), until_s)  # while nobody has acknowledged, claims shall find us
     t.count("departures")
 
 
@@ -204,18 +204,10 @@ def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) 
 
 
 def on_linger_timer(t: Table, mac: bytes) -> None:
-    """Babel has the new place by now, if there is one: while nobody has acknowledged, claims shall find us."""
-    departed, client = t.departed.get(mac), t.clients.get(mac)
-    if (
-        client is None
-        and departed is not None
-        and not departed.is_acknowledged
-        and t.now_s < departed.until_s
-    ):
-        return t.timers.set(("linger", mac), departed.until_s)
+    """Babel has the new place by now, if there is one."""
+    client = t.clients.get(mac)
     if client is None or not client.has_address:
         t.do(RemoveNodeClient(t.node_client(mac)))
-    return None
 
 
 def end_departed(t: Table, mac: bytes) -> None:

@@ -171,7 +171,7 @@ def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[
 
 
 def _restore_departed(t: Table, departed: Departed) -> None:
-    """Its node-client address need not linger: babel has had its time while we were away."""
+    """Its node-client address lingers no more than a moment, acknowledged or not: who claims it asks no longer."""
     t.departed[departed.mac] = departed
     t.timers.set(("departed", departed.mac), departed.until_s)
     t.timers.set(("linger", departed.mac), t.now_s + t.options.linger_s)

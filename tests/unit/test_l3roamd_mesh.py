@@ -558,6 +558,22 @@ def restart(mesh: Mesh, victim: int) -> None:
     node.restart(0.3, node.core.snapshot(mesh.now_s))
 
 
+def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_address_up():
+    """Nobody says so again; while it holds it as well, babel leads to it from where it is nearer."""
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    departed = mesh.nodes[0].core.table.departed
+    for _ in range(100):
+        if departed:
+            break
+        mesh.run(0.001)
+    assert not departed[client.mac].is_acknowledged
+    restart(mesh, 0)
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
 @pytest.mark.parametrize("victim", range(4))
 def test_a_restart_between_roams_keeps_the_connections(victim):
     mesh = Mesh()
