@@ -108,10 +108,12 @@ def talk(lab):
 
 
 def story(lab):
-    """What the daemons counted and said, for a failure."""
+    """What the daemons counted and said, and where the platnode sends whom, for a failure."""
     counted = {node: status(lab, node).get("counters") for node in NODES}
     told = [f"{node}: {lab.running.log(node, 'l3roamd')}" for node in NODES]
-    return "\n".join([json.dumps(counted, indent=1), *told])
+    questions = (["cat", "/proc/net/nf_conntrack"], ["nft", "list", "table", "ip6", "l3roamd_plat"])
+    kernel = [lab.exec("c", words, check=False).stdout for words in questions]
+    return "\n".join([json.dumps(counted, indent=1), *told, *kernel])
 
 
 def works(lab):
