@@ -46,6 +46,16 @@ GOOD = {
 }
 OF_A_DOMAIN = ("clat_range", "plat_range", "prefix4", "next_node")
 MISSING = object()
+# what Gluon makes of a site's image-customization.lua: packages, for a device's class on a target
+IMAGE = """
+local lib, site, board, class = dofile('scripts/image_customization_lib.lua'), ...
+lib.init({ GLUON_SITEDIR = site, BOARD = board, SUBTARGET = '64' })
+local chosen = lib.get_selections({ image = 'some-device', options = { class = class } })
+for _, name in ipairs(dofile('scripts/feature_lib.lua').get_packages({ 'package/features' }, chosen.features)) do
+	print(name)
+end
+print(table.concat(chosen.packages, '\\n'))
+"""
 
 
 def lua(value) -> str:
@@ -124,6 +134,19 @@ def test_the_example_is_a_good_site_for_all_of_gluon_that_it_selects(tmp_path):
         assert check(tmp_path / str(number), path, (example / "site.conf").read_text()) == ""
 
 
+@pytest.mark.skipif(GLUON is None, reason="no Gluon: say GLUON_TREE=/path")
+@pytest.mark.parametrize(("board", "device"), [("x86", "standard"), ("ath79", "standard"), ("ath79", "tiny")])
+def test_the_images_of_the_example_are_of_packages_that_there_are(tmp_path, board, device):
+    (tmp_path / "image.lua").write_text(IMAGE)
+    command = [LUA, str(tmp_path / "image.lua"), str(ROOT / "docs/site-example"), board, device]
+    names = subprocess.run(command, cwd=GLUON, capture_output=True, text=True, check=True).stdout.split()
+    there = {path.parent.name for tree in (Path(GLUON), ROOT) for path in tree.glob("package/*/Makefile")}
+    assert {name for name in names if name.startswith("gluon-")} <= there
+    assert "gluon-464xlat-clat" in names
+    assert ("gluon-464xlat-plat" in names) == (device != "tiny")
+    assert ("l3roamd-py" in names) == (board == "x86")
+
+
 @pytest.mark.parametrize("role", ["clat", "plat"])
 def test_the_docs_name_every_key_that_is_checked(role):
     page = (ROOT / f"docs/package/gluon-464xlat-{role}.rst").read_text()
@@ -169,14 +192,28 @@ def options_read() -> set[str]:
     return found
 
 
-def test_the_configuration_file_explains_every_option_that_is_read_and_no_other():
+def options_explained() -> set[str]:
+    """SECTION.OPTION that /etc/config/464xlat as installed tells of."""
     explained, section = set(), ""
     for line in (ROOT / "files/464xlat/etc/config/464xlat").read_text().splitlines():
         if words := re.match(r"config \w+ '(\w+)'", line):
             section = words[1]
         elif words := re.match(r"\t#?(?:option|list) (\w+)", line):
             explained.add(f"{section}.{words[1]}")
-    assert explained == options_read()
+    return explained
+
+
+def test_the_configuration_file_explains_every_option_that_is_read_and_no_other():
+    assert options_explained() == options_read()
+
+
+def test_the_options_that_docs_set_are_there():
+    said = {
+        f"{section}.{option}"
+        for page in ROOT.glob("docs/**/*.rst")
+        for section, option in re.findall(r"\b464xlat\.(\w+)\.(\w+)", page.read_text())
+    }
+    assert {"node.clat_range", "plat.enabled"} <= said <= options_explained()
 
 
 @pytest.mark.parametrize(

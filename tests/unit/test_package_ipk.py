@@ -82,6 +82,19 @@ def test_a_python_package_needs_just_the_parts_of_python_that_it_imports(built, 
     assert {word for word in depends if word.startswith("python3")} == needed
 
 
+@pytest.mark.parametrize(
+    ("name", "programs"),
+    [
+        ("464xlat-xtables", {"iptables-zz-legacy", "ip6tables-zz-legacy"}),
+        ("464xlat-nft", {"nftables"}),
+        ("464xlat-common", {"ip", "micropython"}),
+    ],
+)
+def test_a_package_of_scripts_needs_the_programs_that_they_run(built, name, programs):
+    """By OpenWrt's names: its ip6tables brings no iptables."""
+    assert programs <= set(re.search(r"^Depends: (.*)$", built[name].entry, re.M)[1].split(", "))
+
+
 def test_scripts_can_be_run_and_begin_with_their_interpreter(built):
     for package in built.values():
         for path, (member, content) in packages.members(package, "data").items():
