@@ -13,7 +13,7 @@ from l3roamd_py.actions import CloseGate, OpenGate
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
 from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
-from l3roamd_py.elsewhere import find
+from l3roamd_py.elsewhere import find, keep
 from l3roamd_py.leasing import adopt, request_token
 from l3roamd_py.presence import doubt, look_again
 from l3roamd_py.roaming import roam, settle
@@ -35,6 +35,8 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
         press(t, client)
     client.seen_s = t.now_s
     client.probes, client.is_leaving = 0, False
+    if client.ipv4 is None:
+        keep(t, client)  # the answer of one that cannot be asked by ARP
     if client.state is State.ABSENT:
         find(t, client)
         t.timers.set(("idle", mac), t.now_s + t.options.idle_s)

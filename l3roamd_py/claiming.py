@@ -66,8 +66,10 @@ def known_place(client: Client) -> bytes | None:
     return None if client.place == UNKNOWN else client.place
 
 
-def ask_neighbours(t: Table, client: Client) -> None:
-    """The same CLAIM to whoever is next to us."""
+def ask_neighbours(t: Table, client: Client, nonce: int | None = None) -> None:
+    """The same CLAIM to whoever is next to us; with a nonce another one, to nobody else."""
+    if nonce is not None:
+        client.claim = Exchange(nonce, b"", wire.GROUP, t.now_s)
     if client.claim is not None:
         t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, t.options.group_ttl))
 

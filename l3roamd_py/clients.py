@@ -125,6 +125,7 @@ class Client:
     refused_s: float = -math.inf  # when the gate was last told of one
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     probes: int = 0
+    is_swept: bool = False  # it is asked because a node came back, and has not answered yet
     look_from_s: float = 0.0  # when we gave its node-client address up to see whether another node has it
     look_until_s: float = 0.0
 

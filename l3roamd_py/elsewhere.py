@@ -5,7 +5,7 @@ It does when the mesh was in two parts, or one of us was dead, while the client 
 there to let go of it. Both have its node-client address then, and babel hides from each the way to the other, for it
 has that address itself. Who of us is wrong is told by the client alone, when it is asked:
 
-    it answers             it is ours, and we do nothing
+    it answers             it is ours, and we claim it from our neighbours: the other node may be one
     it does not (ABSENT)   we give its node-client address up for a while, ask on, and look where babel leads then:
                            to another node: that one has the client, we forget it
                            nowhere: it sleeps, or is away; we take the address again, for whoever claims it
@@ -15,6 +15,7 @@ All clients are asked when a node has come back to the mesh.
 import logging
 
 from l3roamd_py.actions import LookElsewhere, RemoveNodeClient
+from l3roamd_py.claiming import ask_neighbours
 from l3roamd_py.clients import Client, State, Table, describe
 from l3roamd_py.serving import ask_client, can_ask, forget, hold
 
@@ -35,9 +36,18 @@ def on_sweep_timer(t: Table, _: bytes) -> None:
         if client.state is State.ABSENT:
             t.timers.set(("elsewhere", client.mac), at_s)
         elif client.state is not State.CLAIMING and can_ask(client):
-            client.seen_s, client.probes = at_s - t.options.idle_s, 0
+            client.seen_s, client.probes, client.is_swept = at_s - t.options.idle_s, 0, True
             t.timers.set(("idle", client.mac), at_s)
         at_s += t.options.sweep_pace_s
+
+
+def keep(t: Table, client: Client) -> None:
+    """A client that was asked because a node came back is here. The answer of who lets it go only needs its ACK."""
+    is_asking = client.state is State.CLAIMING or client.roam is not None or ("claim", client.mac) in t.timers
+    if client.is_swept and not is_asking:
+        client.is_swept = False
+        ask_neighbours(t, client, t.make_nonce())
+        client.answered_by = t.address
 
 
 def look(t: Table, client: Client) -> None:

@@ -5,7 +5,7 @@ from l3roamd_py.actions import Unlearn
 from l3roamd_py.claiming import ask_behind
 from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
-from l3roamd_py.elsewhere import find, look
+from l3roamd_py.elsewhere import find, keep, look
 from l3roamd_py.leasing import adopt
 from l3roamd_py.serving import ask_client, can_ask, drop_ipv4, forget, keep_for_a_while
 
@@ -57,6 +57,7 @@ def on_answer(t: Table, mac: bytes) -> None:
         return
     client.seen_s, client.probes, client.is_verified, client.is_leaving = t.now_s, 0, True, False
     look_again(t, client)
+    keep(t, client)
     if client.state is State.ABSENT:
         find(t, client)
     if client.state is not State.CLAIMING:
