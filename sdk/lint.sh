@@ -43,8 +43,10 @@ check_shell() {
 }
 
 check_lua() {
-	local status=0
-	for file in $(lua_files); do luacheck -q "$file" || status=1; done
+	local status=0 told
+	for file in $(lua_files); do
+		told=$(luacheck -q "$file") || { status=1 && printf '%s\n' "$told"; } # all is well is not worth a line
+	done
 	return "$status"
 }
 
