@@ -2,8 +2,8 @@
 """Find out which PLATs work by asking them: ICMPv6 echo. No socket, no clock.
 
 A PLAT is asked in two lanes: through its exit, at a public IPv4 address embedded in its prefix, and at its
-own management address. The chosen PLAT, one in trouble and one on its way back are asked every interval,
-others only now and then. A lane that was answered is down after LOSSES unanswered probes, or at once, after
+own management address. The chosen PLAT, the one before, one in trouble and one on its way back are asked every
+interval, others only now and then. A lane that was answered is down after LOSSES unanswered probes, or at once, after
 a second look, when ICMPv6 or our own kernel says "unreachable"; it is up again after SUCCESSES answers in a
 row. One address at a time is asked through the exit, and after a lost probe the next one, so that no single
 host on the internet decides. The first trouble with the chosen PLAT has all others asked at once: a
@@ -174,6 +174,7 @@ class Prober:
         self.sequence = 0
         self.watched = {}  # prefix -> Watched
         self.chosen = None
+        self.left = None  # the one before, which clients keep: a roaming daemon changes it for new ones only
         self.counts = {"sent": 0, "answered": 0, "refused": 0, "short": 0, "foreign": 0, "forged": 0}
         self.excused = {}  # prefixes whose "unreachable" says nothing: babeld is away and took its routes
         self._open = {}  # sequence -> [prefix, lane index, destination, cookie, sent_ms, is_lost]
@@ -184,7 +185,8 @@ class Prober:
     def watch(self, chosen, metrics, now_ms):
         """Take the present candidates (prefix -> metric) and the chosen one; ask the best few of them."""
         is_new = chosen != self.chosen
-        self.chosen = chosen
+        if is_new:
+            self.left, self.chosen = self.chosen, chosen
         wanted = self._pick(chosen, metrics)
         for prefix in wanted:
             if prefix not in self.watched:
@@ -218,8 +220,9 @@ class Prober:
                 nearest.sort()
                 del nearest[BEST:]
         wanted = [prefix for _, prefix in up + down]
-        if chosen is not None and chosen in metrics and chosen not in wanted:
-            wanted.append(chosen)
+        for prefix in (chosen, self.left):
+            if prefix in metrics and prefix not in wanted:
+                wanted.append(prefix)
         return wanted
 
     def take_due(self, now_ms):
@@ -232,7 +235,8 @@ class Prober:
         return probes
 
     def _ask(self, watched, index, lane, now_ms):
-        is_fast = watched.prefix == self.chosen or self.chosen is None or lane.is_urgent()
+        is_in_use = watched.prefix == self.chosen or (watched.prefix == self.left and lane.is_up is not False)
+        is_fast = is_in_use or self.chosen is None or lane.is_urgent()
         pause_ms = self.interval_ms if is_fast else self.slow_ms
         if index and lane.is_up is None and not lane.losses:
             pause_ms += self.interval_ms // 2  # between the other lane's probes: so trouble is noticed sooner

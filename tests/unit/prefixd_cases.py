@@ -365,7 +365,7 @@ class World:
         self.now_ms = 0
         self.flying = []  # (arrival ms, source, packet)
         self.actions = []  # (ms, action)
-        self.sent = []
+        self.sent = None  # a list where a case looks: MicroPython's heap is small
         self.choice.handle_all([("away", False)] + [("metric", p, m) for p, m in plats], 0)
 
     def run(self, until_ms):
@@ -378,7 +378,8 @@ class World:
                 self.actions.append((self.now_ms, action))
             self.prober.watch(self.choice.chosen, self.choice.metrics, self.now_ms)
             for _sequence, destination, packet in self.prober.take_due(self.now_ms):
-                self.sent.append((self.now_ms, destination))
+                if self.sent is not None:
+                    self.sent.append((self.now_ms, destination))
                 self._answer(destination, packet)
             self.now_ms += 10
 
@@ -429,6 +430,21 @@ def case_a_plat_that_is_unreachable_is_left_within_seven_tenths_of_a_second():
         switched = [ms - lost_ms for ms, action in world.actions if action == ("use", B)]
         assert len(switched) == 1 and switched[0] <= 700, switched
         assert "no route" in world.choice.why
+
+
+def case_the_plat_before_which_clients_keep_is_known_to_be_silent_as_fast():
+    for phase in range(0, 3000, 430):
+        world = World([(A, 100), (B, 300)])
+        world.run(5000)
+        world.metrics[B] = 10
+        world.choice.handle_all([("metric", B, 10)], world.now_ms)
+        world.run(20000 + phase)
+        assert world.choice.chosen == B and world.choice.health[A] == GOOD
+        lost_ms = world.now_ms
+        world.lose(A)
+        world.run(lost_ms + 6000)
+        told = [ms - lost_ms for ms, action in world.actions if action == ("lost", A)]
+        assert len(told) == 1 and 1000 <= told[0] <= 2500, told
 
 
 def case_two_plats_lost_together_lead_to_the_third():
