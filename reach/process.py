@@ -108,7 +108,7 @@ def end(folder: Path, name: str) -> None:
         os.kill(pid, signal.SIGTERM)
         if not wait(lambda: running(folder, name) is None):
             os.kill(pid, signal.SIGKILL)
-    for suffix in (".pid", ".conf"):
+    for suffix in (".pid", ".conf", ".sock"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 

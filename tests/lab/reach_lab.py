@@ -209,6 +209,10 @@ class Relay:
     def descriptors(self):
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
+    def cpu_s(self):
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def anonymous_kib(self):
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("RssAnon")).split()[1])

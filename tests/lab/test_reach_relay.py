@@ -7,12 +7,15 @@ caller 203.0.113.2, .3 --IPv4-- 203.0.113.7 relay 2001:db8:1::1 --IPv6-- 2001:db
 import contextlib
 import os
 import random
+import re
+import resource
 import signal
 import socket
 import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from reach_lab import Machine, Relay, Server, address, cable, echo, program, wait_until
@@ -264,6 +267,32 @@ def test_a_file_with_a_mistake_is_refused_and_what_was_goes_on(net, relay_of, li
     wait_until(lambda: relay.descriptors() == before, "no socket is left behind")
 
 
+def test_it_does_not_stay_root_and_can_still_listen_on_a_low_port_and_read_its_file(net, relay_of, tmp_path):
+    tmp_path.chmod(0o700)
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
+    lines = Path(f"/proc/{relay.pid}/status").read_text().splitlines()
+    status = {key: value.split() for key, _, value in (line.partition(":") for line in lines)}
+    assert (status["Uid"], status["Gid"], status["Groups"]) == (["65534"] * 4, ["65534"] * 4, [])
+    assert int(status["CapPrm"][0], 16) == int(status["CapEff"][0], 16) == 1 << 10  # CAP_NET_BIND_SERVICE
+    assert status["NoNewPrivs"] == ["1"]
+    relay.reload(f"udp {PUBLIC} 600 {TARGET} 6000\ntcp {PUBLIC} 99 {TARGET} 8080\n")
+    with net[0].connect(PUBLIC, 99) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+    skmem = net[1].run("ss", "-unlm", "sport", "=", ":600").stdout
+    assert int(re.search(r"rb(\d+)", skmem)[1]) >= 4 << 20, "a reload takes nothing of what a listener had"
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 12000, reason="too few descriptors")
+def test_ten_thousand_ports_are_reloaded_without_keeping_callers_waiting(net, relay_of):
+    lines = f"{ECHO}\nudp {PUBLIC} 10000-19999 {TARGET} 10000"
+    relay = relay_of(lines, program=program())
+    before = relay.cpu_s()
+    for i in range(3):
+        relay.reload(f"{lines} limit={1000 + i}\n")
+    assert relay.cpu_s() - before < 1
+
+
 def test_draining_refuses_new_callers_and_ends_with_the_last(net, relay_of):
     relay = relay_of(ECHO)
     with net[0].connect(PUBLIC, 80) as connection:
@@ -271,6 +300,10 @@ def test_draining_refuses_new_callers_and_ends_with_the_last(net, relay_of):
         connection.recv(1)
         relay.send_signal(signal.SIGUSR2)
         wait_until(lambda: "draining" in relay.said(), "it drains")
+        with pytest.raises(ConnectionRefusedError):
+            net[0].connect(PUBLIC, 80)
+        relay.reload(f"{ECHO}\n")
+        assert "not reloaded" in relay.said()
         with pytest.raises(ConnectionRefusedError):
             net[0].connect(PUBLIC, 80)
         connection.sendall(b"y")

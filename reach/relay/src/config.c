@@ -7,9 +7,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool parse_number(const char *text, unsigned long least, unsigned long most, unsigned long *out)
 {
@@ -148,10 +150,23 @@ static void free_all(struct rule *rule)
 	}
 }
 
+/* Who has become nobody may not find the file again, but can read on in the one that was open. */
+static FILE *open_file(const char *path)
+{
+	static int kept = -1;
+	FILE *file = fopen(path, "re");
+
+	if (file && kept < 0)
+		kept = fcntl(fileno(file), F_DUPFD_CLOEXEC, 0);
+	if (!file && errno == EACCES && kept >= 0 && !lseek(kept, 0, SEEK_SET))
+		file = fdopen(fcntl(kept, F_DUPFD_CLOEXEC, 0), "r");
+	return file;
+}
+
 struct rule *config_read(const char *path, bool *ok)
 {
 	struct rule *first = NULL, **end = &first;
-	FILE *file = fopen(path, "re");
+	FILE *file = open_file(path);
 	const char *wrong = NULL;
 	unsigned number = 0;
 	char *line = NULL;

@@ -13,7 +13,20 @@
 #include <unistd.h>
 
 #define BACKLOG 4096
+#define BUCKETS 8192
 #define UDP_BUFFER_BYTES (4 << 20)
+
+/* All listeners of a configuration, in a list and by their ports: there may be tens of thousands. */
+struct table {
+	struct listener *first, *buckets[BUCKETS];
+};
+
+static struct table tables[2], *current = &tables[0];
+
+static struct listener **bucket(struct table *table, enum protocol protocol, uint16_t port)
+{
+	return &table->buckets[(port * 2u + protocol) % BUCKETS];
+}
 
 static bool has_place(const struct listener *listener, const struct rule *rule, uint16_t port)
 {
@@ -25,12 +38,13 @@ static bool has_place(const struct listener *listener, const struct rule *rule, 
 	       own.any.sa_family == other.any.sa_family && !memcmp(&own, &other, size_of(&own));
 }
 
-static struct listener *find(struct listener *list, const struct rule *rule, uint16_t port)
+static struct listener *find(struct table *table, const struct rule *rule, uint16_t port)
 {
-	for (; list; list = list->next)
-		if (has_place(list, rule, port))
-			return list;
-	return NULL;
+	struct listener *found = *bucket(table, rule->protocol, port);
+
+	while (found && !has_place(found, rule, port))
+		found = found->neighbour;
+	return found;
 }
 
 static bool is_any(const union address *address)
@@ -42,10 +56,12 @@ static bool is_any(const union address *address)
 
 static void tune_udp(const struct listener *listener)
 {
-	int bytes = UDP_BUFFER_BYTES, on = 1, fd = listener->watch.fd;
+	int bytes = UDP_BUFFER_BYTES, has = 0, on = 1, fd = listener->watch.fd;
+	socklen_t size = sizeof(has);
 
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)))
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+	getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &has, &size);
+	if (has < bytes && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)))
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes)); /* what everybody may have */
 	if (!listener->needs_local)
 		return;
 	if (listener->rule->listen.any.sa_family == AF_INET)
@@ -80,9 +96,9 @@ static int open_socket(const struct rule *rule, uint16_t port)
 	return fd;
 }
 
-static struct listener *listener_new(struct rule *rule, uint16_t port, int fd)
+static struct listener *listener_new(struct table *table, struct rule *rule, uint16_t port, int fd)
 {
-	struct listener *listener = calloc(1, sizeof(*listener));
+	struct listener *listener = calloc(1, sizeof(*listener)), **place = bucket(table, rule->protocol, port);
 
 	if (!listener)
 		return NULL;
@@ -92,6 +108,9 @@ static struct listener *listener_new(struct rule *rule, uint16_t port, int fd)
 	listener->port = port;
 	listener->needs_local = rule->protocol == UDP && is_any(&rule->listen);
 	rule_hold(rule);
+	listener->next = table->first;
+	listener->neighbour = *place;
+	table->first = *place = listener;
 	return listener;
 }
 
@@ -113,86 +132,65 @@ static void say_port(const struct rule *rule, uint16_t port, int error)
 	say("%s port %u at %s cannot be had: %s", rule->protocol == TCP ? "tcp" : "udp", port, text, strerror(error));
 }
 
-/* Listeners for all ports of a rule, in front of *list; false when a port cannot be had. */
-static bool add_rule(struct listener **list, struct rule *rule)
+/* Listeners for all ports of a rule; false when a port cannot be had. */
+static bool add_rule(struct table *table, struct rule *rule)
 {
-	for (unsigned port = port_of(&rule->listen); port <= rule->last_port; port++) {
-		struct listener *old = find(relay.listeners, rule, (uint16_t)port), *new;
-		int fd = old ? old->watch.fd : open_socket(rule, (uint16_t)port);
+	for (unsigned each = port_of(&rule->listen); each <= rule->last_port; each++) {
+		uint16_t port = (uint16_t)each;
+		bool is_twice = find(table, rule, port) != NULL; /* in one file */
+		struct listener *old = find(current, rule, port);
+		int fd = is_twice ? -1 : old ? old->watch.fd : open_socket(rule, port);
 
-		if (find(*list, rule, (uint16_t)port)) { /* twice in one file */
-			if (!old && fd >= 0)
-				close(fd);
-			fd = -1;
-			errno = EADDRINUSE;
-		}
-		if (fd < 0 || !(new = listener_new(rule, (uint16_t)port, fd))) {
-			say_port(rule, (uint16_t)port, fd < 0 ? errno : ENOMEM);
+		if (fd < 0 || !listener_new(table, rule, port, fd)) {
+			say_port(rule, port, is_twice ? EADDRINUSE : fd < 0 ? errno : ENOMEM);
 			if (fd >= 0 && !old)
 				close(fd);
 			return false;
 		}
-		new->next = *list;
-		*list = new;
 	}
 	return true;
 }
 
-static bool is_in_use(int fd)
+/* The listeners that have no heir close their sockets; a table that did not come into force has none to close for. */
+static void give_up(struct table *table, const struct table *other)
 {
-	for (struct listener *each = relay.listeners; each; each = each->next)
-		if (each->watch.fd == fd)
-			return true;
-	return false;
-}
+	while (table->first) {
+		struct listener *old = table->first;
+		struct listener *heir = other ? find((struct table *)other, old->rule, old->port) : NULL;
 
-static void give_up(struct listener *list)
-{
-	while (list) {
-		struct listener *next = list->next;
-
-		listener_end(list, !is_in_use(list->watch.fd));
-		list = next;
+		table->first = old->next;
+		listener_end(old, !heir);
 	}
+	memset(table, 0, sizeof(*table));
 }
 
-/* The old listener's socket goes on under the new one, or is closed. */
-static void replace_one(struct listener *old, struct listener *new)
+/* What goes on under a new listener keeps its socket and its flows. */
+static void replace_all(struct table *table)
 {
-	if (old->rule->protocol == UDP)
-		udp_rehome(old, new);
-	if (!new)
-		epoll_ctl(relay.epoll, EPOLL_CTL_DEL, old->watch.fd, NULL);
-	listener_end(old, !new);
-}
-
-static void replace_all(struct listener *list)
-{
-	struct listener *old = relay.listeners, *next;
-
-	for (; old; old = next) {
-		struct listener *new = list;
-
-		next = old->next;
-		while (new && new->watch.fd != old->watch.fd)
-			new = new->next;
-		replace_one(old, new);
+	for (struct listener *old = current->first; old; old = old->next) {
+		old->heir = table ? find(table, old->rule, old->port) : NULL;
+		if (!old->heir)
+			epoll_ctl(relay.epoll, EPOLL_CTL_DEL, old->watch.fd, NULL);
 	}
-	relay.listeners = list;
-	for (; list; list = list->next) {
-		struct epoll_event event = { .events = EPOLLIN, .data.ptr = list };
+	udp_rehome();
+	give_up(current, table);
+	if (table)
+		current = table;
+	relay.listeners = current->first;
+	for (struct listener *each = current->first; each; each = each->next) {
+		struct epoll_event event = { .events = EPOLLIN, .data.ptr = each };
 
-		if (list->rule->protocol == UDP)
-			tune_udp(list);
-		if (epoll_ctl(relay.epoll, EPOLL_CTL_ADD, list->watch.fd, &event) && errno == EEXIST)
-			epoll_ctl(relay.epoll, EPOLL_CTL_MOD, list->watch.fd, &event);
+		if (each->rule->protocol == UDP)
+			tune_udp(each);
+		if (epoll_ctl(relay.epoll, EPOLL_CTL_ADD, each->watch.fd, &event) && errno == EEXIST)
+			epoll_ctl(relay.epoll, EPOLL_CTL_MOD, each->watch.fd, &event);
 	}
 	relay.accepts = true;
 }
 
 bool listeners_load(const char *path)
 {
-	struct listener *list = NULL;
+	struct table *table = current == &tables[0] ? &tables[1] : &tables[0];
 	struct rule *rules, *rule, *next;
 	bool ok;
 
@@ -206,12 +204,12 @@ bool listeners_load(const char *path)
 		relay.rules = rule;
 		rule->is_current = true;
 		if (ok)
-			ok = add_rule(&list, rule);
+			ok = add_rule(table, rule);
 	}
 	if (ok)
-		replace_all(list);
+		replace_all(table);
 	else
-		give_up(list);
+		give_up(table, current);
 	for (rule = relay.rules; rule; rule = next) {
 		next = rule->next;
 		if (rule->is_current) {
@@ -224,12 +222,7 @@ bool listeners_load(const char *path)
 
 void listeners_close(void)
 {
-	while (relay.listeners) {
-		struct listener *old = relay.listeners;
-
-		relay.listeners = old->next;
-		replace_one(old, NULL);
-	}
+	replace_all(NULL);
 }
 
 void listeners_pause(bool paused)

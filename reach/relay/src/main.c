@@ -165,7 +165,7 @@ static bool handle_signal(int fd, const struct options *options)
 			relay.drains = true;
 			listeners_close();
 			say("draining, %u connections left", relay.connections);
-		} else if (listeners_load(options->config)) {
+		} else if (!relay.drains && listeners_load(options->config)) {
 			share_descriptors(options);
 			say("reloaded, %u listeners", count_listeners());
 		} else {
@@ -288,6 +288,7 @@ int main(int count, char **words)
 			return 1;
 		}
 	}
+	privileges_drop();
 	say("ready, %u listeners", count_listeners());
 	run(&options);
 	if (options.status)

@@ -3,7 +3,7 @@
  *
  * One thread, one epoll, no lock. Files: config.c reads the lines, listen.c opens and exchanges listeners, tcp.c has
  * the connections and pump.c their bytes, proxy.c tells who calls, udp.c has the flows and datagrams.c moves what they
- * send, source.c counts who has how many, main.c waits. Everything that an event can point to begins with
+ * send, source.c counts who has how many, privileges.c gives root's rights away, main.c waits. Everything that an event can point to begins with
  * a struct watch. What ends is marked dead and freed after the batch of events, for a later event of the same batch
  * may point to it.
  */
@@ -71,7 +71,8 @@ struct rule {
 
 struct listener {
 	struct watch watch;
-	struct listener *next;
+	struct listener *next, *neighbour; /* of all, and of those with its port's hash */
+	struct listener *heir;             /* during a reload: who has its place from now on, if anybody */
 	struct rule *rule;
 	uint16_t port;
 	bool needs_local; /* bound to all addresses: answers must come from the one that was asked */
@@ -136,6 +137,12 @@ static inline void touch(struct ring *ring, struct timed *timed)
 	ring_append(ring, &timed->ring);
 }
 
+/* Room again for who waits: not at every single place, for it costs a call for each listener. */
+static inline unsigned full_enough(void)
+{
+	return relay.max_connections - relay.max_connections / 16 - 1;
+}
+
 static inline uint16_t port_of(const union address *address)
 {
 	return ntohs(address->any.sa_family == AF_INET ? address->v4.sin_port : address->v6.sin6_port);
@@ -165,6 +172,9 @@ bool rule_admits(const struct rule *rule, const union address *source);
 void map_address(const union address *address, uint8_t out[16]);
 union address rule_target(const struct rule *rule, uint16_t port);
 
+/* privileges.c */
+void privileges_drop(void);
+
 /* listen.c: all or nothing; the listeners in force change only when the whole file can be had. */
 bool listeners_load(const char *path);
 void listeners_close(void);
@@ -192,7 +202,7 @@ void tcp_bury(void);
 bool udp_init(unsigned max_flows);
 void udp_receive(struct listener *listener);
 void udp_answer(struct watch *flow);
-void udp_rehome(struct listener *old, struct listener *new); /* new NULL: the listener goes, its flows too */
+void udp_rehome(void); /* all flows to the heirs of their listeners; without an heir they end */
 void udp_expire(void);
 void udp_bury(void);
 

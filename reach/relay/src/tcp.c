@@ -42,7 +42,7 @@ static void end(struct connection *connection, bool resets)
 		connection->next = dead;
 		dead = connection;
 	}
-	if (!relay.drains)
+	if (!relay.drains && relay.connections <= full_enough())
 		listeners_pause(false);
 }
 
@@ -259,11 +259,9 @@ static void expire_ring(struct ring *ring, int64_t after_ms, uint64_t *counter)
 /* Who waits comes in for whoever has been silent for long. Else a few silent callers would keep out all others. */
 static void make_room(struct rule *rule)
 {
-	unsigned most = relay.max_connections - relay.max_connections / 16 - 1;
-
 	if (relay.connections < relay.max_connections)
 		return;
-	while (relay.connections > most && !ring_empty(&rule->active)) {
+	while (relay.connections > full_enough() && !ring_empty(&rule->active)) {
 		struct connection *oldest = (struct connection *)rule->active.next;
 
 		if (relay.now_ms - oldest->timed.used_ms < rule->idle_ms / FULL_DIVISOR)

@@ -211,27 +211,31 @@ static bool is_same_target(const struct listener *old, const struct listener *ne
 	return one.any.sa_family == other.any.sa_family && !memcmp(&one, &other, size_of(&one));
 }
 
-void udp_rehome(struct listener *old, struct listener *new)
+static void give_to(struct flow *flow, struct listener *heir)
+{
+	rule_hold(heir->rule);
+	rule_release(flow->rule);
+	flow->rule = heir->rule;
+	flow->listener = heir;
+	if (flow->is_answered) {
+		ring_remove(&flow->timed.ring);
+		ring_append(&heir->rule->active, &flow->timed.ring);
+	}
+}
+
+void udp_rehome(void)
 {
 	for (unsigned i = 0; i < bucket_count; i++) {
 		struct flow *next;
 
 		for (struct flow *flow = buckets[i]; flow; flow = next) {
+			struct listener *heir = flow->listener->heir;
+
 			next = flow->next;
-			if (flow->listener != old)
-				continue;
-			if (!new || !is_same_target(old, new)) {
+			if (heir && is_same_target(flow->listener, heir))
+				give_to(flow, heir);
+			else
 				end(flow);
-				continue;
-			}
-			rule_hold(new->rule);
-			rule_release(flow->rule);
-			flow->rule = new->rule;
-			flow->listener = new;
-			if (flow->is_answered) {
-				ring_remove(&flow->timed.ring);
-				ring_append(&new->rule->active, &flow->timed.ring);
-			}
 		}
 	}
 }
