@@ -353,12 +353,12 @@ def test_a_port_that_the_relay_cannot_have_is_said_and_nothing_is_changed(site):
 
 def wait_until_taken_back(site, before):
     """Who waited has no terminal any more; what it says is in a file."""
+    log = site.state(site.server) / "server.log"
+    wait_until(lambda: "nobody confirmed within" in log.read_text(), "it begins to take back")
     try:
         wait_until(lambda: snapshot(site.server) == before, "it is taken back")
     except AssertionError:
-        log = (site.state(site.server) / "server.log").read_text()
-        pytest.fail(f"it is not taken back, and says: {log}")
-    assert "nobody confirmed within" in (site.state(site.server) / "server.log").read_text()
+        pytest.fail(f"it is not taken back, and says: {log.read_text()}")
 
 
 def test_what_nobody_confirms_is_taken_back(site):
