@@ -62,7 +62,7 @@ cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 		/usr/lib/python3/dist-packages/usage/__pycache__
 TEXT
 chmod 0755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
-chmod 0700 "$tree/etc/reach"
+chmod 0755 "$tree/etc/reach"
 chmod 0755 "$tree"
 find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group --build "$tree" "$out/reach_${version}_$architecture.deb" >/dev/null
