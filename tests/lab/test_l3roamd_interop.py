@@ -162,6 +162,29 @@ def test_a_client_that_theirs_did_not_let_go_of_is_claimed_from_it(lab):
     is_unharmed(lab)
 
 
+def knows_the_way(lab):
+    """Whether babel leads from ours to theirs."""
+    prefix = format_ipv6(lab.plan.clat_prefix(lab.node("theirs")))
+    return "via" in lab.exec("ours", ["ip", "-6", "route", "show", f"{prefix}/96"]).stdout
+
+
+def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_theirs_no_more(lab):
+    lab.roam("phone", "theirs")
+    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), 10, "the C daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "ours"), 10, "our address being given up")
+    lab.cut("ours-theirs")
+    try:
+        wait_until(lambda: not knows_the_way(lab), 60, "babel noticing")
+        lab.roam("phone", "ours", hard=True)
+        wait_until(lambda: speak(lab) and has_address(lab, "ours"), 10, "our daemon serving the phone")
+        assert has_address(lab, "theirs")
+    finally:
+        lab.heal("ours-theirs")
+    wait_until(lambda: not has_address(lab, "theirs"), 60, "the C daemon letting go on our CLAIM")
+    assert has_address(lab, "ours")
+    is_unharmed(lab)
+
+
 def test_many_walks_leave_no_trace_of_harm(lab):
     for node in ("theirs", "ours") * 6:
         lab.roam("phone", node, hard=node == "ours")
