@@ -25,9 +25,10 @@ from l3roamd_py.nfnetlink import (
 )
 
 IPV4, IPV6 = 2, 10  # families of a table
+ONLY_EMPTY = 0x100  # NLM_F_NONREC, of a deletion
 
 NEW_TABLE, GET_TABLE, DELETE_TABLE = 0, 1, 2
-NEW_CHAIN = 3
+NEW_CHAIN, GET_CHAIN = 3, 4
 NEW_RULE, DELETE_RULE = 6, 8
 NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
@@ -117,8 +118,8 @@ def add_table(table: Table) -> list[bytes]:
     return made + [add_chain(table, each) for each in table.chains]
 
 
-def delete_table(family: int, name: str) -> bytes:
-    return _message(family, DELETE_TABLE, 0, text(1, name))
+def delete_table(family: int, name: str, flags: int = 0) -> bytes:
+    return _message(family, DELETE_TABLE, flags, text(1, name))
 
 
 def get_table(family: int, name: str) -> bytes:
@@ -127,6 +128,10 @@ def get_table(family: int, name: str) -> bytes:
 
 def table_comment(answer: bytes) -> str | None:
     return _comment(attributes(answer).get(6, b""))
+
+
+def get_chain(family: int, table: str, name: str) -> bytes:
+    return _message(family, GET_CHAIN, 0, text(1, table), text(3, name))
 
 
 def add_chain(table: Table, chain: Chain) -> bytes:

@@ -726,6 +726,27 @@ def test_tear_down_leaves_nothing(machines, firewall):  # noqa: F811
             assert machine.output(["sh", "-c", listing], **node.variables) == before
 
 
+@pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
+def test_what_iptables_made_for_us_goes_with_us_and_what_others_need_stays(machines, firewall):  # noqa: F811
+    machine = machines("node")
+    node = Node(machine, "dash", firewall)
+    foreign = "iptables-nft -t mangle -A FORWARD -m mark --mark 7 -j ACCEPT"
+    for before, meanwhile, left in (
+        ("true", "true", ""),
+        ("true", foreign, "chain FORWARD"),
+        ("nft add table ip mangle", "nft add set ip mangle mine { type ipv4_addr; }", "set mine"),
+    ):
+        machine.run(["sh", "-c", before.replace(";", "\\;")])
+        with contextlib.closing(Hand(node, CLAT_RULES, "br-client", "clat")) as hand:
+            hand.set_up()
+            fill(hand, CLAT_RULES)
+            machine.run(["sh", "-c", meanwhile.replace(";", "\\;").replace("{", "\\{")])
+            hand.tear_down()
+        after = machine.output("nft list ruleset")
+        assert (left in after) if left else not after, after
+        machine.run("nft flush ruleset")
+
+
 def test_plats_that_somebody_made_up_do_not_fill_the_kernel(machines):  # noqa: F811
     """A roam begins with the word of whoever had the client, so its PLAT may be any."""
     client, other = clat("a", "10.1.2.3"), clat("a", "10.1.2.4")
