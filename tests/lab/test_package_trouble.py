@@ -85,6 +85,12 @@ def test_a_node_without_an_ipv4_line_is_no_platnode_until_it_has_one(node):  # n
     node.wait("464xlat status", "clat  up")
     assert "plat  down" in node("464xlat status")
     node("ip -4 route add default via 192.0.2.1 dev wan table 7")  # a table of its own is as good
+    # and no word of a configuration is a pattern for names of files
+    node.write(CONFIG.replace("option pool", "option ports '*'\n\toption pool"))
+    node("/etc/init.d/464xlat reload")
+    node.wait("/etc/init.d/464xlat status", "--ports: '*' is no range")
+    node.write(CONFIG)
+    node("/etc/init.d/464xlat reload")
     node.wait("464xlat status", "plat  up", within_s=30)
     node.wait("cat /run/procd/prefixd/instance1/command", "--own-plat")
     # what netifd tells of a line that is lost

@@ -110,7 +110,7 @@ while :; do
 		}
 	fi
 	# shellcheck disable=SC2086 # words, and the program checks each
-	464xlat "$role" "$way" $words >/dev/null 2>"$RUN/$role.said" &
+	(set -f && exec 464xlat "$role" "$way" $words >/dev/null 2>"$RUN/$role.said") &
 	if wait "$!"; then break; fi
 	tell_problem "$(tail -n 1 "$RUN/$role.said")"
 	sleep "$wait_s" &

@@ -25,7 +25,11 @@ procd_open_instance() { # [NAME]
 procd_set_param() { # TYPE VALUE...
 	local type="$1"
 	shift
-	case "$type" in command | respawn | env) ;; *) return 0 ;; esac
+	case "$type" in
+	command | respawn | env) ;;
+	file) set -- "$(cksum "$@" 2>&1)" ;; # procd compares what is in it
+	*) return 0 ;;
+	esac
 	if [ $# = 0 ]; then : >"$PROCD_INSTANCE/$type"; else printf '%s\n' "$@" >"$PROCD_INSTANCE/$type"; fi
 }
 
@@ -68,7 +72,7 @@ procd_await() { # FILE
 
 procd_same() { # FOLDER FOLDER
 	local file
-	for file in command respawn env; do
+	for file in command respawn env file; do
 		[ "$(cat "$1/$file" 2>/dev/null)" = "$(cat "$2/$file" 2>/dev/null)" ] || return 1
 		[ -e "$1/$file" ] && [ ! -e "$2/$file" ] && return 1
 		[ ! -e "$1/$file" ] && [ -e "$2/$file" ] && return 1
