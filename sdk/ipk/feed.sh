@@ -48,6 +48,11 @@ for folder in $packages; do
 done
 # shellcheck disable=SC2086 # names
 ./scripts/feeds install -p "$FEED" $packages
+# of two sources of one name it leaves what is there
+for folder in $packages; do
+	[ -e "package/feeds/$FEED/$folder" ] ||
+		fail "another feed's $folder is installed, expected it gone: ./scripts/feeds uninstall $folder"
+done
 if [ -n "$gluon" ]; then
 	printf 'feed: Gluon knows these packages now:\n%s\n' "$packages"
 	exit 0

@@ -22,6 +22,12 @@ FEEDS = """\
 #!/bin/sh
 echo "feeds $*" >>calls
 [ -z "${OFFLINE:-}" ] || exit 1
+if [ "$1" = install ]; then
+	shift 3
+	for folder; do
+		[ "$folder" = "${TAKEN:-}" ] || mkdir -p "package/feeds/gluon_464xlat/$folder"
+	done
+fi
 [ "$1" = update ] || exit 0
 if [ "$2" = -a ]; then
 	mkdir -p feeds/packages/lang/python
@@ -91,6 +97,13 @@ def test_a_makefile_that_the_tree_cannot_read_is_named(tree):
     done = feed(tree, BROKEN="464xlat-siit")
     assert done.returncode == 1
     assert "464xlat-siit" in done.stderr
+
+
+def test_a_source_that_another_feed_has_brought_is_named(tree):
+    done = feed(tree, TAKEN="prefixd")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "another feed's prefixd" in done.stderr
+    assert "make" not in (tree / "calls").read_text().split()
 
 
 needs_openwrt = pytest.mark.skipif(
