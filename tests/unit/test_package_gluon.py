@@ -474,6 +474,14 @@ def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
     assert router.section("464xlat", "node")["plat_range"] == "fddd:1338::/48"
 
 
+def test_dnsmasq_keeps_the_lines_that_it_has(router):
+    dhcp = router.config / "dhcp"
+    dhcp.write_text(dhcp.read_text() + "\toption extraconftext 'cache-rr=ANY'\n")
+    for _ in range(2):
+        # its init script prints them with echo -e
+        assert "option extraconftext 'cache-rr=ANY\\nscript-on-renewal'\n" in router.upgrade()["dhcp"]
+
+
 def test_what_an_admin_added_and_the_site_leaves_out_stays(router):
     router.upgrade()
     config = router.config / "464xlat"
