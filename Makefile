@@ -33,7 +33,7 @@ demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 
 test: setup $(PARTS)
 	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
-	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m pytest $(ON_PACKAGES) $(ARGS))
+	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m sdk.suite $(ON_PACKAGES) $(ARGS))
 
 vm: setup-vm $(PARTS)
 	$(PYTHON) -m sdk.vm.kernels $(KERNEL)

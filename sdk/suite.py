@@ -72,11 +72,11 @@ def wait(parts: Sequence[subprocess.Popen]) -> int:
 
 
 def main(words: Sequence[str]) -> int:
-    if words:
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
-    # SIGINT as well: it is ignored in what a script starts with &, and would be by both parts
+    # SIGINT as well: it is ignored in what a script starts with &, and would be by all that is started here
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    if words:
+        os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
     return run()
 
 

@@ -24,6 +24,7 @@ START = """
 """
 PASSES = "def test_it(): assert True\n"
 FAILS = "def test_it(): assert 'white' == 'black'\n"
+HEARS = "import signal\ndef test_it(): assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN\n"
 WAITS = """
 import pathlib, time, pytest
 HERE = pathlib.Path(__file__).parent
@@ -74,6 +75,16 @@ def test_words_are_pytests_and_nothing_runs_beside(start, tmp_path):
     assert process.returncode == 0
     assert "1 passed" in said
     assert "test: " not in said
+
+
+def test_tests_can_be_interrupted_where_a_script_started_the_suite(start, tmp_path):
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start(HEARS, FAILS, "-q", str(tmp_path / "labs"))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
