@@ -79,7 +79,7 @@ def start_relay(node: Node, folder: Path) -> subprocess.Popen:
     config.write_text(CONFIG)
     process = node.start(str(build.PROGRAM), str(config), stderr=subprocess.PIPE)
     assert process.stderr
-    if "ready" not in process.stderr.readline() + process.stderr.readline():
+    if "relay: ready" not in process.stderr.readline() + process.stderr.readline():
         raise BenchError("the relay does not start")
     return process
 

@@ -69,7 +69,8 @@ def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> int:
         if within_s and is_new(before, wanted):
             pending.arm(within_s, lambda: alone(folder), lock, lambda: take_back(folder, ledger, before))
         try:
-            changed = up(Kernel(folder), ledger, wanted)
+            with Kernel(folder) as kernel:
+                changed = up(kernel, ledger, wanted)
         except KernelError:
             pending.disarm()
             raise
@@ -112,7 +113,8 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
 def take_back(folder: Path, ledger: Ledger, before: list[Entry]) -> None:
     """Restore when nobody is there to try again."""
     for _ in range(TAKE_BACK_TRIES):
-        restore(Kernel(folder), ledger, before)
+        with Kernel(folder) as kernel:
+            restore(kernel, ledger, before)
         if ledger.read() == before:
             return
         time.sleep(TAKE_BACK_PAUSE_S)

@@ -16,7 +16,7 @@ from reach import check, host, keys, measure, plan_publish, reader, session, sta
 from reach.apply import Ledger, alone, bring_up, down
 from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
-from reach.kernel import Kernel, KernelError
+from reach.kernel import Kernel, KernelError, chains
 from reach.keys import Keys
 from reach.pending import Pending
 from reach.plan import Plan
@@ -99,10 +99,8 @@ def run_check(options: argparse.Namespace) -> int:
         findings += keys.read(key_folder(options), whole.ends)[1]
     except DescriptionError as error:
         findings = error.findings
-    if options.json:
-        print(json.dumps([asdict(finding) for finding in findings]))
-    else:
-        print("\n".join(map(str, findings)) if findings else f"{file_of(options)}: nothing to complain about")
+    text = "\n".join(map(str, findings)) or f"{file_of(options)}: nothing to complain about"
+    print(json.dumps([asdict(finding) for finding in findings]) if options.json else text)
     return 2 if any(finding.is_error for finding in findings) else 0
 
 
@@ -166,7 +164,7 @@ def run_up(options: argparse.Namespace) -> int:
         within_s = CONFIRM_S if ssh else 0
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
-        show_findings(host.advice(plan, Kernel(options.state).chains()))
+        show_findings(host.advice(plan, chains()))
         changed = bring_up(options.state, plan.end, wanted, within_s)
     except RenderError as error:
         raise Wrong(f"{error}; nothing was changed") from None
@@ -201,7 +199,8 @@ def run_down(options: argparse.Namespace) -> int:
     with alone(options.state):
         Pending(options.state, options.end).confirm()
         ledger = Ledger(options.state, options.end)
-        count = down(Kernel(options.state), ledger)
+        with Kernel(options.state) as kernel:
+            count = down(kernel, ledger)
     print(f"{options.end} is down, {count} steps taken back")
     return int(bool(ledger.read()))
 
@@ -210,7 +209,8 @@ def run_status(options: argparse.Namespace) -> int:
     whole = sensible(options)
     known, _ = keys.read(key_folder(options), whole.ends)
     plan = plan_publish.make(whole, end_of(options, whole))
-    found = status.read(whole, plan, known.public, Kernel(options.state))
+    with Kernel(options.state) as kernel:
+        found = status.read(whole, plan, known.public, kernel)
     found["unconfirmed_s"] = Pending(options.state, plan.end).left_s()
     print(json.dumps(found) if options.json else status.text(found))
     return 0 if found["is_up"] else 1

@@ -41,6 +41,11 @@ def nothing_to_note(step: Step) -> Note:
     return {}
 
 
+def chains() -> str:
+    """The base chains of all tables, as nft's JSON."""
+    return run("nft", "-j", "list", "chains")
+
+
 def goes_with_its_device(step: Step, note: Note) -> None:
     pass
 
@@ -75,7 +80,10 @@ class Kernel:
             "process": (nothing_to_note, self.do_process, self.undo_process),
         }
 
-    def close(self) -> None:
+    def __enter__(self) -> "Kernel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self.route.close()
 
     def look(self, step: Step) -> Note:
@@ -100,10 +108,6 @@ class Kernel:
             raise KernelError(f"{step.kind} {step.key}: {os.strerror(error.code)}") from error
         except OSError as error:
             raise KernelError(f"{step.kind} {step.key}: {error.strerror}") from error
-
-    def chains(self) -> str:
-        """The base chains of all tables, as nft's JSON."""
-        return run("nft", "-j", "list", "chains")
 
     def look_sysctl(self, step: Step) -> Note:
         return {"was": (SYSCTL / step.key).read_text().strip()}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "bin"
 RELOADS = {"relay": signal.SIGHUP, "radvd": signal.SIGHUP}
-READY = {"relay": "ready"}  # what it says when it is
+READY = {"relay": "reach-relay: ready"}  # what it says when it is; an address may be "already in use"
 WAIT_S = 10.0
 
 

@@ -22,6 +22,7 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
 DEADLINE_S = 20 * SLOWER
+CHURN = float(os.environ.get("REACH_CHURN", 1))  # how much longer than in every test run
 OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
 numbers = itertools.count()
 # both ends of a thousand connections are in our process
@@ -180,7 +181,9 @@ class Relay:
         )
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*words, *map(str, options), str(self.config)], stderr=log)
-        wait_until(lambda: "ready" in self.said() or self.process.poll() is not None, "the relay is ready")
+        wait_until(
+            lambda: "relay: ready" in self.said() or self.process.poll() is not None, "the relay is ready"
+        )
         assert self.process.poll() is None, self.said()
 
     @property
