@@ -97,6 +97,12 @@ GOALS = (
         "connections a second through the relay, against socat",
         at_least=5,
     ),
+    Goal(
+        "reach.relay_connections_per_cpu_s_vs_socat",
+        "x",
+        "the same for each second of CPU that the relay itself takes",
+        at_least=5,
+    ),
     Goal("reach.relay_tcp1_vs_socat", "x", "one TCP stream, the same", at_least=1),
     Goal("reach.relay_tcp100_vs_socat", "x", "a hundred TCP streams, the same", at_least=1),
     Goal("reach.relay_udp_vs_socat", "x", "datagrams of 1,400 bytes a second, the same", at_least=3),

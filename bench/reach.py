@@ -3,7 +3,9 @@
 
     caller --IPv4-- relay --IPv6-- target
 
-Both lead to the same target; which one is used depends on the port alone. Medians of the rounds' ratios.
+Both lead to the same target; which one is used depends on the port alone. Medians of the rounds' ratios. Caller and
+target share the machine, and a connection costs them as much as the relay: connections for each second of its own CPU
+say what a machine of its own would do.
 """
 
 import contextlib
@@ -144,8 +146,20 @@ def anonymous_kib(pid: int) -> int:
 
 
 def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    children: list[str] = []
+    with contextlib.suppress(OSError):  # it may just have ended
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in descendants(int(child)))]
+
+
+def cpu_s(pid: int) -> float:
+    """What a process, its children and those that it has collected have used of the CPU."""
+    ticks = 0
+    for each in descendants(pid):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def held(nodes: dict[str, Node], variant: str, process: subprocess.Popen, count: int) -> float:
@@ -202,13 +216,17 @@ def measure(
     # first, before other work leaves memory behind that is used again
     memory = {"reach.relay_kib_per_connection": held(nodes, "relay", relay, HELD)}
     memory["reach.socat_kib_per_connection"] = held(nodes, "socat", socat, HELD_BY_SOCAT)
-    ratios: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    ratios: dict[str, list[float]] = {kind: [] for kind in [*KINDS, "connections_per_cpu_s"]}
     rates, added = [], []
     for i in range(rounds):
         for kind, does in KINDS.items():
+            before = cpu_s(relay.pid), cpu_s(socat.pid)
             ours, theirs = does(nodes, "relay"), does(nodes, "socat")
             ratios[kind].append(ours / theirs)
-            rates += [ours] if kind == "connections" else []
+            if kind == "connections":
+                rates.append(ours)
+                used = cpu_s(relay.pid) - before[0], cpu_s(socat.pid) - before[1]
+                ratios["connections_per_cpu_s"].append(ours / used[0] / (theirs / used[1]))
             say(f"{i + 1} of {rounds}: {kind}: relay {ours:,.0f}, socat {theirs:,.0f}: {ours / theirs:.1f}")
         plain = float(load(nodes["caller"], "trips", TARGET, ECHO, TRIPS))
         added.append(float(load(nodes["caller"], "trips", PUBLIC, PORTS["relay"][0], TRIPS)) - plain)
