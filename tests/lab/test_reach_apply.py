@@ -9,6 +9,7 @@ caller .99      server .7 ::7      site .80 ::80      home ::20 -- 192.168.1.0/2
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -363,14 +364,13 @@ def wait_until_taken_back(site, before):
 
 def test_what_nobody_confirms_is_taken_back(site):
     before = snapshot(site.server)
-    assert (
-        "taken back in 1 s unless" in site.reach(site.server, "up", "server", "--confirm-within", "1").stdout
-    )
+    site.reach(site.server, "up", "server", "--confirm-within", "1")
     wait_until_taken_back(site, before)
 
 
 def test_what_is_confirmed_stays_and_until_then_status_says_that_it_waits(site):
-    site.reach(site.server, "up", "server", "--confirm-within", "30")
+    said = site.reach(site.server, "up", "server", "--confirm-within", "30").stdout
+    assert re.search(r"it is taken back in \d+ s unless you say: reach confirm server\n", said)
     again = site.reach(site.server, "up", "server").stdout
     assert ", 0 of " in again
     assert "s unless you say: reach confirm server" in again, "an up that changes nothing confirms nothing"
@@ -493,7 +493,7 @@ def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):
         assert connection.recv(99) == b"198.18.0.2", "the hub sees the laptop itself"
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2])
+@pytest.mark.parametrize("after_s", [0.3, 0.6, 0.8, 1.0])
 def test_what_a_killed_up_has_done_is_found_by_down(site, after_s):
     before = snapshot(site.server)
     state = site.state(site.server)
