@@ -108,6 +108,20 @@ def test_an_info_has_room_for_fifteen_addresses_and_its_lease_for_sixteen_bits()
     assert (len(seen.addresses), seen.lease_s) == (15, 0xFFFF)
 
 
+def test_answers_are_as_long_as_the_document_on_security_says():
+    def length(body: wire.Body) -> int:
+        return len(wire.encode(vectors.by(vectors.NODE_A), body))
+
+    lease, at = wire.Lease(vectors.HOME, vectors.PLAT, 600), vectors.AT
+    answers = (
+        (wire.Roam(lease, at), wire.RoamAck(lease, at, 1, wire.STALE, at)),
+        (wire.TokenRequest(lease), wire.TokenGrant(lease, 1, wire.OK, at)),
+    )
+    assert max(length(answer) / length(question) for question, answer in answers) < 1.3
+    info = wire.Info(vectors.CLIENT, (at,) * 40, vectors.PLAT, 600, lease, 1)
+    assert (length(wire.Claim(vectors.CLIENT)), length(info)) == (32, 364)
+
+
 def test_a_message_is_passed_on_while_its_ttl_lasts():
     payload = wire.encode(vectors.by(vectors.NODE_B, 2), wire.Claim(vectors.CLIENT))
     onward = wire.pass_on(payload, 8)
