@@ -8,7 +8,6 @@ standard output, the result to build/demo.json: {"checks": [{"name", "ok", "deta
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from prefixd.choice import MARGIN
+from sdk.interrupt import heed
 from sdk.lab import (
     DNS,
     ECHO,
@@ -262,6 +262,18 @@ To take it down:
   bin/lab down{name}"""
 
 
+def make_way(path: str) -> Path:
+    """Return the file for the result, which is not there: one of an earlier run would be taken for this one's."""
+    file = Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+        file.unlink()
+    except OSError as error:
+        raise LabError(f"{path} cannot be written: {error.strerror}") from None
+    return file
+
+
 def main() -> int:
     parser = Parser(
         prog="python -m sdk.demo", description="IPv4 through an IPv6-only mesh, end to end on this machine."
@@ -283,12 +295,12 @@ def main() -> int:
     )
     parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
     arguments = parser.parse_args()
-    # as Ctrl-C does it: what `with` and `finally` hold is undone
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heed()
     story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     lab = None
     try:
         check_machine()
+        result_file = make_way(arguments.json)
         topology = load_topology(arguments.topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"
@@ -322,9 +334,8 @@ def main() -> int:
         if lab:
             lab.down()
     result = story.result()
-    Path(arguments.json).parent.mkdir(exist_ok=True)
-    Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
-    print(f"\n{result['passed']} checks passed, {result['failed']} failed: {os.path.relpath(arguments.json)}")
+    result_file.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\n{result['passed']} checks passed, {result['failed']} failed: {os.path.relpath(result_file)}")
     return 1 if result["failed"] else 0
 
 

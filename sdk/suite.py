@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from sdk.interrupt import heed
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # labs that are set up and asked what they do, and no more: the start of their names
 UNHURRIED = tuple(
@@ -72,9 +74,7 @@ def wait(parts: Sequence[subprocess.Popen]) -> int:
 
 
 def main(words: Sequence[str]) -> int:
-    # SIGINT as well: it is ignored in what a script starts with &, and would be by all that is started here
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    heed()  # or all that is started here ignores what we ignore
     if words:
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
     return run()

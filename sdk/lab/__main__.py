@@ -2,15 +2,14 @@
 """The command `lab`: bring a mesh up, look around in it, break it, take it down. The work is the package's."""
 
 import argparse
-import contextlib
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sdk.interrupt import heed
 from sdk.lab import status
 from sdk.lab.abilities import check_machine
 from sdk.lab.lab import Lab
@@ -148,36 +147,21 @@ def run_up(options: argparse.Namespace) -> int:
     files = str(topology_file(options.file)), options.site
     packages = options.ipk.resolve() if options.from_packages else None
     lab = Lab(topology, site, name=name, log=say, files=files, from_packages=packages)
-    with interruptible():
-        lab.up(persistent=True)
-        try:
-            if options.wait:
-                lab.wait_ready(options.wait)
-                say("every client has IPv4")
-        except LabError as error:
-            # stays up: whoever asked for it wants to see why
-            print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)
-            return 1
-        except BaseException:
-            lab.down()
-            raise
+    heed()
+    lab.up(persistent=True)
+    try:
+        if options.wait:
+            lab.wait_ready(options.wait)
+            say("every client has IPv4")
+    except LabError as error:
+        # stays up: whoever asked for it wants to see why
+        print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)
+        return 1
+    except BaseException:
+        lab.down()
+        raise
     print(look_around(topology, name))
     return 0
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Make the polite ways to end a program undo what it does, as Ctrl-C does."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def named(name: str) -> str:

@@ -108,14 +108,19 @@ class Machines:
         )
         assert init.stdout
         assert init.stderr
-        ready, _, _ = select.select([init.stdout], [], [], START_S)
-        word = init.stdout.readline() if ready else b""
-        if not word.strip().isdigit():
+        try:
+            ready, _, _ = select.select([init.stdout], [], [], START_S)
+            word = init.stdout.readline() if ready else b""
+            if not word.strip().isdigit():
+                init.kill()  # or there is no end to what it says
+                reason = init.stderr.read().decode(errors="replace").strip().splitlines()
+                raise LabError(
+                    f"no namespaces for a lab: {reason[-1] if reason else 'the first process did not start'}"
+                )
+        except BaseException:  # Ctrl-C: nobody else would end one that is to persist
             init.kill()
-            reason = init.stderr.read().decode(errors="replace").strip().splitlines()
-            raise LabError(
-                f"no namespaces for a lab: {reason[-1] if reason else 'the first process did not start'}"
-            )
+            init.wait(END_S)
+            raise
         init.stdout.close()
         init.stderr.close()
         machines = cls(name, int(word), {})

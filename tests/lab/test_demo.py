@@ -91,9 +91,15 @@ def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_p
     assert "the exit in use dies" in said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def ignore_interrupts():
+    """As a shell does for what a script starts in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
-    program = demo("--topology", str(mesh), "--json", str(tmp_path / "demo.json"))
+    options = ["--topology", str(mesh), "--json", str(tmp_path / "demo.json")]
+    program = demo(*options, preexec_fn=ignore_interrupts)
     name = f"demo-{program.pid}"
     deadline = time.monotonic() + 30
     while name not in find_labs() and time.monotonic() < deadline:
@@ -114,6 +120,11 @@ def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
     [
         (["--topology", "nowhere.toml"], "cannot read the topology"),
         (["--site", "nowhere.conf"], "cannot read the site file"),
+        (
+            ["--json", "/proc/here/demo.json"],
+            "/proc/here/demo.json cannot be written: No such file or directory",
+        ),
+        (["--json", "/"], "/ cannot be written: Is a directory"),
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence):

@@ -13,6 +13,7 @@ import pytest
 from conftest import wait_until
 
 from sdk.lab import DNS, ECHO, WEB, LabError
+from sdk.lab.machine import Machines
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, REPOSITORY, find_labs, processes
 from sdk.lab.services import PATTERN
@@ -332,6 +333,24 @@ def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path):
         assert up.wait(30) == 130
         assert up.stderr.read() == "lab: interrupted\n"
     wait_until(lambda: not left_of(name), 20, "the end of all processes")
+
+
+def test_ctrl_c_while_the_first_process_starts_leaves_none(lab_name, monkeypatch):
+    name = lab_name()
+
+    def interrupted(*_):
+        wait_until(lambda: name in find_labs(), 20, "the first process")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("sdk.lab.machine.select.select", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Machines.start(name, persistent=True)
+    try:
+        wait_until(lambda: not left_of(name), 5, "the end of all processes")
+    finally:
+        for pid in left_of(name):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
