@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -18,10 +19,11 @@ FLAGS = ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-
 def build(output: Path, flags: list[str]) -> None:
     """Raises CalledProcessError when it does not compile. The old program runs on until the new one is in place."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    made = output.with_name(f".{output.name}.{os.getpid()}")
     sources = sorted(map(str, (HERE / "src").glob("*.c")))
-    subprocess.run([os.environ.get("CC", "cc"), *FLAGS, *flags, "-o", str(made), *sources], check=True)
-    made.replace(output)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+        made = Path(folder) / output.name
+        subprocess.run([os.environ.get("CC", "cc"), *FLAGS, *flags, "-o", str(made), *sources], check=True)
+        made.replace(output)
 
 
 def is_current(output: Path) -> bool:

@@ -92,6 +92,24 @@ def test_what_one_side_sends_the_other_gets_and_the_end_of_one_way_is_passed_on(
         assert read_all(connection) == b"and bye"
 
 
+def test_urgent_data_goes_along_with_the_rest(net, relay_of):
+    """A mark of urgency ends the kernel's read before the end of what there is."""
+    relay = relay_of(ECHO)
+    with net[0].connect(PUBLIC, 80) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        relay.send_signal(signal.SIGSTOP)
+        connection.sendall(b"ab")
+        connection.send(b"!", socket.MSG_OOB)
+        connection.sendall(b"cd")
+        relay.send_signal(signal.SIGCONT)
+        got = b""
+        connection.settimeout(5)
+        while len(got) < 5:
+            got += connection.recv(9)
+        assert got == b"ab!cd"
+
+
 def test_ten_megabytes_arrive_whole_at_a_reader_that_pauses(net, relay_of):
     relay = relay_of(ECHO)
     sent = random.Random(1).randbytes(10 << 20)
@@ -494,6 +512,24 @@ def test_udp_who_never_got_an_answer_makes_room_and_who_talks_stays(net, relay_o
     assert status["flows_evicted"] > 200  # not 251, as a port may come again
     assert ask(talker, b"b") == b"6000 b"
     assert relay.status()["flows_begun"] == status["flows_begun"]
+    talker.close()
+
+
+def test_udp_callers_who_never_speak_again_make_room_though_they_were_answered(net, relay_of, udp_echo):
+    """A target that answers everybody answers invented senders too."""
+    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=10000", "--max-flows", "50")
+    talker = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for text in (b"a", b"b"):
+        assert ask(talker, text) == b"6000 " + text
+    for _ in range(60):
+        with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as invented:
+            assert ask(invented, b"x") == b"6000 x"
+    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
+        assert ask(another, b"y") == b"6000 y"
+    status = relay.status()
+    assert (status["flows"], status["refused_full"]) == (50, 0)
+    assert ask(talker, b"c") == b"6000 c"
+    assert relay.status()["flows_begun"] == status["flows_begun"], "who talks has stayed"
     talker.close()
 
 

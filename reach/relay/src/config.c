@@ -136,6 +136,7 @@ static struct rule *rule_new(void)
 		rule->limit = 256;
 		rule->idle_ms = 3600000;
 		ring_init(&rule->active);
+		ring_init(&rule->once);
 	}
 	return rule;
 }

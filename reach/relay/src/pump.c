@@ -93,7 +93,7 @@ static bool move(struct side *from, struct side *to)
 		from->has_ended = true;
 		return true;
 	}
-	if ((size_t)got < size && !from->hung_up)
+	if ((size_t)got < size && !from->hung_up && !from->was_urgent)
 		from->readable = false; /* it is empty; the next byte is an event of its own */
 	*(from == &from->connection->sides[CALLER] ? &relay.count.bytes_in : &relay.count.bytes_out) += (uint64_t)got;
 	return send_new(to, buffer, (size_t)got);

@@ -66,7 +66,8 @@ struct rule {
 	unsigned proxy; /* PROXY protocol version, 0 for none */
 	unsigned networks;
 	struct network from[MAX_NETWORKS];
-	struct ring active; /* its connections or answered flows, the longest idle first */
+	struct ring active; /* its connections or flows, the longest idle first */
+	struct ring once;   /* its flows whose caller has said nothing since the first answer: it may be invented */
 };
 
 struct listener {

@@ -136,7 +136,7 @@ static bool begin(struct connection *connection, const union address *from)
 
 		side->watch.kind = SIDE;
 		side->connection = connection;
-		if (!watch_fd(&side->watch, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
+		if (!watch_fd(&side->watch, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET))
 			return false;
 	}
 	return true;
@@ -212,6 +212,16 @@ void tcp_accept(struct listener *listener)
 	}
 }
 
+/* Urgent data goes along with the rest. Each mark of it ends a read, so that a short one no longer means that all is read. */
+static void take_urgent(struct side *side)
+{
+	int on = 1;
+
+	if (!side->was_urgent)
+		setsockopt(side->watch.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on));
+	side->was_urgent = true;
+}
+
 void tcp_event(struct side *side, uint32_t events)
 {
 	struct connection *connection = side->connection;
@@ -240,6 +250,8 @@ void tcp_event(struct side *side, uint32_t events)
 		side->hung_up = true;
 	if (events & EPOLLOUT)
 		side->writable = true;
+	if (events & EPOLLPRI)
+		take_urgent(side);
 	if (connection->is_connected)
 		go_on(connection);
 }

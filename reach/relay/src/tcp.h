@@ -15,7 +15,7 @@ struct side {
 	struct connection *connection;
 	uint8_t *kept; /* for this side, from the other */
 	uint32_t kept_from, kept_to;
-	bool readable, writable, hung_up, has_ended, is_shut, is_slow;
+	bool readable, writable, hung_up, has_ended, is_shut, is_slow, was_urgent;
 };
 
 struct connection {

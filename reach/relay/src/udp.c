@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC
  * UDP: a flow for each caller and port, with a connected socket of its own towards the target, so that answers find
  * their caller. The table is bounded. When it is full, a flow whose target has never answered makes room, the oldest
- * first: callers with invented addresses throw out each other, not those who talk.
+ * first, then one whose caller has not spoken since: callers with invented addresses throw out each other, not those
+ * who talk.
  */
 #include "datagrams.h"
 
@@ -22,7 +23,8 @@ struct flow {
 	union address caller;
 	union address local; /* what the caller sent to, where we listen on all addresses */
 	size_t max_segment, max_answer; /* of a datagram in a super-packet to the target, to the caller */
-	bool is_answered, is_dead;
+	enum { UNANSWERED, ANSWERED, TALKS } state;
+	bool is_dead;
 };
 
 static struct flow **buckets, *dead;
@@ -74,22 +76,44 @@ void udp_bury(void)
 	}
 }
 
-/* Of those who were answered, only one of the same rule that has been silent for a while makes room. */
-static bool make_room(struct rule *rule)
+static struct ring *ring_of(struct flow *flow)
+{
+	return flow->state == UNANSWERED ? &relay.unanswered : flow->state == ANSWERED ? &flow->rule->once : &flow->rule->active;
+}
+
+static int64_t silent_ms(const struct flow *flow)
+{
+	return relay.now_ms - flow->timed.used_ms;
+}
+
+/* Which flow has to go for a new one; of those that talk only one of the same rule that has been silent for a while. */
+static struct flow *least_wanted(struct rule *rule)
 {
 	struct flow *oldest = NULL;
 
+	if (!ring_empty(&relay.unanswered))
+		return (struct flow *)relay.unanswered.next;
+	for (struct rule *each = relay.rules; each; each = each->next) {
+		struct flow *first = (struct flow *)each->once.next;
+
+		if (!ring_empty(&each->once) && (!oldest || silent_ms(first) > silent_ms(oldest)))
+			oldest = first;
+	}
+	if (!oldest && !ring_empty(&rule->active) && silent_ms((struct flow *)rule->active.next) > SILENT_MS)
+		oldest = (struct flow *)rule->active.next;
+	return oldest;
+}
+
+static bool make_room(struct rule *rule)
+{
+	struct flow *flow;
+
 	if (relay.flows < relay.max_flows)
 		return true;
-	if (!ring_empty(&relay.unanswered))
-		oldest = (struct flow *)relay.unanswered.next;
-	else if (!ring_empty(&rule->active) &&
-		 relay.now_ms - ((struct flow *)rule->active.next)->timed.used_ms > SILENT_MS)
-		oldest = (struct flow *)rule->active.next;
-	if (!oldest)
+	if (!(flow = least_wanted(rule)))
 		return false;
 	relay.count.flows_evicted++;
-	end(oldest);
+	end(flow);
 	return true;
 }
 
@@ -151,6 +175,14 @@ static struct flow *begin(struct listener *listener, const union address *caller
 	return flow;
 }
 
+/* A caller that speaks after an answer has had it, and is who it says. */
+static void spoke(struct flow *flow)
+{
+	if (flow->state == ANSWERED)
+		flow->state = TALKS;
+	touch(ring_of(flow), &flow->timed);
+}
+
 void udp_receive(struct listener *listener)
 {
 	int got = receive(listener->watch.fd, true, listener->needs_local), first = 0;
@@ -175,7 +207,7 @@ void udp_receive(struct listener *listener)
 		its = *find(listener, &senders[i]);
 		flow = its ? its : begin(listener, &senders[i], &local);
 		if (flow)
-			touch(flow->is_answered ? &flow->rule->active : &relay.unanswered, &flow->timed);
+			spoke(flow);
 		else
 			relay.count.datagrams_dropped++;
 		first = i;
@@ -194,8 +226,9 @@ void udp_answer(struct watch *watch)
 	got = receive(flow->watch.fd, false, false);
 	if (got <= 0)
 		return; /* ECONNREFUSED: the target has nobody on that port, as yet */
-	flow->is_answered = true;
-	touch(&flow->rule->active, &flow->timed);
+	if (flow->state == UNANSWERED)
+		flow->state = ANSWERED;
+	touch(ring_of(flow), &flow->timed);
 	relay.count.datagrams_out += (uint64_t)got;
 	for (int i = 0; i < got; i++) {
 		relay.count.bytes_out += length_of(i);
@@ -213,14 +246,16 @@ static bool is_same_target(const struct listener *old, const struct listener *ne
 
 static void give_to(struct flow *flow, struct listener *heir)
 {
+	struct rule *old = flow->rule;
+
 	rule_hold(heir->rule);
-	rule_release(flow->rule);
 	flow->rule = heir->rule;
 	flow->listener = heir;
-	if (flow->is_answered) {
+	if (flow->state != UNANSWERED) {
 		ring_remove(&flow->timed.ring);
-		ring_append(&heir->rule->active, &flow->timed.ring);
+		ring_append(ring_of(flow), &flow->timed.ring);
 	}
+	rule_release(old);
 }
 
 void udp_rehome(void)
@@ -261,6 +296,7 @@ void udp_expire(void)
 		if (rule->protocol != UDP)
 			continue;
 		rule_hold(rule);
+		expire_ring(&rule->once, rule->idle_ms);
 		expire_ring(&rule->active, rule->idle_ms);
 		next = rule->next;
 		rule_release(rule);
