@@ -405,7 +405,10 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     # without the roaming daemon nobody has such addresses
     node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "2")
-    node("rm /run/babeld.calls; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done")
+    # what a removal does
+    node(
+        "rm /run/babeld.calls; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done; /etc/init.d/464xlat stop"
+    )
     assert node("ls /run/babeld.d; cat /run/babeld.calls") == "reload\n"
 
 
