@@ -33,6 +33,8 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
     look_again(t, client)
     if client.state is State.CLAIMING:
         press(t, client)
+        has_unlearnt = client.former is not None and client.former.ipv4 is None
+        client.is_verified |= has_unlearnt and client.claim is not None and t.now_s > client.claim.started_s
     client.seen_s = t.now_s
     client.probes, client.is_leaving = 0, False
     if client.ipv4 is None:

@@ -8,8 +8,9 @@ babeld before 1.12.2 has to wait for the next update then, even with another rou
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import ProbeClient, SendClaim
+from l3roamd_py.actions import SendClaim
 from l3roamd_py.clients import Client, Exchange, State, Table
+from l3roamd_py.serving import ask_client, can_ask
 
 UNKNOWN = bytes(16)  # place of a client that went while we were not there
 
@@ -47,10 +48,10 @@ def send_claim(t: Table, client: Client) -> None:
 
 def _need_proof(t: Table, client: Client) -> None:
     """Another node has it, or had it last: a late sign of it, or one of a moment, must not bring it to us."""
-    ipv4 = client.ipv4 if client.former is None else client.former.ipv4
-    if ipv4 is not None:
+    known = client.former or client
+    if client.former is not None or can_ask(client):
         client.is_verified = False
-        t.do(ProbeClient(client.mac, ipv4))
+        ask_client(t, known)
 
 
 def press(t: Table, client: Client) -> None:

@@ -20,7 +20,7 @@ from l3roamd_py.actions import (
     Unlearn,
     UsePlat,
 )
-from l3roamd_py.clients import NOWHERE, Client, Lease, State, Table, describe
+from l3roamd_py.clients import NOWHERE, Client, Departed, Lease, State, Table, describe
 from l3roamd_py.wire import ADDRESSES_MAX
 
 ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
@@ -111,7 +111,7 @@ def can_ask(client: Client) -> bool:
     return client.ipv4 is not None or bool(client.addresses)
 
 
-def ask_client(t: Table, client: Client) -> None:
+def ask_client(t: Table, client: Client | Departed) -> None:
     """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery, and the bridge shows its answer."""
     if client.ipv4 is not None:
         return t.do(ProbeClient(client.mac, client.ipv4))
@@ -173,7 +173,9 @@ def drop(t: Table, client: Client) -> None:
 def forget(t: Table, client: Client) -> None:
     """The client is gone. One that came back to us without being heard is where it went before."""
     drop(t, client)
-    if client.former is not None:
-        t.departed[client.mac] = client.former
+    former = client.former
+    if former is not None:
+        t.departed[client.mac] = former
+        t.timers.set(("departed", client.mac), max(former.until_s, t.now_s))
     elif client.has_address:
         t.do(RemoveNodeClient(t.node_client(client.mac)))

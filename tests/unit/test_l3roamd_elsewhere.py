@@ -221,6 +221,35 @@ def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_i
     assert not mesh.nodes[0].kernel.routes
 
 
+def test_a_client_without_ipv4_that_is_back_is_served_though_nobody_knows_it_any_more():
+    mesh = Mesh()
+    client = join_without_ipv4(mesh, 1)
+    client.node = mesh.nodes[1]
+    speak(client)
+    mesh.run(6)
+    assert mesh.holders(client) == [mesh.nodes[1]]
+    mesh.nodes[1].core = mesh.nodes[1].make_core()  # it has lost its memory
+    mesh.nodes[1].kernel.node_clients.clear()
+    client.node = mesh.nodes[0]
+    speak(client)
+    mesh.run(10)
+    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.nodes[0].kernel.routes == {(client.mac, client.ipv6)}
+
+
+def test_where_a_client_went_is_forgotten_in_time_though_signs_of_it_come():
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(6)
+    until_s = mesh.nodes[0].core.table.departed[client.mac].until_s
+    mesh.run(until_s - 0.1 - mesh.now_s)
+    mesh.nodes[0].handle(events.ClientSeen(client.mac))
+    mesh.run(60)
+    assert not mesh.nodes[0].core.table.departed
+    check_served_by(mesh, client, 2)
+
+
 def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten():
     mesh = Mesh()
     client = join_without_ipv4(mesh, 1)
