@@ -142,6 +142,16 @@ def restore(
         _restore_client(t, client, opened)
     for mac, ipv4 in sorted(opened):
         _adopt_opened(t, mac, ipv4)
+    _ask_plats_again(t)
+
+
+def _ask_plats_again(t: Table) -> None:
+    """What we had asked the PLATs when we ended has had its answer without us: one after the other, once more."""
+    at_s = t.now_s
+    for client in t.clients.values():
+        if client.state is State.SERVED and client.lease is not None:
+            at_s += t.options.token_pace_s
+            t.timers.set(("again", client.mac), at_s)
 
 
 def _load_client(t: Table, saved: dict[str, Any]) -> Client:

@@ -414,6 +414,28 @@ def test_a_restart_with_an_old_snapshot_asks_who_has_the_client(mesh, client):
     assert mesh.holders(client) == [mesh.nodes[1]]
 
 
+def test_a_daemon_that_ends_while_a_platnode_is_asked_asks_again(mesh):
+    """It had waited for a token, or for the word that a client is at home again."""
+    a, exit_node = mesh.nodes[0], mesh.nodes[3]
+    client, other = make_client(9, 1), make_client(8, 1)
+    mesh.join(client, a)
+    mesh.run(2)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(6)
+    exit_node.is_up = False
+    mesh.move(client, a)
+    mesh.join(other, a)
+    mesh.run(3)
+    a.restart(0.1, a.core.snapshot(mesh.now_s))
+    mesh.run(1)
+    assert a.core.table.clients[other.mac].lease.token.serial == 0
+    exit_node.is_up = True
+    mesh.run(5)
+    assert a.core.table.clients[other.mac].lease.token.serial
+    assert mesh.path(client) is not None
+    assert not exit_node.kernel.home_of
+
+
 def test_a_lease_of_an_old_snapshot_is_mended_by_the_platnode_s_word(mesh, client):
     """It let the client go after the snapshot; of where to it knows nothing, and its token is worthless."""
     a, b, c = mesh.nodes[:3]
