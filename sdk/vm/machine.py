@@ -33,7 +33,7 @@ LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended wit
 # processors have one counter, whatever the kernel's trial of them says), and what guards a real processor.
 KERNEL_WORDS = (
     "loglevel=6 panic=-1 norandmaps nokaslr no5lvl mitigations=off init_on_alloc=0 cgroup_disable=memory nowatchdog "
-    "audit=0 apparmor=0 random.trust_cpu=on tsc=reliable"
+    "audit=0 apparmor=0 random.trust_cpu=on tsc=reliable rcupdate.rcu_expedited=1"
 )
 
 

@@ -5,11 +5,14 @@
 
 In the machine each suite is a pytest of its own with a time limit, two at a time: they mostly wait. The one for a
 kernel without nftables comes first, as long as the module is not loaded. What they say is in build/vm/out, the result
-of each in its result.json.
+of each in its result.json. A Python takes seconds to start there, so suites are forked from one that has all that they
+import, and nothing is compiled there that can be outside.
 """
 
 import argparse
+import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -23,11 +26,16 @@ from sdk.vm.kernels import VmError, find
 from sdk.vm.machine import Wishes, run
 
 OUT = REPOSITORY / "build/vm/out"
-LIMIT_S = 900  # of all suites together, the boot included
+LIMIT_S = (
+    2400  # of all suites together, the boot included: four times what it takes when nobody else is there
+)
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
 SLOWER = 8  # than a processor of its own
 MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
 LATE = 124
+SLIM = ("--confcutdir=tests/vm", "-p", "no:hypothesispytest")  # these tests know nothing of Hypothesis
+PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "siit", "usage", "xlat464")
+FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +50,21 @@ class Suite:
 
 
 # what sees a kernel without nftables, and is alone; then the others
-FIRST = Suite("xtables", ("tests/vm/test_vm_xtables.py",), 420)
+FIRST = Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600)
 SUITES = (
-    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 500, lane=1),
-    Suite("links", ("tests/lab/test_reach_links.py",), 500, lane=1),
-    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 700, lane=2),
-    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 300, lane=2),
-    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 300, lane=1, needs_nat46=True),
-    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 700, lane=2, needs_nat46=True),
+    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, lane=1),
+    Suite("links", ("tests/lab/test_reach_links.py",), 1000, lane=1),
+    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, lane=2),
+    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, lane=2),
+    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, lane=1, needs_nat46=True),
+    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, lane=2, needs_nat46=True),
 )
 
 
 def inside(names: list[str], more: list[str]) -> int:
     """Run suites in the machine; return 1 if one fails."""
     subprocess.run(["modprobe", "-a", *MODULES], check=True)
+    preload()
     chosen = [suite for suite in SUITES if not names or suite.name in names]
     results: dict[str, dict] = {}
     if not names or FIRST.name in names:
@@ -83,32 +92,53 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
     """Run a suite; what it says is told when it is over, in one piece, and kept."""
     begun = time.monotonic()
     say(f"{suite.name}: {' '.join(suite.words)}")
-    out = Path(os.environ["OUT"])
-    words = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-p",
-        "no:cacheprovider",
-        "-v",
-        "--durations=12",
-        "-o",
-        f"faulthandler_timeout={suite.limit_s * 3 // 4}",  # a test that lasts so long tells where it is
-        *suite.words,
-        *more,
-    ]
-    variables = {**os.environ, "CONFORMANCE_OUT": str(out / "conformance")}
-    with (out / f"{suite.name}.log").open("w+") as log:
-        process = subprocess.Popen(words, cwd=REPOSITORY, env=variables, stdout=log, stderr=log)
-        try:
-            status = process.wait(suite.limit_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            status = LATE
-        log.seek(0)
-        late = f"vm: {suite.name}: not over after {suite.limit_s} s\n" if status == LATE else ""
-        os.write(1, (log.read() + late).encode())
+    file = Path(os.environ["OUT"], f"{suite.name}.log")
+    limit_s = suite.limit_s * int(os.environ["WIFI_TURNS"])
+    late_s = limit_s * 3 // 4  # a test that lasts so long tells where it is
+    words = ["-p", "no:cacheprovider", "-v", "--durations=12", "-o", f"faulthandler_timeout={late_s}"]
+    process = FORK.Process(target=be_pytest, args=([*words, *SLIM, *suite.words, *more], file))
+    process.start()
+    process.join(limit_s)
+    late = ""
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        late = f"vm: {suite.name}: not over after {limit_s} s\n"
+    os.write(1, (file.read_text() + late).encode())
+    status = LATE if late else process.exitcode
     return {"status": status, "s": round(time.monotonic() - begun)}
+
+
+def be_pytest(words: list[str], file: Path) -> None:
+    """End as pytest does, having said everything to a file."""
+    log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ["CONFORMANCE_OUT"] = str(file.parent / "conformance")
+    import pytest
+
+    sys.exit(pytest.main(words))
+
+
+def preload() -> None:
+    """Import what every suite does. Each import is a second there."""
+    importlib.import_module("sdk.lab")
+    for plugin in importlib.import_module("_pytest.config").default_plugins:
+        importlib.import_module(f"_pytest.{plugin}")
+
+
+def compile_outside(suites: list[Suite]) -> None:
+    """Leave what Python makes of modules and tests where the machine finds it."""
+    quietly("compileall", "-q", *PACKAGES)
+    files = {word for suite in suites for word in suite.words if word.endswith(".py")}
+    for folder in {Path(file).parent for file in files}:  # each has a conftest of its own
+        there = [file for file in sorted(files) if Path(file).parent == folder]
+        quietly("pytest", "-p", "no:cacheprovider", "--collect-only", *SLIM, *there)
+
+
+def quietly(*words: str) -> None:
+    null = subprocess.DEVNULL
+    subprocess.run([sys.executable, "-m", *words], cwd=REPOSITORY, stdin=null, stdout=null, stderr=null)
 
 
 def say(sentence: str) -> None:
@@ -122,6 +152,7 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", default=[], choices=[suite.name for suite in (FIRST, *SUITES)]
     )
+    parser.add_argument("--turns", type=int, default=1, help="how often to try what Wi-Fi does")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     said, more = parser.parse_known_args()  # the rest is pytest's
     if said.inside:
@@ -129,11 +160,13 @@ def main() -> int:
     try:
         if said.nat46 and not Path(said.nat46).is_file():
             raise VmError(f"NAT46_KO={said.nat46}: there is no such file")
+        compile_outside([suite for suite in (FIRST, *SUITES) if not said.only or suite.name in said.only])
         variables = [f"NAT46_KO={Path(said.nat46).resolve()}"] if said.nat46 else []
         only = [f"--only={name}" for name in said.only]
         words = [sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
-        wishes = Wishes(find(said.kernel), limit_s=LIMIT_S, out=OUT)
+        wishes = Wishes(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT)
         variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"SLOWER={SLOWER}"]
+        variables.append(f"WIFI_TURNS={said.turns}")
         return run(wishes, ["env", *variables, *words])
     except VmError as error:
         print(f"vm: {error}", file=sys.stderr)
