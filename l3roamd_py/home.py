@@ -105,13 +105,17 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
     client = t.clients.get(t.by_ipv4.get(grant.lease.home[12:], b""))
     if client is None or client.token is None or client.token.nonce != grant.nonce or client.lease is None:
         return t.count("tokens_unexpected")
-    if client.lease.home != grant.lease.home or client.lease.plat != grant.lease.plat:
+    is_guest = grant.at == client.lease.home and t.is_of_client(grant.lease.home)
+    if (client.lease.home != grant.lease.home and not is_guest) or client.lease.plat != grant.lease.plat:
         return t.count("tokens_unexpected")
     client.token = None
     t.timers.cancel(("token", client.mac))
     if grant.reason != wire.OK:
         t.count("tokens_refused")
         return t.timers.set(("again", client.mac), t.now_s + t.options.token_again_s)
+    if is_guest:  # it roamed to us, and we have forgotten; its connections live where it is mapped
+        client.lease.home = grant.lease.home
+        t.count("homes_remembered")
     client.lease.token = grant.lease.token
     t.changes += 1
     renew_in_time(t, client, grant.lease.lease_s)
@@ -119,6 +123,7 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
         return None
     if client.is_doubted:  # whether it is here at all is known in a moment
         return t.timers.set(("again", client.mac), t.now_s + t.options.idle_probe_s)
-    # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
-    t.count("homes_reclaimed")
+    if not is_guest:
+        # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
+        t.count("homes_reclaimed")
     return roam(t, client)

@@ -19,6 +19,9 @@ does not own the prefix gets none. Nor can
 it have mapped what comes from another's prefix: the proof that `at` is the sender's is a token for the management
 address there, which only its owner hears. An entry without `at` is there for its serial alone: a ROAM from before
 must not work again while its token is good.
+
+Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
+token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
 """
 
 from collections import OrderedDict
@@ -52,6 +55,7 @@ class Platnode:
         self.mint = Mint(table.options.random(SECRET_SIZE))
         self.serial = 0  # of the newest token
         self.entries: dict[bytes, Entry] = {}
+        self.guests: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
         self.spent: OrderedDict[bytes, None] = (
             OrderedDict()
         )  # homes of the entries without `at`, the oldest first
@@ -69,12 +73,13 @@ class Platnode:
     def _grant(self, header: wire.Header, lease: wire.Lease, reason: int) -> None:
         t = self.table
         lease_s = min(lease.lease_s, t.options.max_lease_s)
-        entry = self.entries.get(lease.home)
-        token = NO_TOKEN
+        home, at, token = lease.home, None, NO_TOKEN
         if reason == wire.OK:
-            token = self.mint.make(lease.home, self._next_serial(), int(t.now_s) + lease_s)
-        answer = wire.Lease(lease.home, lease.plat, lease_s, token)
-        at = entry.at if entry is not None and reason == wire.OK else None
+            home = self.guests.get(lease.home, lease.home)
+            entry = self.entries.get(home)
+            at = None if entry is None else entry.at
+            token = self.mint.make(home, self._next_serial(), int(t.now_s) + lease_s)
+        answer = wire.Lease(home, lease.plat, lease_s, token)
         self._answer(lease.home, wire.TokenGrant(answer, header.nonce, reason, at))
 
     def on_roam(self, header: wire.Header, roam: wire.Roam) -> None:
@@ -168,12 +173,12 @@ class Platnode:
         t, home, at, was = self.table, roam.lease.home, roam.at, entry.at
         lease_s = min(roam.lease.lease_s, t.options.max_lease_s)
         if at != home and lease_s:
-            entry.at = at
+            self._place(home, entry, at)
             self.spent.pop(home, None)
             refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
             t.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
             return t.count("roams_mapped")
-        entry.at = None
+        self._place(home, entry, None)
         self.spent[home] = None
         t.do(done if was is None else UnmapClient(home, was, done))
         t.changes += 1
@@ -203,12 +208,20 @@ class Platnode:
         t = self.table
         for home in self.timers.take_due(t.now_s):
             entry = self.entries[home]
+            self._place(home, entry, None)
             if entry.kept_s > t.now_s:
-                entry.at = None
                 self.spent[home] = None
                 self.timers.set(home, entry.kept_s)
             else:
                 self._forget(home)
+
+    def _place(self, home: bytes, entry: Entry, at: bytes | None) -> None:
+        """Note where a home is mapped to now, None: nowhere."""
+        if entry.at is not None and self.guests.get(entry.at) == home:
+            del self.guests[entry.at]
+        entry.at = at
+        if at is not None:
+            self.guests[at] = home
 
     def _forget(self, home: bytes) -> None:
         self.entries.pop(home, None)
@@ -220,7 +233,8 @@ class Platnode:
         t = self.table
         for mapping in mappings[: t.options.max_roams]:
             until_s, kept_s = t.now_s + mapping.lease_s, t.now_s + t.options.max_lease_s
-            self.entries[mapping.home] = Entry(mapping.at, mapping.serial, until_s, max(kept_s, until_s))
+            entry = self.entries[mapping.home] = Entry(None, mapping.serial, until_s, max(kept_s, until_s))
+            self._place(mapping.home, entry, mapping.at)
             self.spent.pop(mapping.home, None)
             self.timers.set(mapping.home, until_s)
             self.serial = max(self.serial, mapping.serial)

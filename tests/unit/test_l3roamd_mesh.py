@@ -574,6 +574,25 @@ def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_addr
     check_settled(mesh, client)
 
 
+def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode():
+    """Its new connections would be another home's than its next node says, and end there."""
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    before = mesh.path(client)
+    mesh.nodes[1].restart(0.3, None)
+    mesh.run(1)
+    mesh.nodes[1].handle(events.PlatChosen(mesh.nodes[3].plat))
+    mesh.nodes[1].handle(events.LeaseGranted(client.mac, client.ipv4, 3600, False))  # which it renewed there
+    mesh.run(1)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[2])
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+    assert mesh.path(client) == before
+
+
 @pytest.mark.parametrize("victim", range(4))
 def test_a_restart_between_roams_keeps_the_connections(victim):
     mesh = Mesh()
