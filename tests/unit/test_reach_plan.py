@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reach import firewall, keys, reader
+from reach import check, firewall, keys, reader
 from reach.plan import Br, DeviceAddress, Gretap, Peer, Pin, Plan, Route, Rule, Tunnel, Wg
 from reach.plan_bridge import eui64
 from reach.plan_publish import make
@@ -163,9 +163,19 @@ def test_a_peers_first_address_is_one_that_the_lan_knows_a_way_back_to(target):
 def test_the_relay_listens_on_the_servers_public_address_for_each_protocol():
     assert config_text(plan("relay-wireguard", "server").listeners) == (
         "udp 192.0.2.123 51820-51820 2001:db8:1:2::1 51820 idle=120 limit=256\n"
-        "tcp 192.0.2.123 80-80 2001:db8:1:2::80 80 idle=3600 limit=256 proxy=v2\n"
-        "tcp 192.0.2.123 443-443 2001:db8:1:2::80 443 idle=3600 limit=256 proxy=v2\n"
+        "tcp 192.0.2.123 80-80 2001:db8:1:2::80 80 idle=3600 limit=256\n"
+        "tcp 192.0.2.123 443-443 2001:db8:1:2::80 443 idle=3600 limit=256\n"
     )
+
+
+def test_what_the_example_proposes_in_a_comment_tells_the_target_who_calls():
+    text = (ROOT / "reach/examples/relay-wireguard.toml").read_text()
+    start = text.index("# [[publish]]")
+    proposed = "".join(line.removeprefix("# ") for line in text[start:].splitlines(keepends=True))
+    whole = reader.read(text[:start].replace("[80, 443]", "80") + proposed)
+    assert not [finding for finding in check.check(whole) if finding.is_error]
+    lines = config_text(make(whole, "server").listeners).splitlines()
+    assert lines[-1] == "tcp 192.0.2.123 443-443 2001:db8:1:2::80 8443 idle=3600 limit=256 proxy=v2"
 
 
 def test_a_client_sends_all_but_the_links_own_packets_into_the_link():
