@@ -13,26 +13,28 @@ import socket
 import subprocess
 
 import pytest
-from reach_lab import ROOT, Machine, Server, address, cable
+from reach_lab import LIBC, ROOT, Machine, Server, address, cable
 
-from reach import keys, reader
+from reach import keys, reader, steps
 from reach.firewall import ruleset_text
+from reach.kernel import Kernel
 from reach.plan import Br
 from reach.plan_publish import make
 from reach.render.commands import Place, device_commands
 
+HAS_TABLE = "nft add table bridge x && nft add chain bridge x y '{ type filter hook forward priority 0; }'"
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(not shutil.which("ethtool"), reason="no ethtool"),
+    pytest.mark.skipif(
+        subprocess.run(["unshare", "-n", "sh", "-c", HAS_TABLE], capture_output=True).returncode != 0,
+        reason="no nftables for bridges",
+    ),
 ]
-HAS_TABLE = "nft add table bridge x && nft add chain bridge x y '{ type filter hook forward priority 0; }'"
 SIZE = 300_000
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-n", "sh", "-c", HAS_TABLE], capture_output=True).returncode != 0,
-    reason="no nftables for bridges",
-)
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
 def test_a_large_transfer_between_two_sites_fits_the_way(family):
     plan = make(reader.read((ROOT / "reach/examples/bridge.toml").read_text()), "server")
@@ -63,3 +65,40 @@ def test_a_large_transfer_between_two_sites_fits_the_way(family):
             while part := connection.recv(1 << 16):
                 got += len(part)
         assert got == SIZE
+
+
+def test_both_tables_are_made_and_taken_back(tmp_path):
+    plan = make(reader.read((ROOT / "reach/examples/bridge.toml").read_text()), "server")
+    known = keys.Keys(
+        {"server": keys.make()}, dict.fromkeys(("server", "office"), keys.public_of(keys.make()))
+    )
+    tables = [step for step in steps.from_plan(plan, known, str(tmp_path)) if step.kind == "nft"]
+    before = network_namespace()
+    try:
+        with Kernel(tmp_path) as kernel:
+            for step in tables:
+                kernel.do(step, {})
+            assert listed() == ["table inet reach", "table bridge reach"]
+            for step in tables:
+                kernel.undo(step, {})
+            assert listed() == []
+    finally:
+        before()
+
+
+def listed():
+    return subprocess.run(
+        ["nft", "list", "tables"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def network_namespace():
+    """Be in a fresh one; returns how to come back."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert LIBC.unshare(CLONE_NEWNET) == 0
+
+    def back():
+        assert LIBC.setns(own, 0) == 0
+        os.close(own)
+
+    return back
