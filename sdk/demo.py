@@ -24,6 +24,7 @@ from sdk.lab import (
     Lab,
     LabError,
     SiteError,
+    Topology,
     TopologyError,
     check_machine,
     load_site,
@@ -31,6 +32,7 @@ from sdk.lab import (
     topology_file,
 )
 from sdk.lab.packaged import IPK
+from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
 from sdk.second_act import second_act
 from sdk.story import DemoError, Phone, Story, phone_of
@@ -65,9 +67,10 @@ def choice(lab: Lab, node: str) -> str:
 
 
 def settled(lab: Lab) -> str:
-    """Wait until every clatnode knows every exit and nothing that prefixd would act on is left to come."""
-    begun, wanted = time.monotonic(), len([node for node in lab.topology.nodes if node.role.is_plat])
-    nodes = [node.name for node in lab.topology.nodes if node.role.is_clat]
+    """Wait until every clatnode knows every exit that it has a way to, and has nothing left to act on."""
+    begun = time.monotonic()
+    nodes = [node.name for node in clatnodes(lab.topology)]
+    wanted = {node: len(lab.topology.exits_of(node)) for node in nodes}
     steady_s = lab.topology.settings.hello_interval_ms / 1000 + STEADY_S
     steady_since: dict[str, float] = {}
     seen: dict[str, list] = {}
@@ -76,10 +79,11 @@ def settled(lab: Lab) -> str:
         for node in nodes:
             plats = lab.prefixd_status(node).get("plats", [])
             picture = sorted((plat["prefix"], plat["metric"], plat["chosen"]) for plat in plats)
-            if picture != seen.get(node) or not is_settled(plats, wanted):
+            if picture != seen.get(node) or not is_settled(plats, wanted[node]):
                 seen[node], steady_since[node] = picture, time.monotonic()
         if min(time.monotonic() - since for since in steady_since.values()) > steady_s:
-            return f"every clatnode knows {wanted} and has chosen"
+            known = " or ".join(str(number) for number in sorted(set(wanted.values())))
+            return f"every clatnode knows {known} and has chosen"
         if time.monotonic() > told + 5:
             told = time.monotonic()
             unsteady = [node for node in nodes if told - steady_since[node] < steady_s]
@@ -221,21 +225,30 @@ def traces(name: str) -> set[str]:
     }
 
 
+def need_a_story(topology: Topology) -> None:
+    """Raise LabError for a topology in which nothing can be told."""
+    if not topology.clients:
+        raise LabError("the topology has no client, and it is a client's story: add [clients.phone]")
+    for node in clatnodes(topology):
+        if not topology.exits_of(node.name):
+            raise LabError(
+                f"no link leads from {node.name} to a node of the role plat or both: it would wait for IPv4 in vain"
+            )
+
+
 def perform(lab: Lab, story: Story, keep: bool) -> None:
     """The whole story on a lab that is up."""
-    phone_of(lab)  # a topology without a client has no story
     story.check("leases", lambda: leases(lab))
     story.check("exits", lambda: settled(lab))
     phone = Phone(lab, phone_of(lab))
-    for node in lab.topology.nodes:
-        if node.role.is_clat:
-            story.check(f"PLAT of {node.name}", partial(choice, lab, node.name))
+    for node in clatnodes(lab.topology):
+        story.check(f"PLAT of {node.name}", partial(choice, lab, node.name))
     story.check("ping", lambda: ping(lab, phone))
     story.check("DNS", lambda: dns(lab, phone))
     story.check("HTTP download", lambda: phone.download(DOWNLOAD_BYTES))
     story.check("path MTU", lambda: path_mtu(lab, phone))
     story.check("UDP fragments", lambda: fragments(phone))
-    plats = [node.name for node in lab.topology.nodes if node.role.is_plat]
+    plats = lab.topology.exits_of(phone.node)
     used = phone.plat()
     if len(plats) > 1 and used not in (None, phone.node):
         story.check("the exit in use dies", lambda: death(lab, phone, str(used)))
@@ -302,6 +315,7 @@ def main() -> int:
         check_machine()
         result_file = make_way(arguments.json)
         topology = load_topology(arguments.topology)
+        need_a_story(topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"
         before = traces(name)

@@ -23,9 +23,11 @@ STALLS = "longest stall"
 
 def second_act(lab: Lab, story: Story, phone: Phone) -> None:
     """Tell it on a lab that is up and whose clients have IPv4."""
-    nodes = [phone.node, *(node.name for node in clatnodes(lab.topology) if node.name != phone.node)][:3]
+    exits_of = lab.topology.exits_of
+    others = [node.name for node in clatnodes(lab.topology) if exits_of(node.name) == exits_of(phone.node)]
+    nodes = [phone.node, *(name for name in others if name != phone.node)][:3]
     if len(nodes) < 2:
-        story.say(f"      no other clatnode than {phone.node}: nowhere for {phone.name} to walk to")
+        story.say(f"      no other clatnode in {phone.node}'s mesh: nowhere for {phone.name} to walk to")
         return
     steps = path(nodes)
     story.say(

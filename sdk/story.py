@@ -79,8 +79,6 @@ def phone_of(lab: Lab) -> str:
     A client of an older lease may use an exit that its node has left since.
     """
     clients = lab.topology.clients
-    if not clients:
-        raise LabError("the topology has no client, and it is a client's story: add [clients.phone]")
     far = [client for client in clients if lab.node(client.node).role is Role.CLAT]
     candidates = far or list(clients)
     steady = [each for each in candidates if lab.plat_of_client(each.name) in (None, lab.plat_of(each.node))]

@@ -223,6 +223,15 @@ class Topology:
     def node(self, name: str) -> Node:
         return next(node for node in self.nodes if node.name == name)
 
+    def exits_of(self, name: str) -> list[str]:
+        """Return the platnodes that links lead to from a node, itself included."""
+        reached, news = {name}, {name}
+        while news:
+            ends = [{link.a, link.b} for link in self.links if news & {link.a, link.b}]
+            news = set().union(*ends) - reached
+            reached |= news
+        return [node.name for node in self.nodes if node.role.is_plat and node.name in reached]
+
     def degree(self, name: str) -> int:
         return sum(name in (link.a, link.b) for link in self.links)
 

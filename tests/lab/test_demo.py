@@ -128,9 +128,26 @@ def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
     ],
 )
 def test_bad_input_is_one_sentence(options, sentence):
+    refuses(options, sentence)
+
+
+@pytest.mark.parametrize(
+    ("without", "sentence"),
+    [
+        ("[clients", "the topology has no client"),
+        ("[[links", "no link leads from far to a node of the role plat or both"),
+    ],
+)
+def test_a_mesh_in_which_nothing_can_be_told_is_refused_before_it_is_made(mesh, without, sentence):
+    tables = ("\n" + MESH).split("\n[")
+    mesh.write_text("\n[".join(table for table in tables if not f"[{table}".startswith(without)))
+    refuses(["--topology", str(mesh)], sentence)
+
+
+def refuses(options, sentence):
     program = demo(*options)
-    _, errors = program.communicate(timeout=30)
-    assert program.returncode == 1
+    said, errors = program.communicate(timeout=30)
+    assert (program.returncode, said) == (1, "")
     assert sentence in errors
     assert len(errors.strip().splitlines()) == 1
 

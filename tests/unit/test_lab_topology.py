@@ -261,3 +261,14 @@ def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_modul
         assert [each for each in plan.programs(topology.nodes[0]) if each == "siit"] == programs
         words = plan.prefixd(topology.nodes[0])
         assert words[words.index("--target") + 1] == target
+
+
+def test_the_exits_of_a_node_are_those_that_links_lead_to():
+    island = '[nodes.far]\nrole = "both"\n[nodes.alone]\nrole = "clat"\n[nodes.via]\nrole = "plain"\n'
+    links = '[[links]]\nbetween = ["b", "via"]\n[[links]]\nbetween = ["via", "far"]\n'
+    topology = parse_topology(with_(island + links), "a file")
+    assert {name: topology.exits_of(name) for name in ("a", "far", "alone")} == {
+        "a": ["b", "far"],
+        "far": ["b", "far"],
+        "alone": [],
+    }
