@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: ISC
+"""Which of the kernel's words about neighbours are a sign of a client."""
+
+import contextlib
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from l3roamd_py.events import AddressGone, AddressSeen, ClientSeen
+from l3roamd_py.finding import Finder
+from l3roamd_py.kernel import (
+    DEL_NEIGHBOUR,
+    DELAY,
+    FAILED,
+    NEW_NEIGHBOUR,
+    PERMANENT,
+    PROBE,
+    REACHABLE,
+    STALE,
+    make,
+    ndmsg,
+)
+from xlat464.address import parse_ipv4, parse_ipv6
+
+MAC, INDEX = b"\2\xaa\0\0\0\x09", 7
+IPV6, IPV4 = "2001:db8:5::9", "10.46.3.4"
+
+
+@pytest.fixture
+def finder():
+    with contextlib.closing(Finder(SimpleNamespace(client_device="br-client"))) as finder:
+        finder.client_index = INDEX
+        yield finder
+
+
+def told(finder, text, state, kind=NEW_NEIGHBOUR, index=INDEX):
+    """The events that come of a message about a neighbour."""
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
+    message = make(
+        ndmsg, [("NDA_DST", text), ("NDA_LLADDR", MAC.hex(":"))], family=family, ifindex=index, state=state
+    )
+    message["header"]["type"] = kind
+    message.encode()
+    return finder._understand(kind, bytes(message.data))
+
+
+@pytest.mark.parametrize("state", [DELAY, PROBE, PERMANENT])
+def test_that_the_kernel_asks_or_was_told_is_no_sign(finder, state):
+    assert told(finder, IPV6, state) == told(finder, IPV4, state) == []
+
+
+def test_an_answer_is_a_sign_and_an_old_entry_only_news_of_an_address(finder):
+    address = parse_ipv6(IPV6)
+    assert told(finder, IPV6, REACHABLE) == [AddressSeen(MAC, address, is_sign=True)]
+    assert told(finder, IPV6, STALE) == [AddressSeen(MAC, address, is_sign=False)]
+    assert told(finder, IPV6, FAILED) == [AddressGone(MAC, address)]
+    assert told(finder, IPV4, REACHABLE) == [ClientSeen(MAC, parse_ipv4(IPV4))]
+    assert told(finder, IPV4, STALE) == told(finder, IPV4, FAILED) == []
+
+
+def test_others_devices_and_forgotten_entries_say_nothing(finder):
+    assert told(finder, IPV6, REACHABLE, index=INDEX + 1) == []
+    assert told(finder, IPV6, REACHABLE, kind=DEL_NEIGHBOUR) == []
