@@ -84,9 +84,8 @@ class Machines:
         Raises LabError if a lab of that name runs, or the kernel does not let us.
         """
         if name in find_labs():
-            raise LabError(
-                f"a lab of the name {name!r} is up already: take it down first, or use another --name"
-            )
+            option = "" if name == "lab" else f" --name {name}"
+            raise LabError(f"a lab of the name {name!r} is up already: `lab down{option}` ends it")
         # unshare stays as the parent of the lab's first process, and takes it along when it dies
         unshare = [
             "unshare",

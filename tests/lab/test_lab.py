@@ -292,6 +292,7 @@ def test_the_command_from_up_to_down(lab_name, tmp_path):
         again = lab("up", "my.toml", "--name", name, **here)
         assert (again.returncode, again.stdout) == (1, "")
         assert again.stderr.startswith("lab: a lab of the name ")
+        assert f"`lab down --name {name}` ends it" in again.stderr
         assert again.stderr.count("\n") == 1
 
         (tmp_path / "my.toml").write_text("= 1")  # a lab that is up stays what it was
