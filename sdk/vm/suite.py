@@ -14,6 +14,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
 SLOWER = 8  # than a processor of its own
 MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
 LATE = 124
+TELL_S = 60  # for a suite that is ended
 SLIM = ("--confcutdir=tests/vm", "-p", "no:hypothesispytest")  # these tests know nothing of Hypothesis
 PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "siit", "usage", "xlat464")
 FORK = multiprocessing.get_context("fork")
@@ -93,7 +95,7 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
     begun = time.monotonic()
     say(f"{suite.name}: {' '.join(suite.words)}")
     file = Path(os.environ["OUT"], f"{suite.name}.log")
-    limit_s = suite.limit_s * int(os.environ["WIFI_TURNS"])
+    limit_s = suite.limit_s * int(os.environ.get("WIFI_TURNS", "1"))
     late_s = limit_s * 3 // 4  # a test that lasts so long tells where it is
     words = ["-p", "no:cacheprovider", "-v", "--durations=12", "-o", f"faulthandler_timeout={late_s}"]
     process = FORK.Process(target=be_pytest, args=([*words, *SLIM, *suite.words, *more], file))
@@ -101,6 +103,8 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
     process.join(limit_s)
     late = ""
     if process.exitcode is None:
+        os.kill(process.pid or 0, signal.SIGINT)  # pytest tells what has failed so far
+        process.join(TELL_S)
         process.kill()
         process.join()
         late = f"vm: {suite.name}: not over after {limit_s} s\n"
@@ -114,10 +118,13 @@ def be_pytest(words: list[str], file: Path) -> None:
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout = sys.stderr = os.fdopen(log, "w", buffering=1)
     os.environ["CONFORMANCE_OUT"] = str(file.parent / "conformance")
     import pytest
 
-    sys.exit(pytest.main(words))
+    status = int(pytest.main(words))
+    sys.stdout.flush()
+    os._exit(status)  # this is a copy of a thread that others would wait for
 
 
 def preload() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -148,11 +149,23 @@ def test_with_a_module_all_suites_run(suites, monkeypatch):
 
 def test_what_a_suite_says_is_told_and_kept_and_one_that_does_not_end_is_ended(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("OUT", str(tmp_path))
-    program = tmp_path / "python"
-    program.write_text("#!/bin/sh\necho begun with $3\nexec sleep 60\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(suite.sys, "executable", str(program))
-    result = suite.run_suite(suite.Suite("slow", ("x.py",), 1), [])
-    assert result == {"status": suite.LATE, "s": 1}
-    assert capfd.readouterr().out.endswith("begun with -p\nvm: slow: not over after 1 s\n")
-    assert (tmp_path / "slow.log").read_text() == "begun with -p\n"
+    wrong = tmp_path / "test_wrong.py"
+    wrong.write_text("import time\ndef test_a(): assert 0, 'a word'\ndef test_b(): time.sleep(60)\n")
+    monkeypatch.setattr(suite, "SLIM", ("-p", "no:hypothesispytest", "-p", "no:randomly"))
+    result = suite.run_suite(suite.Suite("slow", (str(wrong),), 3), [])
+    assert result["status"] == suite.LATE
+    assert 3 <= result["s"] < 20
+    said = capfd.readouterr().out
+    assert "AssertionError: a word" in said
+    assert said.endswith("vm: slow: not over after 3 s\n")
+    assert "AssertionError: a word" in (tmp_path / "slow.log").read_text()
+
+
+def test_suites_that_are_well_are_ok_though_they_run_in_threads(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv("OUT", str(tmp_path))
+    (tmp_path / "test_right.py").write_text("def test_a(): pass\n")
+    right = suite.Suite("right", (str(tmp_path / "test_right.py"),), 60)
+    with ThreadPoolExecutor() as pool:
+        (result,) = pool.map(lambda each: suite.run_suite(each, []), [right])
+    assert result["status"] == 0
+    assert "1 passed" in capfd.readouterr().out
