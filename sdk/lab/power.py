@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def bring_up(lab: "Lab") -> None:
     """Boot, wire and set up every machine of a lab whose first process runs."""
+    keep_files(lab)  # first: packages are configured by the site that is kept
     topology, plan, wiring, programs = lab.topology, lab.plan, lab.wiring, lab.programs
-    keep_files(lab)
     names = [INTERNET, *(node.name for node in topology.nodes), *plan.clients]
     lab.log(f"booting {len(names)} machines: {' '.join(names)}")
     side_by_side(lambda name: boot(lab, name), names)
