@@ -3,7 +3,9 @@
 
 Clatnode, as the seed has it: a set of clients per PLAT and a pair of NETMAP rules for each. A program runs only when a
 PLAT comes or goes; a client is an element of a set. NETMAP is kept by conntrack, so entries from the time of another
-PLAT are removed when that changes: a flow is taken up again in the middle, with the addresses that are right now.
+PLAT are removed when that changes: a flow is taken up again in the middle, with the addresses that are right now. Until
+then nothing may go to a PLAT that we have not heard of: its entry would have the old one's answers, so another source
+port, and the server would end a connection that it does not know.
 
 The gate: a set of IPv4 addresses (a set of MACs with them is not in every kernel; the MAC is kept as a comment), a
 chain that sends all others to NFQUEUE, and a rule for each client that was refused.
@@ -34,6 +36,7 @@ REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
 TO_PLAT = OwnChain("ip6tables", "nat", "PREROUTING", "L3ROAMD_to_plat")
 FROM_PLAT = OwnChain("ip6tables", "nat", "POSTROUTING", "L3ROAMD_from_plat")
+UNHEARD_PLAT = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_unheard_plat")
 
 
 def seconds(lease_s: int) -> int:
@@ -121,11 +124,12 @@ class XtablesClatRules(XtablesGate):
             self.plats = self._plats()
             self.plat_of = self._read_uses()
             self._write_plats(self.plats)
+            self._hold_back(self.plats)
 
     def tear_down(self) -> None:
         with refusal("cannot remove the rules of the PLATs"):
-            TO_PLAT.remove()
-            FROM_PLAT.remove()
+            for chain in (UNHEARD_PLAT, TO_PLAT, FROM_PLAT):
+                chain.remove()
             for name in [*(set_of_plat(plat) for plat in self._plats()), CURRENT.name]:
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current = [], {}, None
@@ -143,6 +147,7 @@ class XtablesClatRules(XtablesGate):
                 self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
                 self._write_plats([*self.plats, plat])
                 self.plats.append(plat)
+                self._hold_back(self.plats)
             self.sets.add(set_of_plat(plat), Member(client, seconds(lease_s)))
             old = self.plat_of.get(client)
             self.plat_of[client] = plat
@@ -180,6 +185,7 @@ class XtablesClatRules(XtablesGate):
                     self.sets.add(CURRENT.name, Member(plat))
                 if before != plat:
                     self.conntrack.forget(self.plat_of.keys())
+                self._hold_back(self.plats)
         except RulesError:
             self.current = before
             raise
@@ -189,6 +195,7 @@ class XtablesClatRules(XtablesGate):
             return
         plats = [each for each in self.plats if each != plat]
         with refusal("cannot remove a PLAT's rules"):
+            self._hold_back(plats)
             self._write_plats(plats)
             self.sets.destroy(set_of_plat(plat))
             self.conntrack.forget([client for client, each in self.plat_of.items() if each == plat])
@@ -199,6 +206,15 @@ class XtablesClatRules(XtablesGate):
         """The PLATs that the kernel has a set for."""
         names = self.sets.names(PLAT_SET)
         return [plat for name in names if (plat := plat_of_name(PLAT_SET, name))]
+
+    def _hold_back(self, plats: Sequence[bytes]) -> None:
+        """Drop what clients send to a PLAT that is neither theirs nor, as far as we know, the node's."""
+        known = [f"-i {self.clat_device} -d {network(self.current)} -j RETURN"] if self.current else []
+        others = [
+            f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src ! -d {network(plat)} -j DROP"
+            for plat in plats
+        ]
+        UNHEARD_PLAT.write([*known, *others])
 
     def _write_plats(self, plats: Sequence[bytes]) -> None:
         to_plat = [

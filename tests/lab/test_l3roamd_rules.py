@@ -8,6 +8,7 @@ is played by Hand, a process on a node that does what the test says.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -366,6 +367,16 @@ class RoamingMesh:
         machine.run([*SIIT.split(), "ctl", "--socket", "/run/siit/control.sock", f"config clat {remote}"])
         self.node[name].xlat("clat-route use")
 
+    def wait_for_packets(self, name, number):
+        """Wait until as many more packets have left a node's translator."""
+
+        def count():
+            (link,) = json.loads(self.machine[name].output("ip -json -stats link show dev clat"))
+            return link["stats64"]["rx"]["packets"]
+
+        wanted = count() + number
+        wait_for(lambda: count() >= wanted, f"{number} packets from the CLAT of {name}")
+
     def hand(self, name):
         """The daemon on a node, set up."""
         arguments = (CLAT_RULES, "br-client", "clat") if name in "ab" else (PLAT_RULES, "plat", plat(name))
@@ -623,6 +634,7 @@ def test_the_current_plat_may_change_and_a_lost_one_goes_with_its_rules(mesh):
     client = mesh.start()
     assert client.do("tick") is True
     mesh.choose("a", "x")
+    mesh.wait_for_packets("a", 5)  # before the daemon hears of it
     mesh.hands["a"].set_current_plat(plat("x"))
     assert client.do("echo") is True
     assert client.do("ticks 30") is True
