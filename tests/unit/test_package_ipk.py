@@ -181,6 +181,9 @@ def test_the_docs_say_what_each_package_takes_of_flash(precompiled):
         for is_so, was_said in zip(takes, said[name], strict=True):
             # compiled ones differ from machine to machine
             assert abs(is_so - was_said) <= max(1000, was_said / 8), f"{name}: {takes}"
+    page = (ROOT / "docs/package/gluon-464xlat-plat.rst").read_text()
+    both = sum(precompiled[name].files_bytes for name in ("464xlat-plat", "gluon-464xlat-plat"))
+    assert abs(both - 1000 * int(re.search(r"^(\d+) KB with ``464xlat-plat``", page, re.M)[1])) <= 1000
 
 
 def test_prefixd_fits_small_flash(precompiled):
