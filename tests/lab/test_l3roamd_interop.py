@@ -169,6 +169,7 @@ def knows_the_way(lab):
 
 
 def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_theirs_no_more(lab):
+    """Nobody told theirs, which may notice by itself in minutes."""
     lab.roam("phone", "theirs")
     wait_until(lambda: speak(lab) and has_address(lab, "theirs"), 10, "the C daemon serving the phone")
     wait_until(lambda: not has_address(lab, "ours"), 10, "our address being given up")
@@ -177,7 +178,6 @@ def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_theirs_no_more(
         wait_until(lambda: not knows_the_way(lab), 60, "babel noticing")
         lab.roam("phone", "ours", hard=True)
         wait_until(lambda: speak(lab) and has_address(lab, "ours"), 10, "our daemon serving the phone")
-        assert has_address(lab, "theirs")
     finally:
         lab.heal("ours-theirs")
     wait_until(lambda: not has_address(lab, "theirs"), 60, "the C daemon letting go on our CLAIM")
