@@ -149,7 +149,7 @@ def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
     node.add_clients()
     node(f"{SERVICE} enable && {SERVICE} boot")
     node.start()
-    status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"')
+    status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"', within_s=180)
     assert '"own": false' in status
     node.wait("ip -4 route show table 464", "default dev clat")
     assert f"remote.v6 {plat}/96" in node("siit show")
