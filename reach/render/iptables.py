@@ -4,8 +4,13 @@
 Everything is in chains of our own, which the built-in ones jump to; `--noflush` leaves all others alone. Pure.
 """
 
-from reach.firewall import NUMBERS, Firewall, Match, range_text
+from collections.abc import Iterable
+from dataclasses import replace
 
+from reach.firewall import NUMBERS, Firewall, Match, range_text
+from reach.reading import Ports
+
+RULE_PORTS = 15  # of -m multiport
 CHAINS = {
     "nat": ("PREROUTING", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD"),
@@ -23,6 +28,26 @@ def version(match: Match) -> int | None:
         if network is not None:
             return network.version
     return 6 if match.protocol == "ipip" else 4 if match.is_published else None
+
+
+def fitting(match: Match) -> list[Match]:
+    """The match in parts that one rule can have: a range of ports counts as two of a rule's."""
+    parts: list[list[Ports]] = [[]]
+    room = RULE_PORTS
+    for ports in match.ports:
+        takes = 1 if ports[0] == ports[1] else 2
+        if takes > room:
+            parts.append([])
+            room = RULE_PORTS
+        parts[-1].append(ports)
+        room -= takes
+    return [replace(match, ports=tuple(part)) for part in parts]
+
+
+def accepting(chain: str, matches: Iterable[Match]) -> list[tuple[str, str, str, Match | None]]:
+    return [
+        ("filter", chain, f"{words(part)} -j ACCEPT", part) for match in matches for part in fitting(match)
+    ]
 
 
 def words(match: Match) -> str:
@@ -56,22 +81,23 @@ def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
             )
             for protocol, port in dnat.excepted
         ]
-        port = f":{dnat.to_port}" if dnat.to_port else ""
-        found.append(("nat", "PREROUTING", f"{match} -j DNAT --to-destination {dnat.to}{port}", dnat.match))
+        target = f"{dnat.to}:{dnat.to_port}" if dnat.to_port else f"{dnat.to}"
+        for part in fitting(dnat.match):
+            found.append(("nat", "PREROUTING", f"{words(part)} -j DNAT --to-destination {target}", part))
     for snat in firewall.snats:
         target = f"SNAT --to-source {snat.to}" if snat.to else "MASQUERADE"
         found.append(("nat", "POSTROUTING", f"{words(snat.match)} -j {target}", snat.match))
-    found += [("filter", "INPUT", f"{words(match)} -j ACCEPT", match) for match in firewall.accepts]
+    found += accepting("INPUT", firewall.accepts)
     for device in firewall.closed:
         answers = f"-i {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
         found.append(("filter", "INPUT", answers, None))
-    found += [("filter", "INPUT", f"{words(match)} -j ACCEPT", match) for match in firewall.inputs]
+    found += accepting("INPUT", firewall.inputs)
     found += [("filter", "INPUT", f"-i {device} -j DROP", None) for device in firewall.closed]
     for way in ("-i", "-o"):
         for device in firewall.closed:
             answers = f"{way} {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
             found.append(("filter", "FORWARD", answers, None))
-    found += [("filter", "FORWARD", f"{words(match)} -j ACCEPT", match) for match in firewall.forwards]
+    found += accepting("FORWARD", firewall.forwards)
     found += [
         ("filter", "FORWARD", f"{way} {device} -j DROP", None)
         for device in firewall.closed

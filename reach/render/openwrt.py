@@ -160,25 +160,28 @@ def routing(plan: Plan) -> list[str]:
 def firewall(plan: Plan) -> list[str]:
     """A zone of our links that lets through what our own table decides about, and what this machine accepts."""
     ours = [uci_name(each.name) for each in plan.devices if each.name in names(plan)]
-    if not ours:
-        return []
-    zone: dict[str, str | list[str]] = {"name": "reach", "network": ours, "mtu_fix": "1"}
+    lines = zone(plan, ours) if ours else []
+    for number, match in enumerate(plan.firewall.accepts):
+        lines += section("firewall", f"reach_accept{number}", "rule", accept(match))
+    if replace(plan.firewall, accepts=(), clamps=()):
+        include: dict[str, str | list[str]] = {"type": "nftables", "path": "/etc/reach/reach.nft"}
+        lines += section("firewall", "reach_nft", "include", include | {"position": "ruleset-post"})
+    return lines
+
+
+def zone(plan: Plan, ours: list[str]) -> list[str]:
+    options: dict[str, str | list[str]] = {"name": "reach", "network": ours, "mtu_fix": "1"}
     from_plat = any(rule.in_device == PLAT for rule in plan.rules)
     # our own table decides, if it is there: Gluon's firewall is iptables
     verdict = "REJECT" if from_plat else "ACCEPT"
-    zone |= {"input": verdict, "output": "ACCEPT", "forward": verdict}
-    lines = section("firewall", "reach_zone", "zone", zone)
+    options |= {"input": verdict, "output": "ACCEPT", "forward": verdict}
+    lines = section("firewall", "reach_zone", "zone", options)
     if from_plat:
         lines += section("firewall", "reach_from_plat", "forwarding", {"src": PLAT, "dest": "reach"})
     for source, target in (("reach", "lan"), ("lan", "reach"), ("reach", "wan"), ("wan", "reach")):
         if source != "wan" or plan.role == "server":
             both: dict[str, str | list[str]] = {"src": source, "dest": target}
             lines += section("firewall", f"reach_{source}_{target}", "forwarding", both)
-    for number, match in enumerate(plan.firewall.accepts):
-        lines += section("firewall", f"reach_accept{number}", "rule", accept(match))
-    if replace(plan.firewall, accepts=(), clamps=()):
-        include: dict[str, str | list[str]] = {"type": "nftables", "path": "/etc/reach/reach.nft"}
-        lines += section("firewall", "reach_nft", "include", include | {"position": "ruleset-post"})
     return lines
 
 

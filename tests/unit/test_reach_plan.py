@@ -232,6 +232,23 @@ def test_iptables_takes_the_rules(example, end, family):
     run(tool("unshare"), "-n", tool(program), "--test", "--noflush", input=text)
 
 
+@pytest.mark.parametrize("end", ["attic", "server"])
+def test_iptables_takes_more_ports_than_one_rule_can_have(end):
+    text = (ROOT / "reach/examples/4in6.toml").read_text().partition("[[publish]]")[0]
+    ports = [*range(1000, 1040, 2), "8000-8009", "9000-9009"]
+    found = make(reader.read(f'{text}[[publish]]\ntcp = {ports}\nto = "192.168.1.9"\n'), end).firewall
+    rules = iptables.restore_text(found, 4)
+    run(tool("unshare"), "-n", tool("iptables-restore"), "--test", "--noflush", input=rules)
+    assert all(f"{port}" in rules for port in ("1000", "1038", "8000:8009", "9000:9009"))
+
+
+def test_a_server_that_only_relays_lets_its_callers_in_on_openwrt():
+    files = TARGETS["openwrt"](plan("relay-wireguard", "server"), NO_KEYS)
+    text = "".join(file.text for file in files)
+    assert "set firewall.reach_accept1.dest_port='80'" in text
+    assert "reach_zone" not in text
+
+
 def written(target, example, end, folder):
     """The rendered files below a folder, and their texts by path."""
     files = TARGETS[target](plan(example, end), place(EXAMPLES[example]))
