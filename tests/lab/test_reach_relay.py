@@ -526,13 +526,18 @@ def test_udp_callers_who_never_speak_again_make_room_though_they_were_answered(n
     for _ in range(60):
         with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as invented:
             assert ask(invented, b"x") == b"6000 x"
+    waiting = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
+    waiting.sendto(b"quiet", (PUBLIC, 600))  # its answer is under way
     with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
         assert ask(another, b"y") == b"6000 y"
     status = relay.status()
     assert (status["flows"], status["refused_full"]) == (50, 0)
     assert ask(talker, b"c") == b"6000 c"
-    assert relay.status()["flows_begun"] == status["flows_begun"], "who talks has stayed"
+    waiting.sendto(b"z", (PUBLIC, 600))
+    assert waiting.recv(9) == b"6000 z"
+    assert relay.status()["flows_begun"] == status["flows_begun"], "who talks and who waits have stayed"
     talker.close()
+    waiting.close()
 
 
 def test_udp_one_source_has_its_limit(net, relay_of, udp_echo):
@@ -553,6 +558,25 @@ def test_udp_a_flow_ends_when_it_is_idle_and_begins_again(net, relay_of, udp_ech
         assert ask(caller, b"x") == b"6000 x"
         wait_until(lambda: relay.status()["flows"] == 0, "it has ended")
         assert ask(caller, b"y") == b"6000 y"
+
+
+def test_udp_flows_that_are_idle_end_though_it_is_reloaded_all_the_while(net, relay_of, udp_echo):
+    lines = f"udp {PUBLIC} 600 {TARGET} 6000 idle=1"
+    relay = relay_of(lines)
+    with contextlib.ExitStack() as stack:
+        callers = [
+            stack.enter_context(net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(200)
+        ]
+        for caller in callers:
+            assert ask(caller, b"x") == b"6000 x"
+
+        def only_talkers_are_left():
+            for caller in callers[:10]:
+                assert ask(caller, b"y") == b"6000 y"
+            relay.reload(f"{lines}\n")
+            return relay.status()["flows"] == 10
+
+        wait_until(only_talkers_are_left, "who is silent is forgotten")
 
 
 def test_udp_flows_survive_a_reload_unless_their_target_changes(net, relay_of, udp_echo):

@@ -28,7 +28,7 @@ struct flow {
 };
 
 static struct flow **buckets, *dead;
-static unsigned bucket_count;
+static unsigned bucket_count, unanswered_count;
 
 bool udp_init(unsigned max_flows)
 {
@@ -60,6 +60,7 @@ static void end(struct flow *flow)
 	close(flow->watch.fd);
 	source_give(flow->source);
 	rule_release(flow->rule);
+	unanswered_count -= flow->state == UNANSWERED;
 	relay.flows--;
 	flow->is_dead = true;
 	flow->next_dead = dead;
@@ -86,22 +87,31 @@ static int64_t silent_ms(const struct flow *flow)
 	return relay.now_ms - flow->timed.used_ms;
 }
 
-/* Which flow has to go for a new one; of those that talk only one of the same rule that has been silent for a while. */
+static struct flow *first_of(struct ring *ring)
+{
+	return ring_empty(ring) ? NULL : (struct flow *)ring->next;
+}
+
+/*
+ * Which flow has to go for a new one: of those without an answer, and of those whose caller has not spoken since, the
+ * kind that is more than its half, for an answer may be under way. Of those that talk only one of the same rule goes
+ * that has been silent for long.
+ */
 static struct flow *least_wanted(struct rule *rule)
 {
-	struct flow *oldest = NULL;
+	struct flow *unanswered = first_of(&relay.unanswered), *oldest = NULL, *talks = first_of(&rule->active);
 
-	if (!ring_empty(&relay.unanswered))
-		return (struct flow *)relay.unanswered.next;
+	if (unanswered_count > relay.max_flows / 2)
+		return unanswered;
 	for (struct rule *each = relay.rules; each; each = each->next) {
-		struct flow *first = (struct flow *)each->once.next;
+		struct flow *first = first_of(&each->once);
 
-		if (!ring_empty(&each->once) && (!oldest || silent_ms(first) > silent_ms(oldest)))
+		if (first && (!oldest || silent_ms(first) > silent_ms(oldest)))
 			oldest = first;
 	}
-	if (!oldest && !ring_empty(&rule->active) && silent_ms((struct flow *)rule->active.next) > SILENT_MS)
-		oldest = (struct flow *)rule->active.next;
-	return oldest;
+	if (oldest || unanswered)
+		return oldest ? oldest : unanswered;
+	return talks && silent_ms(talks) > SILENT_MS ? talks : NULL;
 }
 
 static bool make_room(struct rule *rule)
@@ -167,6 +177,7 @@ static struct flow *begin(struct listener *listener, const union address *caller
 	rule_hold(flow->rule);
 	ring_init(&flow->timed.ring);
 	touch(&relay.unanswered, &flow->timed);
+	unanswered_count++;
 	at = find(listener, caller);
 	*at = flow;
 	relay.flows++;
@@ -226,8 +237,10 @@ void udp_answer(struct watch *watch)
 	got = receive(flow->watch.fd, false, false);
 	if (got <= 0)
 		return; /* ECONNREFUSED: the target has nobody on that port, as yet */
-	if (flow->state == UNANSWERED)
+	if (flow->state == UNANSWERED) {
 		flow->state = ANSWERED;
+		unanswered_count--;
+	}
 	touch(ring_of(flow), &flow->timed);
 	relay.count.datagrams_out += (uint64_t)got;
 	for (int i = 0; i < got; i++) {
@@ -258,20 +271,32 @@ static void give_to(struct flow *flow, struct listener *heir)
 	rule_release(old);
 }
 
+static void rehome(struct flow *flow)
+{
+	struct listener *heir = flow->listener->heir;
+
+	if (heir && is_same_target(flow->listener, heir))
+		give_to(flow, heir);
+	else
+		end(flow);
+}
+
+/* Ring by ring, so that the longest idle stay the first. */
 void udp_rehome(void)
 {
-	for (unsigned i = 0; i < bucket_count; i++) {
-		struct flow *next;
+	struct flow *flow, *next;
 
-		for (struct flow *flow = buckets[i]; flow; flow = next) {
-			struct listener *heir = flow->listener->heir;
-
-			next = flow->next;
-			if (heir && is_same_target(flow->listener, heir))
-				give_to(flow, heir);
-			else
-				end(flow);
-		}
+	for (flow = first_of(&relay.unanswered); flow && &flow->timed.ring != &relay.unanswered; flow = next) {
+		next = (struct flow *)flow->timed.ring.next;
+		rehome(flow);
+	}
+	for (struct rule *rule = relay.rules; rule; rule = rule->next) {
+		if (rule->is_current || rule->protocol != UDP)
+			continue;
+		while ((flow = first_of(&rule->once)))
+			rehome(flow);
+		while ((flow = first_of(&rule->active)))
+			rehome(flow);
 	}
 }
 
