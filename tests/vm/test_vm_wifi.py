@@ -4,20 +4,29 @@
     phone (wpa_supplicant) ~ ~ a, b (hostapd, l3roamd_py) - c (platnode) - internet
 
 mac80211_hwsim's radios are moved into the lab's machines; all of them hear each other. Nothing stands in for a radio.
+WIFI_TURNS in the environment is how often each test is repeated; what each saw is in $OUT.
 """
 
+import itertools
 import json
 import os
+import select
+import socket
+import statistics
+import struct
 import subprocess
 import textwrap
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from conftest import load, wait_until
 
-from sdk.lab import ECHO
+from sdk.lab import ECHO, WEB
 from sdk.lab.machine import REPOSITORY
+from sdk.lab.radio import HEADER, attribute, attributes, in_namespace
+from sdk.patience import SLOWER
 from sdk.walk import Walker
 
 MESH = """
@@ -48,27 +57,12 @@ MOBILITY = {
     "plain": ("WPA-PSK", "", "WPA2-PSK"),
     "802.11r": ("FT-PSK", "mobility_domain=a1b2\nft_over_ds=0\nft_psk_generate_local=1\n", "FT-PSK"),
 }
-# what a node's kernel tells of a client, with the time: nl80211's stations and the bridge's entries
-LISTENER = """
-    import json, select, sys, time
-    sys.path.insert(0, {repository!r})
-    from l3roamd_py.finding import DEL_STATION, GENERIC, NEIGHBOURS, NEW_STATION, SOL_NETLINK, ADD_MEMBERSHIP
-    from l3roamd_py.finding import AF_BRIDGE, _group_of, listen, messages
-    stations, bridge = listen(GENERIC), listen(0)
-    stations.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, _group_of("nl80211", "mlme"))
-    bridge.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, NEIGHBOURS)
-    mac = bytes.fromhex({mac!r}.replace(":", ""))
-    print("ready", flush=True)
-    while True:
-        for each in select.select([stations, bridge], [], [])[0]:
-            for kind, _, whole in messages(each.recv(1 << 16)):
-                if mac in bytes(whole):
-                    is_wifi = each is stations
-                    told = {{NEW_STATION: "station", DEL_STATION: "no station"}}.get(whole[16], "other")
-                    learned = {{28: "entry", 29: "no entry"}}.get(kind, "other")
-                    word = told if is_wifi else learned if whole[16] == AF_BRIDGE else "neighbour"
-                    print(json.dumps([time.monotonic(), word]), flush=True)
-"""
+TURNS = int(os.environ.get("WIFI_TURNS", "1"))
+RUNS = [(kind, turn) for turn in range(TURNS) for kind in MOBILITY]
+BYTES = bytes(range(256))  # what the internet's downloads consist of, over and over
+PULSE_MS = 50
+ANSWER_S = 5 * SLOWER
+SOL_NETLINK, ADD_MEMBERSHIP, NEIGHBOURS = 270, 1, 3
 
 
 @pytest.fixture(scope="module")
@@ -142,15 +136,17 @@ def supplicant_conf(kind):
     )
 
 
-@pytest.fixture(params=list(MOBILITY))
+@pytest.fixture(params=RUNS, ids=[f"{kind}-{turn}" if TURNS > 1 else kind for kind, turn in RUNS])
 def wifi(mesh, request):
     """Access points on a and b, and the phone associated with a, with a lease."""
+    mesh.kind, mesh.turn = request.param
     for node in POINTS:
-        mesh.exec(node, ["tee", "/run/hostapd.conf"], stdin=hostapd_conf(node, request.param))
+        mesh.script(node, ["rm -f /run/log/hostapd.log"])
+        mesh.exec(node, ["tee", "/run/hostapd.conf"], stdin=hostapd_conf(node, mesh.kind))
         mesh.running.daemon(node, "hostapd", ["hostapd", "/run/hostapd.conf"])
     for node in POINTS:
         wait_until(lambda n=node: "AP-ENABLED" in log(mesh, n, "hostapd"), what=f"an access point on {node}")
-    mesh.exec(PHONE, ["tee", "/run/wpa.conf"], stdin=supplicant_conf(request.param))
+    mesh.exec(PHONE, ["tee", "/run/wpa.conf"], stdin=supplicant_conf(mesh.kind))
     mesh.running.daemon(PHONE, "wpa", ["wpa_supplicant", "-i", "wlan0", "-c", "/run/wpa.conf"])
     wait_until(lambda: wpa(mesh).get("wpa_state") == "COMPLETED", what="an association")
     if not address(mesh):
@@ -162,7 +158,6 @@ def wifi(mesh, request):
         roam(mesh, "a")
     wait_until(lambda: serving(mesh, "a"), what="the phone being served at a")
     wait_until(lambda: mesh.is_answered(PHONE), what="an answer of the internet")
-    mesh.kind = request.param
     yield mesh
     for node in POINTS:
         put(mesh, node, NEAR_DB)
@@ -171,22 +166,33 @@ def wifi(mesh, request):
 
 
 def log(lab, machine, program):
-    return lab.exec(machine, ["cat", f"/run/log/{program}.log"], check=False).stdout
+    return lab.running.read(machine, f"/run/log/{program}.log")
 
 
-def cli(lab, *words):
-    return lab.exec(PHONE, ["wpa_cli", "-p", "/run/wpa", "-i", "wlan0", *words], check=False).stdout
+def say(lab, command):
+    """Say something to wpa_supplicant, and return its answer, "" if there is none. Both see the same /tmp."""
+    own = Path(f"/tmp/wpa-{os.getpid()}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(ANSWER_S)
+        try:
+            asking.bind(str(own))
+            asking.connect(f"/proc/{lab.running.pids[PHONE]}/root/run/wpa/wlan0")
+            asking.send(command.encode())
+            return asking.recv(1 << 16).decode(errors="replace")
+        except OSError:
+            return ""
+        finally:
+            own.unlink(missing_ok=True)
 
 
 def wpa(lab):
     """What wpa_supplicant says of itself."""
-    pairs = (line.partition("=") for line in cli(lab, "status").splitlines())
+    pairs = (line.partition("=") for line in say(lab, "STATUS").splitlines())
     return {key: value for key, _, value in pairs}
 
 
 def address(lab):
-    shown = json.loads(lab.exec(PHONE, ["ip", "-j", "-4", "addr", "show", "dev", "wlan0"]).stdout or "[]")
-    return next((each["local"] for device in shown for each in device.get("addr_info", ())), "")
+    return lab.associations.kernel(PHONE).ipv4_address("wlan0")
 
 
 def place(lab):
@@ -204,12 +210,12 @@ def roam(lab, node):
     _, mhz = POINTS[node]
 
     def is_heard():
-        cli(lab, "scan", f"freq={mhz}")
-        return lab.bssids[node] in cli(lab, "scan_results")
+        say(lab, f"SCAN freq={mhz}")
+        return lab.bssids[node] in say(lab, "SCAN_RESULTS")
 
     wait_until(is_heard, what=f"hearing {node}")
     begun = time.monotonic()
-    assert "OK" in cli(lab, "roam", lab.bssids[node])
+    assert "OK" in say(lab, f"ROAM {lab.bssids[node]}")
     wait_until(
         lambda: place(lab) == node and wpa(lab).get("wpa_state") == "COMPLETED", what=f"being at {node}"
     )
@@ -234,23 +240,64 @@ def put(lab, node, loss_db):
 
 def keep(lab, name, *found):
     """Leave what was seen outside of the machine."""
-    Path(os.environ.get("OUT", "/tmp"), f"wifi-{lab.kind}-{name}.json").write_text(
+    Path(os.environ.get("OUT", "/tmp"), f"wifi-{lab.kind}-{name}-{lab.turn}.json").write_text(
         json.dumps([*found, story(lab)], indent=1)
     )
 
 
 class Heard:
-    """What a node's kernel tells of the phone, while it lasts."""
+    """What a node's kernel tells of the phone, while it lasts: nl80211 of stations, the bridge of its entries."""
+
+    GENERIC, NEW_STATION, DEL_STATION, NEW_ENTRY, DEL_ENTRY = 16, 19, 20, 28, 29
 
     def __init__(self, lab, node):
-        code = textwrap.dedent(LISTENER).format(repository=str(REPOSITORY), mac=lab.mac)
-        self.process = lab.popen(node, ["python", "-c", code], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
+        self.mac, self.told, self.is_over = bytes.fromhex(lab.mac.replace(":", "")), [], False
+        self.stations, self.entries = in_namespace(lab.running.pids[node], self.open)
+        self.thread = threading.Thread(target=self.listen)
+        self.thread.start()
+
+    def open(self):
+        made = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, family) for family in (self.GENERIC, 0)]
+        for each in made:
+            each.bind((0, 0))
+            each.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, stations_group() if each is made[0] else NEIGHBOURS)
+        return made
+
+    def listen(self):
+        while not self.is_over:
+            for each in select.select([self.stations, self.entries], [], [], 0.1)[0]:
+                now_s, data = time.monotonic(), each.recv(1 << 16)
+                while data:
+                    length, kind, *_ = HEADER.unpack_from(data)
+                    message, data = data[HEADER.size : length], data[(length + 3) & ~3 :]
+                    if self.mac in message and (word := self.word(each, kind, message[0])):
+                        self.told.append((now_s, word))
+
+    def word(self, where, kind, first):
+        """What a message says; its first byte is nl80211's command, or a neighbour's family."""
+        if where is self.stations:
+            return {self.NEW_STATION: "station", self.DEL_STATION: "no station"}.get(first)
+        entry = {self.NEW_ENTRY: "entry", self.DEL_ENTRY: "no entry"}.get(kind)
+        return entry if first == socket.AF_BRIDGE else None
 
     def end(self):
         """End it, and return pairs of time and word."""
-        self.process.kill()
-        return [json.loads(line) for line in self.process.communicate()[0].splitlines()]
+        self.is_over = True
+        self.thread.join()
+        self.stations.close()
+        self.entries.close()
+        return self.told
+
+
+def stations_group():
+    """The number of nl80211's group that is told of stations, which generic netlink's controller (16) knows."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, Heard.GENERIC) as asking:
+        asking.bind((0, 0))
+        question = struct.pack("=BBH", 3, 1, 0) + attribute(2, b"nl80211\0")  # CTRL_CMD_GETFAMILY, by name
+        asking.send(HEADER.pack(HEADER.size + len(question), 16, 1, 1, 0) + question)
+        answer = dict(attributes(asking.recv(1 << 16)[HEADER.size + 4 :]))
+    groups = (dict(attributes(group)) for _, group in attributes(answer[7]))  # CTRL_ATTR_MCAST_GROUPS
+    return next(struct.unpack("=I", group[2])[0] for group in groups if group[1] == b"mlme\0")
 
 
 def story(lab):
@@ -263,19 +310,63 @@ def story(lab):
     return "\n".join([*parts, log(lab, PHONE, "wpa")[-1500:], json.dumps(counted)])
 
 
-def test_a_connection_lives_while_the_phone_roams(wifi):
-    """What is open goes on, to b by command and back by signal; the lease stays; 802.11r is used where asked for."""
-    lease, heard = address(wifi), Heard(wifi, "b")
-    with Walker(
-        wifi, PHONE, "talk", ECHO, "7", "--connections=2", "--pause-ms=200", "--pulse-ms=200"
-    ) as walker:
-        for node, walk in (("b", lambda: roam(wifi, "b")), ("a", lambda: go_far_from(wifi, "b"))):
-            walk()
+class Download:
+    """A download of the phone's that goes on for longer than the test, at a pace that leaves others the processor."""
+
+    FILE, PACE = "/run/download", "60k"
+
+    def __init__(self, lab):
+        self.lab = lab
+        lab.script(PHONE, [f"rm -f {self.FILE}"])
+        words = ["curl", "-sN", "--limit-rate", self.PACE, "-o", self.FILE, f"http://{WEB}/bytes/1000000000"]
+        self.process = lab.popen(PHONE, words)
+
+    def bytes(self):
+        file = Path(f"/proc/{self.lab.running.pids[PHONE]}/root{self.FILE}")
+        return file.read_bytes() if file.exists() else b""
+
+    def goes_on(self):
+        size = len(self.bytes())
+        wait_until(lambda: len(self.bytes()) > size, what=f"more of a download than {size} bytes")
+
+    def end(self):
+        """End it, and return whether it was under way and what came is what was sent."""
+        is_under_way, came = self.process.poll() is None, self.bytes()
+        self.process.kill()
+        self.process.wait()
+        return is_under_way and came == (BYTES * (len(came) // len(BYTES) + 1))[: len(came)]
+
+
+def stall_ms(pulse, begun, end):
+    """The longest time without an echo of a datagram between two moments, less what is usual."""
+    came = sorted(back for _, back in pulse if back and begun - 1 < back < end)
+    gaps = [after - before for before, after in itertools.pairwise(came)]
+    return round((max(gaps, default=end - begun) - statistics.median(gaps or [0])) * 1000)
+
+
+def test_what_is_open_goes_on_while_the_phone_roams(wifi):
+    """To b by command, back by signal: talks and a download go on, the lease stays, 802.11r is used if asked for."""
+    lease, heard, download, walks = address(wifi), Heard(wifi, "b"), Download(wifi), []
+    download.goes_on()
+    options = ["--connections=2", "--pause-ms=200", f"--pulse-ms={PULSE_MS}"]
+    with Walker(wifi, PHONE, "talk", ECHO, "7", *options) as walker:
+        for node, how, walk in (
+            ("b", "command", lambda: roam(wifi, "b")),
+            ("a", "signal", lambda: go_far_from(wifi, "b")),
+        ):
+            said = {each: log(wifi, each, "hostapd").count(FAST) for each in POINTS}
+            begun = walk()
             wait_until(lambda n=node: serving(wifi, n), what=f"the phone being served at {node}")
+            download.goes_on()
             time.sleep(3)
+            fast = {each: log(wifi, each, "hostapd").count(FAST) - said[each] for each in POINTS}
+            walks.append({"to": node, "by": how, "at_s": begun, "end_s": time.monotonic(), "fast": fast})
         result = walker.end()
     told = heard.end()
-    keep(wifi, "talk", told, result["connections"])
+    for walk in walks:
+        walk["stall_ms"] = stall_ms(result["pulse"], walk["at_s"], walk["end_s"])
+    keep(wifi, "talk", walks, told, result["connections"])
+    assert download.end()
     assert not [each["error"] for each in result["connections"] if each["error"]], story(wifi)
     assert all(each["messages"] > 5 for each in result["connections"])
     assert address(wifi) == lease
@@ -283,8 +374,8 @@ def test_a_connection_lives_while_the_phone_roams(wifi):
     assert "station" in words, told
     assert words.index("station") < words.index("entry"), "the radio tells before the bridge"
     assert wpa(wifi)["key_mgmt"] == MOBILITY[wifi.kind][2]
-    fast = {node: FAST in log(wifi, node, "hostapd") for node in POINTS}
-    assert fast == dict.fromkeys(POINTS, wifi.kind == "802.11r"), story(wifi)
+    for walk in walks:  # hostapd says it where the keys came by 802.11r's frames, and nowhere else
+        assert walk["fast"] == {each: int(wifi.kind == "802.11r" and each == walk["to"]) for each in POINTS}
 
 
 def test_an_idle_phone_is_found_by_nl80211_alone(wifi):
