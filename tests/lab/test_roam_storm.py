@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Clients walk over a bad mesh while connections are open, daemons die, and somebody forges messages."""
 
+import os
 import random
+import signal
 import subprocess
 import time
 
@@ -12,6 +14,7 @@ from l3roamd_py import wire
 from l3roamd_py.token import Token
 from sdk.lab import WEB
 from sdk.lab.plan import clatnodes
+from sdk.lab.programs import UDHCPC
 from sdk.story import pattern_sha256
 from sdk.walk import Walker, talk, walked
 from xlat464.address import format_ipv6, parse_ipv4
@@ -266,3 +269,32 @@ def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
         found, loaded = walked(talking.end(), roams), load.end()
     assert found.broken == [], picture(mesh)
     assert whole(loaded)
+
+
+# Two nodes that lease the same addresses
+
+
+def ask_for(lab, client, address):
+    """Have a client give its lease back and ask for this address."""
+    for pid in lab.running.daemons()[client]["udhcpc"]:
+        os.kill(pid, signal.SIGUSR2)
+    wait_until(lambda: not lab.lease(client), what="the lease given back")
+    lab.running.stop(client, "udhcpc")
+    lab.running.daemon(client, "udhcpc", [*UDHCPC, "-t", "20", "-T", "1", "-A", "1", "-r", address])
+    wait_until(lambda: lab.lease(client) == address, what=f"{address} for the {client}")
+
+
+def test_of_two_clients_with_one_address_the_resident_notices_nothing(mesh, phone):
+    address = mesh.lease("phone")
+    ask_for(mesh, "tablet", address)
+    wait_until(lambda: served(mesh, "b", "tablet")["ipv4"] == address, what="node b serving the tablet")
+    with talk(mesh, "tablet") as talking:
+        mesh.roam("phone", "b", hard=True, renew=True)  # as phones do
+        wait_until(
+            lambda: mesh.lease("phone") not in (None, "", address), what="another address for the phone"
+        )
+        wait_until(lambda: mesh.is_answered("phone"), what="an answer for the phone")
+        found = walked(talking.end(), [])
+    assert found.broken == [], picture(mesh)
+    assert mesh.roaming_status("b")["counters"]["conflicts"] == 1
+    assert served(mesh, "b", "tablet")["ipv4"] == address
