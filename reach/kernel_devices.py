@@ -105,6 +105,7 @@ class Devices:
             end = time.monotonic() + DEVICE_WAIT_S
             while self.index(step.key) is None and time.monotonic() < end:
                 time.sleep(0.05)
+            run("wg", "show", step.key)  # it answers when it has set the device up, with an MTU of its own
         self.ensure_link(step, kind="wireguard")
         self.route.link("set", index=self.need(step.key), mtu=step.values["mtu"])
 

@@ -21,6 +21,7 @@ from sdk.patience import SLOWER
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
+CLONE_NEWNET = 0x40000000  # linux/sched.h
 DEADLINE_S = 20 * SLOWER
 CHURN = float(os.environ.get("REACH_CHURN", 1))  # how much longer than in every test run
 OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
@@ -115,6 +116,18 @@ class Machine:
         self.holder.stdin.close()
         self.holder.wait(DEADLINE_S)
         self.holder.stdout.close()
+
+
+@contextlib.contextmanager
+def network_namespace():
+    """Be in a fresh one."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    assert LIBC.unshare(CLONE_NEWNET) == 0
+    try:
+        yield
+    finally:
+        assert LIBC.setns(own, 0) == 0
+        os.close(own)
 
 
 def cable(one, one_name, other, other_name):

@@ -13,7 +13,7 @@ import socket
 import subprocess
 
 import pytest
-from reach_lab import LIBC, ROOT, Machine, Server, address, cable
+from reach_lab import ROOT, Machine, Server, address, cable, network_namespace
 
 from reach import keys, reader, steps
 from reach.firewall import ruleset_text
@@ -32,7 +32,6 @@ pytestmark = [
     ),
 ]
 SIZE = 300_000
-CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["IPv4", "IPv6"])
@@ -73,32 +72,16 @@ def test_both_tables_are_made_and_taken_back(tmp_path):
         {"server": keys.make()}, dict.fromkeys(("server", "office"), keys.public_of(keys.make()))
     )
     tables = [step for step in steps.from_plan(plan, known, str(tmp_path)) if step.kind == "nft"]
-    before = network_namespace()
-    try:
-        with Kernel(tmp_path) as kernel:
-            for step in tables:
-                kernel.do(step, {})
-            assert listed() == ["table inet reach", "table bridge reach"]
-            for step in tables:
-                kernel.undo(step, {})
-            assert listed() == []
-    finally:
-        before()
+    with network_namespace(), Kernel(tmp_path) as kernel:
+        for step in tables:
+            kernel.do(step, {})
+        assert listed() == ["table inet reach", "table bridge reach"]
+        for step in tables:
+            kernel.undo(step, {})
+        assert listed() == []
 
 
 def listed():
     return subprocess.run(
         ["nft", "list", "tables"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-
-
-def network_namespace():
-    """Be in a fresh one; returns how to come back."""
-    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    assert LIBC.unshare(CLONE_NEWNET) == 0
-
-    def back():
-        assert LIBC.setns(own, 0) == 0
-        os.close(own)
-
-    return back
