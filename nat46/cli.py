@@ -251,7 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = read_arguments(arguments)
     try:
         code = options.does(options) or 0
-        sys.stdout.flush()
+        if sys.stdout:  # None where it was closed: then nobody wants to know
+            sys.stdout.flush()
         return code
     except (ControlError, Nat46Error) as error:
         print(f"nat46ctl: {one_line(error)}", file=sys.stderr)

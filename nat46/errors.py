@@ -46,8 +46,9 @@ class NoDevice(Refused):
 
 
 class NoPair(Refused):
-    def __init__(self, device: str, wanted: str, found: tuple[str, ...]) -> None:
-        super().__init__(f"{device} has no pair that is exactly this one: {wanted}")
+    def __init__(self, device: str, wanted: str, found: tuple[str, ...], nearest: str = "") -> None:
+        hint = nearest and f"; the nearest has {nearest}"
+        super().__init__(f"{device} has no pair that is exactly this one: {wanted}{hint}")
         self.device, self.wanted, self.found = device, wanted, found
 
 

@@ -45,11 +45,21 @@ def after_remove(before: Device, command: Remove, although_cut: bool) -> tuple[E
     alike = [i for i, pair in enumerate(before.pairs) if listing.fits(pair, wanted)]
     text = listing.shown_text(wanted)
     if not alike:
-        raise NoPair(before.name, text, tuple(pair.text for pair in before.pairs))
+        raise NoPair(before.name, text, tuple(pair.text for pair in before.pairs), nearest(before, wanted))
     hidden = listing.indistinct(before.pairs[alike[0]], wanted)
     if hidden and not although_cut:
         raise NotVisible(before.name, text, hidden)
     return tuple(pair for i, pair in enumerate(before.pairs) if i != alike[0])
+
+
+def nearest(device: Device, wanted: Known) -> str:
+    """What a pair has that is nearly the wanted one, as `KEY VALUE`: keys that a table does not show, too."""
+    others = [
+        {key: value for key, value in pair.values.items() if key != "debug" and value != wanted[key]}
+        for pair in device.pairs
+    ]
+    closest = min(others, key=len, default={})
+    return ", ".join(f"{key} {language.format_value(value)}" for key, value in closest.items())
 
 
 def is_as(found: tuple[Shown, ...], expected: tuple[Expected, ...]) -> bool:

@@ -77,6 +77,17 @@ def test_pairs_come_and_go(ctl, target):
     assert len(target.module.devices["clat"].pairs) == 1
 
 
+def test_a_pair_that_is_nearly_there_is_told_with_what_it_has(ctl):
+    """`config` changes what is named, and a table shows no ea-len beside a style that has none."""
+    ctl("add", "clat", "--local", LOCAL)
+    ctl("config", "clat", "local.ea-len", "12")
+    code, _, said = ctl("remove", "clat", "--local", LOCAL)
+    assert (code, said.endswith("; the nearest has local.ea-len 12\n")) == (1, True)
+    assert ctl("remove", "clat", "--local", LOCAL, "local.ea-len", "12") == (0, "", "")
+    code, _, said = ctl("remove", "clat", "--local", LOCAL)
+    assert (code, "nearest" in said) == (1, False)
+
+
 def test_a_plain_device_takes_one_command(ctl, target):
     assert ctl("add", "clat")[0] == 0
     assert target.module.writes == [b"add clat\n"]
@@ -130,6 +141,12 @@ def test_output_that_nobody_takes_is_one_sentence():
         words = [sys.executable, "-m", "nat46", "add", "clat", "--dry-run"]
         done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "nat46ctl: standard output: No space left on device\n")
+
+
+def test_a_closed_output_is_no_failure():
+    words = [sys.executable, "-m", "nat46", "add", "clat", "--dry-run"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
