@@ -23,11 +23,17 @@ log = logging.getLogger("siit")
 @contextlib.contextmanager
 def _alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock beside a file; DaemonError if another daemon has it. A dead daemon holds none."""
-    with _lock(path, what) as lock:
-        try:
-            yield
-        finally:
-            Path(lock.name).unlink(missing_ok=True)  # while it is ours
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        with _lock(path, what) as lock:
+            try:
+                yield
+            finally:
+                Path(lock.name).unlink(missing_ok=True)  # while it is ours
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # never made, or in use
+                folder.rmdir()
 
 
 def _lock(path: Path, what: str) -> TextIO:

@@ -101,8 +101,11 @@ def test_wrong_usage_is_exit_code_2(arguments, capsys):
 def daemon(tmp_path):
     """A function that starts a daemon that is to be refused, and returns its exit status."""
     before = threading.stack_size()
-    words = ["daemon", "--socket", str(tmp_path / "socket"), "--state", str(tmp_path / "state")]
-    yield lambda: cli.main(words)
+
+    def start(socket="socket", state="state"):
+        return cli.main(["daemon", "--socket", str(tmp_path / socket), "--state", str(tmp_path / state)])
+
+    yield start
     threading.stack_size(before)
 
 
@@ -121,6 +124,12 @@ def test_a_daemon_that_cannot_start_leaves_no_file(daemon, tmp_path, capsys, nam
     assert daemon() == 1
     assert capsys.readouterr().err.count("\n") == 1
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "nonsense\n")]
+
+
+def test_a_daemon_that_cannot_start_leaves_no_folder(daemon, tmp_path, capsys):
+    assert daemon("made/for/it/socket", "/proc/no/such/place") == 1
+    assert "/proc/no/such cannot hold our state" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_capture_cut_anywhere_is_refused():
