@@ -446,18 +446,15 @@ def mesh_of(machines):  # noqa: F811
         mesh.close()
 
 
-@pytest.fixture(params=FIREWALLS)
-def mesh_of_each(mesh_of, request):
-    return mesh_of(request.param)
-
-
 @pytest.fixture(params=["nft", "xtables-legacy"])
 def mesh(mesh_of, request):
+    """One of each kind of rules: what the other iptables makes of ours, the walk below and the tear-down tell."""
     return mesh_of(request.param)
 
 
-def test_open_connections_walk_to_another_node_and_back(mesh_of_each):
-    walk_and_return(mesh_of_each)
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_open_connections_walk_to_another_node_and_back(mesh_of, firewall):
+    walk_and_return(mesh_of(firewall))
 
 
 def walk_and_return(mesh):
@@ -488,8 +485,7 @@ def walk_and_return(mesh):
     assert counters["held"] == counters["released"] >= 2
 
 
-def test_a_client_that_is_at_home_again_is_answered_there_though_its_mapping_stays(mesh_of_each):
-    mesh = mesh_of_each
+def test_a_client_that_is_at_home_again_is_answered_there_though_its_mapping_stays(mesh):
     client = mesh.start()
     client.attach("b")
     mesh.roam_to_b(client, serial=1)
@@ -506,8 +502,7 @@ def test_a_client_that_is_at_home_again_is_answered_there_though_its_mapping_sta
     assert client.do("echo") is True
 
 
-def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh_of_each):
-    mesh = mesh_of_each
+def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
     client = mesh.start()
     client.attach("b")
     hand = mesh.hands["b"]
@@ -690,8 +685,7 @@ def test_a_dead_daemon_keeps_nobody_out(mesh):
     assert client.hear() is True
 
 
-def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh_of_each):
-    mesh = mesh_of_each
+def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh):
     client = mesh.start()
     mesh.roam_to_b(client, lease_s=3)
     mesh.hands["b"].open_gate(*client.key)

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FRONT_END = REPOSITORY / "files/464xlat/usr/sbin/464xlat"
 SHELLS = {"dash": ["dash"], "busybox ash": ["busybox", "ash"]}
 FIREWALLS = ("nft", "xtables-nft", "xtables-legacy")
+EITHER_KIND = ("nft", "xtables-legacy")  # where it is the kernel that is asked, not the two iptables
 
 UNSHARE = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
@@ -833,6 +834,7 @@ def test_path_mtu_of_the_mesh_is_learnt_from_the_client(nft_mesh):
     assert path_mtu(mesh, mesh.client, SERVER) == 1280
 
 
+@pytest.mark.parametrize("mesh", EITHER_KIND, indirect=True)
 def test_path_mtu_of_the_mesh_is_learnt_from_the_server(mesh):
     """The router in the mesh has no IPv4 address and none that the PLAT's prefix maps: conntrack must place
     its Packet Too Big, NAT66 and siit translate it, and the masquerade put its own address in."""
@@ -875,6 +877,7 @@ def narrow(mesh):
     mesh.mid.run(f"ip -6 route change {PLAT_PREFIX} via fd00:2::1 mtu 1300")
 
 
+@pytest.mark.parametrize("mesh", EITHER_KIND, indirect=True)
 def test_fragments_get_through_a_path_that_is_narrower_than_the_mesh_says(mesh):
     """Conntrack on the platnode puts them together, so a Packet Too Big would quote a whole packet."""
     narrow(mesh)
@@ -948,7 +951,7 @@ def packets_in(machine, device):
     return re.search(r"in4_packets\s+(\d+)", machine.output(f"{SIIT} stat {device}"))[1]
 
 
-@pytest.mark.parametrize("firewall", FIREWALLS)
+@pytest.mark.parametrize("firewall", EITHER_KIND)
 def test_clients_share_the_pools_addresses_and_stay_in_the_port_range(machines, firewall):
     mesh = Mesh(machines, firewall, pool="192.0.2.8/30", ports="20000-20199")
     watch = mesh.plat.start("tcpdump -i plat -nn -l --immediate-mode ip and dst 198.51.100.2 and not icmp")
