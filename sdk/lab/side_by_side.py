@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: ISC
-"""The same work for many machines, several at a time."""
+"""The same work for many machines, several at a time.
 
+An interrupt is raised between any two steps of the main thread, also between taking a lock and noting that it is to be
+given back: in the middle of a pool's own work it would leave that to wait for ever. So it waits until the pool has what
+it is to do, and from then on the main thread waits where no lock of Python's is held.
+"""
+
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import TypeVar
 
 from sdk.patience import SLOWER
 
 WORKERS = 4 if SLOWER == 1 else 2  # machines that are set up at the same time
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Item = TypeVar("Item")
 
 
@@ -19,15 +29,50 @@ def side_by_side(
 
     log is told every two seconds how many are done. The first failure is raised, and nothing more begun.
     """
-    with ThreadPoolExecutor(WORKERS) as pool:
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
+    waiting = list(items)
+
+    def do(item: Item) -> None:
         try:
-            begun = [pool.submit(work, item) for item in items]
-            told = time.monotonic()
-            for i, done in enumerate(as_completed(begun), 1):
-                done.result()
-                if time.monotonic() > told + 2 and i < len(begun):
-                    log(f"{i} of {len(begun)} done")
-                    told = time.monotonic()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+            work(item)
+        except BaseException as error:
+            ended.put(error)
+        else:
+            ended.put(None)
+
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        with undisturbed():
+            for item in waiting:
+                pool.submit(do, item)
+        told = time.monotonic()
+        for i in range(1, len(waiting) + 1):
+            if (error := ended.get()) is not None:
+                raise error
+            if time.monotonic() > told + 2 and i < len(waiting):
+                log(f"{i} of {len(waiting)} done")
+                told = time.monotonic()
+    finally:
+        with undisturbed():
+            pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep what would interrupt this process until the end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # interrupts are the main thread's
+        return
+    came: list[int] = []
+    heeded = {number: signal.getsignal(number) for number in INTERRUPTS}
+    heeded = {number: handler for number, handler in heeded.items() if callable(handler)}
+    try:
+        for number in heeded:
+            signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in heeded.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)

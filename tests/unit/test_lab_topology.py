@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Topology files: what ships loads, what is wrong is said in a sentence, and the plan of cables holds together."""
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
@@ -233,6 +236,26 @@ def test_work_side_by_side_ends_at_the_first_failure_and_says_it():
         side_by_side(work, range(1000))
     side_by_side(done.append, ["last"])
     assert done[-1] == "last"
+
+
+def test_an_interrupt_waits_until_the_pool_has_its_work(monkeypatch):
+    """In the middle of submit it would leave a lock taken, and then the pool's threads never end."""
+    submitted, submit = [], ThreadPoolExecutor.submit
+
+    def interrupted_submit(self, *words):
+        signal.raise_signal(signal.SIGINT)
+        submitted.append(submit(self, *words))
+        return submitted[-1]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted_submit)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(lambda item: None, range(3))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(submitted) == 3
 
 
 @pytest.mark.parametrize(
