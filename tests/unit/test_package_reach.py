@@ -87,13 +87,13 @@ def debian(tmp_path_factory):
     return folder / "root"
 
 
-def test_debians_package_has_all_modules_the_unit_and_a_private_folder(debian):
+def test_debians_package_has_all_modules_the_unit_and_a_folder_that_a_units_user_can_read(debian):
     modules = debian / "usr/lib/python3/dist-packages/reach"
     ours = {str(path.relative_to(ROOT / "reach")) for path in (ROOT / "reach").rglob("*.py")}
     theirs = {str(path.relative_to(modules)) for path in modules.rglob("*.py")}
     assert ours - theirs == {"relay/build.py"}
     assert (debian / "lib/systemd/system/reach@.service").exists()
-    assert (debian / "etc/reach").stat().st_mode & 0o777 == 0o700
+    assert (debian / "etc/reach").stat().st_mode & 0o777 == 0o755
     for name in ("postinst", "prerm"):
         assert run("sh", "-n", str(debian / "DEBIAN" / name)).returncode == 0
 
