@@ -407,7 +407,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "2")
     # what a removal does
     node(
-        "rm /run/babeld.calls; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done; /etc/init.d/464xlat stop"
+        "rm /run/babeld.calls; /etc/init.d/464xlat stop; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done"
     )
     assert node("ls /run/babeld.d; cat /run/babeld.calls") == "reload\n"
 
