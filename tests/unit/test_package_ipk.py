@@ -143,9 +143,13 @@ def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
 
 def test_a_removal_takes_babelds_lines_back(built):
     _, script = packages.members(built["464xlat-common"], "control")["prerm-pkg"]
-    assert script.decode().splitlines()[1] == (
-        '[ -n "${IPKG_INSTROOT}" ] || [ "${PKG_UPGRADE}" = 1 ] || /lib/464xlat/role.d/50-babeld gone'
-    )
+    text = script.decode()
+    assert text.index("/etc/init.d/464xlat stop") < text.index("/lib/464xlat/role.d/50-babeld gone")
+    for elsewhere in ("IPKG_INSTROOT=/image", "PKG_UPGRADE=1"):  # where there is neither of them
+        done = subprocess.run(
+            ["env", elsewhere, "sh", "-c", text], capture_output=True, text=True, check=True
+        )
+        assert done.stderr == ""
 
 
 @pytest.mark.parametrize("role", ["clat", "plat"])
