@@ -405,6 +405,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     # without the roaming daemon nobody has such addresses
     node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "2")
+    node.wait("pgrep -f '[4]64xlat/keep.sh' >/dev/null || echo idle", "idle")
     # what a removal does
     node(
         "rm /run/babeld.calls; /etc/init.d/464xlat stop; for i in 1 2; do /lib/464xlat/role.d/50-babeld gone; done"
