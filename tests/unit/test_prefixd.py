@@ -12,30 +12,32 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import prefixd_cases as cases
+from prefixd_babel_cases import line, synced
+from prefixd_cases import CASES
+from prefixd_plats import RANGE, A, B, C, plat
 
 from prefixd import options, probe
 from prefixd.babel import BabelTable
 from prefixd.choice import DOWN, GOOD, INFINITY, UNKNOWN, PlatChoice
 
 
-@pytest.mark.parametrize("name", cases.CASES)
-def test_on_cpython(name):
-    getattr(cases, name)()
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES])
+def test_on_cpython(case):
+    case()
 
 
 def test_all_cases_hold_on_micropython(micropython):
     done = micropython.run("tests/unit/prefixd_cases.py", timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.split().count("ok") == len(cases.CASES)
+    assert done.stdout.split().count("ok") == len(CASES)
 
 
 LINES = st.sampled_from(
     [
-        cases.line(1, 96),
-        cases.line(2, 256),
-        cases.line(1, 96, "flush"),
-        cases.line(1, 65535, "change"),
+        line(1, 96),
+        line(2, 256),
+        line(1, 96, "flush"),
+        line(1, 65535, "change"),
         b"ok\n",
     ]
 )
@@ -53,27 +55,27 @@ def mutated(draw):
 
 @given(st.lists(st.one_of(mutated(), st.binary(max_size=700), LINES), max_size=12), st.integers(1, 60))
 def test_no_bytes_from_babeld_break_the_table_or_grow_it(chunks, size):
-    babel = cases.synced()
+    babel = synced()
     stream = b"".join(chunks)
     for at in range(0, len(stream), size):
         babel.feed(stream[at : at + size], at)
         assert len(babel._partial) <= 512 + size
     list(babel.take_events(len(stream) + 1000))
     assert all(0 <= metric < INFINITY for metric in babel.metrics.values())
-    assert all(prefix[:6] == cases.RANGE[:6] and prefix[12:] == bytes(4) for prefix in babel.metrics)
+    assert all(prefix[:6] == RANGE[:6] and prefix[12:] == bytes(4) for prefix in babel.metrics)
     if babel.error is None:  # and it goes on as if nothing had been
-        babel.feed(b"\n" + cases.line(9, 77), 10**6)
-        assert babel.metrics[cases.plat(9)] == 77
+        babel.feed(b"\n" + line(9, 77), 10**6)
+        assert babel.metrics[plat(9)] == 77
 
 
 @given(st.binary(max_size=200))
 def test_no_greeting_breaks_the_table(greeting):
-    babel = BabelTable(cases.RANGE)
+    babel = BabelTable(RANGE)
     babel.feed(greeting, 0)
     assert not babel.metrics
 
 
-PREFIXES = st.sampled_from([cases.A, cases.B, cases.C])
+PREFIXES = st.sampled_from([A, B, C])
 EVENTS = st.one_of(
     st.tuples(st.just("metric"), PREFIXES, st.sampled_from([0, 96, 160, 161, 512, INFINITY])),
     st.tuples(st.just("own"), PREFIXES, st.booleans()),
@@ -136,11 +138,11 @@ def test_the_order_of_news_does_not_matter(plats, shuffle):
 @given(st.lists(st.binary(max_size=120), max_size=20))
 def test_no_packet_breaks_the_prober(packets):
     prober = probe.Prober([bytes((9, 9, 9, 9))], random.Random(1).randbytes)
-    prober.watch(cases.A, {cases.A: 100}, 0)
+    prober.watch(A, {A: 100}, 0)
     prober.take_due(0)
     for packet in packets:
         for kind in (b"", b"\x81", b"\x01", b"\x03"):
-            prober.take_packet(cases.A, kind + packet, 10)
+            prober.take_packet(A, kind + packet, 10)
     assert prober.counts["answered"] == prober.counts["refused"] == 0
     assert sum(prober.counts[why] for why in ("short", "foreign", "forged")) == 4 * len(packets)
 
