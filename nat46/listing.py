@@ -12,6 +12,7 @@ The module checks less than we do, so other programs may have put values there t
 kept as text: reading a listing fails only where its form is not a listing's.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network
@@ -24,6 +25,7 @@ LINE_CHARS = 199  # of a pair in the module's listing: NAT46_CFG_BUFLEN less the
 LISTED = tuple(key for key, _ in language.changes_of(Pair(), 0))  # every key, in the order of a listing
 EMPTY: dict[str, Value] = dict(language.changes_of(Pair()))
 MAP_STYLES = ("MAP", "MAP0")
+VALUES_KEPT = 4096  # that were read: with each change of a device come all of its pairs again
 Known = Mapping[str, Value]  # what is known of a pair; a key that is missing is not
 
 
@@ -122,6 +124,7 @@ def parse_pair(text: str) -> Shown:
     return Shown(text, values)
 
 
+@functools.lru_cache(VALUES_KEPT)
 def _parse_value(key: str, text: str) -> Value:
     try:
         value: Value = language.KEYS[key](text)

@@ -107,7 +107,7 @@ class Translator:
             made = self._apply(session, first)
             try:
                 for command in others:
-                    made = self._apply(session, command)
+                    made = self._apply(session, command, before=made)
             except BaseException:  # also when somebody interrupts us
                 self._roll_back(session, device, commands)
                 raise
@@ -165,11 +165,13 @@ class Translator:
             raise NoDevice(name, tuple(device.name for device in devices))
         return found
 
-    def _apply(self, session: Session, command: Command, although_cut: bool = False) -> Device:
-        """Check one command that does not delete, send it, read back."""
+    def _apply(
+        self, session: Session, command: Command, although_cut: bool = False, before: Device | None = None
+    ) -> Device:
+        """Check one command that does not delete, send it, read back. before: the device as it was just read."""
         if isinstance(command, Add):
             return self._add(session, command)
-        before = self._find(session, command.device)
+        before = before or self._find(session, command.device)
         if isinstance(command, Remove):
             return self._remove(session, before, command, although_cut)
         assert isinstance(command, Config | Insert)

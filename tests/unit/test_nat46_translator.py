@@ -259,6 +259,20 @@ def test_a_second_writer_is_noticed(translator, target, words):
     assert len(raised.value.found) == len(raised.value.wanted) + 1
 
 
+def test_a_device_of_hundreds_of_pairs_is_read_once_a_command_and_each_value_once(translator, target):
+    pairs, read, readings = 200, target.read, []
+    target.read = lambda: readings.append(1) or read()
+    listing._parse_value.cache_clear()
+    device = translator.create(
+        "clat", [f"local.v4 10.0.0.{i}/32 local.v6 2001:db8::{i:x}/128 {PLAT}" for i in range(pairs)]
+    )
+    assert [str(pair.values["local.v6"]) for pair in device.pairs[::99]] == [
+        f"2001:db8::{i:x}/128" if i else "2001:db8::/128" for i in range(0, pairs, 99)
+    ]
+    assert len(readings) == pairs + 2  # before the device, after it, after each of its pairs
+    assert listing._parse_value.cache_info().misses < 3 * pairs
+
+
 def test_a_delete_is_confirmed(translator, target):
     translator.create("clat")
     target.meddle = lambda _: target.module.write(b"add clat")
