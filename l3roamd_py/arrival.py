@@ -225,7 +225,7 @@ def on_unreachable(t: Table, mac: bytes, is_retracted: bool) -> None:
         return
     if client.state is State.CLAIMING:
         client.is_unrouted = client.place is None and not is_retracted
-        ask_neighbours(t, client)
+        ask_neighbours(t, client, t.options.group_ttl)
     elif client.place is None and not is_retracted:
         t.timers.cancel(("claim", mac))
         hold(t, client)

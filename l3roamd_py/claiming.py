@@ -2,9 +2,11 @@
 """Role B's question: who had this client? No I/O.
 
 It goes to the client's node-client address, which babel routes to the node that serves it; or right to where we know
-that the client went. While babel knows no way, or nobody answers at its end, it goes to our neighbours on the mesh: a
-client has seldom come from farther away. (A node that lets the address go may be at the end of old routes for seconds:
-babeld before 1.12.2 has to wait for the next update then, even with another route at hand.)
+that the client went. Each copy goes to our neighbours on the mesh as well, as a client has seldom come from farther
+away: first for who has the client alone, and while babel knows no way, or nobody answers at its end, for who knows
+where it went, too. Asked at once, those would tell what is out of date. (A node that lets the address go may be at
+the end of old routes for seconds: babeld before 1.12.2 has to wait for the next update then, even with another route
+at hand.)
 """
 
 from l3roamd_py import wire
@@ -38,8 +40,8 @@ def send_claim(t: Table, client: Client) -> None:
     assert claim is not None
     client.is_unrouted = False
     _send(t, client, claim)
-    if t.now_s >= claim.started_s + t.options.neighbours_after_s:
-        ask_neighbours(t, client)
+    is_late = t.now_s >= claim.started_s + t.options.onward_after_s
+    ask_neighbours(t, client, t.options.group_ttl if is_late else wire.FOR_ITS_NODE)
     next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
     if claim.sent == len(t.options.claim_at_s):
         _need_proof(t, client)
@@ -67,12 +69,16 @@ def known_place(client: Client) -> bytes | None:
     return None if client.place == UNKNOWN else client.place
 
 
-def ask_neighbours(t: Table, client: Client, nonce: int | None = None) -> None:
-    """The same CLAIM to whoever is next to us; with a nonce another one, to nobody else."""
-    if nonce is not None:
-        client.claim = Exchange(nonce, b"", wire.GROUP, t.now_s)
+def ask_neighbours(t: Table, client: Client, ttl: int) -> None:
+    """The same CLAIM to whoever is next to us."""
     if client.claim is not None:
-        t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, t.options.group_ttl))
+        t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, ttl))
+
+
+def ask_neighbours_alone(t: Table, client: Client) -> None:
+    """A CLAIM of its own to whoever is next to us, and to nobody else."""
+    client.claim = Exchange(t.make_nonce(), b"", wire.GROUP, t.now_s)
+    ask_neighbours(t, client, t.options.group_ttl)
 
 
 def _send(t: Table, client: Client, claim: Exchange) -> None:

@@ -40,6 +40,8 @@ def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -
     departed = _find(t, mac)
     is_crossing = departed is not None and departed.is_acknowledged and departed.place == header.sender
     if departed is not None and not (is_crossing and mac in t.clients):
+        if header.extended and header.ttl <= wire.FOR_ITS_NODE:
+            return t.count("claims_elsewhere")
         return _redirect(t, departed, header, payload)
     if mac in t.clients:  # crossing: we claim it from each other, and what we knew is out of date
         return _note(t, t.clients[mac], header)

@@ -15,7 +15,7 @@ All clients are asked when a node has come back to the mesh.
 import logging
 
 from l3roamd_py.actions import LookElsewhere, RemoveNodeClient
-from l3roamd_py.claiming import ask_neighbours
+from l3roamd_py.claiming import ask_neighbours_alone
 from l3roamd_py.clients import Client, State, Table, describe
 from l3roamd_py.serving import ask_client, can_ask, forget, hold
 
@@ -46,7 +46,7 @@ def keep(t: Table, client: Client) -> None:
     is_asking = client.state is State.CLAIMING or client.roam is not None or ("claim", client.mac) in t.timers
     if client.is_swept and not is_asking:
         client.is_swept = False
-        ask_neighbours(t, client, t.make_nonce())
+        ask_neighbours_alone(t, client)
         client.answered_by = t.address
 
 

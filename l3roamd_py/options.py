@@ -29,7 +29,7 @@ class Options:
     claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
     claim_give_up_s: float = 1.0  # then the client is new
     unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
-    neighbours_after_s: float = 0.06  # then whoever is near is asked as well as whom babel knows
+    onward_after_s: float = 0.06  # then neighbours may pass on a CLAIM for a client that they let go
     group_ttl: int = 2  # of a CLAIM to all neighbours: who let the client go may pass it on
     arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
     legacy_grace_s: float = (

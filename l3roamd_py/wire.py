@@ -28,6 +28,7 @@ from l3roamd_py.token import NO_TOKEN, TOKEN_SIZE, Token
 PORT = 5523
 GROUP = bytes.fromhex("ff020000000000000000000000005523")
 VERSION = 0
+FOR_ITS_NODE = 1  # ttl of a CLAIM that only the node answers which serves the client
 SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN = range(8)
 # reasons in RESULT
 OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(9)

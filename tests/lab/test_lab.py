@@ -331,8 +331,8 @@ def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
         wait_until(lambda: "starting babeld" in up.stdout.readline())
         up.send_signal(signal.SIGINT)
-        assert up.wait(30) == 130
-        assert up.stderr.read() == "lab: interrupted\n"
+        output, errors = up.communicate(timeout=60)
+        assert (up.returncode, errors) == (130, "lab: interrupted\n"), output
     wait_until(lambda: not left_of(name), 20, "the end of all processes")
 
 

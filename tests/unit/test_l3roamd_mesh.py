@@ -104,9 +104,9 @@ def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wai
     mesh.run(1)
     kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]
     ready, later = [do.AddNeighbour, do.UsePlat, do.Send], [do.Send, do.AddNodeClient, do.AddRoute]
-    assert kinds == [*ready, *later, do.OpenGate]
+    assert kinds == [do.Send, *ready, *later, do.OpenGate]
     types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
-    assert types == [wire.ROAM, wire.ACK]
+    assert types == [wire.CLAIM, wire.ROAM, wire.ACK]
 
 
 def test_twice_within_one_babel_update_is_still_found():
@@ -157,7 +157,7 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
     check_settled(mesh, client)
 
 
-def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_more_than_a_moment():
+def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_time():
     mesh = Mesh()
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
@@ -165,9 +165,27 @@ def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_n
     before = mesh.path(client)
     mesh.told[(3, mesh.address(client))] = {1}
     mesh.move(client, mesh.nodes[2])
-    mesh.run(0.15)
+    mesh.run(0.05)
     assert mesh.path(client) == before
     mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    for node in (1, 0, 2):
+        mesh.move(client, mesh.nodes[node])
+        mesh.run(SETTLE_S)
+    one, other = mesh.nodes[0], mesh.nodes[1]
+    other.actions.clear()
+    mesh.move(client, one)  # which is where the other one believes that it went
+    mesh.run(0.05)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    assert other.core.table.counters["claims_elsewhere"]
+    assert not [action for action in other.actions if isinstance(action, do.Send)]
     check_settled(mesh, client)
 
 
