@@ -57,11 +57,7 @@ def parse_route(line, network, length):
     verb, noun = words[0], words[1]
     if noun not in ("route", "xroute"):
         raise ValueError("neither route nor xroute")
-    fields = {}
-    for i in range(3, len(words), 2):
-        if words[i] in fields:
-            raise ValueError("a field twice")
-        fields[words[i]] = words[i + 1]
+    fields = _pair(words[3:])
     try:
         prefix, bits = parse_prefix6(fields["prefix"])
         source = fields["from"]
@@ -77,6 +73,15 @@ def parse_route(line, network, length):
     if installed == "no" or verb == "flush":
         metric = INFINITY
     return noun, route_id, prefix, metric
+
+
+def _pair(words):
+    fields = {}
+    for i in range(0, len(words), 2):
+        if words[i] in fields:
+            raise ValueError("a field twice")
+        fields[words[i]] = words[i + 1]
+    return fields
 
 
 def _parse_id(text):

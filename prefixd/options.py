@@ -22,13 +22,10 @@ def parse(arguments):
     given = _collect(arguments)
     if "--help" in given:
         return {"help": True}
-    if "--json" in given and "--status" not in given:
-        raise UsageError("--json goes with --status")
     if "--status" in given:
-        for name in given:
-            if name not in ("--status", "--json", "--socket"):
-                raise UsageError("%s does not go with --status, expected --json or --socket" % name)
-        return {"status": True, "json": "--json" in given, "socket": _value(given, "--socket", _path, SOCKET)}
+        return _parse_status(given)
+    if "--json" in given:
+        raise UsageError("--json goes with --status")
     for name in _NEEDED:
         if name not in given:
             raise UsageError("%s is missing, see prefixd --help" % name)
@@ -39,7 +36,7 @@ def parse(arguments):
         "source": _value(given, "--source", parse_ipv6),
         "own_plat": _value(given, "--own-plat", _prefix96),
         "babel": _value(given, "--babel", _endpoint, _endpoint(BABEL)),
-        "probe_ipv4": [],
+        "probe_ipv4": _addresses(given, "--probe-ipv4"),
         "margin": _value(given, "--margin", _number(0, 65535, "metric points"), 64),
         "hold_s": _value(given, "--hold-s", _number(0, 86400, "seconds"), 10),
         "probe_interval_ms": _value(given, "--probe-interval-ms", _number(100, 60000, "milliseconds"), 500),
@@ -47,11 +44,6 @@ def parse(arguments):
         "l3roamd": _value(given, "--l3roamd", _path),
         "hook": _value(given, "--hook", _command),
     }
-    for text in given.get("--probe-ipv4", []):
-        for address in text.replace(",", " ").split():
-            options["probe_ipv4"].append(_convert("--probe-ipv4", _public_ipv4, address))
-    if len(options["probe_ipv4"]) > 8:
-        raise UsageError("--probe-ipv4: %d addresses, expected at most 8" % len(options["probe_ipv4"]))
     own = options["own_plat"]
     if own is not None and not contains6(options["plat_range"], 48, own):
         raise UsageError("--own-plat: %s is not in the plat range" % given["--own-plat"][0])
@@ -87,6 +79,24 @@ def _collect(arguments):
             raise UsageError("%s is given twice" % name)
         given.setdefault(name, []).append(text)
     return given
+
+
+def _parse_status(given):
+    for name in given:
+        if name not in ("--status", "--json", "--socket"):
+            raise UsageError("%s does not go with --status, expected --json or --socket" % name)
+    return {"status": True, "json": "--json" in given, "socket": _value(given, "--socket", _path, SOCKET)}
+
+
+def _addresses(given, name):
+    """Return what an option that may be repeated lists."""
+    found = []
+    for text in given.get(name, []):
+        for address in text.replace(",", " ").split():
+            found.append(_convert(name, _public_ipv4, address))
+    if len(found) > 8:
+        raise UsageError("%s: %d addresses, expected at most 8" % (name, len(found)))
+    return found
 
 
 def _value(given, name, convert, default=None):

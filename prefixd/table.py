@@ -26,14 +26,18 @@ def render(status):
     asked = (status["probes"], counts["sent"], counts["answered"], counts["refused"], dropped)
     lines.append("probes    %s (%d sent, %d answered, %d refused, %d others dropped)" % asked)
     lines.append("CLAT      %s; roaming daemon: %s" % (status["translator"], status["roaming"]))
-    plats = sorted(status["plats"], key=lambda plat: (not plat["chosen"], plat["metric"], plat["prefix"]))
-    if not plats:
-        return lines
+    if status["plats"]:
+        lines += _render_plats(status["plats"])
+    return lines
+
+
+def _render_plats(plats):
+    plats = sorted(plats, key=lambda plat: (not plat["chosen"], plat["metric"], plat["prefix"]))
     rows = [("", "PLAT", "METRIC", "FROM", "NODE", "EXIT", "RTT", "STATE")]
     for plat in plats[:ROWS]:
         rows.append(_row(plat))
     widths = [max([len(row[i]) for row in rows]) for i in range(len(rows[0]))]
-    lines.append("")
+    lines = [""]
     for row in rows:
         cells = []
         for i in range(len(row)):
