@@ -256,7 +256,11 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("stat", run_stat, "print devices and counters, one counter per reason for a drop")
     command.add_argument("device", nargs="?")
     command.add_argument("--json", action="store_true", help="all counters, one line")
-    command = add("translate", run_translate, "show what would become of packets; needs no daemon", False)
+    add_packets(add("translate", run_translate, "show what would become of packets; needs no daemon", False))
+    return parser
+
+
+def add_packets(command: argparse.ArgumentParser) -> None:
     rules = command.add_mutually_exclusive_group(required=True)
     rules.add_argument("--rule", action="append", metavar="KEYS", help="one pair, as behind `insert DEVICE`")
     rules.add_argument("--rules", metavar="FILE", help="commands that make one device; - is stdin")
@@ -265,7 +269,6 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, metavar="FILE", help="results into a capture instead")
     command.add_argument("--json", action="store_true", help="one line of JSON for each packet")
     command.add_argument("packet", nargs="*", metavar="HEX", help="packets; without any, lines from stdin")
-    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:

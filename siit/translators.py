@@ -54,34 +54,43 @@ class Translators:
         if isinstance(request, control.Stat):
             return [json.dumps({"devices": [self._describe(name) for name in request.devices]})]
         if isinstance(request, control.Create):
-            device = Device(request.device, request.pairs, self._queues, self._wake)
-            try:
-                self._keep({**self.rules, request.device: request.pairs})
-            except ControlError:
-                device.leave()
-                raise
-            self.devices[request.device] = device
-            device.persist(True)  # only now: killed before, we leave no device that no state file knows
-            log.info("%s added", request.device)
+            self._create(request)
         elif isinstance(request, control.Change):
-            self._keep({**self.rules, request.device: request.pairs})
-            if request.device in self.devices:
-                self.devices[request.device].use(request.pairs)
+            self._change(request)
         else:
-            gone = self.devices.get(request.device)
-            if gone:
-                gone.persist(False)  # so that it goes with us if we are killed on the way
-            try:
-                self._keep({name: pairs for name, pairs in self.rules.items() if name != request.device})
-            except ControlError:
-                if gone:
-                    gone.persist(True)
-                raise
-            if gone:
-                del self.devices[request.device]
-                gone.leave()
-            log.info("%s deleted", request.device)
+            self._delete(request.device)
         return []
+
+    def _create(self, request: control.Create) -> None:
+        device = Device(request.device, request.pairs, self._queues, self._wake)
+        try:
+            self._keep({**self.rules, request.device: request.pairs})
+        except ControlError:
+            device.leave()
+            raise
+        self.devices[request.device] = device
+        device.persist(True)  # only now: killed before, we leave no device that no state file knows
+        log.info("%s added", request.device)
+
+    def _change(self, request: control.Change) -> None:
+        self._keep({**self.rules, request.device: request.pairs})
+        if request.device in self.devices:
+            self.devices[request.device].use(request.pairs)
+
+    def _delete(self, name: str) -> None:
+        gone = self.devices.get(name)
+        if gone:
+            gone.persist(False)  # so that it goes with us if we are killed on the way
+        try:
+            self._keep({other: pairs for other, pairs in self.rules.items() if other != name})
+        except ControlError:
+            if gone:
+                gone.persist(True)
+            raise
+        if gone:
+            del self.devices[name]
+            gone.leave()
+        log.info("%s deleted", name)
 
     def _describe(self, name: str) -> dict:
         device = self.devices.get(name)
