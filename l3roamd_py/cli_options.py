@@ -174,7 +174,14 @@ def add_places(command: argparse.ArgumentParser) -> None:
 
 
 def add_daemon_options(command: argparse.ArgumentParser) -> None:
-    who = command.add_argument_group("who this node is")
+    add_identity(command.add_argument_group("who this node is"))
+    where = command.add_argument_group("where clients are")
+    add_places(command)
+    add_devices(where)
+    add_ways(command.add_argument_group("how"))
+
+
+def add_identity(who: argparse._ArgumentGroup) -> None:
     who.add_argument("--clat", action="store_true", help="a clatnode: it has clients")
     who.add_argument("--plat", action="store_true", help="a platnode: clients use its exit")
     for name in ("clat", "plat"):
@@ -191,8 +198,9 @@ def add_daemon_options(command: argparse.ArgumentParser) -> None:
         metavar="P/64",
         help="the domain's; an address in it leads to whoever serves a client",
     )
-    where = command.add_argument_group("where clients are")
-    add_places(command)
+
+
+def add_devices(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
         "--clat-device", type=checked(device), default="clat", metavar="DEV", help="(%(default)s)"
     )
@@ -213,7 +221,9 @@ def add_daemon_options(command: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--lease-file", type=Path, metavar="FILE", help="dnsmasq's, read once at the start (/tmp/dhcp.leases)"
     )
-    how = command.add_argument_group("how")
+
+
+def add_ways(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--rules", choices=BACKENDS, default="auto", help="netfilter's language (%(default)s)")
     how.add_argument(
         "--roam-auth",

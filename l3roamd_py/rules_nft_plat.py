@@ -99,41 +99,20 @@ class NftPlatRules:
         out = device(META_IIF_NAME, self.device)
         begins = conntrack(CT_STATE) + has(CT_NEW) + load(NETWORK, SOURCE, ADDRESS_BYTES) + translate("to")
         has_come_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
+        before_conntrack = (
+            swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark(),
+            swap_quoted("from", DESTINATION),
+        )
+        after_conntrack = (
+            has_come_by_from + at_home + conntrack(CT_MARK) + put_bit(False) + set_conntrack_mark(),
+            has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
+            begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
+        )
+        after_nat = (at_home + verdict(ACCEPT), swap("to", DESTINATION), swap_quoted("to", SOURCE))
         return [
-            nftables.add_rule(self.table, chain, device_and_prefix, found)
-            for chain, device_and_prefix, rules in (
-                (
-                    "before_conntrack",
-                    into,
-                    (
-                        swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark(),
-                        swap_quoted("from", DESTINATION),
-                    ),
-                ),
-                (
-                    "after_conntrack",
-                    into,
-                    (
-                        has_come_by_from
-                        + at_home
-                        + conntrack(CT_MARK)
-                        + put_bit(False)
-                        + set_conntrack_mark(),
-                        has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
-                        begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
-                    ),
-                ),
-                (
-                    "after_nat",
-                    out,
-                    (
-                        at_home + verdict(ACCEPT),
-                        swap("to", DESTINATION),
-                        swap_quoted("to", SOURCE),
-                    ),
-                ),
-            )
-            for found in rules
+            *(nftables.add_rule(self.table, "before_conntrack", into, rule) for rule in before_conntrack),
+            *(nftables.add_rule(self.table, "after_conntrack", into, rule) for rule in after_conntrack),
+            *(nftables.add_rule(self.table, "after_nat", out, rule) for rule in after_nat),
         ]
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
