@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The relay between an IPv4-only caller and an IPv6-only target, each in a namespace of its own.
+"""The relay: what it does with connections of TCP, with its file and its bounds, and what is left of it all."""
 
-caller 203.0.113.2, .3 --IPv4-- 203.0.113.7 relay 2001:db8:1::1 --IPv6-- 2001:db8:1::10 target
-"""
-
-import contextlib
 import os
 import random
 import re
@@ -19,68 +15,34 @@ import time
 from pathlib import Path
 
 import pytest
-from reach_lab import CHURN, Machine, Relay, Server, address, cable, echo, program, wait_until
+from reach_lab import CHURN, Server, program, wait_until
+from relay_lab import (
+    ECHO,
+    PUBLIC,
+    RESET,
+    TARGET,
+    ask,
+    is_turned_away,
+    read_all,
+    relay_net,
+    relays,
+    udp_servers,
+    was_reset,
+)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
-PUBLIC, TARGET = "203.0.113.7", "2001:db8:1::10"
-RESET = struct.pack("ii", 1, 0)
-ECHO = f"tcp {PUBLIC} 80 {TARGET} 8080"
 
 
 @pytest.fixture(scope="module")
 def net():
-    with contextlib.ExitStack() as stack:
-        caller, relay, target = machines = [Machine() for _ in range(3)]
-        for machine in machines:
-            stack.callback(machine.end)
-        cable(caller, "eth0", relay, "eth0")
-        cable(relay, "eth1", target, "eth0")
-        address(caller, "eth0", "203.0.113.2/24", "203.0.113.3/24")
-        address(relay, "eth0", f"{PUBLIC}/24")
-        address(relay, "eth1", "2001:db8:1::1/64")
-        address(target, "eth0", f"{TARGET}/64")
-        for machine in machines:
-            machine.run("sysctl", "-qw", "net.ipv4.tcp_fin_timeout=5", "net.core.somaxconn=8192")
-        stack.callback(Server(target, TARGET, 8080, echo).close)
-        yield caller, relay, target
+    with relay_net() as machines:
+        yield machines
 
 
 @pytest.fixture
 def relay_of(net, tmp_path):
-    """A function that starts a relay; it ends with the test."""
-    running = []
-
-    def start(config, *options, **more):
-        running.append(Relay(net[1], tmp_path, config + "\n", *options, **more))
-        return running[-1]
-
-    yield start
-    for relay in running:
-        relay.end()
-
-
-def read_all(connection):
-    parts = []
-    while got := connection.recv(1 << 16):
-        parts.append(got)
-    return b"".join(parts)
-
-
-def was_reset(connection):
-    try:
-        return connection.recv(1) == b"never"
-    except ConnectionResetError:
-        return True
-
-
-def is_turned_away(machine, port, source=None):
-    """A call that is answered with a reset, which may come so soon that the call itself fails of it."""
-    try:
-        with machine.connect(PUBLIC, port, source=source) as connection:
-            return was_reset(connection)
-    except ConnectionResetError:
-        return True
+    with relays(net[1], tmp_path) as start:
+        yield start
 
 
 def test_what_one_side_sends_the_other_gets_and_the_end_of_one_way_is_passed_on(net, relay_of):
@@ -434,172 +396,6 @@ def test_a_thousand_open_connections_cost_little_and_give_it_back(net, relay_of)
     assert grown < 1500, f"{grown} KiB for 1000 connections"
 
 
-# --- UDP ---
-
-
-@pytest.fixture(scope="module")
-def udp_echo(net):
-    """UDP servers on ports 6000 and 6001 that answer with the port in front."""
-    servers, threads, stop = [], [], threading.Event()
-    for port in (6000, 6001):
-        server = net[2].open_socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        server.bind((TARGET, port))
-        server.settimeout(0.2)
-        servers.append(server)
-
-        def serve(server=server, port=port):
-            while not stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    got, sender = server.recvfrom(65536)
-                    if got != b"quiet":
-                        server.sendto(b"%d " % port + got, sender)
-
-        threads.append(threading.Thread(target=serve, daemon=True))
-        threads[-1].start()
-    yield servers
-    stop.set()
-    for thread in threads:
-        thread.join()
-    for server in servers:
-        server.close()
-
-
-def ask(caller, text, port=600):
-    caller.sendto(text, (PUBLIC, port))
-    return caller.recv(65536)
-
-
-def test_udp_answers_find_their_caller(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600-601 {TARGET} 6000")
-    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(20)]
-    for i, caller in enumerate(callers):
-        assert ask(caller, b"%d" % i) == b"6000 %d" % i
-        assert ask(caller, b"%d" % i, 601) == b"6001 %d" % i
-    assert relay.status()["flows"] == 40
-    for caller in callers:
-        caller.close()
-
-
-@pytest.mark.parametrize("size", [0, 1, 1400, 1472, 1473, 9000, 60000])
-def test_udp_datagrams_of_any_size_arrive_whole(net, relay_of, udp_echo, size):
-    relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        text = random.Random(size).randbytes(size)
-        assert ask(caller, text) == b"6000 " + text
-
-
-def test_udp_on_all_addresses_answers_from_the_one_that_was_asked(net, relay_of, udp_echo):
-    address(net[1], "eth0", "203.0.113.8/24")
-    relay_of(f"udp 0.0.0.0 600 {TARGET} 6000")
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        for asked in ("203.0.113.8", PUBLIC):
-            caller.sendto(b"x", (asked, 600))
-            assert caller.recvfrom(99) == (b"6000 x", (asked, 600))
-            caller.close()
-            caller = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-    net[1].run("ip", "addr", "del", "203.0.113.8/24", "dev", "eth0")
-
-
-def test_udp_who_never_got_an_answer_makes_room_and_who_talks_stays(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=10000", "--max-flows", "50")
-    talker = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-    assert ask(talker, b"a") == b"6000 a"
-    for _ in range(300):
-        invented = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-        invented.sendto(b"quiet", (PUBLIC, 600))
-        invented.close()
-    wait_until(lambda: relay.status()["datagrams_in"] == 301, "all have come")
-    status = relay.status()
-    assert status["flows"] == 50
-    assert status["flows_evicted"] > 200  # not 251, as a port may come again
-    assert ask(talker, b"b") == b"6000 b"
-    assert relay.status()["flows_begun"] == status["flows_begun"]
-    talker.close()
-
-
-def test_udp_callers_who_never_speak_again_make_room_though_they_were_answered(net, relay_of, udp_echo):
-    """A target that answers everybody answers invented senders too."""
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=10000", "--max-flows", "50")
-    talker = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-    for text in (b"a", b"b"):
-        assert ask(talker, text) == b"6000 " + text
-    for _ in range(60):
-        with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as invented:
-            assert ask(invented, b"x") == b"6000 x"
-    waiting = net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)
-    waiting.sendto(b"quiet", (PUBLIC, 600))  # its answer is under way
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as another:
-        assert ask(another, b"y") == b"6000 y"
-    status = relay.status()
-    assert (status["flows"], status["refused_full"]) == (50, 0)
-    assert ask(talker, b"c") == b"6000 c"
-    waiting.sendto(b"z", (PUBLIC, 600))
-    assert waiting.recv(9) == b"6000 z"
-    assert relay.status()["flows_begun"] == status["flows_begun"], "who talks and who waits have stayed"
-    talker.close()
-    waiting.close()
-
-
-def test_udp_one_source_has_its_limit(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=3")
-    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM, timeout_s=0.3) for _ in range(4)]
-    for caller in callers[:3]:
-        assert ask(caller, b"x") == b"6000 x"
-    with pytest.raises(TimeoutError):
-        ask(callers[3], b"x")
-    assert relay.status()["refused_limit"] == 1
-    for caller in callers:
-        caller.close()
-
-
-def test_udp_a_flow_ends_when_it_is_idle_and_begins_again(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 idle=1")
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        assert ask(caller, b"x") == b"6000 x"
-        wait_until(lambda: relay.status()["flows"] == 0, "it has ended")
-        assert ask(caller, b"y") == b"6000 y"
-
-
-def test_udp_flows_end_in_the_order_of_their_silence_after_a_reload_too(net, relay_of, udp_echo):
-    lines = f"udp {PUBLIC} 600 {TARGET} 6000 idle=3"
-    relay = relay_of(lines)
-    with contextlib.ExitStack() as stack:
-        callers = [
-            stack.enter_context(net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(200)
-        ]
-        for caller in callers + callers:
-            assert ask(caller, b"x") == b"6000 x"
-        time.sleep(2)
-        for caller in callers[:10]:
-            assert ask(caller, b"y") == b"6000 y"
-        relay.reload(f"{lines}\n")
-        wait_until(
-            lambda: relay.status()["flows"] == 10, "those that are silent for longer end before the others"
-        )
-
-
-def test_udp_flows_survive_a_reload_unless_their_target_changes(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        assert ask(caller, b"x") == b"6000 x"
-        relay.reload(f"udp {PUBLIC} 600 {TARGET} 6000 limit=7\n")
-        assert ask(caller, b"y") == b"6000 y"
-        assert relay.status()["flows_begun"] == 1
-        relay.reload(f"udp {PUBLIC} 600 {TARGET} 6001\n")
-        assert ask(caller, b"z") == b"6001 z"
-        relay.reload(f"{ECHO}\n")
-        assert relay.status()["flows"] == 0
-
-
-def test_udp_a_target_without_a_server_is_no_reason_to_stop(net, relay_of, udp_echo):
-    relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000\nudp {PUBLIC} 700 {TARGET} 6999")
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        for _ in range(20):
-            caller.sendto(b"x", (PUBLIC, 700))
-        assert ask(caller, b"y") == b"6000 y"
-    assert relay.process.poll() is None
-
-
 def test_the_program_says_how_it_is_used(tmp_path):
     done = subprocess.run([program(), "--max-flows", "0", "x"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr[:19]) == (2, "usage: reach-relay ")
@@ -608,22 +404,13 @@ def test_the_program_says_how_it_is_used(tmp_path):
     assert "cannot be read: No such file or directory" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "sizes", [[1200], [1472], [1300, 0, 1300, 7, 1480, 1480, 1480, 3, 3, 3, 3, 9000, 9000, 100]]
-)
-def test_udp_bursts_arrive_datagram_by_datagram_in_order(net, relay_of, udp_echo, sizes):
-    relay_of(f"udp {PUBLIC} 600 {TARGET} 6000")
-    chance = random.Random(3)
-    with net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
-        ask(caller, b"begin")
-        for _ in range(5):
-            burst = [chance.randbytes(size) for size in sizes * (28 // len(sizes))]
-            for text in burst:
-                caller.sendto(text, (PUBLIC, 600))
-            assert [caller.recv(65536) for _ in burst] == [b"6000 " + text for text in burst]
-
-
 CHURN_S = 8 * CHURN
+
+
+@pytest.fixture
+def udp_echo(net):
+    with udp_servers(net[2]):
+        yield
 
 
 def test_a_long_run_with_churn_leaks_nothing(net, relay_of, udp_echo):
