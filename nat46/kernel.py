@@ -28,6 +28,7 @@ from nat46.target import (
     locked,
     mtu_bytes,
     opened,
+    take_down,
     write_once,
 )
 
@@ -122,6 +123,9 @@ class _KernelSession:
 
     def mtu_bytes(self, device: str) -> int:
         return mtu_bytes(device)
+
+    def take_down(self, device: str) -> None:
+        take_down(device)
 
 
 def _read_all(path: str, missing: Callable[[], CallFailed] | None = None) -> bytes:

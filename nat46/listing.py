@@ -12,7 +12,6 @@ The module checks less than we do, so other programs may have put values there t
 kept as text: reading a listing fails only where its form is not a listing's.
 """
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Network
@@ -25,7 +24,6 @@ LINE_CHARS = 199  # of a pair in the module's listing: NAT46_CFG_BUFLEN less the
 LISTED = tuple(key for key, _ in language.changes_of(Pair(), 0))  # every key, in the order of a listing
 EMPTY: dict[str, Value] = dict(language.changes_of(Pair()))
 MAP_STYLES = ("MAP", "MAP0")
-VALUES_KEPT = 4096  # that were read: with each change of a device come all of its pairs again
 Known = Mapping[str, Value]  # what is known of a pair; a key that is missing is not
 
 
@@ -78,18 +76,21 @@ class Device:
         return None
 
 
-def parse(text: str) -> tuple[Device, ...]:
-    """Return the devices in a listing. Raises ListingError for anything else, also for half a listing."""
+def parse(text: str, seen: Mapping[str, Shown] | None = None) -> tuple[Device, ...]:
+    """Return the devices in a listing. Raises ListingError for anything else, also for half a listing.
+
+    seen: pairs by their text that another listing had, to be taken over: of hundreds a command changes one.
+    """
     devices: list[Device] = []
     for block in text.split("\n\n")[:-1]:
-        devices.append(_parse_device(block.split("\n")))
+        devices.append(_parse_device(block.split("\n"), seen or {}))
     if text and not text.endswith("\n\n"):
         # nat64_show_all_configs leaves out pairs and empty line when it gets no memory for its buffer
         raise ListingError("it ends in the middle of a device")
     return tuple(devices)
 
 
-def _parse_device(lines: list[str]) -> Device:
+def _parse_device(lines: list[str], seen: Mapping[str, Shown]) -> Device:
     command, _, name = lines[0].partition(" ")
     if command != "add" or not name:
         raise ListingError(f"{address.quote(lines[0])} where a device begins")
@@ -99,7 +100,7 @@ def _parse_device(lines: list[str]) -> Device:
         start = f"{made} {name} "
         if not line.startswith(start):
             raise ListingError(f"{address.quote(line)}, expected {address.quote(start)}")
-        pairs.append(parse_pair(line.removeprefix(start)))
+        pairs.append(seen.get(text := line.removeprefix(start)) or parse_pair(text))
     return Device(name, tuple(pairs))
 
 
@@ -124,7 +125,6 @@ def parse_pair(text: str) -> Shown:
     return Shown(text, values)
 
 
-@functools.lru_cache(VALUES_KEPT)
 def _parse_value(key: str, text: str) -> Value:
     try:
         value: Value = language.KEYS[key](text)

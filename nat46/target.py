@@ -19,9 +19,11 @@ from typing import Protocol, TypeVar
 
 from nat46 import libc
 from nat46.errors import CallFailed, NotPermitted
+from nat46.turns import turns
 
 Result = TypeVar("Result")
-SIOCGIFMTU = 0x8921
+SIOCGIFMTU, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8921, 0x8913, 0x8914
+IFF_UP = 0x1
 LOCK_S = 30.0  # that another program may keep the lock
 LOOK_AGAIN_S = 0.005
 
@@ -61,6 +63,9 @@ class Session(Protocol):
 
     def mtu_bytes(self, device: str) -> int:
         """A network device's MTU. Raises CallFailed."""
+
+    def take_down(self, device: str) -> None:
+        """See to it that the device has no packets any more, before it is deleted. Raises CallFailed."""
 
 
 class Target(Protocol):
@@ -121,14 +126,13 @@ def locked(
 
     It is given back, for closing alone does not end it while a child that some thread forked has the file as well.
     """
-    with opened(path, flags, missing) as fd:
+    end = time.monotonic() + LOCK_S
+    with opened(path, flags, missing) as fd, turns.turn(_identity(fd), end) as is_ours:
         try:
-            end = time.monotonic() + LOCK_S
-            while not libc.try_lock(fd):
+            while not (is_ours and libc.try_lock(fd)):
                 if time.monotonic() > end:
-                    raise CallFailed(
-                        "flock", path, errno.EAGAIN, f"another program has held it for {LOCK_S:g} s"
-                    )
+                    who = "another program has" if is_ours else "other threads have"
+                    raise CallFailed("flock", path, errno.EAGAIN, f"{who} held it for {LOCK_S:g} s")
                 time.sleep(LOOK_AGAIN_S)
             try:
                 yield
@@ -136,6 +140,12 @@ def locked(
                 libc.unlock(fd)
         except libc.CallError as error:
             raise failed(error.call, path, error.number) from None
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    """The same for all who have this file open."""
+    state = os.fstat(fd)
+    return state.st_dev, state.st_ino
 
 
 def has_interface(name: str) -> bool:
@@ -146,10 +156,26 @@ def has_interface(name: str) -> bool:
 
 
 def mtu_bytes(device: str) -> int:
-    request = struct.pack("16si", device.encode("ascii"), 0)
+    return int(_interface_call(SIOCGIFMTU, "i", device, 0))
+
+
+def take_down(device: str) -> None:
+    try:
+        flags = _interface_call(SIOCGIFFLAGS, "H", device, 0)
+        if flags & IFF_UP:
+            _interface_call(SIOCSIFFLAGS, "H", device, flags & ~IFF_UP)
+    except CallFailed as error:
+        if error.errno != errno.ENODEV:  # it is gone already
+            raise
+
+
+def _interface_call(number: int, kind: str, device: str, value: int) -> int:
+    """Make one of the netdevice(7) calls about a device, with a value of a kind (struct's); return the answer's."""
+    layout = struct.Struct(f"16s{kind}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
-            answer = fcntl.ioctl(any_socket, SIOCGIFMTU, request + bytes(20))
+            request = layout.pack(device.encode("ascii"), value)
+            answer = fcntl.ioctl(any_socket, number, request.ljust(40, bytes(1)))
         except OSError as error:
             raise failed("ioctl", device, error.errno or 0) from None
-    return int(struct.unpack_from("16xi", answer)[0])
+    return int(layout.unpack_from(answer)[1])

@@ -152,9 +152,10 @@ class Translator:
         expect.refusing(lambda: language.check_device(command.device))
         return self.target.perform(lambda session: self._apply(session, command, although_cut))
 
-    def _read(self, session: Session) -> tuple[Device, ...]:
+    def _read(self, session: Session, before: Device | None = None) -> tuple[Device, ...]:
+        seen = {pair.text: pair for pair in before.pairs} if before else None
         try:
-            return listing.parse(session.read())
+            return listing.parse(session.read(), seen)
         except listing.ListingError as error:
             raise Unreadable(self.target.name, str(error)) from None
 
@@ -178,7 +179,7 @@ class Translator:
         expected = expect.after(before, command, self.target.keeps_debug)
         text = language.format(expect.hidden_first(command))
         session.send(text)
-        return self._confirm(session, command.device, text, expected)
+        return self._confirm(session, command.device, text, expected, before)
 
     def _add(self, session: Session, command: Add) -> Device:
         if named(self._read(session), command.device):
@@ -202,15 +203,24 @@ class Translator:
 
     def _delete(self, session: Session, device: str) -> None:
         self._find(session, device)
+        # the module frees the pairs of a device, and then stops its packets (nat46_netdev_destroy)
+        session.take_down(device)
         text = language.format(Del(device))
         session.send(text)
         after = named(self._read(session), device)
         if after is not None:
             raise NotApplied(text, None, tuple(pair.text for pair in after.pairs))
 
-    def _confirm(self, session: Session, name: str, text: str, expected: tuple[Expected, ...]) -> Device:
+    def _confirm(
+        self,
+        session: Session,
+        name: str,
+        text: str,
+        expected: tuple[Expected, ...],
+        before: Device | None = None,
+    ) -> Device:
         """Read back; return the device if it is as expected, else raise NotApplied."""
-        after = named(self._read(session), name)
+        after = named(self._read(session, before), name)
         if after is not None and expect.is_as(after.pairs, expected):
             return after
         found = None if after is None else tuple(pair.text for pair in after.pairs)

@@ -77,6 +77,9 @@ class _SiitSession:
     def mtu_bytes(self, device: str) -> int:
         return int(self._describe(device).get("mtu_bytes", 0))  # 0: siit does not have it (`siit stat`)
 
+    def take_down(self, device: str) -> None:
+        pass  # the daemon does
+
     def _describe(self, device: str) -> dict:
         try:
             (answer,) = self._ask(f"stat {device}")

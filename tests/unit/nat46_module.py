@@ -180,6 +180,7 @@ class ModuleTarget:
     def __init__(self, module=None):
         self.module = module or Module()
         self.meddle = None
+        self.taken_down = []
 
     def perform(self, work):
         return work(self)
@@ -196,6 +197,9 @@ class ModuleTarget:
         if device not in self.module.devices:
             raise NoDevice(device, ())
         return Statistics(1, 2, 3, 4)
+
+    def take_down(self, device):
+        self.taken_down.append(device)
 
     def has_interface(self, name):
         return name in self.module.devices or name in self.module.others

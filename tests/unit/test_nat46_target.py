@@ -28,6 +28,7 @@ from nat46 import (
     kernel,
     libc,
     target,
+    turns,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -340,6 +341,37 @@ def test_sessions_take_turns(tmp_path):
     assert int((tmp_path / "control").read_text().split()[0]) == 200
 
 
+def test_threads_have_their_turns_in_the_order_in_which_they_came(tmp_path):
+    (tmp_path / "control").write_text("")
+    ours, came, queue = KernelTarget(str(tmp_path / "control")), [], lambda: turns.turns._queues.values()
+    threads = [
+        threading.Thread(target=ours.perform, args=(lambda _, number=number: came.append(number),))
+        for number in range(20)
+    ]
+
+    def start_all(_):
+        for number, thread in enumerate(threads):
+            thread.start()
+            while number + 2 not in map(len, queue()):
+                time.sleep(0.001)
+
+    ours.perform(start_all)
+    for thread in threads:
+        thread.join()
+    assert came == list(range(20))
+    assert not queue()
+
+
+def test_a_thread_whose_turn_does_not_come_says_so_and_leaves_the_queue(tmp_path, monkeypatch):
+    (tmp_path / "control").write_text("")
+    ours = KernelTarget(str(tmp_path / "control"))
+    monkeypatch.setattr(target, "LOCK_S", 0.1)
+    with pytest.raises(CallFailed, match=r"other threads have held it for 0\.1 s") as raised:
+        ours.perform(lambda _: ours.perform(lambda _: None))
+    assert raised.value.errno == errno.EAGAIN
+    assert ours.perform(lambda _: "came in") == "came in"
+
+
 def test_other_processes_and_threads_wait_although_each_opens_another_inode():
     """Below /proc/net every opening makes one, so a lock on the control file itself would keep nobody out."""
     text = (
@@ -368,7 +400,7 @@ def test_a_child_that_was_forked_meanwhile_keeps_nobody_out(kind, daemon, monkey
         if (child := os.fork()) == 0:
             os.close(begin)
             os.read(end, 1)
-            os._exit(0)
+            os._exit(bool(turns.turns._queues))  # who waited here waits there for nobody
         return child
 
     child = ours.perform(fork)
@@ -376,7 +408,7 @@ def test_a_child_that_was_forked_meanwhile_keeps_nobody_out(kind, daemon, monkey
         assert ours.perform(lambda session: "came in") == "came in"
     finally:
         os.close(begin)
-        os.waitpid(child, 0)
+        assert os.waitpid(child, 0)[1] == 0
         os.close(end)
 
 
