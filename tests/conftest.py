@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import micropython as _micropython  # tests/micropython.py
 
+# what tests share: its assertions say what they compared, too
+pytest.register_assert_rewrite("l3roamd_mesh", "node_lab", "rules_lab", "siit_lab", "talk")
+
 # no deadline: the machine may be busy with something else. By hand: --hypothesis-profile thorough
 settings.register_profile("quick", deadline=None)
 settings.register_profile("thorough", deadline=None, max_examples=2000)

@@ -20,6 +20,7 @@ from xlat464.node import management_address, node_client_address, node_prefix
 
 CLAT_RANGE, PLAT_RANGE = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
 CLIENTS, CLIENT_IPV6 = parse_ipv6("fdff:0:0:1::"), parse_ipv6("fd11::")
+SETTLE_S = 15.0  # after a walk, until all have come to rest
 
 
 @dataclass
@@ -368,3 +369,30 @@ class Mesh:
 
 def make_client(number: int, home: int) -> Client:
     return Client(bytes((2, 0xAA, 0, 0, 0, number)), bytes((10, home, 0, number)))
+
+
+def joined(mesh: Mesh, node: int = 1, number: int = 9) -> Client:
+    client = make_client(number, node)
+    mesh.join(client, mesh.nodes[node - 1])
+    mesh.run(2)
+    return client
+
+
+def check_settled(mesh: Mesh, client: Client) -> None:
+    """Exactly one node serves the client, where it is, and lets it through; nothing is left at the others."""
+    assert mesh.holders(client) == [client.node]
+    assert mesh.path(client) is not None
+    for node in mesh.nodes:
+        if node is not client.node:
+            assert client.mac not in node.core.table.clients
+            assert (client.mac, client.ipv4) not in node.kernel.opened | node.kernel.neighbours
+            assert node.clat[:12] + client.ipv4 not in node.kernel.plats
+
+
+def check_goes_on(mesh: Mesh, client: Client, before: tuple[bytes, bytes] | None, within_s: float) -> None:
+    """What it had open goes on after a time, and still does when all have come to rest."""
+    mesh.run(within_s)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+    assert mesh.path(client) == before

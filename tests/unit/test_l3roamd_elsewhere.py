@@ -10,20 +10,13 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, make_client
+from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, joined, make_client
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
 from l3roamd_py.clients import State
 
 HEAL_S = 45.0  # after this one node has it: waiting, three questions by ARP, babel
-
-
-def joined(mesh: Mesh, node: int, number: int = 9):
-    client = make_client(number, node)
-    mesh.join(client, mesh.nodes[node - 1])
-    mesh.run(2)
-    return client
 
 
 def walk_while_split(mesh: Mesh, client, there: int) -> None:

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: ISC
+"""Addresses and leases in a simulated mesh: whose an address is, until when, and whom it finds when it is over."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from l3roamd_mesh import SETTLE_S, Mesh, check_settled, joined, make_client
+
+from l3roamd_py import actions as do
+from l3roamd_py import events
+
+
+def test_a_resident_of_an_overlapping_address_loses_nothing():
+    mesh = Mesh()
+    roamer, resident = make_client(9, 1), make_client(8, 2)
+    resident.ipv4 = roamer.ipv4
+    mesh.join(roamer, mesh.nodes[0])
+    mesh.join(resident, mesh.nodes[1])
+    mesh.run(2)
+    before, done = mesh.path(resident), len(mesh.nodes[1].actions)
+    mesh.move(roamer, mesh.nodes[1])
+    mesh.run(SETTLE_S)
+    b = mesh.nodes[1]
+    assert mesh.path(resident) == before
+    assert b.core.counters["conflicts"] == 1
+    assert do.RefuseAtGate(roamer.mac, roamer.ipv4) in b.actions
+    assert (roamer.mac, roamer.ipv4) not in b.kernel.opened
+    assert not any(getattr(a, "mac", None) == resident.mac for a in b.actions[done:])
+    roamer.ipv4 = bytes((10, 2, 0, 77))
+    b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
+    mesh.run(1)
+    assert mesh.path(roamer) is not None
+
+
+def test_the_address_of_a_resident_is_not_by_arp_whoever_spoke_last():
+    mesh = Mesh()
+    client = joined(mesh)
+    assert (client.mac, client.ipv4) in mesh.nodes[0].kernel.neighbours
+    mesh.nodes[0].handle(events.LeaseEnded(client.mac, client.ipv4))
+    assert not mesh.nodes[0].kernel.neighbours
+
+
+def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
+    mesh = Mesh()
+    roamer, resident = make_client(9, 1), make_client(8, 2)
+    first = resident.ipv4 = roamer.ipv4
+    mesh.join(roamer, mesh.nodes[0])
+    mesh.join(resident, mesh.nodes[1])
+    mesh.run(2)
+    a, b = mesh.nodes[:2]
+    mesh.move(roamer, b)
+    mesh.run(5)
+    roamer.ipv4 = bytes((10, 2, 0, 77))
+    b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
+    mesh.run(5)
+    mesh.move(roamer, a)
+    mesh.run(5)
+    roamer.ipv4 = first
+    a.handle(events.LeaseGranted(roamer.mac, first, 3600))
+    mesh.run(5)
+    roamer.node = b
+    for _ in range(5):
+        b.handle(events.ClientSeen(roamer.mac))  # and no packet of it
+        mesh.run(0.5)
+    assert b.core.table.clients[roamer.mac].ipv4 is None
+    mesh.run(5)
+    assert mesh.holders(roamer) == [b]
+    assert sum("refused" in action.sentence for action in b.actions if isinstance(action, do.Log)) == 2
+    assert b.core.counters["arrivals_unproven"] == 0
+
+
+def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back():
+    mesh = Mesh()
+    resident, newcomer = joined(mesh), make_client(8, 1)
+    newcomer.ipv4 = resident.ipv4
+    mesh.join(newcomer, mesh.nodes[0])
+    mesh.run(1)
+    assert do.ReleaseLease(newcomer.mac, newcomer.ipv4) in mesh.nodes[0].actions
+    assert mesh.path(resident) is not None
+
+
+def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    before = mesh.path(client)
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    for _ in range(5):
+        mesh.run(280)
+        b.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
+        mesh.run(1)
+        assert mesh.path(client) == before
+    mesh.run(700)
+    assert not [1 for _, until_s, _ in mesh.nodes[3].kernel.home_of.values() if until_s > mesh.now_s]
+    assert not mesh.nodes[3].core.platnode.entries or all(
+        entry.at is None for entry in mesh.nodes[3].core.platnode.entries.values()
+    )
+
+
+def test_a_lease_that_runs_out_where_it_was_not_renewed_last_is_no_end():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    a, b, c = mesh.nodes[:3]
+    mesh.join(client, a, lease_s=1000)
+    mesh.run(2)
+    before = mesh.path(client)
+    for node, is_renewed, stays_s in ((b, True, 60), (c, True, 40), (b, False, 20)):
+        mesh.move(client, node)
+        mesh.run(1)
+        if is_renewed:
+            node.handle(events.LeaseGranted(client.mac, client.ipv4, 120))
+        mesh.run(stays_s - 1)
+    b.handle(events.LeaseEnded(client.mac, client.ipv4))
+    mesh.run(1)
+    assert mesh.path(client) == before
+
+
+def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    client.node = None
+    mesh.run(310)
+    assert mesh.nodes[0].core.table.clients[client.mac].state.value == "absent"
+    mesh.run(600)
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.holders(client)
+    assert not mesh.nodes[0].kernel.opened
+
+
+def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=120)
+    mesh.run(2)
+    client.node = None
+    mesh.run(600)
+    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert not mesh.holders(client)
+
+
+def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=120)
+    mesh.run(200)
+    assert mesh.path(client) is None
+    mesh.nodes[0].handle(events.LeaseGranted(client.mac, client.ipv4, 120))
+    mesh.run(1)
+    check_settled(mesh, client)
+
+
+def test_an_absent_client_is_found_with_its_lease():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    client.node = None
+    mesh.run(400)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.05)
+    assert mesh.path(client) == before
+
+
+def test_a_home_whose_address_was_leased_anew_comes_home():
+    mesh = Mesh()
+    first = joined(mesh)
+    mesh.move(first, mesh.nodes[1])
+    mesh.run(1)
+    second = make_client(8, 1)
+    second.ipv4 = first.ipv4
+    mesh.join(second, mesh.nodes[0])
+    mesh.run(1)
+    assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[0].clat[:12] + second.ipv4)
+
+
+def test_a_lease_does_not_wear_off_by_roaming():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=600)
+    mesh.run(2)
+    begun_s, before = mesh.now_s, mesh.path(client)
+    for i in range(200):
+        mesh.move(client, mesh.nodes[1 + i % 2])
+        mesh.run(0.7)
+    assert mesh.path(client) == before
+    lease = client.node.core.table.clients[client.mac].lease
+    assert lease.until_s - mesh.now_s > 600 - (mesh.now_s - begun_s) - 10

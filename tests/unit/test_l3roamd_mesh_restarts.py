@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: ISC
+"""Any walk in a simulated mesh, in any air, with restarts in between: one node serves the client in the end."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from l3roamd_mesh import SETTLE_S, Air, Client, Mesh, check_goes_on, check_settled, joined
+
+from l3roamd_py import events
+
+AIRS = st.builds(
+    Air,
+    delay_s=st.sampled_from([0.0005, 0.005, 0.03]),
+    jitter_s=st.sampled_from([0.0, 0.004, 0.04]),
+    duplication=st.sampled_from([0.0, 0.3]),
+    convergence_s=st.sampled_from([0.05, 1.0, 3.5]),
+)
+
+WALKS = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.sampled_from([0.0, 0.004, 0.02, 0.05, 0.3, 0.7, 2.0, 9.0]), st.booleans()
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def wander(mesh: Mesh, client: Client, walk: list[tuple[int, float, bool]], rests: int) -> None:
+    """Walk, then send a packet now and then, with time to come to rest behind each."""
+    for node, pause_s, is_polite in walk:
+        if client.node is not mesh.nodes[node]:
+            mesh.move(client, mesh.nodes[node], is_polite)
+        mesh.run(pause_s)
+    for _ in range(rests):
+        mesh.knock(client)
+        mesh.run(SETTLE_S)
+
+
+@SLOW
+@given(AIRS, WALKS, st.integers(0, 1000))
+def test_wherever_it_walks_and_however_fast_one_node_serves_it_in_the_end(air, walk, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    wander(mesh, client, walk, 3)
+    check_settled(mesh, client)
+
+
+@SLOW
+@given(AIRS, st.floats(0.01, 0.3), WALKS, st.integers(0, 1000))
+def test_a_lossy_network_cannot_cut_a_client_off(air, loss, walk, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    air.loss = loss
+    wander(mesh, client, walk, 3)
+    assert client.node in mesh.holders(client)
+    assert (client.mac, client.ipv4) in client.node.kernel.opened
+
+
+@SLOW
+@given(AIRS, WALKS, st.integers(0, 3), st.integers(0, 60), st.integers(0, 1000))
+def test_a_restart_at_any_moment_is_not_noticed(air, walk, victim, at, seed):
+    mesh = Mesh(air=air, seed=seed)
+    client = joined(mesh)
+    mesh.run(4)
+    mesh.after(at / 20, lambda: restart(mesh, victim))
+    wander(mesh, client, walk, 5)
+    assert client.node in mesh.holders(client)
+    assert mesh.path(client) is not None
+
+
+def restart(mesh: Mesh, victim: int) -> None:
+    node = mesh.nodes[victim]
+    node.restart(0.3, node.core.snapshot(mesh.now_s))
+
+
+def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_address_up():
+    """Nobody says so again; while it holds it as well, babel leads to it from where it is nearer."""
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    departed = mesh.nodes[0].core.table.departed
+    for _ in range(100):
+        if departed:
+            break
+        mesh.run(0.001)
+    assert not departed[client.mac].is_acknowledged
+    restart(mesh, 0)
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode():
+    """Its new connections would be another home's than its next node says, and end there."""
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    before = mesh.path(client)
+    mesh.nodes[1].restart(0.3, None)
+    mesh.run(1)
+    mesh.nodes[1].handle(events.PlatChosen(mesh.nodes[3].plat))
+    mesh.nodes[1].handle(events.LeaseGranted(client.mac, client.ipv4, 3600, False))  # which it renewed there
+    mesh.run(1)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[2])
+    check_goes_on(mesh, client, before, SETTLE_S)
+
+
+@pytest.mark.parametrize("victim", range(4))
+def test_a_restart_between_roams_keeps_the_connections(victim):
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    restart(mesh, victim)
+    mesh.run(0.2)
+    assert mesh.path(client) == before
+    mesh.run(5)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[2])
+    check_goes_on(mesh, client, before, SETTLE_S)
