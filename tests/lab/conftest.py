@@ -6,6 +6,8 @@ import os
 import time
 
 import pytest
+from node_lab import machines, node  # noqa: F401 # fixtures
+from siit_lab import namespaces  # noqa: F401 # a fixture
 
 from sdk.lab import Lab, LabError, check_machine, load_site, parse_topology
 from sdk.patience import SLOWER

@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from test_node_setup import address, link, machines, wait_for  # noqa: F401 # a fixture
+from node_lab import address, link, wait_for
 
 from xlat464.address import format_ipv6, parse_prefix6
 from xlat464.node import management_address, node_prefix
@@ -41,7 +41,7 @@ def management(name):
 
 
 @pytest.fixture
-def node(machines):  # noqa: F811
+def node(machines):
     """A node with a bridge and the daemon, a client on the bridge, another node to claim it."""
     node, client, other = machines("node"), machines("client"), machines("other")
     link(node, "port", client, "eth0")

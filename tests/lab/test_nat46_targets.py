@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import translators
-from test_siit_device import Namespace, wait_until
+from siit_lab import Namespace, wait_until
 
 from nat46 import (
     DaemonMissing,

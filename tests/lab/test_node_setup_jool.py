@@ -4,7 +4,9 @@
 import shutil
 
 import pytest
-from test_node_setup import CLAT, PLAT, machines, pytestmark, stand_in_node  # noqa: F401
+from node_lab import CLAT, NEEDS, PLAT, stand_in_node
+
+pytestmark = NEEDS
 
 JOOL = """\
 #!/bin/sh
@@ -17,7 +19,7 @@ ENGINE = f"{PLAT} --engine jool"
 
 
 @pytest.fixture
-def node(machines):  # noqa: F811
+def node(machines):
     made = stand_in_node(machines("node"))
     made.machine.file("/run/bin/jool", JOOL, 0o755)
     made.machine.run("rm /run/siit/control.sock")  # neither is needed, nor nat46
@@ -48,7 +50,7 @@ def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_
 
 
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
-def test_the_node_leaves_ports_to_jool_and_masquerades_its_pool(machines, firewall):  # noqa: F811
+def test_the_node_leaves_ports_to_jool_and_masquerades_its_pool(machines, firewall):
     made = stand_in_node(machines("node"), firewall=firewall)
     made.machine.file("/run/bin/jool", JOOL, 0o755)
     made.xlat(f"plat up {ENGINE}")

@@ -6,19 +6,13 @@ behaviour is from its source (docs/nat46.md), the rules are real.
 """
 
 import json
-import os
 import shutil
 
 import pytest
+from node_lab import CLAT, NEEDS, PLAT, stand_in_node
 from scapy.layers.inet import ICMP, IP, UDP
-from test_node_setup import CLAT, PLAT, machines, stand_in_node
 
-assert machines  # the fixture
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="makes network namespaces, which needs root"),
-    pytest.mark.skipif(not shutil.which("busybox"), reason="needs busybox"),
-]
-
+pytestmark = NEEDS
 CLIENT, SERVER, OTHER = "10.126.0.50", "198.51.100.2", "172.16.0.9"
 
 # write packets into a TUN device as its program; print those that leave by another device, as hex

@@ -19,7 +19,7 @@ import pytest
 from conformance import MTU_BYTES
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
-from test_siit_device import DEADLINE_S, ROOT, Namespace
+from siit_lab import DEADLINE_S, ROOT, Namespace
 
 from nat46 import KernelTarget, Nat46Error, SiitTarget, Translator
 

@@ -4,12 +4,13 @@
 sdk/vm/suite.py runs this before anything has loaded nf_tables, and lets nothing load it.
 """
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from test_l3roamd_rules import machines, mesh_of, walk_and_return  # noqa: F401 # fixtures
+from rules_lab import RoamingMesh, walk_and_return
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULES = (
@@ -35,8 +36,9 @@ def test_nft_fails_here():
     assert subprocess.run(["nft", "add", "table", "ip", "trial"], capture_output=True).returncode
 
 
-def test_open_connections_walk_with_iptables_and_ipset(mesh_of):  # noqa: F811
-    walk_and_return(mesh_of("xtables-legacy"))
+def test_open_connections_walk_with_iptables_and_ipset(machines):
+    with contextlib.closing(RoamingMesh(machines, "xtables-legacy")) as mesh:
+        walk_and_return(mesh)
 
 
 def test_the_choice_falls_on_xtables():
