@@ -104,7 +104,9 @@ def wireguard_hub(whole: Description, link: WireGuard, end: End, draft: Draft) -
 
 def dns_relay(link: WireGuard) -> Service:
     """dnsmasq on the hub's addresses, for the home's names."""
-    lines = ["no-resolv", "no-hosts", "bind-dynamic", f"interface={link.name}", "except-interface=lo"]
+    # without a pid file: the default one is that of the machine's own dnsmasq
+    lines = ["no-resolv", "no-hosts", "pid-file=", "bind-dynamic", f"interface={link.name}"]
+    lines.append("except-interface=lo")
     lines += [f"server={upstream}" for upstream in link.dns_upstream]
     return Service(
         "dnsmasq", ("dnsmasq", "--keep-in-foreground", "--conf-file={config}"), "\n".join(lines) + "\n"

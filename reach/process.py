@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: ISC
 """Programs that stay: the relay, and what others wrote. Each has a pid file, a configuration and a log in a folder.
 
-A program is ours only when the process of that number was started when the pid file says: numbers come again.
+A keeper starts it again when it dies. A process is ours only when that of its number was started when the pid file
+says: numbers come again.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,10 +13,13 @@ import subprocess
 import time
 from pathlib import Path
 
+from reach import keeper
+
 BUILT = Path(__file__).resolve().parent.parent / "build" / "bin"
 RELOADS = {"relay": signal.SIGHUP, "radvd": signal.SIGHUP}
 READY = {"relay": "reach-relay: ready"}  # what it says when it is; an address may be "already in use"
 WAIT_S = 10.0
+FAILS_WITHIN_S = 0.5  # a program that does not say when it is ready
 
 
 class ProcessError(RuntimeError):
@@ -30,13 +35,18 @@ def started(pid: int) -> str | None:
     return None if fields[0] == "Z" else fields[19]  # one that nobody has collected yet is gone
 
 
-def running(folder: Path, name: str) -> int | None:
-    """The number of our process of that name, or None."""
+def alive(path: Path) -> int | None:
+    """The number in a pid file, when that process is still the one."""
     try:
-        pid, since = (folder / f"{name}.pid").read_text().split()
+        pid, since = path.read_text().split()
+        return int(pid) if started(int(pid)) == since else None
     except (OSError, ValueError):
         return None
-    return int(pid) if started(int(pid)) == since else None
+
+
+def running(folder: Path, name: str) -> int | None:
+    """The number of our process of that name, or None."""
+    return alive(folder / f"{name}.pid")
 
 
 def ensure(folder: Path, name: str, command: list[str], config: str) -> None:
@@ -49,10 +59,12 @@ def ensure(folder: Path, name: str, command: list[str], config: str) -> None:
     if pid is not None and name not in RELOADS:
         end(folder, name)
         pid = None
-    path.write_text(config)
-    if pid is None:
+    if pid is None:  # its keeper may be about to start it again
+        end(folder, name)
+        path.write_text(config)
         start(folder, name, [word.replace("{config}", str(path)) for word in command])
         return
+    path.write_text(config)
     before = said(folder, name)
     os.kill(pid, RELOADS[name])
     if name == "relay":
@@ -68,27 +80,30 @@ def ensure(folder: Path, name: str, command: list[str], config: str) -> None:
 def start(folder: Path, name: str, command: list[str]) -> None:
     if name == "relay":
         command = [command[0], "--status", str(folder / "relay.sock"), *command[1:]]
-    program = shutil.which(command[0]) or str(BUILT / command[0])
+    program = shutil.which(command[0]) or shutil.which(BUILT / command[0])
+    if not program:
+        raise ProcessError(f"the program {command[0]} is not installed")
     with (folder / f"{name}.log").open("w") as log:
-        try:
-            made = subprocess.Popen(
-                [program, *command[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise ProcessError(f"the program {command[0]} is not installed") from None
-    (folder / f"{name}.pid").write_text(f"{made.pid} {started(made.pid)}")
-    wait(
-        lambda: made.poll() is not None or READY.get(name, "") in said(folder, name),
-        WAIT_S if name in READY else 0.3,
-    )
-    if made.poll() is not None or READY.get(name, "") not in said(folder, name):
+        made = subprocess.Popen(
+            keeper.command(str(folder / name), [program, *command[1:]]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    if not has_started(made, folder, name):
         end(folder, name)
         lines = said(folder, name).splitlines()
         raise ProcessError(last_words(lines) or f"{name} ended at once, with {made.poll()}")
+    (folder / f"{name}.keeper").write_text(f"{made.pid} {started(made.pid)}\n")
+
+
+def has_started(made: subprocess.Popen, folder: Path, name: str) -> bool:
+    ready = READY.get(name)
+    if ready is None:
+        return not wait(lambda: made.poll() is not None, FAILS_WITHIN_S)
+    wait(lambda: made.poll() is not None or ready in said(folder, name))
+    return made.poll() is None and ready in said(folder, name)
 
 
 def last_words(lines: list[str]) -> str:
@@ -103,12 +118,15 @@ def said(folder: Path, name: str) -> str:
 
 
 def end(folder: Path, name: str) -> None:
-    pid = running(folder, name)
-    if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        if not wait(lambda: running(folder, name) is None):
-            os.kill(pid, signal.SIGKILL)
-    for suffix in (".pid", ".conf", ".sock"):
+    """End a program and its keeper, or what there is of them."""
+    files = [folder / f"{name}.keeper", folder / f"{name}.pid"]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in filter(None, map(alive, files)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(os.getpgid(pid), number)
+        if wait(lambda: not any(map(alive, files))):
+            break
+    for suffix in (".keeper", ".pid", ".conf", ".sock"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 

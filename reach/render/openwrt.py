@@ -218,7 +218,7 @@ USE_PROCD=1
 run() {{
 	procd_open_instance
 	procd_set_param command "$@"
-	procd_set_param respawn
+	procd_set_param respawn 60 5 0
 	procd_close_instance
 }}
 

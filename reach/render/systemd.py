@@ -77,10 +77,11 @@ def service_unit(service: Service, place: Place, links: str) -> str:
 Description=reach: {service.name}
 After={after}
 Wants={after}
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart={" ".join(service_words(service, place))}
-Restart=on-failure
+Restart=always
 RestartSec=2
 {hardening}
 [Install]
