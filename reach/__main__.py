@@ -3,7 +3,10 @@
 
 import sys
 
-from reach.cli import main
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        from reach.cli import main  # which takes a moment, in which people change their minds
+
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -12,13 +12,13 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from reach.kernel import Kernel, KernelError
 from reach.pending import Pending
-from reach.steps import Entry, Step, is_new, reconcile
+from reach.steps import IN_PLACE, Entry, Step, is_new, reconcile
 
 log = logging.getLogger("reach")
 TAKE_BACK_TRIES = 5
@@ -60,18 +60,30 @@ def alone(folder: Path) -> Iterator[IO[str]]:
         yield lock
 
 
-def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> int:
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Of steps: those that were new or another than before, and those that nobody wants any more."""
+
+    new: int
+    gone: int
+
+    def __bool__(self) -> bool:
+        return self.new + self.gone > 0
+
+
+def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> Count:
     """`up` by who is alone; when within_s is not 0, taken back after that time unless it is confirmed."""
     ledger, pending = Ledger(folder, end), Pending(folder, end)
     with alone(folder) as lock:
         before = ledger.read()
+        refuse_another_end(folder, end)
         pending.disarm()
         if within_s and is_new(before, wanted):
             pending.arm(within_s, lambda: alone(folder), lock, lambda: take_back(folder, ledger, before))
         try:
             with Kernel(folder) as kernel:
                 changed = up(kernel, ledger, wanted)
-        except KernelError:
+        except (KernelError, KeyboardInterrupt):
             pending.disarm()
             raise
         if changed:
@@ -79,20 +91,40 @@ def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> int:
     return changed
 
 
-def up(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
-    """Make it so; returns how many steps were new or changed. Raises KernelError, and then nothing has changed."""
+def refuse_another_end(folder: Path, end: str) -> None:
+    """Both would have the one firewall table, and the one relay."""
+    for other in sorted(path.stem for path in folder.glob("*.json")):
+        if other != end:
+            raise KernelError(
+                f"this machine is {other} already, and can be one end only: `reach down {other}` first"
+            )
+
+
+def up(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> Count:
+    """Make it so. Raises KernelError, and then nothing has changed."""
     before = ledger.read()
     try:
         return carry_out(kernel, ledger, wanted)
-    except KernelError:
+    except (KernelError, KeyboardInterrupt) as reason:
         restore(kernel, ledger, before)
+        if isinstance(reason, KeyboardInterrupt):
+            log.warning("interrupted; nothing was changed")
         raise
+    except OSError as error:  # of the ledger: the disk is full
+        with contextlib.suppress(OSError):
+            restore(kernel, ledger, before)
+        raise KernelError(f"{error.filename or ledger.path}: {error.strerror}") from error
 
 
-def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
+def lost(kernel: Kernel, ledger: Ledger) -> list[str]:
+    """What `up` has done and somebody else has undone."""
+    return [" ".join(entry.step.name) for entry in ledger.read() if not kernel.has(entry.step)]
+
+
+def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> Count:
     done = ledger.read()
     change = reconcile(done, wanted)
-    changed = 0
+    new, names = 0, {step.name for step in wanted}
     for entry in change.undo:
         kernel.undo(entry.step, entry.note)
         done = [each for each in done if each.step.name != entry.step.name]
@@ -102,12 +134,12 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> int:
         if note is None:
             note = kernel.look(step)
         old = next((each for each in done if each.step.name == step.name), None)
-        changed += old is None or old.step != step
+        new += old is None or old.step != step
         order.append(Entry(step, note))
         done = [each for each in done if each.step.name != step.name]
         ledger.write(order + done)
         kernel.do(step, note)
-    return changed + len(change.undo)
+    return Count(new, sum(entry.step.name not in names for entry in change.undo))
 
 
 def take_back(folder: Path, ledger: Ledger, before: list[Entry]) -> None:
@@ -127,7 +159,11 @@ def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
     left = []
     for entry in reversed(ledger.read()):
         was = kept.get(entry.step.name)
-        if (was is None or was.step != entry.step) and not undo_or_say(kernel, entry) and was is None:
+        if was and (
+            was.step == entry.step or entry.step.kind in IN_PLACE
+        ):  # the relay's connections live in it
+            continue
+        if not undo_or_say(kernel, entry) and was is None:
             left.append(entry)
     for entry in before:
         try:

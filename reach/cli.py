@@ -16,7 +16,7 @@ from reach import check, host, keys, measure, plan_publish, reader, session, sta
 from reach.apply import Ledger, alone, bring_up, down
 from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
-from reach.kernel import Kernel, KernelError, chains
+from reach.kernel import Kernel, KernelError, addresses, chains
 from reach.keys import Keys
 from reach.pending import Pending
 from reach.plan import Plan
@@ -164,13 +164,14 @@ def run_up(options: argparse.Namespace) -> int:
         within_s = CONFIRM_S if ssh else 0
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
-        show_findings(host.advice(plan, chains()))
+        show_findings(host.advice(plan, chains(), addresses()))
         changed = bring_up(options.state, plan.end, wanted, within_s)
     except RenderError as error:
         raise Wrong(f"{error}; nothing was changed") from None
     except KernelError as error:
         raise Failure(f"{error}; nothing was changed") from None
-    print(f"{plan.end} is up, {changed} of {len(wanted)} steps were new")
+    gone = f", {changed.gone} taken back" if changed.gone else ""
+    print(f"{plan.end} is up, {changed.new} of {len(wanted)} steps were new{gone}")
     if (left_s := Pending(options.state, plan.end).left_s()) is not None:
         print(f"it is taken back in {left_s} s unless you say: reach confirm {plan.end}")
     return 0
@@ -213,7 +214,7 @@ def run_status(options: argparse.Namespace) -> int:
         found = status.read(whole, plan, known.public, kernel)
     found["unconfirmed_s"] = Pending(options.state, plan.end).left_s()
     print(json.dumps(found) if options.json else status.text(found))
-    return 0 if found["is_up"] else 1
+    return 0 if found["is_up"] and not found["lost"] else 1
 
 
 def run_test(options: argparse.Namespace) -> int:
@@ -289,7 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Failure, KernelError) as error:
         print(f"reach: {error}", file=sys.stderr)
         return getattr(error, "status", 1)
-    except BrokenPipeError:  # `reach render server | head`: nobody wants more
+    except BrokenPipeError:  # of `reach render server | head`
         sys.stderr.close()
     except OSError as error:
         hint = "; run it as root, or with sudo" if isinstance(error, PermissionError) else ""

@@ -73,7 +73,8 @@ WORDS: dict[str, tuple[bool, str, str]] = {
     "status": (
         True,
         "show links, handshakes, and whether what is published answers",
-        "Exit status 1 when the end is down. The first line says whether an `up` waits for `reach confirm END`.\n"
+        "Exit status 1 when the end is down, or when something of it is lost, such as the table by another's `flush\n"
+        "ruleset`; `reach up END` makes it again. The first line says whether an `up` waits for `reach confirm END`.\n"
         "A link that is up and never heard of its peer: wrong keys, or a firewall between; the port is UDP.",
     ),
     "test": (

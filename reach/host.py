@@ -1,18 +1,37 @@
 # SPDX-License-Identifier: ISC
 """What a machine does to a plan, and a plan to who works on it. Pure.
 
-Our table opens nothing that another one closes; and a publication may take the connection that one is working over.
+Our table opens nothing that another one closes; what is published is asked for at an address that the machine has; and
+a publication may take the connection that one is working over.
 """
 
 import json
+from collections.abc import Iterator
 
 from reach.firewall import TABLE
 from reach.plan import Plan
 from reach.reading import Finding, warning
 
 
-def advice(plan: Plan, listing: str) -> list[Finding]:
-    """Warnings about the chains that `nft -j list chains` lists and that drop what they do not know."""
+def advice(plan: Plan, listing: str, addresses: set[str]) -> list[Finding]:
+    """Warnings about a machine with these addresses, and with the chains that `nft -j list chains` lists."""
+    return list(strangers(plan, addresses)) + of_chains(plan, listing)
+
+
+def strangers(plan: Plan, addresses: set[str]) -> Iterator[Finding]:
+    """Public addresses that no device has: the provider translates them, or they are another server's."""
+    asked = {str(dnat.match.destination) for dnat in plan.firewall.dnats}
+    asked |= {str(listener.listen) for listener in plan.listeners}
+    for each in sorted(asked - addresses):
+        yield warning(
+            "server.ipv4",
+            f"{each} is at no device of this machine, so nobody will come by it; if the provider translates it, write"
+            f" what {plan.wan} has as server.listen",
+        )
+
+
+def of_chains(plan: Plan, listing: str) -> list[Finding]:
+    """Those that drop what they do not know."""
     found = []
     for each in json.loads(listing)["nftables"]:
         chain = each.get("chain", {})

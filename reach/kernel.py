@@ -2,8 +2,8 @@
 """The one door to the machine: each kind of step, how things were, how it is done and taken back.
 
 `look` says how things are before (the note), `do` makes it so whether or not it is so already, `undo` makes it as the
-note says. Anything that the kernel refuses is a KernelError with one sentence. kernel_devices and kernel_routes are
-parts of it; nothing else imports pyroute2.
+note says, `has` asks whether it is so still. Anything that the kernel refuses is a KernelError with one sentence.
+kernel_devices and kernel_routes are parts of it; nothing else imports pyroute2.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ Do = Callable[[Step, Note], None]
 DISCARD_PORT = 9  # RFC 863: nobody answers
 SYSCTL = Path("/proc/sys")
 MISSING = {
+    "address": "IPv6, or has it switched off",
     "tunnel": "IPv4 in IPv6 (module ip6_tunnel)",
     "wireguard": "WireGuard; with userspace = true in the link, wireguard-go does it",
     "bridge": "bridges",
@@ -44,6 +45,18 @@ def nothing_to_note(step: Step) -> Note:
 def chains() -> str:
     """The base chains of all tables, as nft's JSON."""
     return run("nft", "-j", "list", "chains")
+
+
+def addresses() -> set[str]:
+    """Those of this machine, and of who is at the other end of a line."""
+    names = ("IFA_LOCAL", "IFA_ADDRESS")
+    with IPRoute() as route:
+        return {each.get_attr(name) for each in route.get_addr() for name in names}
+
+
+def table_of(step: Step) -> str:
+    """With its family, as nft wants it named."""
+    return step.key if " " in step.key else f"inet {step.key}"
 
 
 def goes_with_its_device(step: Step, note: Note) -> None:
@@ -62,6 +75,7 @@ class Kernel:
         self.routes = routes = Routes(devices)
         self.folder = folder
         self.kinds: dict[str, tuple[Look, Do, Do]] = {
+            "device": (self.look_relied, goes_with_its_device, goes_with_its_device),
             "address": (routes.look_address, routes.do_address, routes.undo_address),
             "tunnel": (devices.look_device, devices.do_tunnel, devices.undo_device),
             "wireguard": (devices.look_device, devices.do_wireguard, devices.undo_device),
@@ -75,9 +89,18 @@ class Kernel:
             "route": (routes.look_route, routes.do_route, routes.undo_route),
             "rule": (nothing_to_note, routes.do_rule, routes.undo_rule),
             "sysctl": (self.look_sysctl, self.do_sysctl, self.undo_sysctl),
-            "nft": (nothing_to_note, self.do_nft, self.undo_nft),
+            "nft": (self.look_nft, self.do_nft, self.undo_nft),
             "shell": (nothing_to_note, self.do_shell, self.undo_shell),
             "process": (nothing_to_note, self.do_process, self.undo_process),
+        }
+        self.asks: dict[str, Callable[[Step], bool]] = {
+            **dict.fromkeys(("device", "tunnel", "wireguard", "bridge", "gretap"), self.has_device),
+            "address": routes.has_address,
+            "route": routes.has_route,
+            "rule": routes.has_rule,
+            "sysctl": self.has_sysctl,
+            "nft": self.has_nft,
+            "process": self.has_process,
         }
 
     def __enter__(self) -> "Kernel":
@@ -98,6 +121,11 @@ class Kernel:
         with self.in_words(step):
             self.kinds[step.kind][2](step, note)
 
+    def has(self, step: Step) -> bool:
+        """Whether what a step made is there; True for what cannot be asked."""
+        with self.in_words(step):
+            return step.kind not in self.asks or self.asks[step.kind](step)
+
     @contextlib.contextmanager
     def in_words(self, step: Step) -> Iterator[None]:
         try:
@@ -109,7 +137,17 @@ class Kernel:
         except OSError as error:
             raise KernelError(f"{step.kind} {step.key}: {error.strerror}") from error
 
+    def look_relied(self, step: Step) -> Note:
+        """A device that is not ours, without which the rest would be set up for nothing."""
+        self.devices.need(step.key)
+        return {}
+
+    def has_device(self, step: Step) -> bool:
+        return self.devices.index(step.key) is not None
+
     def look_sysctl(self, step: Step) -> Note:
+        if step.key.startswith("net/ipv6/") and not (SYSCTL / "net/ipv6").exists():
+            raise KernelError(f"{step.key}: this kernel lacks IPv6, or has it switched off")
         return {"was": (SYSCTL / step.key).read_text().strip()}
 
     def do_sysctl(self, step: Step, note: Note) -> None:
@@ -122,11 +160,33 @@ class Kernel:
         if path.exists() and "was" in note and path.read_text().strip() == step.values["value"]:
             path.write_text(note["was"])
 
+    def has_sysctl(self, step: Step) -> bool:
+        path = SYSCTL / step.key
+        # networkd hears advertisements itself, and tells the kernel not to
+        return path.name == "accept_ra" or (
+            path.exists() and path.read_text().strip() == step.values["value"]
+        )
+
+    def look_nft(self, step: Step) -> Note:
+        if self.is_listed(table_of(step)):
+            raise KernelError(
+                f"there is a table {table_of(step)} already, and it is not ours: take back what made it, or"
+                f" `nft delete table {table_of(step)}`"
+            )
+        return {}
+
+    def has_nft(self, step: Step) -> bool:
+        """Others may flush the whole ruleset, as a reload of /etc/nftables.conf does."""
+        return os.geteuid() != 0 or self.is_listed(table_of(step))
+
+    def is_listed(self, table: str) -> bool:
+        return f"table {table}" in run("nft", "list", "tables").splitlines()
+
     def do_nft(self, step: Step, note: Note) -> None:
         run("nft", "-f", "-", text=step.values["text"])
 
     def undo_nft(self, step: Step, note: Note) -> None:
-        table = step.key if " " in step.key else f"inet {step.key}"
+        table = table_of(step)
         run("nft", "-f", "-", text=f"table {table}\ndelete table {table}\n")
 
     def do_greeting(self, step: Step, note: Note) -> None:
@@ -151,6 +211,9 @@ class Kernel:
             process.ensure(self.folder, step.key, step.values["command"], step.values["config"])
         except process.ProcessError as error:
             raise KernelError(str(error)) from None
+
+    def has_process(self, step: Step) -> bool:
+        return process.running(self.folder, step.key) is not None
 
     def undo_process(self, step: Step, note: Note) -> None:
         process.end(self.folder, step.key)

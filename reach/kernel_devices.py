@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import json
+import os
 import re
 import subprocess
 import time
@@ -26,10 +27,11 @@ class KernelError(RuntimeError):
     """The machine does not do what a step asks for; one sentence says what and why."""
 
 
-def run(*words: str, text: str | None = None) -> str:
+def run(*words: str, text: str | None = None, **variables: str) -> str:
     """A command's output. Raises KernelError with what it said."""
+    options: dict[str, Any] = {"input": text, "capture_output": True, "text": True, "timeout": 30}
     try:
-        done = subprocess.run(words, input=text, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(words, check=False, env={**os.environ, **variables}, **options)
     except FileNotFoundError:
         raise KernelError(f"the program {words[0]} is not installed") from None
     except subprocess.TimeoutExpired:
@@ -60,6 +62,9 @@ class Devices:
     def index(self, name: str) -> int | None:
         found = self.route.link_lookup(ifname=name)
         return found[0] if found else None
+
+    def name(self, index: int) -> str:
+        return self.route.get_links(index)[0].get_attr("IFLA_IFNAME")
 
     def need(self, name: str) -> int:
         found = self.index(name)
@@ -101,7 +106,7 @@ class Devices:
 
     def do_wireguard(self, step: Step, note: Note) -> None:
         if step.values["userspace"] and self.index(step.key) is None:
-            run("env", "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD=1", "wireguard-go", step.key)
+            run("wireguard-go", step.key, WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD="1")
             end = time.monotonic() + DEVICE_WAIT_S
             while self.index(step.key) is None and time.monotonic() < end:
                 time.sleep(0.05)
@@ -128,8 +133,9 @@ class Devices:
             lines += [f"PersistentKeepalive = {peer['keepalive_s']}"] if peer["keepalive_s"] else []
         taken = f"{step.key}: UDP port {values['port']} is another program's already"
         try:
-            # what is the same goes on with its session
-            run("wg", "syncconf", step.key, "/dev/stdin", text="\n".join(lines) + "\n")
+            # what is the same goes on with its session; a name that nobody knows is not waited for
+            text = "\n".join(lines) + "\n"
+            run("wg", "syncconf", step.key, "/dev/stdin", text=text, WG_ENDPOINT_RESOLUTION_RETRIES="0")
         except KernelError as error:
             raise (KernelError(taken) if "Address already in use" in str(error) else error) from None
         try:

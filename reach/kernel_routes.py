@@ -13,6 +13,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from reach.kernel_devices import Devices, KernelError, Note
 from reach.steps import Step
 
+MAIN = 254  # the routing table
 SCOPE_LINK = 253  # a route without a gateway
 IFA_F_NODAD = 0x02
 FOREVER = 0xFFFFFFFF
@@ -43,14 +44,28 @@ class Routes:
     def look_address(self, step: Step) -> Note:
         if self.devices.index(step.values["device"]) is None:  # ours, made by an earlier step
             self.devices.need(step.values["device"])
+        self.refuse_a_second_place(step)
+        return {"was": self.has_address(step)}
+
+    def has_address(self, step: Step) -> bool:
+        if self.devices.index(step.values["device"]) is None:
+            return False
         words = self.address_words(step)
         there = self.route.get_addr(index=words["index"], family=words["family"])
-        mine = [
-            a
+        return any(
+            a.get_attr("IFA_ADDRESS") == words["address"] and a["prefixlen"] == words["prefixlen"]
             for a in there
-            if a.get_attr("IFA_ADDRESS") == words["address"] and a["prefixlen"] == words["prefixlen"]
-        ]
-        return {"was": bool(mine)}
+        )
+
+    def refuse_a_second_place(self, step: Step) -> None:
+        """A network that another device of the machine has already; half of what is meant for it would go there."""
+        words = self.address_words(step)
+        network = ipaddress.ip_interface(step.values["interface"]).network
+        for each in self.route.get_addr(family=words["family"]):
+            found = ipaddress.ip_interface(f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}").network
+            if each["index"] != words["index"] and found == network and network.num_addresses > 1:
+                name = self.devices.name(each["index"])
+                raise KernelError(f"{network} is at {name} already; networks must not overlap")
 
     def do_address(self, step: Step, note: Note) -> None:
         words = self.address_words(step)
@@ -59,7 +74,15 @@ class Routes:
             words |= {"flags": IFA_F_NODAD}
         if step.values["deprecated"]:
             words |= {"preferred": 0, "valid": FOREVER}
-        self.route.addr("replace", **words)
+        try:
+            self.route.addr("replace", **words)
+        except NetlinkError as error:
+            if error.code != errno.EACCES or words["family"] != socket.AF_INET6:
+                raise
+            device = step.values["device"]
+            raise KernelError(
+                f"{device} has IPv6 switched off (net.ipv6.conf.{device}.disable_ipv6)"
+            ) from None
 
     def undo_address(self, step: Step, note: Note) -> None:
         if not note.get("was") and self.devices.index(step.values["device"]) is not None:
@@ -73,17 +96,29 @@ class Routes:
         words |= {"scope": SCOPE_LINK} if network.version == 4 else {}
         return words if network.prefixlen else words | {"dst": "default"}
 
-    def look_route(self, step: Step) -> Note:
+    def ways(self, step: Step) -> set[int]:
+        """The devices by which routes lead to where a step's does."""
         words, network = self.route_words(step), ipaddress.ip_network(step.values["to"])
-        there = {
+        return {
             route.get_attr("RTA_OIF")
             for route in self.route.route("dump", family=words["family"], table=words["table"])
             if route["dst_len"] == network.prefixlen
             and (route.get_attr("RTA_DST") or str(network.network_address)) == str(network.network_address)
         }
-        if there - {self.devices.index(step.values["device"])}:
-            raise KernelError(f"there is another route to {step.key} already; networks must not overlap")
+
+    def look_route(self, step: Step) -> Note:
+        there = self.ways(step)
+        for other in there - {self.devices.index(step.values["device"])}:
+            where = f" by {self.devices.name(other)}" if other else ""
+            where += f" in table {step.values['table']}" if step.values["table"] != MAIN else ""
+            raise KernelError(
+                f"there is a route to {step.values['to']}{where} already; networks must not overlap"
+            )
         return {"was": bool(there)}
+
+    def has_route(self, step: Step) -> bool:
+        device = self.devices.index(step.values["device"])
+        return device is not None and device in self.ways(step)
 
     def do_route(self, step: Step, note: Note) -> None:
         self.route.route("replace", oif=self.devices.need(step.values["device"]), **self.route_words(step))
@@ -110,6 +145,13 @@ class Routes:
     def do_rule(self, step: Step, note: Note) -> None:
         with ignoring(errno.EEXIST):
             self.route.rule("add", **self.rule_words(step))
+
+    def has_rule(self, step: Step) -> bool:
+        words = self.rule_words(step)
+        wanted = [words.get(key) for key in ("priority", "table", "src", "iifname", "fwmark")]
+        names = ("FRA_PRIORITY", "FRA_TABLE", "FRA_SRC", "FRA_IIFNAME", "FRA_FWMARK")
+        there = self.route.get_rules(family=words["family"])
+        return any([each.get_attr(name) or None for name in names] == wanted for each in there)
 
     def undo_rule(self, step: Step, note: Note) -> None:
         with ignoring(errno.ENOENT):

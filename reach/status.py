@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reach import process
+from reach.apply import Ledger, lost
 from reach.check_publish import home_of
 from reach.description import SERVER, Description
 from reach.kernel import Kernel
@@ -87,6 +88,7 @@ def read(whole: Description, plan: Plan, public: dict[str, str], kernel: Kernel)
     found: dict[str, Any] = {"end": plan.end, "is_up": (folder / f"{plan.end}.json").exists(), "links": links}
     if plan.end == SERVER:
         found["published"] = published(whole)
+    found["lost"] = lost(kernel, Ledger(folder, plan.end))
     if plan.listeners:
         found["relay"] = relay_counters(folder) if process.running(folder, "relay") else None
     return found
@@ -118,4 +120,6 @@ def text(found: dict[str, Any]) -> str:
             if relay
             else "  relay: not there"
         )
+    if lost_steps := found.get("lost"):
+        lines.append(f"  LOST: {', '.join(lost_steps)}; `reach up {found['end']}` makes it again")
     return "\n".join(lines)

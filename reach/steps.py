@@ -40,6 +40,7 @@ class Entry:
 def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     """Raises RenderError when a public key is missing."""
     ours, found = names(plan), []
+    found += [Step("device", name) for name in relied_on(plan)]
     found += [address(each) for each in plan.addresses if each.device not in ours]
     for device in plan.devices:
         found += device_steps(plan, device, known, key_folder)
@@ -73,6 +74,12 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
             inner = [str(peer.allowed[0].network_address) for peer in device.peers]
             found.append(Step("greeting", device.name, {"addresses": inner}))
     return found
+
+
+def relied_on(plan: Plan) -> list[str]:
+    """Devices that must be there. A translator's may come later."""
+    later = {rule.in_device for rule in plan.rules}
+    return list(dict.fromkeys(name for name in (plan.wan, plan.lan) if name and name not in later))
 
 
 def address(each: DeviceAddress) -> Step:

@@ -305,13 +305,50 @@ def test_a_device_of_that_name_is_not_touched(site):
 
 
 def test_a_device_that_is_not_there_is_said_with_those_that_are(site):
-    site.describe(
-        (ENDS + '[link.wrap1]\nkind = "4in6"\nhome = "attic"\nhome_address = "2001:db8:0:1::20"\n').replace(
-            'device = "eth0"', 'device = "ens3"'
-        )
-    )
+    site.describe((ENDS + WG + PORTS).replace('device = "eth0"', 'device = "ens3"', 1))
     done = site.reach(site.server, "up", "server", check=False)
     assert "there is no device ens3; there is lo, eth0; nothing was changed" in done.stderr
+
+
+def test_a_table_or_a_network_that_the_machine_has_already_is_not_touched(site):
+    site.server.run("ip", "link", "add", "other", "type", "bridge")
+    address(site.server, "other", "198.18.0.200/24")
+    for undo, sentence in (
+        (("ip", "link", "del", "other"), "198.18.0.0/24 is at other already; networks must not overlap"),
+        (
+            ("nft", "delete", "table", "inet", "reach"),
+            "there is a table inet reach already, and it is not ours",
+        ),
+    ):
+        before = snapshot(site.server)
+        done = site.reach(site.server, "up", "server", check=False)
+        assert done.returncode == 1
+        assert sentence in done.stderr.splitlines()[-1]
+        assert snapshot(site.server) == before
+        site.server.run("nft", "add", "table", "inet", "reach")
+        site.server.run(*undo)
+
+
+def test_what_others_have_taken_away_is_lost_and_up_makes_it_again(site):
+    """A reload of the host's own firewall, a network daemon that wants to be alone, and who runs out of memory."""
+    site.describe(ENDS + WG + PORTS + RELAY)
+    tell(site.host, 443)
+    site.both_up()
+    site.server.run("nft", "flush", "ruleset")
+    site.home.run("ip", "rule", "del", "priority", "4641")
+    site.home.run("ip", "link", "del", "wg0")
+    for machine, end, lost in (
+        (site.server, "server", "LOST: nft reach; `reach up server` makes it again"),
+        (site.home, "attic", "LOST: wireguard wg0, address "),
+    ):
+        done = site.reach(machine, "status", end, check=False)
+        assert done.returncode == 1
+        assert lost in done.stdout
+        assert ("rule IPv4 4641 43" in done.stdout) == (end == "attic")
+    site.both_up()
+    assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
+    for machine, end in ((site.server, "server"), (site.home, "attic")):
+        assert "LOST" not in site.reach(machine, "status", end).stdout
 
 
 def test_another_wireguard_on_the_port_is_said(site):

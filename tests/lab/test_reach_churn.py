@@ -30,7 +30,11 @@ ROUNDS = max(2, round(2 * CHURN))
 GROWTH_KIB = (
     4096  # of a program in Go, whose heap breathes; a leak of a kilobyte a call would be more in a longer run
 )
+GO_THREADS = 4  # more than before, when many wait in the kernel at once
 CALLS = 20  # of each kind a round
+SHORT_S = 3  # what is over is tracked no longer
+TRACKED = 8  # connections at most that the links themselves are
+KEEPERS = {"sh", "sleep"}
 
 
 @pytest.fixture
@@ -39,14 +43,28 @@ def site(tmp_path):
         for end in ("server", "attic"):
             keys.write(tmp_path / "keys", end)
         made = Site(stack, tmp_path)
+        for machine in (made.server, made.home):
+            forget_soon(machine)
         yield made
         made.down()
         while servers:
             servers.pop().close()
 
 
+def forget_soon(machine):
+    """What remains of a connection that has ended is gone in seconds; what has not ended stays for days."""
+    of_tcp = ("syn_sent", "syn_recv", "fin_wait", "close_wait", "last_ack", "time_wait", "close")
+    names = [*(f"tcp_timeout_{state}" for state in of_tcp), "udp_timeout", "udp_timeout_stream"]
+    names += ["icmp_timeout", "icmpv6_timeout"]
+    machine.run("sysctl", "-q", *(f"net.netfilter.nf_conntrack_{name}={SHORT_S}" for name in names))
+
+
+def tracked(machine):
+    return int(machine.run("conntrack", "-C").stdout)
+
+
 def processes(machine):
-    """Those that run in a machine, by name: descriptors and KiB of each."""
+    """Those that run in a machine, by name: descriptors, KiB and threads of each."""
     namespace = os.stat(f"/proc/{machine.pid}/ns/pid").st_ino
     found = {}
     for each in Path("/proc").glob("[0-9]*"):
@@ -55,18 +73,24 @@ def processes(machine):
             if name not in ("wireguard-go", "reach-relay") or not process.started(int(each.name)):
                 continue  # or a zombie, that nobody collects in this machine
             if os.stat(each / "ns/pid").st_ino == namespace:
-                lines = (each / "status").read_text().splitlines()
-                kib = int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
+                lines = dict(line.split(":", 1) for line in (each / "status").read_text().splitlines())
+                kib, threads = int(lines["RssAnon"].split()[0]), int(lines["Threads"])
                 assert name not in found, f"two of {name}"
-                found[name] = (len(list((each / "fd").iterdir())), kib)
+                found[name] = (len(list((each / "fd").iterdir())), kib, threads)
     return found
+
+
+def keepers(machine):
+    """How many shells keep programs running, with whatever they wait in."""
+    names = machine.run("ps", "-e", "-o", "comm=").stdout.split()
+    return sum(name in KEEPERS for name in names)
 
 
 def residue(site, machine):
     """What a machine has of ours that could pile up."""
-    for ours in ("-D", "-F"):
-        machine.run("conntrack", ours, check=False)
+    wait_until(lambda: tracked(machine) <= TRACKED, "what is over is tracked no longer")
     counts = {
+        "keepers": keepers(machine),
         "rules": len(machine.run("nft", "list", "ruleset").stdout.splitlines()),
         "policy": len(machine.run("ip", "rule").stdout.splitlines()),
         "routes": len(machine.run("ip", "route", "show", "table", "all").stdout.splitlines()),
@@ -98,7 +122,9 @@ def churn(site, number):
     with site.server.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("", 9002))
         site.describe(ENDS + WG + PORTS + RELAY + '[[publish]]\nudp = 9002\nto = "2001:db8:0:1::80"\n')
+        relay = process.running(site.state(site.server), "relay")
         assert "9002" in site.reach(site.server, "up", "server", check=False).stderr
+        assert process.running(site.state(site.server), "relay") == relay, "its connections live in it"
     calling.join()
     assert not failures
     site.describe(ENDS + WG + PORTS + RELAY)
@@ -124,9 +150,10 @@ def test_a_long_run_with_churn_piles_nothing_up(site):
     for machine, (counts, programs) in zip((site.server, site.home), first, strict=True):
         counts_now, programs_now = residue(site, machine)
         assert counts_now == counts
-        for name, (descriptors, kib) in programs.items():
+        for name, (descriptors, kib, threads) in programs.items():
             assert programs_now[name][0] <= descriptors + 1, name
             assert programs_now[name][1] <= kib + GROWTH_KIB, name
+            assert programs_now[name][2] <= threads + GO_THREADS * (name != "reach-relay"), name
     site.down()
     assert (snapshot(site.server), snapshot(site.home)) == before
     assert processes(site.server) == processes(site.home) == {}
