@@ -12,6 +12,7 @@ import time
 
 import pytest
 from conftest import wait_until
+from talk import STALL_S, Talk
 
 from sdk.lab.plan import ECHO
 from xlat464.address import format_ipv6, format_mac, parse_ipv6
@@ -38,18 +39,7 @@ node = "a"
 """
 SOCKET = "/var/run/l3roamd.sock"
 NODES = ("a", "b", "c")
-STALL_S = 3.0  # an echo that takes longer is a lost connection
 RESIDENT_KIB = 40 * 1024
-# says each line to the echo service over one connection of TCP, and what came back
-TALK = f"""
-import socket, sys
-s = socket.create_connection(({ECHO!r}, 7), 20)
-f = s.makefile("r")
-print("ready", flush=True)
-for line in sys.stdin:
-    s.sendall(line.encode())
-    print(f.readline(), end="", flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -75,36 +65,10 @@ def lab(mesh):
     return mesh
 
 
-class Talk:
-    """One TCP connection through the whole path, for as long as the test."""
-
-    def __init__(self, lab):
-        self.lab = lab
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self.process = lab.popen("phone", ["python", "-c", TALK], **pipes)
-        self.count = 0
-        assert self._line(20) == "ready"
-
-    def _line(self, timeout_s):
-        is_told = select.select([self.process.stdout], [], [], timeout_s)[0]
-        assert is_told, f"silence for {timeout_s} s\n{story(self.lab)}"
-        return self.process.stdout.readline().strip()
-
-    def echo(self, timeout_s=STALL_S):
-        """Send a line and have it back; return how long that took."""
-        self.count += 1
-        begun_s = time.monotonic()
-        self.process.stdin.write(f"{self.count}\n")
-        assert self._line(timeout_s) == str(self.count), story(self.lab)
-        return time.monotonic() - begun_s
-
-
 @pytest.fixture
 def talk(lab):
-    made = Talk(lab)
-    yield made
-    made.process.kill()
-    made.process.wait()
+    with Talk(lab, "phone", story) as made:
+        yield made
 
 
 def story(lab):
@@ -285,12 +249,10 @@ def test_a_client_that_walked_away_while_its_node_was_dead_is_given_up(lab):
     start(lab, "b")
     wait_until(lambda: known(lab, "b") is None and not has_address(lab, "b"), 40, "b forgetting it")
     assert is_served(lab, "a")
-    talk = Talk(lab)
-    for there in ("b", "a"):
-        lab.roam("phone", there)
-        talk.echo()
-    talk.process.kill()
-    talk.process.wait()
+    with Talk(lab, "phone", story) as talk:
+        for there in ("b", "a"):
+            lab.roam("phone", there)
+            talk.echo()
 
 
 def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_given_up(lab):
@@ -305,15 +267,13 @@ def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_given_up(lab):
     finally:
         for link in ("a-b", "a-c"):
             lab.heal(link)
-    talk = Talk(lab)
-    wait_until(lambda: known(lab, "a") is None and not has_address(lab, "a"), 90, "a forgetting it")
-    assert is_served(lab, "b")
-    talk.echo()
-    wait_until(lambda: is_routed(lab, "a"), 30, "babel telling where the phone is")
-    lab.roam("phone", "a")
-    talk.echo()
-    talk.process.kill()
-    talk.process.wait()
+    with Talk(lab, "phone", story) as talk:
+        wait_until(lambda: known(lab, "a") is None and not has_address(lab, "a"), 90, "a forgetting it")
+        assert is_served(lab, "b")
+        talk.echo()
+        wait_until(lambda: is_routed(lab, "a"), 30, "babel telling where the phone is")
+        lab.roam("phone", "a")
+        talk.echo()
 
 
 def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):

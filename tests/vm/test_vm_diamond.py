@@ -11,23 +11,15 @@ import subprocess
 
 import pytest
 from conftest import load, wait_until
+from talk import Talk
 
 from sdk.lab import ECHO, WEB
 from sdk.lab.plan import Plan
 from sdk.lab.topology_reader import topology_file
 
 BYTES = 300_000
+PATIENCE_S = 120  # of who says a line
 LAPTOP = '[clients.laptop]\nnode = "a"\n'  # two clients will do
-# a line of the client's, and the same line from the other end
-TALK = f"""
-import socket, sys
-connection = socket.create_connection(({ECHO!r}, 7), 120)
-lines = connection.makefile("r")
-print("ready", flush=True)
-for line in sys.stdin:
-    connection.sendall(line.encode())
-    print(lines.readline(), end="", flush=True)
-"""
 
 
 @pytest.fixture(scope="module", params=["siit", "nat46"])
@@ -74,19 +66,12 @@ def client(lab, name, *words):
 
 def walk_and_return(lab, name="phone"):
     """Say a line on an open connection at a, at b, and at a again; each has to come back."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    talk = lab.popen(name, ["python", "-c", TALK], **pipes)
-    try:
-        assert talk.stdout.readline() == "ready\n"
-        for turn, node in enumerate(("a", "b", "a")):
+    with Talk(lab, name, story, PATIENCE_S) as talk:
+        for node in ("a", "b", "a"):
             if lab.node_of(name) != node:
                 lab.roam(name, node)
-            talk.stdin.write(f"{turn}\n")
-            assert talk.stdout.readline() == f"{turn}\n", f"at {node}: {story(lab)}"
+            talk.echo(PATIENCE_S)
             wait_until(lambda: lab.serving(name), what=f"the {name} being served at {node}")
-    finally:
-        talk.kill()
-        talk.communicate()
 
 
 def story(lab):
