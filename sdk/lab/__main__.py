@@ -76,20 +76,7 @@ def parser() -> argparse.ArgumentParser:
             )
         return command
 
-    up = add("up", run_up, "bring a lab up and wait until its clients have IPv4", UP_EXAMPLES)
-    up.add_argument("file", metavar="FILE", help="a topology file, or the name of one that ships")
-    up.add_argument(
-        "--site", default=str(EXAMPLE), help="a Gluon site.conf or domain file (default: our example)"
-    )
-    up.add_argument(
-        "--from-packages",
-        action="store_true",
-        help="nodes run what `make ipk` has built, configured by the site, instead of this repository's files",
-    )
-    up.add_argument("--ipk", type=Path, default=IPK, metavar="DIR", help="the packages (default: build/ipk)")
-    up.add_argument(
-        "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
-    )
+    add_up_options(add("up", run_up, "bring a lab up and wait until its clients have IPv4", UP_EXAMPLES))
     add("down", run_down, "end a lab: its processes, namespaces and devices")
     show = add("status", run_status, "show nodes, links and clients of a lab")
     show.add_argument("--json", action="store_true", help="for programs")
@@ -117,6 +104,22 @@ def parser() -> argparse.ArgumentParser:
     )
     add("list", run_list, "list the labs that are up and the topologies that ship", named=False)
     return top
+
+
+def add_up_options(up: argparse.ArgumentParser) -> None:
+    up.add_argument("file", metavar="FILE", help="a topology file, or the name of one that ships")
+    up.add_argument(
+        "--site", default=str(EXAMPLE), help="a Gluon site.conf or domain file (default: our example)"
+    )
+    up.add_argument(
+        "--from-packages",
+        action="store_true",
+        help="nodes run what `make ipk` has built, configured by the site, instead of this repository's files",
+    )
+    up.add_argument("--ipk", type=Path, default=IPK, metavar="DIR", help="the packages (default: build/ipk)")
+    up.add_argument(
+        "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
+    )
 
 
 def seconds(text: str) -> float:

@@ -40,6 +40,8 @@ START_S = 10  # a first process that has not said so by then will not start
 ASK_S = 5 * SLOWER  # for a daemon to answer
 END_S = 20  # for the kernel to end a lab's processes
 DAEMON_S = 20.0 * SLOWER  # for a daemon's socket to appear
+# it stays as the parent of the lab's first process, and takes it along when it dies
+UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 
 # A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
 # a boot; /proc is that of the lab, or a pid in it would mean somebody else's process. $2 are lines that mount a root.
@@ -68,6 +70,22 @@ class CommandError(LabError):
     """A command on a machine failed; the sentence ends with what it said."""
 
 
+def pid_that_it_says(init: subprocess.Popen) -> int:
+    """The number of a lab's first process, which it says when it is there. Raises LabError if it is not."""
+    assert init.stdout
+    assert init.stderr
+    with init.stdout, init.stderr:
+        ready, _, _ = select.select([init.stdout], [], [], START_S)
+        word = init.stdout.readline() if ready else b""
+        if not word.strip().isdigit():
+            init.kill()  # or there is no end to what it says
+            reason = init.stderr.read().decode(errors="replace").strip().splitlines()
+            raise LabError(
+                f"no namespaces for a lab: {reason[-1] if reason else 'the first process did not start'}"
+            )
+    return int(word)
+
+
 class Machines:
     """The machines of one lab: start, enter, end. What they are for is the caller's business."""
 
@@ -86,18 +104,8 @@ class Machines:
         if name in find_labs():
             option = "" if name == "lab" else f" --name {name}"
             raise LabError(f"a lab of the name {name!r} is up already: `lab down{option}` ends it")
-        # unshare stays as the parent of the lab's first process, and takes it along when it dies
-        unshare = [
-            "unshare",
-            "--pid",
-            "--mount",
-            "--propagation",
-            "private",
-            "--fork",
-            "--kill-child=SIGKILL",
-        ]
         init = subprocess.Popen(
-            [*unshare, "bash", "-c", f'exec -a {INIT_ARGV0} "$0" -c "$1"', sys.executable, INIT],
+            [*UNSHARE, "bash", "-c", f'exec -a {INIT_ARGV0} "$0" -c "$1"', sys.executable, INIT],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -105,24 +113,13 @@ class Machines:
             start_new_session=True,
             preexec_fn=None if persistent else die_with_parent(os.getpid()),
         )
-        assert init.stdout
-        assert init.stderr
         try:
-            ready, _, _ = select.select([init.stdout], [], [], START_S)
-            word = init.stdout.readline() if ready else b""
-            if not word.strip().isdigit():
-                init.kill()  # or there is no end to what it says
-                reason = init.stderr.read().decode(errors="replace").strip().splitlines()
-                raise LabError(
-                    f"no namespaces for a lab: {reason[-1] if reason else 'the first process did not start'}"
-                )
+            pid = pid_that_it_says(init)
         except BaseException:  # Ctrl-C: nobody else would end one that is to persist
             init.kill()
             init.wait(END_S)
             raise
-        init.stdout.close()
-        init.stderr.close()
-        machines = cls(name, int(word), {})
+        machines = cls(name, pid, {})
         machines._unshare = init
         return machines
 

@@ -63,6 +63,18 @@ def limit_reader() -> None:
 
 def read_table(path: Path) -> dict[str, Any]:
     """Return the file's Lua table. Raises SiteError."""
+    done = run_reader(path, read_text(path))
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise SiteError(f"{path}: {reason[0] if reason else 'it is too large for Lua, expected a site file'}")
+    try:
+        table = json.loads(done.stdout)
+    except ValueError:
+        raise SiteError(f"{path}: its texts are not UTF-8, expected a site.conf or domain file") from None
+    return table if isinstance(table, dict) else {}
+
+
+def read_text(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES + 1)
@@ -72,8 +84,12 @@ def read_table(path: Path) -> dict[str, Any]:
         raise SiteError(
             f"{path}: this is larger than {FILE_BYTES} bytes, expected a site.conf or domain file"
         )
+    return text
+
+
+def run_reader(path: Path, text: bytes) -> subprocess.CompletedProcess[bytes]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [LUA, str(READER)],
             input=text,
             capture_output=True,
@@ -86,14 +102,6 @@ def read_table(path: Path) -> dict[str, Any]:
         raise SiteError(
             f"{path}: Lua did not come to an end with it, expected a table and no program"
         ) from None
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise SiteError(f"{path}: {reason[0] if reason else 'it is too large for Lua, expected a site file'}")
-    try:
-        table = json.loads(done.stdout)
-    except ValueError:
-        raise SiteError(f"{path}: its texts are not UTF-8, expected a site.conf or domain file") from None
-    return table if isinstance(table, dict) else {}
 
 
 def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -> Site:
