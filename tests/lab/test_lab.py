@@ -4,6 +4,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -331,8 +332,9 @@ def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
         wait_until(lambda: "starting babeld" in up.stdout.readline())
         up.send_signal(signal.SIGINT)
+        signals = re.findall(r"^(?:Sig|Shd).*", Path(f"/proc/{up.pid}/status").read_text(), re.M)
         output, errors = up.communicate(timeout=60)
-        assert (up.returncode, errors) == (130, "lab: interrupted\n"), output
+        assert (up.returncode, errors) == (130, "lab: interrupted\n"), (signals, output)
     wait_until(lambda: not left_of(name), 20, "the end of all processes")
 
 
