@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pytest
-from reach_lab import address, wait_until
+from reach_lab import address, echo, wait_until
 from test_reach_apply import ENDS, PORTS, WG, WHOLE, Site, call, keys, serve_tcp, servers, snapshot, tell
 
 pytestmark = pytest.mark.skipif(
@@ -103,6 +103,26 @@ def test_4in6_a_large_transfer_fits_the_tunnel(site):
         while part := connection.recv(1 << 16):
             got += len(part)
     assert got == size
+
+
+@pytest.mark.skipif(not has(*IP6TNL), reason="no ip6_tunnel")
+def test_4in6_an_open_connection_outlives_another_prefix_of_the_home(site):
+    old, new = "2001:db8:0:8::1", "2001:db8:0:9::1"
+    site.describe(SITES + FOUR_IN_SIX + PORTS)
+    site.at_once("up", (site.server, "server"), (site.home, "attic"))
+    serve_tcp(site.host, "0.0.0.0", 443, echo, socket.AF_INET)
+    site.server.run("ip", "-6", "route", "add", "2001:db8:0:9::/64", "dev", "eth0")
+    with site.caller.connect("203.0.113.7", 443) as connection:
+        connection.sendall(b"1")
+        assert connection.recv(1) == b"1"
+        site.home.run("ip", "addr", "del", f"{old}/64", "dev", "eth0")
+        address(site.home, "eth0", f"{new}/64")
+        site.describe(SITES.replace(old, new) + FOUR_IN_SIX + PORTS)
+        site.at_once("up", (site.server, "server"), (site.home, "attic"))
+        connection.sendall(b"2")
+        assert connection.recv(1) == b"2"
+    site.home.run("ip", "addr", "del", f"{new}/64", "dev", "eth0")
+    address(site.home, "eth0", f"{old}/64")
 
 
 @pytest.mark.skipif(not has("type", "wireguard"), reason="no WireGuard in the kernel")
