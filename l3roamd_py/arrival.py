@@ -11,7 +11,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 from l3roamd_py import wire
 from l3roamd_py.actions import CloseGate, OpenGate
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
-from l3roamd_py.clients import Client, Lease, State, Table, is_device, is_usable
+from l3roamd_py.clients import Client, Exchange, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
 from l3roamd_py.elsewhere import find, keep
 from l3roamd_py.leasing import adopt, request_token
@@ -182,10 +182,10 @@ def _on_legacy_info(t: Table, client: Client, header: wire.Header, info: wire.In
         t.count("infos_legacy")
         _add_addresses(t, client, info)
         client.legacy = header.sender
+        if ("grace", client.mac) not in t.timers:  # the first one's: a client waits
+            from_s = max(t.now_s, client.claim.started_s + t.options.onward_after_s)
+            t.timers.set(("grace", client.mac), from_s + t.options.legacy_grace_s)
         t.timers.set(("remind", client.mac), t.now_s + t.options.legacy_remind_s)
-        client.claim.sent = len(t.options.claim_at_s)
-        give_up_s = client.claim.started_s + t.options.claim_give_up_s
-        t.timers.set(("claim", client.mac), min(give_up_s, t.now_s + t.options.legacy_grace_s))
     return _acknowledge(t, client, header.sender)
 
 
@@ -202,17 +202,29 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
     if client is None or client.claim is None:
         return None
     is_new = client.is_unrouted and t.now_s >= client.claim.started_s + t.options.unrouted_give_up_s
-    if is_new and client.state is State.CLAIMING:
+    if is_new and client.state is State.CLAIMING and ("grace", mac) not in t.timers:
         return settle_alone(t, client)
     if client.claim.sent < len(t.options.claim_at_s):
         return send_claim(t, client)
+    return _give_up(t, client, client.claim)
+
+
+def on_grace_timer(t: Table, mac: bytes) -> None:
+    """Nobody but nodes of version 0 has answered."""
+    client = t.clients.get(mac)
+    if client is None or client.claim is None or client.state is not State.CLAIMING:
+        return None
+    return settle_alone(t, client) if client.is_unrouted else _give_up(t, client, client.claim)
+
+
+def _give_up(t: Table, client: Client, claim: Exchange) -> None:
     t.count("claims_unanswered")
     if client.state is not State.CLAIMING:
         heard, client.heard = client.heard, None
         if heard is not None and client.lease is None:
             _adopt_heard(t, client, heard)
         # hold it if it is here still, while whom babel knows stays silent
-        return hold(t, client) if client.seen_s >= client.claim.last_s else doubt(t, client)
+        return hold(t, client) if client.seen_s >= claim.last_s else doubt(t, client)
     client.is_doubted = True
     settle_alone(t, client)
     return doubt(t, client)

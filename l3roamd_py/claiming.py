@@ -30,6 +30,7 @@ def ask_behind(t: Table, client: Client, nonce: int | None = None) -> None:
     nonce = t.make_nonce() if nonce is None else nonce
     payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
     client.answered_by = None
+    t.timers.cancel(("grace", client.mac))
     client.claim = Exchange(nonce, payload, t.node_client(client.mac), t.now_s)
     client.claims += 1
     send_claim(t, client)

@@ -111,14 +111,14 @@ class Core:
             return t.count("datagrams_undecodable" if is_in_time else "datagrams_too_fast")
         if not is_in_time and not self.admission.is_wanted(t, self.platnode, event.source, body):
             return t.count("datagrams_too_fast")
-        return MESSAGES[type(body)](self, header, body, event.payload)
+        return MESSAGES[type(body)](self, header, body, event)
 
-    def _on_roam(self, header: wire.Header, roam: wire.Roam, _: bytes) -> None:
+    def _on_roam(self, header: wire.Header, roam: wire.Roam, _: Datagram) -> None:
         if self.platnode is None:
             return self.table.count("roams_not_a_platnode")
         return self.platnode.on_roam(header, roam)
 
-    def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: bytes) -> None:
+    def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: Datagram) -> None:
         if self.platnode is None:
             return self.table.count("token_requests_not_a_platnode")
         return self.platnode.on_token_request(header, request)
@@ -158,19 +158,20 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     PlatLost: lambda core, e: home.lose_plat(core.table, e.prefix),
     Tick: lambda core, e: None,
 }
-MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, bytes], None]] = {
-    wire.Seek: lambda core, header, body, payload: core.table.count("seeks"),
+MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
+    wire.Seek: lambda core, header, body, _: core.table.count("seeks"),
     wire.Claim: lambda core, *rest: departure.on_claim(core.table, *rest),
-    wire.Info: lambda core, header, body, payload: arrival.on_info(core.table, header, body),
-    wire.Ack: lambda core, header, body, payload: departure.on_ack(core.table, header, body),
+    wire.Info: lambda core, header, body, _: arrival.on_info(core.table, header, body),
+    wire.Ack: lambda core, header, body, _: departure.on_ack(core.table, header, body),
     wire.Roam: Core._on_roam,
-    wire.RoamAck: lambda core, header, body, payload: roaming.on_roam_ack(core.table, header, body),
+    wire.RoamAck: lambda core, header, body, _: roaming.on_roam_ack(core.table, header, body),
     wire.TokenRequest: Core._on_token_request,
-    wire.TokenGrant: lambda core, header, body, payload: home.on_token(core.table, header, body),
+    wire.TokenGrant: lambda core, header, body, _: home.on_token(core.table, header, body),
 }
 TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "claim": arrival.on_claim_timer,
     "remind": arrival.on_remind_timer,
+    "grace": arrival.on_grace_timer,
     "roam": roaming.on_roam_timer,
     "again": roaming.on_again_timer,
     "token": leasing.on_token_timer,

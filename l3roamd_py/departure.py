@@ -14,6 +14,7 @@ import logging
 from l3roamd_py import wire
 from l3roamd_py.actions import RemoveNodeClient
 from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
+from l3roamd_py.events import Datagram
 from l3roamd_py.serving import ask_client, can_ask, drop
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
@@ -31,7 +32,7 @@ def is_host(address: bytes) -> bool:
     return address[0] != 0xFF and address[:15] != bytes(15)
 
 
-def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -> None:
+def on_claim(t: Table, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
     mac = claim.mac
     if header.sender == t.address:
         return t.count("claims_own")
@@ -40,9 +41,10 @@ def on_claim(t: Table, header: wire.Header, claim: wire.Claim, payload: bytes) -
     departed = _find(t, mac)
     is_crossing = departed is not None and departed.is_acknowledged and departed.place == header.sender
     if departed is not None and not (is_crossing and mac in t.clients):
-        if header.extended and header.ttl <= wire.FOR_ITS_NODE:
+        is_to_all = datagram.destination == wire.GROUP  # what was passed on ends here with ttl 1, too
+        if is_to_all and header.extended and header.ttl <= wire.FOR_ITS_NODE:
             return t.count("claims_elsewhere")
-        return _redirect(t, departed, header, payload)
+        return _redirect(t, departed, header, datagram.payload)
     if mac in t.clients:  # crossing: we claim it from each other, and what we knew is out of date
         return _note(t, t.clients[mac], header)
     return t.count("claims_unknown")

@@ -24,7 +24,8 @@ from l3roamd_py.clients import NOWHERE, Client, Departed, Lease, State, Table, d
 from l3roamd_py.wire import ADDRESSES_MAX
 
 ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
-OF_CLIENT = ("claim", "remind", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")  # timers
+# timers
+OF_CLIENT = ("claim", "remind", "grace", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")
 
 
 def take(t: Table, client: Client, is_found: bool = True) -> None:
@@ -36,7 +37,8 @@ def take(t: Table, client: Client, is_found: bool = True) -> None:
     if client.former is not None:
         client.place, client.former = client.former.place, None
     t.claiming.discard(client.mac)
-    t.timers.cancel(("claim", client.mac))
+    for name in ("claim", "grace"):
+        t.timers.cancel((name, client.mac))
     t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)
     if is_found and not client.is_doubted:
         hold(t, client)

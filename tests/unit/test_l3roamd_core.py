@@ -145,7 +145,7 @@ def test_an_info_of_l3roamd_brings_ipv6_and_a_better_one_may_still_come(mesh):
     assert b.kernel.routes == {(client.mac, CLIENT_IPV6[:15] + b"\1")}, (
         "only addresses of the client prefixes"
     )
-    mesh.run(0.09)
+    mesh.run(0.13)
     assert not b.kernel.opened
     mesh.run(0.02)
     assert (client.mac, client.ipv4) in b.kernel.opened
@@ -159,6 +159,18 @@ def test_an_info_of_l3roamd_brings_ipv6_and_a_better_one_may_still_come(mesh):
     b.actions.clear()
     mesh.run(20)
     assert not [action for action in b.actions if getattr(action, "destination", None) == LEGACY]
+
+
+def test_an_l3roamd_that_had_the_client_long_ago_does_not_end_the_question(mesh, client):
+    """It hears what goes to the group, and answers for minutes; whom babel knows may not have heard the first copy."""
+    b, before = mesh.nodes[1], mesh.path(client)
+    mesh.air.loss = 1.0
+    mesh.move(client, b)
+    mesh.run(0.02)
+    forge(b, wire.Info(client.mac), LEGACY, extended=False)
+    mesh.air.loss = 0.0
+    mesh.run(0.05)
+    assert mesh.path(client) == before
 
 
 def test_a_forged_info_has_not_the_nonce(mesh):

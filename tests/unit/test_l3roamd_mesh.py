@@ -130,6 +130,30 @@ def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
     assert not [action for action in other.actions if isinstance(action, do.Send)]
 
 
+def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go():
+    """The node that has the client has forgotten so (a reboot), and is too far from who knows what it had."""
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    for node in mesh.nodes[1:3]:
+        mesh.move(client, node)
+        mesh.run(SETTLE_S)
+    told, forgetful = mesh.nodes[1:3]
+    told.is_deaf_to_group = True
+    mesh.told.clear()
+    mesh.announce(forgetful, mesh.address(client), False)
+    forgetful.kernel = type(forgetful.kernel)()
+    forgetful.restart(0.3, None)
+    mesh.run(1)
+    forgetful.handle(events.PlatChosen(mesh.nodes[3].plat))
+    mesh.move(client, forgetful)
+    mesh.run(0.05)
+    assert mesh.path(client) == before
+    assert told.core.counters["claims_elsewhere"] == 0
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
 def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again():
     mesh = Mesh()
     client = joined(mesh)
