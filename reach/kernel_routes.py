@@ -168,7 +168,22 @@ class Routes:
         return words | ({"gateway": note["gateway"]} if note["gateway"] else {})
 
     def do_pin(self, step: Step, note: Note) -> None:
-        self.route.route("replace", **self.pin_words(step, note))
+        """By the way that the note tells; when that is gone, for the machine is in another network now, by today's."""
+        try:
+            self.route.route("replace", **self.pin_words(step, note))
+        except NetlinkError:
+            note.update(self.way_out(step))
+            self.route.route("replace", **self.pin_words(step, note))
+
+    def way_out(self, step: Step) -> Note:
+        """The main table's default route: what is asked for a way may lead into the link itself."""
+        family = socket.AF_INET6 if ":" in step.key else socket.AF_INET
+        routes = self.route.route("dump", family=family, table=MAIN)
+        ways = [route for route in routes if not route["dst_len"] and route.get_attr("RTA_OIF")]
+        if not ways:
+            raise KernelError(f"there is no way to {step.key} but by the link itself")
+        best = min(ways, key=lambda route: route.get_attr("RTA_PRIORITY") or 0)
+        return {"gateway": best.get_attr("RTA_GATEWAY"), "oif": best.get_attr("RTA_OIF")}
 
     def undo_pin(self, step: Step, note: Note) -> None:
         with ignoring(errno.ESRCH):
