@@ -114,6 +114,9 @@ def describe(wanted: tuple[str, ...] | None, found: tuple[str, ...] | None) -> s
     if wanted is None:
         return "the device is still there"
     for want, have in itertools.zip_longest(wanted, found, fillvalue="nothing"):
-        if not have.startswith(want):
+        is_as_far = have.startswith(want) or want.startswith(
+            have
+        )  # as one is known, or as the other is listed
+        if not is_as_far:
             return f"wanted {want!r}, found {have!r}"
-    return f"wanted {len(wanted)} pairs as listed, found {found}"
+    return f"wanted {len(wanted)} pairs, found {len(found)}, which differ behind what is listed"

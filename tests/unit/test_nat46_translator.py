@@ -259,6 +259,15 @@ def test_a_second_writer_is_noticed(translator, target, words):
     assert len(raised.value.found) == len(raised.value.wanted) + 1
 
 
+def test_the_error_names_the_pair_that_is_not_as_wanted_although_others_are_cut(translator, target):
+    translator.create("clat", [CLAT])
+    target.meddle = lambda _: target.module.write(b"config clat local.v4 172.16.0.0/12")
+    with pytest.raises(
+        NotApplied, match=r"wanted 'local.v4 10\.126\.0\.0/16 .*, found 'local.v4 172\.16\.0\.0/12 "
+    ):
+        translator.insert("clat", LONG.format("1"))
+
+
 def test_a_device_of_hundreds_of_pairs_is_read_once_a_command_and_each_pair_once(
     translator, target, monkeypatch
 ):
