@@ -5,8 +5,13 @@ It leaves the program's number in NAME.pid, for process, and goes on as long as 
 the program has not started yet, and whoever starts it wants to know. All of it is one process group.
 """
 
+from pathlib import Path
+
 SHORT_S = 60  # who does not live so long waits twice as long as before, until that is as long too
 SCRIPT = f"""\
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# keeper.sh NAME PROGRAM [WORD]...
 name=$1
 shift
 pause=1
@@ -38,6 +43,10 @@ done
 """
 
 
-def command(name: str, words: list[str]) -> list[str]:
-    """The command that runs a program and keeps it running; `name` is the path that NAME.pid is made of."""
-    return ["sh", "-c", SCRIPT, "reach-keeper", name, *words]
+def command(folder: Path, name: str, words: list[str]) -> list[str]:
+    """The command that runs a program and keeps it running. Its script is in the folder: lists of processes show it."""
+    path = folder / "keeper.sh"
+    new = path.with_suffix(".new")
+    new.write_text(SCRIPT)
+    new.replace(path)  # those that run read on in the old one
+    return ["sh", str(path), str(folder / name), *words]

@@ -85,7 +85,7 @@ def start(folder: Path, name: str, command: list[str]) -> None:
         raise ProcessError(f"the program {command[0]} is not installed")
     with (folder / f"{name}.log").open("w") as log:
         made = subprocess.Popen(
-            keeper.command(str(folder / name), [program, *command[1:]]),
+            keeper.command(folder, name, [program, *command[1:]]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -50,7 +50,7 @@ def test_a_program_that_is_killed_comes_again_and_one_that_is_ended_does_not(tmp
     assert "reach: relay ended with 137, and begins again" in process.said(tmp_path, "relay")
     process.end(tmp_path, "relay")
     assert not left(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"reach-relay", "relay.log"}
+    assert {path.name for path in tmp_path.iterdir()} == {"reach-relay", "relay.log", "keeper.sh"}
 
 
 def test_a_program_whose_keeper_was_killed_is_ended_all_the_same(tmp_path):
@@ -64,6 +64,6 @@ def test_a_program_whose_keeper_was_killed_is_ended_all_the_same(tmp_path):
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
 def test_the_keeper_is_clean_sh(tmp_path):
     script = tmp_path / "keeper.sh"
-    script.write_text("#!/bin/sh\n" + keeper.SCRIPT)
+    script.write_text(keeper.SCRIPT)
     done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
