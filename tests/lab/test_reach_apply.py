@@ -259,8 +259,7 @@ def test_what_is_no_longer_in_the_description_is_taken_back_and_the_rest_stays(s
     tell(site.host, 80)
     site.both_up()
     site.describe(ENDS + WG + PORTS.replace("443", "80"))
-    site.reach(site.server, "up", "server")
-    site.reach(site.home, "up", "attic")
+    site.at_once("up", (site.server, "server"), (site.home, "attic"))
     assert call(site.caller, "203.0.113.7", 80) == "203.0.113.99"
     with pytest.raises(OSError):  # noqa: PT011
         call(site.caller, "203.0.113.7", 443)
@@ -337,10 +336,8 @@ def test_what_others_have_taken_away_is_lost_and_up_makes_it_again(site):
     site.server.run("nft", "flush", "ruleset")
     site.home.run("ip", "rule", "del", "priority", "4641")
     site.home.run("ip", "link", "del", "wg0")
-    for machine, end, lost in (
-        (site.server, "server", "LOST: nft reach; `reach up server` makes it again"),
-        (site.home, "attic", "LOST: wireguard wg0, address "),
-    ):
+    of_server, of_home = "LOST: nft reach; `reach up server` makes it again", "LOST: wireguard wg0, address "
+    for machine, end, lost in ((site.server, "server", of_server), (site.home, "attic", of_home)):
         done = site.reach(machine, "status", end, check=False)
         assert done.returncode == 1
         assert lost in done.stdout
@@ -490,8 +487,7 @@ def test_an_exit_gives_ipv6_to_who_has_only_ipv4(site):
     site.describe(LAPTOP_EXIT)
     tell(site.site, 80)
     serve_tcp(site.site, "::", 81, whoami)
-    site.reach(site.server, "up", "server")
-    site.reach(site.caller, "up", "laptop")
+    site.at_once("up", (site.server, "server"), (site.caller, "laptop"))
     assert call(site.caller, "2001:db8:0:1::80", 81, socket.AF_INET6) == "2001:db8:0:1::7"
     address(site.site, "eth0", "198.51.100.80/32")
     site.server.run("ip", "route", "add", "198.51.100.80", "dev", "eth0")
@@ -520,9 +516,7 @@ def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):
     site.describe(ENDS.replace("[home", "[client.laptop]\n[home") + HUB_AT_HOME)
     tell(site.host, 80)
     tell(site.home, 80)
-    site.reach(site.server, "up", "server")
-    site.reach(site.home, "up", "attic")
-    site.reach(site.caller, "up", "laptop")
+    site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
     with site.caller.connect(HOST, 80) as connection:
         assert connection.recv(99) == b"192.168.1.1", "the LAN sees its own router"
     with site.caller.connect("198.18.0.1", 80) as connection:
