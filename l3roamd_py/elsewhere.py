@@ -94,6 +94,9 @@ def find(t: Table, client: Client) -> None:
     t.timers.cancel(("elsewhere", client.mac))
     if not client.has_address:
         hold(t, client)
+        client.is_swept = True  # who has taken it meanwhile without our word is told, if it answers
+        if can_ask(client):
+            ask_client(t, client)
 
 
 def _random(t: Table) -> float:

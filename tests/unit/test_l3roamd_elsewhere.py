@@ -278,3 +278,22 @@ def test_a_thousand_clients_cost_the_bridge_and_the_mesh_forty_questions_a_secon
     }
     assert asked[-1] == 1000
     assert max(later - now for now, later in zip(asked, asked[10:], strict=False)) <= 41
+
+
+def test_who_comes_back_after_we_gave_its_address_up_is_claimed_from_the_neighbours():
+    """One may have taken it as a new one: l3roamd does when babel has no way to it, and keeps it for minutes."""
+    mesh = Mesh()
+    client = joined(mesh, 1)
+    node, client.node = client.node, None
+    node.handle(events.ClientGone(client.mac))
+    mesh.run(5)
+    assert not mesh.holders(client)
+    node.actions.clear()
+    client.node = node
+    mesh.knock(client)
+    node.handle(events.ClientSeen(client.mac))
+    mesh.run(0.1)
+    sent = [wire.decode(action.payload) for action in node.actions if isinstance(action, do.Send)]
+    assert [body for _, body in sent if isinstance(body, wire.Claim)] == [wire.Claim(client.mac)]
+    mesh.run(HEAL_S)
+    check_served_by(mesh, client, 1)
