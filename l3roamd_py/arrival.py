@@ -243,17 +243,30 @@ def on_unreachable(t: Table, mac: bytes, is_retracted: bool) -> None:
         hold(t, client)
 
 
+def _is_passing(t: Table, client: Client) -> bool:
+    """Return whether a client was heard when it came, and never since: it may be back where its CLAIM was refused.
+
+    Let in, it would begin anew when it comes again, before that node has let it go.
+    """
+    claim, options = client.claim, t.options
+    if claim is None or client.heard is None or t.now_s < claim.started_s + options.claim_give_up_s:
+        return False
+    moment_s = options.claim_at_s[-1] if client.claims == 1 else 0.0
+    return client.seen_s < claim.started_s + moment_s
+
+
 def settle_alone(t: Table, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
     is_unproven = client.former is not None and not client.is_verified
     # babel knows a node that has it, which stays silent: it may have been there again when that node looked
-    is_contested = client.is_doubted and client.heard is None and client.granted is None
+    is_passing = client.is_doubted and _is_passing(t, client)
+    is_contested = client.is_doubted and client.granted is None and (client.heard is None or is_passing)
     may_ask = (
         client.answered_by is None and not client.is_leaving and client.claims < t.options.arrival_rounds
     )
     if may_ask and (is_unproven or is_contested):
         return ask(t, client)  # no other sign of an idle client may come
-    if client.is_leaving or is_unproven:
+    if client.is_leaving or is_unproven or (is_contested and is_passing):
         t.count("arrivals_unproven")
         return forget(t, client)
     lease = client.lease

@@ -10,7 +10,7 @@ at hand.)
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import SendClaim
+from l3roamd_py.actions import ProbeClient, SendClaim
 from l3roamd_py.clients import Client, Exchange, State, Table
 from l3roamd_py.serving import ask_client, can_ask
 
@@ -46,6 +46,8 @@ def send_claim(t: Table, client: Client) -> None:
     next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
     if claim.sent == len(t.options.claim_at_s):
         _need_proof(t, client)
+        if client.former is None and client.heard is not None:
+            t.do(ProbeClient(client.mac, client.heard))
     t.timers.set(("claim", client.mac), next_s)
 
 

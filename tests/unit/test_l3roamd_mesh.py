@@ -4,6 +4,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import CLIENT_IPV6, SETTLE_S, Air, Mesh, check_goes_on, check_settled, joined, make_client
@@ -164,6 +166,38 @@ def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_aga
     assert a.core.counters["claims_refused"]
     client.node = b  # its bridge knows it already, so nothing is told
     check_goes_on(mesh, client, before, 1)
+
+
+@pytest.mark.parametrize("pause_s", [1.5, 2.5, 5.0])
+def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_lets_it_go(pause_s):
+    """It would begin anew, and what it sends before that node does so ends its connections."""
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    a, b = mesh.nodes[:2]
+    mesh.move(client, b)
+    mesh.run(0.004)
+    client.node = a  # which says so when it is asked
+    mesh.run(pause_s)
+    mesh.move(client, b)
+    for _ in range(50):
+        mesh.run(0.002)
+        assert mesh.path(client) in (None, before)
+    assert mesh.path(client) == before
+    mesh.run(SETTLE_S)
+    check_settled(mesh, client)
+
+
+def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_sends():
+    mesh = Mesh()
+    client, b = make_client(9, 2), mesh.nodes[1]
+    mesh.clients[client.mac], client.is_asleep = client, True
+    mesh.told[(2, mesh.address(client))] = {4}
+    mesh.move(client, b)
+    for _ in range(2):
+        mesh.run(1.05)
+        mesh.knock(client)
+    assert (client.mac, client.ipv4) in b.kernel.opened
 
 
 def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere():
