@@ -152,10 +152,11 @@ def _take_over(t: Table, client: Client, lease: Lease, sender: bytes) -> None:
         t.do(CloseGate(client.mac, client.ipv4))  # late: it began anew already
     give_lease(t, client, lease)
     client.is_doubted = False
+    is_unproven = client.former is not None and not client.is_verified
     take(t, client, is_found=False)
     client.state = State.ROAMING
     client.heard = None
-    if client.is_leaving:
+    if client.is_leaving or is_unproven:  # is it here?
         t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
         client.seen_s = t.now_s - t.options.idle_s
     roam(t, client)

@@ -130,3 +130,26 @@ def test_a_restart_between_roams_keeps_the_connections(victim):
     assert mesh.path(client) == before
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, SETTLE_S)
+
+
+def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives_it_up():
+    """Its snapshot says that the client is there, and a neighbour that it went there; nobody says where it is."""
+    mesh = Mesh()
+    client = joined(mesh, 2)
+    a, victim, platnode = mesh.nodes[0], mesh.nodes[2], mesh.nodes[3]
+    mesh.move(client, victim)
+    mesh.run(SETTLE_S)
+    saved = victim.core.snapshot(mesh.now_s)
+    platnode.is_up = False
+    mesh.move(client, a, is_polite=True)
+    mesh.run(0.05)
+    assert client.mac in victim.core.table.departed
+    victim.restart(0.05, saved)
+    for _ in range(300):
+        mesh.run(0.001)
+        found = victim.core.table.clients.get(client.mac)
+        if found is not None and found.roam is not None and victim.is_up:
+            break
+    platnode.is_up = True
+    mesh.run(40)
+    check_settled(mesh, client)
