@@ -120,6 +120,9 @@ def _take_answer(t: Table, client: Client, info: wire.Info, sender: bytes) -> No
     if lease is not None:
         return _take_over(t, client, lease, sender)
     _acknowledge(t, client, sender)
+    former = client.former
+    if former is not None and former.ipv4 is None and not former.addresses:
+        client.is_verified = True  # it cannot be asked, and nobody else has it now
     return settle_alone(t, client) if client.state is State.CLAIMING else hold(t, client)
 
 

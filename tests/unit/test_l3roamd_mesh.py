@@ -8,7 +8,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import CLIENT_IPV6, SETTLE_S, Air, Mesh, check_goes_on, check_settled, joined, make_client
+from l3roamd_mesh import (
+    CLIENT_IPV6,
+    SETTLE_S,
+    Air,
+    Client,
+    Mesh,
+    check_goes_on,
+    check_settled,
+    joined,
+    make_client,
+)
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
@@ -330,3 +340,15 @@ def test_ipv6_addresses_walk_along():
     mesh.move(client, mesh.nodes[1])
     mesh.run(1)
     assert [(client.mac, address) in node.kernel.routes for node in mesh.nodes] == [False, True, False, False]
+
+
+def test_a_client_of_which_no_address_is_known_may_come_back():
+    """It cannot be asked, and who had it has let it go: nobody else serves it."""
+    mesh = Mesh()
+    client = Client(bytes((2, 0xAA, 0, 0, 0, 9)), None)
+    mesh.clients[client.mac] = client
+    for node in (0, 1, 0):
+        client.node = mesh.nodes[node]
+        client.node.handle(events.ClientSeen(client.mac))
+        mesh.run(SETTLE_S)
+        assert mesh.holders(client) == [client.node]
