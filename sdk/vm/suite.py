@@ -58,8 +58,10 @@ SUITES = (
     Suite("links", ("tests/lab/test_reach_links.py",), 1000, lane=1),
     Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, lane=2),
     Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, lane=2),
-    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, lane=1, needs_nat46=True),
+    # in one lane, for the last of them takes the module away
     Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, lane=2, needs_nat46=True),
+    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, lane=2, needs_nat46=True),
+    Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, lane=2, needs_nat46=True),
 )
 
 
