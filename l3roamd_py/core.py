@@ -90,10 +90,12 @@ class Core:
         now_s: float,
         opened: Iterable[tuple[bytes, bytes]] = (),
         mappings: Iterable[Mapping] = (),
+        plats: Iterable[tuple[bytes, bytes]] = (),
     ) -> list[Action]:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
         self.table.now_s = now_s
         snapshot.restore(self.table, self.platnode, saved or {}, set(opened), list(mappings))
+        snapshot.leave_plats(self.table, plats)
         return self.table.take_actions()
 
     def status(self, now_s: float) -> dict[str, Any]:

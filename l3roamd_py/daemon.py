@@ -103,14 +103,15 @@ class Daemon:
         """Go on with what the kernel holds and the state file says; a state file that lies is none."""
         opened = set() if self.clat is None else self.clat.opened()
         mappings = [] if self.plat is None else list(self.plat.mappings())
+        plats = [] if self.clat is None else list(self.clat.plat_of.items())
         try:
             found = state.load(self.settings.state, state.read_boot_id()) or {}
-            actions = self.core.restore(found.get("core", {}), now_s(), opened, mappings)
+            actions = self.core.restore(found.get("core", {}), now_s(), opened, mappings, plats)
         except (StateError, ValueError, KeyError, TypeError) as error:
             sentence = f"{self.settings.state} is damaged ({error!r}): starting without"
             log.warning("%s", error if isinstance(error, StateError) else sentence)
             self.core = Core(self.settings.options)
-            actions = self.core.restore({}, now_s(), opened, mappings)
+            actions = self.core.restore({}, now_s(), opened, mappings, plats)
         self.take(self.carry_out(actions))
         self.performer.flush()
 

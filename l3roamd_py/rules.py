@@ -53,6 +53,8 @@ class Held:
 class ClatRules(Protocol):
     """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
 
+    plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
+
     def set_up(self) -> None: ...
     def tear_down(self) -> None: ...
     def fileno(self) -> int:

@@ -6,10 +6,11 @@ lying in the future. What the kernel keeps is not here: the mappings of the plat
 gate the kernel has closed was let go after the snapshot: it must be asked for anew.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from l3roamd_py.actions import CloseGate, RemoveNodeClient, SetCurrentPlat
+from l3roamd_py.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
 from l3roamd_py.claiming import ask
 from l3roamd_py.clients import Client, Departed, Lease, State, Table, is_device, is_usable
 from l3roamd_py.platnode import Entry, Platnode
@@ -143,6 +144,13 @@ def restore(
     for mac, ipv4 in sorted(opened):
         _adopt_opened(t, mac, ipv4)
     _ask_plats_again(t)
+
+
+def leave_plats(t: Table, plats: Iterable[tuple[bytes, bytes]]) -> None:
+    """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
+    for at, plat in sorted(plats):
+        if at[12:] not in t.by_ipv4 or at != t.at(at[12:]):
+            t.do(LeavePlat(at, plat))
 
 
 def _ask_plats_again(t: Table) -> None:

@@ -171,7 +171,8 @@ class Node:
             ]
             self.core = self.make_core()
             self.is_up = True
-            for action in self.core.restore(json.loads(text), now_s, set(kernel.opened), mappings):
+            plats = [(at, plat) for at, (plat, _) in kernel.plats.items()]
+            for action in self.core.restore(json.loads(text), now_s, set(kernel.opened), mappings, plats):
                 self.perform(action)
             self.wake()
 

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE, Air, Client, Mesh, Node, make_client
+from l3roamd_mesh import (
+    CLAT_RANGE,
+    CLIENT_IPV6,
+    CLIENTS,
+    PLAT_RANGE,
+    Air,
+    Client,
+    Mesh,
+    Node,
+    check_settled,
+    make_client,
+)
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
@@ -412,6 +423,29 @@ def test_who_is_let_in_by_the_kernel_alone_is_kept_and_who_left_is_not(mesh, cli
     core = a.make_core()
     actions = core.restore(a.core.snapshot(mesh.now_s), mesh.now_s, {(client.mac, client.ipv4)})
     assert do.CloseGate(client.mac, client.ipv4) in actions
+
+
+def test_the_plats_of_who_left_are_taken_back_and_of_who_is_here_left_to_the_kernel(mesh, client):
+    a, plat = mesh.nodes[0], mesh.nodes[3].plat
+    here, gone = a.clat[:12] + client.ipv4, a.clat[:12] + bytes((10, 1, 0, 77))
+    foreign = mesh.nodes[1].clat[:12] + client.ipv4  # from when this node had another prefix
+    for saved in ({}, a.core.snapshot(mesh.now_s)):
+        plats = [(here, plat), (gone, plat), (foreign, plat)]
+        actions = a.make_core().restore(saved, mesh.now_s, {(client.mac, client.ipv4)}, (), plats)
+        left = [action.client for action in actions if isinstance(action, do.LeavePlat)]
+        assert sorted(left) == sorted([gone, foreign])
+
+
+def test_who_left_between_a_snapshot_and_a_kill_leaves_no_plat_behind(mesh, client):
+    a = mesh.nodes[0]
+    old = a.core.snapshot(mesh.now_s)
+    at, use = next(iter(a.kernel.plats.items()))
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(1)
+    a.kernel.plats[at] = use  # it was killed before it took this away
+    a.restart(0.1, old)
+    mesh.run(10)
+    check_settled(mesh, client)
 
 
 def test_a_restart_with_an_old_snapshot_asks_who_has_the_client(mesh, client):
