@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from nat46 import expect, language, report
 from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
-from nat46.language import Command, ControlError
+from nat46.language import Command, Config, ControlError
 from nat46.listing import Device
 from nat46.translator import Translator
 from usage import Parser
@@ -62,11 +62,12 @@ example:
     "show": "examples:\n  nat46ctl show          a table\n  nat46ctl show --json   for programs",
     "stat": "examples:\n  nat46ctl stat clat\n  nat46ctl stat --json",
     "diff": """\
-FILE has commands that make devices, one a line, as `siit show` or the control file prints them; - is stdin. A line
-with - is wanted and not there, one with + is there and not wanted. Exit code 1 says that there is one.
+FILE has commands that make devices, one a line, or a listing as `siit show` or the control file prints it; - is stdin.
+A line with - is wanted and not there, one with + is there and not wanted. Exit code 1 says that there is one.
 
-example:
-  nat46ctl diff /etc/nat46.rules""",
+examples:
+  nat46ctl diff /etc/nat46.rules
+  cat /proc/net/nat46/control >before; ...; nat46ctl diff before""",
     "check": """\
 With FILE (- is stdin) it checks commands, and needs no translator; else the devices that there are: rules that
 nothing can be translated by, and the MTU that the module leaves behind. Exit code 1 says that something was found.
@@ -120,8 +121,19 @@ def run_del(options: argparse.Namespace) -> None:
 def carry_out(options: argparse.Namespace, command: Command) -> None:
     if options.dry_run:
         print(language.format(expect.hidden_first(command)))
-    else:
-        translator(options).apply(command, getattr(options, "although_cut", False))
+        return
+    device = translator(options).apply(command, getattr(options, "although_cut", False))
+    if isinstance(command, Config) and device and (keys := unconfirmed(command, device)):
+        print(
+            f"nat46ctl: sent, and not confirmed: the listing of {device.name} is cut before {', '.join(keys)}",
+            file=sys.stderr,
+        )
+
+
+def unconfirmed(command: Config, device: Device) -> list[str]:
+    """The keys of a change of which the listing shows nothing at all."""
+    keys = [key for key, _ in command.changes]
+    return keys if set(keys) <= set(device.pairs[-1].hidden) else []
 
 
 def chosen(options: argparse.Namespace) -> Iterator[Device]:
@@ -154,8 +166,8 @@ def run_stat(options: argparse.Namespace) -> None:
         print("\n".join(report.statistics(name, stat)))
 
 
-def read_file(path: str) -> dict[str, tuple[language.Pair, ...]]:
-    """The devices that a file makes. Raises ControlError."""
+def read_file(path: str) -> report.Wanted:
+    """The devices that a file makes, or lists. Raises ControlError."""
     try:
         if path == "-":
             return report.read_devices(sys.stdin.read())

@@ -10,7 +10,7 @@ from nat46.target import Statistics
 
 HIDDEN = "?"
 MODULE_MTU_BYTES = 16384  # nat46_netdev_setup
-Wanted = Mapping[str, tuple[Pair, ...]]
+Wanted = Mapping[str, tuple[Pair | Shown, ...]]  # Shown: of a listing that was kept, and cut
 HEADINGS = ("DEVICE", "PAIR", "SIDE", "IPV4", "IPV6", "STYLE", "BITS")
 
 
@@ -85,8 +85,32 @@ def statistics(device: str, counted: Statistics) -> list[str]:
     return [f"{device}:", *(f"  {line}" for line in table(rows))]
 
 
-def read_devices(text: str) -> dict[str, tuple[Pair, ...]]:
-    """The devices that a text of commands makes (# is a comment). Raises ControlError, which names the line."""
+def read_devices(text: str) -> dict[str, tuple[Pair | Shown, ...]]:
+    """The devices of a listing, or those that a text of commands makes (# is a comment).
+
+    Raises ControlError, which names the line.
+    """
+    listed = _read_listing("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    return dict(_read_commands(text)) if listed is None else listed
+
+
+def _read_listing(text: str) -> dict[str, tuple[Pair | Shown, ...]] | None:
+    """The devices of a listing as a translator prints it, or None if this is not one.
+
+    Its lines are commands as well, but those would put the pairs of a device in another order (language.show).
+    """
+    try:
+        devices = listing.parse(text.strip("\n") + "\n\n") if text.strip() else ()
+    except listing.ListingError:
+        return None
+    pairs = [pair for device in devices for pair in device.pairs]
+    is_half = any(pair.hidden and len(pair.text) < listing.LINE_CHARS for pair in pairs)
+    if is_half or not devices or not all(device.pairs for device in devices):
+        return None  # `add` alone is a command, too, and makes a pair
+    return {device.name: tuple(pair.pair or pair for pair in device.pairs) for device in devices}
+
+
+def _read_commands(text: str) -> dict[str, tuple[Pair, ...]]:
     devices: dict[str, tuple[Pair, ...]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
@@ -110,18 +134,18 @@ def read_devices(text: str) -> dict[str, tuple[Pair, ...]]:
 
 
 def differences(wanted: Wanted, found: Iterable[Device]) -> list[str]:
-    """What there is too little (-) and too much (+), as commands; empty if all is as wanted.
+    """What there is too little (-) and too much (+), a pair a line; empty if all is as wanted.
 
     What a listing hides differs from nothing.
     """
     lines: list[str] = []
     there = {device.name: device for device in found}
     for name, pairs in wanted.items():
-        known = [dict(language.changes_of(pair)) for pair in pairs]
+        expected = tuple(pair if isinstance(pair, Shown) else _known(pair) for pair in pairs)
         if name not in there:
-            lines += [f"-{language.format(command)}" for command in language.commands_for(name, pairs)]
-        elif not expect.is_as(there[name].pairs, tuple(known)):
-            lines += [f" add {name}", *(f"-  {listing.shown_text(each)}" for each in known)]
+            lines += [f"-add {name}", *(f"-  {text}" for text in expect.lines(expected))]
+        elif not expect.is_as(there[name].pairs, expected):
+            lines += [f" add {name}", *(f"-  {text}" for text in expect.lines(expected))]
             lines += [f"+  {pair.text}" for pair in there[name].pairs]
     return lines + [f"+add {name}" for name in there if name not in wanted]
 
@@ -132,8 +156,12 @@ def faults_of_pairs(wanted: Wanted) -> list[str]:
         f"{name}: pair {number}: {fault}"
         for name, pairs in wanted.items()
         for number, pair in enumerate(pairs, 1)
-        for fault in _faults(dict(language.changes_of(pair)))
+        for fault in _faults(pair.values if isinstance(pair, Shown) else _known(pair))
     ]
+
+
+def _known(pair: Pair) -> listing.Known:
+    return dict(language.changes_of(pair))
 
 
 def faults_of_device(device: Device, mtu_bytes: int) -> list[str]:

@@ -229,6 +229,41 @@ def test_a_file_is_compared_with_what_is_there(ctl, target, tmp_path, monkeypatc
     assert ctl("diff", "-")[2] == "nat46ctl: line 2: clat is made twice, expected it once\n"
 
 
+def test_a_listing_is_compared_with_what_is_there_as_it_was_printed(ctl, target, tmp_path):
+    """Its lines are commands, but these would turn the pairs round; and where it is cut they are none."""
+    one = "local.v4 10.0.0.{0}/32 local.v6 2001:db8::{0}/128"
+    cut = (
+        f"local.v4 10.0.{{0}}.0/24 local.v6 {LONG} local.style RFC6052 remote.v6 {LONG} remote.style RFC6052"
+    )
+    ours = Translator(target)
+    ours.create("whole", [one.format(i) for i in (1, 2, 3)])
+    ours.create("cut", [cut.format(i) for i in (1, 2, 3)])
+    file = tmp_path / "before"
+    file.write_text(target.read())
+    assert ctl("diff", str(file)) == (0, "", "")
+    assert ctl("check", str(file)) == (0, "", "")
+    file.write_text("# without the empty line at its end\n" + target.read().rstrip())
+    assert ctl("diff", str(file)) == (0, "", "")
+    ours.configure("cut", "local.v4 10.0.9.0/24")
+    ours.configure("whole", "local.v4 10.0.9.9/32")
+    code, said, _ = ctl("diff", str(file))
+    assert (code, said.count("\n-"), said.count("\n+")) == (1, 6, 6)
+    ours.delete("cut")
+    assert "-add cut\n-  local.v4 10.0.1.0/24" in ctl("diff", str(file))[1]
+
+
+def test_a_change_of_which_the_listing_shows_nothing_is_told(ctl, target):
+    target.module.write(b"add clat")
+    assert ctl("config", "clat", "--local", f"10.0.0.0/8={LONG}", "--remote", f"0.0.0.0/0={LONG}") == (
+        0,
+        "",
+        "",
+    )
+    said = "nat46ctl: sent, and not confirmed: the listing of clat is cut before remote.psid-offset\n"
+    assert ctl("config", "clat", "remote.psid-offset", "1") == (0, "", said)
+    assert target.module.devices["clat"].pairs[0][1]["psid-offset"] == 1
+
+
 def test_what_is_there_can_be_checked(ctl, target):
     ctl("add", "clat", "--local", LOCAL)
     assert ctl("check") == (0, "", "")
