@@ -6,7 +6,7 @@ import sys
 
 from nat46.cli import main
 
-signal.signal(
-    signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-)  # what is half made is taken away again
+for each in (signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(each) == signal.SIG_DFL:  # not with nohup
+        signal.signal(each, lambda number, _: sys.exit(128 + number))  # what is half made is taken away again
 sys.exit(main())

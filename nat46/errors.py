@@ -24,7 +24,16 @@ import os
 
 
 class Nat46Error(Exception):
-    """The base of all; str() of it is one sentence for a person."""
+    """The base of all; str() of it is one sentence for a person. Survives the way to another process."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remake, (type(self), self.args), self.__dict__
+
+
+def _remake(kind: type[Nat46Error], arguments: tuple[object, ...]) -> Nat46Error:
+    error = kind.__new__(kind)
+    (OSError if isinstance(error, OSError) else Exception).__init__(error, *arguments)
+    return error
 
 
 class Refused(Nat46Error):

@@ -18,7 +18,7 @@ from nat46.listing import EMPTY, Device, Known, Shown
 Changes = Pair | Mapping[str, Value] | str
 Expected = Known | Shown
 Result = TypeVar("Result")
-DEBUG_DIGITS = len(str(language.DEBUG_LEVELS))
+DEBUG_CHARS = len(str(-language.DEBUG_LEVELS))  # other programs may set one below zero
 
 
 def after(before: Device, command: Config | Insert, keeps_debug: bool) -> tuple[Expected, ...]:
@@ -123,12 +123,14 @@ def debug_guesses(device: Device, keeps_debug: bool) -> list[dict[str, Value]]:
     """
     if not keeps_debug:
         return [{}]
-    if device.debug is not None:
-        return [{"debug": device.debug}]
+    for pair in device.pairs:
+        if "debug" in pair.values:
+            return [{"debug": pair.values["debug"]}]
     seen = max((pair.cut_text for pair in device.pairs if pair.cut_key == "debug"), key=len, default="")
-    guesses = [int(seen.ljust(digits, "0")) for digits in range(max(len(seen), 1), DEBUG_DIGITS + 1) if seen]
-    guesses = guesses or [0, *(10**digits for digits in range(1, DEBUG_DIGITS))]
-    return [{"debug": guess} for guess in guesses if guess <= language.DEBUG_LEVELS]
+    digits = range(max(len(seen), 1), DEBUG_CHARS + 1)
+    guesses = [int(text) for each in digits if seen and (text := seen.ljust(each, "1")) != "-"]
+    guesses = guesses or [0, *(10**each for each in range(1, DEBUG_CHARS - 1)), -(10 ** (DEBUG_CHARS - 2))]
+    return [{"debug": guess} for guess in guesses if abs(guess) <= language.DEBUG_LEVELS]
 
 
 def refusing(check: Callable[[], Result]) -> Result:

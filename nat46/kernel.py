@@ -37,13 +37,15 @@ NAMESPACE = "/proc/thread-self/ns/net"
 FINISH_S = 2.0  # for a session that nobody waits for any more
 ONLY_ONE = "/proc"  # to lock in a kernel without network namespaces
 LOAD = "load the module: modprobe nf_defrag_ipv6; modprobe nat46 (OpenWrt: kmod-nat46)"
+LOADED = "/sys/module/nat46"
+ELSEWHERE = f"the module is loaded, but its file, {CONTROL}, is not seen here (in a container?)"
 
 
 def namespace_path(namespace: str | int) -> str:
     """The file of a network namespace: by name (of `ip netns`), by path, or by a process's number."""
     if isinstance(namespace, int):
         return f"/proc/{namespace}/ns/net"
-    return namespace if "/" in namespace else f"/run/netns/{namespace}"
+    return namespace if "/" in namespace else f"/var/run/netns/{namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class KernelTarget:
 
 
 def _module_missing(path: str) -> ModuleMissing:
-    return ModuleMissing("open", path, errno.ENOENT, LOAD)
+    return ModuleMissing("open", path, errno.ENOENT, ELSEWHERE if os.path.exists(LOADED) else LOAD)
 
 
 def _of_this_thread(path: str) -> str:

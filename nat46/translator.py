@@ -104,8 +104,9 @@ class Translator:
         first, *others = commands = expect.to_make(device, pairs)
 
         def make(session: Session) -> Device:
-            made = self._apply(session, first)
+            self._need_free(session, device)
             try:
+                made = self._add(session, first)
                 for command in others:
                     made = self._apply(session, command, before=made)
             except BaseException:  # also when somebody interrupts us
@@ -169,9 +170,7 @@ class Translator:
     def _apply(
         self, session: Session, command: Command, although_cut: bool = False, before: Device | None = None
     ) -> Device:
-        """Check one command that does not delete, send it, read back. before: the device as it was just read."""
-        if isinstance(command, Add):
-            return self._add(session, command)
+        """Check one change of a device, send it, read back. before: the device as it was just read."""
         before = before or self._find(session, command.device)
         if isinstance(command, Remove):
             return self._remove(session, before, command, although_cut)
@@ -181,11 +180,13 @@ class Translator:
         session.send(text)
         return self._confirm(session, command.device, text, expected, before)
 
-    def _add(self, session: Session, command: Add) -> Device:
-        if named(self._read(session), command.device):
-            raise DeviceExists(command.device, "a device of this translator")
-        if session.has_interface(command.device):
-            raise DeviceExists(command.device, "a network device of another kind")
+    def _need_free(self, session: Session, device: str) -> None:
+        if named(self._read(session), device):
+            raise DeviceExists(device, "a device of this translator")
+        if session.has_interface(device):
+            raise DeviceExists(device, "a network device of another kind")
+
+    def _add(self, session: Session, command: Command) -> Device:
         text = language.format(command)
         session.send(text)
         return self._confirm(session, command.device, text, (EMPTY,))
@@ -231,6 +232,7 @@ class Translator:
         with contextlib.suppress(Nat46Error):
             found = named(self._read(session), device)
             if found is not None and expect.is_halfway(found.pairs, commands):
+                session.take_down(device)  # something may have found it and brought it up
                 session.send(language.format(Del(device)))
 
 

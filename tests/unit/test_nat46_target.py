@@ -112,11 +112,17 @@ def test_a_command_to_the_control_file_is_one_write(tmp_path):
     assert control.read_text() == "config clat debug 1\n"[:20]
 
 
-def test_without_the_module_the_error_says_what_to_load(tmp_path):
+def test_without_the_module_the_error_says_what_to_load(tmp_path, monkeypatch):
+    monkeypatch.setattr(kernel, "LOADED", str(tmp_path / "no-such"))
     with pytest.raises(ModuleMissing, match="modprobe nf_defrag_ipv6; modprobe nat46") as raised:
         Translator(str(tmp_path / "control")).list()
     assert (raised.value.errno, raised.value.call) == (errno.ENOENT, "open")
     assert isinstance(raised.value, OSError)
+    monkeypatch.setattr(kernel, "LOADED", str(tmp_path))
+    with pytest.raises(
+        ModuleMissing, match="the module is loaded, but its file, /proc/net/nat46/control, is not"
+    ):
+        Translator(str(tmp_path / "control")).list()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which needs root")
@@ -161,14 +167,14 @@ def test_the_control_file_of_the_calling_thread_is_used():
 
 
 @pytest.mark.parametrize(
-    ("namespace", "path"), [("a", "/run/netns/a"), ("/x/y", "/x/y"), (7, "/proc/7/ns/net")]
+    ("namespace", "path"), [("a", "/var/run/netns/a"), ("/x/y", "/x/y"), (7, "/proc/7/ns/net")]
 )
 def test_a_namespace_has_three_names(namespace, path):
     assert kernel.namespace_path(namespace) == path
 
 
 def test_a_namespace_that_is_not_there_is_an_error():
-    with pytest.raises(CallFailed, match="open /run/netns/no-such: No such file"):
+    with pytest.raises(CallFailed, match="open /var/run/netns/no-such: No such file"):
         Translator(namespace="no-such").list()
 
 

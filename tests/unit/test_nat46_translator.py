@@ -2,6 +2,8 @@
 """The shim against a model of the kernel module: nothing counts as done that the listing does not show."""
 
 import contextlib
+import errno
+import pickle
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,9 @@ from nat46_module import Module, ModuleTarget
 from test_nat46_language import networks4, networks6
 
 from nat46 import (
+    CallFailed,
     DeviceExists,
+    ModuleMissing,
     Nat46Error,
     NoDevice,
     NoPair,
@@ -193,6 +197,26 @@ def test_a_create_that_fails_halfway_leaves_no_device(translator, target):
     assert translator.list() == ()
 
 
+def test_a_create_whose_first_step_cannot_be_read_back_leaves_no_device(translator, target):
+    read, readings = target.read, []
+
+    def read_but_once():
+        readings.append(1)
+        if len(readings) == 2:  # behind the add
+            raise CallFailed("read", "control", errno.ENOMEM)
+        return read()
+
+    target.read = read_but_once
+    with pytest.raises(CallFailed):
+        translator.create("clat")
+    assert target.module.devices == {}
+    readings.append(1)
+    target.module.write(b"add clat")
+    with pytest.raises(DeviceExists):
+        translator.create("clat", [CLAT])
+    assert list(target.module.devices) == ["clat"], "another's"
+
+
 def test_debug_is_the_devices_and_a_create_sets_it(translator, target):
     assert translator.create("clat", [f"{CLAT} debug 4", ONE]).debug == 4
     assert target.module.devices["clat"].debug == 4
@@ -334,7 +358,7 @@ def test_a_cut_that_hides_only_what_means_nothing_is_no_obstacle(translator):
     assert len(translator.remove("clat", f"{CLAT} {PLAT}").pairs) == 1
 
 
-@pytest.mark.parametrize("debug", [0, 1, 7, 10, 123, 2**31 - 1])
+@pytest.mark.parametrize("debug", [0, 1, 7, 10, 123, 2**31 - 1, -1, -12, -(2**31)])
 @pytest.mark.parametrize("pair", [ONE, f"{CLAT} {PLAT}"])
 def test_a_pair_is_removed_whatever_the_devices_debug_level(translator, target, debug, pair):
     translator.create("clat", [pair, OTHER])
@@ -345,6 +369,34 @@ def test_a_pair_is_removed_whatever_the_devices_debug_level(translator, target, 
     device = translator.insert("clat", f"{CLAT} {PLAT}")
     assert device.debug is None
     assert translator.remove("clat", f"{CLAT} {PLAT}").pairs == ()
+
+
+@pytest.mark.parametrize("debug", [7, 123, -1, -12])
+@pytest.mark.parametrize("behind", range(5))
+def test_a_pair_is_removed_wherever_the_listing_cuts_the_debug_level(monkeypatch, debug, behind):
+    shown = len(listing.shown_text(listing.EMPTY)) + len(" debug ") + behind
+    monkeypatch.setattr(listing, "LINE_CHARS", shown)
+    module = Module(shown + 1)
+    module.write(f"add clat\nconfig clat debug {debug}".encode())
+    assert Translator(ModuleTarget(module)).apply("remove clat").pairs == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoDevice("clat", ("plat",)),
+        NoPair("clat", "local.v4 10.0.0.0/8", ()),
+        NotApplied("config clat", ("a",), ("b",)),
+        NotVisible("clat", "local.v4 10.0.0.0/8", ("remote.v6",)),
+        ModuleMissing("open", "control", errno.ENOENT, "load it"),
+        Unreadable("control", "it ends"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_is_the_same_in_another_process(error):
+    there = pickle.loads(pickle.dumps(error))
+    assert (type(there), str(there), vars(there)) == (type(error), str(error), vars(error))
+    assert getattr(there, "errno", None) == getattr(error, "errno", None)
 
 
 def test_debug_is_the_devices_and_shows_in_every_line(translator):
