@@ -96,9 +96,12 @@ def numbers(whole: Description, link: Bridge) -> Iterator[Finding]:
             f"{link.prefix} has server.ipv6 = {server.ipv6.ip}, so it is on the wire of {server.device}; expected"
             ' another one, or provider = "proxied"',
         )
-    if link.provider == "bridged":
+    if link.is_bridged:
         yield warning(
             f"{key}.provider",
-            f'"bridged" puts {server.device}, with all its addresses, into {link.name}: only rendered'
-            " configuration does that, `reach up` would cut the connection that it is told through",
+            f'"bridged" puts {server.device} into {link.name}, which gets its MAC, addresses and routes: they must be'
+            f" static, and the provider must let more than one MAC through",
         )
+        others = [each.name for each in whole.links if isinstance(each, Bridge) and each.is_bridged]
+        if link.name != others[0]:
+            yield Finding(f"{key}.provider", f"{server.device} is a port of {others[0]} already")

@@ -131,6 +131,10 @@ class Bridge:
     mtu_bytes: int
 
     @property
+    def is_bridged(self) -> bool:
+        return self.provider == "bridged"
+
+    @property
     def ends(self) -> tuple[str, ...]:
         return (SERVER, *(member for member, _ in self.members))
 

@@ -20,6 +20,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from reach import process
 from reach.kernel_devices import Devices, KernelError, Note, run
 from reach.kernel_routes import Routes
+from reach.render.commands import outer_addresses, outer_routes
 from reach.steps import Step
 
 __all__ = ["Kernel", "KernelError"]
@@ -81,6 +82,7 @@ class Kernel:
             "wireguard": (devices.look_device, devices.do_wireguard, devices.undo_device),
             "bridge": (devices.look_device, devices.do_bridge, devices.undo_device),
             "gretap": (devices.look_device, devices.do_gretap, devices.undo_device),
+            "uplink": (self.look_uplink, self.do_shell, self.undo_uplink),
             "fou": (nothing_to_note, devices.do_fou, devices.undo_fou),
             "peers": (nothing_to_note, devices.do_peers, devices.undo_peers),
             "greeting": (nothing_to_note, self.do_greeting, goes_with_its_device),
@@ -101,6 +103,7 @@ class Kernel:
             "sysctl": self.has_sysctl,
             "nft": self.has_nft,
             "process": self.has_process,
+            "uplink": self.has_uplink,
         }
 
     def __enter__(self) -> "Kernel":
@@ -195,6 +198,31 @@ class Kernel:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             with socket.socket(family, socket.SOCK_DGRAM) as greeting, contextlib.suppress(OSError):
                 greeting.sendto(b"", (address, DISCARD_PORT))
+
+    def look_uplink(self, step: Step) -> Note:
+        """What the device has, for the bridge may be gone when it is to have it again."""
+        if self.devices.master(step.key) is not None:
+            raise KernelError(f"{step.key} is a port of another bridge already")
+        listings = {"addr": outer_addresses, "route": outer_routes}
+        return {
+            f"{family} {what}": run("sh", "-c", listing(family, step.key)).splitlines()
+            for what, listing in listings.items()
+            for family in (4, 6)
+        }
+
+    def undo_uplink(self, step: Step, note: Note) -> None:
+        if self.devices.index(step.values["bridge"]) is not None:
+            run("sh", "-c", step.values["down"])
+            return
+        for key, lines in note.items():
+            family, what = key.split()
+            nodad = ("nodad",) if key == "6 addr" else ()
+            for line in lines:
+                run("ip", f"-{family}", what, "replace", *line.split(), "dev", step.key, *nodad)
+
+    def has_uplink(self, step: Step) -> bool:
+        bridge = self.devices.index(step.values["bridge"])
+        return bridge is not None and self.devices.master(step.key) == bridge
 
     def do_shell(self, step: Step, note: Note) -> None:
         done = subprocess.run(["sh", "-c", step.values["up"]], capture_output=True, text=True, check=False)

@@ -66,6 +66,11 @@ class Devices:
     def name(self, index: int) -> str:
         return self.route.get_links(index)[0].get_attr("IFLA_IFNAME")
 
+    def master(self, name: str) -> int | None:
+        """The bridge that it is a port of."""
+        (link,) = self.route.get_links(self.need(name))
+        return link.get_attr("IFLA_MASTER")
+
     def need(self, name: str) -> int:
         found = self.index(name)
         if found is None:

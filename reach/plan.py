@@ -5,8 +5,9 @@
 of the links are in plan_links, plan_wireguard and plan_bridge, those of the publications in plan_publish.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import Any
 
 from reach.firewall import Dnat, Firewall, Match, Reply, Snat
 from reach.reading import Address, Network, Ports
@@ -52,7 +53,7 @@ class Br:
     name: str
     is_ours: bool
     mac: str | None = None
-    uplink: str | None = None  # the server's own device, put in
+    uplink: str | None = None  # the server's own device, put in: its addresses and routes become the bridge's
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ class Plan:
 class Draft:
     """A plan while it is being drawn up; each list keeps its order and takes nothing twice."""
 
+    wan: str | None = None  # the device towards the internet, also when it is a bridge's port
     devices: list[Device] = field(default_factory=list)
     addresses: list[DeviceAddress] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
@@ -186,7 +188,7 @@ class Draft:
     listeners: list[Listener] = field(default_factory=list)
     dns: list[Dns] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
-    offloads: list[str] = field(default_factory=list)
+    untouched_offloads: list[str] = field(default_factory=list)
 
     def forward_family(self, version: int, device: str | None) -> None:
         """Let this machine forward; an IPv6 router goes on learning its own default route only with accept_ra=2."""
@@ -202,35 +204,16 @@ class Draft:
         self.sysctls.append(Sysctl(f"net/ipv4/conf/{device}/rp_filter", "0"))
         self.sysctls.append(Sysctl(f"net/ipv4/conf/{device}/src_valid_mark", "1"))
 
-    def finish(self, end: str, role: str, wan: str | None, lan: str | None) -> Plan:
-        def once(values):
-            return tuple(dict.fromkeys(values))
+    def finish(self, end: str, role: str, lan: str | None) -> Plan:
+        """Lists of the same name become tuples, in which nothing is twice."""
 
-        firewall = Firewall(
-            once(self.dnats),
-            once(self.snats),
-            once(self.accepts),
-            once(self.inputs),
-            once(self.forwards),
-            once(self.closed),
-            once(self.clamps),
-            once(self.replies),
-            once(self.bridge_ports),
-        )
-        return Plan(
-            end,
-            role,
-            wan,
-            lan,
-            once(self.devices),
-            once(self.addresses),
-            once(self.routes),
-            once(self.rules),
-            once(self.sysctls),
-            once(self.pins),
-            firewall,
-            once(self.listeners),
-            once(self.dns),
-            once(self.services),
-            once(self.offloads),
-        )
+        def filled(kind: type) -> dict[str, Any]:
+            own = vars(self)
+            return {
+                each.name: tuple(dict.fromkeys(own[each.name]))
+                for each in fields(kind)
+                if isinstance(own.get(each.name), list)
+            }
+
+        firewall = Firewall(**filled(Firewall))
+        return Plan(end=end, role=role, wan=self.wan, lan=lan, firewall=firewall, **filled(Plan))

@@ -16,8 +16,10 @@ def bridge(whole: Description, link: Bridge, end: End, draft: Draft) -> None:
 
 
 def bridge_hub(whole: Description, link: Bridge, end: End, draft: Draft) -> None:
-    bridged = end.device if link.provider == "bridged" else None
-    draft.devices.append(Br(link.name, is_ours=True, mac=link.mac(SERVER), uplink=bridged))
+    if link.is_bridged:  # the provider knows the server by its device's MAC
+        draft.devices.append(Br(link.name, is_ours=True, mac=dict(link.macs).get(SERVER), uplink=draft.wan))
+    else:
+        draft.devices.append(Br(link.name, is_ours=True, mac=link.mac(SERVER)))
     for member, number in link.members:
         port = gretap(whole, link, end, member, f"{link.name}-{number}", link.name, None)
         draft.devices.append(port)
@@ -28,7 +30,11 @@ def bridge_hub(whole: Description, link: Bridge, end: End, draft: Draft) -> None
         )
         draft.forward_family(4, None)
         draft.snats.append(Snat(Match(out_device=end.device, source=(link.network,))))
-    if link.prefix and link.provider != "bridged":
+        if link.is_bridged:  # or members would hear of a gateway that only the server can use
+            draft.sysctls += [
+                Sysctl(f"net/ipv4/conf/{each}/send_redirects", "0") for each in ("all", link.name)
+            ]
+    if link.prefix and not link.is_bridged:
         draft.forward_family(6, end.device)
         draft.services.append(advertisements(link))
         if link.provider == "proxied":
@@ -82,7 +88,7 @@ def bridge_member(whole: Description, link: Bridge, end: End, draft: Draft) -> N
     if end.lan_device:
         draft.devices.append(Br(end.lan_device, is_ours=False))
     draft.devices.append(gretap(whole, link, end, SERVER, link.name, end.lan_device, mac))
-    draft.offloads.append(link.name)
+    draft.untouched_offloads.append(link.name)
     if end.name in dict(link.remotes) and (link.network or link.prefix):
         draft.services.append(keepalive(link))
     if end.lan_device:

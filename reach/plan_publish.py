@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What is published, for the end it is planned for; and the whole plan of an end. Pure; see plan."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_network
 
 from reach.check_publish import home_of
@@ -16,7 +17,9 @@ LINKS = {FourInSix: four_in_six, WireGuard: wireguard, Bridge: bridge}
 
 def make(whole: Description, name: str) -> Plan:
     """The plan of one end of a description that `check` has no errors about."""
-    end, draft = whole.ends[name], Draft()
+    draft = Draft(wan=whole.ends[name].device)
+    whole = outside_of_bridges(whole)
+    end = whole.ends[name]
     for link in whole.links_of(name):
         LINKS[type(link)](whole, link, end, draft)  # type: ignore[operator]
     # a port of its own goes before the whole address
@@ -28,7 +31,15 @@ def make(whole: Description, name: str) -> Plan:
             at_server(whole, publication, draft)
         elif home_of(whole, publication) == end:
             at_home(whole, publication, end, draft)
-    return draft.finish(name, end.role, end.device, end.lan_device)
+    return draft.finish(name, end.role, end.lan_device)
+
+
+def outside_of_bridges(whole: Description) -> Description:
+    """The server's packets come and go by the bridge that has its device as a port."""
+    for link in whole.links:
+        if isinstance(link, Bridge) and link.is_bridged:
+            return replace(whole, server=replace(whole.server, device=link.name))
+    return whole
 
 
 def public(whole: Description) -> IPv4Address:

@@ -6,16 +6,19 @@ newest first; everything wanted is then ensured in order, for undoing a device t
 changed in place, because taking them back first would break open connections.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from reach.firewall import bridge_text, nft_text
 from reach.keys import Keys
-from reach.plan import Br, DeviceAddress, Gretap, Plan, Tunnel, Wg
+from reach.plan import Br, Device, DeviceAddress, Gretap, Plan, Route, Rule, Tunnel, Wg
 from reach.render.commands import TTL, Place, RenderError, names, services
 from reach.render.commands import dns as dns_command
+from reach.render.commands import uplink as uplink_command
 
 IN_PLACE = frozenset({"nft", "process", "peers"})
+MAIN = 254  # the routing table
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Entry:
 
 
 def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
-    """Raises RenderError when a public key is missing."""
+    """Raises RenderError when a key is missing."""
     ours, found = names(plan), []
     found += [Step("device", name) for name in relied_on(plan)]
     found += [address(each) for each in plan.addresses if each.device not in ours]
@@ -47,16 +50,8 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     found += [address(each) for each in plan.addresses if each.device in ours]
     found += [Step("sysctl", each.path, {"value": each.value}) for each in plan.sysctls]
     found += [Step("pin", str(pin.address)) for pin in plan.pins]
-    for route in plan.routes:
-        values = {"to": str(route.to), "device": route.device, "table": route.table or 254}
-        found.append(Step("route", f"{route.to} table {route.table or 254}", values))
-    for rule in plan.rules:
-        values = {"family": rule.family, "priority": rule.priority, "table": rule.table, "mark": rule.mark}
-        values |= {"source": str(rule.source) if rule.source else None}
-        values |= {"inverted": rule.is_mark_inverted, "suppresses": rule.suppresses_default}
-        values |= {"device": rule.in_device}
-        about = rule.source or rule.mark or rule.in_device or ""
-        found.append(Step("rule", f"IPv{rule.family} {rule.priority} {about}", values))
+    found += [route(each) for each in plan.routes]
+    found += [rule(each) for each in plan.rules]
     found += [Step("offload", device) for device in plan.untouched_offloads]
     if plan.firewall:
         found.append(Step("nft", "reach", {"text": nft_text(plan.firewall)}))
@@ -66,14 +61,9 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
         command = dns_command(each)
         found.append(Step("shell", f"names by {each.device}", {"up": command.up, "down": command.down}))
     for service in services(plan, Place(known)):
-        found.append(
-            Step("process", service.name, {"command": list(service.command), "config": service.config})
-        )
-    for device in plan.devices:
-        if isinstance(device, Wg) and any(peer.endpoint is None for peer in device.peers):
-            inner = [str(peer.allowed[0].network_address) for peer in device.peers]
-            found.append(Step("greeting", device.name, {"addresses": inner}))
-    return found
+        values: dict[str, Any] = {"command": list(service.command), "config": service.config}
+        found.append(Step("process", service.name, values))
+    return [*found, *greetings(plan)]
 
 
 def relied_on(plan: Plan) -> list[str]:
@@ -87,31 +77,70 @@ def address(each: DeviceAddress) -> Step:
     return Step("address", f"{each.interface} on {each.device}", values)
 
 
-def device_steps(plan: Plan, device: Tunnel | Wg | Br | Gretap, known: Keys, key_folder: str) -> list[Step]:
+def route(each: Route) -> Step:
+    values = {"to": str(each.to), "device": each.device, "table": each.table or MAIN}
+    return Step("route", f"{each.to} table {each.table or MAIN}", values)
+
+
+def rule(each: Rule) -> Step:
+    values: dict[str, Any] = {
+        "family": each.family,
+        "priority": each.priority,
+        "table": each.table,
+        "mark": each.mark,
+    }
+    values |= {"source": str(each.source) if each.source else None}
+    values |= {"inverted": each.is_mark_inverted, "suppresses": each.suppresses_default}
+    values |= {"device": each.in_device}
+    about = each.source or each.mark or each.in_device or ""
+    return Step("rule", f"IPv{each.family} {each.priority} {about}", values)
+
+
+def greetings(plan: Plan) -> Iterator[Step]:
+    for device in plan.devices:
+        if isinstance(device, Wg) and any(peer.endpoint is None for peer in device.peers):
+            inner = [str(peer.allowed[0].network_address) for peer in device.peers]
+            yield Step("greeting", device.name, {"addresses": inner})
+
+
+def device_steps(plan: Plan, device: Device, known: Keys, key_folder: str) -> list[Step]:
     if isinstance(device, Tunnel):
         values: dict[str, Any] = {"local": str(device.local), "remote": str(device.remote)}
         values |= {"mtu": device.mtu_bytes, "encap_limit": device.encap_limit}
         return [Step("tunnel", device.name, values)]
     if isinstance(device, Wg):
-        place = Place(known)
-        peers = [
-            {
-                "end": peer.end,
-                "public_key": place.public_key(peer.end),
-                "allowed": [str(each) for each in peer.allowed],
-                "endpoint": peer.endpoint,
-                "keepalive_s": peer.keepalive_s,
-            }
-            for peer in device.peers
-        ]
-        config = {"private_key": f"{key_folder}/{plan.end}.key", "port": device.port, "mark": device.mark}
-        if plan.end not in known.private:
-            raise RenderError(f"the private key of {plan.end} is missing: `reach keys {plan.end}` makes it")
-        made = Step("wireguard", device.name, {"mtu": device.mtu_bytes, "userspace": device.is_userspace})
-        return [made, Step("peers", device.name, {**config, "peers": peers})]
+        return wireguard_steps(plan.end, device, known, key_folder)
     if isinstance(device, Br):
-        return [Step("bridge", device.name, {"mac": device.mac})] if device.is_ours else []
+        return bridge_steps(device)
     return gretap_steps(device)
+
+
+def wireguard_steps(end: str, device: Wg, known: Keys, key_folder: str) -> list[Step]:
+    place = Place(known)
+    peers = [
+        {
+            "end": peer.end,
+            "public_key": place.public_key(peer.end),
+            "allowed": [str(each) for each in peer.allowed],
+            "endpoint": peer.endpoint,
+            "keepalive_s": peer.keepalive_s,
+        }
+        for peer in device.peers
+    ]
+    if end not in known.private:
+        raise RenderError(f"the private key of {end} is missing: `reach keys {end}` makes it")
+    made = Step("wireguard", device.name, {"mtu": device.mtu_bytes, "userspace": device.is_userspace})
+    config = {"private_key": f"{key_folder}/{end}.key", "port": device.port, "mark": device.mark}
+    return [made, Step("peers", device.name, {**config, "peers": peers})]
+
+
+def bridge_steps(device: Br) -> list[Step]:
+    steps = [Step("bridge", device.name, {"mac": device.mac})] if device.is_ours else []
+    if device.uplink:
+        command = uplink_command(device.name, device.uplink, keeps_mac=not device.mac)
+        values = {"bridge": device.name, "up": command.up, "down": command.down}
+        steps.append(Step("uplink", device.uplink, values))
+    return steps
 
 
 def gretap_steps(device: Gretap) -> list[Step]:

@@ -135,13 +135,50 @@ def bridge(plan: Plan, place: Place, device: Br) -> Iterator[Command]:
         f"ip link del dev {device.name}",
         device=device.name,
     )
-    if device.uplink:
-        yield Command(
-            f"ip link set dev {device.uplink} master {device.name}",
-            f"ip link set dev {device.uplink} nomaster",
-            device=device.name,
-        )
     yield Command(f"ip link set dev {device.name} up", device=device.name)
+    if device.uplink:
+        yield uplink(device.name, device.uplink, keeps_mac=not device.mac)
+
+
+def uplink(bridge: str, port: str, keeps_mac: bool) -> Command:
+    """Make the device to the internet a port; what it had is the bridge's from then on, as is its MAC."""
+    mac = rf"$(ip -o link show dev {port} | sed -E 's/.* link.ether ([^ ]+) .*/\1/')"
+    take_mac = f'ip link set dev {bridge} address "{mac}" && ' if keeps_mac else ""
+    return Command(
+        f"{take_mac}ip link set dev {port} master {bridge} && {move(port, bridge)}",
+        f"ip link set dev {port} nomaster && {move(bridge, port)}",
+        needs_shell=True,
+        device=bridge,
+    )
+
+
+def move(source: str, target: str) -> str:
+    """Let all that leads by one device lead by another, each route at once; what is moved is not moved again."""
+    parts = []
+    for family, nodad in ((4, ""), (6, " nodad")):
+        parts += [
+            f"{outer_addresses(family, source)} | {batch(family, 'addr', f'dev {target}{nodad}')}",
+            f"{outer_routes(family, source)} | {batch(family, 'route', f'dev {target}')}",
+            f"ip -{family} addr flush dev {source} scope global",
+        ]
+    return " && ".join(parts)
+
+
+def batch(family: int, what: str, end: str) -> str:
+    return f"sed 's/.*/{what} replace & {end}/' | ip -{family} -batch -"
+
+
+def outer_addresses(family: int, device: str) -> str:
+    """Words for `ip addr add`, a line for each."""
+    address = "inet6? ([^ ]+( peer [^ ]+)?( brd [^ ]+)?) "
+    pattern = rf"s/.* {address}.*(valid_lft [^ ]+ preferred_lft [^ ]+).*/\1 \4/;s/([0-9])sec/\1/g"
+    return f"ip -{family} -o addr show dev {device} scope global | sed -E '{pattern}'"
+
+
+def outer_routes(family: int, device: str) -> str:
+    """Words for `ip route add`, a line for each; those that an address brings are not among them."""
+    pattern = r"/ proto kernel /d;s/([0-9])sec/\1/g;s/ linkdown//"
+    return f"ip -{family} route show dev {device} | sed -E '{pattern}'"
 
 
 def gretap(plan: Plan, place: Place, device: Gretap) -> Iterator[Command]:

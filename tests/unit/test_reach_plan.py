@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = {
     path.stem: reader.read(path.read_text()) for path in sorted((ROOT / "reach" / "examples").glob("*.toml"))
 }
+BRIDGED = (ROOT / "reach/examples/bridge.toml").read_text() + 'provider = "bridged"\n'
+EXAMPLES["bridged"] = reader.read(BRIDGED)
 ENDS = [(name, end) for name, whole in EXAMPLES.items() for end in whole.ends]
 UNPACKED = ROOT / "build" / "unpacked" / "sbin"  # by sdk/setup.sh
 NO_KEYS = Place(keys.Keys({}, {}))
@@ -201,6 +203,18 @@ def test_a_bridge_has_a_device_for_each_member_by_its_own_way():
         ("taps-88", "198.51.100.5", (5555, 5555)),
     ]
     assert {d.bridge for d in rest} == {"taps"}
+
+
+def test_a_server_whose_device_is_a_port_of_the_bridge_goes_out_by_the_bridge():
+    found = plan("bridged", "server")
+    (bridge,) = (device for device in found.devices if isinstance(device, Br))
+    assert (bridge.uplink, bridge.mac, found.wan) == ("eth0", None, "eth0")
+    assert {snat.match.out_device for snat in found.firewall.snats} == {"taps"}
+    assert not found.services, "the provider's router announces the prefix"
+    assert [type(device) for device in plan("bridged", "office").devices] == [Wg, Gretap]
+    assert "eth0 into taps, which gets its MAC, addresses and routes" in str(check.check(EXAMPLES["bridged"]))
+    second = BRIDGED[BRIDGED.index("[link.taps]") :].replace("taps", "more")
+    assert "eth0 is a port of taps already" in str(check.check(reader.read(BRIDGED + second)))
 
 
 def test_a_members_mac_is_fixed_and_so_is_its_address():
