@@ -307,7 +307,7 @@ def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
             ("plat", "plat.pool", value)
             for value in (1, "10.46.1.0/24", "10.0.0.0/8", "192.0.2.1/24", "0.0.0.0/0", "a/8", "127.0.0.0/24")
         ),
-        ("plat", "plat.pool", "192.0.0.8/29"),
+        *(("plat", "plat.pool", value) for value in ("192.0.0.8/29", False)),
         *(("plat", "plat.engine", value) for value in ("tayga", True)),
         *(("plat", "plat.uplink", value) for value in ("wg0", False, ["reach"])),
         *(
