@@ -77,9 +77,7 @@ def _hear(t: Table, client: Client, ipv4: bytes) -> None:
             refuse_at_gate(t, client, ipv4)
         elif lease is None and ("claim", client.mac) in t.timers:
             client.heard = ipv4  # whoever has it may answer now that it is here
-        elif (
-            lease is None or t.now_s > lease.until_s - t.options.unleased_s + 1
-        ):  # not more than one a second
+        elif lease is None or t.now_s > lease.until_s - t.options.unleased_s + 1:  # once a second at most
             _adopt_heard(t, client, ipv4)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, UsageError, ask
+from l3roamd_py.control import parse_device
 from l3roamd_py.options import Options
 from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
 from usage import Parser
@@ -16,7 +17,6 @@ from xlat464.address import parse_mac, parse_prefix6
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
 
 LEASE_MAX_S = 30 * 86400
-DEVICE_BYTES = 15
 
 
 def checked(parse: Callable) -> Callable:
@@ -36,12 +36,6 @@ def client_prefix(text: str) -> bytes:
     if length != CLIENT_LENGTH:
         raise ValueError(f"{text!r} is a /{length}, expected a /{CLIENT_LENGTH} like fddd:1337:1339::/64")
     return prefix
-
-
-def device(text: str) -> str:
-    if not text.isascii() or not text.isprintable() or "/" in text or not 1 <= len(text) <= DEVICE_BYTES:
-        raise ValueError(f"{text!r} is no device name, expected at most {DEVICE_BYTES} characters")
-    return text
 
 
 def lease_s(text: str) -> int:
@@ -166,7 +160,7 @@ def add_places(command: argparse.ArgumentParser) -> None:
     command.add_argument("--state", type=Path, default=STATE, metavar="PATH", help="state file (%(default)s)")
     command.add_argument(
         "--client-device",
-        type=checked(device),
+        type=checked(parse_device),
         default="br-client",
         metavar="DEV",
         help="the bridge that the clients are on (%(default)s)",
@@ -202,13 +196,18 @@ def add_identity(who: argparse._ArgumentGroup) -> None:
 
 def add_devices(where: argparse._ArgumentGroup) -> None:
     where.add_argument(
-        "--clat-device", type=checked(device), default="clat", metavar="DEV", help="(%(default)s)"
+        "--clat-device", type=checked(parse_device), default="clat", metavar="DEV", help="(%(default)s)"
     )
     where.add_argument(
-        "--plat-device", type=checked(device), default="plat", metavar="DEV", help="(%(default)s)"
+        "--plat-device", type=checked(parse_device), default="plat", metavar="DEV", help="(%(default)s)"
     )
     where.add_argument(
-        "--mesh", type=checked(device), action="append", default=[], metavar="DEV", help="may be repeated"
+        "--mesh",
+        type=checked(parse_device),
+        action="append",
+        default=[],
+        metavar="DEV",
+        help="may be repeated",
     )
     where.add_argument(
         "--prefix",

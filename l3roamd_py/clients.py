@@ -113,12 +113,8 @@ class Client:
     former: Departed | None = None  # it was ours before; whether it is here again must be proven
     has_address: bool = False  # the node-client address is ours
     is_verified: bool = False  # it has been heard since the CLAIM
-    is_doubted: bool = (
-        False  # babel knows another node that serves it: ours to serve, not yet to be found here
-    )
-    spent_serial: int = (
-        0  # of a token that somebody else has used: who has no better one has lost the client too
-    )
+    is_doubted: bool = False  # babel knows another node that serves it: it is not to be found here yet
+    spent_serial: int = 0  # of a token that another has used: who has no newer one has lost the client too
     has_asked_again: bool = False  # after STALE, once
     has_proven: bool = False  # its ROAM has the proof that NOT_PROVEN brought
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
@@ -144,9 +140,8 @@ class Table:
         self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
         self.claiming: set[bytes] = set()  # MACs of those clients
         self.departed: dict[bytes, Departed] = {}
-        self.granted: dict[
-            bytes, tuple[bytes, float]
-        ] = {}  # what our DHCP server leased: MAC -> address, end
+        # what our DHCP server leased: MAC -> address, end
+        self.granted: dict[bytes, tuple[bytes, float]] = {}
         self.current: bytes | None = None  # the PLAT for new leases
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one

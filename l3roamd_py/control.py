@@ -75,8 +75,8 @@ def _mac(text: str) -> bytes:
     return need_unicast(parse_mac(text))
 
 
-def _device(text: str) -> str:
-    fits = text.isascii() and text.isprintable() and "/" not in text and len(text) <= DEVICE_BYTES
+def parse_device(text: str) -> str:
+    fits = text.isascii() and text.isprintable() and "/" not in text and 1 <= len(text) <= DEVICE_BYTES
     if not fits or text in (".", ".."):
         raise ValueError(f"{quote(text)} is no device name, expected at most {DEVICE_BYTES} characters")
     return text
@@ -112,8 +112,8 @@ COMMANDS = {
     "get_meshifs": _Form("", ()),
     "add_prefix": _Form("PREFIX", (_prefix,)),
     "del_prefix": _Form("PREFIX", (_prefix,)),
-    "add_meshif": _Form("DEVICE", (_device,)),
-    "del_meshif": _Form("DEVICE", (_device,)),
+    "add_meshif": _Form("DEVICE", (parse_device,)),
+    "del_meshif": _Form("DEVICE", (parse_device,)),
     "probe": _Form("ADDRESS MAC", (_address, _mac)),
     "add_address": _Form("ADDRESS MAC", (_address, _mac)),
     "del_address": _Form("ADDRESS MAC", (_address, _mac)),

@@ -8,8 +8,8 @@
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
 The modules, each built on those before: tlv, token, wire, timers, options, clients (the tables), serving,
-departure (role A), leasing and claiming, roaming, elsewhere and presence, arrival (role B), home (role D), platnode
-(role C), admission.
+departure (role A), leasing and claiming, elsewhere, presence, roaming, arrival (role B), home (role D), platnode
+(role C), admission, snapshot.
 """
 
 from collections.abc import Callable, Iterable

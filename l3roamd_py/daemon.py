@@ -28,8 +28,9 @@ from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import Keeper, StateError
 from l3roamd_py.stations import Stations
-from l3roamd_py.udp import PORT, Udp
+from l3roamd_py.udp import Udp
 from l3roamd_py.watch import Watch
+from l3roamd_py.wire import PORT
 
 LONGEST_WAIT_S = 60.0
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
@@ -49,8 +50,8 @@ class Daemon:
     """Everything that one l3roamd_py consists of. SocketError, DaemonError, RulesError, KernelError: cannot start."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.core = Core(settings.options)
+        self.settings, options = settings, settings.options
+        self.core = Core(options)
         self.mesh_devices = list(settings.mesh_devices)
         self.watch = Watch()
         self.is_stopping = False
@@ -59,23 +60,15 @@ class Daemon:
         except OSError as error:
             sentence = f"UDP port {PORT} cannot be ours ({error.strerror}): end the other roaming daemon"
             raise DaemonError(sentence) from None
-        self.kernel = Network(settings.client_device, settings.options.node_client_prefix)
+        self.kernel = Network(settings.client_device, options.node_client_prefix)
         self.finder = Finder(self.kernel)
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
         self.clat, self.plat = rules_choice.make_rules(settings)
         self.performer = Performer(
-            self.kernel,
-            self.udp,
-            self.arp,
-            self.clat,
-            self.plat,
-            settings.options.address,
-            self.finder.ports,
-            now_s,
+            self.kernel, self.udp, self.arp, self.clat, self.plat, options.address, self.finder.ports, now_s
         )
-        own = settings.options.clat
-        self.horizon = None if own is None else Horizon(settings.options.clat_range, own)
+        self.horizon = None if options.clat is None else Horizon(options.clat_range, options.clat)
         self.server = Server(settings.socket, self.watch.selector, Answers(self))
         self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
         self.bugs = 0

@@ -15,8 +15,10 @@ import errno
 import socket
 import struct
 
+from l3roamd_py.clients import is_device
 from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.kernel import (
+    ADD_MEMBERSHIP,
     AF_BRIDGE,
     DEL_LINK,
     DEL_NEIGHBOUR,
@@ -29,6 +31,7 @@ from l3roamd_py.kernel import (
     PERMANENT,
     PROBE,
     REACHABLE,
+    SOL_NETLINK,
     KernelError,
     ifinfmsg,
     messages,
@@ -36,7 +39,7 @@ from l3roamd_py.kernel import (
 )
 from l3roamd_py.network import Network
 
-SOL_NETLINK, ADD_MEMBERSHIP, SO_RCVBUFFORCE = 270, 1, 33
+SO_RCVBUFFORCE = 33
 LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
@@ -121,7 +124,7 @@ class Finder:
 
     def is_client(self, mac: bytes) -> bool:
         """Return whether this MAC can be a client's."""
-        return len(mac) == 6 and not mac[0] & 1 and mac != bytes(6) and mac not in self.links.own_macs
+        return is_device(mac) and mac not in self.links.own_macs
 
     def dump(self) -> list[Event]:
         """Ask for everything anew: at start, and after messages were lost."""

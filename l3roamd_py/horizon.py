@@ -11,15 +11,16 @@ import socket
 import struct
 
 from l3roamd_py.events import Event, NodeAppeared
+from l3roamd_py.finding import listen
+from l3roamd_py.kernel import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
 from l3roamd_py.udp import attach
 from xlat464.address import contains
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
-SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES = 270, 1, 11
-NEW_ROUTE, UNICAST, DESTINATION = 24, 1, 1  # RTM_NEWROUTE, RTN_UNICAST, RTA_DST
-HEADERS = struct.Struct(
-    "=4xH10xBB5xB4x"
-)  # nlmsghdr and rtmsg: message, family, length of the prefix, type of route
+IPV6_ROUTES = 11  # RTNLGRP_
+DESTINATION = 1  # RTA_DST
+# nlmsghdr and rtmsg: message, family, length of the prefix, type of route
+HEADERS = struct.Struct("=4xH10xBB5xB4x")
 ATTRIBUTE = struct.Struct("=HH")
 AWAY_S = 2.0  # a route that changes its way is gone for less
 NODES_MAX = 16384
@@ -40,11 +41,9 @@ class Horizon:
         self._range, self._own = clat_range, own
         self._here: set[bytes] = set()
         self._lost_s: dict[bytes, float] = {}
-        kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        self._socket = listen(socket.NETLINK_ROUTE)
         with contextlib.suppress(OSError):
             attach(self._socket, NODES_ONLY)
-        self._socket.bind((0, 0))
         self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
 
     def fileno(self) -> int:

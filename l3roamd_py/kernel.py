@@ -26,7 +26,8 @@ MAIN_TABLE, UNICAST, UNREACHABLE, FIB_MATCH = 254, 1, 7, 0x2000
 REACHABLE, STALE, DELAY, PROBE, FAILED, PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x20, 0x80  # NUD_
 NTF_MASTER = 0x04
 NO_DAD = 0x02  # IFA_F_NODAD
-SOL_NETLINK, STRICT = 270, 12  # a dump gives only what its request describes
+SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
+STRICT = 12  # a dump gives only what its request describes
 HEADER = struct.Struct("=IHHII")
 
 

@@ -16,7 +16,7 @@ from xlat464.node import need_unicast
 
 EARLIEST_END = 1_000_000_000  # less is a length: no lease of these days ended in 2001
 LEASES_MAX = 65536
-DHCP_SERVER, DHCP_CLIENT, SO_BINDTODEVICE = 67, 68, 25
+DHCP_SERVER, SO_BINDTODEVICE = 67, 25
 BOOTREQUEST, ETHERNET, MAC_BYTES = 1, 1, 6
 MAGIC = bytes((99, 130, 83, 99))
 MESSAGE_TYPE, RELEASE, SERVER_ID, END = 53, 7, 54, 255

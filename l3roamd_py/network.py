@@ -180,9 +180,8 @@ class Network:
             self._routes[address] = mac
         what = f"to route {_text(address)}"
         self._netlink.ask(what, self._route(address, self._client_index(what)), NEW_ROUTE, CREATE | REPLACE)
-        self._set_neighbour(
-            mac, address, STALE
-        )  # to say more would be a sign of the client that it did not give
+        # to say more than STALE would be a sign of the client that it did not give
+        self._set_neighbour(mac, address, STALE)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
         if self._routes.get(address, mac) != mac:

@@ -32,9 +32,7 @@ class Options:
     onward_after_s: float = 0.06  # then neighbours may pass on a CLAIM for a client that they let go
     group_ttl: int = 2  # of a CLAIM to all neighbours: who let the client go may pass it on
     arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
-    legacy_grace_s: float = (
-        0.1  # a better INFO may come after one of l3roamd version 0, which nobody can vouch for
-    )
+    legacy_grace_s: float = 0.1  # a better INFO may come after one of l3roamd version 0
     legacy_remind_s: float = 2.0  # then such a node is claimed from once more
     claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
@@ -52,9 +50,7 @@ class Options:
     idle_s: float = 300.0  # then we ask whether it is still here
     idle_probe_s: float = 1.0
     idle_probes: int = 3
-    look_s: float = (
-        20.0  # without its address, up to half as long again: babel tells every 16 s of all it knows
-    )
+    look_s: float = 20.0  # without its address, up to half as long again: babel tells all it knows every 16 s
     look_again_s: float = 2.5
     look_patience_s: float = 10.0  # a client that sleeps answers ARP by then
     sweep_wait_s: float = 2.0  # after a node came back, up to twice that, all clients are asked

@@ -14,11 +14,10 @@
     there is no room                                      FULL
     otherwise                                             map, OK with a fresh token
 
-Answers go to the management address of the prefix that the message is about, never to where it came from: so who
-does not own the prefix gets none. Nor can
-it have mapped what comes from another's prefix: the proof that `at` is the sender's is a token for the management
-address there, which only its owner hears. An entry without `at` is there for its serial alone: a ROAM from before
-must not work again while its token is good.
+Answers go to the management address of the prefix that the message is about, never to where it came from: so who does
+not own the prefix gets none. Nor can it have mapped what comes from another's prefix: the proof that `at` is the
+sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for
+its serial alone: a ROAM from before must not work again while its token is good.
 
 Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
 token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
@@ -56,9 +55,8 @@ class Platnode:
         self.serial = 0  # of the newest token
         self.entries: dict[bytes, Entry] = {}
         self.guests: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
-        self.spent: OrderedDict[bytes, None] = (
-            OrderedDict()
-        )  # homes of the entries without `at`, the oldest first
+        # homes of the entries without `at`, the oldest first
+        self.spent: OrderedDict[bytes, None] = OrderedDict()
         self.timers: Timers[bytes] = Timers()
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:

@@ -122,10 +122,7 @@ def restore(
 
     Raises ValueError, KeyError or TypeError for what is no snapshot of this version; nothing is taken over then.
     """
-    if not saved or float(saved["now_s"]) > t.now_s:
-        saved = {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
-    if saved["version"] != VERSION:
-        raise ValueError(f"a snapshot of version {saved['version']}, expected {VERSION}")
+    saved = _of_this_boot(saved, t.now_s)
     departed = [_load_departed(entry) for entry in saved["departed"]]
     granted = [
         (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
@@ -144,6 +141,15 @@ def restore(
     for mac, ipv4 in sorted(opened):
         _adopt_opened(t, mac, ipv4)
     _ask_plats_again(t)
+
+
+def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
+    """Return the snapshot, or an empty one in the place of none and of one from before a reboot."""
+    if not saved or float(saved["now_s"]) > now_s:
+        return {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
+    if saved["version"] != VERSION:
+        raise ValueError(f"a snapshot of version {saved['version']}, expected {VERSION}")
+    return saved
 
 
 def leave_plats(t: Table, plats: Iterable[tuple[bytes, bytes]]) -> None:

@@ -17,9 +17,7 @@ from pathlib import Path
 FORMAT = 1
 BYTES_MAX = 16 << 20
 PAUSE_S = 0.1  # a change is written within this time, and all that come with it
-PAUSES_MOST = (
-    20  # times what writing took: a state that is large may be late, but takes no more than 5 % of the time
-)
+PAUSES_MOST = 20  # times what writing took: a large state may be late, but takes no more than 5 % of the time
 RETRY_S = 5.0  # when writing failed
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Iterator
 
 from l3roamd_py.events import ClientGone, ClientSeen, Event
-from l3roamd_py.finding import ADD_MEMBERSHIP, READS_MAX, SOL_NETLINK, Finder, listen, packed_mac
-from l3roamd_py.kernel import KernelError, Netlink, ctrlmsg, genlmsg, messages
+from l3roamd_py.finding import READS_MAX, Finder, listen, packed_mac
+from l3roamd_py.kernel import ADD_MEMBERSHIP, SOL_NETLINK, KernelError, Netlink, ctrlmsg, genlmsg, messages
 
 GENERIC = 16  # NETLINK_GENERIC
 CONTROL_FAMILY, GET_FAMILY = 16, 3  # generic netlink's own

@@ -13,9 +13,8 @@ import struct
 from collections.abc import Sequence
 
 from l3roamd_py.events import Datagram
+from l3roamd_py.wire import GROUP, PORT
 
-PORT = 5523
-GROUP = socket.inet_pton(socket.AF_INET6, "ff02::5523")
 NOBODY = bytes(16)
 PACKET_INFO = struct.Struct("=16si")
 DATAGRAM_BYTES = 2048  # longer ones are nobody's

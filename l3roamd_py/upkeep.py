@@ -11,7 +11,8 @@ from l3roamd_py.kernel import KernelError
 from l3roamd_py.network import Network
 from l3roamd_py.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.server import Lock, SocketError
-from l3roamd_py.udp import PORT, Udp
+from l3roamd_py.udp import Udp
+from l3roamd_py.wire import PORT
 
 
 class FlushError(Exception):

@@ -55,9 +55,8 @@ class OwnChain:
                 pass
             run(self._words("-F", self.name))
             run(self._words("-X", self.name))
-            if is_ours and self._does(
-                "-X", self.hook
-            ):  # which does nothing if it has rules, or another policy
+            # -X does nothing if it has rules, or another policy
+            if is_ours and self._does("-X", self.hook):
                 self._remove_table()
 
     def _jumps(self) -> tuple[list[str], list[str]]:
