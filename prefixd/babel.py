@@ -19,7 +19,7 @@ When babeld goes away its table is kept, marked stale, and what the next one has
 is dropped.
 """
 
-from xlat464.address import contains6, parse_decimal, parse_prefix6
+from xlat464.address import contains, parse_decimal, parse_prefix6
 
 INFINITY = 0xFFFF  # metric of a retracted route, RFC 8966 section 4.6.9
 LINE_BYTES = 512  # babeld formats every line into a buffer of this size
@@ -68,7 +68,7 @@ def parse_route(line, network, length):
     if metric is None or installed not in ("yes", "no"):
         raise ValueError("no metric or no installed")
     route_id = _parse_id(words[2]) if noun == "route" else 0
-    if bits != 96 or source != "::/0" or not contains6(network, length, prefix):
+    if bits != 96 or source != "::/0" or not contains(network, length, prefix):
         return None
     if installed == "no" or verb == "flush":
         metric = INFINITY

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The command line: text in, checked values out, one sentence for what is wrong. No I/O."""
 
-from xlat464.address import contains6, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6, quote
+from xlat464.address import contains, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6, quote
 from xlat464.node import parse_range
 
 SOCKET = "/run/prefixd.sock"
@@ -45,7 +45,7 @@ def parse(arguments):
         "hook": _value(given, "--hook", _command),
     }
     own = options["own_plat"]
-    if own is not None and not contains6(options["plat_range"], 48, own):
+    if own is not None and not contains(options["plat_range"], 48, own):
         raise UsageError("--own-plat: %s is not in the plat range" % given["--own-plat"][0])
     return options
 

@@ -16,7 +16,7 @@ def main(arguments):
     name = arguments[0]
     if name not in COMMANDS:
         return 2, "%s is no command, expected one of %s" % (address.quote(name), ", ".join(sorted(COMMANDS)))
-    function, parameters, _ = COMMANDS[name]
+    function, parameters = COMMANDS[name]
     given = arguments[1:]
     if given in (["-h"], ["--help"]):
         return 0, "%s %s" % (name, parameters)
@@ -33,22 +33,28 @@ def main(arguments):
 def usage():
     lines = ["usage: xlat464 COMMAND ...", ""]
     for name in sorted(COMMANDS):
-        _, parameters, meaning = COMMANDS[name]
-        lines.append("  %s %s\n      %s" % (name, parameters, meaning))
+        function, parameters = COMMANDS[name]
+        lines.append("  %s %s" % (name, parameters))
+        meaning = getattr(function, "__doc__", None)
+        if meaning:  # MicroPython keeps none
+            lines.append("      " + meaning)
     return "\n".join(lines)
 
 
 def node_prefix(range_text, mac_text):
+    """a node's /96 in clat_range or plat_range"""
     prefix = node.node_prefix(node.parse_range(range_text), address.parse_mac(mac_text))
     return address.format_prefix6(prefix, node.NODE_LENGTH)
 
 
 def node_client(prefix_text, mac_text):
+    """a client's address in the node-client prefix"""
     prefix = need_prefix6(prefix_text, node.CLIENT_LENGTH)
     return address.format_ipv6(node.node_client_address(prefix, address.parse_mac(mac_text)))
 
 
 def management_address(prefix_text):
+    """the node's own address in its /96, at 192.0.0.1"""
     return address.format_ipv6(node.management_address(need_prefix6(prefix_text, node.NODE_LENGTH)))
 
 
@@ -60,11 +66,13 @@ def need_prefix6(text, length):
 
 
 def embed(prefix_text, ipv4_text):
+    """the IPv6 address of an IPv4 address, RFC 6052"""
     prefix, length = address.parse_prefix6(prefix_text)
     return address.format_ipv6(rfc6052.embed(prefix, length, address.parse_ipv4(ipv4_text)))
 
 
 def extract(address_text, length_text):
+    """the IPv4 address in an IPv6 address, RFC 6052"""
     length = address.parse_decimal(length_text, 128)
     if length is None:
         raise ValueError(
@@ -74,6 +82,7 @@ def extract(address_text, length_text):
 
 
 def check_ranges(clat_text, plat_text, *options):
+    """says nothing if the ranges (and pool and clients) can be used together"""
     values = {"--pool": None, "--client-range": None}
     words = list(options)
     while words:
@@ -95,14 +104,17 @@ def check_ranges(clat_text, plat_text, *options):
 
 
 def prefix4(text):
+    """the same IPv4 prefix, checked"""
     return address.format_prefix4(*address.parse_prefix4(text))
 
 
 def prefix6(text):
+    """the same IPv6 prefix, checked and in the form of RFC 5952"""
     return address.format_prefix6(*address.parse_prefix6(text))
 
 
 def first_last(text):
+    """the first and the last address of an IPv4 prefix"""
     prefix, length = address.parse_prefix4(text)
     last = bytearray(prefix)
     for bit in range(length, 32):
@@ -110,21 +122,17 @@ def first_last(text):
     return "%s %s" % (address.format_ipv4(prefix), address.format_ipv4(last))
 
 
-# name: (function of the words behind it, those words, what it answers)
+# name: (function of the words behind it, whose docstring says what it answers; those words)
 COMMANDS = {
-    "node-prefix": (node_prefix, "RANGE MAC", "a node's /96 in clat_range or plat_range"),
-    "management-address": (management_address, "PREFIX", "the node's own address in its /96, at 192.0.0.1"),
-    "node-client": (node_client, "PREFIX64 MAC", "a client's address in the node-client prefix"),
-    "embed": (embed, "PREFIX IPV4", "the IPv6 address of an IPv4 address, RFC 6052"),
-    "extract": (extract, "ADDRESS LENGTH", "the IPv4 address in an IPv6 address, RFC 6052"),
-    "check-ranges": (
-        check_ranges,
-        "CLAT PLAT [--pool CIDR] [--client-range CIDR]",
-        "says nothing if the ranges (and pool and clients) can be used together",
-    ),
-    "prefix4": (prefix4, "CIDR", "the same IPv4 prefix, checked"),
-    "prefix6": (prefix6, "CIDR", "the same IPv6 prefix, checked and in the form of RFC 5952"),
-    "first-last": (first_last, "CIDR", "the first and the last address of an IPv4 prefix"),
+    "node-prefix": (node_prefix, "RANGE MAC"),
+    "management-address": (management_address, "PREFIX"),
+    "node-client": (node_client, "PREFIX64 MAC"),
+    "embed": (embed, "PREFIX IPV4"),
+    "extract": (extract, "ADDRESS LENGTH"),
+    "check-ranges": (check_ranges, "CLAT PLAT [--pool CIDR] [--client-range CIDR]"),
+    "prefix4": (prefix4, "CIDR"),
+    "prefix6": (prefix6, "CIDR"),
+    "first-last": (first_last, "CIDR"),
 }
 
 

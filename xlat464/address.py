@@ -179,10 +179,6 @@ def contains(prefix, length, address):
     return len(prefix) == len(address) and mask(address, length) == mask(prefix, length)
 
 
-contains4 = contains
-contains6 = contains
-
-
 def overlap(prefix, length, other, other_length):
     """Return whether two prefixes of one family share an address."""
     shorter = min(length, other_length)

@@ -8,7 +8,6 @@ node-client address  prefix64 + the MAC's modified EUI-64      (1034:56ff:fe78:9
 """
 
 from xlat464.address import (
-    contains,
     format_mac,
     format_prefix4,
     format_prefix6,
@@ -120,8 +119,3 @@ def need_host_range(name, prefix):
                 "the %s %s overlaps %s, expected addresses that hosts may have"
                 % (name, format_prefix4(prefix[0], prefix[1]), format_prefix4(other[0], other[1]))
             )
-
-
-def is_node_prefix(range16, address, length):
-    """Return whether a route to address/length is that of a node in the range: babel brings us others too."""
-    return length == NODE_LENGTH and contains(range16, RANGE_LENGTH, address)
