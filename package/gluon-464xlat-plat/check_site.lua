@@ -9,7 +9,7 @@ xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine', 'uplink' })
 
 local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
 need({'plat', 'pool'}, function(text)
-	local first, last, _, address = xlat464.range4(text == nil and '192.168.223.8/30' or text) -- the default has to fit too
+	local first, last, _, address = xlat464.range4(text == nil and '192.168.223.8/30' or text) -- the default too
 	return first and first == address and last - first < 65536 and (last < client_first or first > client_last) and
 		xlat464.for_hosts(first, last)
 end, true, "be a range of IPv4 addresses outside prefix4 that hosts may have, a /16 or smaller, like '198.18.0.0/28'")

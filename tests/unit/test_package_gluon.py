@@ -532,10 +532,20 @@ def test_a_role_that_an_image_has_no_more_is_taken_back(router):
     texts = router.upgrade(roles=("clat",))
     assert router.section("464xlat", "plat")["enabled"] == "0"
     assert router.section("464xlat", "clat")["enabled"] == "1"
-    assert "plat" not in texts["firewall"]
+    assert "plat" not in texts["firewall"] + texts["network"]
+    assert "mesh_babel" not in texts["firewall"]
+    assert router.section("firewall", "mesh_roaming")
     router.upgrade()
     assert router.section("464xlat", "plat")["enabled"] == "1"
     assert router.section("464xlat", "plat")["wan"] == ["wan"]
+
+
+def test_an_image_without_any_role_has_nothing_left_of_them_in_firewall_and_network(router):
+    before = {name: (router.config / name).read_text() for name in ("firewall", "network")}
+    router.upgrade()
+    texts = router.upgrade(roles=())
+    assert {name: texts[name].strip() for name in before} == before
+    assert not router.section("464xlat", "babel")
 
 
 def test_a_role_that_an_admin_switched_on_by_hand_is_his(router):

@@ -112,6 +112,11 @@ function M.leave_role(uci, role)
 	for _, kind in ipairs({ 'zone', 'forwarding', 'rule' }) do
 		uci:delete_all('firewall', kind, is_its)
 	end
+	uci:delete('network', role)
+	uci:delete('firewall', 'mesh_roaming') -- the other role says it again
+	if role == 'clat' then
+		uci:delete('firewall', 'client_dhcp')
+	end
 end
 
 return M
