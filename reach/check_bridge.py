@@ -75,8 +75,8 @@ def members(whole: Description, link: Bridge) -> Iterator[Finding]:
 
 
 def numbers(whole: Description, link: Bridge) -> Iterator[Finding]:
-    """The addresses in it, and how they come there."""
-    key, server = f"link.{link.name}", whole.server
+    """The private addresses in it."""
+    key = f"link.{link.name}"
     if link.network and link.network.prefixlen != 16:
         yield Finding(f"{key}.network", f"{link.network}: expected a /16, of which each member has one /24")
     elif link.network:
@@ -86,6 +86,12 @@ def numbers(whole: Description, link: Bridge) -> Iterator[Finding]:
                 if overlap(lan, link.network) and lan != sites[number]:
                     sentence = f"{lan} is not what its number {number} in {link.name} says, {sites[number]}"
                     yield Finding(f"{whole.ends[end].place}.lan", sentence)
+    yield from public(whole, link)
+
+
+def public(whole: Description, link: Bridge) -> Iterator[Finding]:
+    """The public addresses in it, and how they come to the server."""
+    key, server = f"link.{link.name}", whole.server
     if link.prefix and link.prefix.prefixlen != 64:
         yield Finding(
             f"{key}.prefix", f"{link.prefix}: hosts make themselves addresses in a /64 only (RFC 4862)"

@@ -82,7 +82,23 @@ def four_in_six(whole: Description, link: FourInSix) -> Iterator[Finding]:
 
 
 def wireguard(whole: Description, link: WireGuard) -> Iterator[Finding]:
-    key, hub = f"link.{link.name}", whole.ends[link.hub]
+    key = f"link.{link.name}"
+    yield from inner_numbers(link)
+    yield from way_to_hub(whole, link)
+    if link.domain and not (link.dns or link.dns_upstream):
+        yield Finding(f"{key}.domain", "is of use only together with dns, the server that knows its names")
+    if link.route == "uplink":
+        yield from uplink(whole, link)
+    if link.route == "all" and not link.masqueraded:
+        yield warning(
+            f"{key}.masqueraded",
+            'names no network: with route = "all", answers from the internet find no way back to private addresses',
+        )
+
+
+def inner_numbers(link: WireGuard) -> Iterator[Finding]:
+    """Each end has a number of its own, and a place in each network."""
+    key = f"link.{link.name}"
     if link.hub in dict(link.peers):
         yield Finding(f"{key}.peers", f"{link.hub} is the hub, which has number 1; leave it out here")
     for end, number in link.peers:
@@ -97,30 +113,22 @@ def wireguard(whole: Description, link: WireGuard) -> Iterator[Finding]:
         most = max((number for _, number in link.peers), default=1)
         if most >= network.num_addresses - (1 if network.version == 4 and network.num_addresses > 2 else 0):
             yield Finding(f"{key}.peers", f"number {most} has no place in {network}")
+
+
+def way_to_hub(whole: Description, link: WireGuard) -> Iterator[Finding]:
+    """The hub is found from outside, and not through the link itself."""
+    key, hub = f"link.{link.name}", whole.ends[link.hub]
     if literal := literal_endpoint(link):
         for each in [*link.networks, *(lan for end in link.ends for lan in whole.ends[end].lan)]:
             if literal in each:
                 yield Finding(
                     f"{key}.endpoint", f"{literal} is within {each}, where only {link.name} itself leads"
                 )
-    if link.domain and not (link.dns or link.dns_upstream):
-        yield Finding(f"{key}.domain", "is of use only together with dns, the server that knows its names")
-    if (
-        hub.role == "home"
-        and not link.endpoint
-        and not relay_port(whole, link)
-        and not (hub.ipv6 or hub.ipv4)
-    ):
+    is_found = link.endpoint or relay_port(whole, link) or hub.ipv6 or hub.ipv4
+    if hub.role == "home" and not is_found:
         yield Finding(
             f"{key}.hub",
             f"nobody can reach {link.hub}: publish udp = {link.port} to its IPv6 address, or give home.{link.hub}.ipv6",
-        )
-    if link.route == "uplink":
-        yield from uplink(whole, link)
-    if link.route == "all" and not link.masqueraded:
-        yield warning(
-            f"{key}.masqueraded",
-            'names no network: with route = "all", answers from the internet find no way back to private addresses',
         )
 
 

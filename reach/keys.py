@@ -101,13 +101,16 @@ def read(folder: Path, ends: Iterable[str]) -> tuple[Keys, list[Finding]]:
             findings.append(
                 Finding(f"{folder}/{end}.pub", f"does not belong to {end}.key; `reach keys {end}` mends it")
             )
+    return Keys(private, public), findings + twins(folder, public)
+
+
+def twins(folder: Path, public: dict[str, str]) -> list[Finding]:
+    found: list[Finding] = []
     owners: dict[str, str] = {}
     for end, key in public.items():
         if owners.setdefault(key, end) != end:
-            findings.append(
-                Finding(f"{folder}/{end}.pub", f"is {owners[key]}'s key too; each end has its own")
-            )
-    return Keys(private, public), findings
+            found.append(Finding(f"{folder}/{end}.pub", f"is {owners[key]}'s key too; each end has its own"))
+    return found
 
 
 def write(folder: Path, end: str) -> str:

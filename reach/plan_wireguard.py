@@ -133,17 +133,22 @@ def wireguard_peer(whole: Description, link: WireGuard, end: End, draft: Draft) 
     for group in by_family(behind_hub(whole, link, end.name)):
         draft.inputs.append(Match(in_device=link.name, source=() if set(group) & set(EVERYTHING) else group))
     if end.lan_device and link.route in ("lan", "all"):
-        for version in families(end.lan):
-            draft.forward_family(version, end.device)
-        draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
-        for group in by_family(behind_hub(whole, link, end.name)):
-            if not set(group) & set(EVERYTHING):
-                draft.forwards.append(Match(in_device=link.name, source=group))
+        join_lan(whole, link, end, draft)
     servers = link.dns
     if link.dns_upstream:
         servers = tuple(interface.ip for interface in inner(link, link.hub))[:1]
     if servers and end.role == "client":
         draft.dns.append(Dns(link.name, servers, link.domain, not link.domain or link.route == "all"))
+
+
+def join_lan(whole: Description, link: WireGuard, end: End, draft: Draft) -> None:
+    """Those in the link and those in the peer's LAN reach each other."""
+    for version in families(end.lan):
+        draft.forward_family(version, end.device)
+    draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
+    for group in by_family(behind_hub(whole, link, end.name)):
+        if not set(group) & set(EVERYTHING):
+            draft.forwards.append(Match(in_device=link.name, source=group))
 
 
 def uplink(link: WireGuard, end: End, draft: Draft) -> None:

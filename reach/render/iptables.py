@@ -4,13 +4,15 @@
 Everything is in chains of our own, which the built-in ones jump to; `--noflush` leaves all others alone. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from reach.firewall import NUMBERS, Firewall, Match, range_text
 from reach.reading import Ports
 
 RULE_PORTS = 15  # of -m multiport
+ANSWERS = "-m conntrack --ctstate ESTABLISHED,RELATED"
+Written = tuple[str, str, str, Match | None]  # table, built-in chain, rule, and what tells its family
 CHAINS = {
     "nat": ("PREROUTING", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD"),
@@ -44,7 +46,7 @@ def fitting(match: Match) -> list[Match]:
     return [replace(match, ports=tuple(part)) for part in parts]
 
 
-def accepting(chain: str, matches: Iterable[Match]) -> list[tuple[str, str, str, Match | None]]:
+def accepting(chain: str, matches: Iterable[Match]) -> list[Written]:
     return [
         ("filter", chain, f"{words(part)} -j ACCEPT", part) for match in matches for part in fitting(match)
     ]
@@ -69,53 +71,60 @@ def words(match: Match) -> str:
 
 def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
     """Table, built-in chain and rule, in order."""
-    found: list[tuple[str, str, str, Match | None]] = []
-    for dnat in firewall.dnats if family == 4 else ():
-        match = words(dnat.match)
-        found += [
-            (
-                "nat",
-                "PREROUTING",
-                f"{match} -p {protocol} --dport {str(port).replace('-', ':')} -j RETURN",
-                None,
-            )
-            for protocol, port in dnat.excepted
-        ]
-        target = f"{dnat.to}:{dnat.to_port}" if dnat.to_port else f"{dnat.to}"
-        for part in fitting(dnat.match):
-            found.append(("nat", "PREROUTING", f"{words(part)} -j DNAT --to-destination {target}", part))
-    for snat in firewall.snats:
-        target = f"SNAT --to-source {snat.to}" if snat.to else "MASQUERADE"
-        found.append(("nat", "POSTROUTING", f"{words(snat.match)} -j {target}", snat.match))
-    found += accepting("INPUT", firewall.accepts)
-    for device in firewall.closed:
-        answers = f"-i {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
-        found.append(("filter", "INPUT", answers, None))
-    found += accepting("INPUT", firewall.inputs)
-    found += [("filter", "INPUT", f"-i {device} -j DROP", None) for device in firewall.closed]
-    for way in ("-i", "-o"):
-        for device in firewall.closed:
-            answers = f"{way} {device} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"
-            found.append(("filter", "FORWARD", answers, None))
-    found += accepting("FORWARD", firewall.forwards)
-    found += [
-        ("filter", "FORWARD", f"{way} {device} -j DROP", None)
-        for device in firewall.closed
-        for way in ("-i", "-o")
-    ]
-    for device in firewall.clamps:
-        clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
-        found += [("mangle", "FORWARD", f"{way} {device} {clamp}", None) for way in ("-i", "-o")]
-    for reply in firewall.replies:
-        mark = f"-m connmark --mark {reply.mark} -j MARK --set-mark {reply.mark}"
-        new = f"-i {reply.device} -j CONNMARK --set-mark {reply.mark}"
-        found.append(("mangle", "PREROUTING", new, None))
-        found += [("mangle", chain, mark, None) for chain in ("PREROUTING", "OUTPUT")]
+    found = [*(destinations(firewall) if family == 4 else ()), *sources(firewall)]
+    found += [*inputs(firewall), *forwards(firewall), *marks_and_sizes(firewall)]
     return [
         (table, chain, rule.strip())
         for table, chain, rule, match in found
         if match is None or version(match) in (None, family)
     ]
+
+
+def destinations(firewall: Firewall) -> Iterator[Written]:
+    for dnat in firewall.dnats:
+        match = words(dnat.match)
+        for protocol, port in dnat.excepted:
+            kept = f"-p {protocol} --dport {str(port).replace('-', ':')} -j RETURN"
+            yield "nat", "PREROUTING", f"{match} {kept}", None
+        target = f"{dnat.to}:{dnat.to_port}" if dnat.to_port else f"{dnat.to}"
+        for part in fitting(dnat.match):
+            yield "nat", "PREROUTING", f"{words(part)} -j DNAT --to-destination {target}", part
+
+
+def sources(firewall: Firewall) -> Iterator[Written]:
+    for snat in firewall.snats:
+        target = f"SNAT --to-source {snat.to}" if snat.to else "MASQUERADE"
+        yield "nat", "POSTROUTING", f"{words(snat.match)} -j {target}", snat.match
+
+
+def inputs(firewall: Firewall) -> Iterator[Written]:
+    yield from accepting("INPUT", firewall.accepts)
+    for device in firewall.closed:
+        yield "filter", "INPUT", f"-i {device} {ANSWERS} -j ACCEPT", None
+    yield from accepting("INPUT", firewall.inputs)
+    for device in firewall.closed:
+        yield "filter", "INPUT", f"-i {device} -j DROP", None
+
+
+def forwards(firewall: Firewall) -> Iterator[Written]:
+    devices = [f"{way} {device}" for way in ("-i", "-o") for device in firewall.closed]
+    for device in devices:
+        yield "filter", "FORWARD", f"{device} {ANSWERS} -j ACCEPT", None
+    yield from accepting("FORWARD", firewall.forwards)
+    for device in devices:
+        yield "filter", "FORWARD", f"{device} -j DROP", None
+
+
+def marks_and_sizes(firewall: Firewall) -> Iterator[Written]:
+    for device in firewall.clamps:
+        clamp = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+        for way in ("-i", "-o"):
+            yield "mangle", "FORWARD", f"{way} {device} {clamp}", None
+    for reply in firewall.replies:
+        mark = f"-m connmark --mark {reply.mark} -j MARK --set-mark {reply.mark}"
+        yield "mangle", "PREROUTING", f"-i {reply.device} -j CONNMARK --set-mark {reply.mark}", None
+        for chain in ("PREROUTING", "OUTPUT"):
+            yield "mangle", chain, mark, None
 
 
 def restore_text(firewall: Firewall, family: int) -> str:
