@@ -6,13 +6,13 @@ The machines are those of test_reach_apply.
 
 import contextlib
 import os
-import re
 import shutil
 import socket
 import subprocess
 import threading
 
 import pytest
+from reach_day import SIP_PORT, answers, ask, caller_learns, reboot, resolvconf_at, serve_names, telephone
 from reach_lab import wait_until
 from test_reach_apply import ENDS, HOST, HUB_AT_HOME, PORTS, WG, WHOLE, Site, keys, serve_tcp, servers
 
@@ -25,29 +25,6 @@ pytestmark = [
 ]
 LAPTOP = ENDS.replace("[home", "[client.laptop]\n[home")
 PHONE, PROXY = "198.18.0.2", "198.18.0.1"  # in the network without NAT
-SIP_PORT, RTP_PORT = 5060, 7070
-REGISTER = f"""REGISTER sip:{PROXY} SIP/2.0\r
-Via: SIP/2.0/UDP {{own}}:{SIP_PORT};branch=z9hG4bK1\r
-From: <sip:1@{PROXY}>;tag=1\r
-To: <sip:1@{PROXY}>\r
-Call-ID: 1@{{own}}\r
-CSeq: 1 REGISTER\r
-Contact: <sip:1@{{own}}:{SIP_PORT}>\r
-Content-Length: 0\r
-\r
-"""
-INVITE = f"""INVITE sip:1@{{contact}} SIP/2.0\r
-Via: SIP/2.0/UDP {PROXY}:{SIP_PORT};branch=z9hG4bK2\r
-From: <sip:2@{PROXY}>;tag=2\r
-To: <sip:1@{PROXY}>\r
-Call-ID: 2@{PROXY}\r
-CSeq: 1 INVITE\r
-Content-Type: application/sdp\r
-\r
-v=0\r
-c=IN IP4 {PROXY}\r
-m=audio {RTP_PORT} RTP/AVP 8\r
-"""
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +50,6 @@ def hub_at_home(site):
     wait_until(lambda: answers(site.caller, PROXY), "the hub answers the laptop")
 
 
-def answers(machine, target):
-    return machine.run("ping", "-c1", "-W1", target, check=False).returncode == 0
-
-
-@contextlib.contextmanager
-def udp(machine, own, port):
-    with machine.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
-        made.bind((own, port))
-        yield made
-
-
 def sipp_calls(site):
     """Twenty whole calls, INVITE to BYE, with the addresses that sipp writes into them itself."""
     common = ("-nostdin", "-p", SIP_PORT, "-m", 20, "-trace_err", "-error_file", "/run/sipp.errors")
@@ -101,61 +67,20 @@ def sipp_calls(site):
 
 
 def test_a_phone_registers_is_called_and_hears_through_the_network_without_nat(site):
-    """SIP and RTP write addresses into what they say; each must be the one that the packet has."""
     hub_at_home(site)
-    with (
-        udp(site.home, PROXY, SIP_PORT) as proxy,
-        udp(site.caller, PHONE, SIP_PORT) as phone,
-        udp(site.home, PROXY, RTP_PORT) as voice,
-        udp(site.caller, PHONE, RTP_PORT) as ear,
-    ):
-        phone.sendto(REGISTER.format(own=PHONE).encode(), (PROXY, SIP_PORT))
-        message, sender = proxy.recvfrom(2000)
-        contact = re.search(r"Contact: <sip:1@([\d.]+):(\d+)>", message.decode())
-        via = re.search(r"Via: SIP/2.0/UDP ([\d.]+):(\d+)", message.decode())
-        assert (contact[1], int(contact[2])) == (via[1], int(via[2])) == sender == (PHONE, SIP_PORT)
-        # a call that comes in goes to what was written there
-        proxy.sendto(INVITE.format(contact=contact[1]).encode(), (contact[1], int(contact[2])))
-        message, sender = phone.recvfrom(2000)
-        assert sender == (PROXY, SIP_PORT)
-        talker = re.search(r"c=IN IP4 ([\d.]+)\r\nm=audio (\d+)", message.decode())
-        ear.sendto(b"hello", (talker[1], int(talker[2])))
-        assert voice.recvfrom(99) == (b"hello", (PHONE, RTP_PORT))
-        voice.sendto(b"who is there?", (PHONE, RTP_PORT))
-        assert ear.recvfrom(99) == (b"who is there?", (PROXY, RTP_PORT))
+    telephone(site.home, PROXY, site.caller, PHONE)
     sipp_calls(site)
-
-
-def ask(machine, server, name, timeout_s=5):
-    """The IPv4 address in a name server's answer, which has one record, the last four bytes; RFC 1035 section 4."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    family = socket.AF_INET6 if ":" in server else socket.AF_INET
-    with machine.open_socket(family, socket.SOCK_DGRAM, timeout_s) as asking:
-        asking.connect((server, 53))
-        asking.send(b"\x46\x40\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0\0\x01\0\x01")
-        return socket.inet_ntoa(asking.recv(512)[-4:])
 
 
 @pytest.fixture
 def resolvconf(site):
-    """A resolvconf on the laptop that writes down what it is told."""
-    site.caller.run("mount", "-t", "tmpfs", "none", "/usr/local/sbin")
-    script = '#!/bin/sh\necho "$@"\n[ "$1" != -a ] || cat\n'
-    site.caller.run("sh", "-c", f"cat >/run/resolvconf.sh <<'E'\n{script}E\n")
-    text = '#!/bin/sh\nsh /run/resolvconf.sh "$@" >>/run/resolvconf.said\n'
-    site.caller.run(
-        "sh", "-c", f"cat >/usr/local/sbin/resolvconf <<'E'\n{text}E\nchmod 755 /usr/local/sbin/resolvconf"
-    )
-    yield
-    site.caller.run("umount", "/usr/local/sbin")
+    with resolvconf_at(site.caller):
+        yield
 
 
 def test_names_of_the_home_are_asked_over_the_link(site, resolvconf):
     """The home's router knows them; the hub passes questions on, and the laptop's system is told of the hub."""
-    site.host.run(
-        "dnsmasq", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file=/run/dns.pid",
-        "--host-record=nas.fritz.box,192.168.1.30",
-    )  # fmt: skip
+    serve_names(site.host, "nas.fritz.box", "192.168.1.30")
     names = f'dns_upstream = "{HOST}"\ndomain = "fritz.box"\n'
     site.describe(LAPTOP + HUB_AT_HOME.replace("[[publish]]", f"{names}[[publish]]"))
     site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
@@ -186,18 +111,7 @@ def test_without_a_program_for_names_up_says_so_and_changes_nothing(site):
 def test_a_caller_learns_the_links_mtu(site):
     site.describe(ENDS + WG.replace("keepalive", "mtu = 1300\nkeepalive") + PORTS)
     site.both_up()
-    with udp(site.host, "", 5060) as phone, udp(site.caller, "", 0) as caller:
-        caller.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
-        caller.connect(("203.0.113.7", 5060))
-        caller.send(bytes(1472))
-        with pytest.raises(OSError, match="Message too long"):
-            wait_until(lambda: caller.send(bytes(1472)) == 0, "an error", 3)
-        assert caller.getsockopt(socket.IPPROTO_IP, 14) == 1300  # IP_MTU
-    with udp(site.host, "", 5060) as phone, udp(site.caller, "", 0) as caller:
-        caller.setsockopt(socket.IPPROTO_IP, 10, 2)
-        caller.connect(("203.0.113.7", 5060))
-        caller.send(bytes(1300 - 28))
-        assert len(phone.recv(2000)) == 1300 - 28
+    caller_learns(site.caller, "203.0.113.7", 5060, site.host, 1300)
 
 
 def test_large_transfers_fit_the_link_both_ways(site):
@@ -218,15 +132,6 @@ def test_large_transfers_fit_the_link_both_ways(site):
         while part := connection.recv(1 << 16):
             got += len(part)
     assert got == size
-
-
-def reboot(site, machine, end):
-    """Go down and come up as the unit does, and lose between what a reboot loses."""
-    lasting = [f"STATE_DIRECTORY={site.folder}/lasting{machine.pid}"]
-    site.reach(machine, "down", end, env=lasting)
-    machine.run("conntrack", "-F", check=False)
-    shutil.rmtree(site.state(machine))
-    site.reach(machine, "up", end, env=lasting)
 
 
 # where ports are published the caller has to speak first: which connections there were, nobody knows any more
