@@ -46,7 +46,9 @@ def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_
     assert "fe80" not in ip("ip -6 address show dev plat")
     # packets go in and come out, without anybody to resolve addresses
     node.machine.run(f"ping -6 -c 1 -W 2 {PREFIX}:c000:8")
-    assert "up" in node.xlat("plat status").stdout
+    assert "plat  up " in node.xlat("plat status").stdout
+    node.machine.run("touch /run/jool.sulks")
+    assert "plat  broken " in node.xlat("plat status").stdout
 
 
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])

@@ -116,6 +116,21 @@ def test_a_source_outside_of_the_clients_range_does_not_enter_the_clat(clat):
     assert wanted in rules
 
 
+def test_the_device_is_down_before_the_module_is_told_to_delete_it(clat):
+    """The module frees its pairs first, and then stops its packets (nat46_netdev_destroy)."""
+    clat.machine.file(
+        "/run/bin/ip",
+        f"""#!/bin/sh
+[ "$*" != "link set dev clat down" ] || cp /run/control /run/before
+exec {shutil.which("ip")} "$@"
+""",
+        0o755,
+    )
+    clat.xlat("clat down")
+    assert clat.machine.output("cat /run/before").startswith("config clat")
+    assert clat.machine.output("cat /run/control") == "del clat\n"
+
+
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
 def test_what_is_made_for_nat46_goes_again(machines, firewall):
     node = nat46_node(machines, firewall)

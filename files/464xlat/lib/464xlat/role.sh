@@ -76,7 +76,7 @@ status() { # ROLE...
 }
 
 role_status() { # clat | plat
-	local device state=up detail
+	local device state=up detail DEVICE
 	if ! ledger_exists "$1"; then
 		# shellcheck disable=SC2059
 		printf "$STATUS_FORMAT" "$1" down - - -
@@ -86,6 +86,8 @@ role_status() { # clat | plat
 	ledger_finished "$1" || state=unfinished
 	if [ "$state" = up ]; then
 		device_exists "$device" && firewall_holds "$(setting "$1" firewall)" "$1" || state=broken
+		DEVICE=$device # for what follows
+		[ "$(setting "$1" engine)" != jool ] || jool_is_whole || state=broken
 	fi
 	if [ "$1" = clat ]; then
 		detail="clients $(setting clat client_range) on $(setting clat client_device), $(clat_exit "$device")"

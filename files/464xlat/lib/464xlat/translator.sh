@@ -87,8 +87,10 @@ translator_config() { # TARGET DEVICE CONFIGURATION
 	return 1
 }
 
-# Take the device away even if the translator is not there any more.
+# Take the device away even if the translator is not there any more. First down: nat46 frees the pairs of a device, and
+# stops its packets then.
 translator_del() { # TARGET DEVICE
+	[ ! -f "$1" ] || ip link set dev "$2" down 2>/dev/null || true
 	[ ! -e "$1" ] || translate "$1" "del $2" || true
 	! device_exists "$2" || ip link del dev "$2"
 }
