@@ -61,9 +61,26 @@ class Place:
     def config(self, service: str) -> str:
         return str(self.folder / f"{service}.conf")
 
+    def undo(self, link: str) -> str:
+        return str(self.folder / f"undo-{link}.sh")
+
     @property
     def ruleset(self) -> str:
         return str(self.folder / "reach.nft")
+
+
+def all_or_nothing(found: list[Command], undo: str) -> list[str]:
+    """Command lines for a system that stops at the first that fails: all but it are taken back then.
+
+    But when it is the first of all, what it would make was there before, and is somebody else's.
+    """
+    return [each.up + (f" || {{ sh {undo}; false; }}" if number else "") for number, each in enumerate(found)]
+
+
+def undo_file(path: str, found: list[Command]) -> File:
+    """A script that takes commands back, as far as they were done."""
+    downs = "".join(f"{each.down}\n" for each in reversed(found) if each.down)
+    return File(path, f"# SPDX-License-Identifier: ISC\n# rendered by reach\nexec 2>/dev/null\n{downs}:\n")
 
 
 def commands(plan: Plan, place: Place, with_firewall: bool = True) -> list[Command]:

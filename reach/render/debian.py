@@ -4,7 +4,7 @@
 from reach.firewall import ruleset_text
 from reach.plan import Plan
 from reach.render import systemd
-from reach.render.commands import Command, File, Place, commands, configs, names
+from reach.render.commands import Command, File, Place, all_or_nothing, commands, configs, names, undo_file
 
 FIRST = "lo"  # what belongs to no link comes with the loopback device, which is always up
 
@@ -14,9 +14,11 @@ def render(plan: Plan, place: Place) -> list[File]:
     links = [each.name for each in plan.devices if each.name in names(plan)]
     if not links:
         links = ["reach"] if found else []
-    parts = [stanza(name, [each for each in found if belongs(each, name, links)]) for name in links]
+    of_links = {name: [each for each in found if belongs(each, name, links)] for name in links}
+    parts = [stanza(name, mine, place.undo(name)) for name, mine in of_links.items()]
     text = "# SPDX-License-Identifier: ISC\n# rendered by reach for " + plan.end + "\n" + "".join(parts)
     files = [File("/etc/network/interfaces.d/reach", text)] if parts else []
+    files += [undo_file(place.undo(name), mine) for name, mine in of_links.items()]
     if plan.firewall:
         files.append(File(place.ruleset, ruleset_text(plan.firewall)))
     return files + configs(plan, place) + systemd.service_units(plan, place, "networking.service")
@@ -30,9 +32,8 @@ def belongs(command: Command, name: str, links: list[str]) -> bool:
     return name == (links[0] if is_first else links[-1])
 
 
-def stanza(name: str, found: list[Command]) -> str:
-    """One interface; ifup runs its lines in order, ifdown in order too, so the undoing is written backwards."""
+def stanza(name: str, found: list[Command], undo: str) -> str:
+    """One interface. An ifup that fails has taken back what it did: nobody says ifdown after it."""
     lines = ["", f"auto {name}", f"iface {name} inet manual"]
-    lines += [f"\tpre-up {each.up}" for each in found]
-    lines += [f"\tpost-down {each.down} || true" for each in reversed(found) if each.down]
-    return "\n".join(lines) + "\n"
+    lines += [f"\tpre-up {line}" for line in all_or_nothing(found, undo)]
+    return "\n".join([*lines, f"\tpost-down sh {undo}"]) + "\n"

@@ -4,12 +4,14 @@
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from reach.plan import Plan, Wg
+from reach import keeper
+from reach.plan import Plan, Service, Wg
 from reach.render import iptables
 from reach.render.commands import File, Place, commands, configs, service_words, services
 
 SCRIPT = "/opt/etc/init.d/S62reach"
 FOLDER = PurePosixPath("/opt/etc/reach")
+KEEPER = "keeper.sh"
 
 
 def render(plan: Plan, place: Place) -> list[File]:
@@ -26,14 +28,24 @@ def render(plan: Plan, place: Place) -> list[File]:
             files.append(File(path, text))
             found.append((f"{program}-restore --noflush <{path}", None))
             found += iptables.jumps(plan.firewall, family)
-    for service in services(plan, place):
-        words, pid = " ".join(service_words(service, place)), f"/opt/var/run/reach-{service.name}.pid"
-        found.append((f"{words} & echo $! >{pid}", f'kill "$(cat {pid})" && rm {pid}'))
+    kept = services(plan, place)
+    files += [File(str(FOLDER / KEEPER), keeper.SCRIPT)] if kept else []
+    found += [running(service, place) for service in kept]
     return [File(SCRIPT, script(plan.end, found), 0o755), *files, *configs(plan, place)]
 
 
+def running(service: Service, place: Place) -> tuple[str, str]:
+    """A program and its keeper; the keeper has to go first, or it would start the program again."""
+    name, words = f"/opt/var/run/reach-{service.name}", " ".join(service_words(service, place))
+    start = f"sh {FOLDER / KEEPER} {name} {words} & echo $! >{name}.keeper"
+    ends = f"""kill "$(cat {name}.keeper)"; kill "$(cut -d ' ' -f 1 {name}.pid)\""""
+    return start, f"{ends}; rm -f {name}.keeper {name}.pid"
+
+
 def script(end: str, found: list[tuple[str, str | None]]) -> str:
-    ups = "".join(f"\t{up}\n" for up, _ in found)
+    """When the first command fails, all of it was there before; when another does, those before it are taken back."""
+    ups = [f"\t{up}\n" for up, _ in found]
+    ups[1:1] = ["\ttrap stop EXIT\n"]
     downs = "".join(f"\t{down}\n" for _, down in reversed(found) if down)
     return f"""\
 #!/bin/sh
@@ -43,9 +55,11 @@ PATH=/opt/sbin:/opt/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 start() {{
 	set -e
-{ups}}}
+{"".join(ups)}	trap - EXIT
+}}
 
 stop() {{
+	set +e
 {downs}	:
 }}
 

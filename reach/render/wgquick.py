@@ -11,7 +11,16 @@ from dataclasses import replace
 from reach.firewall import ruleset_text
 from reach.plan import Plan, Wg
 from reach.render import systemd
-from reach.render.commands import Command, File, Place, RenderError, commands, configs
+from reach.render.commands import (
+    Command,
+    File,
+    Place,
+    RenderError,
+    all_or_nothing,
+    commands,
+    configs,
+    undo_file,
+)
 
 FOLDER = "/etc/wireguard"
 
@@ -21,6 +30,7 @@ def render(plan: Plan, place: Place) -> list[File]:
     files = []
     for number, link in enumerate(links):
         rest = others(plan, place, links) if number == 0 else []
+        files += [undo_file(place.undo(link.name), rest)] if rest else []
         files.append(File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, rest), 0o600))
     if plan.firewall:
         files.append(File(place.ruleset, ruleset_text(plan.firewall)))
@@ -78,8 +88,9 @@ def config(plan: Plan, place: Place, link: Wg, rest: list[Command], key: str | N
                 f"DNS = {', '.join([*map(str, each.servers), *([each.domain] if each.domain else [])])}"
             )
     lines += [] if link.mark or key else ["Table = off"]
-    lines += [f"PostUp = {each.up}" for each in rest]
-    lines += [f"PreDown = {each.down}" for each in reversed(rest) if each.down]
+    undo = place.undo(link.name)
+    lines += [f"PostUp = {line}" for line in all_or_nothing(rest, undo)]
+    lines += [f"PreDown = sh {undo}"] if rest else []
     for peer in link.peers:
         lines += ["", "[Peer]", f"# {peer.end}", f"PublicKey = {place.public_key(peer.end)}"]
         lines += [f"AllowedIPs = {', '.join(map(str, peer.allowed))}"]
