@@ -171,3 +171,11 @@ def reboot(site, machine, end):
     machine.run("conntrack", "-F", check=False)
     shutil.rmtree(site.state(machine))
     site.reach(machine, "up", end, env=lasting)
+
+
+def unordered(parts):
+    """A snapshot of a machine, to be compared without the order of addresses, and what counts down."""
+    texts = [
+        re.sub(r'("(?:valid_life_time|preferred_life_time|expires)":)\d+', r"\1", part) for part in parts
+    ]
+    return [sorted(re.split(r"[{}]", text)) for text in texts]

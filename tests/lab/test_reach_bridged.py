@@ -10,6 +10,7 @@ import re
 import socket
 
 import pytest
+from reach_day import says_on, unordered
 from reach_lab import LIBC, Machine, Server, address, cable, echo
 from test_reach_apply import snapshot
 
@@ -55,11 +56,6 @@ def kernel_of(machine, folder):
         os.close(own)
 
 
-def ask(connection):
-    connection.sendall(b"?")
-    assert connection.recv(1) == b"?"
-
-
 def own_mac(machine, device):
     return re.search(r"link.ether (\S+)", machine.run("ip", "link", "show", "dev", device).stdout)[1]
 
@@ -97,20 +93,12 @@ def test_the_device_becomes_a_port_and_comes_back_under_open_connections(
         kernel.do(STEPS[1], notes[1])  # once more changes nothing
         assert all(map(kernel.has, STEPS))
         for connection in open_connections:
-            ask(connection)
+            says_on(connection)
         for step, note in reversed(list(zip(STEPS, notes, strict=True))):
             kernel.undo(step, note)
     for connection in open_connections:
-        ask(connection)
-    assert without_times(snapshot(server)) == without_times(before)
-
-
-def without_times(parts):
-    """What counts down, and the order of addresses."""
-    texts = [
-        re.sub(r'("(?:valid_life_time|preferred_life_time|expires)":)\d+', r"\1", part) for part in parts
-    ]
-    return [sorted(re.split(r"[{}]", text)) for text in texts]
+        says_on(connection)
+    assert unordered(snapshot(server)) == unordered(before)
 
 
 def test_a_device_whose_bridge_somebody_deleted_has_its_addresses_again(machines, tmp_path):
@@ -124,7 +112,7 @@ def test_a_device_whose_bridge_somebody_deleted_has_its_addresses_again(machines
         assert not kernel.has(STEPS[1])
         for step, note in reversed(notes):
             kernel.undo(step, note)
-    assert without_times(snapshot(server)) == without_times(before)
+    assert unordered(snapshot(server)) == unordered(before)
     assert router.run("ping", "-c1", "-W5", "-I", OUTSIDE[0], "203.0.113.7").returncode == 0
 
 
