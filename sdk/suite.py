@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.interrupt import heed
+from sdk.interrupt import INTERRUPTED, heed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # labs that are set up and asked what they do, and no more: the start of their names
@@ -25,7 +25,6 @@ LABS = ("tests/lab", *(f"--ignore-glob={glob}" for glob in UNHURRIED))
 BESIDE = ("tests/unit", "tests/fuzz", *UNHURRIED)
 NICE = ("nice", "-n", "10")
 OUTPUT = REPOSITORY / "build" / "tests-beside.log"
-INTERRUPTED = 130
 # a part hears of Ctrl-C from us alone, once, or a second one would break its cleaning up; and if we are killed
 PYTEST = ("setpriv", "--pdeathsig", "INT", sys.executable, "-m", "pytest")
 

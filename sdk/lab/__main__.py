@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sdk.interrupt import heed
+from sdk.interrupt import heed, raise_lost
 from sdk.lab import status
 from sdk.lab.abilities import check_machine
 from sdk.lab.lab import Lab
@@ -156,6 +156,7 @@ def run_up(options: argparse.Namespace) -> int:
         if options.wait:
             lab.wait_ready(options.wait)
             say("every client has IPv4")
+        raise_lost()
     except LabError as error:
         # stays up: whoever asked for it wants to see why
         print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sdk.interrupt import raise_lost
 from sdk.lab.machine import LabError
 from sdk.lab.plan import clatnodes
 from sdk.patience import SLOWER
@@ -27,6 +28,7 @@ def wait_ready(lab: "Lab", deadline_s: float) -> float:
             lab.log(f"waiting for {', '.join(lacking)}")
             told = now
         time.sleep(0.1)
+        raise_lost()
     return time.monotonic() - begun
 
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
 
+from sdk.interrupt import REQUESTS, raise_lost
 from sdk.patience import SLOWER
 
 WORKERS = 4 if SLOWER == 1 else 2  # machines that are set up at the same time
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Item = TypeVar("Item")
 
 
@@ -49,6 +49,7 @@ def side_by_side(
         for i in range(1, len(waiting) + 1):
             if (error := ended.get()) is not None:
                 raise error
+            raise_lost()
             if time.monotonic() > told + 2 and i < len(waiting):
                 log(f"{i} of {len(waiting)} done")
                 told = time.monotonic()
@@ -65,7 +66,7 @@ def undisturbed() -> Iterator[None]:
         yield  # interrupts are the main thread's
         return
     came: list[int] = []
-    heeded = {number: signal.getsignal(number) for number in INTERRUPTS}
+    heeded = {number: signal.getsignal(number) for number in REQUESTS}
     heeded = {number: handler for number, handler in heeded.items() if callable(handler)}
     try:
         for number in heeded:

@@ -43,6 +43,17 @@ node = "a"
 [clients.tablet]
 node = "b"
 """
+# a mesh without an exit: whoever waits for its client's IPv4 waits until the deadline
+NEVER_READY = """
+[nodes.a]
+role = "clat"
+[nodes.b]
+role = "plain"
+[[links]]
+between = ["a", "b"]
+[clients.phone]
+node = "a"
+"""
 # a node for itself, with names as long as they may be
 LONE = """
 [lab]
@@ -326,16 +337,22 @@ def test_the_command_from_up_to_down(lab_name, tmp_path):
     assert lab("down", "--name", name, **here).returncode == 1
 
 
-def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path):
-    name = lab_name()
-    command = [LAB_COMMAND, "up", "line", "--name", name]
+@pytest.mark.parametrize("step", ["starting babeld", "waiting for"])
+def test_ctrl_c_during_up_takes_the_lab_down_again(lab_name, tmp_path, step):
+    name, file = lab_name(), tmp_path / "never.toml"
+    file.write_text(NEVER_READY)
+    command = [LAB_COMMAND, "up", str(file), "--name", name, "--wait", "600"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as up:
-        wait_until(lambda: "starting babeld" in up.stdout.readline())
-        up.send_signal(signal.SIGINT)
-        signals = re.findall(r"^(?:Sig|Shd).*", Path(f"/proc/{up.pid}/status").read_text(), re.M)
-        output, errors = up.communicate(timeout=60)
-        assert (up.returncode, errors) == (130, "lab: interrupted\n"), (signals, output)
-    wait_until(lambda: not left_of(name), 20, "the end of all processes")
+        try:
+            wait_until(lambda: step in up.stdout.readline(), what=step)
+            up.send_signal(signal.SIGINT)
+            signals = re.findall(r"^(?:Sig|Shd).*", Path(f"/proc/{up.pid}/status").read_text(), re.M)
+            output, errors = up.communicate(timeout=60)
+            assert (up.returncode, errors) == (130, "lab: interrupted\n"), (signals, output)
+            wait_until(lambda: not left_of(name), 20, "the end of all processes")
+        finally:
+            up.kill()
+            lab("down", "--name", name, cwd=tmp_path)
 
 
 def test_ctrl_c_while_the_first_process_starts_leaves_none(lab_name, monkeypatch):
