@@ -2,19 +2,18 @@
 """Run a command on a Debian kernel of its own: sdk/vm/run [OPTIONS] -- CMD.
 
 The machine sees this one's files as they are; what it writes is gone with it, but for what is in $OUT. Exit status is
-the command's; 124 when the time is over, 125 when the machine ended without one, 2 for a wrong option.
+the command's; 124 when the time is over, 125 when the machine ended without one, 130 with Ctrl-C, 2 for a wrong option.
 """
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from sdk.interrupt import whole
 from sdk.vm.kernels import VmError, find
 from sdk.vm.machine import Wishes, run
 
-INTERRUPTED = 130
 LIMIT_MAX_S = 86_400
 
 
@@ -84,15 +83,12 @@ def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return run(*read_arguments(sys.argv[1:]))
     except VmError as error:
         print(f"vm: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(whole("vm", main))

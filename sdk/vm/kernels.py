@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sdk.interrupt import whole
 from sdk.lab.machine import REPOSITORY
 
 KERNELS = REPOSITORY / "build/vm/kernels"
@@ -125,4 +126,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(whole("vm", main))

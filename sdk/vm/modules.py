@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from sdk.interrupt import whole
 from sdk.lab.machine import REPOSITORY
 from sdk.vm.kernels import VmError, apt, find, run, unpack
 
@@ -92,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(whole("vm", main))

@@ -2,7 +2,6 @@
 """sdk/vm/run: what it refuses, what it hands out, and that it takes its QEMU along; and `make test-vm`, which
 suites it runs. A program of sh plays QEMU."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -49,20 +48,29 @@ def test_a_kernel_is_fetched_by_version_only():
 PLAY = """
     import sys
     from pathlib import Path
-    from sdk.vm import machine
+    from sdk.interrupt import whole
+    from sdk.vm import __main__, machine, suite
     machine.VIRTME = Path("/bin/true")
     machine.QEMU = "sh"
     machine.settings = lambda wishes: ""
-    script = {script!r}
+    script, out = {script!r}, Path({out!r})
     machine.qemu_words = lambda wishes, folder, *told: ["sh", "-c", script, *map(str, told)]
-    wishes = machine.Wishes(Path("/"), limit_s=float(sys.argv[1]), out=Path(sys.argv[2]))
-    sys.exit(machine.run(wishes, ["true"]))
+    suite.find = __main__.find = lambda version: Path("/")
+    suite.OUT, suite.compile_outside = out, lambda suites: None
 """
+STARTS = {
+    "a run": 'sys.exit(machine.run(machine.Wishes(Path("/"), limit_s={limit_s}, out=out), ["true"]))',
+    "sdk/vm/run": 'sys.argv[1:] = ["--out", str(out), "true"]; sys.exit(whole("vm", __main__.main))',
+    "make test-vm": "sys.argv[1:] = []; sys.exit(suite.main())",
+}
 
 
-def play(script, limit_s, out):
+def play(script, out, limit_s=60, start="a run"):
     """Start a run in which a script is QEMU: $0 the shared folder, $1 and $2 where output and errors go."""
-    words = [sys.executable, "-c", textwrap.dedent(PLAY).format(script=script), str(limit_s), str(out)]
+    program = textwrap.dedent(PLAY).format(script=script, out=str(out)) + STARTS[start].format(
+        limit_s=limit_s
+    )
+    words = [sys.executable, "-c", program]
     return subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=RUN.parents[2]
     )
@@ -83,30 +91,60 @@ def play(script, limit_s, out):
     ],
 )
 def test_a_run_hands_out_status_and_output(tmp_path, script, limit_s, status, said, errors):
-    done = play(f"echo left >$0/out/file; {script}", limit_s, tmp_path / "out")
-    heard = done.communicate(timeout=20)
+    done = play(f"echo left >$0/out/file; {script}", tmp_path / "out", limit_s)
+    heard = done.communicate(timeout=60)
     assert (done.returncode, heard[0]) == (status, said), heard
     assert heard[1].endswith(errors)
     assert (tmp_path / "out/file").read_text() == "left\n"
 
 
+@pytest.fixture
+def playing(tmp_path):
+    """A function that starts a run, waits until its QEMU does, and returns the run and a function that waits until that
+    QEMU is gone."""
+
+    def started(start):
+        file = tmp_path / "pid"
+        script = f"echo $$ >{file}.new; mv {file}.new {file}; exec sleep 600"
+        program = play(script, tmp_path / "out", 600, start)
+        await_it(file.exists, "QEMU")
+        return program, lambda: await_it(lambda: not is_alive(file.read_text().strip()), "the end of QEMU")
+
+    return started
+
+
+def await_it(is_so, what):
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def is_alive(pid):
+    """Whether a process runs; an orphan that is dead stays in the table where the first process collects none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_takes_qemu_along(tmp_path, number):
-    done = play(
-        f"echo $$ >{tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 60",
-        60,
-        tmp_path / "out",
-    )
-    end = time.monotonic() + 20
-    while not (tmp_path / "pid").exists():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    done.send_signal(number)
-    done.communicate(timeout=20)
-    pid = (tmp_path / "pid").read_text().strip()
-    while os.path.exists(f"/proc/{pid}"):
-        assert time.monotonic() < end, "QEMU goes on"
-        time.sleep(0.01)
+def test_a_run_that_is_ended_takes_qemu_along(playing, number):
+    program, wait_for_qemus_end = playing("a run")
+    program.send_signal(number)
+    program.communicate(timeout=60)
+    wait_for_qemus_end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("start", ["sdk/vm/run", "make test-vm"])
+def test_a_command_that_is_interrupted_says_so_in_a_sentence_and_leaves_nothing(playing, start, number):
+    program, wait_for_qemus_end = playing(start)
+    program.send_signal(number)
+    heard = program.communicate(timeout=60)
+    assert (program.returncode, *heard) == (130, "", "vm: interrupted\n")
+    wait_for_qemus_end()
+    assert not list((RUN.parents[2] / "build/vm/runs").glob(f"{program.pid}-*"))
 
 
 # --- the suites in the machine ------------------------------------------------------------------------------
