@@ -89,7 +89,7 @@ class Platnode:
         if reason != wire.OK:
             t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
             return self._refuse(header, roam, reason, entry)
-        if entry is not None and entry.serial == lease.token.serial and entry.fresh_serial:
+        if entry is not None and entry.fresh_serial and entry.serial == self._serial_of(lease):
             t.count("roams_repeated")
         else:
             entry = self._note(lease, at, entry)
@@ -119,6 +119,10 @@ class Platnode:
             if not self._is_proven(roam, entry):
                 return wire.NOT_PROVEN
         return wire.OK if entry is not None or self._make_room() else wire.FULL
+
+    def _serial_of(self, lease: wire.Lease) -> int | None:
+        """Return which one of our tokens a lease has; None where anybody may say any."""
+        return lease.token.serial if self.table.options.is_roam_auth_required else None
 
     def is_signed(self, lease: wire.Lease) -> bool:
         """Return whether a lease has a token of ours, old or not."""
@@ -160,7 +164,7 @@ class Platnode:
         kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
         kept_s = min(kept_s, t.now_s + t.options.max_lease_s + 1)
         is_mapped = at != lease.home and lease_s > 0
-        entry = Entry(old.at if old else None, lease.token.serial, t.now_s + lease_s, kept_s)
+        entry = Entry(old.at if old else None, self._serial_of(lease) or 0, t.now_s + lease_s, kept_s)
         entry.fresh_serial, entry.fresh_expiry_s = self._next_serial(), expiry_s
         self.entries[lease.home] = entry
         self.timers.set(lease.home, entry.until_s if is_mapped else kept_s)

@@ -224,6 +224,20 @@ def test_without_tokens_in_the_domain_any_roam_will_do():
         assert (action.at, isinstance(action, MapClient)) == (at, True)
 
 
+def test_without_tokens_no_serial_that_somebody_says_is_believed():
+    core = make_core(is_roam_auth_required=False)
+    mine = roam(Token((1 << 64) - 1, 0, bytes(16)))
+    (action,) = send(core, mine)
+    after = make_core(is_roam_auth_required=False)
+    after.restore(core.snapshot(NOW_S), NOW_S + 1, (), [Mapping(v.HOME, v.AT, None, 599, action.serial)])
+    for each in (after, core):
+        assert answer(send(each, wire.TokenRequest(wire.Lease(v.HOME, v.PLAT, 600))))[1].reason == wire.OK
+        (action,) = send(each, replace(mine, at=ELSEWHERE), NOW_S + 300)
+        assert (action.was, action.at) == (v.AT, ELSEWHERE)
+        send(each, wire.Seek(v.V6), NOW_S + 700)
+        assert each.platnode.entries[v.HOME].at == ELSEWHERE, "the new lease counts"
+
+
 def test_a_token_goes_to_the_owner_of_the_home_and_each_is_later_than_the_last():
     core = make_core()
     serials = []
