@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from nat46 import expect, language, report
 from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
@@ -17,6 +18,7 @@ from nat46.listing import Device
 from nat46.translator import Translator
 from usage import Parser
 
+RAW = argparse.RawDescriptionHelpFormatter
 ABOUT = """\
 Tell a translator what to translate, and see that it did: the kernel module nat46, or siit. What a command asks for
 is read back; the module answers "success" to everything."""
@@ -200,52 +202,52 @@ def run_check(options: argparse.Namespace) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = Parser("nat46ctl", description=ABOUT, epilog=EXAMPLES[""], formatter_class=raw)
+    parser = Parser("nat46ctl", description=ABOUT, epilog=EXAMPLES[""], formatter_class=RAW)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def add(name: str, does: Callable, about: str, changes: bool = False) -> argparse.ArgumentParser:
-        whole = about[0].upper() + about[1:] + "."
-        command = commands.add_parser(
-            name, help=about, description=whole, epilog=EXAMPLES[name], formatter_class=raw
-        )
-        command.set_defaults(does=does, name=name)
-        command.add_argument("--target", metavar="PATH", help="control file or siit's socket (what is there)")
-        command.add_argument("--netns", metavar="NAME", help="the module's devices in this network namespace")
-        if changes:
-            command.add_argument("--dry-run", action="store_true", help="print what would be written")
-            command.add_argument("device")
-        return command
-
-    def add_with_rules(name: str, does: Callable, about: str) -> argparse.ArgumentParser:
-        command = add(name, does, about, changes=True)
-        command.add_argument("--local", metavar="RULE", help="IPV4=IPV6[,STYLE]")
-        command.add_argument("--remote", metavar="RULE", help="IPV4=IPV6[,STYLE]")
-        command.add_argument("words", nargs="*", metavar="KEY VALUE", help="as in the control file")
-        return command
-
-    add_with_rules("add", run_add, "make a device, with one pair of rules")
-    add_with_rules("config", run_change, "change keys of a device's last pair")
-    add_with_rules("insert", run_change, "put a pair before a device's others")
-    remove = add_with_rules("remove", run_change, "take a pair away")
-    remove.add_argument(
-        "--although-cut",
-        action="store_true",
-        help="also a pair of which the module's listing shows too little",
-    )
-    add("del", run_del, "take a device away", changes=True)
+    for name, does, about in (
+        ("add", run_add, "make a device, with one pair of rules"),
+        ("config", run_change, "change keys of a device's last pair"),
+        ("insert", run_change, "put a pair before a device's others"),
+        ("remove", run_change, "take a pair away"),
+        ("del", run_del, "take a device away"),
+    ):
+        add_change(add(commands, name, does, about), has_rules=name != "del", takes_away=name == "remove")
     for name, does, about in (
         ("show", run_show, "print devices and pairs"),
         ("stat", run_stat, "print packets and bytes that went in and came out translated"),
     ):
-        command = add(name, does, about)
+        command = add(commands, name, does, about)
         command.add_argument("device", nargs="?")
         command.add_argument("--json", action="store_true", help="one line, for programs")
-    add("diff", run_diff, "compare devices with a file of commands").add_argument("file", metavar="FILE")
-    add("check", run_check, "look for rules and settings that cannot work").add_argument(
-        "file", nargs="?", metavar="FILE"
-    )
+    command = add(commands, "diff", run_diff, "compare devices with a file of commands")
+    command.add_argument("file", metavar="FILE")
+    command = add(commands, "check", run_check, "look for rules and settings that cannot work")
+    command.add_argument("file", nargs="?", metavar="FILE")
     return parser
+
+
+def add(commands: Any, name: str, does: Callable, about: str) -> argparse.ArgumentParser:
+    """A command, with what all have."""
+    whole = about[0].upper() + about[1:] + "."
+    command = commands.add_parser(
+        name, help=about, description=whole, epilog=EXAMPLES[name], formatter_class=RAW
+    )
+    command.set_defaults(does=does, name=name)
+    command.add_argument("--target", metavar="PATH", help="control file or siit's socket (what is there)")
+    command.add_argument("--netns", metavar="NAME", help="the module's devices in this network namespace")
+    return command
+
+
+def add_change(command: argparse.ArgumentParser, has_rules: bool, takes_away: bool) -> None:
+    command.add_argument("--dry-run", action="store_true", help="print what would be written")
+    command.add_argument("device")
+    if has_rules:
+        command.add_argument("--local", metavar="RULE", help="IPV4=IPV6[,STYLE]")
+        command.add_argument("--remote", metavar="RULE", help="IPV4=IPV6[,STYLE]")
+        command.add_argument("words", nargs="*", metavar="KEY VALUE", help="as in the control file")
+    if takes_away:
+        help_ = "also a pair of which the module's listing shows too little"
+        command.add_argument("--although-cut", action="store_true", help=help_)
 
 
 def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
