@@ -14,6 +14,7 @@ import contextlib
 import errno
 import socket
 import struct
+import sys
 
 from l3roamd_py.clients import is_device
 from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
@@ -38,13 +39,15 @@ from l3roamd_py.kernel import (
     ndmsg,
 )
 from l3roamd_py.network import Network
+from l3roamd_py.nfnetlink import attributes
 
 SO_RCVBUFFORCE = 33
 LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
-NEIGHBOUR = struct.Struct("=16xBxxxiH")  # of a message: family, ifindex, state
+NEIGHBOUR = struct.Struct("=16xBxxxiHxx")  # of a message: family, ifindex, state; attributes follow
+ADDRESS, MAC, BRIDGE = 1, 2, 9  # NDA_DST, NDA_LLADDR, NDA_MASTER
 
 
 def listen(protocol: int) -> socket.socket:
@@ -130,16 +133,13 @@ class Finder:
         """Ask for everything anew: at start, and after messages were lost."""
         self.links.clear()
         self.changed = True
-        for link in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
-            self.links.take(link, True)
-        self._follow()
+        for whole in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
+            self._link(whole, True)
         self.ports.clear()
         events: list[Event] = []
-        for entry in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
-            events += self._bridge_entry(entry, True)
-        for entry in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
-            if entry["ifindex"] == self.client_index:
-                events += self._neighbour(entry, True)
+        for family in (AF_BRIDGE, socket.AF_INET6):
+            for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, family):
+                events += self._understand(NEW_NEIGHBOUR, whole)
         return events
 
     def _follow(self) -> None:
@@ -170,10 +170,15 @@ class Finder:
         family, index, state = NEIGHBOUR.unpack_from(whole)
         is_bridge = family == AF_BRIDGE
         if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
-            return []  # before the costly part; that the kernel asks for a neighbour is no answer
-        entry = ndmsg(whole)
-        entry.decode()
-        return (self._bridge_entry if is_bridge else self._neighbour)(entry, kind == NEW_NEIGHBOUR)
+            return []  # that the kernel asks for a neighbour is no answer
+        parts = attributes(whole[NEIGHBOUR.size :])
+        if not self.is_client(mac := parts.get(MAC, b"")):
+            return []
+        if is_bridge:
+            return self._bridge_entry(mac, index, parts, kind == NEW_NEIGHBOUR)
+        address = parts.get(ADDRESS)
+        # an entry that the kernel has no use for any more says nothing of the client
+        return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
 
     def _link(self, whole: bytes, is_new: bool) -> list[Event]:
         message = ifinfmsg(whole)
@@ -188,12 +193,9 @@ class Finder:
             self.ports.clear()
         return []
 
-    def _bridge_entry(self, entry: ndmsg, is_new: bool) -> list[Event]:
-        mac, port = packed_mac(entry.get_attr("NDA_LLADDR")), entry["ifindex"]
-        is_port = entry.get_attr("NDA_MASTER") == self.bridge_index or self.links.is_port_of(
-            port, self.bridge_index
-        )
-        if entry["state"] & PERMANENT or not self.bridge_index or not is_port or not self.is_client(mac):
+    def _bridge_entry(self, mac: bytes, port: int, parts: dict[int, bytes], is_new: bool) -> list[Event]:
+        is_ours = int.from_bytes(parts.get(BRIDGE, b""), sys.byteorder) == self.bridge_index
+        if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
             return []
         if is_new:
             if mac in self.ports or len(self.ports) < PORTS_MAX:
@@ -204,17 +206,9 @@ class Finder:
         del self.ports[mac]
         return [ClientGone(mac)]
 
-    def _neighbour(self, entry: ndmsg, is_new: bool) -> list[Event]:
-        mac, text = packed_mac(entry.get_attr("NDA_LLADDR")), entry.get_attr("NDA_DST")
-        if not is_new or not text or not self.is_client(mac):
-            return []  # an entry that the kernel has no use for any more says nothing of the client
-        if entry["family"] == socket.AF_INET:
-            return (
-                [ClientSeen(mac, socket.inet_pton(socket.AF_INET, text))]
-                if entry["state"] & REACHABLE
-                else []
-            )
-        address = socket.inet_pton(socket.AF_INET6, text)
-        if entry["state"] & FAILED:
+    def _neighbour(self, mac: bytes, address: bytes, state: int) -> list[Event]:
+        if len(address) == 4:
+            return [ClientSeen(mac, address)] if state & REACHABLE else []
+        if state & FAILED:
             return [AddressGone(mac, address)]
-        return [AddressSeen(mac, address, is_sign=bool(entry["state"] & REACHABLE))]
+        return [AddressSeen(mac, address, is_sign=bool(state & REACHABLE))]

@@ -101,6 +101,14 @@ class Netlink:
 
     def ask(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> list[nlmsg]:
         """Send a request; return its answers, in the request's own form. KernelError names `what`."""
+        answers = []
+        for whole in self.stream(what, message, kind, flags):
+            answers.append(type(message)(whole))
+            answers[-1].decode()
+        return answers
+
+    def stream(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> Iterator[bytes]:
+        """The same, each answer as it comes and as the kernel wrote it: a dump may be long."""
         self._sequence = self._sequence + 1 & 0xFFFFFFFF
         header = message["header"]
         header["type"], header["flags"] = kind, REQUEST | ACK | flags
@@ -108,11 +116,11 @@ class Netlink:
         message.encode()
         try:
             self._socket.send(message.data)
-            return list(self._answers(what, type(message)))
+            yield from self._answers(what)
         except OSError as error:
             raise KernelError(what, error.errno or errno.ETIMEDOUT) from None
 
-    def _answers(self, what: str, form: type[nlmsg]) -> Iterator[nlmsg]:
+    def _answers(self, what: str) -> Iterator[bytes]:
         while True:
             for kind, sequence, whole in messages(self._socket.recv(1 << 17)):
                 if sequence != self._sequence:
@@ -124,9 +132,7 @@ class Netlink:
                     if code:
                         raise KernelError(what, -code)
                     return
-                answer = form(whole)
-                answer.decode()
-                yield answer
+                yield whole
 
     def close(self) -> None:
         self._socket.close()

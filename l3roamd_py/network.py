@@ -7,6 +7,7 @@ removing what is not changes nothing.
 
 import errno
 import socket
+from collections.abc import Iterator
 
 from l3roamd_py.kernel import (
     AF_BRIDGE,
@@ -246,5 +247,5 @@ class Network:
         message["flags"] = NTF_MASTER
         self._drop(f"to forget {mac.hex(':')}", message, DEL_NEIGHBOUR)
 
-    def dump(self, form: type[nlmsg], kind: int, family: int) -> list[nlmsg]:
-        return self._netlink.ask("to list what there is", make(form, [], family=family), kind, DUMP)
+    def dump(self, form: type[nlmsg], kind: int, family: int) -> Iterator[bytes]:
+        return self._netlink.stream("to list what there is", make(form, [], family=family), kind, DUMP)

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from l3roamd_py.events import AddressGone, AddressSeen, ClientSeen
+from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen
 from l3roamd_py.finding import Finder
 from l3roamd_py.kernel import (
+    AF_BRIDGE,
     DEL_NEIGHBOUR,
     DELAY,
     FAILED,
@@ -62,3 +63,27 @@ def test_an_answer_is_a_sign_and_an_old_entry_only_news_of_an_address(finder):
 def test_others_devices_and_forgotten_entries_say_nothing(finder):
     assert told(finder, IPV6, REACHABLE, index=INDEX + 1) == []
     assert told(finder, IPV6, REACHABLE, kind=DEL_NEIGHBOUR) == []
+
+
+BRIDGE, PORT = 11, 12
+
+
+def learnt(finder, mac=MAC, port=PORT, bridge=BRIDGE, kind=NEW_NEIGHBOUR, state=REACHABLE):
+    """The events that come of a message about an entry of a bridge."""
+    described = [("NDA_LLADDR", mac.hex(":")), ("NDA_MASTER", bridge), ("NDA_VLAN", 1)]
+    message = make(ndmsg, described, family=AF_BRIDGE, ifindex=port, state=state)
+    message["header"]["type"] = kind
+    message.encode()
+    return finder._understand(kind, bytes(message.data))
+
+
+def test_a_client_comes_and_goes_with_its_entry_at_a_port_of_the_bridge(finder):
+    assert learnt(finder) == [], "before there is a bridge"
+    finder.bridge_index = BRIDGE
+    assert learnt(finder) == [ClientSeen(MAC)]
+    assert learnt(finder, port=PORT + 1) == [ClientSeen(MAC)]
+    assert learnt(finder, kind=DEL_NEIGHBOUR) == [], "it is at another port by now"
+    assert learnt(finder, port=PORT + 1, kind=DEL_NEIGHBOUR) == [ClientGone(MAC)]
+    assert learnt(finder, bridge=BRIDGE + 1) == learnt(finder, state=PERMANENT) == []
+    finder.links.own_macs = {MAC}
+    assert learnt(finder) == learnt(finder, b"\3" + MAC[1:]) == []
