@@ -30,15 +30,17 @@ def side_by_side(
     log is told every two seconds how many are done. The first failure is raised, and nothing more begun.
     """
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
-    waiting = list(items)
+    waiting, begun, over = list(items), list[Item](), list[Item]()
 
     def do(item: Item) -> None:
+        failure: BaseException | None = None
+        begun.append(item)
         try:
             work(item)
         except BaseException as error:
-            ended.put(error)
-        else:
-            ended.put(None)
+            failure = error
+        over.append(item)
+        ended.put(failure)
 
     pool = ThreadPoolExecutor(WORKERS)
     try:
@@ -56,7 +58,10 @@ def side_by_side(
     finally:
         with undisturbed():
             pool.shutdown(wait=False, cancel_futures=True)
-        pool.shutdown()
+        while len(over) < len(begun):
+            time.sleep(0.01)
+        with undisturbed():
+            pool.shutdown()
 
 
 @contextmanager
