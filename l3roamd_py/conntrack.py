@@ -92,13 +92,17 @@ def delete_entry(entry: Entry) -> bytes:
     return _message(ENTRY_DELETE, ACK, original + _zone(entry))
 
 
-def create_entry(entry: Entry, source: bytes) -> bytes:
-    """The entry with another source, everything else as it is."""
+def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
+    """The entry with another source, everything else as it is.
+
+    What goes to our PLAT (the first 12 bytes of its prefix) without a NAT of this node's, so to Jool, is given one: to
+    Jool, whose sessions are by source, it still comes from where it came from.
+    """
     protocol = entry.protocol(ORIGINAL)
     destination = entry.address(ORIGINAL, DESTINATION)
     body = _tuple(ORIGINAL, source, destination, protocol)
     body += _tuple(REPLY, destination, source, turned(protocol))
-    if entry.status & IS_NAT_SOURCE:
+    if entry.status & IS_NAT_SOURCE or (plat and destination.startswith(plat)):
         body += _nat_source(entry)
     body += attribute(STATUS, (entry.status & KEPT_STATUS | CONFIRMED).to_bytes(4, "big"))
     for key in (TIMEOUT, MARK, LABELS):
@@ -159,8 +163,11 @@ class Conntrack:
             if any(address in answer for address in addresses):
                 yield Entry(attributes(answer))
 
-    def rehome(self, moves: Mapping[bytes, bytes]) -> dict[bytes, OSError]:
-        """Give all entries of a source another, for each of moves; return what went wrong, by the old source."""
+    def rehome(self, moves: Mapping[bytes, bytes], plat: bytes = b"") -> dict[bytes, OSError]:
+        """Give all entries of a source another, for each of moves; return what went wrong, by the old source.
+
+        plat: as of create_entry.
+        """
         found: dict[bytes, list[Entry]] = {}
         for entry in self.entries(moves.keys()):
             source = entry.address(ORIGINAL, SOURCE)
@@ -169,15 +176,15 @@ class Conntrack:
         failed = {}
         for old, entries in found.items():
             try:
-                self._replace(entries, moves[old])
+                self._replace(entries, moves[old], plat)
             except OSError as error:
                 failed[old] = error
         return failed
 
-    def _replace(self, entries: Sequence[Entry], source: bytes) -> None:
+    def _replace(self, entries: Sequence[Entry], source: bytes, plat: bytes) -> None:
         messages: list[bytes] = []
         for entry in entries:
-            messages += [delete_entry(entry), create_entry(entry, source)]
+            messages += [delete_entry(entry), create_entry(entry, source, plat)]
         self.netfilter.send(number(messages))
         errors = self.netfilter.errors()
         for place, entry in enumerate(entries):
@@ -188,7 +195,7 @@ class Conntrack:
             elif created == errno.EEXIST:
                 # a packet came from the new place before: a gate that did not hold. The older flow wins
                 self._delete(with_source(entry, source))
-                self.netfilter.ask(create_entry(entry, source))
+                self.netfilter.ask(create_entry(entry, source, plat))
             elif created:
                 raise OSError(created, os.strerror(created))
 

@@ -11,8 +11,8 @@ The gate: a set of IPv4 addresses (a set of MACs with them is not in every kerne
 chain that sends all others to NFQUEUE, and a rule for each client that was refused.
 
 Platnode: the client's conntrack entries get its new place as their source (conntrack.py). New flows need nothing,
-for NAT66 takes any source of the CLAT range. A set keeps who is where, with the lease as timeout and the serial, for
-a restart.
+for NAT66, or Jool, takes any source of the CLAT range. A set keeps who is where, with the lease as timeout and the
+serial, for a restart.
 """
 
 import ipaddress
@@ -31,6 +31,7 @@ OPEN = IpSet("l3roamd_open", socket.AF_INET, has_timeout=False)
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
 ROAMED = IpSet("l3roamd_roamed", socket.AF_INET6, has_timeout=True)
 PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
+PREFIX_BYTES = 12  # of a /96
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
@@ -232,7 +233,7 @@ class XtablesClatRules(XtablesGate):
 
 
 class XtablesPlatRules:
-    """PlatRules with conntrack entries. The arguments are those of NftPlatRules; here nothing hangs on them."""
+    """PlatRules with conntrack entries. The arguments are those of NftPlatRules; nothing hangs on the device here."""
 
     def __init__(self, plat_device: str, plat: bytes):
         self.device, self.plat = plat_device, plat
@@ -273,7 +274,9 @@ class XtablesPlatRules:
 
     def _move(self, moves: dict[bytes, bytes]) -> dict[bytes, OSError]:
         with refusal("cannot read the connections"):
-            return self.conntrack.rehome({old: new for old, new in moves.items() if old != new})
+            return self.conntrack.rehome(
+                {old: new for old, new in moves.items() if old != new}, self.plat[:PREFIX_BYTES]
+            )
 
     def unmap_client(self, home: bytes, was: bytes) -> None:
         failed = self._move({was: home})

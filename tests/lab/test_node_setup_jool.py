@@ -2,9 +2,11 @@
 """A PLAT whose engine is Jool, as far as it goes without Jool's module: a stand-in notes what the program is told."""
 
 import shutil
+import sys
+import textwrap
 
 import pytest
-from node_lab import CLAT, NEEDS, PLAT, stand_in_node
+from node_lab import CLAT, EITHER_KIND, NEEDS, PLAT, REPOSITORY, address, link, stand_in_node
 
 pytestmark = NEEDS
 
@@ -45,7 +47,7 @@ def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_
     assert "mtu 1374" in ip("ip link show plat")
     assert "fe80" not in ip("ip -6 address show dev plat")
     # packets go in and come out, without anybody to resolve addresses
-    node.machine.run(f"ping -6 -c 1 -W 2 {PREFIX}:c000:8")
+    node.machine.run(f"ping -6 -c 1 -W 20 {PREFIX}:c000:8")
     assert "plat  up " in node.xlat("plat status").stdout
     node.machine.run("touch /run/jool.sulks")
     assert "plat  broken " in node.xlat("plat status").stdout
@@ -116,3 +118,74 @@ def test_without_jool_it_says_which_packages_are_missing(node):
         node.machine.run(f"mount --bind /dev/null {installed}")
     done = node.xlat(f"plat up {ENGINE}", check=False)
     assert "kmod-jool-netfilter" in done.stderr
+
+
+# who asks is told where the question came from, in the place of Jool
+ANSWER = """
+    import socket
+    answering = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    answering.bind(("", 7))
+    print("ready", flush=True)
+    while True:
+        _, asking = answering.recvfrom(100)
+        answering.sendto(asking[0].encode(), asking)
+"""
+ASK = """
+    import socket, sys
+    asking = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    asking.settimeout(1)
+    asking.bind((sys.argv[1], 4000))
+    for _ in range(60):
+        asking.sendto(b"", (sys.argv[2], 7))
+        try:
+            print(asking.recvfrom(100)[0].decode())
+            break
+        except TimeoutError:
+            pass  # a link that has just come up loses packets
+"""
+ROAM = """
+    import sys
+    from ipaddress import IPv6Address
+    from l3roamd_py.rules import Mapping
+    from l3roamd_py.rules_choice import choose_rules
+
+    wanted, way, *texts = sys.argv[1:]
+    plat, home, at = (IPv6Address(text).packed for text in texts)
+    rules = choose_rules(wanted)[1]("plat", plat)
+    if way == "there":
+        rules.set_up()
+        assert rules.map_clients([Mapping(home, at, None, 300, 1)]) == [None]
+    else:
+        rules.unmap_client(home, at)
+"""
+
+
+@pytest.mark.parametrize("firewall", EITHER_KIND)
+def test_a_connection_that_roams_is_the_same_to_jool(machines, firewall):
+    """Its sessions are by source, so what comes from elsewhere would be another, with another port."""
+    node, client = stand_in_node(machines("node"), firewall=firewall), machines("client")
+    home, at = (f"fddd:1337:1337:{number}::a7e:32" for number in (1, 2))
+    server = f"{PREFIX}:c633:6402"
+    node.machine.file("/run/bin/jool", JOOL, 0o755)
+    link(client, "eth0", node.machine, "mesh")
+    address(node.machine, "mesh", "fd00::1/64")
+    address(client, "eth0", "fd00::2/64", f"{home}/128", f"{at}/128")
+    client.run("ip -6 route add default via fd00::1")
+    node.machine.run("ip -6 route add fddd:1337:1337::/48 via fd00::2")
+    node.xlat(f"plat up {ENGINE}")
+    inside = ["ip", "netns", "exec", SPACE]
+    node.machine.run([*inside, "ip", "-6", "address", "add", f"{server}/128", "dev", "lo"])
+    jool = node.machine.start([*inside, sys.executable, "-c", textwrap.dedent(ANSWER)])
+    assert jool.stdout.readline() == "ready\n"
+
+    def roam(way):
+        words = firewall.partition("-")[0], way, f"{PREFIX}::", home, at
+        node.machine.python(ROAM, *words, **node.variables, PYTHONPATH=str(REPOSITORY))
+
+    assert client.python(ASK, home, server) == home
+    assert client.python(ASK, home, server) == home
+    for _ in range(2):
+        roam("there")
+        assert client.python(ASK, at, server) == home
+        roam("back")
+        assert client.python(ASK, home, server) == home

@@ -18,8 +18,7 @@ xtables_up() { # clat | plat
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
 	xtables_load iptables nat POSTROUTING XLAT464_plat "$(xtables_masquerade)"
 	xtables_load ip6tables filter FORWARD XLAT464_plat "$(xtables_filter6)"
-	[ "$TRANSLATOR" = jool ] || # which has a NAT of its own
-		xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
+	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
 xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
@@ -77,6 +76,12 @@ xtables_filter4() {
 
 xtables_nat66() {
 	local protocol pool="$POOL_FIRST"
+	# Jool has a NAT of its own. But when a client roams its connections get an address here, and the kernel does that
+	# only where the table has been used
+	[ "$TRANSLATOR" != jool ] || {
+		echo "-A XLAT464_plat -j RETURN"
+		return
+	}
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || pool=$POOL_FIRST-$POOL_LAST
 	for protocol in tcp udp; do
 		echo "-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE -p $protocol -j SNAT --to-source [$pool]:$PORTS --persistent"
