@@ -8,6 +8,7 @@ import contextlib
 import re
 import shutil
 import socket
+from collections import Counter
 
 from reach_lab import DEADLINE_S, wait_until
 
@@ -107,12 +108,13 @@ def resolvconf_at(machine):
         machine.run("umount", "/usr/local/sbin")
 
 
-def learns(machine, target, mtu_bytes):
+def learns(machine, target, mtu_bytes, *options):
     """A ping that is too large, and may not be fragmented, is told what fits; one that just fits is answered."""
     headers = HEADERS_BYTES[6 if ":" in target else 4]
 
     def ping(size_bytes):
-        return machine.run("ping", "-Mdo", "-c1", "-W1", f"-s{size_bytes - headers}", target, check=False)
+        words = ("-Mdo", "-c1", "-W1", f"-s{size_bytes - headers}", *options, target)
+        return machine.run("ping", *words, check=False)
 
     def told():
         done = ping(mtu_bytes + 1)
@@ -148,11 +150,11 @@ def caller_learns(caller, target, port, host, mtu_bytes):
         assert len(phone.recv(2000)) == mtu_bytes - 28
 
 
-def download(machine, target, port, size_bytes):
+def download(machine, target, port, size_bytes, source=None):
     """Take what a server gives, to its end."""
     family = socket.AF_INET6 if ":" in target else socket.AF_INET
     got = 0
-    with machine.connect(target, port, family) as connection:
+    with machine.connect(target, port, family, source) as connection:
         while part := connection.recv(1 << 16):
             got += len(part)
     assert got == size_bytes
@@ -173,9 +175,15 @@ def reboot(site, machine, end):
     site.reach(machine, "up", end, env=lasting)
 
 
-def unordered(parts):
-    """A snapshot of a machine, to be compared without the order of addresses, and what counts down."""
-    texts = [
-        re.sub(r'("(?:valid_life_time|preferred_life_time|expires)":)\d+', r"\1", part) for part in parts
-    ]
-    return [sorted(re.split(r"[{}]", text)) for text in texts]
+def changes(before, after):
+    """What is in one snapshot of a machine only, whatever the order of addresses is and what counts down."""
+    one, other = map(words_of, (before, after))
+    return sorted((one - other).elements()), sorted((other - one).elements())
+
+
+def words_of(snapshot):
+    text = re.sub(r'("(?:valid_life_time|preferred_life_time|expires)":)\d+', r"\1", "\n".join(snapshot))
+    return Counter(re.split(r"[{}\n]", text))
+
+
+NOTHING = ([], [])

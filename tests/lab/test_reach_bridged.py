@@ -10,7 +10,7 @@ import re
 import socket
 
 import pytest
-from reach_day import says_on, unordered
+from reach_day import NOTHING, changes, says_on
 from reach_lab import LIBC, Machine, Server, address, cable, echo
 from test_reach_apply import snapshot
 
@@ -98,7 +98,7 @@ def test_the_device_becomes_a_port_and_comes_back_under_open_connections(
             kernel.undo(step, note)
     for connection in open_connections:
         says_on(connection)
-    assert unordered(snapshot(server)) == unordered(before)
+    assert changes(before, snapshot(server)) == NOTHING
 
 
 def test_a_device_whose_bridge_somebody_deleted_has_its_addresses_again(machines, tmp_path):
@@ -112,7 +112,7 @@ def test_a_device_whose_bridge_somebody_deleted_has_its_addresses_again(machines
         assert not kernel.has(STEPS[1])
         for step, note in reversed(notes):
             kernel.undo(step, note)
-    assert unordered(snapshot(server)) == unordered(before)
+    assert changes(before, snapshot(server)) == NOTHING
     assert router.run("ping", "-c1", "-W5", "-I", OUTSIDE[0], "203.0.113.7").returncode == 0
 
 

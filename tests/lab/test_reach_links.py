@@ -1,13 +1,31 @@
 # SPDX-License-Identifier: ISC
-"""The links that need modules of the kernel, where it has them: IPv4 in IPv6, WireGuard, GRETAP over both and GUE."""
+"""A day of each link that needs modules of the kernel, where it has them: IPv4 in IPv6, WireGuard, GRETAP over that and
+over GUE. Large packets, telephone and names; a server that reboots, a home whose provider gives it another prefix, a
+laptop that comes into another network. The machines are those of test_reach_apply.
+"""
 
 import contextlib
+import re
 import socket
 import subprocess
 
 import pytest
+from reach_day import (
+    NOTHING,
+    answers,
+    ask,
+    caller_learns,
+    changes,
+    download,
+    learns,
+    reboot,
+    resolvconf_at,
+    says_on,
+    serve_names,
+    telephone,
+)
 from reach_lab import address, echo, wait_until
-from test_reach_apply import ENDS, PORTS, WG, WHOLE, Site, call, keys, serve_tcp, servers, snapshot, tell
+from test_reach_apply import ENDS, HOST, PORTS, WHOLE, Site, call, keys, serve_tcp, servers, snapshot, tell
 
 pytestmark = pytest.mark.skipif(
     subprocess.run(["id", "-u"], capture_output=True).stdout != b"0\n", reason="needs root"
@@ -15,6 +33,29 @@ pytestmark = pytest.mark.skipif(
 SITES = ENDS.replace("2001:db8:0:1::7", "2001:db8:0:7::1").replace("2001:db8:0:1::20", "2001:db8:0:8::1")
 IP6TNL = ("type", "ip6tnl", "remote", "2001:db8::1")  # one without an end is there already
 FOUR_IN_SIX = '[link.wrap1]\nkind = "4in6"\nhome = "attic"\n'
+HOME, LAPTOP, HUB = "198.18.0.2", "198.18.0.3", "198.18.0.1"  # in the network without NAT
+WIREGUARD_MTU, TAP_MTU, TUNNEL_MTU = 1300, 1382, 1460
+WIREGUARD = f"""
+[server]
+device = "eth0"
+ipv4 = "203.0.113.7"
+ipv6 = "2001:db8:0:1::7/64"
+[home.attic]
+device = "eth0"
+ipv6 = "2001:db8:0:1::20/64"
+lan = ["192.168.1.0/24", "fd00:1::/64"]
+lan_device = "eth1"
+[client.laptop]
+[link.wg0]
+kind = "wireguard"
+peers = {{ attic = 2, laptop = 3 }}
+routed = ["198.18.0.0/24", "fd00:464::/64"]
+masqueraded = "198.18.1.0/24"
+mtu = {WIREGUARD_MTU}
+keepalive_s = 1
+dns_upstream = "{HOST}"
+domain = "fritz.box"
+"""
 BRIDGE = """
 [server]
 device = "eth0"
@@ -30,13 +71,16 @@ kind = "wireguard"
 peers = { laptop = 2 }
 routed = "172.16.0.0/24"
 route = "nothing"
+keepalive_s = 1
 [link.taps]
 kind = "bridge"
 over = "wg0"
 members = { laptop = 2, attic = 88 }
 network = "192.168.0.0/16"
+prefix = "2001:db8:0:5::/64"
 remotes = { attic = "203.0.113.20:5555" }
 """
+SIZE = 300_000
 
 
 def has(*link):
@@ -68,21 +112,29 @@ def site(net):
         servers.pop().close()
 
 
-def answers(machine, target):
-    return machine.run("ping", "-c1", "-W1", target, check=False).returncode == 0
+def gives(machine, port, size=SIZE):
+    serve_tcp(machine, "0.0.0.0", port, lambda connection: connection.sendall(bytes(size)), socket.AF_INET)
+
+
+def move(machine, old, new):
+    """To another address, without a warning; a route of the old one's network goes with it."""
+    machine.run("ip", "addr", "del", old, "dev", "eth0")
+    address(machine, "eth0", new)
 
 
 @pytest.mark.skipif(not has(*IP6TNL), reason="no ip6_tunnel")
 def test_4in6_a_whole_address_goes_home_and_comes_back(site):
     before = snapshot(site.server), snapshot(site.home)
     site.describe(SITES + FOUR_IN_SIX + WHOLE)
-    site.reach(site.server, "up", "server")
-    site.reach(site.home, "up", "attic")
+    site.at_once("up", (site.server, "server"), (site.home, "attic"))
     tell(site.host, 8443)
     tell(site.site, 80)
-    wait_until(lambda: answers(site.caller, "203.0.113.7"), "ping")
+    wait_until(lambda: answers(site.caller, "203.0.113.7"), "a ping to home")
+    assert answers(site.host, "203.0.113.80"), "a ping from home"
     assert call(site.caller, "203.0.113.7", 8443) == "203.0.113.99"
     assert call(site.host, "203.0.113.80", 80) == "203.0.113.7"
+    learns(site.caller, "203.0.113.7", TUNNEL_MTU)
+    learns(site.host, "203.0.113.80", TUNNEL_MTU)
     assert "encaplimit none" in site.server.run("ip", "-d", "link", "show", "wrap1").stdout
     assert ", 0 of " in site.reach(site.server, "up", "server").stdout
     site.down()
@@ -92,70 +144,148 @@ def test_4in6_a_whole_address_goes_home_and_comes_back(site):
 
 
 @pytest.mark.skipif(not has(*IP6TNL), reason="no ip6_tunnel")
-def test_4in6_a_large_transfer_fits_the_tunnel(site):
-    site.describe(SITES + FOUR_IN_SIX + PORTS)
-    site.reach(site.server, "up", "server")
-    site.reach(site.home, "up", "attic")
-    size = 300_000
-    serve_tcp(site.host, "0.0.0.0", 443, lambda c: c.sendall(bytes(size)), socket.AF_INET)
-    with site.caller.connect("203.0.113.7", 443) as connection:
-        got = 0
-        while part := connection.recv(1 << 16):
-            got += len(part)
-    assert got == size
-
-
-@pytest.mark.skipif(not has(*IP6TNL), reason="no ip6_tunnel")
-def test_4in6_an_open_connection_outlives_another_prefix_of_the_home(site):
+def test_4in6_an_open_connection_outlives_the_servers_reboot_and_another_prefix_of_the_home(site):
     old, new = "2001:db8:0:8::1", "2001:db8:0:9::1"
-    site.describe(SITES + FOUR_IN_SIX + PORTS)
+    site.describe(SITES + FOUR_IN_SIX + PORTS.replace("443", "[443, 444]"))
     site.at_once("up", (site.server, "server"), (site.home, "attic"))
     serve_tcp(site.host, "0.0.0.0", 443, echo, socket.AF_INET)
+    gives(site.host, 444)
+    download(site.caller, "203.0.113.7", 444, SIZE)
+    caller_learns(site.caller, "203.0.113.7", 5060, site.host, TUNNEL_MTU)
     site.server.run("ip", "-6", "route", "add", "2001:db8:0:9::/64", "dev", "eth0")
     with site.caller.connect("203.0.113.7", 443) as connection:
-        connection.sendall(b"1")
-        assert connection.recv(1) == b"1"
-        site.home.run("ip", "addr", "del", f"{old}/64", "dev", "eth0")
-        address(site.home, "eth0", f"{new}/64")
+        says_on(connection)
+        reboot(site, site.server, "server")
+        says_on(connection)
+        move(site.home, f"{old}/64", f"{new}/64")
         site.describe(SITES.replace(old, new) + FOUR_IN_SIX + PORTS)
         site.at_once("up", (site.server, "server"), (site.home, "attic"))
-        connection.sendall(b"2")
-        assert connection.recv(1) == b"2"
-    site.home.run("ip", "addr", "del", f"{new}/64", "dev", "eth0")
-    address(site.home, "eth0", f"{old}/64")
+        says_on(connection)
+    move(site.home, f"{new}/64", f"{old}/64")
+    site.server.run("ip", "-6", "route", "del", "2001:db8:0:9::/64", "dev", "eth0")
+
+
+@pytest.fixture
+def dual_stack(site):
+    """The home's LAN has IPv6 as well."""
+    address(site.home, "eth1", "fd00:1::1/64")
+    address(site.host, "eth0", "fd00:1::210/64")
+    site.host.run("ip", "-6", "route", "add", "default", "via", "fd00:1::1")
+    yield site
+    site.host.run("ip", "addr", "del", "fd00:1::210/64", "dev", "eth0")
+    site.home.run("ip", "addr", "del", "fd00:1::1/64", "dev", "eth1")
 
 
 @pytest.mark.skipif(not has("type", "wireguard"), reason="no WireGuard in the kernel")
-def test_wireguard_of_the_kernel_carries_what_is_published(site):
-    site.describe(ENDS + WG.replace("userspace = true\n", "") + PORTS)
-    before = snapshot(site.server), snapshot(site.home)
-    site.both_up()
-    tell(site.host, 443)
-    assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
-    assert "handshake" in site.reach(site.server, "status", "server").stdout
-    site.down()
-    assert (snapshot(site.server), snapshot(site.home)) == before
+def test_a_day_of_wireguard(dual_stack):
+    """The laptop is in the link, and the machine that calls what is published is not."""
+    site, remote = dual_stack, dual_stack.site
+    machines = (site.server, site.home, site.caller)
+    before = [snapshot(machine) for machine in machines]
+    site.describe(WIREGUARD + PORTS.replace("443", "[443, 444]"))
+    with resolvconf_at(site.caller):
+        site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
+        through_wireguard(site, remote)
+        serve_tcp(site.host, "0.0.0.0", 443, echo, socket.AF_INET)
+        with remote.connect("203.0.113.7", 443) as called, site.caller.connect(HOST, 443) as inside:
+            what_outlives(site, called, inside)
+        assert "handshake" in site.reach(site.server, "status", "server").stdout
+        site.down()
+    for machine, was in zip(machines, before, strict=True):
+        assert changes(was, snapshot(machine)) == NOTHING
+
+
+def through_wireguard(site, remote):
+    for machine, target in ((site.caller, HOST), (site.caller, HUB), (site.host, LAPTOP)):
+        wait_until(lambda m=machine, t=target: answers(m, t), f"{target} answers")
+    for machine, target in ((site.caller, "fd00:1::210"), (site.host, "fd00:464::3")):
+        assert answers(machine, target), "and in IPv6"
+    telephone(site.host, HOST, site.caller, LAPTOP)
+    serve_names(site.host, "nas.fritz.box", "192.168.1.30")
+    assert ask(site.caller, HUB, "nas.fritz.box") == "192.168.1.30"
+    assert "nameserver 198.18." in site.caller.run("cat", "/run/resolvconf.said").stdout
+    for machine, target in ((site.host, LAPTOP), (site.host, "fd00:464::3"), (site.caller, HOST)):
+        learns(machine, target, WIREGUARD_MTU)
+    caller_learns(remote, "203.0.113.7", 5060, site.host, WIREGUARD_MTU)
+    gives(site.host, 444)
+    download(remote, "203.0.113.7", 444, SIZE)
+    download(site.caller, HOST, 444, SIZE)
+
+
+def what_outlives(site, called, inside):
+    """Two open connections, from outside and through the link, live on whatever happens to its ends."""
+    for connection in (called, inside):
+        says_on(connection)
+    reboot(site, site.server, "server")
+    for connection in (called, inside):
+        says_on(connection)
+    # the home's provider gives it another prefix
+    site.server.run("ip", "-6", "route", "add", "2001:db8:0:9::/64", "dev", "eth0")
+    move(site.home, "2001:db8:0:1::20/64", "2001:db8:0:9::20/64")
+    site.home.run("ip", "-6", "route", "add", "2001:db8:0:1::/64", "dev", "eth0")
+    # and the laptop comes into another network
+    site.server.run("ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
+    move(site.caller, "203.0.113.99/24", "198.51.100.99/24")
+    site.caller.run("ip", "route", "add", "203.0.113.0/24", "dev", "eth0")
+    for connection in (called, inside):
+        says_on(connection)
+    site.server.run("ip", "-6", "route", "del", "2001:db8:0:9::/64")
+    site.server.run("ip", "route", "del", "198.51.100.0/24")
+    site.home.run("ip", "-6", "route", "del", "2001:db8:0:1::/64", "dev", "eth0")
+    site.caller.run("ip", "route", "del", "203.0.113.0/24", "dev", "eth0")
+    move(site.home, "2001:db8:0:9::20/64", "2001:db8:0:1::20/64")
+    move(site.caller, "198.51.100.99/24", "203.0.113.99/24")
 
 
 @pytest.mark.skipif(
     not has("type", "wireguard") or not has("type", "gretap", "remote", "192.0.2.1"), reason="no GRE"
 )
-def test_a_bridge_joins_a_site_over_gue_and_a_client_over_wireguard(site):
+def test_a_day_of_a_bridge_that_joins_a_site_over_gue_and_a_client_over_wireguard(site):
+    host, laptop = "192.168.88.210", "192.168.2.1"
     address(site.home, "eth0", "203.0.113.20/24")
     site.home.run("ip", "link", "add", "br-lan", "type", "bridge")
     site.home.run("ip", "link", "set", "br-lan", "up")
     site.home.run("ip", "link", "set", "eth1", "master", "br-lan")
     address(site.home, "br-lan", "192.168.88.1/16")
-    address(site.host, "eth0", "192.168.88.210/16")
+    address(site.host, "eth0", f"{host}/16")
     site.describe(BRIDGE)
-    site.reach(site.server, "up", "server")
-    site.reach(site.home, "up", "attic")
-    site.reach(site.caller, "up", "laptop")
-    wait_until(lambda: answers(site.caller, "192.168.88.210"), "the client reaches a host of the site")
-    assert answers(site.host, "192.168.2.1")
+    site.at_once("up", (site.server, "server"), (site.home, "attic"), (site.caller, "laptop"))
+    wait_until(lambda: answers(site.caller, host), "the client reaches a host of the site")
+    assert answers(site.host, laptop)
     assert answers(site.host, "192.168.0.1")
     tell(site.host, 445)
-    assert call(site.caller, "192.168.88.210", 445) == "192.168.2.1"
+    assert call(site.caller, host, 445) == laptop
+    telephone(site.host, host, site.caller, laptop)
+    gives(site.host, 444)
+    download(site.caller, host, 444, SIZE)
+    into_a_bridge(site)
+    serve_tcp(site.host, "0.0.0.0", 443, echo, socket.AF_INET)
+    with site.caller.connect(host, 443) as connection:
+        says_on(connection)
+        reboot(site, site.server, "server")
+        says_on(connection)
+        move(site.caller, "203.0.113.99/24", "203.0.113.98/24")
+        says_on(connection)
+        move(site.home, "203.0.113.20/24", "203.0.113.21/24")
+        site.describe(BRIDGE.replace("203.0.113.20", "203.0.113.21"))
+        site.reach(site.server, "up", "server")
+        says_on(connection)
     site.down()
     left = "".join(m.run("ip", "link").stdout for m in (site.server, site.home, site.caller))
     assert "taps" not in left
+
+
+def into_a_bridge(site):
+    """Both sites' machines have public addresses; who sends to them from outside learns what fits."""
+
+    def public(machine):
+        shown = machine.run("ip", "-6", "-o", "addr", "show", "scope", "global", "-tentative").stdout
+        return re.search(r"inet6 (2001:db8:0:5:[0-9a-f:]+)/", shown)
+
+    site.site.run("ip", "-6", "route", "add", "2001:db8:0:5::/64", "via", "2001:db8:0:1::7")
+    for machine in (site.caller, site.host):
+        learns(
+            site.site,
+            wait_until(lambda m=machine: public(m), "an address from the advertisement")[1],
+            TAP_MTU,
+        )
