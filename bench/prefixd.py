@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
-from prefixd_lab import FakeBabeld, LineServer, Namespaces, Prefixd, plat, route, wait_for  # noqa: E402
+from prefixd_lab import FakeBabeld, LineServer, Namespaces, Prefixd, plat, route  # noqa: E402
+from waiting import wait_until  # noqa: E402
 
 from bench import standalone_micropython  # noqa: E402
 
@@ -72,7 +73,7 @@ class _World:
 
 def _measure_size(python):
     with _World(python, _plats(PLATS) + _others(ROUTES - PLATS)) as world:
-        wait_for(lambda: world.prefixd.candidates() == PLATS, what="reading the table")
+        wait_until(lambda: world.prefixd.candidates() == PLATS, what="reading the table")
         time.sleep(SETTLE_S)
         # everything changes at once, as when a link near us does, and then nothing answers any more
         for line in world.babel.table[:PLATS]:
@@ -95,7 +96,7 @@ def _read_size(pid):
 def _measure_reading(python):
     """Return the ms from babeld's `monitor` to the last of 10,000 routes, of which 500 are PLATs."""
     with _World(python, []) as world:
-        wait_for(lambda: world.babel.monitored, what="the connection")
+        wait_until(lambda: world.babel.monitored, what="the connection")
         lines = _others(ROUTES - PLATS)
         step = len(lines) // PLATS
         mixed = []
@@ -103,7 +104,7 @@ def _measure_reading(python):
             mixed += [*lines[i * step : (i + 1) * step], line]
         begin = time.monotonic()
         world.babel.say("".join(mixed + lines[PLATS * step :]))
-        wait_for(lambda: world.prefixd.candidates() == PLATS, what="reading the routes")
+        wait_until(lambda: world.prefixd.candidates() == PLATS, what="reading the routes")
         return round((time.monotonic() - begin) * 1000, 1)
 
 

@@ -3,25 +3,14 @@
 
 import itertools
 import os
-import time
 
 import pytest
 from node_lab import machines, node  # noqa: F401 # fixtures
 from siit_lab import namespaces  # noqa: F401 # a fixture
 
 from sdk.lab import Lab, LabError, check_machine, load_site, parse_topology
-from sdk.patience import SLOWER
 
 numbers = itertools.count()
-
-
-def wait_until(is_so, deadline_s=30.0, what="it"):
-    """Ask until the answer is true, and return it; the test fails after the deadline."""
-    end = time.monotonic() + deadline_s * SLOWER
-    while not (answer := is_so()):
-        assert time.monotonic() < end, f"{what} did not come true within {deadline_s * SLOWER:g} s"
-        time.sleep(0.05)
-    return answer
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import time
 import uuid
 from pathlib import Path
 
+from waiting import wait_until
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PLAT_RANGE = "fddd:1337:1338::/48"
 GREETING = b"BABEL 1.0\nversion babeld-1.12.1\nhost lab\nmy-id 02:00:00:00:00:00:00:01\nok\n"
@@ -33,18 +35,6 @@ def route(prefix, metric, verb="add", installed="yes", route_id=0x564830143590):
 
 def xroute(prefix, verb="add"):
     return f"{verb} xroute {prefix}/96-::/0 prefix {prefix}/96 from ::/0 metric 0\n"
-
-
-def wait_for(question, deadline_s=15.0, what="it"):
-    """Ask until the answer is true, and return it; AssertionError after the deadline."""
-    end = time.monotonic() + deadline_s
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not happen in {deadline_s:g} s")
-        time.sleep(0.02)
 
 
 class Namespaces:
@@ -126,8 +116,8 @@ class FakeBabeld:
             with contextlib.suppress(OSError):
                 peer.sendall(self.greeting)
                 if peer.recv(100) == b"monitor\n":
+                    self.peer = peer  # before anybody can act on the table
                     peer.sendall("".join(self.table).encode() + b"ok\n")
-                    self.peer = peer
                     self.monitored += 1
 
     def say(self, text):
@@ -217,7 +207,7 @@ class Prefixd:
     def status(self):
         """Return the status, or None while there is none."""
         with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.connect(str(self.socket))
             sock.sendall(b"status\n")
             with sock.makefile("rb") as stream:
@@ -227,7 +217,7 @@ class Prefixd:
     def candidates(self):
         """Return how many PLATs are known, without asking for all of them: cheap enough to ask often."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.connect(str(self.socket))
             sock.sendall(b"status\n")
             found = re.search(rb'"candidates": (\d+)', sock.recv(4096))
@@ -239,8 +229,8 @@ class Prefixd:
         status = self.status()
         return status["chosen"].removesuffix("/96") if status and status["chosen"] else None
 
-    def wait_chosen(self, prefix, deadline_s=15.0):
-        wait_for(lambda: self.chosen() == prefix, deadline_s, f"the choice of {prefix} ({self.log()})")
+    def wait_chosen(self, prefix):
+        wait_until(lambda: self.chosen() == prefix, f"choice of {prefix} ({self.log()})")
 
     def hooked(self):
         return self.hooks.read_text().split() if self.hooks.exists() else []

@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
+
+from waiting import wait_until
 
 from reach.relay import build
 from sdk.patience import SLOWER
@@ -22,20 +23,12 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-DEADLINE_S = 20 * SLOWER
+DEADLINE_S = 60 * SLOWER
 CHURN = float(os.environ.get("REACH_CHURN", 1))  # how much longer than in every test run
 OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
 numbers = itertools.count()
 # both ends of a thousand connections are in our process
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-
-
-def wait_until(is_so, what, deadline_s=DEADLINE_S):
-    end = time.monotonic() + deadline_s
-    while not (answer := is_so()):
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-    return answer
 
 
 class Machine:

@@ -14,7 +14,8 @@ import sys
 import textwrap
 from ipaddress import IPv4Address, IPv6Address
 
-from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link, wait_for
+from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
+from waiting import wait_until
 
 from l3roamd_py.rules import Held, Mapping, RulesError
 from sdk.patience import SLOWER
@@ -111,12 +112,12 @@ SERVER_PROGRAM = """
 CLIENT_PROGRAM = """
     import socket, sys, threading
     SERVER = "198.51.100.2"
-    tcp = socket.create_connection((SERVER, 7), 10); tcp.setsockopt(6, 1, 1)
+    tcp = socket.create_connection((SERVER, 7), 30); tcp.setsockopt(6, 1, 1)
     lines = tcp.makefile("rb")
-    ticks = socket.create_connection((SERVER, 7), 10)
+    ticks = socket.create_connection((SERVER, 7), 30)
     tick_lines = ticks.makefile("rb")
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.connect((SERVER, 7)); udp.settimeout(3)
-    note = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); note.connect((SERVER, 9)); note.settimeout(3)
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.connect((SERVER, 7)); udp.settimeout(30)
+    note = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); note.connect((SERVER, 9)); note.settimeout(30)
     echoed, fresh = 0, []
 
     def answer(word, *rest):
@@ -126,9 +127,9 @@ CLIENT_PROGRAM = """
             tcp.sendall(b"%d\\n" % echoed)
             return lines.readline() == b"%d\\n" % echoed
         if word == "fresh":
-            fresh.append(socket.create_connection((SERVER, 7), 5))
+            fresh.append(socket.create_connection((SERVER, 7), 30))
         if word in ("fresh", "again"):
-            fresh[0].settimeout(5)
+            fresh[0].settimeout(30)
             fresh[0].sendall(b"7\\n")
             return fresh[0].recv(10) == b"7\\n"
         if word == "bulk":  # more than the gate could hold in packets of the wire's size
@@ -156,7 +157,7 @@ CLIENT_PROGRAM = """
         if word == "mtu":
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.3)
             s.setsockopt(socket.IPPROTO_IP, 10, 2); s.connect((SERVER, 7))
-            for _ in range(20):
+            for _ in range(200):
                 try:
                     s.send(b"x" * 1326); s.recv(2000)
                 except TimeoutError:
@@ -225,7 +226,7 @@ class Hand:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(10 * SLOWER)
+        self.process.wait(60 * SLOWER)
         self.process.stdout.close()
 
 
@@ -282,7 +283,7 @@ class Client:
     def close(self):
         if self.process:
             self.process.stdin.close()
-            self.process.wait(10 * SLOWER)
+            self.process.wait(60 * SLOWER)
             self.process.stdout.close()
 
 
@@ -326,7 +327,7 @@ class RoamingMesh:
         node = self.node[name] = Node(machine, "dash", self.firewall, SIIT)
         machine.start(f"{SIIT} daemon")
         socket = "test -S /run/siit/control.sock"
-        wait_for(lambda: machine.run(socket, check=False).returncode == 0, f"siit on {name}")
+        wait_until(lambda: machine.run(socket, check=False).returncode == 0, f"siit on {name}")
         mac = f"02:00:00:00:00:0{NUMBERS[name]}"
         common = f"{RANGES} --mesh-mtu {MESH_MTU} --client-range 10.126.0.0/16 --mac {mac}"
         if name in "ab":
@@ -350,7 +351,7 @@ class RoamingMesh:
             return link["stats64"]["rx"]["packets"]
 
         wanted = count() + number
-        wait_for(lambda: count() >= wanted, f"{number} packets from the CLAT of {name}")
+        wait_until(lambda: count() >= wanted, f"{number} packets from the CLAT of {name}")
 
     def hand(self, name):
         """The daemon on a node, set up."""
@@ -383,7 +384,7 @@ class RoamingMesh:
         def is_held():
             return any((held.mac, held.ipv4) == client.key for held in self.hands[name].read_held())
 
-        wait_for(is_held, f"packet of {client.ipv4} at the gate of {name}")
+        wait_until(is_held, f"packet of {client.ipv4} at the gate of {name}")
 
     def roam_to_b(self, client, lease_s=300, serial=1):
         """All but the opening of the gate."""

@@ -9,18 +9,18 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import uuid
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from sdk.patience import SLOWER
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIIT = str(ROOT / "bin" / "siit")
-DEADLINE_S = 15 * SLOWER
+DEADLINE_S = 60 * SLOWER
 
 CLAT_RULES = (
     "local.v4 10.1.0.0/24 local.v6 fd00:64:1::/96 local.style RFC6052 "
@@ -31,14 +31,6 @@ NEEDS = [  # what a test module's pytestmark is
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no /dev/net/tun"),
 ]
-
-
-def wait_until(is_so, what):
-    end = time.monotonic() + DEADLINE_S
-    while not (answer := is_so()):
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
-    return answer
 
 
 class Namespace:

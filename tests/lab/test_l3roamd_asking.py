@@ -6,7 +6,8 @@ import os
 import sys
 
 import pytest
-from node_lab import address, link, wait_for
+from node_lab import address, link
+from waiting import wait_until
 
 from xlat464.address import format_ipv6, parse_prefix6
 from xlat464.node import management_address, node_prefix
@@ -53,12 +54,12 @@ def node(machines):
         f"ip link set br-client address {MACS['node']} up",
         "ip link set port master br-client up",
         "ip link add clat type veth peer name clat-end",
-        f"ip -6 addr add {management('node')}/128 dev lo",
+        f"ip -6 addr add {management('node')}/128 dev lo nodad",
         f"ip -6 route add {format_ipv6(prefix('other'))}/96 via fe80::2 dev mesh0",
     ):
         node.run(command)
     for command in (
-        f"ip -6 addr add {management('other')}/128 dev lo",
+        f"ip -6 addr add {management('other')}/128 dev lo nodad",
         f"ip -6 route add {format_ipv6(prefix('node'))}/96 via fe80::1 dev mesh0",
     ):
         other.run(command)
@@ -66,7 +67,7 @@ def node(machines):
     address(client, "eth0", f"{CLIENT}/64")
     node.client, node.other = client, other
     node.start([sys.executable, *DAEMON.split()])
-    wait_for(lambda: status(node), "answer of the daemon")
+    wait_until(lambda: status(node), "answer of the daemon")
     return node
 
 
@@ -89,9 +90,11 @@ def claim(node):
 def test_a_client_without_ipv4_is_asked_before_it_is_let_go(node):
     for count in (1, 2, 3):
         # on a busy machine its answer may be late: then it is let go, and comes again
-        wait_for(lambda count=count: knows(node) and claim(node).get("claims_refused", 0) >= count, "refusal")
-    wait_for(lambda: knows(node), "client with its address")
+        wait_until(
+            lambda count=count: knows(node) and claim(node).get("claims_refused", 0) >= count, "refusal"
+        )
+    wait_until(lambda: knows(node), "client with its address")
     assert CLIENT in node.output("ip -6 route show proto 158")
     node.client.run("ip link set eth0 down")
-    wait_for(lambda: claim(node).get("departures"), "departure")
+    wait_until(lambda: claim(node).get("departures"), "departure")
     assert CLIENT not in node.output("ip -6 route show proto 158")

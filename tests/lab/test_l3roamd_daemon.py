@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from conftest import wait_until
 from talk import STALL_S, Talk
+from waiting import wait_until
 
 from sdk.lab.plan import ECHO
 from xlat464.address import format_ipv6, format_mac, parse_ipv6
@@ -170,7 +170,7 @@ def test_a_client_walks_and_its_connection_lives(lab, talk):
     for node in ("b", "a", "b", "a"):
         lab.roam("phone", node)
         assert talk.echo() < STALL_S
-        wait_until(lambda node=node: is_served(lab, node), 20, f"being served at {node}")
+        wait_until(lambda node=node: is_served(lab, node), f"being served at {node}")
         assert bool(roams(lab)) == (node == "b")
     assert lab.lease("phone") == known(lab, "a")["ipv4"]
 
@@ -179,23 +179,23 @@ def test_a_client_that_leaves_without_a_word_is_taken_from_its_node(lab, talk):
     for node in ("b", "a", "b"):
         lab.roam("phone", node, hard=True)
         talk.echo()
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
-    assert known(lab, "a") is None
-    wait_until(lambda: not has_address(lab, "a"), 10, "a giving the node-client address up")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
+    wait_until(lambda: known(lab, "a") is None, "forgetting at a")
+    wait_until(lambda: not has_address(lab, "a"), "a giving the node-client address up")
 
 
 def test_two_walks_within_a_moment_lose_nothing(lab, talk):
     for node in ("b", "a", "b", "a", "b"):
         lab.roam("phone", node)
     talk.echo()
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
 
 
 def test_a_walk_to_a_new_node_with_a_new_lease_request_keeps_the_address(lab, talk):
     before = lab.lease("phone")
     lab.roam("phone", "b", renew=True)
     talk.echo()
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
     assert lab.lease("phone") == before
     talk.echo()
 
@@ -205,7 +205,7 @@ def test_a_walk_to_a_new_node_with_a_new_lease_request_keeps_the_address(lab, ta
 def test_a_daemon_that_ends_and_starts_again_is_noticed_by_nobody(lab, talk, node, number):
     lab.roam("phone", "b")
     talk.echo()
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
     before = roams(lab)
     end(lab, node, number)
     talk.echo()  # what is in the kernel serves on
@@ -217,7 +217,7 @@ def test_a_daemon_that_ends_and_starts_again_is_noticed_by_nobody(lab, talk, nod
     for there in ("a", "b"):
         lab.roam("phone", there)
         talk.echo()
-        wait_until(lambda there=there: is_served(lab, there), 20, f"being served at {there}")
+        wait_until(lambda there=there: is_served(lab, there), f"being served at {there}")
 
 
 def test_kills_at_random_moments_of_walks_leave_nothing_that_a_restart_does_not_mend(lab):
@@ -230,24 +230,22 @@ def test_kills_at_random_moments_of_walks_leave_nothing_that_a_restart_does_not_
         lab.roam("phone", there)
         killer.join()
         start(lab, victim)
-        wait_until(lambda: works(lab), 20, f"a new connection at {there}, {victim} was killed")
-        wait_until(
-            lambda there=there: is_served(lab, there), 10, f"being served at {there}, {victim} was killed"
-        )
-    wait_until(lambda: not has_address(lab, "b"), 40, "b giving the node-client address up")
+        wait_until(lambda: works(lab), f"a new connection at {there}, {victim} was killed")
+        wait_until(lambda there=there: is_served(lab, there), f"being served at {there}, {victim} was killed")
+    wait_until(lambda: not has_address(lab, "b"), "b giving the node-client address up")
     assert has_address(lab, "a")
 
 
 def test_a_client_that_walked_away_while_its_node_was_dead_is_given_up(lab):
     """Until then two nodes say that they have it."""
     lab.roam("phone", "b")
-    wait_until(lambda: works(lab) and is_served(lab, "b"), 10, "being served at b")
-    wait_until(lambda: not has_address(lab, "a"), 10, "a giving the node-client address up")
+    wait_until(lambda: works(lab) and is_served(lab, "b"), "being served at b")
+    wait_until(lambda: not has_address(lab, "a"), "a giving the node-client address up")
     end(lab, "b", signal.SIGKILL)
     lab.roam("phone", "a")
-    wait_until(lambda: works(lab) and is_served(lab, "a"), 20, "being served at a")
+    wait_until(lambda: works(lab) and is_served(lab, "a"), "being served at a")
     start(lab, "b")
-    wait_until(lambda: known(lab, "b") is None and not has_address(lab, "b"), 40, "b forgetting it")
+    wait_until(lambda: known(lab, "b") is None and not has_address(lab, "b"), "b forgetting it")
     assert is_served(lab, "a")
     with Talk(lab, "phone", story) as talk:
         for there in ("b", "a"):
@@ -261,17 +259,19 @@ def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_given_up(lab):
         for link in ("a-b", "a-c"):
             lab.cut(link)
         lab.roam("phone", "b", hard=True)
-        wait_until(lambda: is_alone(lab, "a"), 60, "babel noticing at a")
-        wait_until(lambda: works(lab) and is_served(lab, "b"), 30, "being served at b")
+        wait_until(lambda: is_alone(lab, "a"), "babel noticing at a")
+        wait_until(lambda: works(lab) and is_served(lab, "b"), "being served at b")
         assert is_served(lab, "a")
     finally:
         for link in ("a-b", "a-c"):
             lab.heal(link)
     with Talk(lab, "phone", story) as talk:
-        wait_until(lambda: known(lab, "a") is None and not has_address(lab, "a"), 90, "a forgetting it")
+        wait_until(
+            lambda: known(lab, "a") is None and not has_address(lab, "a"), "a forgetting it", deadline_s=90
+        )
         assert is_served(lab, "b")
         talk.echo()
-        wait_until(lambda: is_routed(lab, "a"), 30, "babel telling where the phone is")
+        wait_until(lambda: is_routed(lab, "a"), "babel telling where the phone is")
         lab.roam("phone", "a")
         talk.echo()
 
@@ -314,18 +314,16 @@ def test_a_second_daemon_says_who_is_there_and_ends(lab):
 def test_the_client_bridge_may_be_made_anew(lab):
     """netifd does so when the configuration changes; what was tied to the device is tied again."""
     lab.roam("phone", "b")
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
     pinned = ["ip", "neigh", "show", "dev", lab.gateway_device, "nud", "permanent"]
     assert lab.lease("phone") in lab.exec("b", pinned).stdout
     port = lab.associations.cable("phone", "b").b.device
     lines = (lab.packages or lab.plan).node_lines(lab.node("b"))
     lines = [line for line in lines if line.startswith("ip ") and not line.endswith(" dev lo")]
     lab.script("b", [f"ip link del {lab.gateway_device}", *lines, f"ip link set {port} master br-client up"])
-    wait_until(
-        lambda: lab.lease("phone") in lab.exec("b", pinned).stdout, 20, "the neighbour being tied again"
-    )
+    wait_until(lambda: lab.lease("phone") in lab.exec("b", pinned).stdout, "the neighbour being tied again")
     lab.roam("phone", "a")
-    wait_until(lambda: is_served(lab, "a"), 20, "being served at a")
+    wait_until(lambda: is_served(lab, "a"), "being served at a")
     lab.kill("b")
     lab.start("b")
     wait_until(lambda: status(lab, "b"), what="node b")
@@ -357,15 +355,14 @@ def test_a_flood_of_garbage_neither_stops_nor_grows_the_daemon(lab, talk):
     try:
         for there in ("b", "a", "b", "a"):
             lab.roam("phone", there)
-            talk.echo(30)
-            wait_until(lambda there=there: is_served(lab, there), 10, f"being served at {there}")
+            talk.echo(60)
+            wait_until(lambda there=there: is_served(lab, there), f"being served at {there}")
+        wait_until(lambda: status(lab, "b")["counters"].get("datagrams_too_fast"), "flood that is too fast")
     finally:
         for each in floods:
             each.kill()
             each.wait()
-    counters = status(lab, "b")["counters"]
-    assert counters["bugs"] == 0
-    assert counters["datagrams_too_fast"] > 0
+    assert status(lab, "b")["counters"]["bugs"] == 0
     assert resident_kib(lab, "b") < min(before + 6 * 1024, RESIDENT_KIB)
 
 
@@ -385,10 +382,10 @@ def test_peers_of_the_socket_that_misbehave_keep_nobody_from_talking(lab):
     )
     crowd = lab.popen("a", ["python", "-c", code, SOCKET], stdout=subprocess.PIPE, text=True)
     try:
-        assert select.select([crowd.stdout], [], [], 20)[0]
+        assert select.select([crowd.stdout], [], [], 60)[0]
         begun_s = time.monotonic()
         assert is_served(lab, "a")
-        assert time.monotonic() - begun_s < 5
+        assert time.monotonic() - begun_s < 30  # the crowd stays for 60
         assert status(lab, "a")["counters"]["bugs"] == 0
     finally:
         crowd.kill()
@@ -459,7 +456,7 @@ def test_flush_leaves_nothing_behind(lab):
         return [each for each in (*rules.split(), *files.split(), *neighbours.split()) if "l3roamd" in each]
 
     lab.roam("phone", "b")
-    wait_until(lambda: is_served(lab, "b"), 20, "being served at b")
+    wait_until(lambda: is_served(lab, "b"), "being served at b")
     for node in NODES:
         assert ours(node)
         refused = lab.exec(node, ["l3roamd_py", "flush", *where(lab)], check=False)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from waiting import wait_until
 
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address
@@ -129,36 +129,32 @@ def test_a_client_walks_from_ours_to_theirs_and_back(lab):
     before = counters(lab)
 
     lab.roam("phone", "theirs")
-    wait_until(lambda: speak(lab) and theirs(lab), 10, "the C daemon knowing the phone")
-    wait_until(lambda: ours(lab)["state"] is None, 10, "our daemon letting go on its CLAIM")
-    wait_until(lambda: has_address(lab, "theirs") and not has_address(lab, "ours"), 10, "the address's move")
+    wait_until(lambda: speak(lab) and theirs(lab), "the C daemon knowing the phone")
+    wait_until(lambda: ours(lab)["state"] is None, "our daemon letting go on its CLAIM")
+    wait_until(lambda: has_address(lab, "theirs") and not has_address(lab, "ours"), "the address's move")
     assert not routes_to(lab, "ours", PHONE)
     after = counters(lab)
     assert after["departures"] == before.get("departures", 0) + 1
     (departed,) = status(lab)["departed"]
     assert departed["mac"] == format_mac(lab.client("phone").mac)
-    wait_until(
-        lambda: PHONE in theirs(lab).get("addresses", {}) or not speak(lab), 10, "the phone's IPv6 there"
-    )
+    wait_until(lambda: PHONE in theirs(lab).get("addresses", {}) or not speak(lab), "the phone's IPv6 there")
     is_unharmed(lab)
 
     lab.roam("phone", "ours")
-    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", 10, "our daemon serving the phone")
-    wait_until(
-        lambda: has_address(lab, "ours") and not has_address(lab, "theirs"), 10, "the address's way back"
-    )
-    wait_until(lambda: PHONE in ours(lab)["addresses"], 10, "its INFO's addresses here")
+    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", "our daemon serving the phone")
+    wait_until(lambda: has_address(lab, "ours") and not has_address(lab, "theirs"), "the address's way back")
+    wait_until(lambda: PHONE in ours(lab)["addresses"], "its INFO's addresses here")
     assert routes_to(lab, "ours", PHONE)
     is_unharmed(lab)
 
 
 def test_a_client_that_theirs_did_not_let_go_of_is_claimed_from_it(lab):
     lab.roam("phone", "theirs")
-    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), 10, "the C daemon serving the phone")
-    wait_until(lambda: not has_address(lab, "ours"), 10, "our address being given up")
+    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), "the C daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "ours"), "our address being given up")
     lab.roam("phone", "ours", hard=True)
-    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", 10, "our daemon serving the phone")
-    wait_until(lambda: not has_address(lab, "theirs"), 10, "the C daemon letting go on our CLAIM")
+    wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", "our daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "theirs"), "the C daemon letting go on our CLAIM")
     is_unharmed(lab)
 
 
@@ -171,16 +167,16 @@ def knows_the_way(lab):
 def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_theirs_no_more(lab):
     """Nobody told theirs, which may notice by itself in minutes."""
     lab.roam("phone", "theirs")
-    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), 10, "the C daemon serving the phone")
-    wait_until(lambda: not has_address(lab, "ours"), 10, "our address being given up")
+    wait_until(lambda: speak(lab) and has_address(lab, "theirs"), "the C daemon serving the phone")
+    wait_until(lambda: not has_address(lab, "ours"), "our address being given up")
     lab.cut("ours-theirs")
     try:
-        wait_until(lambda: not knows_the_way(lab), 60, "babel noticing")
+        wait_until(lambda: not knows_the_way(lab), "babel noticing")
         lab.roam("phone", "ours", hard=True)
-        wait_until(lambda: speak(lab) and has_address(lab, "ours"), 10, "our daemon serving the phone")
+        wait_until(lambda: speak(lab) and has_address(lab, "ours"), "our daemon serving the phone")
     finally:
         lab.heal("ours-theirs")
-    wait_until(lambda: not has_address(lab, "theirs"), 60, "the C daemon letting go on our CLAIM")
+    wait_until(lambda: not has_address(lab, "theirs"), "the C daemon letting go on our CLAIM")
     assert has_address(lab, "ours")
     is_unharmed(lab)
 
@@ -189,7 +185,7 @@ def test_many_walks_leave_no_trace_of_harm(lab):
     for node in ("theirs", "ours") * 6:
         lab.roam("phone", node, hard=node == "ours")
         speak(lab)
-    wait_until(lambda: ours(lab)["state"] == "served", 10, "our daemon serving the phone")
+    wait_until(lambda: ours(lab)["state"] == "served", "our daemon serving the phone")
     before_s, before_bytes, begun_s = cpu_s(lab), log_bytes(lab), time.monotonic()
     time.sleep(3)  # nothing happens now, and an endless loop would show
     idle = (cpu_s(lab) - before_s) / (time.monotonic() - begun_s)

@@ -4,8 +4,9 @@
 from ipaddress import IPv6Address
 
 import pytest
-from node_lab import FIREWALLS, NEEDS, wait_for
+from node_lab import FIREWALLS, NEEDS
 from rules_lab import NEXT_NODE, SERVER, RoamingMesh, clat, plat, walk_and_return
+from waiting import wait_until
 
 from l3roamd_py.gate import HELD_A_CLIENT
 from l3roamd_py.rules import Mapping
@@ -64,7 +65,7 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
         hand.read_held()
         return hand.counters()["held"] >= number
 
-    wait_for(lambda: are_held(60), "60 packets at the gate")
+    wait_until(lambda: are_held(60), "60 packets at the gate")
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
     assert client.do("seen") == " ".join(str(number) for number in range(60))
@@ -73,7 +74,7 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
     assert hand.opened() == set()
     many = HELD_A_CLIENT + 16
     client.do(f"send {many}")
-    wait_for(lambda: are_held(60 + many), "as many packets more")
+    wait_until(lambda: are_held(60 + many), "as many packets more")
     assert hand.counters() == {"held": 60 + many, "released": 60, "dropped": 16, "waiting": HELD_A_CLIENT}
     hand.open_gate(*client.key)
     assert client.do("seen") == " ".join(str(number) for number in range(HELD_A_CLIENT))
@@ -88,7 +89,7 @@ def test_a_gate_that_has_nothing_to_tell_any_more_wakes_nobody(mesh):
     client.attach("b")
     hand = mesh.hands["b"]
     client.do("send 5")
-    wait_for(hand.is_awake, "packets at the gate")
+    wait_until(hand.is_awake, "packets at the gate")
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)  # before anybody asked who is there
     assert client.do("seen") == "0 1 2 3 4"
@@ -162,7 +163,9 @@ def test_two_clients_roam_at_once(mesh):
         client.attach("b")
         client.say("echo")
     for client in clients:
-        wait_for(lambda: mesh.hands["b"].read_held() or mesh.hands["b"].counters()["waiting"] >= 2, "packets")
+        wait_until(
+            lambda: mesh.hands["b"].read_held() or mesh.hands["b"].counters()["waiting"] >= 2, "packets"
+        )
         mesh.hands["b"].use_plat(client.home("b"), plat("c"), 300)
     mappings = [Mapping(client.home(), client.home("b"), None, 300, 7) for client in clients]
     assert mesh.hands["c"].map_clients(mappings) == [None, None]
@@ -174,7 +177,7 @@ def test_two_clients_roam_at_once(mesh):
     assert {home: (each.at, each.serial) for home, each in found.items()} == {
         client.home(): (client.home("b"), 7) for client in clients
     }
-    assert all(295 <= each.lease_s <= 300 for each in found.values())
+    assert all(200 <= each.lease_s <= 300 for each in found.values())
 
 
 def test_the_current_plat_may_change_and_a_lost_one_goes_with_its_rules(mesh):
@@ -212,7 +215,7 @@ def test_a_killed_daemon_is_taken_over_and_nobody_notices(mesh):
     assert mesh.hands["b"].opened() == {client.key}
     [mapping] = mesh.hands["c"].mappings()
     assert (mapping.home, mapping.at, mapping.serial) == (client.home(), client.home("b"), 99)
-    assert 280 <= mapping.lease_s <= 300
+    assert 200 <= mapping.lease_s <= 300
     # and it goes on from there
     client.attach("a")
     client.say("echo")
@@ -239,19 +242,19 @@ def test_a_dead_daemon_keeps_nobody_out(mesh):
 
 def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh):
     client = mesh.start()
-    mesh.roam_to_b(client, lease_s=3)
-    mesh.hands["b"].open_gate(*client.key)
-    for name in "bc":
-        mesh.hands[name].kill()
     listing = "nft list ruleset; ipset list"
 
     def is_gone(name, place):
         text = str(IPv6Address(place))
         return text not in mesh.machine[name].output(["sh", "-c", listing])
 
+    mesh.roam_to_b(client, lease_s=5)
     assert not is_gone("b", client.home("b"))
     assert not is_gone("c", client.home())
-    wait_for(lambda: is_gone("b", client.home("b")) and is_gone("c", client.home()), "end of the lease")
+    mesh.hands["b"].open_gate(*client.key)
+    for name in "bc":
+        mesh.hands[name].kill()
+    wait_until(lambda: is_gone("b", client.home("b")) and is_gone("c", client.home()), "end of the lease")
     # a roam that finds nothing of the old one any more is none the worse for it
     hand = mesh.hand("c")
     again = Mapping(client.home(), client.home("b"), client.home("b"), 300, 2)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: ISC
 """Clients walk from node to node: what their old and new nodes hear of it, and what stays theirs."""
 
+import itertools
 import json
 import subprocess
 import time
 from ipaddress import IPv4Interface
 
 import pytest
-from conftest import wait_until
+from waiting import wait_until
 
 from sdk.lab import LabError
 from sdk.lab.process_table import REPOSITORY
@@ -87,25 +88,25 @@ def test_a_roam_with_a_goodbye_is_heard_at_both_ends(pair, phone):
     assert entry(pair, "a") == port(pair, "a")
     pair.roam("phone", "b")
     assert pair.node_of("phone") == "b"
-    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
-    wait_until(lambda: entry(pair, "a") is None, 20, "node a's bridge forgetting it")
+    wait_until(lambda: entry(pair, "b") == port(pair, "b"), "node b's bridge learning of it")
+    wait_until(lambda: entry(pair, "a") is None, "node a's bridge forgetting it")
     assert eth0(pair) == before
-    assert answers(pair)
+    wait_until(lambda: answers(pair), "an answer of node b")
 
 
 def test_a_hard_roam_leaves_the_old_node_believing(pair, phone):
     pair.roam("phone", "b", hard=True)
-    wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
+    wait_until(lambda: entry(pair, "b") == port(pair, "b"), "node b's bridge learning of it")
     assert entry(pair, "a") == port(pair, "a")
     assert carrier(pair, "a", port(pair, "a"))
-    assert answers(pair)
+    wait_until(lambda: answers(pair), "an answer of node b")
 
 
 def test_nobody_answers_at_the_old_node_for_a_client_that_left_it(pair, phone):
     address = eth0(pair)[2]
-    assert arping(pair, "a", address)
+    wait_until(lambda: arping(pair, "a", address), "an answer at a")
     pair.roam("phone", "b", hard=True)
-    assert arping(pair, "b", address)
+    wait_until(lambda: arping(pair, "b", address), "an answer at b")
     assert not arping(pair, "a", address)
 
 
@@ -134,7 +135,7 @@ def test_the_new_node_learns_of_a_client_that_says_nothing(pair, phone):
     pair.script("phone", ["ip addr flush dev eth0"])  # it has nothing to say
     try:
         pair.roam("phone", "b")
-        wait_until(lambda: entry(pair, "b") == port(pair, "b"), 20, "node b's bridge learning of it")
+        wait_until(lambda: entry(pair, "b") == port(pair, "b"), "node b's bridge learning of it")
     finally:
         pair.roam("phone", "a", renew=True)
         pair.running.stop("phone", "udhcpc")
@@ -153,7 +154,7 @@ def test_an_open_connection_to_the_next_node_outlives_the_walk(pair, phone):
         server = pair.popen(node, ["python", "-c", code], stdout=subprocess.PIPE)
         assert server.stdout.readline()
     code = (
-        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1)\n"
+        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(30)\n"
         f"s.connect(('{pair.site.next_node_ip4}', 4000))\n"
         "for line in sys.stdin: s.send(line.encode()); print(s.recv(99).decode(), end='', flush=True)"
     )
@@ -172,12 +173,13 @@ def test_an_open_connection_to_the_next_node_outlives_the_walk(pair, phone):
 
 def test_a_roam_takes_no_time(pair, phone):
     pair.roam("phone", "b")  # its cable is laid now
-    pair.roam("phone", "a")
-    took_s = []
-    for node in ("b", "a", "b", "a", "b", "a"):
+    nodes = itertools.cycle(("a", "b"))
+
+    def is_quick():  # all of it, not only the gap; a busy machine takes longer at times
         begun_s = time.monotonic()
-        took_s.append(pair.roam("phone", node) - begun_s)
-    assert min(took_s) < GAP_MS / 1000  # all of it, not only the gap; a busy machine takes longer at times
+        return pair.roam("phone", next(nodes)) - begun_s < GAP_MS / 1000
+
+    wait_until(is_quick, f"roam within {GAP_MS:g} ms")
 
 
 def test_status_and_links_show_where_a_client_is(pair, phone):

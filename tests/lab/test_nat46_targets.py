@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import translators
-from siit_lab import Namespace, wait_until
+from siit_lab import Namespace
+from waiting import wait_until
 
 from nat46 import (
     DaemonMissing,

@@ -5,7 +5,8 @@ import re
 import shutil
 
 import pytest
-from node_lab import CLAT, FIREWALLS, FRONT_END, NEEDS, OPTIONS, PLAT, SHELLS, stand_in_node, wait_for
+from node_lab import CLAT, FIREWALLS, FRONT_END, NEEDS, OPTIONS, PLAT, SHELLS, stand_in_node
+from waiting import wait_until
 
 pytestmark = NEEDS
 
@@ -86,11 +87,11 @@ def test_up_again_changes_nothing_with_the_same_settings_and_all_with_others(nod
         node.machine.run("ip -4 rule del pref 1")
         return seen()
 
-    wait_for(is_watched, "notice of a rule")
+    wait_until(is_watched, "notice of a rule")
     node.xlat(f"clat up {CLAT} --mesh-mtu 1400")
     assert "mtu 1400" in node.machine.output("ip link show clat")
     # at no moment is there no rule that keeps clients off the node's own default route
-    wait_for(lambda: "Deleted 32500:" in seen()[-1], "end of the guard")
+    wait_until(lambda: "Deleted 32500:" in seen()[-1], "end of the guard")
     seen_of_up = [line for line in seen() if "192.0.2.1" not in line]
     assert seen_of_up[0].startswith("32500:")
     assert any(line.startswith("466:") for line in seen_of_up)
@@ -159,7 +160,7 @@ def test_two_at_a_time_take_turns(node):
         for role in ("clat", "plat", "clat", "plat")
     ]
     for up in ups:
-        assert up.wait(20) == 0, up.stdout.read()
+        assert up.wait(120) == 0, up.stdout.read()
     assert node.machine.output("nft list tables").count("xlat464") == 2
     node.xlat("clat down")
     node.xlat("plat down")

@@ -11,6 +11,7 @@ import shutil
 import pytest
 from node_lab import CLAT, NEEDS, PLAT, stand_in_node
 from scapy.layers.inet import ICMP, IP, UDP
+from waiting import wait_until
 
 pytestmark = NEEDS
 CLIENT, SERVER, OTHER = "10.126.0.50", "198.51.100.2", "172.16.0.9"
@@ -58,7 +59,7 @@ exec {ip} "$@"
 
 
 def leave(node, device, out, *packets):
-    """The packets that leave by `out` when these come out of the translator's device."""
+    """The packets that leave by `out`, soon, when these come out of the translator's device."""
     words = device, out, json.dumps([bytes(packet).hex() for packet in packets])
     came = [IP(bytes.fromhex(each)) for each in json.loads(node.machine.python(INJECT, *words))]
     return [packet for packet in came if packet.proto != 2]  # IGMP is the device's own
@@ -87,11 +88,14 @@ FROM_ITSELF = IP(
 
 def test_a_client_hears_of_errors_on_the_way_from_192_0_0_8(clat):
     for error in (ICMP(type=3, code=4, nexthopmtu=1346), ICMP(type=11)):
-        came = leave(clat, "clat", "br-client", FROM_ITSELF / error / QUOTED)
+        packet = FROM_ITSELF / error / QUOTED
+        came = leave(clat, "clat", "br-client", packet)
         if clat.firewall != "nft":
             assert came == [], "iptables changes no source without connection tracking: the error is lost"
             continue
-        (packet,) = came
+        (packet,) = came or wait_until(
+            lambda sent=error: leave(clat, "clat", "br-client", FROM_ITSELF / sent / QUOTED), "error"
+        )
         assert (packet.src, packet.dst, packet[ICMP].type) == ("192.0.0.8", CLIENT, error.type)
         assert bytes(packet[IP]) == bytes(IP(bytes(packet)))
     assert leave(clat, "clat", "br-client", FROM_ITSELF / ICMP(type=8)) == []
@@ -99,7 +103,8 @@ def test_a_client_hears_of_errors_on_the_way_from_192_0_0_8(clat):
 
 def test_answers_pass_and_what_is_for_no_client_does_not(clat):
     answer = IP(src=SERVER, dst=CLIENT) / UDP(sport=2, dport=1) / b"answer"
-    assert [packet.dst for packet in leave(clat, "clat", "br-client", answer)] == [CLIENT]
+    came = wait_until(lambda: leave(clat, "clat", "br-client", answer), "answer")
+    assert [packet.dst for packet in came] == [CLIENT]
     # xlate_nat64_to_v4 does not look at the length of local.v4: CLAT::172.16.0.9 would reach another network
     assert leave(clat, "clat", "other", IP(src=SERVER, dst=OTHER) / UDP() / b"x") == []
 
@@ -170,7 +175,7 @@ def test_what_a_plat_makes_of_1260_bytes_may_be_fragmented(machines, size, flags
     run("ip neighbour add 203.0.113.9 lladdr 02:00:00:00:00:52 dev wan")
     node.xlat(f"plat up {PLAT} --target /run/control")
     packet = IP(src="192.0.2.9", dst="203.0.113.9", flags="DF") / UDP(sport=2000, dport=2) / bytes(size - 28)
-    (came,) = leave(node, "plat", "wan", packet)
+    (came,) = wait_until(lambda: leave(node, "plat", "wan", packet), "packet")
     assert (came.src, len(came), came.flags) == ("203.0.113.1", size, flags)
 
 

@@ -7,7 +7,8 @@ import textwrap
 import time
 
 import pytest
-from node_lab import EITHER_KIND, FIREWALLS, NEEDS, RANGES, SIIT, Node, address, link, snapshot, wait_for
+from node_lab import EITHER_KIND, FIREWALLS, NEEDS, RANGES, SIIT, Node, address, link, snapshot
+from waiting import wait_until
 
 pytestmark = NEEDS
 MESH_MTU = 1374
@@ -56,11 +57,11 @@ ECHO_SERVER = """
 PRELUDE = """
     import hashlib, socket, sys, time
     SERVER = "198.51.100.2"
-    def tcp(command, address=SERVER, timeout=10):
+    def tcp(command, address=SERVER, timeout=60):
         connection = socket.create_connection((address, 7), timeout)
         connection.sendall(command + b"\\n")
         return connection
-    def udp(address=SERVER, timeout=3, df=False):
+    def udp(address=SERVER, timeout=60, df=False):
         s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         s.settimeout(timeout)
         s.setsockopt(socket.IPPROTO_IP, 10, 2 if df else 0)  # IP_MTU_DISCOVER
@@ -113,7 +114,7 @@ class Mesh:
         self.clat_node, self.plat_node = self.nodes
         for node in self.nodes:
             daemon = node.machine.start(f"{SIIT} daemon")
-            wait_for(
+            wait_until(
                 lambda machine=node.machine: (
                     machine.run("test -S /run/siit/control.sock", check=False).returncode == 0
                 ),
@@ -161,18 +162,18 @@ def nft_mesh(machines):
 
 
 def test_a_client_reaches_the_ipv4_internet(mesh):
-    assert "3 received" in mesh.client.output(f"ping -c 3 -i 0.1 -W 2 {SERVER}")
+    assert "3 received" in mesh.client.output(f"ping -c 3 -i 0.1 -W 20 {SERVER}")
     assert mesh.ask('print(tcp(b"who").recv(100))').startswith("b'203.0.113.1 ")
     assert mesh.ask('s = udp(); s.send(b"hello"); print(s.recv(100))') == "b'hello'"
     # not a multiple of anything, larger than any MTU on the way, once as fragments
     for size in (1200, 1346, 1347, 1400, 3000, 20000):
         assert mesh.ask(f's = udp(); s.send(b"x" * {size}); print(len(s.recv(65536)))') == str(size)
     size = 251 * 40000
-    up = f'data = bytes(range(251)) * 40000; c = tcp(b"take {size}", timeout=30); c.sendall(data); '
+    up = f'data = bytes(range(251)) * 40000; c = tcp(b"take {size}", timeout=60); c.sendall(data); '
     assert (
         mesh.ask(up + "print(c.makefile().readline().strip() == hashlib.sha256(data).hexdigest())") == "True"
     )
-    down = f'data = tcp(b"give {size}", timeout=30).makefile("rb").read(); '
+    down = f'data = tcp(b"give {size}", timeout=60).makefile("rb").read(); '
     assert mesh.ask(down + f"print(data == bytes(range(251)) * 40000, len(data) == {size})") == "True True"
     for node in mesh.nodes:
         node.xlat("clat down")
@@ -182,10 +183,9 @@ def test_a_client_reaches_the_ipv4_internet(mesh):
 
 
 def settled(text):
-    """A snapshot without what happens by itself: links come up, addresses finish their detection."""
+    """A snapshot without what happens by itself: links come up."""
     text = re.sub(r"^(local|multicast|anycast) .*\n", "", text, flags=re.M)
-    text = re.sub(r" state (UP|DOWN|UNKNOWN)", "", text)
-    return re.sub(r"^.*fe80::.*\n|tentative ", "", text, flags=re.M)
+    return re.sub(r"^.*fe80::.*\n", "", text, flags=re.M)
 
 
 def test_without_an_exit_clients_hear_so_at_once_and_nothing_leaks(nft_mesh):
@@ -195,7 +195,7 @@ def test_without_an_exit_clients_hear_so_at_once_and_nothing_leaks(nft_mesh):
     address(mesh.clat, "uplink", "192.168.77.1/24")
     mesh.clat.run("ip -4 route add default via 192.168.77.254")
     mesh.clat.run("sysctl -qw net.ipv4.ip_forward=1")
-    assert "1 received" in mesh.client.output(f"ping -c 1 -W 2 {SERVER}")
+    assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {SERVER}")
     mesh.clat_node.xlat("clat-route stop")
     start = time.monotonic()
     said = mesh.client.run(f"ping -c 1 -W 20 {SERVER}", check=False)
@@ -203,11 +203,11 @@ def test_without_an_exit_clients_hear_so_at_once_and_nothing_leaks(nft_mesh):
     assert time.monotonic() - start < 10
     failed = "try: tcp(b'who')\nexcept OSError as error: print(error.strerror)"
     assert mesh.client.python(textwrap.dedent(PRELUDE) + failed) == "Network is unreachable"
-    assert "1 received" in mesh.client.output(f"ping -c 1 -W 2 {NEXT_NODE}"), (
+    assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {NEXT_NODE}"), (
         "the node itself stays reachable"
     )
     mesh.clat_node.xlat("clat-route use")
-    assert "1 received" in mesh.client.output(f"ping -c 1 -W 2 {SERVER}")
+    assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {SERVER}")
 
 
 def test_a_client_of_a_node_with_both_roles_uses_its_own_exit(machines):
@@ -215,7 +215,7 @@ def test_a_client_of_a_node_with_both_roles_uses_its_own_exit(machines):
     mesh.mid.run("ip link set right down")
     assert mesh.ask('print(tcp(b"who").recv(100))', mesh.client2).startswith("b'203.0.113.1 ")
     size = 251 * 20000
-    down = f'print(len(tcp(b"give {size}", timeout=30).makefile("rb").read()))'
+    down = f'print(len(tcp(b"give {size}", timeout=60).makefile("rb").read()))'
     assert mesh.ask(down, mesh.client2) == str(size)
     mesh.plat_node.xlat("plat down")
     said = mesh.client2.run(f"ping -c 1 -W 1 {SERVER}", check=False)
@@ -233,7 +233,7 @@ def path_mtu(mesh, machine, to):
 # sends what just fits the CLAT until an error says that the path is narrower: EMSGSIZE, 90
 PROBE = """
     s = udp(df=True, timeout=0.3)
-    for _ in range(20):
+    for _ in range(200):
         try:
             s.send(b"x" * 1326)
             s.recv(2000)
@@ -259,7 +259,8 @@ def test_path_mtu_of_the_mesh_is_learnt_from_the_server(mesh):
     narrow(mesh)
     server = mesh.server.start([sys.executable, "-c", textwrap.dedent(BIG_ANSWERS)])
     assert server.stdout.readline() == "ready\n"
-    mesh.ask('s = udp(); s.connect((SERVER, 9)); s.send(b"go"); time.sleep(1)')
+    asks = textwrap.dedent(PRELUDE) + 's = udp(); s.connect((SERVER, 9)); s.send(b"go"); time.sleep(600)'
+    mesh.client.start([sys.executable, "-c", asks])
     assert server.stdout.readline() == "90\n"  # EMSGSIZE
     assert path_mtu(mesh, mesh.server, "203.0.113.1") == 1280
 
@@ -272,7 +273,7 @@ BIG_ANSWERS = """
     print("ready", flush=True)
     _, peer = s.recvfrom(100)
     s.connect(peer)
-    for _ in range(20):
+    for _ in range(600):
         try:
             s.send(b"x" * 1326)
         except OSError as error:
@@ -307,9 +308,9 @@ def test_tcp_gets_through_a_path_that_is_narrower_than_its_mss(nft_mesh):
     mesh = nft_mesh
     narrow(mesh)
     size = 251 * 20000
-    down = f'print(len(tcp(b"give {size}", timeout=30).makefile("rb").read()))'
+    down = f'print(len(tcp(b"give {size}", timeout=60).makefile("rb").read()))'
     assert mesh.ask(down) == str(size)
-    up = f'data = bytes({size}); c = tcp(b"take {size}", timeout=30); c.sendall(data); '
+    up = f'data = bytes({size}); c = tcp(b"take {size}", timeout=60); c.sendall(data); '
     assert (
         mesh.ask(up + "print(c.makefile().readline().strip() == hashlib.sha256(data).hexdigest())") == "True"
     )
@@ -330,7 +331,7 @@ def test_path_mtu_of_the_ipv4_internet_is_learnt_by_the_client(nft_mesh, mtu, le
 def test_errors_of_mesh_routers_reach_the_client_from_192_0_0_8(nft_mesh):
     mesh = nft_mesh
     # hops: clat's IPv4 stack, its translator, clat's IPv6 stack, mid
-    seen = [mesh.client.run(f"ping -c 1 -W 1 -t {ttl} {SERVER}", check=False).stdout for ttl in range(1, 7)]
+    seen = [mesh.client.run(f"ping -c 1 -W 5 -t {ttl} {SERVER}", check=False).stdout for ttl in range(1, 7)]
     assert f"From {NEXT_NODE}" in seen[0]
     assert any("From 192.0.0.8" in text for text in seen[1:]), seen
 
@@ -344,14 +345,14 @@ def test_tcp_mss_is_clamped_both_ways_and_never_raised(mesh):
 
 def test_only_the_clat_range_enters_the_plat_and_nobody_from_outside(mesh):
     # another network's host in the mesh, and a node's own address
-    mesh.mid.run("ip -6 address add fd00:9::1/128 dev lo")
+    mesh.mid.run("ip -6 address add fd00:9::1/128 dev lo nodad")
     mesh.plat.run("ip -6 route add fd00:9::1 via fd00:2::2")
     target = "fddd:1337:1338:200:0:b2:c633:6402"  # SERVER in the PLAT's prefix
-    said = mesh.mid.run(f"ping -c 1 -W 2 -I fd00:9::1 {target}", check=False)
+    said = mesh.mid.run(f"ping -c 1 -W 20 -I fd00:9::1 {target}", check=False)
     assert "Administratively prohibited" in said.stdout, said
-    mesh.mid.run("ip -6 address add fddd:1337:1337:dead::1/128 dev lo")
+    mesh.mid.run("ip -6 address add fddd:1337:1337:dead::1/128 dev lo nodad")
     mesh.plat.run("ip -6 route add fddd:1337:1337:dead::1 via fd00:2::2")
-    assert "1 received" in mesh.mid.output(f"ping -c 1 -W 2 -I fddd:1337:1337:dead::1 {target}")
+    assert "1 received" in mesh.mid.output(f"ping -c 1 -W 20 -I fddd:1337:1337:dead::1 {target}")
     # from the internet side, to the pool, which no connection asked for
     mesh.net4.run("ip -4 route add 192.0.2.9 via 203.0.113.1")
     before = packets_in(mesh.plat, "plat")
@@ -360,7 +361,7 @@ def test_only_the_clat_range_enters_the_plat_and_nobody_from_outside(mesh):
     # out of the PLAT to anything but the WAN
     mesh.plat.run("ip link add office type bridge")
     address(mesh.plat, "office", "192.168.50.1/24")
-    said = mesh.client.run("ping -c 1 -W 2 192.168.50.7", check=False)
+    said = mesh.client.run("ping -c 1 -W 20 192.168.50.7", check=False)
     assert "Destination Host Prohibited" in said.stdout, said
 
 
@@ -373,7 +374,7 @@ def packets_in(machine, device):
 def test_clients_share_the_pools_addresses_and_stay_in_the_port_range(machines, firewall):
     mesh = Mesh(machines, firewall, pool="192.0.2.8/30", ports="20000-20199")
     watch = mesh.plat.start("tcpdump -i plat -nn -l --immediate-mode ip and dst 198.51.100.2 and not icmp")
-    wait_for(lambda: "listening" in watch.stdout.readline(), "tcpdump")
+    wait_until(lambda: "listening" in watch.stdout.readline(), "tcpdump")
     many = """
         for i in range(60):
             for s in (tcp(b"who"), udp()):

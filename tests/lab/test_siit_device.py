@@ -13,7 +13,8 @@ import sys
 import time
 
 import pytest
-from siit_lab import CLAT_RULES, NEEDS, SIIT, wait_until
+from siit_lab import CLAT_RULES, NEEDS, SIIT
+from waiting import wait_until
 
 pytestmark = NEEDS
 

@@ -5,6 +5,7 @@ client --IPv4-- clat --IPv6-- plat --IPv4-- server, a daemon on clat and on plat
 """
 
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -15,9 +16,11 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
-from siit_lab import CLAT_RULES, DEADLINE_S, NEEDS, ROOT, SIIT, wait_until
+from siit_lab import CLAT_RULES, DEADLINE_S, NEEDS, ROOT, SIIT
+from waiting import wait_until
 
 pytestmark = NEEDS
 SO_RCVBUFFORCE = 33
@@ -129,11 +132,12 @@ def test_ping_and_udp_of_every_size(path):
     for size in (0, 1, 100, 1452, 1453, 1472, 1473, 5000, 65507):
         data = random.Random(size).randbytes(size)
         for source, sink in ((asker, echo), (echo, asker)):
-            sink.settimeout(2)
+            sink.settimeout(5)
             for _ in range(3):  # the first large one each way may only tell its sender the path's MTU
                 with contextlib.suppress(OSError):
                     source.sendto(data, (SERVER if source is asker else CLIENT, 7000))
-                    assert sink.recv(70000) == data
+                    while sink.recv(70000) != data:  # a late one of an earlier size
+                        pass
                     break
             else:
                 pytest.fail(f"{size} bytes do not arrive: {clat.counters('clat')}")
@@ -146,12 +150,13 @@ def test_a_burst_of_small_packets_arrives_whole_and_in_order(path):
     sink.bind((SERVER, 7000))
     source = client.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
     source.connect((SERVER, 7000))
+    before = plat.counters("plat")["out4_packets"]
     for burst in range(20):
         sent = [struct.pack("!II", burst, number) + bytes(14) for number in range(200)]
         for each in sent:
             source.send(each)
         assert [sink.recv(100) for _ in sent] == sent
-    assert plat.counters("plat")["out4_packets"] <= 4000
+    assert plat.counters("plat")["out4_packets"] - before <= 4000
 
 
 def test_a_client_learns_the_path_mtu(path):
@@ -179,7 +184,7 @@ def test_ttl_errors_come_from_each_hop(path):
     client, clat, _, _ = path
     answers = []
     for ttl in range(1, 9):
-        done = client.run("ping", "-n", "-c", "1", "-t", str(ttl), "-W", "2", SERVER, check=False)
+        done = client.run("ping", "-n", "-c", "1", "-t", str(ttl), "-W", "10", SERVER, check=False)
         found = re.search(r"From (\S+).*Time to live exceeded", done.stdout)
         answers.append(found[1] if found else "answer" if " 0% packet loss" in done.stdout else "nothing")
     assert answers[0] == "10.1.0.1"
@@ -240,8 +245,8 @@ def test_changing_rules_loses_no_packet_in_flight(path):
     control.connect(str(clat.socket))
     replies = control.makefile("r")
     changes = 300
-    for number in range(changes):
-        other = f"local.v4 172.16.{number // 256}.{number % 256}/32 local.v6 2001:db8::{number:x}/128"
+    for number in itertools.takewhile(lambda number: number < changes or sent[0] <= 1000, itertools.count()):
+        other = f"local.v4 172.16.{number // 256 % 256}.{number % 256}/32 local.v6 2001:db8::{number:x}/128"
         control.sendall(f"insert clat {other}\nremove clat {other}\n".encode())
         assert [replies.readline(), replies.readline()] == ["ok\n", "ok\n"]
     is_over.set()
@@ -249,7 +254,6 @@ def test_changing_rules_loses_no_packet_in_flight(path):
         each.join()
     control.close()
     lost = sorted(set(range(sent[0])) - set(received))
-    assert sent[0] > 1000
     assert not lost, (len(lost), sent[0], lost[:5], clat.run("ip", "-s", "link").stdout)
     assert received == list(range(sent[0]))
 
@@ -302,13 +306,15 @@ def flood(node, device, packets, seed):
             data = data[: chance.randrange(1, len(data))] if number % 4 == 1 else repaired(data)
         with contextlib.suppress(OSError):
             raw.sendto(bytes(data), (device, chance.choice((0x0800, 0x86DD))))
+        if number % 100 == 99:
+            time.sleep(0.002)  # or what comes while the daemon has no processor is lost in the device's queue
     raw.close()
 
 
 def test_garbage_is_counted_and_dropped(path):
     client, clat, _, _ = path
     flood(clat, "clat", 20000, 1)
-    client.run("ping", "-c", "1", "-W", "5", SERVER)
+    client.run("ping", "-c", "1", "-W", "30", SERVER)
     counters = clat.counters("clat")
     assert (
         sum(counters[name] for name in ("truncated", "bad-header", "bad-header-checksum", "malformed")) > 1000

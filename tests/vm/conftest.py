@@ -15,7 +15,6 @@ _lab = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_lab)
 lab_machine, lab_name, lab_of = _lab.lab_machine, _lab.lab_name, _lab.lab_of
 machines = _lab.machines
-wait_until = _lab.wait_until
 
 
 def load(*modules):

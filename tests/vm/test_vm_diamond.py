@@ -10,8 +10,9 @@ import os
 import subprocess
 
 import pytest
-from conftest import load, wait_until
+from conftest import load
 from talk import Talk
+from waiting import wait_until
 
 from sdk.lab import ECHO, WEB
 from sdk.lab.plan import Plan

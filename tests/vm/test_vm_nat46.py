@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import translators
-from conftest import wait_until
+from waiting import wait_until
 
 from nat46 import ModuleMissing, Nat46Error, NoDevice, NoPair, NotApplied
 

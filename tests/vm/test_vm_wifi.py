@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from waiting import wait_until
 from wifi_lab import (
     GAVE_UP,
     MOBILITY,

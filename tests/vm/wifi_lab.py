@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import load, wait_until
+from conftest import load
+from waiting import wait_until
 
 from sdk.lab import LabError
 from sdk.lab.machine import REPOSITORY

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from conftest import wait_until
+from waiting import wait_until
 from wifi_lab import PHONE
 
 from sdk.lab import WEB
