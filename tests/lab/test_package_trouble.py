@@ -6,7 +6,8 @@ import time
 import pytest
 from test_package_services import CONFIG, is_up, make_node, node, pytestmark  # noqa: F401
 
-KERNEL = "ip -4 addr; ip -6 addr show scope global; ip -6 route | grep -v fe80; ip rule; nft list tables | grep 464"
+ADDRESSES = "ip -o -4 addr; ip -o -6 addr show scope global"
+KERNEL = f"{ADDRESSES}; ip -6 route | grep -v fe80; ip rule; nft list tables | grep 464"
 
 
 def test_a_full_overlay_keeps_no_role_from_coming_up(node):  # noqa: F811
@@ -23,7 +24,7 @@ def test_a_full_overlay_keeps_no_role_from_coming_up(node):  # noqa: F811
 def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_is(node):  # noqa: F811
     node.add_clients()
     node("/etc/init.d/siit boot")
-    node.wait("siit show", "", within_s=20)
+    node.wait("siit show", "")
     before = node(KERNEL, check=False)
     # the keepers' notes have a place, the ledger none
     node(
@@ -47,7 +48,7 @@ def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa:
     node.write(CONFIG[: int(len(CONFIG) * part)])
     node("/etc/init.d/siit boot && /etc/init.d/464xlat boot")
     time.sleep(1)  # the keepers try, and wait for what is missing
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while "unfinished" in (said := node("464xlat status")) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert "unfinished" not in said
@@ -91,10 +92,10 @@ def test_a_node_without_an_ipv4_line_is_no_platnode_until_it_has_one(node):  # n
     node.wait("/etc/init.d/464xlat status", "--ports: '*' is no range")
     node.write(CONFIG)
     node("/etc/init.d/464xlat reload")
-    node.wait("464xlat status", "plat  up", within_s=30)
+    node.wait("464xlat status", "plat  up")
     node.wait("cat /run/procd/prefixd/instance1/command", "--own-plat")
     # what netifd tells of a line that is lost
     node("ip -4 route flush table 7; /etc/init.d/464xlat reload")
-    node.wait("464xlat status", "plat  down", within_s=30)
+    node.wait("464xlat status", "plat  down")
     node.wait_for_no_own_plat()
     assert "fddd:1338:1338:" not in node("ip -6 route")

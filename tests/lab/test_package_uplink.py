@@ -21,9 +21,9 @@ def test_the_role_waits_for_the_link_and_takes_it_as_its_wan(make_node):  # noqa
     said = node.wait("/etc/init.d/464xlat status", "plat up: ")
     assert "no link of reach takes what comes from plat yet" in said
     node(LINK)
-    said = node.wait("464xlat status", "out of wg0", within_s=30)
+    said = node.wait("464xlat status", "out of wg0")
     assert is_up(said, "plat")
     assert "no link of reach" not in node("/etc/init.d/464xlat status", check=False)
     node.write(services.CONFIG)
     node("/etc/init.d/464xlat reload")
-    node.wait("464xlat status", "out of wan", within_s=30)
+    node.wait("464xlat status", "out of wan")

@@ -59,7 +59,7 @@ def test_a_large_transfer_between_two_sites_fits_the_way(family):
         target = "192.168.88.9" if family == socket.AF_INET else "fd00::88"
         serving = Server(other, target, 80, lambda connection: connection.sendall(bytes(SIZE)), family)
         stack.callback(serving.close)
-        with one.connect(target, 80, family, timeout_s=5) as connection:
+        with one.connect(target, 80, family, timeout_s=60) as connection:
             got = 0
             while part := connection.recv(1 << 16):
                 got += len(part)

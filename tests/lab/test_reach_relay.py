@@ -165,14 +165,11 @@ def test_who_may_come_in_and_how_often(net, relay_of):
 
 
 def test_an_idle_connection_ends_and_a_busy_one_does_not(net, relay_of):
-    relay = relay_of(f"{ECHO} idle=1")
+    relay = relay_of(f"{ECHO} idle=3")
     with net[0].connect(PUBLIC, 80) as idle, net[0].connect(PUBLIC, 80) as busy:
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            busy.sendall(b"x")
-            assert busy.recv(1) == b"x"
-            time.sleep(0.1)
+        wait_until(lambda: speaks(busy) and relay.status()["idle_ended"], "end of the idle one")
         assert was_reset(idle)
+        assert speaks(busy)
         assert relay.status()["idle_ended"] == 1
 
 
@@ -290,7 +287,7 @@ def test_draining_refuses_new_callers_and_ends_with_the_last(net, relay_of):
             net[0].connect(PUBLIC, 80)
         connection.sendall(b"y")
         assert connection.recv(1) == b"y"
-    assert relay.process.wait(10) == 0
+    assert relay.process.wait(60) == 0
 
 
 def test_hostile_callers_leave_nothing_behind_and_others_are_served(net, relay_of):
@@ -329,7 +326,7 @@ def test_when_it_is_full_callers_wait_instead_of_being_lost(net, relay_of):
         with pytest.raises(TimeoutError):
             sixth.recv(1)
         first.pop().close()
-        sixth.settimeout(20)
+        sixth.settimeout(60)
         assert sixth.recv(1) == b"x"
     for connection in first:
         connection.close()
@@ -337,7 +334,7 @@ def test_when_it_is_full_callers_wait_instead_of_being_lost(net, relay_of):
 
 def test_when_it_is_full_of_silent_callers_others_come_in(net, relay_of):
     """A sixtieth of the idle time is silence enough then; who speaks stays."""
-    relay = relay_of(f"{ECHO} idle=60", "--max-connections", "5")
+    relay = relay_of(f"{ECHO} idle=180", "--max-connections", "5")
     silent = [net[0].connect(PUBLIC, 80) for _ in range(4)]
     with net[0].connect(PUBLIC, 80, source="203.0.113.3") as speaker:
         wait_until(lambda: relay.status()["connections"] == 5, "five are in")

@@ -105,9 +105,10 @@ def test_udp_callers_who_never_speak_again_make_room_though_they_were_answered(n
 
 def test_udp_one_source_has_its_limit(net, relay_of):
     relay = relay_of(f"udp {PUBLIC} 600 {TARGET} 6000 limit=3")
-    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM, timeout_s=0.3) for _ in range(4)]
+    callers = [net[0].open_socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
     for caller in callers[:3]:
         assert ask(caller, b"x") == b"6000 x"
+    callers[3].settimeout(0.3)
     with pytest.raises(TimeoutError):
         ask(callers[3], b"x")
     assert relay.status()["refused_limit"] == 1
@@ -124,7 +125,7 @@ def test_udp_a_flow_ends_when_it_is_idle_and_begins_again(net, relay_of):
 
 
 def test_udp_flows_end_in_the_order_of_their_silence_after_a_reload_too(net, relay_of):
-    lines = f"udp {PUBLIC} 600 {TARGET} 6000 idle=3"
+    lines = f"udp {PUBLIC} 600 {TARGET} 6000 idle=4"
     relay = relay_of(lines)
     with contextlib.ExitStack() as stack:
         callers = [
@@ -136,9 +137,16 @@ def test_udp_flows_end_in_the_order_of_their_silence_after_a_reload_too(net, rel
         for caller in callers[:10]:
             assert ask(caller, b"y") == b"6000 y"
         relay.reload(f"{lines}\n")
-        wait_until(
-            lambda: relay.status()["flows"] == 10, "those that are silent for longer end before the others"
-        )
+        begun = relay.status()["flows_begun"]
+
+        def are_the_last():
+            return (
+                all(ask(caller, b"z") == b"6000 z" for caller in callers[:10])
+                and relay.status()["flows"] == 10
+            )
+
+        wait_until(are_the_last, "end of all that are silent")
+        assert relay.status()["flows_begun"] == begun, "one that was not silent has ended, too"
 
 
 def test_udp_flows_survive_a_reload_unless_their_target_changes(net, relay_of):
