@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -15,9 +15,11 @@ import micropython as _micropython  # tests/micropython.py
 # what tests share: its assertions say what they compared, too
 pytest.register_assert_rewrite("l3roamd_mesh", "node_lab", "rules_lab", "siit_lab", "talk")
 
-# no deadline: the machine may be busy with something else. By hand: --hypothesis-profile thorough
-settings.register_profile("quick", deadline=None)
-settings.register_profile("thorough", deadline=None, max_examples=2000)
+# no limits of time: the machine may be busy with something else. The same examples in each run, or a run would say
+# something of luck; others, and more, by hand: --hypothesis-profile thorough
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", patient, derandomize=True)
+settings.register_profile("thorough", patient, max_examples=2000)
 settings.load_profile("quick")
 
 

@@ -200,7 +200,7 @@ def test_a_hostile_site_ends_soon_in_one_sentence_and_does_nothing(site_file, tm
     begun = time.monotonic()
     with pytest.raises(SiteError) as caught:
         load_site(site_file(HOSTILE[name].replace("MARK", str(tmp_path / "mark"))))
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert not (tmp_path / "mark").exists()

@@ -117,7 +117,7 @@ def real(tmp_path_factory):
     process = subprocess.Popen([folder / "nat46"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     yield lambda line: ask(process, line)
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
 
 
 def ask(process, line):
