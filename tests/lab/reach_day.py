@@ -45,6 +45,21 @@ def answers(machine, target, *options):
     return machine.run("ping", "-c1", "-W1", *options, target, check=False).returncode == 0
 
 
+def soon(machine, target, *options):
+    """It answers, if not the first ping."""
+    wait_until(lambda: answers(machine, target, *options), f"{target} answers")
+
+
+def settled(machine, device):
+    """What the kernel does by itself with a new device is over, lest a snapshot sees half of it."""
+
+    def is_so():
+        shown = machine.run("ip", "-6", "addr", "show", "dev", device).stdout
+        return "fe80:" in shown and "tentative" not in shown
+
+    wait_until(is_so, f"{device} has its addresses")
+
+
 @contextlib.contextmanager
 def udp(machine, own, port):
     with machine.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as made:

@@ -14,10 +14,10 @@ import socket
 from dataclasses import replace
 
 import pytest
-from reach_day import NOTHING, answers, changes, download, learns, says_on
+from reach_day import NOTHING, answers, changes, download, learns, says_on, settled, soon
 from reach_lab import Machine, address, cable, echo, wait_until
 from test_reach_apply import Site, serve_tcp, servers, snapshot
-from test_reach_links import SIZE, TAP_MTU, has
+from test_reach_links import RA_S, SIZE, TAP_MTU, has
 
 from reach import keys, reader
 from reach.plan import Br
@@ -120,6 +120,7 @@ class Rented(Site):
         self.server.run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
         address(self.office, "eth0", "198.51.100.2/24")
         self.office.run("ip", "route", "add", "default", "via", "198.51.100.1")
+        settled(self.server, "eth0")
 
     def advertise(self):
         config = self.folder / "radvd.conf"
@@ -155,10 +156,10 @@ def test_up_gives_a_member_a_public_address_and_down_gives_all_back(provider, tm
 
 
 def reaches_the_office(site, provider):
-    member = wait_until(lambda: public(site.office, "taps"), "an address from the advertisement")[1]
-    wait_until(lambda: answers(site.office, OUTSIDE), "the internet answers a member")
-    wait_until(lambda: answers(site.router, member, "-I", OUTSIDE), "the router finds the member")
-    assert answers(site.office, "2001:db8:0:7::7"), "the server is there for members as well"
+    member = wait_until(lambda: public(site.office, "taps"), "an address from the advertisement", RA_S)[1]
+    soon(site.office, OUTSIDE)
+    soon(site.router, member, "-I", OUTSIDE)
+    soon(site.office, "2001:db8:0:7::7")  # the server is there for members as well
     if provider == "proxied":
         learns(site.router, member, TAP_MTU, "-I", OUTSIDE)  # in a bridge there is nobody to tell
     for machine, caller, target, source in (
