@@ -17,6 +17,7 @@ from l3roamd_py import actions as do
 from l3roamd_py import events, wire
 from l3roamd_py.core import Core
 from l3roamd_py.options import Options
+from l3roamd_py.rules import Mapping
 from l3roamd_py.token import Token
 
 BOUND = 6
@@ -42,10 +43,23 @@ NONCES = st.one_of(st.sampled_from([0, 0x01010101]), st.integers(0, 0xFFFFFFFF))
 SECONDS = st.one_of(st.sampled_from([0, 1, 600, 86400, 0xFFFFFFFF]), st.integers(0, 0xFFFFFFFF))
 TOKENS = st.one_of(
     st.sampled_from([vectors.TOKEN, vectors.FRESH]),
-    st.builds(Token, st.integers(0, (1 << 64) - 1), SECONDS, st.binary(min_size=16, max_size=16)),
+    st.builds(
+        Token,
+        st.one_of(st.just((1 << 64) - 1), st.integers(0, (1 << 64) - 1)),
+        SECONDS,
+        st.binary(min_size=16, max_size=16),
+    ),
 )
+MAYBE_TOKENS = st.one_of(st.none(), TOKENS)
 LEASES = st.builds(wire.Lease, HOMES, st.one_of(PREFIXES, ADDRESSES), SECONDS, TOKENS)
 REASONS = st.integers(0, 255)
+NODES = st.sampled_from([vectors.D, vectors.B])
+ROAMS = st.builds(  # for the right platnode, of one client: whether they are good is for their tokens to say
+    lambda home, at, ipv4, lease_s, token, proof: wire.Roam(
+        wire.Lease(home + ipv4, vectors.PLAT, lease_s, token), at + ipv4, proof
+    ),
+    NODES, NODES, IPV4S, SECONDS, TOKENS, MAYBE_TOKENS,
+)  # fmt: skip
 BODIES = st.one_of(
     st.builds(wire.Seek, ADDRESSES),
     st.builds(wire.Claim, MACS),
@@ -59,8 +73,9 @@ BODIES = st.one_of(
         st.one_of(st.none(), NONCES),
     ),
     st.builds(wire.Ack, MACS),
-    st.builds(wire.Roam, LEASES, HOMES),
-    st.builds(wire.RoamAck, LEASES, HOMES, NONCES, REASONS),
+    st.builds(wire.Roam, LEASES, HOMES, MAYBE_TOKENS),
+    ROAMS,
+    st.builds(wire.RoamAck, LEASES, HOMES, NONCES, REASONS, st.one_of(st.none(), HOMES)),
     st.builds(wire.TokenRequest, LEASES),
     st.builds(wire.TokenGrant, LEASES, NONCES, REASONS, st.one_of(st.none(), HOMES)),
 )
@@ -139,7 +154,7 @@ def check_bounds(core: Core) -> None:
     assert set(table.by_ipv4.values()) <= set(table.clients)
     assert {client.mac for client in table.clients.values() if client.ipv4} == set(table.by_ipv4.values())
     if core.platnode is not None:
-        assert len(core.platnode.entries) <= BOUND
+        assert len(core.platnode.guests) <= len(core.platnode.entries) <= BOUND
         assert core.platnode.spent.keys() <= core.platnode.entries.keys()
 
 
@@ -148,6 +163,7 @@ def check_bounds(core: Core) -> None:
 def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_required):
     core, now_s = make_core(*roles, is_roam_auth_required), 1000.0
     opened: set[tuple[bytes, bytes]] = set()
+    mapped: dict[bytes, Mapping] = {}
     for event, pause_s in script:
         actions = core.handle(event, now_s)
         for action in actions:
@@ -155,6 +171,8 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
                 opened.add((action.mac, action.ipv4))
             elif isinstance(action, do.CloseGate):
                 opened.discard((action.mac, action.ipv4))
+            elif isinstance(action, do.MapClient):
+                mapped[action.home] = Mapping(action.home, action.at, None, action.lease_s, action.serial)
         assert len(actions) <= 400
         served = {(client.mac, client.ipv4) for client in core.table.clients.values()}
         assert opened <= served, "the gate is open for clients of ours only"
@@ -163,8 +181,12 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
     settle(core, now_s)
     saved = json.loads(json.dumps(core.snapshot(now_s)))
     json.dumps(core.status(now_s))
-    again = make_core(*roles)
-    again.restore(saved, now_s, opened)
+    again = make_core(*roles, is_roam_auth_required)
+    again.restore(saved, now_s, opened, list(mapped.values())[-BOUND:])
+    check_bounds(again)
+    for event, pause_s in script:
+        again.handle(event, now_s)
+        now_s += pause_s
     check_bounds(again)
 
 
