@@ -201,6 +201,7 @@ class Kernel:
 
     def look_uplink(self, step: Step) -> Note:
         """What the device has, for the bridge may be gone when it is to have it again."""
+        self.devices.need(step.key)
         if self.devices.master(step.key) is not None:
             raise KernelError(f"{step.key} is a port of another bridge already")
         listings = {"addr": outer_addresses, "route": outer_routes}
@@ -211,6 +212,8 @@ class Kernel:
         }
 
     def undo_uplink(self, step: Step, note: Note) -> None:
+        if self.devices.index(step.key) is None:
+            return
         if self.devices.index(step.values["bridge"]) is not None:
             run("sh", "-c", step.values["down"])
             return

@@ -67,9 +67,9 @@ class Devices:
         return self.route.get_links(index)[0].get_attr("IFLA_IFNAME")
 
     def master(self, name: str) -> int | None:
-        """The bridge that it is a port of."""
-        (link,) = self.route.get_links(self.need(name))
-        return link.get_attr("IFLA_MASTER")
+        """The bridge that it is a port of, when both are there."""
+        index = self.index(name)
+        return self.route.get_links(index)[0].get_attr("IFLA_MASTER") if index is not None else None
 
     def need(self, name: str) -> int:
         found = self.index(name)

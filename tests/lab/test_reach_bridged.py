@@ -126,3 +126,16 @@ def test_a_port_of_another_bridge_is_left_alone(machines, tmp_path):
         pytest.raises(KernelError, match="a port of another bridge already"),
     ):
         kernel.look(STEPS[1])
+
+
+def test_a_device_that_is_gone_is_lost_and_not_waited_for(machines, tmp_path):
+    _, server = machines
+    with kernel_of(server, tmp_path) as kernel:
+        notes = [(step, kernel.look(step)) for step in STEPS]
+        for step, note in notes:
+            kernel.do(step, note)
+        server.run("ip", "link", "del", "eth0")
+        assert not kernel.has(STEPS[1])
+        for step, note in reversed(notes):
+            kernel.undo(step, note)
+        assert "taps" not in server.run("ip", "link").stdout
