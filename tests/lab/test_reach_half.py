@@ -76,10 +76,10 @@ def taken_back(found):
 
 
 def failures(found):
-    """Each command as the one that fails, with what is done before and taken back after it."""
-    for number, each in enumerate(found):
-        done = [one.up for one in found[: number + 1]]
-        yield each.up, [*done, *(taken_back(found) if number else [])]
+    """The first, second and last command as the one that fails, with what is done before and taken back after it."""
+    for number in (0, 1, len(found) - 1):
+        done = [each.up for each in found[: number + 1]]
+        yield found[number].up, [*done, *(taken_back(found) if number else [])]
 
 
 def test_an_ifup_that_fails_has_taken_back_what_it_did(machine, place, tmp_path):
