@@ -174,7 +174,7 @@ def test_a_connection_that_roams_is_the_same_to_jool(machines, firewall):
     node.machine.run("ip -6 route add fddd:1337:1337::/48 via fd00::2")
     node.xlat(f"plat up {ENGINE}")
     inside = ["ip", "netns", "exec", SPACE]
-    node.machine.run([*inside, "ip", "-6", "address", "add", f"{server}/128", "dev", "lo"])
+    node.machine.run([*inside, "ip", "-6", "address", "add", f"{server}/128", "dev", "lo", "nodad"])
     jool = node.machine.start([*inside, sys.executable, "-c", textwrap.dedent(ANSWER)])
     assert jool.stdout.readline() == "ready\n"
 

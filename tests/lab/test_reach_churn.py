@@ -149,8 +149,11 @@ def test_a_long_run_with_churn_piles_nothing_up(site):
 
     wait_until(has_settled, "the relay's descriptors are those of the first round")
     for machine, (counts, programs) in zip((site.server, site.home), first, strict=True):
-        counts_now, programs_now = residue(site, machine)
-        assert counts_now == counts
+        wait_until(
+            lambda machine=machine, counts=counts: residue(site, machine)[0] == counts,
+            f"return to {counts}; it was {residue(site, machine)[0]}",
+        )
+        programs_now = processes(machine)
         for name, (descriptors, kib, threads) in programs.items():
             assert programs_now[name][0] <= descriptors + 1, name
             assert programs_now[name][1] <= kib + GROWTH_KIB, name

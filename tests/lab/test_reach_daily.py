@@ -58,9 +58,9 @@ def sipp_calls(site):
     )
     try:
         wait_until(lambda: f"{PROXY}:{SIP_PORT}" in site.home.run("ss", "-unl").stdout, "it listens")
-        calling = ("-i", PHONE, *common, "-r", 20, "-timeout", "20s", f"{PROXY}:{SIP_PORT}")
+        calling = ("-i", PHONE, *common, "-r", 20, "-timeout", "60s", f"{PROXY}:{SIP_PORT}")
         site.caller.run("sipp", "-sn", "uac", *calling)
-        assert called.wait(20) == 0
+        assert called.wait(60) == 0
     finally:
         called.kill()
         called.wait()
@@ -146,7 +146,7 @@ def test_an_open_connection_lives_while_an_end_restarts(site, published, who, fi
     def serve(connection):
         connection.sendall(b"1")
         if first == "host":
-            said.wait(20)
+            said.wait(60)
             connection.sendall(b"2")
         assert connection.recv(1) == b"?"
         connection.sendall(b"3")
@@ -154,7 +154,7 @@ def test_an_open_connection_lives_while_an_end_restarts(site, published, who, fi
     serve_tcp(site.host, "0.0.0.0", 443, serve, socket.AF_INET)
     site.describe(ENDS + WG + published)
     site.both_up()
-    with site.caller.connect("203.0.113.7", 443, timeout_s=15) as connection:
+    with site.caller.connect("203.0.113.7", 443, timeout_s=60) as connection:
         assert connection.recv(1) == b"1"
         reboot(site, site.server if who == "server" else site.home, who)
         said.set()
