@@ -5,6 +5,7 @@ Exit codes: 0 ok, 1 refused, failed or different, 2 usage: words that no transla
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -263,6 +264,8 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     options = read_arguments(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of devices may be any bytes
     try:
         code = options.does(options) or 0
         if sys.stdout:  # None where it was closed: then nobody wants to know

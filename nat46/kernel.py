@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from nat46 import libc
 from nat46.errors import CallFailed, ModuleMissing, NoDevice, Unreadable
 from nat46.target import (
+    CODE,
     Result,
     Session,
     Statistics,
@@ -115,10 +116,10 @@ class _KernelSession:
             write_once(fd, command.encode("ascii") + b"\n", self.shown_path)
 
     def read(self) -> str:
-        return _read_all(self.path, lambda: _module_missing(self.shown_path)).decode("ascii", "replace")
+        return as_text(_read_all(self.path, lambda: _module_missing(self.shown_path)))
 
     def statistics(self, device: str) -> Statistics:
-        return parse_net_dev(_read_all("/proc/thread-self/net/dev").decode("ascii", "replace"), device)
+        return parse_net_dev(as_text(_read_all("/proc/thread-self/net/dev")), device)
 
     def has_interface(self, name: str) -> bool:
         return has_interface(name)
@@ -128,6 +129,10 @@ class _KernelSession:
 
     def take_down(self, device: str) -> None:
         take_down(device)
+
+
+def as_text(data: bytes) -> str:
+    return data.decode(**CODE)
 
 
 def _read_all(path: str, missing: Callable[[], CallFailed] | None = None) -> bytes:
@@ -143,9 +148,9 @@ def _read_all(path: str, missing: Callable[[], CallFailed] | None = None) -> byt
 
 def parse_net_dev(text: str, device: str) -> Statistics:
     """The counters of a nat46 device in the text of /proc/net/dev. Raises NoDevice, Unreadable."""
-    for line in text.splitlines()[2:]:
+    for line in text.split("\n")[2:]:
         name, _, rest = line.partition(":")
-        if name.strip() != device:
+        if name.strip(" ") != device:
             continue
         numbers = rest.split()
         if len(numbers) < 10 or not all(number.isdigit() for number in numbers):

@@ -24,6 +24,7 @@ from nat46.turns import turns
 Result = TypeVar("Result")
 SIOCGIFMTU, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8921, 0x8913, 0x8914
 IFF_UP = 0x1
+CODE = {"encoding": "utf-8", "errors": "surrogateescape"}  # of names: the kernel takes any bytes for one
 LOCK_S = 30.0  # that another program may keep the lock
 LOOK_AGAIN_S = 0.005
 
@@ -174,7 +175,7 @@ def _interface_call(number: int, kind: str, device: str, value: int) -> int:
     layout = struct.Struct(f"16s{kind}")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
-            request = layout.pack(device.encode("ascii"), value)
+            request = layout.pack(device.encode(**CODE), value)
             answer = fcntl.ioctl(any_socket, number, request.ljust(40, bytes(1)))
         except OSError as error:
             raise failed("ioctl", device, error.errno or 0) from None

@@ -24,6 +24,7 @@ from nat46 import (
     SiitTarget,
     Translator,
     Unreadable,
+    cli,
     find_target,
     kernel,
     libc,
@@ -440,6 +441,21 @@ def test_without_cffi_the_error_says_what_to_install(monkeypatch):
             KernelTarget("/proc/net/dev").perform(lambda session: session.read())
     finally:
         libc._load.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["\u00fcn\u00ef", "\x85", "\udcff"])
+def test_a_device_may_have_any_name_that_another_program_gave_it(tmp_path, capsys, name):
+    """The language does not have it, but what is there is listed, counted and checked."""
+    control = tmp_path / "control"
+    control.write_bytes(f"add {name}\n\n".encode(**target.CODE))
+    there = Translator(str(control))
+    assert there.show(name).name == name
+    assert kernel.parse_net_dev(DEV.replace("clat", name), name).in_packets == 3
+    with pytest.raises(CallFailed) as raised:
+        there.mtu_bytes(name)
+    assert raised.value.errno == errno.ENODEV
+    assert cli.main(["show", "--target", str(control)]) == 0
+    assert "DEVICE" in capsys.readouterr().out
 
 
 def test_target_has_the_interface_of_the_machine():
