@@ -370,6 +370,12 @@ def test_what_is_missing_is_told_and_waited_for(node):
     said = node.wait("/etc/init.d/464xlat status", "prefixd: babeld")
     assert "clat up: " not in said
     assert "no babeld" in said or "no such file" in said, said
+    # and now what only a site can say
+    node.wait("/etc/init.d/464xlat status", "l3roamd-py: running")
+    node.write(CONFIG.replace("option node_client_prefix", "#"))
+    assert "node_client_prefix" in node("/etc/init.d/l3roamd-py reload")
+    said = node.wait("/etc/init.d/464xlat status", "l3roamd-py: not running")
+    assert "roaming.node_client_prefix in /etc/config/464xlat is not set" in said
 
 
 @pytest.mark.parametrize(
