@@ -207,7 +207,7 @@ def no_exit(lab: Lab, phone: Phone, plats: list[str]) -> str:
 
 def clean(lab: Lab, before: set[str]) -> str:
     lab.down()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (left := traces(lab.name) - before) and time.monotonic() < deadline:
         time.sleep(0.05)  # the kernel ends processes in its own time
     if left:

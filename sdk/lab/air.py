@@ -14,8 +14,9 @@ from sdk.lab.machine import LabError, Machines
 from sdk.lab.plan import Cable, Plan, client_cable
 from sdk.lab.radio import Device, Kernel, station_frame
 from sdk.lab.topology import Client
+from sdk.patience import SLOWER
 
-CARRIER_S = 5.0  # for the kernel to find that a new cable has a carrier
+CARRIER_S = 20.0 * SLOWER  # for the kernel to find that a new cable has a carrier
 
 
 class Air:

@@ -36,10 +36,10 @@ from sdk.lab.process_table import (
 from sdk.patience import SLOWER
 
 SERVICES = {"gluon-464xlat-babel": "babeld", "l3roamd-py": "l3roamd"}  # what a lab calls packages' services
-START_S = 10  # a first process that has not said so by then will not start
+START_S = 30 * SLOWER  # a first process that has not said so by then will not start
 ASK_S = 5 * SLOWER  # for a daemon to answer
-END_S = 20  # for the kernel to end a lab's processes
-DAEMON_S = 20.0 * SLOWER  # for a daemon's socket to appear
+END_S = 60 * SLOWER  # for the kernel to end a lab's processes
+DAEMON_S = 60.0 * SLOWER  # for a daemon's socket to appear
 # it stays as the parent of the lab's first process, and takes it along when it dies
 UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 

@@ -176,7 +176,7 @@ class Plan:
         """Return the lines of sh that make a machine a node of the mesh, before any role."""
         lines = [
             "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1",
-            f"ip -6 addr replace {self.node_address(node)}/128 dev lo",
+            f"ip -6 addr replace {self.node_address(node)}/128 dev lo nodad",
         ]
         if node.role.is_clat:
             site = self.site
