@@ -130,16 +130,19 @@ class Finder:
         return is_device(mac) and mac not in self.links.own_macs
 
     def dump(self) -> list[Event]:
-        """Ask for everything anew: at start, and after messages were lost."""
+        """Ask for everything anew: at start, and after messages were lost. Of the bridge tell what is not as it was."""
+        before = dict(self.ports)
         self.links.clear()
         self.changed = True
         for whole in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
             self._link(whole, True)
         self.ports.clear()
-        events: list[Event] = []
-        for family in (AF_BRIDGE, socket.AF_INET6):
-            for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, family):
-                events += self._understand(NEW_NEIGHBOUR, whole)
+        for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
+            self._understand(NEW_NEIGHBOUR, whole)
+        events: list[Event] = [ClientSeen(mac) for mac, port in self.ports.items() if before.get(mac) != port]
+        events += [ClientGone(mac) for mac in before if mac not in self.ports]
+        for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
+            events += self._understand(NEW_NEIGHBOUR, whole)
         return events
 
     def _follow(self) -> None:

@@ -68,13 +68,18 @@ def test_others_devices_and_forgotten_entries_say_nothing(finder):
 BRIDGE, PORT = 11, 12
 
 
-def learnt(finder, mac=MAC, port=PORT, bridge=BRIDGE, kind=NEW_NEIGHBOUR, state=REACHABLE):
-    """The events that come of a message about an entry of a bridge."""
+def entry(mac=MAC, port=PORT, bridge=BRIDGE, state=REACHABLE):
+    """The kernel's message about an entry of a bridge."""
     described = [("NDA_LLADDR", mac.hex(":")), ("NDA_MASTER", bridge), ("NDA_VLAN", 1)]
     message = make(ndmsg, described, family=AF_BRIDGE, ifindex=port, state=state)
-    message["header"]["type"] = kind
+    message["header"]["type"] = NEW_NEIGHBOUR
     message.encode()
-    return finder._understand(kind, bytes(message.data))
+    return bytes(message.data)
+
+
+def learnt(finder, *about, kind=NEW_NEIGHBOUR, **more):
+    """The events that come of it."""
+    return finder._understand(kind, entry(*about, **more))
 
 
 def test_a_client_comes_and_goes_with_its_entry_at_a_port_of_the_bridge(finder):
@@ -87,3 +92,18 @@ def test_a_client_comes_and_goes_with_its_entry_at_a_port_of_the_bridge(finder):
     assert learnt(finder, bridge=BRIDGE + 1) == learnt(finder, state=PERMANENT) == []
     finder.links.own_macs = {MAC}
     assert learnt(finder) == learnt(finder, b"\3" + MAC[1:]) == []
+
+
+def test_after_messages_were_lost_only_what_changed_is_told(finder, monkeypatch):
+    stays, walks, leaves, comes = (b"\2\xaa\0\0\0" + bytes((last,)) for last in range(4))
+    monkeypatch.setattr(finder, "_follow", lambda: None)
+    finder.bridge_index = BRIDGE
+    for mac in (stays, walks, leaves):
+        learnt(finder, mac)
+    there = [entry(stays), entry(walks, PORT + 1), entry(comes)]
+    finder._kernel.dump = lambda form, kind, family: there if family == AF_BRIDGE else []
+    ports = finder.ports
+    assert finder.dump() == [ClientSeen(walks), ClientSeen(comes), ClientGone(leaves)]
+    assert finder.ports is ports, "others have it too"
+    assert ports == {stays: PORT, walks: PORT + 1, comes: PORT}
+    assert finder.dump() == []
