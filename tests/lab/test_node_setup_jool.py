@@ -68,7 +68,7 @@ def test_the_node_leaves_ports_to_jool_and_masquerades_its_pool(machines, firewa
 def test_down_leaves_no_namespace_and_a_failed_up_none_either(node):
     empty = node.snapshot()
     node.xlat(f"plat up {ENGINE}")
-    node.xlat("plat down")
+    assert node.xlat("plat down").stderr == ""
     assert node.snapshot() == empty
     assert node.machine.output("ip netns list") == ""
     node.machine.run("touch /run/jool.sulks")

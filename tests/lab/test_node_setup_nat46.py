@@ -142,9 +142,9 @@ def test_what_is_made_for_nat46_goes_again(machines, firewall):
     empty = node.snapshot()
     node.xlat(f"clat up {CLAT} --target /run/control")
     assert "nat46" in node.snapshot()
-    node.xlat("clat down")
+    assert node.xlat("clat down").stderr == ""
     node.xlat(f"plat up {PLAT} --target /run/control")
-    node.xlat("plat down")
+    assert node.xlat("plat down").stderr == ""
     assert node.snapshot() == empty
 
 

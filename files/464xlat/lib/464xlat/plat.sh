@@ -100,11 +100,12 @@ plat_make() {
 	# per destination, and all clients are the pool's one address. While there is no route each error takes two of a
 	# bucket that both limits share (ip_error, icmp_send): then nobody hears any. icmp_msgs_per_sec still holds
 	sysctl_set net/ipv4/icmp_ratelimit 0
+	# whence errors come, RFC 7600: without it from 127.0.0.1 while the WAN has no address, and then nobody hears of it.
+	# Before the route, for the device's last address takes all IPv4 routes along when it goes
+	change "ip -4 addr del 192.0.0.8/32 dev $DEVICE" ip -4 addr add 192.0.0.8/32 dev "$DEVICE"
 	# `lock`, for older kernels forward by a route's MTU only then
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
-	# whence errors come, RFC 7600: without it from 127.0.0.1 while the WAN has no address, and then nobody hears of it
-	change "ip -4 addr del 192.0.0.8/32 dev $DEVICE" ip -4 addr add 192.0.0.8/32 dev "$DEVICE"
 	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
