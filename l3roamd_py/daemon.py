@@ -34,6 +34,8 @@ from l3roamd_py.wire import PORT
 
 LONGEST_WAIT_S = 60.0
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
+NEWS_ROUND = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
+NEWS_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
 log = logging.getLogger("l3roamd_py")
 
 
@@ -71,6 +73,7 @@ class Daemon:
         self.horizon = None if options.clat is None else Horizon(options.clat_range, options.clat)
         self.server = Server(settings.socket, self.watch.selector, Answers(self))
         self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
+        self.news: deque[Event] = deque()  # of the finder
         self.bugs = 0
 
     # Starting
@@ -140,11 +143,13 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
-        ready = self.watch.selector.select(max(0.0, self._next_deadline_s() - now_s()))
+        wait_s = 0.0 if self.news else max(0.0, self._next_deadline_s() - now_s())
+        ready = self.watch.selector.select(wait_s)
         polled_s = now_s()
         for key, events in ready:
             if key.fd in self.watch.selector.get_map():
                 key.data(events, now_s())
+        self.take([self.news.popleft() for _ in range(min(NEWS_ROUND, len(self.news)))])
         now = now_s()
         deadline_s = self.core.next_deadline_s
         # what came due since the poll waits for the next one: after a stall the answer may have come as well
@@ -198,7 +203,8 @@ class Daemon:
 
     def _read_finder(self, _events: int, _now: float) -> None:
         try:
-            self.take(self.finder.read())
+            if len(self.news) < NEWS_MAX:
+                self.news += self.finder.read()
         except KernelError as error:
             log.warning("%s", error)
 
