@@ -57,7 +57,7 @@ class Suite:
 FIRST = Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600)
 SUITES = (
     Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, lane=1),
-    Suite("links", (*LINKS, "-k", "not finds"), 1000, lane=1),
+    Suite("links", (*LINKS, "-k", "not finds"), 1300, lane=1),
     Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, lane=2),
     Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, lane=2),
     # in one lane, for the last of them takes the module away
