@@ -234,7 +234,7 @@ class Client:
     """A machine that is attached to one of the nodes, with connections that stay open."""
 
     def __init__(self, mesh, number):
-        self.mesh, self.ipv4 = mesh, f"10.126.0.{number}"
+        self.mesh, self.number, self.ipv4 = mesh, number, f"10.126.0.{number}"
         self.mac = bytes((2, 0, 0, 0, 1, number))
         self.machine = mesh.make(f"client{number}")
         # the radio is a bridge with one port for each node, of which one is up
@@ -260,6 +260,14 @@ class Client:
             self.machine.run(f"ip link set to-{other} {'up' if other == node else 'down'}")
         neighbour = f"{self.ipv4} lladdr {self.mac.hex(':')} dev br-client"
         self.mesh.machine[node].run(f"ip neigh replace {neighbour}")
+        wait_until(lambda: self.is_attached(node), f"way from {self.ipv4} to {node}")
+
+    def is_attached(self, node):
+        """The kernel opens ports of bridges a moment after their links are up; what is sent before is lost."""
+        ports = (self.machine, f"to-{node}"), (self.mesh.machine[node], f"lan{self.number}")
+        states = (machine.output(f"bridge -json link show dev {port}") for machine, port in ports)
+        is_up = '"operstate":"UP"' in self.machine.output("ip -json link show dev eth0")
+        return is_up and all('"state":"forwarding"' in state for state in states)
 
     def connect(self):
         self.process = subprocess.Popen(
