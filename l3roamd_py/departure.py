@@ -5,14 +5,14 @@
                               ABSENT    let go, and if the kernel said that it left as well
                               CLAIMING, or with a ROAM out: after that, for only then we know what to tell
                               departed  to its new place: tell again; to others: pass the CLAIM on to the new place
-To let go is to tell INFO until it is acknowledged, to remove all that belongs to the client, and to keep its
-node-client address until babel has the new one.
+To let go is to close the gate, to tell INFO until it is acknowledged, to remove all that belongs to the client, and to
+keep its node-client address until babel has the new one.
 """
 
 import logging
 
 from l3roamd_py import wire
-from l3roamd_py.actions import RemoveNodeClient
+from l3roamd_py.actions import CloseGate, RemoveNodeClient
 from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
 from l3roamd_py.events import Datagram
 from l3roamd_py.serving import ask_client, can_ask, drop
@@ -117,6 +117,9 @@ def let_go(t: Table, client: Client) -> None:
     if len(t.departed) >= t.options.max_departed:
         end_departed(t, next(iter(t.departed)))
     t.departed[client.mac] = departed
+    # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
+    if client.ipv4 is not None:
+        t.do(CloseGate(client.mac, client.ipv4))
     tell(t, departed, asked.nonce)
     drop(t, client)
     t.timers.set(("departed", client.mac), until_s)

@@ -228,6 +228,17 @@ def test_nothing_that_was_overheard_works_again(mesh, client):
     assert mesh.holders(client) == [mesh.nodes[1]]
 
 
+def test_the_gate_is_closed_before_anybody_hears_that_the_client_may_be_had(mesh, client):
+    """Who walks back at once would send what the platnode has by then from elsewhere."""
+    a = mesh.nodes[0]
+    client.node = None
+    a.handle(events.ClientGone(client.mac))
+    actions = forge(a, wire.Claim(client.mac))
+    kinds = [type(action) for action in actions]
+    assert kinds.index(do.CloseGate) < kinds.index(do.Send)
+    assert [body for body in sent(actions) if isinstance(body, wire.Info)]
+
+
 def test_a_claim_does_not_run_in_circles(mesh, client):
     """Three nodes, each of which believes the client at the next."""
     nodes = mesh.nodes[:3]
