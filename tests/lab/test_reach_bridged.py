@@ -103,17 +103,23 @@ def test_the_device_becomes_a_port_and_comes_back_under_open_connections(
     assert changes(before, snapshot(server)) == NOTHING
 
 
+@contextlib.contextmanager
+def carried_out(kernel):
+    """STEPS are done, and undone at the end in the opposite order, as `up` and `down` do."""
+    notes = [(step, kernel.look(step)) for step in STEPS]
+    for step, note in notes:
+        kernel.do(step, note)
+    yield
+    for step, note in reversed(notes):
+        kernel.undo(step, note)
+
+
 def test_a_device_whose_bridge_somebody_deleted_has_its_addresses_again(machines, tmp_path):
     router, server = machines
     before = snapshot(server)
-    with kernel_of(server, tmp_path) as kernel:
-        notes = [(step, kernel.look(step)) for step in STEPS]
-        for step, note in notes:
-            kernel.do(step, note)
+    with kernel_of(server, tmp_path) as kernel, carried_out(kernel):
         server.run("ip", "link", "del", "taps")
         assert not kernel.has(STEPS[1])
-        for step, note in reversed(notes):
-            kernel.undo(step, note)
     assert changes(before, snapshot(server)) == NOTHING
     assert router.run("ping", "-c1", "-W5", "-I", OUTSIDE[0], "203.0.113.7").returncode == 0
 
@@ -131,12 +137,7 @@ def test_a_port_of_another_bridge_is_left_alone(machines, tmp_path):
 
 def test_a_device_that_is_gone_is_lost_and_not_waited_for(machines, tmp_path):
     _, server = machines
-    with kernel_of(server, tmp_path) as kernel:
-        notes = [(step, kernel.look(step)) for step in STEPS]
-        for step, note in notes:
-            kernel.do(step, note)
+    with kernel_of(server, tmp_path) as kernel, carried_out(kernel):
         server.run("ip", "link", "del", "eth0")
         assert not kernel.has(STEPS[1])
-        for step, note in reversed(notes):
-            kernel.undo(step, note)
-        assert "taps" not in server.run("ip", "link").stdout
+    assert "taps" not in server.run("ip", "link").stdout
