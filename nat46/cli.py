@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from nat46 import expect, language, report
@@ -139,25 +139,27 @@ def unconfirmed(command: Config, device: Device) -> list[str]:
     return keys if set(keys) <= set(device.pairs[-1].hidden) else []
 
 
-def chosen(options: argparse.Namespace) -> Iterator[Device]:
+def chosen(ours: Translator, name: str | None) -> list[Device]:
     """The device of the command line, or all. Raises NoDevice."""
-    devices = translator(options).list()
-    if options.device and all(device.name != options.device for device in devices):
-        raise NoDevice(options.device, tuple(device.name for device in devices))
-    return (device for device in devices if options.device in (None, device.name))
+    devices = ours.list()
+    if name is not None and all(device.name != name for device in devices):
+        raise NoDevice(name, tuple(device.name for device in devices))
+    return [device for device in devices if name in (None, device.name)]
 
 
 def run_show(options: argparse.Namespace) -> None:
-    devices = list(chosen(options))
+    ours = translator(options)
+    devices = chosen(ours, options.device)
     if options.json:
-        print(json.dumps({"devices": [report.as_json(device) for device in devices]}))
+        target = ours.target.name
+        print(json.dumps({"target": target, "devices": [report.as_json(device) for device in devices]}))
     else:
-        print("\n".join(report.show(devices)))
+        print("\n".join(report.show(devices, ours.target.name)))
 
 
 def run_stat(options: argparse.Namespace) -> None:
-    ask = translator(options).statistics
-    counted = {device.name: ask(device.name) for device in chosen(options)}
+    ours = translator(options)
+    counted = {device.name: ours.statistics(device.name) for device in chosen(ours, options.device)}
     if options.json:
         fields = ("in_packets", "in_bytes", "out_packets", "out_bytes", "counters")
         print(
@@ -165,20 +167,25 @@ def run_stat(options: argparse.Namespace) -> None:
                 {name: {each: getattr(stat, each) for each in fields} for name, stat in counted.items()}
             )
         )
-    for name, stat in () if options.json else counted.items():
+        return
+    for name, stat in counted.items():
         print("\n".join(report.statistics(name, stat)))
+    print(f"{'' if counted else 'no device '}at {ours.target.name}")
 
 
 def read_file(path: str) -> report.Wanted:
-    """The devices that a file makes, or lists. Raises ControlError."""
+    """The devices that a file makes, or lists: in its names and comments any bytes may be. Raises ControlError."""
     try:
-        if path == "-":
-            return report.read_devices(sys.stdin.read())
-        with open(path, encoding="ascii") as file:
-            return report.read_devices(file.read())
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not ASCII"
-        raise ControlError(f"{path} cannot be read: {why}") from None
+        if path != "-":
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return report.read_devices(file.read())
+        if sys.stdin is None:
+            raise ControlError("standard input cannot be read: it is closed")
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+        return report.read_devices(sys.stdin.read())
+    except OSError as error:
+        raise ControlError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def run_diff(options: argparse.Namespace) -> int:

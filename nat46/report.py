@@ -21,8 +21,8 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def show(devices: Iterable[Device]) -> list[str]:
-    """Devices and pairs, one line a side; `?` where a listing is cut."""
+def show(devices: Iterable[Device], target: str) -> list[str]:
+    """Devices and pairs, one line a side, and who was asked; `?` where a listing is cut."""
     rows: list[tuple[str, ...]] = [HEADINGS]
     for device in devices:
         if not device.pairs:
@@ -30,8 +30,8 @@ def show(devices: Iterable[Device]) -> list[str]:
         for number, pair in enumerate(device.pairs, 1):
             rows += _sides(device.name if number == 1 else "", str(number), pair)
     if len(rows) == 1:
-        return ["no device"]
-    lines = table(rows)
+        return [f"no device at {target}"]
+    lines = [*table(rows), f"at {target}"]
     if any(HIDDEN in row for row in rows):
         lines.append(
             f"{HIDDEN}: the module's listing is cut before it, after {listing.LINE_CHARS} characters a pair"
@@ -90,7 +90,7 @@ def read_devices(text: str) -> dict[str, tuple[Pair | Shown, ...]]:
 
     Raises ControlError, which names the line.
     """
-    listed = _read_listing("\n".join(line for line in text.splitlines() if not line.startswith("#")))
+    listed = _read_listing("\n".join(line for line in text.split("\n") if not line.startswith("#")))
     return dict(_read_commands(text)) if listed is None else listed
 
 
@@ -112,7 +112,7 @@ def _read_listing(text: str) -> dict[str, tuple[Pair | Shown, ...]] | None:
 
 def _read_commands(text: str) -> dict[str, tuple[Pair, ...]]:
     devices: dict[str, tuple[Pair, ...]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         try:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nat46_module import ModuleTarget
+from nat46_module import Instance, ModuleTarget
 
 from nat46 import Translator, cli, report
 
@@ -46,17 +46,21 @@ def test_a_device_is_made_shown_and_taken_away(ctl):
         "DEVICE  PAIR  SIDE    IPV4           IPV6          STYLE    BITS",
         "clat    1     local   10.126.0.0/16  fd00:1::/96   RFC6052",
         "              remote  0.0.0.0/0      64:ff9b::/96  RFC6052",
+        "at the module's model",
     ]
-    assert ctl("stat", "clat")[1].splitlines()[0] == "clat:"
+    assert json.loads(ctl("show", "--json")[1])["target"] == "the module's model"
+    said = ctl("stat", "clat")[1].splitlines()
+    assert (said[0], said[-1]) == ("clat:", "at the module's model")
     assert ctl("del", "clat") == (0, "", "")
-    assert ctl("show")[1] == "no device\n"
+    for command in ("show", "stat"):
+        assert ctl(command) == (0, "no device at the module's model\n", "")
 
 
 def test_what_a_listing_hides_is_a_question_mark(ctl):
     ctl("add", "clat", "--local", f"10.126.0.0/16={LONG}", "--remote", f"0.0.0.0/0={LONG}")
     lines = ctl("show")[1].splitlines()
     assert lines[2].split() == ["remote", "0.0.0.0/0", LONG, "?", "?"]
-    assert lines[3] == "?: the module's listing is cut before it, after 199 characters a pair"
+    assert lines[4] == "?: the module's listing is cut before it, after 199 characters a pair"
     pair = json.loads(ctl("show", "--json")[1])["devices"][0]["pairs"][0]
     assert pair["remote"] == {
         "v4": "0.0.0.0/0",
@@ -186,6 +190,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2(ctl, target, words, says):
         (["add", "lo"], "lo is a network device of another kind already"),
         (["del", "clat"], "no device clat, expected one of there"),
         (["show", "clat"], "no device clat, expected one of there"),
+        (["show", ""], "no device '', expected one of there"),
+        (["stat", ""], "no device '', expected one of there"),
         (["remove", "there", "--local", LOCAL], "no pair that is exactly this one"),
     ],
 )
@@ -250,6 +256,29 @@ def test_a_listing_is_compared_with_what_is_there_as_it_was_printed(ctl, target,
     assert (code, said.count("\n-"), said.count("\n+")) == (1, 6, 6)
     ours.delete("cut")
     assert "-add cut\n-  local.v4 10.0.1.0/24" in ctl("diff", str(file))[1]
+
+
+@pytest.mark.parametrize("name", ["\u00fcn\u00ef", "\x85", "a\x1cb", "\udcff"])
+def test_a_listing_with_any_name_and_commands_with_any_comment_are_read(
+    ctl, target, tmp_path, monkeypatch, name
+):
+    target.module.devices[name] = Instance()
+    listed, commands = tmp_path / "listed", tmp_path / "commands"
+    listed.write_bytes(target.read().encode("utf-8", "surrogateescape"))
+    commands.write_bytes(f"# {name}\r\nadd clat\r\n".encode("utf-8", "surrogateescape"))
+    assert ctl("diff", str(listed)) == (0, "", "")
+    target.module.devices = {"clat": Instance()}
+    assert ctl("diff", str(commands)) == (0, "", "")
+    for encoding in ("utf-8", "ascii"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(commands.open("rb"), encoding))
+        assert ctl("diff", "-") == (0, "", "")
+
+
+def test_a_closed_input_is_one_sentence():
+    words = [sys.executable, "-m", "nat46", "check", "-"]
+    done = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *words], cwd=ROOT, capture_output=True, text=True)
+    said = "nat46ctl: standard input cannot be read: it is closed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 def test_a_change_of_which_the_listing_shows_nothing_is_told(ctl, target):
