@@ -48,12 +48,13 @@ def error_number(error):
 
 def error_text(error):
     """Return an OSError as a phrase: MicroPython knows the numbers alone."""
-    number = error_number(error)
-    known = {2: "no such file", 13: "permission denied", 98: "address in use", 99: "no such address here",
-             101: "network unreachable", 111: "connection refused", 113: "no route to host"}  # fmt: skip
+    number = error_number(error) or EAGAIN  # CPython's timeout has none
+    known = {2: "no such file", 11: "no answer in time", 13: "permission denied", 98: "address in use",
+             99: "no such address here", 101: "network unreachable", 111: "connection refused",
+             113: "no route to host"}  # fmt: skip
     if number in known:
         return known[number]
-    return os.strerror(number) if hasattr(os, "strerror") and number else "error %d" % number
+    return os.strerror(number) if hasattr(os, "strerror") else "error %d" % number
 
 
 def ip6_address(address, port=0):

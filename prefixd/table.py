@@ -8,6 +8,7 @@ import sys
 from prefixd import net
 
 ROWS = 20  # PLATs shown; all of them are in --json
+ANSWER_S = 10  # what prefixd may be busy for, with its hook
 
 
 def render(status):
@@ -80,6 +81,7 @@ def fetch(path):
     """Return the status line of the prefixd on this control socket; OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
+        sock.settimeout(ANSWER_S)
         sock.connect(net.unix_address(path))
         sock.send(b"status\n")
         text = b""

@@ -3,6 +3,8 @@
 
 import contextlib
 import random
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from prefixd_plats import RANGE, A, B, C, plat
 from prefixd import options, probe
 from prefixd.babel import BabelTable
 from prefixd.choice import DOWN, GOOD, INFINITY, UNKNOWN, PlatChoice
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES])
@@ -155,3 +159,25 @@ def test_no_packet_breaks_the_prober(packets):
 def test_no_command_line_breaks_the_parser(arguments):
     with contextlib.suppress(options.UsageError):  # one sentence, or the options; nothing else comes out
         options.parse(arguments)
+
+
+STATUS = (
+    "from prefixd import table; table.ANSWER_S = 0.1; import sys; sys.exit(table.show(sys.argv[1], False))"
+)
+
+
+@pytest.mark.parametrize("python", ["cpython", "micropython"])
+def test_the_status_of_a_prefixd_that_hangs_is_one_sentence(python, tmp_path, request):
+    path = str(tmp_path / "prefixd.sock")
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(path)
+        hanging.listen()
+        if python == "micropython":
+            script = tmp_path / "status.py"
+            script.write_text(STATUS)
+            done = request.getfixturevalue("micropython").run(script, path)
+        else:
+            words = [sys.executable, "-c", STATUS, path]
+            done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"prefixd: no prefixd answers on {path}: no answer in time\n"
