@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from ipaddress import IPv4Address, IPv6Address
 
 from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
 from waiting import wait_until
 
+from l3roamd_py.gate import HELD_S
 from l3roamd_py.rules import Held, Mapping, RulesError
 from sdk.patience import SLOWER
 
@@ -421,12 +423,15 @@ def walk_and_return(mesh):
     client = mesh.start()
     assert client.do("tick") is True
     assert client.do("udp one") is True
+    longest_s = 0.0  # that a packet may have waited at b's gate
     for turn in range(2):
+        begun_s = time.monotonic()
         client.attach("b")
         client.say("echo")
         mesh.hold("b", client)
         mesh.roam_to_b(client, serial=turn + 1)
         mesh.hands["b"].open_gate(*client.key)
+        longest_s = max(longest_s, time.monotonic() - begun_s)
         assert client.hear() is True
         assert client.do("udp two") is True
         assert client.do("udp " + 3000 * "f") is True  # in fragments
@@ -441,5 +446,6 @@ def walk_and_return(mesh):
         assert client.do("udp three") is True
         assert client.do("ticks 30") is True
     counters = mesh.hands["b"].counters()
-    assert (counters["dropped"], counters["waiting"]) == (0, 0)
-    assert counters["held"] == counters["released"] >= 2
+    assert counters["waiting"] == 0
+    assert counters["held"] == counters["released"] + counters["dropped"] >= 2
+    assert counters["dropped"] == 0 or longest_s > HELD_S
