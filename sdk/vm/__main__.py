@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: ISC
 """Run a command on a Debian kernel of its own: sdk/vm/run [OPTIONS] -- CMD.
 
-The machine sees this one's files as they are; what it writes is gone with it, but for what is in $OUT. Exit status is
-the command's; 124 when the time is over, 125 when the machine ended without one, 130 with Ctrl-C, 2 for a wrong option.
+The machine sees this one's files as they are, but for /run, /dev, /proc and /sys; what it writes is gone with it, but
+for what is in $OUT. CMD starts in this folder, without input, network and this one's environment. Exit status is CMD's;
+124 when the time is over, 125 when the machine ended without one, 126 when it could not start CMD (a module that the
+kernel does not take, a folder that is not there), 130 with Ctrl-C, 2 when it cannot be as asked.
 """
 
 import argparse
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sdk.interrupt import whole
-from sdk.vm.kernels import VmError, find
+from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import Wishes, run
 
 LIMIT_MAX_S = 86_400
@@ -85,8 +87,8 @@ def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
 def main() -> int:
     try:
         return run(*read_arguments(sys.argv[1:]))
-    except VmError as error:
-        print(f"vm: {error}", file=sys.stderr)
+    except (VmError, OSError) as error:
+        tell(error)
         return 2
 
 

@@ -27,6 +27,14 @@ class VmError(RuntimeError):
     """The virtual machine could not do what it was asked to: one sentence for people."""
 
 
+def tell(error: VmError | OSError) -> None:
+    """Say what went wrong in one sentence."""
+    if isinstance(error, OSError) and error.filename is not None:
+        print(f"vm: {error.filename}: {error.strerror}", file=sys.stderr)
+    else:
+        print(f"vm: {error}", file=sys.stderr)
+
+
 def find(version: str | None) -> Path:
     """Return the folder of a kernel that is there. Raises VmError if it is not."""
     if version is None:
@@ -118,9 +126,10 @@ def main() -> int:
         print(f"vm: fetching Debian's kernel {wanted}", flush=True)
         folder = fetch(wanted)
         if not version:
+            DEFAULT.unlink(missing_ok=True)  # of a kernel that somebody has removed
             DEFAULT.symlink_to(folder.name)
-    except VmError as error:
-        print(f"vm: {error}", file=sys.stderr)
+    except (VmError, OSError) as error:
+        tell(error)
         return 1
     return 0
 

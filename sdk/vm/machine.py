@@ -28,6 +28,7 @@ VIRTME = REPOSITORY / "build/vm/venv/bin/virtme-run"
 INIT = REPOSITORY / "sdk/vm/init"
 QEMU = "qemu-system-x86_64"
 LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended without one
+NOT_KEPT = 2  # the command did well, but what it left in $OUT could not be copied
 # What costs an emulated processor most goes: code that is translated anew for every process because its addresses are
 # random (norandmaps: a program starts in 30 ms instead of 150), asking the HPET for the time (tsc=reliable: both
 # processors have one counter, whatever the kernel's trial of them says), and what guards a real processor.
@@ -54,19 +55,30 @@ def run(wishes: Wishes, command: Sequence[str]) -> int:
     """Run a command in a machine of its own and return its exit status, LATE or LOST. Raises VmError."""
     if shutil.which(QEMU) is None or not VIRTME.exists():
         raise VmError(f"{QEMU} or virtme-ng is not installed: `make vm` installs both")
+    if set(str(REPOSITORY)) & set(" \t\n,"):
+        raise VmError(f"{str(REPOSITORY)!r} has a blank or a comma in it, which QEMU would not understand")
+    if wishes.out:
+        need_writable(wishes.out)
     runs = REPOSITORY / "build/vm/runs"
     runs.mkdir(parents=True, exist_ok=True)
     sweep(runs)
     with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=runs) as temporary:
         share = Path(temporary, "share")
         (share / "out").mkdir(parents=True)
-        (share / "command").write_text(shlex.join(command) + "\n")
-        (share / "settings").write_text(settings(wishes))
+        (share / "command").write_bytes(os.fsencode(shlex.join(command) + "\n"))
+        (share / "settings").write_bytes(os.fsencode(settings(wishes)))
         try:
-            return boot(wishes, Path(temporary), share)
+            status = boot(wishes, Path(temporary), share)
         finally:
-            if wishes.out:
-                keep(share, wishes.out)
+            is_kept = wishes.out is None or keep(share, wishes.out)
+        return status if status or is_kept else NOT_KEPT
+
+
+def need_writable(folder: Path) -> None:
+    """Make a folder, now: after the command is too late to find that nothing can be left there. Raises VmError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise VmError(f"nothing can be written to the folder {folder}")
 
 
 def sweep(runs: Path) -> None:
@@ -99,12 +111,20 @@ def settings(wishes: Wishes) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def keep(share: Path, out: Path) -> None:
-    """Copy out what the command left, and what the kernel said."""
-    shutil.copytree(share / "out", out, dirs_exist_ok=True, symlinks=True)
-    for name in ("console.log", "kernel.log"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copy(share / name, out / name)
+def keep(share: Path, out: Path) -> bool:
+    """Copy out what the command left, of whatever kind it is, and what the kernel said; return whether all is there.
+
+    Each for itself, for the folder stays as it is: it may be /tmp.
+    """
+    logs = [str(log) for log in (share / "console.log", share / "kernel.log") if log.exists()]
+    copy = ("cp", "-a", "--remove-destination", "-t", str(out), "--")
+    try:
+        run_here("find", str(share / "out"), "-mindepth", "1", "-maxdepth", "1", "-exec", *copy, "{}", "+")
+        run_here(*copy, *logs)
+    except VmError as error:
+        say(f"vm: {error}")
+        return False
+    return True
 
 
 def boot(wishes: Wishes, folder: Path, share: Path) -> int:
@@ -150,12 +170,25 @@ def pass_on(pipes: dict[int, int], deadline: float) -> bool:
         if not ready:
             return True
         for each in ready:
-            if data := os.read(each, 1 << 16):
-                with contextlib.suppress(BrokenPipeError):  # nobody listens any more; the command goes on
-                    os.write(left[each], data)
-            else:
+            data = os.read(each, 1 << 16)
+            if not data:
                 del left[each]
+            elif not hand_on(left[each], data, deadline):
+                return True
     return False
+
+
+def hand_on(descriptor: int, data: bytes, deadline: float) -> bool:
+    """Write all data, as fast as somebody reads it; return False if the deadline came first."""
+    while data:
+        try:
+            _, ready, _ = select.select([], [descriptor], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return False
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+        except OSError:  # nobody listens any more, or the disk is full; the command goes on
+            return True
+    return True
 
 
 def say(sentence: str) -> None:

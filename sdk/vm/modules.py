@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sdk.interrupt import whole
 from sdk.lab.machine import REPOSITORY
-from sdk.vm.kernels import VmError, apt, find, run, unpack
+from sdk.vm.kernels import VmError, apt, find, run, tell, unpack
 
 BUILD = REPOSITORY / "build/vm"
 JOOL_PARTS = ("common", "nat64", "siit")  # in the order in which they need each other
@@ -85,8 +85,8 @@ def main() -> int:
     try:
         kernel = find(words[1] if len(words) > 1 else None)
         built = build_jool(kernel) if words[0] == "jool" else build_folder(kernel, Path(words[0]))
-    except VmError as error:
-        print(f"vm: {error}", file=sys.stderr)
+    except (VmError, OSError) as error:
+        tell(error)
         return 1
     print("\n".join(map(str, built)))
     return 0

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from sdk.interrupt import whole
 from sdk.lab.machine import REPOSITORY
-from sdk.vm.kernels import VmError, find
+from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import Wishes, run
 
 OUT = REPOSITORY / "build/vm/out"
@@ -183,8 +183,8 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
         variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"SLOWER={SLOWER}"]
         variables.append(f"WIFI_TURNS={said.turns}")
         return run(wishes, ["env", *variables, *words])
-    except VmError as error:
-        print(f"vm: {error}", file=sys.stderr)
+    except (VmError, OSError) as error:
+        tell(error)
         return 2
 
 

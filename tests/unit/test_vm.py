@@ -65,15 +65,13 @@ STARTS = {
 }
 
 
-def play(script, out, limit_s=60, start="a run"):
+def play(script, out, limit_s=60, start="a run", stdout=subprocess.PIPE):
     """Start a run in which a script is QEMU: $0 the shared folder, $1 and $2 where output and errors go."""
     program = textwrap.dedent(PLAY).format(script=script, out=str(out)) + STARTS[start].format(
         limit_s=limit_s
     )
     words = [sys.executable, "-c", program]
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=RUN.parents[2]
-    )
+    return subprocess.Popen(words, stdout=stdout, stderr=subprocess.PIPE, text=True, cwd=RUN.parents[2])
 
 
 @pytest.mark.parametrize(
@@ -96,6 +94,81 @@ def test_a_run_hands_out_status_and_output(tmp_path, script, limit_s, status, sa
     assert (done.returncode, heard[0]) == (status, said), heard
     assert heard[1].endswith(errors)
     assert (tmp_path / "out/file").read_text() == "left\n"
+
+
+def test_whatever_kind_of_file_is_left_is_handed_out_twice_and_the_folder_stays_as_it_is(tmp_path):
+    script = """
+        cd $0/out; mkdir folder; mkfifo pipe; ln -s /nowhere link; echo left >folder/file; echo 3 >$0/status
+    """
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o1777)
+    for _ in range(2):
+        done = play(script, out)
+        assert done.communicate(timeout=60) == ("", "")
+        assert done.returncode == 3
+    assert (out / "folder/file").read_text() == "left\n"
+    assert (out / "pipe").is_fifo()
+    assert (out / "link").is_symlink()
+    assert out.stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.parametrize("script", ["rm -r $0/out; echo 0 >$0/status", "rm -r $0/out; echo 5 >$0/status"])
+def test_what_cannot_be_handed_out_is_told_in_a_sentence(tmp_path, script):
+    done = play(script, tmp_path / "out")
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == (5 if "5" in script else 2)
+    assert errors.startswith("vm: `find ")
+    assert errors.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_is_told_before_anything_is_booted(tmp_path):
+    (tmp_path / "file").touch()
+    done = play(f"touch {tmp_path}/booted", tmp_path / "file/out", start="sdk/vm/run")
+    assert done.communicate(timeout=60) == ("", f"vm: {tmp_path}/file/out: Not a directory\n")
+    assert done.returncode == 2
+    assert not (tmp_path / "booted").exists()
+
+
+def test_the_time_limit_holds_although_nobody_reads_what_the_command_says(tmp_path):
+    done = play("cat /dev/zero >/proc/self/fd/$1", tmp_path / "out", 2)
+    assert done.wait(timeout=60) == 124
+    done.communicate()
+
+
+def test_a_full_disk_does_not_end_the_command(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = play('echo hello >/proc/self/fd/$1; echo 4 >"$0/status"', tmp_path / "out", stdout=full)
+        assert done.communicate(timeout=60) == (None, "")
+    assert done.returncode == 4
+
+
+def test_the_folder_that_it_is_started_in_is_none_of_its_modules(tmp_path):
+    for name in ("argparse", "sdk"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('another module')")
+    (tmp_path / "run").symlink_to(RUN)
+    for program in (RUN, tmp_path / "run"):
+        done = subprocess.run(
+            [program, "--kernel", "2.4.0", "true"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.stderr.startswith("vm: there is no kernel 2.4.0")
+
+
+def test_a_default_kernel_that_is_gone_is_fetched_again(tmp_path, monkeypatch):
+    def unpack(package, downloads, folder):
+        (folder / "boot").mkdir(parents=True)
+        (folder / "boot" / package.replace("linux-image", "vmlinuz")).touch()
+
+    monkeypatch.setattr(kernels, "KERNELS", tmp_path)
+    monkeypatch.setattr(kernels, "DEFAULT", tmp_path / "default")
+    monkeypatch.setattr(kernels, "BUSYBOX", RUN)
+    monkeypatch.setattr(kernels, "newest", lambda: "6.1.0-99-amd64")
+    monkeypatch.setattr(kernels.sys, "argv", ["kernels"])
+    monkeypatch.setattr(kernels, "unpack", unpack)
+    monkeypatch.setattr(kernels, "run", lambda *words: "")
+    (tmp_path / "default").symlink_to("6.1.0-1-amd64")
+    assert kernels.main() == 0
+    assert kernels.find(None) == tmp_path / "6.1.0-99-amd64"
 
 
 @pytest.fixture
