@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sdk.lab import ECHO, Lab, LabError
+from sdk.patience import SLOWER
 
 SETTLED_S = 0.15  # after an association until round trips are as ever
-END_S = 30.0
+END_S = 30.0 * SLOWER
 
 
 @dataclass(frozen=True)

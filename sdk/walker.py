@@ -20,7 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-CONNECT_S = 10.0
+from sdk.patience import SLOWER
+
+CONNECT_S = 10.0 * SLOWER
 CHUNK = 1 << 18
 STAMP = struct.Struct("!Qd")  # number, time sent
 MESSAGE_BYTES = 48  # of TCP, about a key press in ssh
