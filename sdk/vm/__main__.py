@@ -66,7 +66,9 @@ def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
     parser.add_argument("--out", metavar="FOLDER", type=folder, help="where to leave what CMD writes to $OUT")
     parser.add_argument("--limit", metavar="SECONDS", type=number(1, LIMIT_MAX_S), default=600)
     parser.add_argument("--memory", metavar="MB", type=number(512, 1 << 20), default=3072)
-    parser.add_argument("--cpus", metavar="N", type=number(1, 64), default=2)
+    parser.add_argument(
+        "--cpus", metavar="N", type=number(1, 64), default=1, help="with more, a kernel may hang in QEMU 7.2"
+    )
     parser.add_argument(
         "--kernel-option", metavar="WORD", action="append", default=[], help="for its command line"
     )

@@ -32,6 +32,9 @@ NOT_KEPT = 2  # the command did well, but what it left in $OUT could not be copi
 # What costs an emulated processor most goes: code that is translated anew for every process because its addresses are
 # random (norandmaps: a program starts in 30 ms instead of 150), asking the HPET for the time (tsc=reliable: both
 # processors have one counter, whatever the kernel's trial of them says), and what guards a real processor.
+# And a machine has one processor. Of several, each is a thread of QEMU, and 7.2 may translate code while the kernel on
+# another rewrites it (a static key, as when the first ping asks for timestamps): it then meets the breakpoint, by which
+# the kernel does so, again and again for ever.
 KERNEL_WORDS = (
     "loglevel=6 panic=-1 norandmaps nokaslr no5lvl mitigations=off init_on_alloc=0 cgroup_disable=memory nowatchdog "
     "audit=0 apparmor=0 random.trust_cpu=on tsc=reliable rcupdate.rcu_expedited=1"
@@ -45,7 +48,7 @@ class Wishes:
     kernel: Path
     modules: tuple[Path, ...] = ()
     memory_mb: int = 3072
-    processors: int = 2
+    processors: int = 1
     limit_s: float = 600
     kernel_words: tuple[str, ...] = ()
     out: Path | None = None  # where to leave what the command wrote to $OUT; None: nowhere

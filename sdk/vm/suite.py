@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: ISC
-"""`make test-vm`: the tests that need a kernel of their own, all in one boot.
+"""`make test-vm`: the tests that need a kernel of their own, in two machines side by side.
 
     python -m sdk.vm.suite [--kernel VERSION] [--nat46 FILE] [-k WORD] [--only SUITE]…
 
-In the machine each suite is a pytest of its own with a time limit, two at a time: they mostly wait. The one for a
-kernel without nftables comes first, as long as the module is not loaded. What they say is in build/vm/out, the result
-of each in its result.json. A Python takes seconds to start there, so suites are forked from one that has all that they
-import, and nothing is compiled there that can be outside.
+In its machine each suite is a pytest of its own with a time limit, one after the other. What they say is in the
+machine's folder of build/vm/out, the result of each in result.json there. A Python takes seconds to start in a machine,
+so suites are forked from one that has all that they import, and nothing is compiled there that can be outside.
 """
 
 import argparse
@@ -14,23 +13,21 @@ import importlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.interrupt import whole
-from sdk.lab.machine import REPOSITORY
+from sdk.interrupt import INTERRUPTED, REQUESTS, heed, whole
+from sdk.lab.machine import REPOSITORY, die_with_parent
 from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import Wishes, run
 
 OUT = REPOSITORY / "build/vm/out"
-LIMIT_S = (
-    2400  # of all suites together, the boot included: four times what it takes when nobody else is there
-)
+LIMIT_S = 1800  # of a machine, its boot included: four times what it takes when nobody else is there
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
 SLOWER = 8  # than a processor of its own
 MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
@@ -44,26 +41,26 @@ FORK = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What pytest is given, and for how long (s). Suites of different lanes run side by side."""
+    """What pytest is given, and for how long (s); the machine's number; what its kernel is to have, or not."""
 
     name: str
     words: tuple[str, ...]
     limit_s: int
-    lane: int = 0
+    machine: int
     needs_nat46: bool = False
+    without_nftables: bool = False  # comes first in its machine: a module that is loaded cannot be forbidden
 
 
-# what sees a kernel without nftables, and is alone; then the others
-FIRST = Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600)
 SUITES = (
-    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, lane=1),
-    Suite("links", (*LINKS, "-k", "not finds"), 1300, lane=1),
-    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, lane=2),
-    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, lane=2),
-    # in one lane, for the last of them takes the module away
-    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, lane=2, needs_nat46=True),
-    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, lane=2, needs_nat46=True),
-    Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, lane=2, needs_nat46=True),
+    Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600, 1, without_nftables=True),
+    Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, 1),
+    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, 1),
+    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, 1, needs_nat46=True),
+    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, 1, needs_nat46=True),
+    # last, for it takes the module away
+    Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, 1, needs_nat46=True),
+    Suite("links", (*LINKS, "-k", "not finds"), 1300, 2),
+    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, 2),
 )
 
 
@@ -71,23 +68,17 @@ def inside(names: list[str], more: list[str]) -> int:
     """Run suites in the machine; return 1 if one fails."""
     subprocess.run(["modprobe", "-a", *MODULES], check=True)
     preload()
-    chosen = [suite for suite in SUITES if not names or suite.name in names]
     results: dict[str, dict] = {}
-    if not names or FIRST.name in names:
-        NO_NFTABLES.write_text("install nf_tables /bin/false\ninstall nft_compat /bin/false\n")
-        results[FIRST.name] = run_suite(FIRST, more)
-        NO_NFTABLES.unlink()
-    lanes = [[suite for suite in chosen if suite.lane == lane] for lane in sorted({s.lane for s in chosen})]
-
-    def run_lane(lane: list[Suite]) -> None:
-        for suite in lane:
-            if suite.needs_nat46 and not os.environ.get("NAT46_KO"):
-                say(f"{suite.name}: skipped, NAT46_KO=/path/nat46.ko names no module")
-            else:
-                results[suite.name] = run_suite(suite, more)
-
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(run_lane, lanes))
+    for suite in SUITES:
+        if names and suite.name not in names:
+            continue
+        if suite.needs_nat46 and not os.environ.get("NAT46_KO"):
+            say(f"{suite.name}: skipped, NAT46_KO=/path/nat46.ko names no module")
+            continue
+        if suite.without_nftables:
+            NO_NFTABLES.write_text("install nf_tables /bin/false\ninstall nft_compat /bin/false\n")
+        results[suite.name] = run_suite(suite, more)
+        NO_NFTABLES.unlink(missing_ok=True)
     Path(os.environ["OUT"], "result.json").write_text(json.dumps(results, indent=1) + "\n")
     for name, result in results.items():
         say(f"{name}: {'ok' if result['status'] == 0 else 'failed'} after {result['s']} s")
@@ -126,9 +117,7 @@ def be_pytest(words: list[str], file: Path) -> None:
     os.environ["CONFORMANCE_OUT"] = str(file.parent / "conformance")
     import pytest
 
-    status = int(pytest.main(words))
-    sys.stdout.flush()
-    os._exit(status)  # this is a copy of a thread that others would wait for
+    sys.exit(int(pytest.main(words)))
 
 
 def preload() -> None:
@@ -160,9 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="sdk.vm.suite", description=__doc__)
     parser.add_argument("--kernel")
     parser.add_argument("--nat46", default="")
-    parser.add_argument(
-        "--only", action="append", default=[], choices=[suite.name for suite in (FIRST, *SUITES)]
-    )
+    parser.add_argument("--only", action="append", default=[], choices=[suite.name for suite in SUITES])
     parser.add_argument("--turns", type=int, default=1, help="how often to try what Wi-Fi does")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     said, more = parser.parse_known_args()  # the rest is pytest's
@@ -175,17 +162,54 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
     try:
         if said.nat46 and not Path(said.nat46).is_file():
             raise VmError(f"NAT46_KO={said.nat46}: there is no such file")
-        compile_outside([suite for suite in (FIRST, *SUITES) if not said.only or suite.name in said.only])
+        chosen = [suite for suite in SUITES if not said.only or suite.name in said.only]
+        compile_outside(chosen)
         variables = [f"NAT46_KO={Path(said.nat46).resolve()}"] if said.nat46 else []
-        only = [f"--only={name}" for name in said.only]
-        words = [sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
-        wishes = Wishes(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT)
         variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"SLOWER={SLOWER}"]
         variables.append(f"WIFI_TURNS={said.turns}")
-        return run(wishes, ["env", *variables, *words])
+        shutil.rmtree(OUT, ignore_errors=True)
+        wanted = []
+        for number in sorted({suite.machine for suite in chosen}):
+            only = [f"--only={suite.name}" for suite in chosen if suite.machine == number]
+            words = ["env", *variables, sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
+            wishes = Wishes(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT / str(number))
+            wanted.append((wishes, words))
+        return run_side_by_side(wanted)
     except (VmError, OSError) as error:
         tell(error)
         return 2
+
+
+def run_side_by_side(wanted: list[tuple[Wishes, list[str]]]) -> int:
+    """Run commands, each in a machine of its own; return the largest of their exit statuses."""
+    children = [FORK.Process(target=be_machine, args=(os.getpid(), *each)) for each in wanted]
+    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)  # until the children heed them
+    try:
+        for child in children:
+            child.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, REQUESTS)
+        for child in children:
+            child.join()
+    finally:
+        for child in children:
+            if child.pid:
+                child.terminate()  # it takes its QEMU along
+                child.join()
+    return max(child.exitcode or 0 for child in children)
+
+
+def be_machine(parent: int, wishes: Wishes, words: list[str]) -> None:
+    try:
+        os.setsid()  # Ctrl-C is for the parent, which ends us
+        die_with_parent(parent)()
+        heed()
+        status = run(wishes, words)
+    except KeyboardInterrupt:
+        status = INTERRUPTED  # which the parent says
+    except (VmError, OSError) as error:
+        tell(error)
+        status = 2
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +62,9 @@ STARTS = {
     "sdk/vm/run": 'sys.argv[1:] = ["--out", str(out), "true"]; sys.exit(whole("vm", __main__.main))',
     "make test-vm": "sys.argv[1:] = []; sys.exit(suite.main())",
 }
+
+
+QEMUS = {"a run": 1, "sdk/vm/run": 1, "make test-vm": 2}
 
 
 def play(script, out, limit_s=60, start="a run", stdout=subprocess.PIPE):
@@ -173,15 +175,18 @@ def test_a_default_kernel_that_is_gone_is_fetched_again(tmp_path, monkeypatch):
 
 @pytest.fixture
 def playing(tmp_path):
-    """A function that starts a run, waits until its QEMU does, and returns the run and a function that waits until that
-    QEMU is gone."""
+    """A function that starts a run, waits until its QEMUs do, and returns the run, a function that waits until they are
+    gone, and the folders that they share."""
 
     def started(start):
-        file = tmp_path / "pid"
-        script = f"echo $$ >{file}.new; mv {file}.new {file}; exec sleep 600"
+        folder = tmp_path / "pids"
+        folder.mkdir()
+        script = f"echo $0 >{folder}/$$.new; mv {folder}/$$.new {folder}/$$; exec sleep 600"
         program = play(script, tmp_path / "out", 600, start)
-        await_it(file.exists, "QEMU")
-        return program, lambda: await_it(lambda: not is_alive(file.read_text().strip()), "the end of QEMU")
+        await_it(lambda: len(list(folder.glob("*[0-9]"))) == QEMUS[start], "QEMU")
+        shares = {file.name: Path(file.read_text().strip()) for file in folder.iterdir()}
+        end = "the end of QEMU"
+        return program, lambda: await_it(lambda: not any(map(is_alive, shares)), end), list(shares.values())
 
     return started
 
@@ -202,8 +207,9 @@ def is_alive(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_takes_qemu_along(playing, number):
-    program, wait_for_qemus_end = playing("a run")
+@pytest.mark.parametrize("start", ["a run", "make test-vm"])
+def test_a_run_that_is_ended_takes_qemu_along(playing, start, number):
+    program, wait_for_qemus_end, _ = playing(start)
     program.send_signal(number)
     program.communicate(timeout=60)
     wait_for_qemus_end()
@@ -212,12 +218,12 @@ def test_a_run_that_is_ended_takes_qemu_along(playing, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("start", ["sdk/vm/run", "make test-vm"])
 def test_a_command_that_is_interrupted_says_so_in_a_sentence_and_leaves_nothing(playing, start, number):
-    program, wait_for_qemus_end = playing(start)
+    program, wait_for_qemus_end, shares = playing(start)
     program.send_signal(number)
     heard = program.communicate(timeout=60)
     assert (program.returncode, *heard) == (130, "", "vm: interrupted\n")
     wait_for_qemus_end()
-    assert not list((RUN.parents[2] / "build/vm/runs").glob(f"{program.pid}-*"))
+    assert not any(share.parent.exists() for share in shares)
 
 
 # --- the suites in the machine ------------------------------------------------------------------------------
@@ -240,7 +246,7 @@ def suites(monkeypatch, tmp_path):
     return ran
 
 
-def test_only_the_first_suite_sees_no_nftables_and_those_of_nat46_say_that_they_are_skipped(suites, capsys):
+def test_only_its_own_suite_sees_no_nftables_and_those_of_nat46_say_that_they_are_skipped(suites, capsys):
     assert suite.inside([], []) == 1, "links failed"
     assert suites == dict.fromkeys(("wifi", "links", "diamond", "conformance"), False) | {"xtables": True}
     said = capsys.readouterr().out
@@ -249,13 +255,36 @@ def test_only_the_first_suite_sees_no_nftables_and_those_of_nat46_say_that_they_
     assert "vm: links: failed after 1 s" in said
 
 
+def test_a_suite_that_must_not_have_nftables_is_the_first_in_its_machine():
+    machines = {each.machine for each in suite.SUITES}
+    first = [next(each for each in suite.SUITES if each.machine == number) for number in machines]
+    assert {each for each in suite.SUITES if each.without_nftables} <= set(first)
+
+
 def test_with_a_module_all_suites_run(suites, monkeypatch):
     monkeypatch.setenv("NAT46_KO", "/nat46.ko")
     suite.inside([], [])
-    assert set(suites) == {each.name for each in (suite.FIRST, *suite.SUITES)}
+    assert set(suites) == {each.name for each in suite.SUITES}
     suites.clear()
     assert suite.inside(["wifi"], []) == 0
     assert set(suites) == {"wifi"}
+
+
+def test_each_suite_runs_in_one_of_the_machines_and_what_one_of_them_says_counts(tmp_path):
+    script = """
+        cp $0/command $0/out/
+        if grep -q links $0/command; then echo 3 >$0/status; exit; fi
+        echo 0 >$0/status; echo fine >/proc/self/fd/$1
+    """
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/of_an_earlier_run").touch()
+    done = play(script, tmp_path / "out", start="make test-vm")
+    assert done.communicate(timeout=60) == ("fine\n", "")
+    assert done.returncode == 3
+    commands = [(tmp_path / "out" / number / "command").read_text() for number in ("1", "2")]
+    for each in suite.SUITES:
+        assert sum(f"--only={each.name}" in command.split() for command in commands) == 1
+    assert not (tmp_path / "out/of_an_earlier_run").exists()
 
 
 def test_what_a_suite_says_is_told_and_kept_and_one_that_does_not_end_is_ended(monkeypatch, tmp_path, capfd):
@@ -263,20 +292,10 @@ def test_what_a_suite_says_is_told_and_kept_and_one_that_does_not_end_is_ended(m
     wrong = tmp_path / "test_wrong.py"
     wrong.write_text("import time\ndef test_a(): assert 0, 'a word'\ndef test_b(): time.sleep(60)\n")
     monkeypatch.setattr(suite, "SLIM", ("-p", "no:hypothesispytest", "-p", "no:randomly"))
-    result = suite.run_suite(suite.Suite("slow", (str(wrong),), 3), [])
+    result = suite.run_suite(suite.Suite("slow", (str(wrong),), 3, 1), [])
     assert result["status"] == suite.LATE
     assert 3 <= result["s"] < 20
     said = capfd.readouterr().out
     assert "AssertionError: a word" in said
     assert said.endswith("vm: slow: not over after 3 s\n")
     assert "AssertionError: a word" in (tmp_path / "slow.log").read_text()
-
-
-def test_suites_that_are_well_are_ok_though_they_run_in_threads(monkeypatch, tmp_path, capfd):
-    monkeypatch.setenv("OUT", str(tmp_path))
-    (tmp_path / "test_right.py").write_text("def test_a(): pass\n")
-    right = suite.Suite("right", (str(tmp_path / "test_right.py"),), 60)
-    with ThreadPoolExecutor() as pool:
-        (result,) = pool.map(lambda each: suite.run_suite(each, []), [right])
-    assert result["status"] == 0
-    assert "1 passed" in capfd.readouterr().out
