@@ -154,7 +154,7 @@ def run_show(options: argparse.Namespace) -> None:
         target = ours.target.name
         print(json.dumps({"target": target, "devices": [report.as_json(device) for device in devices]}))
     else:
-        print("\n".join(report.show(devices, ours.target.name)))
+        say(report.show(devices, ours.target.name))
 
 
 def run_stat(options: argparse.Namespace) -> None:
@@ -169,8 +169,8 @@ def run_stat(options: argparse.Namespace) -> None:
         )
         return
     for name, stat in counted.items():
-        print("\n".join(report.statistics(name, stat)))
-    print(f"{'' if counted else 'no device '}at {ours.target.name}")
+        say(report.statistics(name, stat))
+    say([f"{'' if counted else 'no device '}at {ours.target.name}"])
 
 
 def read_file(path: str) -> report.Wanted:
@@ -191,7 +191,7 @@ def read_file(path: str) -> report.Wanted:
 def run_diff(options: argparse.Namespace) -> int:
     wanted = read_file(options.file)
     lines = report.differences(wanted, translator(options).list())
-    print("\n".join(lines), end="\n" if lines else "")
+    say(lines)
     return 1 if lines else 0
 
 
@@ -205,7 +205,7 @@ def run_check(options: argparse.Namespace) -> int:
             for device in ours.list()
             for fault in report.faults_of_device(device, ours.mtu_bytes(device.name))
         ]
-    print("\n".join(faults), end="\n" if faults else "")
+    say(faults)
     return 1 if faults else 0
 
 
@@ -272,14 +272,14 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = read_arguments(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of devices may be any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")  # where it has no letters for what say leaves
     try:
         code = options.does(options) or 0
         if sys.stdout:  # None where it was closed: then nobody wants to know
             sys.stdout.flush()
         return code
     except (ControlError, Nat46Error) as error:
-        print(f"nat46ctl: {one_line(error)}", file=sys.stderr)
+        print(f"nat46ctl: {printable(one_line(error))}", file=sys.stderr)
         # what cannot be right is wrong usage; what is not so in this translator is a failure
         return 2 if isinstance(error, ControlError) or type(error) is Refused else 1
     except BrokenPipeError:  # `nat46ctl show | head`: nobody wants more
@@ -291,6 +291,16 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def say(lines: list[str]) -> None:
+    for line in lines:
+        print(printable(line))
+
+
+def printable(line: str) -> str:
+    """The line with what a terminal would take for an order as its number: names of devices may be any bytes."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def one_line(error: Exception) -> str:

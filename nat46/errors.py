@@ -57,7 +57,12 @@ class NoDevice(Refused):
 class NoPair(Refused):
     def __init__(self, device: str, wanted: str, found: tuple[str, ...], nearest: str = "") -> None:
         hint = nearest and f"; the nearest has {nearest}"
-        super().__init__(f"{device} has no pair that is exactly this one: {wanted}{hint}")
+        is_not = (
+            f"that is exactly this one: {wanted}{hint}"
+            if wanted
+            else "left to configure, expected an insert first"
+        )
+        super().__init__(f"{device} has no pair {is_not}")
         self.device, self.wanted, self.found = device, wanted, found
 
 

@@ -22,10 +22,10 @@ DEBUG_CHARS = len(str(-language.DEBUG_LEVELS))  # other programs may set one bel
 
 
 def after(before: Device, command: Config | Insert, keeps_debug: bool) -> tuple[Expected, ...]:
-    """The pairs after a command. Raises Refused if it leaves a pair that no translator could use."""
+    """The pairs after a command. Raises NoPair, or Refused if it leaves a pair that no translator could use."""
     is_config = isinstance(command, Config)
     if is_config and not before.pairs:
-        raise Refused(f"{command.device} has no pair left to configure, expected an insert first")
+        raise NoPair(command.device, "", ())
     changes = {key: value for key, value in command.changes if key != "debug" or keeps_debug}
     changed: dict[str, Value] = {**(before.pairs[-1].values if is_config else EMPTY), **changes}
     # the other side may be another program's business

@@ -188,15 +188,17 @@ def test_bad_input_is_one_sentence_and_exit_code_2(ctl, target, words, says):
     [
         (["add", "there"], "there is a device of this translator already"),
         (["add", "lo"], "lo is a network device of another kind already"),
-        (["del", "clat"], "no device clat, expected one of there"),
-        (["show", "clat"], "no device clat, expected one of there"),
-        (["show", ""], "no device '', expected one of there"),
-        (["stat", ""], "no device '', expected one of there"),
+        (["del", "clat"], "no device clat, expected one of there, empty"),
+        (["show", "clat"], "no device clat, expected one of there, empty"),
+        (["config", "empty", "debug", "1"], "empty has no pair left to configure, expected an insert first"),
+        (["show", ""], "no device '', expected one of there, empty"),
+        (["stat", ""], "no device '', expected one of there, empty"),
         (["remove", "there", "--local", LOCAL], "no pair that is exactly this one"),
     ],
 )
 def test_what_is_not_so_here_is_one_sentence_and_exit_code_1(ctl, target, words, says):
     target.module.write(b"add there")
+    target.module.devices["empty"] = Instance([])
     code, _, said = ctl(*words)
     assert code == 1
     (line,) = said.splitlines()
@@ -272,6 +274,15 @@ def test_a_listing_with_any_name_and_commands_with_any_comment_are_read(
     for encoding in ("utf-8", "ascii"):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(commands.open("rb"), encoding))
         assert ctl("diff", "-") == (0, "", "")
+
+
+def test_a_name_gives_no_orders_to_the_terminal(ctl, target):
+    target.module.devices["\x1b[31m\udcff\u00fc"] = Instance()
+    shown = "\\x1b[31m\\udcff\u00fc"
+    for command in ("show", "stat", "check"):
+        assert ctl(command)[1].splitlines()[command == "show"].startswith(shown)
+    assert ctl("diff", os.devnull)[1] == f"+add {shown}\n"
+    assert ctl("show", "clat")[2] == f"nat46ctl: there is no device clat, expected one of {shown}\n"
 
 
 def test_a_closed_input_is_one_sentence():
