@@ -60,9 +60,15 @@ class Translator:
     something also Refused before and NotApplied or Rejected after they have sent a command.
     """
 
-    def __init__(self, target: Target | str | None = None, namespace: str | int | None = None) -> None:
+    def __init__(
+        self,
+        target: Target | str | os.PathLike[str] | None = None,
+        namespace: str | os.PathLike[str] | int | None = None,
+    ) -> None:
         """target: a path, a Target, or None for the one that is there. namespace: a name of `ip netns`, a path, or
         the number of a process; None is the caller's own."""
+        target = os.fspath(target) if isinstance(target, os.PathLike) else target
+        namespace = os.fspath(namespace) if isinstance(namespace, os.PathLike) else namespace
         if target is None or isinstance(target, str):
             self.target: Target = find_target(target, namespace)
         elif namespace is not None:

@@ -283,6 +283,8 @@ def test_a_path_says_what_it_is(tmp_path, monkeypatch, daemon):
     monkeypatch.setattr("nat46.translator.SOCKETS", (str(tmp_path / "control.sock"),))
     assert isinstance(find_target(), SiitTarget)
     assert find_target(namespace="n") == KernelTarget(kernel.CONTROL, "n")
+    file = tmp_path / "file"
+    assert Translator(file, file).target == KernelTarget(str(file), str(file)), "a Path is a path"
 
 
 def test_a_place_that_cannot_be_is_refused(daemon):
