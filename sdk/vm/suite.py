@@ -54,13 +54,13 @@ class Suite:
 SUITES = (
     Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600, 1, without_nftables=True),
     Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, 1),
-    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, 1),
-    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, 1, needs_nat46=True),
-    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, 1, needs_nat46=True),
-    # last, for it takes the module away
-    Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, 1, needs_nat46=True),
+    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, 1),
     Suite("links", (*LINKS, "-k", "not finds"), 1300, 2),
-    Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, 2),
+    Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, 2),
+    Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, 2, needs_nat46=True),
+    Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, 2, needs_nat46=True),
+    # last, for it takes the module away
+    Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, 2, needs_nat46=True),
 )
 
 

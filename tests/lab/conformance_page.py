@@ -27,7 +27,7 @@ The packets go straight into siit's and nat46's device. On a node the kernel rou
 the header's checksum and illegal addresses before; what the node set-up does about the rest is in [nat46.md](nat46.md).
 
 With a kernel module: `make test-vm NAT46_KO=FILE ARGS='--only conformance'`, and then
-`make conformance FROM=build/vm/out/1/conformance`.
+`make conformance FROM=build/vm/out/2/conformance`.
 """
 
 
