@@ -74,12 +74,12 @@ def stall_ms(pulse, begun, end):
 
 def walk_to(lab, node, how):
     """Walk the phone to a node and let it rest there; return what came of it."""
-    before = keyed(lab)
+    before, since_s = keyed(lab), time.monotonic()
     begun = roam(lab, node) if how == "command" else go_far_from(lab, place(lab))
     wait_until(lambda: serving(lab, node), what=f"the phone being served at {node}")
     time.sleep(3)
     said = [each for each, times in keyed(lab).items() if times > before[each]]
-    gave_up = [line for line in kernel_said(begun) if GAVE_UP in line]
+    gave_up = [line for line in kernel_said(since_s) if any(word in line for word in GAVE_UP)]
     found = {"to": node, "by": how, "at_s": begun, "end_s": time.monotonic()}
     return {**found, "keys": said, "gave_up": gave_up}
 
@@ -129,9 +129,9 @@ def test_an_idle_phone_is_found_by_nl80211_alone(wifi):
         wifi.found = {"heard": heard.told}
         roam(wifi, "b")
         wait_until(lambda: serving(wifi, "b"), what="the phone being served at b")
+        wait_until(lambda: "station" in [word for _, word in heard.told], what="word of nl80211")
     keep(wifi, "idle")
     words = [word for _, word in heard.told]
-    assert "station" in words
     assert "entry" not in words
     entries = wifi.exec("b", ["bridge", "fdb", "show", "br", "br-client", "dev", "wlan0"]).stdout
     assert wifi.mac not in entries
