@@ -25,7 +25,7 @@ for line in sys.stdin:
 class Talk:
     """One TCP connection through the whole path, for as long as the context; story(lab) is what a failure tells."""
 
-    def __init__(self, lab, client, story, patience_s=60):
+    def __init__(self, lab, client, story, patience_s=60 * SLOWER):
         self.lab, self.story, self.patience_s, self.count = lab, story, patience_s, 0
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = lab.popen(client, ["python", "-c", PROGRAM, str(patience_s)], **pipes)

@@ -283,9 +283,9 @@ def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):
     before = len(fresh_log(lab, "a"))
     start(lab, "a")
     lines = [line for line in fresh_log(lab, "a")[before:].splitlines() if "state" in line]
-    assert len(lines) == 1, lines
+    assert len(lines) == 1, (lines, story(lab))
     assert "is damaged: starting without" in lines[0]
-    assert is_served(lab, "a")  # the gate in the kernel says who was let in
+    assert is_served(lab, "a"), story(lab)  # the gate in the kernel says who was let in
     talk.echo()
 
 

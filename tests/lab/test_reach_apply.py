@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from reach_lab import ROOT, Machine, Server, address, cable, program, wait_until
+from reach_lab import DEADLINE_S, ROOT, Machine, Server, address, cable, program, wait_until
 
 from reach import keys
 
@@ -186,7 +186,7 @@ def serve_tcp(*arguments):
     return servers[-1]
 
 
-def call(machine, target, port, family=socket.AF_INET, timeout_s=60):
+def call(machine, target, port, family=socket.AF_INET, timeout_s=DEADLINE_S):
     with machine.connect(target, port, family, timeout_s=timeout_s) as connection:
         return connection.recv(99).decode()
 
