@@ -20,6 +20,7 @@ config babel 'babel'
 	list addresses 'fd46:4646:4646:1::/64'
 	list addresses 'fd00:1234:5678:9abc::/64'
 """
+DUMP = r'printf "dump\nquit\n" | timeout 60 busybox nc ::1 33123'
 
 
 class BabelNode(Node):
@@ -41,7 +42,16 @@ class BabelNode(Node):
 
     def dump(self) -> str:
         """What babeld says of itself."""
-        return self("printf 'dump\\nquit\\n' | timeout 60 busybox nc ::1 33123")
+        return self(DUMP)
+
+    def story(self) -> str:
+        """What both nodes' babelds, kernels and services say, for a failure."""
+        kernel = "ip addr; ip -6 route; ip -s link show type veth"
+        parts = []
+        for where in ("", "nsenter -t $(cat /run/far.pid) -n "):
+            parts += [self(f"{where}sh -c '{words}' 2>&1", check=False) for words in (DUMP, kernel)]
+        logs = [self(f"cat {log} 2>&1", check=False) for log in ("/run/far.log", "/run/procd.log")]
+        return "\n---\n".join([*parts, *logs])
 
     def wait_without(self, word: str) -> None:
         """Wait until babeld says no such thing of itself, but the rest."""
@@ -139,7 +149,7 @@ def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
         .replace("'1'\n\toption pool", "'0'\n\toption pool")
     )
     node.file("/run/mesh-devices").write_text("mesh0\n")
-    node("setsid unshare --net sh -c 'echo $$ >/run/far.pid; exec sleep 300' >/dev/null 2>&1 9>&- &")
+    node("setsid unshare --net sh -c 'echo $$ >/run/far.pid; exec sleep 3000' >/dev/null 2>&1 9>&- &")
     node.wait("cat /run/far.pid", "\n")
     # another node: its PLAT's management address answers
     plat = "fddd:1338:1338:aaaa::"
@@ -147,14 +157,18 @@ def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
         "ip link set far0 netns $(cat /run/far.pid); cat >/run/far.sh <<'FAR'\n"
         "ip link set lo up; ip link set far0 up; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding\n"
         f"ip -6 addr add {plat}192.0.0.1/128 dev lo nodad; ip -6 route add {plat}/96 dev lo proto static\n"
-        f"babeld -I '' -S /run/far.state -C 'redistribute ip {plat}/96 allow' -C 'redistribute local deny' far0\n"
+        "exec babeld -I '' -S /run/far.state -g 33123"
+        f" -C 'redistribute ip {plat}/96 allow' -C 'redistribute local deny' far0\n"
         "FAR\n"
         "setsid nsenter -t $(cat /run/far.pid) -n sh /run/far.sh >/run/far.log 2>&1 9>&- &"
     )
     node.add_clients()
     node(f"{SERVICE} enable && {SERVICE} boot")
     node.start()
-    status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"', within_s=180)
+    try:
+        status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"', within_s=600)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{node.story()}") from error
     assert '"own": false' in status
     node.wait("ip -4 route show table 464", "default dev clat")
     assert f"remote.v6 {plat}/96" in node("siit show")
