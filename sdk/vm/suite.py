@@ -24,7 +24,7 @@ from pathlib import Path
 from sdk.interrupt import INTERRUPTED, REQUESTS, heed, whole
 from sdk.lab.machine import REPOSITORY, die_with_parent
 from sdk.vm.kernels import VmError, find, tell
-from sdk.vm.machine import Wishes, run
+from sdk.vm.machine import LOST, Wishes, run
 
 OUT = REPOSITORY / "build/vm/out"
 LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
@@ -167,13 +167,13 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
         variables = [f"NAT46_KO={Path(said.nat46).resolve()}"] if said.nat46 else []
         variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"SLOWER={SLOWER}"]
         variables.append(f"WIFI_TURNS={said.turns}")
-        shutil.rmtree(OUT, ignore_errors=True)
         wanted = []
         for number in sorted({suite.machine for suite in chosen}):
             only = [f"--only={suite.name}" for suite in chosen if suite.machine == number]
             words = ["env", *variables, sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
             wishes = Wishes(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT / str(number))
             wanted.append((wishes, words))
+        shutil.rmtree(OUT, ignore_errors=True)  # now that nothing is to be refused any more
         return run_side_by_side(wanted)
     except (VmError, OSError) as error:
         tell(error)
@@ -181,7 +181,7 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
 
 
 def run_side_by_side(wanted: list[tuple[Wishes, list[str]]]) -> int:
-    """Run commands, each in a machine of its own; return the largest of their exit statuses."""
+    """Run commands, each in a machine of its own; return the largest of their exit statuses, LOST for one without."""
     children = [FORK.Process(target=be_machine, args=(os.getpid(), *each)) for each in wanted]
     signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)  # until the children heed them
     try:
@@ -195,10 +195,14 @@ def run_side_by_side(wanted: list[tuple[Wishes, list[str]]]) -> int:
             if child.pid:
                 child.terminate()  # it takes its QEMU along
                 child.join()
-    return max(child.exitcode or 0 for child in children)
+    statuses = [child.exitcode for child in children]
+    return max(
+        LOST if status is None or status < 0 else status for status in statuses
+    )  # < 0: somebody killed it
 
 
 def be_machine(parent: int, wishes: Wishes, words: list[str]) -> None:
+    """End as a machine's command does, and take the machine along when the parent ends."""
     try:
         os.setsid()  # Ctrl-C is for the parent, which ends us
         die_with_parent(parent)()

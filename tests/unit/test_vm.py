@@ -287,6 +287,24 @@ def test_each_suite_runs_in_one_of_the_machines_and_what_one_of_them_says_counts
     assert not (tmp_path / "out/of_an_earlier_run").exists()
 
 
+def test_a_machine_that_somebody_kills_is_no_success(tmp_path):
+    script = "echo 0 >$0/status; grep -q links $0/command && kill -9 $PPID"
+    done = play(script, tmp_path / "out", start="make test-vm")
+    done.communicate(timeout=60)
+    assert done.returncode == 125
+
+
+def test_a_wrong_wish_leaves_what_the_last_run_has_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "wifi.log").touch()
+    monkeypatch.setattr(suite, "OUT", tmp_path)
+    monkeypatch.setattr(suite, "compile_outside", lambda suites: None)
+    monkeypatch.setattr(sys, "argv", ["suite", "--kernel", "2.4.0"])
+    monkeypatch.setattr(suite, "whole", lambda name, main: main())
+    assert suite.main() == 2
+    assert "there is no kernel 2.4.0" in capsys.readouterr().err
+    assert (tmp_path / "wifi.log").exists()
+
+
 def test_what_a_suite_says_is_told_and_kept_and_one_that_does_not_end_is_ended(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("OUT", str(tmp_path))
     wrong = tmp_path / "test_wrong.py"
