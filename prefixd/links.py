@@ -428,16 +428,12 @@ class Control:
             client[4] = self._clock.now_ms() + self.IDLE_MS
             for _ in range(64):
                 if not client[3]:
-                    piece = next(client[2], None)
-                    if piece is None:
-                        self._drop(number)
-                        return
-                    client[3] = piece.encode()
+                    client[3] = next(client[2]).encode()
                 sent = net.send(client[0], client[3])
                 client[3] = client[3][sent:]
                 if not sent:
                     return
-        except OSError:
+        except (OSError, StopIteration):  # gone, or told all
             self._drop(number)
 
     def _answer(self, command):
