@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, UsageError, ask
-from l3roamd_py.control import parse_device
 from l3roamd_py.options import Options
 from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
 from usage import Parser
 from xlat464.address import parse_mac, parse_prefix6
+from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
 
 LEASE_MAX_S = 30 * 86400

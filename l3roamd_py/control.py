@@ -27,11 +27,11 @@ from xlat464.address import (
     parse_prefix6,
     quote,
 )
+from xlat464.device import parse_device
 from xlat464.node import NODE_LENGTH, need_unicast
 
 LINE_BYTES = 1024  # of a command; the C daemon's limit
 LEASE_MAX_S = 0xFFFFFFFF
-DEVICE_BYTES = 15
 MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 among IPv6 (RFC 4291 section 2.5.5.2)
 LINK_LOCAL = bytes.fromhex("fe80") + bytes(14)
 VERBOSITIES = ("none", "verbose", "debug")
@@ -73,13 +73,6 @@ def _plat(text: str) -> bytes:
 
 def _mac(text: str) -> bytes:
     return need_unicast(parse_mac(text))
-
-
-def parse_device(text: str) -> str:
-    fits = text.isascii() and text.isprintable() and "/" not in text and 1 <= len(text) <= DEVICE_BYTES
-    if not fits or text in (".", ".."):
-        raise ValueError(f"{quote(text)} is no device name, expected at most {DEVICE_BYTES} characters")
-    return text
 
 
 def _seconds(text: str) -> int:

@@ -2,6 +2,7 @@
 """The command line: text in, checked values out, one sentence for what is wrong. No I/O."""
 
 from xlat464.address import contains, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6, quote
+from xlat464.device import parse_device
 from xlat464.node import parse_range
 
 SOCKET = "/run/prefixd.sock"
@@ -31,7 +32,7 @@ def parse(arguments):
             raise UsageError("%s is missing, see prefixd --help" % name)
     options = {
         "plat_range": _value(given, "--plat-range", parse_range),
-        "clat": _value(given, "--clat", _device),
+        "clat": _value(given, "--clat", parse_device),
         "target": _value(given, "--target", _path),
         "source": _value(given, "--source", parse_ipv6),
         "own_plat": _value(given, "--own-plat", _prefix96),
@@ -108,16 +109,6 @@ def _convert(name, convert, text):
         return convert(text)
     except ValueError as error:
         raise UsageError("%s: %s" % (name, error))  # noqa: B904  MicroPython has no "from"
-
-
-def _device(text):
-    # it goes into a line of the control language, and the kernel has its own rules
-    good = 1 <= len(text.encode()) <= 15 and text not in (".", "..")
-    for c in text:
-        good = good and "!" <= c <= "~" and c not in "/:"
-    if not good:
-        raise ValueError("%s is no device name, expected up to 15 letters, digits, - or _" % quote(text))
-    return text
 
 
 def _path(text):
