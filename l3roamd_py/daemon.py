@@ -117,10 +117,11 @@ class Daemon:
         if path is None or self.clat is None:
             return
         try:
-            text = path.read_text("ascii", "replace")
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                log.warning("%s cannot be read: %s", path, error.strerror)
+            text = state.read_file(path, leases.FILE_BYTES).decode("ascii", "replace")
+        except FileNotFoundError:
+            return
+        except (OSError, StateError) as error:
+            log.warning("the leases are not known: %s", error)
             return
         for lease in leases.parse_file(text, time.time()):
             self.hear_lease("old", lease.mac, lease.ipv4, lease.lease_s)

@@ -16,6 +16,7 @@ from xlat464.node import need_unicast
 
 EARLIEST_END = 1_000_000_000  # less is a length: no lease of these days ended in 2001
 LEASES_MAX = 65536
+FILE_BYTES = 4 << 20  # that are read of dnsmasq's file
 DHCP_SERVER, SO_BINDTODEVICE = 67, 25
 BOOTREQUEST, ETHERNET, MAC_BYTES = 1, 1, 6
 MAGIC = bytes((99, 130, 83, 99))

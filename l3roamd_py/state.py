@@ -33,15 +33,24 @@ def read_boot_id() -> str:
         return ""
 
 
+def read_file(path: Path, bytes_max: int, flags: int = 0) -> bytes:
+    """Return what a file holds, of one that is larger bytes_max and a byte. OSError, StateError: it is none.
+
+    It allocates what is there, not what may be: a router has little.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)  # a pipe must not hold us up
+    with open(descriptor, "rb", 0) as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise StateError(f"{path} is no file: starting without")
+        return file.read(min(found.st_size, bytes_max) + 1) or b""
+
+
 def load(path: Path, boot_id: str) -> dict | None:
     """Return what was saved, None if there is nothing of this boot. StateError: damaged, start without."""
     try:
-        # no link, no pipe: the file is named in a directory that others may write to
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise StateError(f"{path} is no file: starting without")
-            data = file.read(BYTES_MAX + 1)
+        # no link: the file is named in a directory that others may write to
+        data = read_file(path, BYTES_MAX, os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     except OSError as error:

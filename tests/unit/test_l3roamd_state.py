@@ -3,6 +3,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -90,6 +92,21 @@ def test_a_link_or_a_pipe_is_not_followed(path, tmp_path):
     os.mkfifo(path)
     with pytest.raises(StateError, match="is no file"):
         load(path, BOOT)
+
+
+def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
+    """A router may leave the daemon 40 MiB of address space."""
+    save(path, {"core": {"a": "x" * 100_000}}, BOOT)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from l3roamd_py import state\n"
+        "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20),) * 2)\n"
+        "print(len(state.load(Path(sys.argv[1]), sys.argv[2])['core']['a']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path, BOOT], capture_output=True, text=True, check=False)
+    assert done.stdout == "100000\n", done.stderr
 
 
 def make_keeper(path):
