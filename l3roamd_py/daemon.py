@@ -84,7 +84,8 @@ class Daemon:
             if rules is not None:
                 rules.set_up()
         self._restore()
-        upkeep.remove_others(self.kernel, self.core.table)
+        for error in upkeep.remove_others(self.kernel, self.core.table):
+            log.warning("%s", error)
         self.take(self.finder.dump())
         self.follow()
         self._read_leases()

@@ -27,6 +27,7 @@ from l3roamd_py.kernel import (
     FAILED,
     GET_LINK,
     GET_NEIGHBOUR,
+    LINK_FORM,
     NEW_LINK,
     NEW_NEIGHBOUR,
     PERMANENT,
@@ -34,6 +35,7 @@ from l3roamd_py.kernel import (
     REACHABLE,
     SOL_NETLINK,
     KernelError,
+    Told,
     ifinfmsg,
     messages,
     ndmsg,
@@ -48,6 +50,7 @@ READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves
 PORTS_MAX = 8192  # MACs whose port is known
 NEIGHBOUR = struct.Struct("=16xBxxxiHxx")  # of a message: family, ifindex, state; attributes follow
 ADDRESS, MAC, BRIDGE = 1, 2, 9  # NDA_DST, NDA_LLADDR, NDA_MASTER
+LINK_MAC, LINK_NAME, LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 1, 3, 5, 10, 37  # IFLA_
 
 
 def listen(protocol: int) -> socket.socket:
@@ -72,16 +75,16 @@ class Links:
         self._other_ends: dict[int, int] = {}  # index -> a veth's other end, or what a macvlan is on
         self.own_macs: set[bytes] = set()
 
-    def take(self, message: ifinfmsg, is_new: bool) -> None:
-        index = message["index"]
+    def take(self, told: Told, is_new: bool) -> None:
+        index = told.fields[2]
         if not is_new:
             self._links.pop(index, None)
             self._other_ends.pop(index, None)
         else:
-            name, mac = message.get_attr("IFLA_IFNAME") or "", packed_mac(message.get_attr("IFLA_ADDRESS"))
-            self._links[index] = (name, mac, message.get_attr("IFLA_MASTER") or 0)
-            is_here = message.get_attr("IFLA_LINK_NETNSID") is None
-            self._other_ends[index] = (message.get_attr("IFLA_LINK") or 0) if is_here else 0
+            name = told.attributes.get(LINK_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
+            self._links[index] = (name, told.attributes.get(LINK_MAC, b""), told.number(LINK_MASTER))
+            is_here = LINK_NAMESPACE not in told.attributes
+            self._other_ends[index] = told.number(LINK_OTHER_END) if is_here else 0
         self.own_macs = {mac for _, mac, _ in self._links.values()}
 
     def index_of(self, name: str) -> int:
@@ -184,12 +187,11 @@ class Finder:
         return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
 
     def _link(self, whole: bytes, is_new: bool) -> list[Event]:
-        message = ifinfmsg(whole)
-        message.decode()
-        if message["family"] == AF_BRIDGE:
+        told = Told(LINK_FORM, whole)
+        if told.fields[0] == AF_BRIDGE:
             return []  # a port's state; the link itself is told of too
         before = self.bridge_index
-        self.links.take(message, is_new)
+        self.links.take(told, is_new)
         self.changed = True
         self._follow()
         if self.bridge_index != before:

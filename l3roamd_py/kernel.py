@@ -14,6 +14,8 @@ import sys
 import types
 from collections.abc import Iterator
 
+from l3roamd_py.nfnetlink import attributes
+
 TIMEOUT_S = 2.0  # the kernel answers at once or not at all
 REQUEST, ACK, REPLACE, CREATE, DUMP = 0x1, 0x4, 0x100, 0x400, 0x300  # NLM_F_
 ERROR, DONE = 2, 3  # NLMSG_
@@ -29,6 +31,12 @@ NO_DAD = 0x02  # IFA_F_NODAD
 SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
 STRICT = 12  # a dump gives only what its request describes
 HEADER = struct.Struct("=IHHII")
+ADDRESS_FORM = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+NEIGHBOUR_FORM = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
+ROUTE_FORM = struct.Struct(
+    "=BBBBBBBBI"
+)  # struct rtmsg: family, destination length, -, -, table, protocol, -, type
+LINK_FORM = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
 
 
 class KernelError(Exception):
@@ -65,6 +73,7 @@ with _side_door():
 __all__ = [
     "KernelError",
     "Netlink",
+    "Told",
     "ctrlmsg",
     "genlmsg",
     "ifaddrmsg",
@@ -86,6 +95,29 @@ def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
             return
         yield kind, sequence, data[at : at + length]
         at += length + 3 & ~3
+
+
+class Told:
+    """What the kernel tells of an address, a neighbour, a route or a link: its header, and the attributes by number.
+
+    Any of them may be missing or of another size than expected: a neighbour has no MAC while it is asked for.
+    """
+
+    __slots__ = ("attributes", "fields")
+
+    def __init__(self, form: struct.Struct, whole: bytes) -> None:
+        is_whole = len(whole) >= HEADER.size + form.size
+        self.fields = form.unpack_from(whole, HEADER.size) if is_whole else (0,) * form.size
+        self.attributes = attributes(whole[HEADER.size + form.size :])
+
+    def number(self, kind: int) -> int:
+        """An attribute as a number, 0 if there is none."""
+        return int.from_bytes(self.attributes.get(kind, b""), sys.byteorder)
+
+    def bytes_of(self, kind: int, length: int) -> bytes | None:
+        """An attribute of so many bytes, None if there is none."""
+        value = self.attributes.get(kind, b"")
+        return value if len(value) == length else None
 
 
 class Netlink:

@@ -7,9 +7,11 @@ removing what is not changes nothing.
 
 import errno
 import socket
+import struct
 from collections.abc import Iterator
 
 from l3roamd_py.kernel import (
+    ADDRESS_FORM,
     AF_BRIDGE,
     CREATE,
     DEL_ADDRESS,
@@ -21,6 +23,7 @@ from l3roamd_py.kernel import (
     GET_NEIGHBOUR,
     GET_ROUTE,
     MAIN_TABLE,
+    NEIGHBOUR_FORM,
     NEW_ADDRESS,
     NEW_NEIGHBOUR,
     NEW_ROUTE,
@@ -29,11 +32,13 @@ from l3roamd_py.kernel import (
     PERMANENT,
     PROBE,
     REPLACE,
+    ROUTE_FORM,
     STALE,
     UNICAST,
     UNREACHABLE,
     KernelError,
     Netlink,
+    Told,
     ifaddrmsg,
     make,
     ndmsg,
@@ -42,6 +47,9 @@ from l3roamd_py.kernel import (
 )
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
+IFA_ADDRESS, IFA_PROTO = 1, 11
+NDA_DST, NDA_LLADDR, NDA_PROTOCOL = 1, 2, 12
+RTA_DST, RTA_OIF = 1, 4
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
 
@@ -51,14 +59,6 @@ def _text(address: bytes) -> str:
 
 def _family(address: bytes) -> int:
     return socket.AF_INET if len(address) == 4 else socket.AF_INET6
-
-
-def _packed(text: str) -> bytes:
-    return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
-
-
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
 
 
 def index_of(device: str) -> int:
@@ -120,11 +120,13 @@ class Network:
     def addresses(self) -> set[bytes]:
         """The node-client addresses that we have: by their prefix, or by the mark that newer kernels keep."""
         request = make(ifaddrmsg, [], family=socket.AF_INET6)
+        request["index"] = self._lo
         found = set()
-        for answer in self._netlink.ask("to list addresses", request, GET_ADDRESS, DUMP):
-            if answer["index"] == self._lo and answer["prefixlen"] == 128:
-                address = _packed(answer.get_attr("IFA_ADDRESS"))
-                if answer.get_attr("IFA_PROTO") == OWNER or address[:8] == (self._prefix or b"?")[:8]:
+        for told in self._list("to list addresses", request, GET_ADDRESS, ADDRESS_FORM):
+            _, length, _, _, index = told.fields
+            address = told.bytes_of(IFA_ADDRESS, 16)
+            if address is not None and index == self._lo and length == 128:
+                if told.number(IFA_PROTO) == OWNER or address[:8] == (self._prefix or b"?")[:8]:
                     found.add(address)
         return found
 
@@ -162,12 +164,13 @@ class Network:
         self._set_neighbour(mac, address, PROBE)
 
     def pinned(self) -> set[tuple[bytes, bytes]]:
-        """What we tied, as (MAC, IPv4 address)."""
+        """What we tied, as (MAC, IPv4 address); the MAC is empty if the kernel has lost it."""
         request = make(ndmsg, [], family=socket.AF_INET)
         index, found = index_of(self.client_device), set()
-        for answer in self._netlink.ask("to list neighbours", request, GET_NEIGHBOUR, DUMP):
-            if answer["ifindex"] == index and answer.get_attr("NDA_PROTOCOL") == OWNER:
-                found.add((_mac(answer.get_attr("NDA_LLADDR")), _packed(answer.get_attr("NDA_DST"))))
+        for told in self._list("to list neighbours", request, GET_NEIGHBOUR, NEIGHBOUR_FORM):
+            ipv4 = told.bytes_of(NDA_DST, 4)
+            if ipv4 is not None and told.fields[1] == index and told.number(NDA_PROTOCOL) == OWNER:
+                found.add((told.bytes_of(NDA_LLADDR, 6) or b"", ipv4))
         return found
 
     def _route(self, address: bytes, index: int) -> nlmsg:
@@ -196,10 +199,11 @@ class Network:
         """The IPv6 addresses that we route to the client device."""
         request = make(rtmsg, [], family=socket.AF_INET6)
         index, found = index_of(self.client_device), set()
-        for answer in self._netlink.ask("to list routes", request, GET_ROUTE, DUMP):
-            is_ours = answer["proto"] == OWNER and answer["dst_len"] == 128
-            if is_ours and answer.get_attr("RTA_OIF") == index:
-                found.add(_packed(answer.get_attr("RTA_DST")))
+        for told in self._list("to list routes", request, GET_ROUTE, ROUTE_FORM):
+            address = told.bytes_of(RTA_DST, 16)
+            if address is not None and told.fields[1] == 128 and told.fields[5] == OWNER:
+                if told.number(RTA_OIF) == index:
+                    found.add(address)
         return found
 
     def renew(self) -> list[KernelError]:
@@ -217,16 +221,20 @@ class Network:
 
     def leads_elsewhere(self, address: bytes) -> bool:
         """Return whether a host route leads to an IPv6 address, and that is not our own."""
+        return any(told.number(RTA_OIF) != self._lo for told in self._routes_to(address, 128))
+
+    def _routes_to(self, address: bytes, length: int) -> Iterator[Told]:
+        """Yield the route of this very length, if that is what leads to an IPv6 address."""
         request = make(rtmsg, [("RTA_DST", _text(address))], family=socket.AF_INET6, dst_len=128)
         request["flags"] = FIB_MATCH
         try:
-            answers = self._netlink.ask(f"where {_text(address)} is", request, GET_ROUTE)
+            answers = list(self._netlink.stream(f"where {_text(address)} is", request, GET_ROUTE))
         except KernelError:
-            return False  # how the kernel says that no route leads there
-        return any(
-            each["dst_len"] == 128 and each["type"] == UNICAST and each.get_attr("RTA_OIF") != self._lo
-            for each in answers
-        )
+            return  # how the kernel says that no route leads there
+        for whole in answers:
+            told = Told(ROUTE_FORM, whole)
+            if told.fields[1] == length and told.fields[7] == UNICAST:
+                yield told
 
     def is_retracted(self, address: bytes) -> bool:
         """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
@@ -235,10 +243,8 @@ class Network:
         """
         request = make(rtmsg, [], family=socket.AF_INET6, table=MAIN_TABLE, type=UNREACHABLE)
         return any(
-            each["type"] == UNREACHABLE
-            and each["dst_len"] == 128
-            and _packed(each.get_attr("RTA_DST")) == address
-            for each in self._netlink.ask("to list lost routes", request, GET_ROUTE, DUMP)
+            told.fields[7] == UNREACHABLE and told.fields[1] == 128 and told.bytes_of(RTA_DST, 16) == address
+            for told in self._list("to list lost routes", request, GET_ROUTE, ROUTE_FORM)
         )
 
     def forget_bridge_entry(self, mac: bytes, port: int) -> None:
@@ -246,6 +252,10 @@ class Network:
         message = make(ndmsg, [("NDA_LLADDR", mac.hex(":"))], family=AF_BRIDGE, ifindex=port)
         message["flags"] = NTF_MASTER
         self._drop(f"to forget {mac.hex(':')}", message, DEL_NEIGHBOUR)
+
+    def _list(self, what: str, request: nlmsg, kind: int, form: struct.Struct) -> Iterator[Told]:
+        for whole in self._netlink.stream(what, request, kind, DUMP):
+            yield Told(form, whole)
 
     def dump(self, form: type[nlmsg], kind: int, family: int) -> Iterator[bytes]:
         return self._netlink.stream("to list what there is", make(form, [], family=family), kind, DUMP)

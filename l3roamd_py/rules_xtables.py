@@ -100,7 +100,8 @@ class XtablesGate(Gate):
         return next((mac for mac, other in self._opened() if other == ipv4), None)
 
     def _opened(self) -> set[Client]:
-        return {(bytes.fromhex(each.comment or ""), each.address) for each in self.sets.members(OPEN.name)}
+        members = ((packed(each.comment, 6), each.address) for each in self.sets.members(OPEN.name))
+        return {(mac, ipv4) for mac, ipv4 in members if mac}
 
     def opened(self) -> set[Client]:
         with refusal("cannot read who was let in"):
@@ -289,9 +290,18 @@ class XtablesPlatRules:
         with refusal("cannot read the mappings"):
             members = self.sets.members(ROAMED.name)
         for each in members:
-            at, _, serial = (each.comment or "").partition(" ")
-            if serial.isdecimal():
-                yield Mapping(each.address, bytes.fromhex(at), None, each.timeout_s or 0, int(serial))
+            word, _, serial = (each.comment or "").partition(" ")
+            if serial.isdecimal() and (at := packed(word, 16)):
+                yield Mapping(each.address, at, None, each.timeout_s or 0, int(serial))
+
+
+def packed(text: str | None, length: int) -> bytes:
+    """Bytes of their hexadecimal text, none if it is not ours: anybody who is root may put members into a set."""
+    try:
+        value = bytes.fromhex(text or "")
+    except ValueError:
+        return b""
+    return value if len(value) == length else b""
 
 
 def network(plat: bytes) -> str:

@@ -38,7 +38,9 @@ def read_file(path: Path, bytes_max: int, flags: int = 0) -> bytes:
 
     It allocates what is there, not what may be: a router has little.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)  # a pipe must not hold us up
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags
+    )  # a pipe must not hold us up
     with open(descriptor, "rb", 0) as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

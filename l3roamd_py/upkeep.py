@@ -2,7 +2,7 @@
 """What a daemon before us left in the kernel: what the restored clients do not need goes; `flush` removes all."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from l3roamd_py import rules_choice
@@ -19,21 +19,39 @@ class FlushError(Exception):
     """Something could not be removed; one sentence. What was removed stays removed."""
 
 
-def remove_others(kernel: Network, table: Table | None) -> None:
-    """Remove what is ours in the kernel and no client's in the table; what is a client's is known as ours again."""
+def remove_others(kernel: Network, table: Table | None) -> list[KernelError]:
+    """Remove what is ours in the kernel and no client's in the table; what is a client's is known as ours again.
+
+    Return what could not be done: it keeps nobody from the rest.
+    """
     clients = [] if table is None else list(table.clients.values())
     departed = [] if table is None else list(table.departed)  # their addresses linger
     wanted = set() if table is None else {table.node_client(mac) for mac in [*table.clients, *departed]}
-    for address in kernel.addresses() - wanted:
-        kernel.remove_address(address)
     tied = {(client.mac, client.ipv4) for client in clients}
-    for mac, ipv4 in kernel.pinned():
-        if (mac, ipv4) in tied:
-            kernel.pin(mac, ipv4)
-        else:
-            kernel.unpin(mac, ipv4)
-    for address in kernel.routes() - {address for client in clients for address in client.addresses}:
-        kernel.remove_route(bytes(6), address)
+    routed = {address for client in clients for address in client.addresses}
+
+    def tie(pair: tuple[bytes, bytes]) -> None:
+        (kernel.pin if pair in tied else kernel.unpin)(*pair)
+
+    failures: list[KernelError] = []
+    _each(failures, lambda: kernel.addresses() - wanted, kernel.remove_address)
+    _each(failures, kernel.pinned, tie)
+    _each(failures, lambda: kernel.routes() - routed, lambda address: kernel.remove_route(bytes(6), address))
+    return failures
+
+
+def _each(failures: list[KernelError], listed: Callable[[], set], put_right: Callable) -> None:
+    """Do something for each of what the kernel lists, and note what it refuses."""
+    found: set = set()
+    try:
+        found = listed()
+    except KernelError as error:
+        failures.append(error)
+    for each in found:
+        try:
+            put_right(each)
+        except KernelError as error:
+            failures.append(error)
 
 
 def flush(socket: Path, state: Path, client_device: str, node_client_prefix: bytes | None) -> None:
@@ -43,7 +61,8 @@ def flush(socket: Path, state: Path, client_device: str, node_client_prefix: byt
         _need_no_daemon()
         for rules in _rules_of_both_kinds(client_device):
             rules.tear_down()
-        remove_others(Network(client_device, node_client_prefix), None)
+        for error in remove_others(Network(client_device, node_client_prefix), None):
+            raise error
         state.unlink(missing_ok=True)
         socket.unlink(missing_ok=True)
         lock.remove()

@@ -105,7 +105,9 @@ def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
         "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20),) * 2)\n"
         "print(len(state.load(Path(sys.argv[1]), sys.argv[2])['core']['a']))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path, BOOT], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path, BOOT], capture_output=True, text=True, check=False
+    )
     assert done.stdout == "100000\n", done.stderr
 
 
