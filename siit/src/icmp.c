@@ -181,6 +181,9 @@ static int translate_quote_4to6(const struct siit_map *map, struct quote *quote)
 
 	if (verdict)
 		return inner_verdict(verdict);
+	/* nobody can have got these from us */
+	if (in.protocol == PROTOCOL_ICMP6 || in.protocol == PROTOCOL_IGMP || is_extension_number(in.protocol))
+		return SIIT_ICMP_INNER_BAD_HEADER;
 	pair = map_4to6(map, SIDE_REMOTE, in.header + 12, -1, true, src);
 	/* RFC 7757 section 4.2: whoever is told must see the address that he wrote to */
 	if (pair < 0 || map_4to6(map, SIDE_LOCAL, in.header + 16, pair, !quote->is_hairpin, dst) < 0)
@@ -220,6 +223,8 @@ static int translate_quote_6to4(const struct siit_map *map, struct quote *quote)
 
 	if (verdict)
 		return inner_verdict(verdict);
+	if (in.protocol == PROTOCOL_ICMP || in.protocol == PROTOCOL_IGMP)
+		return SIIT_ICMP_INNER_BAD_HEADER;
 	pair = map_6to4(map, SIDE_LOCAL, in.header + 8, -1, src);
 	if (pair < 0 || map_6to4(map, SIDE_REMOTE, in.header + 24, pair, dst) < 0)
 		return SIIT_ICMP_INNER_NO_RULE;

@@ -33,6 +33,25 @@ enum {
 /* What a fragment is called in IPv4 (offset in units of 8 bytes) and what it becomes. */
 enum { IPV4_DF = 0x4000, IPV4_MF = 0x2000, IPV4_OFFSET = 0x1fff, IPV6_MF = 1 };
 
+/* An IPv4 protocol number that IPv6 reads as an extension header (RFC 7045 section 4). RFC 7915 section 4.1 would copy
+ * it, but then hosts, firewalls and the translator at the other end find a transport behind it that no firewall on the
+ * IPv4 side has seen. AH and ESP mean the same in both versions. */
+static inline bool is_extension_number(uint8_t protocol)
+{
+	switch (protocol) {
+	case HEADER_HOPOPTS:
+	case HEADER_ROUTING:
+	case HEADER_FRAGMENT:
+	case HEADER_DSTOPTS:
+	case HEADER_MOBILITY:
+	case HEADER_HIP:
+	case HEADER_SHIM6:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* The largest IPv4 packet that is sent without DF although IPv6 never fragments, RFC 7915 section 5.1. */
 enum { IPV4_MAX_WITHOUT_DF = 1260 };
 

@@ -39,6 +39,7 @@
 	X(TOO_LONG, "too-long", "more than 65,535 bytes as IPv4") \
 	X(UDP_ZERO_CHECKSUM_FRAGMENT, "udp-zero-checksum-fragment", "first fragment of UDP without a checksum") \
 	X(FOREIGN_ICMP, "foreign-icmp", "ICMPv6 inside IPv4 or ICMPv4 inside IPv6") \
+	X(EXTENSION_NUMBER, "extension-number", "an IPv4 protocol number that is an extension header in IPv6") \
 	X(IGMP, "igmp", "IGMP, which is about one link and has no meaning behind it") \
 	X(ICMP_FRAGMENT, "icmp-fragment", "a fragment of ICMP, whose checksum cannot be translated") \
 	X(ICMP_BAD_CHECKSUM, "icmp-bad-checksum", "an ICMP error with a wrong checksum") \

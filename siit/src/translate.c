@@ -24,6 +24,7 @@ enum {
 	ICMP6_ECHO = 128,
 	ICMP6_ECHO_REPLY = 129,
 	/* codes of unreachable */
+	PROTOCOL_UNREACHABLE = 2,
 	FRAGMENTATION_NEEDED = 4,
 	SOURCE_ROUTE_FAILED = 5,
 	PROHIBITED4 = 13,
@@ -173,6 +174,10 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 
 	if (in.protocol == PROTOCOL_ICMP6)
 		return SIIT_FOREIGN_ICMP;
+	if (is_extension_number(in.protocol)) {
+		send_error4(map, &in, ICMP4_UNREACHABLE, PROTOCOL_UNREACHABLE, 0, outlet);
+		return SIIT_EXTENSION_NUMBER;
+	}
 	if (in.protocol == PROTOCOL_ICMP) {
 		if (is_fragment) { /* [1.2] */
 			send_error4(map, &in, ICMP4_UNREACHABLE, PROHIBITED4, 0, outlet);
@@ -319,6 +324,8 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 
 	if (in.protocol == PROTOCOL_ICMP)
 		return SIIT_FOREIGN_ICMP;
+	if (in.protocol == PROTOCOL_IGMP)
+		return SIIT_IGMP; /* as [4.2]; IPv6 has MLD, which is ICMPv6 */
 	if (in.protocol == PROTOCOL_ICMP6) {
 		if (ipv6_is_fragment(&in)) { /* [1.2] */
 			send_error6(map, &in, ICMP6_UNREACHABLE, PROHIBITED6, 0, dst_pair, outlet);

@@ -47,12 +47,11 @@ def test_a_transport_crosses_with_its_checksum_made_right(name):
     assert (back.src, back.dst, back.ttl, back.tos, back.proto) == (SERVER4, CLIENT4, 63, 0xB9, number)
 
 
-@pytest.mark.parametrize("protocol", [0, 4, 33, 41, 47, 50, 51, 59, 89, 132, 136, 253, 255])
+@pytest.mark.parametrize("protocol", [4, 33, 41, 47, 50, 51, 59, 89, 132, 136, 253, 255])
 def test_other_protocols_pass_unchanged(protocol):
     payload = bytes(range(7))
     assert one(clat(), IP(**OUT, proto=protocol) / payload)[40:] == payload
-    if protocol != 0:  # to IPv6 that is an extension header
-        assert one(clat(), IPv6(**BACK6, nh=protocol) / Raw(payload))[20:] == payload
+    assert one(clat(), IPv6(**BACK6, nh=protocol) / Raw(payload))[20:] == payload
 
 
 @pytest.mark.parametrize(("there", "back"), [(8, ICMPv6EchoRequest), (0, ICMPv6EchoReply)])
@@ -231,6 +230,11 @@ BROKEN = {
     "igmp": (bytes(IP(**OUT, proto=2) / Raw(b"\x16" + bytes(7))), "igmp"),
     "igmp at its last hop": (bytes(IP(**{**OUT, "ttl": 1}, proto=2) / Raw(b"\x16" + bytes(7))), "igmp"),
     "icmpv4 in ipv6": (bytes(IPv6(**BACK6, nh=1) / Raw(b"\x08" + bytes(7))), "foreign-icmp"),
+    "igmp in ipv6": (bytes(IPv6(**BACK6, nh=2) / Raw(b"\x16" + bytes(7))), "igmp"),
+    "igmp behind options": (
+        bytes(IPv6(**BACK6) / IPv6ExtHdrDestOpt(nh=2) / Raw(b"\x16" + bytes(7))),
+        "igmp",
+    ),
 }
 
 
@@ -238,6 +242,41 @@ BROKEN = {
 def test_what_is_broken_is_dropped_in_silence(name):
     packet, verdict = BROKEN[name]
     assert refused(clat(), packet, verdict) is None
+
+
+EXTENSION_NUMBERS = [
+    0,
+    43,
+    44,
+    60,
+    135,
+    139,
+    140,
+]  # RFC 7045 section 4, without AH and ESP, which both versions have
+# a header of eight bytes whose next header is TCP, and a TCP SYN to port 80 behind it
+HIDDEN_TCP = b"\x06\x00\x01\x04" + bytes(4) + bytes(TCP(sport=1000, dport=80, flags="S"))
+
+
+@pytest.mark.parametrize("number", EXTENSION_NUMBERS)
+@pytest.mark.parametrize(
+    ("rules", "addresses"), [(clat(), OUT), (plat(), {**OUT, "src": SERVER4, "dst": CLIENT4})]
+)
+def test_no_protocol_number_becomes_an_extension_header_with_a_transport_behind_it(rules, addresses, number):
+    error = refused(rules, IP(**addresses, proto=number) / Raw(HIDDEN_TCP), "extension-number")
+    assert (error.dst, error[ICMP].type, error[ICMP].code) == (addresses["src"], 3, 2)
+    refused(rules, IP(**addresses, proto=number, flags="MF") / Raw(HIDDEN_TCP), "extension-number")
+    assert refused(rules, IP(**addresses, proto=number, frag=8) / Raw(HIDDEN_TCP), "extension-number") is None
+
+
+def test_a_translated_packet_shows_the_transport_of_the_original_alone():
+    """Of all 256 numbers: what passes both ways comes out with its number and its payload as they were."""
+    for number in set(range(256)) - {1, 6, 17}:  # which have a checksum, and tests of their own
+        verdict, packets = translator.translate(clat(), bytes(IP(**OUT, proto=number) / Raw(HIDDEN_TCP)))
+        if verdict != "translated":
+            assert number in [2, 58, *EXTENSION_NUMBERS]
+            continue
+        there = one(plat(), packets[0])
+        assert (there[9], there[20:]) == (number, HIDDEN_TCP)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,13 @@ BAD_QUOTES = {
     "ihl of four": (b"\x44" + bytes(SENT4)[1:], "icmp-inner-bad-header"),
     "the other version": (bytes(SENT6), "icmp-inner-bad-header"),
     "length below its header": (bytes(SENT4)[:2] + b"\x00\x13" + bytes(SENT4)[4:], "icmp-inner-bad-header"),
+    **{
+        f"protocol {number}": (
+            bytes(IP(src=SERVER4, dst=CLIENT4, proto=number) / Raw(b"\x06" + bytes(27))),
+            "icmp-inner-bad-header",
+        )
+        for number in (0, 2, 43, 44, 58, 60, 135, 139, 140)
+    },
     "an address without rule": (bytes(IP(src=SERVER4, dst="192.168.1.1") / UDP()), "icmp-inner-no-rule"),
     "an error": (bytes(IP(src=SERVER4, dst=CLIENT4) / ICMP(type=3) / SENT4), "icmp-nested-error"),
     "a timestamp": (bytes(IP(src=SERVER4, dst=CLIENT4) / ICMP(type=13)), "icmp-unknown-type"),
@@ -264,6 +271,12 @@ BAD_QUOTES = {
 def test_an_error_about_nothing_known_is_dropped_in_silence(name):
     quoted, verdict = BAD_QUOTES[name]
     assert refused(clat(), error4(11, 0, quoted=quoted), verdict) is None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_error_about_what_is_never_translated_to_ipv6_is_dropped_in_silence(number):
+    quoted = IPv6(src=CLIENT6, dst=SERVER6, nh=number) / Raw(b"\x08" + bytes(27))
+    assert refused(clat(), error6(1, 4, quoted=quoted), "icmp-inner-bad-header") is None
 
 
 def test_an_error_about_an_error_is_dropped_from_ipv6_too():
