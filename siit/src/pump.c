@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gather.h"
+
 /* struct virtio_net_hdr of linux/virtio_net.h, whose older editions lack UDP_L4. */
 struct vnet {
 	uint8_t flags, gso_type;
@@ -62,6 +64,7 @@ struct siit_pump {
 	unsigned icmp_per_s;
 	uint64_t icmp_credit; /* in errors times a thousand million, up to the burst */
 	uint64_t icmp_at;     /* ns, CLOCK_MONOTONIC_COARSE */
+	struct siit_gather gather;
 	unsigned noutputs;
 	struct output outputs[SIIT_BATCH];
 	_Atomic uint64_t counters[COUNTERS];
@@ -383,12 +386,17 @@ static void coalesce(struct siit_pump *pump)
 	}
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec at;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &at);
+	return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+}
+
 static bool may_send_icmp(struct siit_pump *pump)
 {
 	const uint64_t error = 1000000000u; /* credit of one, so that credit grows by the rate each nanosecond */
-	struct timespec at;
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &at);
-	uint64_t now = (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+	uint64_t now = now_ns();
 	uint64_t passed = now - pump->icmp_at;
 	pump->icmp_at = now;
 	if (passed > 1000000000u) /* also keeps the product below within 64 bits */
@@ -423,23 +431,9 @@ static void emit(void *context, const struct siit_packet *packet)
 	write_out(pump, iov, 2, packet->data[0] >> 4, packet->len);
 }
 
-/* Translate one packet that lies behind LEAD bytes of the arena, its vnet header just before it. */
-static void handle(struct siit_pump *pump, const struct siit_map *map, uint8_t *data, uint32_t len)
+/* Translate a packet with SIIT_HEADROOM and a vnet header's bytes before it; the result leaves with the batch. */
+static void translate(struct siit_pump *pump, const struct siit_map *map, struct siit_packet packet, struct vnet vnet)
 {
-	struct vnet vnet;
-	memcpy(&vnet, data - VNET_LEN, VNET_LEN);
-	struct siit_packet packet = {.data = data, .len = len};
-	uint8_t version = len ? data[0] >> 4 : 0;
-	if (version == 4 || version == 6) {
-		count(pump, version == 4 ? COUNT_IN4_PACKETS : COUNT_IN6_PACKETS, 1);
-		count(pump, version == 4 ? COUNT_IN4_BYTES : COUNT_IN6_BYTES, len);
-	}
-	if (!map)
-		return;
-	if ((version != 4 && version != 6) || !accept_vnet(&vnet, &packet)) {
-		count(pump, COUNT_MALFORMED, 1);
-		return;
-	}
 	int verdict = siit_translate(map, &packet, emit, pump);
 	count(pump, (unsigned)verdict, 1);
 	if (verdict != SIIT_TRANSLATED)
@@ -460,6 +454,53 @@ static void handle(struct siit_pump *pump, const struct siit_map *map, uint8_t *
 	pump->noutputs++;
 	if (pump->coalesce)
 		coalesce(pump);
+}
+
+/* Whether the packet is a fragment, as cheaply as it can be asked: most are none. */
+static bool may_be_fragment(const struct siit_packet *packet)
+{
+	if (packet->gso_type || packet->needs_csum || packet->len < 20)
+		return false;
+	return packet->data[0] >> 4 == 4 ? (get16(packet->data + 6) & 0x3fff) != 0 : packet->data[6] == PROTO_FRAGMENT;
+}
+
+/* True when the packet was taken as part of a datagram that has to be whole, and is translated with it. */
+static bool gather(struct siit_pump *pump, const struct siit_map *map, const struct siit_packet *packet)
+{
+	struct siit_packet whole;
+	enum siit_gathered gathered =
+		siit_gather_take(&pump->gather, packet->data, packet->len, now_ns() / 1000000u, &whole);
+	if (gathered == SIIT_GATHER_NOT)
+		return false;
+	count(pump, COUNT_GATHERED, 1);
+	if (gathered == SIIT_GATHER_WHOLE) {
+		flush(pump); /* the datagram's buffer is the gatherer's, so nothing waits in it; and nothing passes it */
+		translate(pump, map, whole, (struct vnet){0});
+		flush(pump);
+	}
+	return true;
+}
+
+/* Translate one packet that lies behind LEAD bytes of the arena, its vnet header just before it. */
+static void handle(struct siit_pump *pump, const struct siit_map *map, uint8_t *data, uint32_t len)
+{
+	struct vnet vnet;
+	memcpy(&vnet, data - VNET_LEN, VNET_LEN);
+	struct siit_packet packet = {.data = data, .len = len};
+	uint8_t version = len ? data[0] >> 4 : 0;
+	if (version == 4 || version == 6) {
+		count(pump, version == 4 ? COUNT_IN4_PACKETS : COUNT_IN6_PACKETS, 1);
+		count(pump, version == 4 ? COUNT_IN4_BYTES : COUNT_IN6_BYTES, len);
+	}
+	if (!map)
+		return;
+	if ((version != 4 && version != 6) || !accept_vnet(&vnet, &packet)) {
+		count(pump, COUNT_MALFORMED, 1);
+		return;
+	}
+	if (may_be_fragment(&packet) && gather(pump, map, &packet))
+		return;
+	translate(pump, map, packet, vnet);
 }
 
 /* Read and translate what is there, up to a batch. Returns 1 when there may be more, 0 when there is nothing
@@ -554,6 +595,7 @@ void siit_pump_free(struct siit_pump *pump)
 		return;
 	if (pump->stop_event >= 0)
 		close(pump->stop_event);
+	siit_gather_end(&pump->gather);
 	free(pump->arena);
 	free(pump);
 }

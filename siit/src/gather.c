@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: ISC
+#include "gather.h"
+
+#include <stdlib.h>
+
+#include "internal.h"
+
+#define BUFFER (SIIT_HEADROOM + SIIT_MAX_PACKET)
+
+/* One fragment, of either version. */
+struct fragment {
+	uint8_t key[sizeof ((struct siit_place *)NULL)->key];
+	const uint8_t *header, *transport;
+	uint32_t len;    /* bytes of transport */
+	uint32_t offset; /* bytes */
+	bool has_more, is_ipv6;
+	uint8_t protocol;
+};
+
+/* False when it is no fragment, cannot be read, or has what a whole datagram could not keep: IPv4 options, IPv6
+ * extension headers. */
+static bool read_fragment(struct fragment *out, const uint8_t *data, uint32_t len)
+{
+	struct ipv4 in4;
+	struct ipv6 in6;
+
+	*out = (struct fragment){.header = data, .is_ipv6 = data[0] >> 4 == 6};
+	if (out->is_ipv6) {
+		if (len < IPV6_HEADER || data[6] != HEADER_FRAGMENT || ipv6_read(&in6, data, len, false) ||
+		    !ipv6_is_fragment(&in6) || in6.header_len != IPV6_HEADER + FRAGMENT_HEADER)
+			return false;
+		memcpy(out->key, data + 8, 32);
+		put32(out->key + 32, in6.identification);
+		out->transport = data + in6.header_len;
+		out->len = in6.transport_len;
+		out->offset = in6.fragment & 0xfff8u;
+		out->has_more = in6.fragment & IPV6_MF;
+		out->protocol = in6.protocol;
+	} else {
+		if (len < IPV4_HEADER || !(get16(data + 6) & (IPV4_MF | IPV4_OFFSET)) || data[0] != 0x45 ||
+		    ipv4_read(&in4, data, len, false))
+			return false;
+		memcpy(out->key, data + 12, 8);
+		memcpy(out->key + 8, data + 4, 2);
+		out->transport = data + IPV4_HEADER;
+		out->len = in4.transport_len;
+		out->offset = (in4.flags & IPV4_OFFSET) * 8u;
+		out->has_more = in4.flags & IPV4_MF;
+		out->protocol = in4.protocol;
+	}
+	out->key[36] = out->protocol;
+	out->key[37] = out->is_ipv6;
+	return true;
+}
+
+/* Whether a first fragment begins a datagram that has to be whole. */
+static bool is_wanted(const struct fragment *first)
+{
+	if (first->protocol == (first->is_ipv6 ? PROTOCOL_ICMP6 : PROTOCOL_ICMP))
+		return true;
+	return !first->is_ipv6 && first->protocol == PROTOCOL_UDP && first->len >= 8 && load16(first->transport + 6) == 0;
+}
+
+static struct siit_place *find(struct siit_gather *gather, const struct fragment *fragment)
+{
+	for (unsigned i = 0; i < SIIT_GATHER_PLACES; i++)
+		if (gather->places[i].header && !memcmp(gather->places[i].key, fragment->key, sizeof fragment->key))
+			return &gather->places[i];
+	return NULL;
+}
+
+/* A free place, or the oldest one's. NULL: no memory. */
+static struct siit_place *make_room(struct siit_gather *gather)
+{
+	struct siit_place *place = &gather->places[0];
+
+	for (unsigned i = 0; i < SIIT_GATHER_PLACES && place->header; i++)
+		if (!gather->places[i].header || gather->places[i].since_ms < place->since_ms)
+			place = &gather->places[i];
+	if (!place->buffer)
+		place->buffer = malloc(BUFFER);
+	return place->buffer ? place : NULL;
+}
+
+/* The headers of the whole datagram, whose lengths come at its end. In IPv6 a fragment header stays (RFC 6946): it says
+ * that the sender's packet may be cut again. */
+static void begin(struct siit_place *place, const struct fragment *first, uint64_t now_ms)
+{
+	uint8_t *header = place->buffer + SIIT_HEADROOM;
+
+	memcpy(place->key, first->key, sizeof place->key);
+	place->since_ms = now_ms;
+	place->filled = 0;
+	place->header = first->is_ipv6 ? IPV6_HEADER + FRAGMENT_HEADER : IPV4_HEADER;
+	memcpy(header, first->header, place->header);
+	put16(header + (first->is_ipv6 ? IPV6_HEADER + 2 : 6), 0);
+}
+
+static void finish(struct siit_place *place, struct siit_packet *packet)
+{
+	uint8_t *header = place->buffer + SIIT_HEADROOM;
+	const uint32_t len = place->header + place->filled;
+
+	if (header[0] >> 4 == 6) {
+		put16(header + 4, len - IPV6_HEADER);
+	} else {
+		put16(header + 2, len);
+		put16(header + 10, 0);
+		store16(header + 10, (uint16_t)~sum_fold(sum_20(0, header)));
+	}
+	place->header = 0;
+	*packet = (struct siit_packet){.data = header, .len = len};
+}
+
+enum siit_gathered siit_gather_take(struct siit_gather *gather, const uint8_t *data, uint32_t len, uint64_t now_ms,
+				    struct siit_packet *packet)
+{
+	struct fragment fragment;
+	struct siit_place *place;
+
+	if (len == 0 || !read_fragment(&fragment, data, len))
+		return SIIT_GATHER_NOT;
+	place = find(gather, &fragment);
+	if (fragment.offset == 0) {
+		if (!is_wanted(&fragment) || (!place && !(place = make_room(gather))))
+			return SIIT_GATHER_NOT;
+		begin(place, &fragment, now_ms);
+	} else if (!place) {
+		return SIIT_GATHER_NOT;
+	}
+	/* all but the last are a multiple of eight bytes, so that the next one can continue */
+	if (fragment.offset != place->filled || now_ms - place->since_ms > SIIT_GATHER_MS ||
+	    (fragment.has_more && fragment.len % 8 != 0) || place->header + place->filled + fragment.len > 65535) {
+		place->header = 0;
+		return SIIT_GATHER_NOT;
+	}
+	memcpy(place->buffer + SIIT_HEADROOM + place->header + place->filled, fragment.transport, fragment.len);
+	place->filled += fragment.len;
+	if (fragment.has_more)
+		return SIIT_GATHER_MORE;
+	finish(place, packet);
+	return SIIT_GATHER_WHOLE;
+}
+
+void siit_gather_end(struct siit_gather *gather)
+{
+	for (unsigned i = 0; i < SIIT_GATHER_PLACES; i++)
+		free(gather->places[i].buffer);
+}
