@@ -18,6 +18,7 @@ from usage import Parser
 
 if TYPE_CHECKING:
     from nat46.language import Pair
+    from siit.translator import Policy
 
 ABOUT = (
     "An IPv4/IPv6 translator (RFC 7915) on TUN devices, which takes the commands of the kernel module nat46."
@@ -100,9 +101,15 @@ def run_daemon(options: argparse.Namespace) -> None:
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="siit: %(message)s")
     try:
-        daemon.run(options.socket, options.state, options.queues)
+        daemon.run(options.socket, options.state, options.queues, make_policy(options))
     except daemon.DaemonError as error:
         raise Failure(str(error)) from None
+
+
+def make_policy(options: argparse.Namespace) -> "Policy":
+    from siit.translator import Policy
+
+    return Policy(options.lowest_ipv6_mtu, options.udp_zero_checksum == "drop")
 
 
 def run_ctl(options: argparse.Namespace) -> None:
@@ -187,7 +194,7 @@ def run_translate(options: argparse.Namespace) -> None:
     from siit.translator import MAX_PACKET, Map, translate
 
     try:
-        rules = Map(control.make_sides(read_rules(options)), options.mtu)
+        rules = Map(control.make_sides(read_rules(options)), options.mtu, policy=make_policy(options))
     except ControlError as error:
         raise Failure(str(error)) from None
     written: list[tuple[bytes, bytes]] = []
@@ -249,6 +256,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--queues", type=whole(1, 16), default=1, metavar="N", help="threads per device (%(default)s)"
     )
+    add_policy(command)
     command = add("ctl", run_ctl, "send commands to the daemon")
     command.add_argument("command", nargs="*", help="each a command; without any, lines from stdin")
     command = add("show", run_show, "print the configuration, as nat46's control file shows it")
@@ -260,11 +268,29 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_policy(command: argparse.ArgumentParser) -> None:
+    """What RFC 7915 has the operator decide: sections 4 and 4.5."""
+    command.add_argument(
+        "--lowest-ipv6-mtu",
+        type=mtu,
+        default=1280,
+        metavar="BYTES",
+        help="the largest fragment to make, since nobody can be told of a smaller MTU (%(default)s)",
+    )
+    command.add_argument(
+        "--udp-zero-checksum",
+        choices=("compute", "drop"),
+        default="compute",
+        help="UDP from IPv4 that has no checksum gets one, or is dropped (%(default)s)",
+    )
+
+
 def add_packets(command: argparse.ArgumentParser) -> None:
     rules = command.add_mutually_exclusive_group(required=True)
     rules.add_argument("--rule", action="append", metavar="KEYS", help="one pair, as behind `insert DEVICE`")
     rules.add_argument("--rules", metavar="FILE", help="commands that make one device; - is stdin")
     command.add_argument("--mtu", type=mtu, default=1500, help="of the IPv6 side, in bytes (%(default)s)")
+    add_policy(command)
     command.add_argument("--pcap", type=Path, metavar="FILE", help="packets from a capture instead")
     command.add_argument("--out", type=Path, metavar="FILE", help="results into a capture instead")
     command.add_argument("--json", action="store_true", help="one line of JSON for each packet")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from siit.server import CLIENTS, Server
+from siit.translator import DEFAULT_POLICY, Policy
 from siit.translators import DaemonError, Translators
 
 THREAD_STACK_BYTES = 256 * 1024
@@ -76,7 +77,7 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def run(socket_path: Path, state: Path, queues: int = 1) -> None:
+def run(socket_path: Path, state: Path, queues: int = 1, policy: Policy = DEFAULT_POLICY) -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
     threading.stack_size(THREAD_STACK_BYTES)
     with _alone(socket_path, "socket"), _alone(state, "state"):
@@ -88,7 +89,7 @@ def run(socket_path: Path, state: Path, queues: int = 1) -> None:
             with contextlib.suppress(BlockingIOError):
                 wake_write.send(b"!")
 
-        translators = Translators(state, queues, wake)
+        translators = Translators(state, queues, wake, policy)
         try:
             translators.restore()
             listener = _listen(socket_path)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from nat46.language import Pair
 from siit import control
-from siit.translator import MIN_MTU6, Map
+from siit.translator import DEFAULT_POLICY, MIN_MTU6, Map, Policy
 
 try:
     from siit._siit import ffi, lib
@@ -49,8 +49,16 @@ class Device:
     deleted under our hands. Raises DeviceError.
     """
 
-    def __init__(self, name: str, pairs: tuple[Pair, ...], queues: int, on_end: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        pairs: tuple[Pair, ...],
+        queues: int,
+        on_end: Callable[[], object],
+        policy: Policy = DEFAULT_POLICY,
+    ) -> None:
         self.name = name
+        self._policy = policy
         self._on_end = on_end
         self._map: Map | None = None
         self._sides = control.make_sides(pairs)
@@ -87,7 +95,7 @@ class Device:
             self._on_end()
 
     def _switch(self) -> None:
-        new = Map(self._sides, max(self.mtu_bytes, MIN_MTU6))
+        new = Map(self._sides, max(self.mtu_bytes, MIN_MTU6), policy=self._policy)
         for pump in self._pumps:
             lib.siit_pump_use(pump, new.pointer)
         self._map = new  # only now may the one before be freed

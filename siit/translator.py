@@ -63,16 +63,39 @@ def one_to_one(v4: bytes, v6: bytes) -> Side:
     return Side(False, v4, 32, v6, 128)
 
 
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What RFC 7915 has the operator decide.
+
+    lowest_mtu6: bytes, lowest-ipv6-mtu of section 4, the largest fragment to make; C takes at most the MTU.
+    drops_bare_udp: section 4.5, drop UDP without a checksum instead of computing one.
+    """
+
+    lowest_mtu6: int = MIN_MTU6
+    drops_bare_udp: bool = False
+
+    def __post_init__(self) -> None:
+        if not MIN_MTU6 <= self.lowest_mtu6 <= 65535:
+            raise ValueError(f"a lowest IPv6 MTU of {self.lowest_mtu6} bytes")
+
+
+DEFAULT_POLICY = Policy()
+
+
 class Map:
     """A `struct siit_map *` in .pointer, which lives as long as this object does.
 
     pairs: (local, remote) of Side each. mtu6: bytes, the largest IPv6 packet to make; C counts less than 1280
-    as 1280. icmp_v4: 4 bytes, the source of ICMPv4 errors that have no other. Raises ValueError for the
-    caller's mistakes. It never changes: a change of rules makes a new one.
+    as 1280. icmp_v4: 4 bytes, the source of ICMPv4 errors that have no other. policy: what RFC 7915 leaves to the
+    operator. Raises ValueError for the caller's mistakes. It never changes: a change of rules makes a new one.
     """
 
     def __init__(
-        self, pairs: Iterable[tuple[Side, Side]], mtu6: int = 1500, icmp_v4: bytes = DUMMY_IPV4
+        self,
+        pairs: Iterable[tuple[Side, Side]],
+        mtu6: int = 1500,
+        icmp_v4: bytes = DUMMY_IPV4,
+        policy: Policy = DEFAULT_POLICY,
     ) -> None:
         self.pairs = tuple(pairs)
         if len(icmp_v4) != 4:
@@ -81,6 +104,8 @@ class Map:
             raise ValueError(f"an MTU of {mtu6} bytes")
         self.pointer = ffi.new("struct siit_map *", {"pairs": len(self.pairs)})
         self.pointer.mtu6 = mtu6
+        self.pointer.lowest_mtu6 = policy.lowest_mtu6
+        self.pointer.drops_bare_udp = policy.drops_bare_udp
         self.pointer.icmp_v4 = list(icmp_v4)
         self.pointer.npairs = len(self.pairs)
         for i, (local, remote) in enumerate(self.pairs):

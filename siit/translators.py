@@ -13,6 +13,7 @@ from pathlib import Path
 from nat46.language import ControlError, Pair
 from siit import control
 from siit.device import Device, DeviceError
+from siit.translator import DEFAULT_POLICY, Policy
 
 log = logging.getLogger("siit")
 
@@ -24,10 +25,11 @@ class DaemonError(Exception):
 class Translators:
     """The devices and their rules: carries requests out and keeps the state file."""
 
-    def __init__(self, state: Path, queues: int, wake) -> None:
+    def __init__(self, state: Path, queues: int, wake, policy: Policy = DEFAULT_POLICY) -> None:
         self._state = state
         self._queues = queues
         self._wake = wake
+        self._policy = policy
         self.rules: dict[str, tuple[Pair, ...]] = {}
         self.devices: dict[str, Device] = {}
 
@@ -41,7 +43,7 @@ class Translators:
             raise DaemonError(f"{self._state}: {error}: correct the file or delete it") from error
         for name, pairs in self.rules.items():
             try:
-                self.devices[name] = Device(name, pairs, self._queues, self._wake)
+                self.devices[name] = Device(name, pairs, self._queues, self._wake, self._policy)
                 self.devices[name].persist(True)
             except DeviceError as error:
                 log.warning("%s; its rules are kept", error)
@@ -62,7 +64,7 @@ class Translators:
         return []
 
     def _create(self, request: control.Create) -> None:
-        device = Device(request.device, request.pairs, self._queues, self._wake)
+        device = Device(request.device, request.pairs, self._queues, self._wake, self._policy)
         try:
             self._keep({**self.rules, request.device: request.pairs})
         except ControlError:

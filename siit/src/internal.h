@@ -98,6 +98,12 @@ static inline uint32_t mtu6_of(const struct siit_map *map)
 	return map->mtu6 < SIIT_MIN_MTU6 ? SIIT_MIN_MTU6 : map->mtu6;
 }
 
+/* The largest IPv6 packet to make where nobody can be told of a smaller MTU. */
+static inline uint32_t fragment_mtu6_of(const struct siit_map *map)
+{
+	return least(map->lowest_mtu6 < SIIT_MIN_MTU6 ? SIIT_MIN_MTU6 : map->lowest_mtu6, mtu6_of(map));
+}
+
 /* An atomic fragment (RFC 6946) has the header and is none. */
 static inline bool ipv6_is_fragment(const struct ipv6 *in)
 {

@@ -37,6 +37,7 @@
 	X(EXTENSION_AFTER_FRAGMENT, "extension-after-fragment", "an IPv6 extension header behind a fragment header") \
 	X(TOO_BIG, "too-big", "DF is set and the IPv6 packet or segment exceeds the MTU") \
 	X(TOO_LONG, "too-long", "more than 65,535 bytes as IPv4") \
+	X(UDP_ZERO_CHECKSUM, "udp-zero-checksum", "UDP without a checksum, and the configuration says to drop it") \
 	X(UDP_ZERO_CHECKSUM_FRAGMENT, "udp-zero-checksum-fragment", "first fragment of UDP without a checksum") \
 	X(FOREIGN_ICMP, "foreign-icmp", "ICMPv6 inside IPv4 or ICMPv4 inside IPv6") \
 	X(EXTENSION_NUMBER, "extension-number", "an IPv4 protocol number that is an extension header in IPv6") \
@@ -81,9 +82,11 @@ struct siit_pair {
  * to IPv6, of IPv6 going to IPv4); a tie goes to the pair that matched the source, then to the first. The
  * search is linear: some hundred pairs cost a microsecond a packet. mtu6 decides what passes whole (whoever sets
  * the device's MTU knows the network behind it); what is cut, or came as a fragment without DF, leaves in pieces of
- * at most 1280 bytes, the default of RFC 7915 section 4. */
+ * at most lowest_mtu6, RFC 7915's lowest-ipv6-mtu. */
 struct siit_map {
 	uint32_t mtu6;      /* bytes; the largest IPv6 packet to make (the device's MTU), below 1280 counts as 1280 */
+	uint32_t lowest_mtu6; /* bytes; the largest fragment to make: 1280 to mtu6, what is outside counts as the nearer end */
+	uint8_t drops_bare_udp; /* UDP without a checksum from IPv4: 0, one is computed; 1, it is dropped (section 4.5) */
 	uint8_t icmp_v4[4]; /* source of ICMPv4 errors of our own and of errors from routers that no rule maps (RFC 6791) */
 	uint32_t npairs;
 	struct siit_pair pairs[];

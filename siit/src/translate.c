@@ -91,27 +91,70 @@ static void rebase_checksum(uint8_t *transport, struct rebase how)
 	store16(field, checksum);
 }
 
-/* Write the translation as fragments of at most 1280 bytes [4]: they fit every link, and nobody could be told that
- * they do not. A router that reassembles them (conntrack) quotes a whole packet in its Packet Too Big, from which
- * the sender hears of an MTU without room for the fragment header. Each header overwrites the end of the piece
- * before, which is gone by then. */
-static void emit_fragments(uint8_t *transport, const struct ipv4 *in, uint8_t hop_limit, const uint8_t src[16],
-			   const uint8_t dst[16], struct outlet outlet)
+/* What the IPv6 headers of the pieces of one IPv4 packet have in common. Its own header is overwritten by them. */
+struct pieces {
+	const uint8_t *src, *dst;
+	uint32_t mtu6;  /* bytes of the largest fragment */
+	uint16_t flags; /* IPV4_MF and the offset of the packet, itself perhaps a fragment */
+	uint8_t tos, hop_limit, next;
+	struct outlet outlet;
+};
+
+/* Write a transport of len bytes as fragments [4]: they fit every link, and nobody could be told that they do not. A
+ * router that reassembles them (conntrack) quotes a whole packet in its Packet Too Big, from which the sender hears of
+ * an MTU without room for the fragment header. Each header overwrites the end of the piece before, which is gone by
+ * then. */
+static void emit_fragments(uint8_t *transport, uint32_t len, uint16_t identification, const struct pieces *pieces)
 {
-	const uint32_t headers = IPV6_HEADER + FRAGMENT_HEADER, room = (SIIT_MIN_MTU6 - headers) & ~7u;
-	const uint32_t offset = (in->flags & IPV4_OFFSET) * 8u, len = in->transport_len;
-	const uint16_t identification = get16(in->header + 4), was_more = in->flags & IPV4_MF;
-	const uint8_t tos = in->header[1], next = in->protocol == PROTOCOL_ICMP ? PROTOCOL_ICMP6 : in->protocol;
+	const uint32_t headers = IPV6_HEADER + FRAGMENT_HEADER, room = (pieces->mtu6 - headers) & ~7u;
+	const uint32_t offset = (pieces->flags & IPV4_OFFSET) * 8u;
+	const uint16_t was_more = pieces->flags & IPV4_MF;
 
 	for (uint32_t at = 0; at < len; at += room) {
 		uint32_t piece = len - at < room ? len - at : room;
 		uint8_t *header = transport + at - headers;
 		struct siit_packet packet = {.data = header, .len = headers + piece};
 
-		ipv6_write(header, tos, FRAGMENT_HEADER + piece, HEADER_FRAGMENT, hop_limit, src, dst);
-		fragment_write(header + IPV6_HEADER, next,
+		ipv6_write(header, pieces->tos, FRAGMENT_HEADER + piece, HEADER_FRAGMENT, pieces->hop_limit,
+			   pieces->src, pieces->dst);
+		fragment_write(header + IPV6_HEADER, pieces->next,
 			       (offset + at) | (at + piece < len || was_more ? IPV6_MF : 0u), identification);
-		outlet.emit(outlet.context, &packet);
+		pieces->outlet.emit(pieces->outlet.context, &packet);
+	}
+}
+
+/* The checksum of a UDP datagram of len bytes, whose own field is zero [4.5]. */
+static uint16_t udp_checksum(const uint8_t *udp, uint32_t len, const uint8_t src[16], const uint8_t dst[16])
+{
+	uint64_t sum = sum_bytes(sum_bytes(pseudo_sum(len, PROTOCOL_UDP), src, 16), dst, 16);
+	uint16_t checksum = (uint16_t)~sum_fold(sum_bytes(sum, udp, len));
+
+	return checksum == 0 ? 0xffff : checksum;
+}
+
+/* Write a UDP super-packet of len bytes as the datagrams that it stands for, each in fragments if it is longer than
+ * mtu6. Each header overwrites the end of the segment before; the identifications are those that the kernel gives. */
+static void emit_segments(uint8_t *udp, uint32_t len, uint32_t segment, uint16_t identification, uint32_t mtu6,
+			  const struct pieces *pieces)
+{
+	uint8_t ports[4];
+
+	memcpy(ports, udp, sizeof ports);
+	for (uint32_t at = 0; at < len - 8; at += segment, identification++) {
+		uint8_t *datagram = udp + at;
+		uint32_t each = 8 + least(segment, len - 8 - at);
+		struct siit_packet packet = {.data = datagram - IPV6_HEADER, .len = IPV6_HEADER + each};
+
+		memcpy(datagram, ports, sizeof ports);
+		put16(datagram + 4, each);
+		put16(datagram + 6, 0);
+		store16(datagram + 6, udp_checksum(datagram, each, pieces->src, pieces->dst));
+		if (packet.len > mtu6) {
+			emit_fragments(datagram, each, identification, pieces);
+			continue;
+		}
+		ipv6_write(packet.data, pieces->tos, each, PROTOCOL_UDP, pieces->hop_limit, pieces->src, pieces->dst);
+		pieces->outlet.emit(pieces->outlet.context, &packet);
 	}
 }
 
@@ -132,7 +175,7 @@ static bool may_source_be_one_to_one(const struct ipv4 *in, bool is_error, bool 
  * came fits when it leaves. */
 static int translate_4to6(const struct siit_map *map, struct siit_packet *packet, struct outlet outlet, bool hairpin)
 {
-	const uint32_t mtu6 = mtu6_of(map);
+	const uint32_t mtu6 = mtu6_of(map), fragment_mtu6 = fragment_mtu6_of(map);
 	uint32_t headers = IPV6_HEADER, segment_header = 0;
 	uint64_t delta;
 	uint8_t src[16], dst[16], *transport, hop_limit;
@@ -206,6 +249,8 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 	if (is_bare_udp) {
 		uint32_t udp_len = get16(transport + 4);
 
+		if (map->drops_bare_udp)
+			return SIIT_UDP_ZERO_CHECKSUM;
 		if (is_fragment) { /* [4.5] */
 			send_error4(map, &in, ICMP4_UNREACHABLE, PROHIBITED4, 0, outlet);
 			return SIIT_UDP_ZERO_CHECKSUM_FRAGMENT;
@@ -224,13 +269,13 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 				   ? segment_header + packet->gso_size
 				   : in.transport_len);
 	const bool may_fragment = !(in.flags & IPV4_DF);
-	bool must_fragment = size > (is_fragment && may_fragment ? SIIT_MIN_MTU6 : mtu6) && !hairpin;
+	bool must_fragment = size > (is_fragment && may_fragment ? fragment_mtu6 : mtu6) && !hairpin;
 	if (must_fragment && packet->gso_type == SIIT_GSO_TCP && may_fragment) {
 		/* shorter segments are what fragments would be made for */
 		packet->gso_size = (uint16_t)(mtu6 - headers - segment_header);
 		must_fragment = false;
 	}
-	if (must_fragment && (!may_fragment || packet->gso_type)) {
+	if (must_fragment && !may_fragment) {
 		uint32_t mtu4 = mtu6 - (headers - IPV4_HEADER);
 
 		send_error4(map, &in, ICMP4_UNREACHABLE, FRAGMENTATION_NEEDED, mtu4 < 65535 ? mtu4 : 65535, outlet);
@@ -238,6 +283,14 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 	}
 
 	/* from here on the packet leaves */
+	const uint8_t tos = in.header[1], next = in.protocol == PROTOCOL_ICMP ? PROTOCOL_ICMP6 : in.protocol;
+	const uint16_t identification = get16(in.header + 4);
+	const struct pieces pieces = {src, dst, fragment_mtu6, in.flags, tos, hop_limit, next, outlet};
+	if (must_fragment && packet->gso_type) {
+		if (outlet.emit)
+			emit_segments(transport, in.transport_len, packet->gso_size, identification, mtu6, &pieces);
+		return SIIT_FRAGMENTED;
+	}
 	delta = sum_delta(sum_8(0, in.header + 12), sum_16(sum_16(0, src), dst));
 	if (in.protocol == PROTOCOL_ICMP) { /* [4.2]: the type changes, and a pseudo header joins the sum */
 		uint16_t before = load16(transport);
@@ -247,11 +300,7 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 						    dst, 16) + load16(transport));
 		store16(transport + 2, checksum_adjust(load16(transport + 2), delta));
 	} else if (is_bare_udp) {
-		uint32_t udp_len = get16(transport + 4);
-		uint64_t sum = sum_bytes(sum_bytes(pseudo_sum(udp_len, PROTOCOL_UDP), src, 16), dst, 16);
-		uint16_t checksum = (uint16_t)~sum_fold(sum_bytes(sum, transport, udp_len));
-
-		store16(transport + 6, checksum == 0 ? 0xffff : checksum);
+		store16(transport + 6, udp_checksum(transport, get16(transport + 4), src, dst));
 	} else if (is_first && place.need != 0) {
 		rebase_checksum(transport, (struct rebase){in.protocol, place.offset, delta, packet->needs_csum != 0});
 	}
@@ -260,11 +309,9 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		if (packet->needs_csum)
 			complete_checksum(transport, in.transport_len, place.offset, in.protocol);
 		if (outlet.emit)
-			emit_fragments(transport, &in, hop_limit, src, dst, outlet);
+			emit_fragments(transport, in.transport_len, identification, &pieces);
 		return SIIT_FRAGMENTED;
 	}
-	const uint8_t tos = in.header[1], next = in.protocol == PROTOCOL_ICMP ? PROTOCOL_ICMP6 : in.protocol;
-	const uint16_t identification = get16(in.header + 4);
 	packet->data = transport - headers;
 	packet->len = headers + in.transport_len;
 	ipv6_write(packet->data, tos, packet->len - IPV6_HEADER, is_fragment ? HEADER_FRAGMENT : next, hop_limit, src, dst);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gather.h"
 #include "internal.h"
 
 #define REQUIRE(condition) \
@@ -21,7 +22,7 @@
 	} while (0)
 
 static uint64_t state;
-static unsigned long seen[SIIT_VERDICT_COUNT];
+static unsigned long seen[SIIT_VERDICT_COUNT], gathered;
 
 static uint32_t random32(void)
 {
@@ -61,6 +62,8 @@ static const struct siit_map *map_of(unsigned which)
 				memcpy(rule->v6, side ? plat : clat, 12);
 			}
 		}
+		maps[2]->lowest_mtu6 = 1400;
+		maps[3]->drops_bare_udp = 1;
 		maps[0]->pairs[0].local.v4_len = 8;
 		maps[0]->pairs[0].local.v4[0] = 10;
 		maps[2]->npairs = 3;
@@ -112,8 +115,10 @@ static void collect(void *context, const struct siit_packet *packet)
 	collector->is_error = packet->is_error != 0;
 	if (packet->is_error)
 		REQUIRE(collector->count == 1 && packet->len <= 1280);
-	else
-		REQUIRE(packet->len <= SIIT_MIN_MTU6 && packet->data[0] >> 4 == 6);
+	else if (packet->data[6] == HEADER_FRAGMENT)
+		REQUIRE(packet->len <= fragment_mtu6_of(collector->map) && packet->data[0] >> 4 == 6);
+	else /* a segment that fits */
+		REQUIRE(packet->len <= mtu6_of(collector->map) && packet->data[0] >> 4 == 6);
 }
 
 static void run(const uint8_t *data, uint32_t len, unsigned which, unsigned offload, uint16_t gso_size)
@@ -153,6 +158,55 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #ifndef LIBFUZZER
+/* A packet cut into fragments, some of them lost, twice, damaged or late: what is put together again is translated. */
+static void gather(const uint8_t *data, uint32_t len, unsigned which)
+{
+	static struct siit_gather gather;
+	static uint64_t now_ms;
+	const bool is6 = data[0] >> 4 == 6;
+	const uint32_t header = is6 ? 40 : 20;
+	uint8_t piece[SIIT_MAX_PACKET];
+	struct siit_packet whole;
+
+	if (len < header + 8 || (!is6 && data[0] != 0x45))
+		return;
+	for (uint32_t at = header, size; at < len; at += size) {
+		uint32_t to = header + (is6 ? (uint32_t)FRAGMENT_HEADER : 0u);
+
+		size = least((1 + below(190)) * 8 + (one_in(60) ? 3 : 0), least(len - at, SIIT_MAX_PACKET - to));
+		memcpy(piece, data, header);
+		memcpy(piece + to, data + at, size);
+		if (is6) {
+			fragment_write(piece + 40, data[6], (at - header) | (at + size < len ? 1u : 0u), 7);
+			piece[6] = HEADER_FRAGMENT;
+			put16(piece + 4, FRAGMENT_HEADER + size);
+		} else {
+			put16(piece + 2, header + size);
+			put16(piece + 6, (at - header) / 8 | (at + size < len ? (uint32_t)IPV4_MF : 0u));
+			put16(piece + 10, 0);
+			store16(piece + 10, (uint16_t)~sum_fold(sum_20(0, piece)));
+		}
+		now_ms += one_in(1000) ? 3000 : 1;
+		for (uint32_t times = one_in(80) ? below(3) : 1; times > 0; times--) {
+			uint8_t *exact = malloc(to + size);
+
+			memcpy(exact, piece, to + size);
+			if (one_in(100))
+				exact[below(to + size)] ^= (uint8_t)random32();
+			if (siit_gather_take(&gather, exact, to + size, now_ms, &whole) == SIIT_GATHER_WHOLE) {
+				check(whole.data, whole.len);
+				run(whole.data, whole.len, which, 0, 0);
+				gathered++;
+			}
+			free(exact);
+		}
+	}
+	if (one_in(5000)) {
+		siit_gather_end(&gather);
+		gather = (struct siit_gather){0};
+	}
+}
+
 static uint8_t protocol(void)
 {
 	static const uint8_t usual[] = {PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_UDP, 33, 136, 50, 132};
@@ -373,9 +427,12 @@ int main(int argc, char **argv)
 				mutate(p, &len);
 		}
 		run(p, len, which, offload, (uint16_t)(one_in(4) ? random32() : 1000 + below(500)));
+		if (one_in(4) && len > 0)
+			gather(p, len, which);
 	}
 	for (int i = 0; i < SIIT_VERDICT_COUNT; i++)
 		printf("%s %lu\n", siit_verdict_name(i), seen[i]);
+	printf("gathered %lu\n", gathered);
 	for (int i = 0; i < 4; i++)
 		free((void *)(uintptr_t)map_of((unsigned)i));
 	free(p);

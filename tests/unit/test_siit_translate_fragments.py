@@ -5,10 +5,10 @@ import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption
 from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6, IPv6ExtHdrFragment
 from scapy.packet import Raw
-from siit_world import check, checksum, clat, one, plat, pseudo, refused
+from siit_world import CLIENTS, INTERNET, check, checksum, clat, one, plat, pseudo, refused
 
 from siit import translator
-from siit.translator import GSO_TCP, GSO_UDP, Packet, translate_packet
+from siit.translator import GSO_TCP, GSO_UDP, Map, Packet, Policy, translate_packet
 
 OUT = {"src": "10.1.2.3", "dst": "198.51.100.7"}
 BACK6 = {"src": "fddd:2::c633:6407", "dst": "fddd:1::a01:203"}
@@ -89,7 +89,7 @@ def test_df_and_too_big_is_told_with_the_mtu_for_ipv4(mtu6):
 
 
 def test_a_fragment_with_df_that_is_too_big_counts_its_fragment_header():
-    error = refused(clat(1280), IP(**OUT, flags="DF+MF") / Raw(bytes(1240)), "too-big")
+    error = refused(clat(1280), IP(**OUT, flags="DF+MF", proto=47) / Raw(bytes(1240)), "too-big")
     assert error[ICMP].nexthopmtu == 1280 - 28
     assert len(one(clat(1280), IP(**OUT, flags="DF+MF", proto=47) / Raw(bytes(1232)))) == 1280
 
@@ -265,6 +265,59 @@ def test_what_counts_for_the_mtu_is_one_segment_with_its_headers():
 def test_tcp_segments_without_df_are_made_shorter_instead_of_fragments():
     data = partial(IP(**OUT) / TCP() / bytes(20000), 16)
     assert only(clat(1280), Packet(data, GSO_TCP, 1440, needs_csum=True)).gso_size == 1220
+
+
+@pytest.mark.parametrize("size", [1453, 1460, 2000, 30000])
+@pytest.mark.parametrize("payload", [1453, 4359, 7001, 60000])
+def test_udp_segments_without_df_are_cut_as_the_datagrams_that_they_stand_for(size, payload):
+    if payload <= size:
+        return
+    data = bytes(i * 7 & 0xFF for i in range(payload))
+    header = IP(**OUT, ttl=9, tos=4)
+    big = partial(header.copy() / UDP(sport=5, dport=6) / data, 6)
+    big = big[:4] + b"\xff\xff" + big[6:10] + bytes(2) + big[12:]  # the identification of the first
+    big = big[:10] + checksum(big[:20]).to_bytes(2, "big") + big[12:]
+    verdict, packets = translate_packet(clat(1500), Packet(big, GSO_UDP, size, needs_csum=True))
+    assert verdict == "fragmented"
+    expected = []
+    for number, at in enumerate(range(0, payload, size)):
+        header.id = 0xFFFF + number & 0xFFFF
+        datagram = header.copy() / UDP(sport=5, dport=6) / data[at : at + size]
+        expected += translator.translate(clat(1500), bytes(datagram))[1]
+    assert [each.data for each in packets] == expected
+
+
+def test_udp_segments_with_df_that_are_too_big_are_told_of():
+    data = partial(IP(**OUT, flags="DF") / UDP() / bytes(20000), 6)
+    verdict, packets = translate_packet(clat(1400), Packet(data, GSO_UDP, 1400, needs_csum=True))
+    assert (verdict, check(packets[0].data)[ICMP].nexthopmtu) == ("too-big", 1380)
+
+
+@pytest.mark.parametrize(
+    ("lowest", "mtu6", "largest"), [(1280, 1500, 1280), (1400, 1500, 1400), (1500, 1400, 1400)]
+)
+def test_pieces_are_as_long_as_the_lowest_ipv6_mtu_allows(lowest, mtu6, largest):
+    rules = Map([(CLIENTS, INTERNET)], mtu6, policy=Policy(lowest_mtu6=lowest))
+    for packet in (IP(**OUT) / UDP() / bytes(3000), IP(**OUT, flags="MF", proto=47) / Raw(bytes(1480))):
+        _, pieces = translator.translate(rules, bytes(packet))
+        assert largest - 8 < len(pieces[0]) <= largest
+
+
+@pytest.mark.parametrize("lowest", [0, 1279, 65536])
+def test_a_lowest_mtu_that_ipv6_does_not_know_is_refused(lowest):
+    with pytest.raises(ValueError, match="lowest IPv6 MTU"):
+        Policy(lowest_mtu6=lowest)
+
+
+@pytest.mark.parametrize("flags", [0, "MF"])
+def test_udp_without_checksum_is_dropped_where_the_operator_says_so(flags):
+    rules = Map([(CLIENTS, INTERNET)], policy=Policy(drops_bare_udp=True))
+    assert refused(rules, IP(**OUT, flags=flags) / UDP(chksum=0) / bytes(16), "udp-zero-checksum") is None
+    one(rules, IP(**OUT) / UDP() / bytes(16))
+    one(
+        Map([(INTERNET, CLIENTS)], policy=Policy(drops_bare_udp=True)),
+        IPv6(src="fddd:1::a01:203", dst="fddd:2::c633:6407") / UDP(chksum=0),
+    )
 
 
 def test_small_segments_go_without_df():
