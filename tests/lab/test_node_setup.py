@@ -47,8 +47,8 @@ def test_what_up_makes(node):
     assert f"{plat}:c000:1/128" in ip("ip -6 address show dev plat")
     assert "fe80" not in ip("ip -6 address show dev clat")
     assert "mtu 1374" in ip("ip link show clat")
-    assert re.match("192.0.2.9 dev plat proto static .*mtu lock 1354", ip("ip -4 route show 192.0.2.9"))
-    assert re.match("default dev clat proto static .*mtu lock 1354", ip("ip -4 route show table 464"))
+    assert re.match("192.0.2.9 dev plat proto static .*mtu lock 65520", ip("ip -4 route show 192.0.2.9"))
+    assert re.match("default dev clat proto static .*mtu lock 65520", ip("ip -4 route show table 464"))
     assert re.findall(r"^46\d:\s+from all (.*\S)", ip("ip -4 rule"), re.M) == [
         "to 10.126.0.0/16 iif br-client lookup main",
         "iif br-client lookup 464",

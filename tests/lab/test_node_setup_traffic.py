@@ -182,6 +182,55 @@ def test_a_client_reaches_the_ipv4_internet(mesh):
         assert settled(snapshot(node.machine, node.variables)) == settled(before)
 
 
+# a datagram without a checksum either way, and what became of it: SO_NO_CHECK is 11
+BARE = """
+    s = udp()
+    s.setsockopt(socket.SOL_SOCKET, 11, 1)
+    for size in {sizes}:
+        s.send(b"x" * size)
+        got = s.recv(65536)
+        assert got == b"x" * size, (size, len(got))
+    print("all")
+"""
+
+
+@pytest.mark.parametrize("mesh", EITHER_KIND, indirect=True)
+def test_udp_without_a_checksum_passes_in_every_size_both_ways(mesh):
+    """As VoWiFi, IPsec NAT-T and VXLAN send it; above the client's own MTU it comes in fragments."""
+    echo = ECHO_SERVER.replace(
+        'udp.bind(("", 7))', 'udp.bind(("", 8)); udp.setsockopt(socket.SOL_SOCKET, 11, 1)'
+    )
+    server = mesh.server.start(
+        [sys.executable, "-c", textwrap.dedent(echo.replace('("", 7), backlog', '("", 8), backlog'))]
+    )
+    assert server.stdout.readline() == "ready\n"
+    sizes = [1, 1326, 1327, 1400, 1472, 1473, 3000, 20000, 65000]
+    assert mesh.ask(BARE.format(sizes=sizes).replace("udp()", "udp(); s.connect((SERVER, 8))")) == "all"
+
+
+@pytest.mark.parametrize("mesh", EITHER_KIND, indirect=True)
+def test_a_ping_passes_in_every_size(mesh):
+    for size in (1326, 1400, 1472, 4000, 20000):
+        assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 -M dont -s {size} {SERVER}")
+
+
+def test_a_datagram_with_df_is_told_the_mtu_of_the_mesh_by_the_translator(nft_mesh):
+    fits, larger = MESH_MTU - 48, MESH_MTU - 47
+    assert nft_mesh.ask(f's = udp(df=True); s.send(b"x" * {fits}); print(len(s.recv(2000)))') == str(fits)
+    refused = f"""
+        s = udp(df=True)
+        for _ in range(600):
+            try:
+                s.send(b"x" * {larger})
+            except OSError as error:
+                print(error.errno)
+                break
+            time.sleep(0.1)
+    """
+    assert nft_mesh.ask(refused) == "90"
+    assert path_mtu(nft_mesh, nft_mesh.client, SERVER) == MESH_MTU - 20
+
+
 def settled(text):
     """A snapshot without what happens by itself: links come up."""
     text = re.sub(r"^(local|multicast|anycast) .*\n", "", text, flags=re.M)
