@@ -5,6 +5,7 @@
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
 #   make test FROM_PACKAGES=1                        the tests of labs, on nodes that run the packages
+#   make oldest-micropython                          with it tests try what released OpenWrt has
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
@@ -18,20 +19,24 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test vm test-vm conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test oldest-micropython vm test-vm conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
 ON_PACKAGES := $(patsubst %,tests/lab/test_%.py,lab lab_roam l3roamd_daemon roam_storm package_services)
+OLDEST := build/oldest-micropython/micropython
+TRY_OLDEST = $(MAKE) --no-print-directory oldest-micropython || echo 'setup: nothing is tried on it'
 PARTS := build/siit.stamp build/nat46.stamp build/bin/wire build/bin/reach-relay
 
 help:
 	sed -n 's/^#   //p' Makefile
 
 demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
+	$(if $(FROM_PACKAGES),$(TRY_OLDEST))
 	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
+	$(TRY_OLDEST)
 	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
 	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m sdk.suite $(ON_PACKAGES) $(ARGS))
 
@@ -96,6 +101,12 @@ build/bin/wire: sdk/lab/wire.c | setup-run
 build/bin/reach-relay: $(wildcard reach/relay/src/*.c reach/relay/src/*.h) reach/relay/build.py | setup-run
 	echo 'setup: compiling the relay'
 	$(PYTHON) -m reach.relay.build $@
+
+# what released OpenWrt has; tests do without where Debian cannot be asked for its source, and say so
+oldest-micropython: $(OLDEST)
+$(OLDEST): sdk/debian/micropython.py | setup
+	echo 'setup: building the oldest MicroPython'
+	$(PYTHON) -m sdk.debian.micropython
 
 clean:
 	rm -rf build .venv siit/*.so nat46/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

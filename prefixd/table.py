@@ -98,15 +98,17 @@ def show(path, is_json):
     """Print the status; return the exit status."""
     try:
         text = fetch(path)
-        status = json.loads(text)
+        if text[-3:] != b"]}\n":
+            raise ValueError  # MicroPython before 1.26 takes half of a line of JSON for a whole one
+        lines = render(json.loads(text))
     except OSError as error:
         net.log("no prefixd answers on %s: %s" % (path, net.error_text(error)))
         return 1
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         net.log("what listens on %s is no prefixd" % path)
         return 1
     if is_json:
         sys.stdout.write(str(text, "utf-8"))
     else:
-        print("\n".join(render(status)))
+        print("\n".join(lines))
     return 0

@@ -65,6 +65,7 @@ check_licences() {
 check 'ruff' .venv/bin/python -m ruff check -q .
 check 'ruff format' .venv/bin/python -m ruff format -q --check .
 check 'mypy' .venv/bin/python -m mypy --no-error-summary
+check 'MicroPython' .venv/bin/python -m sdk.micropython_lint
 check 'shellcheck' check_shell
 check 'luacheck' check_lua
 check 'licences' check_licences

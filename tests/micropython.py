@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: ISC
-"""MicroPython for tests: the unix port from PyPI, whose `micropython` lies beside the Python that runs us.
+"""MicroPython for tests: the oldest that we support, and a newer one.
 
-It is a console script of CPython that becomes MicroPython, so a start costs CPython's as well: give one start
-many cases, as `each` does, rather than one start a case. MICROPYTHON=PROGRAM in the environment takes another one.
+"oldest" is what `make oldest-micropython` has built, in the place of what released OpenWrt has; "newest" the unix port
+from PyPI, whose `micropython` lies beside the Python that runs us. Where one is missing, the other is all that is
+tested. MICROPYTHON=PROGRAM in the environment takes the place of both.
+
+A start of the newest costs CPython's as well, of which it is a console script: give one start many cases, as `each`
+does, rather than one start a case.
 """
 
 import json
@@ -11,6 +15,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from sdk.debian.micropython import PROGRAM
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -44,43 +50,50 @@ for line in sys.stdin:
 """
 
 
-def executable():
-    """Return the path of `micropython`, or None where there is none."""
+def find():
+    """Return the interpreters that there are: name -> path."""
     if chosen := os.environ.get("MICROPYTHON"):
-        return str(Path(chosen).resolve())
+        return {"given": Path(chosen).resolve()}
     beside = Path(sys.executable).parent / "micropython"
-    return str(beside) if beside.exists() else shutil.which("micropython")
+    newest = str(beside) if beside.exists() else shutil.which("micropython")
+    found = {"oldest": PROGRAM} if PROGRAM.exists() else {}
+    return {**found, "newest": Path(newest)} if newest else found
 
 
-def run(*arguments, input=None, timeout=60, check=False, cwd=REPOSITORY, env=None):
-    """Run `micropython ARGUMENTS` in the repository, so that `-m xlat464` finds ours.
+class MicroPython:
+    """One interpreter, by its path."""
 
-    Returns a subprocess.CompletedProcess with stdout and stderr as text.
-    """
-    return subprocess.run(
-        [executable(), *map(str, arguments)],
-        input="" if input is None else input,
-        text=True,
-        capture_output=True,
-        timeout=timeout,
-        check=check,
-        cwd=cwd,
-        env={**os.environ, "MICROPYPATH": f"{REPOSITORY}:.frozen", **(env or {})},
-    )
+    def __init__(self, program):
+        self.program = str(program)
 
+    def run(self, *arguments, input=None, timeout=60, check=False, cwd=REPOSITORY, env=None):
+        """Run `micropython ARGUMENTS` in the repository, so that `-m xlat464` finds ours.
 
-def each(imports, expressions, timeout=120):
-    """Evaluate expressions on MicroPython, in order and in one process.
+        Returns a subprocess.CompletedProcess with stdout and stderr as text.
+        """
+        return subprocess.run(
+            [self.program, *map(str, arguments)],
+            input="" if input is None else input,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=check,
+            cwd=cwd,
+            env={**os.environ, "MICROPYPATH": f"{REPOSITORY}:.frozen", **(env or {})},
+        )
 
-    `imports` and `expressions` are lists of source text. Returns one item for each expression: its value
-    (bytes as bytes, tuples as lists) or, when it raised, the text "ErrorName: message" wrapped in Raised.
-    """
-    lines = "".join(json.dumps(text) + "\n" for text in [*imports, *expressions])
-    result = run("-c", EVALUATOR, input=lines, timeout=timeout)
-    answers = [json.loads(line) for line in result.stdout.splitlines()]
-    if result.returncode or len(answers) != len(imports) + len(expressions):
-        raise AssertionError(f"micropython: exit {result.returncode}: {result.stdout}{result.stderr}")
-    return [_value(answer) for answer in answers[len(imports) :]]
+    def each(self, imports, expressions, timeout=120):
+        """Evaluate expressions, in order and in one process.
+
+        `imports` and `expressions` are lists of source text. Returns one item for each expression: its value
+        (bytes as bytes, tuples as lists) or, when it raised, the text "ErrorName: message" wrapped in Raised.
+        """
+        lines = "".join(json.dumps(text) + "\n" for text in [*imports, *expressions])
+        result = self.run("-c", EVALUATOR, input=lines, timeout=timeout)
+        answers = [json.loads(line) for line in result.stdout.splitlines()]
+        if result.returncode or len(answers) != len(imports) + len(expressions):
+            raise AssertionError(f"{self.program}: exit {result.returncode}: {result.stdout}{result.stderr}")
+        return [_value(answer) for answer in answers[len(imports) :]]
 
 
 class Raised(str):

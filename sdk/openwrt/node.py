@@ -17,9 +17,12 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from sdk.debian.micropython import PROGRAM as OLDEST
+
 HERE = Path(__file__).resolve().parent
 LUA = "lua5.1"
-MICROPYTHON = "MICROPYTHON"  # in the environment: a program in PATH's place, in a folder that stays in sight
+# in the environment: a program in a folder that stays in sight; else it is the oldest, else PATH's
+MICROPYTHON = "MICROPYTHON"
 NO_PROGRAMS = "os.execute = function() return 0 end"  # the services that a script switches are this machine's
 # {layers}: the folder of layers(). /etc is the node's own to write to; /run, /var and /tmp are empty as after a boot,
 # but for the folder {keep}, which must stay in sight. A babeld of this machine's is not the node's.
@@ -60,10 +63,13 @@ def unpack(files: Iterable[Path], root: Path) -> None:
             with tarfile.open(fileobj=io.BytesIO(inner.read())) as data:
                 data.extractall(root)  # our own
     shutil.copytree(HERE / "root", root, dirs_exist_ok=True)
+    program = root / "usr/sbin/micropython"
+    program.parent.mkdir(parents=True, exist_ok=True)
     if interpreter := os.environ.get(MICROPYTHON):
-        program = root / "usr/sbin/micropython"
         program.write_text(f'#!/bin/sh\nexec {shlex.quote(str(Path(interpreter).resolve()))} "$@"\n')
         program.chmod(0o755)
+    elif OLDEST.exists():
+        shutil.copy2(OLDEST, program)
 
 
 def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = None) -> None:

@@ -118,7 +118,7 @@ def without_indices(text):
 
 
 def test_micropython_computes_the_prefixes_as_well(node, micropython):
-    node.xlat(f"clat up {CLAT}", XLAT464=f"{micropython.executable()} -m xlat464")
+    node.xlat(f"clat up {CLAT}", XLAT464=f"{micropython.program} -m xlat464")
     assert "fddd:1337:1337:1234:5678:9abc::/96 dev clat" in node.machine.output("ip -6 route")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What guards main runs everything, and leaves the emulated machine out only where none can be had."""
+"""What guards main runs everything, and leaves out only what cannot be had: an emulated machine, an old MicroPython."""
 
 import os
 import shutil
@@ -14,14 +14,16 @@ CI = Path(__file__).resolve().parents[2] / ".ci/run"
 @pytest.mark.parametrize(
     ("fails", "can_fetch", "made", "status"),
     [
-        ("nothing", True, "lint test vm test-vm", 0),
-        ("test", True, "lint test", 1),
-        ("test-vm", False, "lint test vm test-vm", 1),
-        ("vm", True, "lint test vm", 1),
-        ("vm", False, "lint test vm", 0),
+        ("nothing", True, "lint oldest-micropython test vm test-vm", 0),
+        ("oldest-micropython", True, "lint oldest-micropython", 1),
+        ("oldest-micropython", False, "lint oldest-micropython test vm test-vm", 0),
+        ("test", True, "lint oldest-micropython test", 1),
+        ("test-vm", False, "lint oldest-micropython test vm test-vm", 1),
+        ("vm", True, "lint oldest-micropython test vm", 1),
+        ("vm", False, "lint oldest-micropython test vm", 0),
     ],
 )
-def test_ci_leaves_the_machine_out_only_where_none_can_be_had(tmp_path, fails, can_fetch, made, status):
+def test_ci_leaves_out_only_what_cannot_be_had(tmp_path, fails, can_fetch, made, status):
     programs = {
         "make": f'echo "$1" >>"{tmp_path}/made"; [ "$1" != {fails} ]',
         "apt-get": f"exit {int(not can_fetch)}",
@@ -39,3 +41,4 @@ def test_ci_leaves_the_machine_out_only_where_none_can_be_had(tmp_path, fails, c
     assert (tmp_path / "made").read_text().split() == made.split()
     assert bool(done.returncode) == bool(status)
     assert ("ci: make test-vm is skipped" in done.stdout) == (fails == "vm" and not can_fetch)
+    assert ("on the oldest MicroPython" in done.stdout) == (fails == "oldest-micropython" and not can_fetch)

@@ -2,10 +2,12 @@
 """prefixd's pure modules: the cases on both Pythons, and what hypothesis makes of them."""
 
 import contextlib
+import os
 import random
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -161,23 +163,70 @@ def test_no_command_line_breaks_the_parser(arguments):
         options.parse(arguments)
 
 
-STATUS = (
-    "from prefixd import table; table.ANSWER_S = 0.1; import sys; sys.exit(table.show(sys.argv[1], False))"
-)
+STATUS = """
+import sys
+from prefixd import table
+table.ANSWER_S = 0.1
+sys.exit(table.show(sys.argv[1], False))
+"""
 
 
-@pytest.mark.parametrize("python", ["cpython", "micropython"])
-def test_the_status_of_a_prefixd_that_hangs_is_one_sentence(python, tmp_path, request):
+@pytest.fixture
+def show(tmp_path):
+    """`prefixd --status` against a socket that nothing but the test answers: show(run, answer) -> its result."""
     path = str(tmp_path / "prefixd.sock")
-    with socket.socket(socket.AF_UNIX) as hanging:
-        hanging.bind(path)
-        hanging.listen()
-        if python == "micropython":
-            script = tmp_path / "status.py"
-            script.write_text(STATUS)
-            done = request.getfixturevalue("micropython").run(script, path)
-        else:
-            words = [sys.executable, "-c", STATUS, path]
-            done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"prefixd: no prefixd answers on {path}: no answer in time\n"
+    script = tmp_path / "status.py"
+    script.write_text(STATUS)
+
+    def answer_once(listener, answer):
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(100)
+            peer.sendall(answer)
+
+    def ask(run, answer=None):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            if answer is not None:
+                threading.Thread(target=answer_once, args=(listener, answer), daemon=True).start()
+            done = run(script, path)
+        os.unlink(path)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr.replace(path, "SOCKET")
+
+    return ask
+
+
+def on_cpython(*words):
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+HANGS = "prefixd: no prefixd answers on SOCKET: no answer in time\n"
+STRANGER = "prefixd: what listens on SOCKET is no prefixd\n"
+# whole answers of others, and halves of ours, which the JSON of an old MicroPython takes for whole ones
+ANSWERS = [
+    b"",
+    b"hello\n",
+    b"[1]\n",
+    b'{"plats": [',
+    b'{"chosen": null, "why": "x"',
+    b'{"plats": []}\n',
+    b"\xff\n",
+    b"7\n",
+]
+
+
+def test_what_answers_status_otherwise_is_one_sentence(show):
+    assert show(on_cpython) == HANGS
+    for answer in ANSWERS:
+        assert show(on_cpython, answer) == STRANGER, answer
+
+
+def test_what_answers_status_otherwise_is_one_sentence_on_micropython(show, micropython):
+    assert show(micropython.run) == HANGS
+    for answer in ANSWERS:
+        assert show(micropython.run, answer) == STRANGER, answer

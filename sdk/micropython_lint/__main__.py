@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: ISC
+"""`python -m sdk.micropython_lint`: say what is wrong in the rooms that run on MicroPython; exit 1 if anything is."""
+
+import sys
+from pathlib import Path
+
+from sdk.micropython_lint.check import MICROPYTHON_SAFE, check
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read() -> dict[str, str]:
+    """Return the rooms' files: path from the repository's root -> text."""
+    files = sorted(file for room in MICROPYTHON_SAFE for file in (ROOT / room).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): file.read_text() for file in files}
+
+
+if __name__ == "__main__":
+    findings = check(read())
+    for finding in findings:
+        print(finding)
+    sys.exit(bool(findings))
