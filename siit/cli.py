@@ -130,8 +130,11 @@ def run_stat(options: argparse.Namespace) -> None:
     if options.json:
         print(reply[0])
         return
-    for number, device in enumerate(json.loads(reply[0])["devices"]):
+    status = json.loads(reply[0])
+    for number, device in enumerate(status["devices"]):
         print("\n" * bool(number) + "\n".join(table(device)))
+    if status["unwritten"]:
+        print(f"siit: {status['unwritten']}; the rules hold until the daemon ends", file=sys.stderr)
 
 
 def table(device: dict) -> list[str]:

@@ -16,6 +16,7 @@ from siit.translators import Translators
 
 CLIENTS = 64  # connections at a time; one more closes the one that has been quiet for longest
 UNREAD_BYTES = 256 * 1024  # replies that a client has not read; beyond, its further commands wait
+REWRITE_S = 5  # until the next try to write a state file that could not be written
 RTMGRP_LINK = 1
 
 
@@ -76,7 +77,10 @@ class Server:
     def run(self) -> None:
         """Serve until stop is called, which a signal handler may do."""
         while not self._is_stopping:
-            for key, events in self._selector.select():
+            ready = self._selector.select(REWRITE_S if self._translators.unwritten else None)
+            if self._translators.unwritten:
+                self._translators.write()
+            for key, events in ready:
                 if isinstance(key.data, Client):
                     self._serve(key.data, events)
                 else:

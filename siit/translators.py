@@ -32,6 +32,7 @@ class Translators:
         self._policy = policy
         self.rules: dict[str, tuple[Pair, ...]] = {}
         self.devices: dict[str, Device] = {}
+        self.unwritten = ""  # why the state file is not as the rules are
 
     def restore(self) -> None:
         """Take over what the daemon before left; a device that we do not get stays in the state file."""
@@ -54,7 +55,8 @@ class Translators:
         if isinstance(request, control.Show):
             return control.show(self.rules, request.devices)
         if isinstance(request, control.Stat):
-            return [json.dumps({"devices": [self._describe(name) for name in request.devices]})]
+            described = [self._describe(name) for name in request.devices]
+            return [json.dumps({"devices": described, "unwritten": self.unwritten})]
         if isinstance(request, control.Create):
             self._create(request)
         elif isinstance(request, control.Change):
@@ -65,32 +67,22 @@ class Translators:
 
     def _create(self, request: control.Create) -> None:
         device = Device(request.device, request.pairs, self._queues, self._wake, self._policy)
-        try:
-            self._keep({**self.rules, request.device: request.pairs})
-        except ControlError:
-            device.leave()
-            raise
+        self._keep({**self.rules, request.device: request.pairs})
         self.devices[request.device] = device
         device.persist(True)  # only now: killed before, we leave no device that no state file knows
         log.info("%s added", request.device)
 
     def _change(self, request: control.Change) -> None:
-        self._keep({**self.rules, request.device: request.pairs})
         if request.device in self.devices:
             self.devices[request.device].use(request.pairs)
+        self._keep({**self.rules, request.device: request.pairs})
 
     def _delete(self, name: str) -> None:
-        gone = self.devices.get(name)
+        gone = self.devices.pop(name, None)
         if gone:
             gone.persist(False)  # so that it goes with us if we are killed on the way
-        try:
-            self._keep({other: pairs for other, pairs in self.rules.items() if other != name})
-        except ControlError:
-            if gone:
-                gone.persist(True)
-            raise
+        self._keep({other: pairs for other, pairs in self.rules.items() if other != name})
         if gone:
-            del self.devices[name]
             gone.leave()
         log.info("%s deleted", name)
 
@@ -109,12 +101,23 @@ class Translators:
         }
 
     def _keep(self, rules: dict[str, tuple[Pair, ...]]) -> None:
-        """Write the state file, in one step, and remember; ControlError if it cannot be written."""
-        try:
-            write_atomically(self._state, control.format_state(rules))
-        except OSError as error:
-            raise ControlError(f"{self._state} cannot be written: {error.strerror}") from error
         self.rules = rules
+        self.write()
+
+    def write(self) -> None:
+        """Write the state file, in one step. When that fails the rules hold all the same, for a full file system must
+        stop no failover; it is said once, and `unwritten` is the reason until a later call succeeds."""
+        try:
+            write_atomically(self._state, control.format_state(self.rules))
+        except OSError as error:
+            reason = f"{self._state} cannot be written: {error.strerror}"
+            if not self.unwritten:
+                log.error("%s; the rules hold, but a daemon that starts now would not know them", reason)
+            self.unwritten = reason
+            return
+        if self.unwritten:
+            log.info("%s is written again", self._state)
+        self.unwritten = ""
 
     def follow(self) -> None:
         """Something about links has changed: take over MTUs, forget devices that others have deleted."""
@@ -125,10 +128,7 @@ class Translators:
             log.warning("%s was deleted by somebody else, its rules are gone with it", name)
             del self.devices[name]
             device.leave()
-            try:
-                self._keep({each: pairs for each, pairs in self.rules.items() if each != name})
-            except ControlError as error:
-                log.warning("%s", error)
+            self._keep({each: pairs for each, pairs in self.rules.items() if each != name})
 
     def leave(self) -> None:
         for device in self.devices.values():

@@ -53,7 +53,8 @@ def test_busy_device_names_are_refused_and_nothing_is_left(alone):
         assert re.fullmatch(r"siit: held is a TUN device that another program has open, .*\n", done.stderr)
     finally:
         holder.communicate()
-    assert json.loads(alone.run(SIIT, "stat", "--socket", alone.socket, "--json").stdout) == {"devices": []}
+    status = json.loads(alone.run(SIIT, "stat", "--socket", alone.socket, "--json").stdout)
+    assert status == {"devices": [], "unwritten": ""}
     assert not alone.state.exists()
 
 
@@ -79,17 +80,54 @@ def links(node):
     return set(re.findall(r"^\d+: ([^:@]+)", node.run("ip", "link").stdout, re.MULTILINE))
 
 
-def test_a_device_that_cannot_be_noted_stays_as_it_was(alone):
+@pytest.fixture
+def full(alone, tmp_path):
+    """A daemon whose state file lies in a file system without a free byte: `alone`, and what gives its bytes back."""
+    alone.end_siit()
+    folder = tmp_path / "full"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=20", "tmpfs", folder], check=True)
+    try:
+        alone.state = folder / "rules"
+        alone.start_siit()
+        alone.ctl("add clat")
+        filler = folder / "filler"
+        with contextlib.suppress(OSError):
+            filler.write_bytes(bytes(1 << 20))
+        yield alone, filler
+        alone.end_siit()
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_file_system_stops_no_command_and_is_caught_up_with(full):
+    alone, filler = full
+    alone.ctl("add plat", "del clat", f"config plat {CLAT_RULES}")
+    assert links(alone) == {"lo", "plat"}
+    shown = alone.run(SIIT, "show", "--socket", alone.socket).stdout
+    assert ("add plat" in shown, "RFC6052" in shown, "clat" in shown) == (True, True, False)
+    stat = alone.run(SIIT, "stat", "--socket", alone.socket)
+    assert "cannot be written: No space left on device; the rules hold" in stat.stderr
+    assert alone.log.read_text().count("cannot be written") == 1
+    assert "add clat" in alone.state.read_text(), "the file before, whole"
+    filler.unlink()
+    wait_until(lambda: "is written again" in alone.log.read_text(), "the daemon says so")
+    assert "clat" not in alone.state.read_text()
+    assert alone.run(SIIT, "stat", "--socket", alone.socket).stderr == ""
+    alone.end_siit(signal.SIGKILL)
+    alone.start_siit()
+    assert alone.run(SIIT, "show", "--socket", alone.socket).stdout == shown
+
+
+def test_a_state_file_that_is_a_folder_stops_no_command_either(alone):
     alone.ctl("add clat")
-    alone.run("ip", "tuntap", "add", "mine", "mode", "tun")
     alone.state.unlink()
     alone.state.mkdir()
-    for command in ("add plat", "add mine", "del clat"):
-        done = alone.ctl(command, check=False)
-        assert re.fullmatch(r"siit: \S+ cannot be written: Is a directory\n", done.stderr)
-    assert links(alone) == {"lo", "clat", "mine"}
-    alone.end_siit(signal.SIGKILL)
-    assert "clat" in links(alone)
+    alone.ctl("add plat", "del clat")
+    assert links(alone) == {"lo", "plat"}
+    assert "cannot be written: Is a directory" in alone.log.read_text()
+    alone.state.rmdir()
+    wait_until(alone.state.is_file, "the state file")
 
 
 def test_a_daemon_without_descriptors_refuses_and_lives(alone):
@@ -128,6 +166,7 @@ def test_a_daemon_killed_at_any_moment_leaves_only_what_its_state_file_knows(alo
         assert links(alone) == {"lo", *known}
         for name in known:
             alone.ctl(f"del {name}")
+    alone.ctl("add last")  # whatever was under way when the last one was killed, this writes the file anew
     beside = {each.name for each in alone.state.parent.glob(f".{alone.state.name}*")}
     assert not beside, "the file that a killed daemon was writing was never taken over"
 
