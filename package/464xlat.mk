@@ -11,7 +11,7 @@ PKG_VERSION := $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/pyp
 PKG_RELEASE ?= 1
 PKG_LICENSE ?= ISC
 PKG_LICENSE_FILES ?= LICENSES/ISC.txt
-PKG_MAINTAINER ?= The authors of gluon-464xlat
+PKG_MAINTAINER ?= gluon-464xlat maintainers <maintainers@gluon-464xlat.example>
 PKG_FILE_DEPENDS += $(XLAT464_MK) $(addprefix $(XLAT464_ROOT)/,$(XLAT464_SOURCES))
 
 # Gluon's helper, where the feed is part of a Gluon tree. Elsewhere the gluon-* packages are not offered.

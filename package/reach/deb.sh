@@ -33,7 +33,7 @@ cat >"$tree/DEBIAN/control" <<-TEXT
 	Package: reach
 	Version: $version
 	Architecture: $architecture
-	Maintainer: The authors of gluon-464xlat <nobody@example.org>
+	Maintainer: gluon-464xlat maintainers <maintainers@gluon-464xlat.example>
 	Section: net
 	Priority: optional
 	Depends: python3 (>= 3.11), python3-pyroute2, nftables, iproute2, libc6

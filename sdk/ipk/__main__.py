@@ -52,7 +52,7 @@ def makefiles(names: list[str]) -> list[Path]:
     return [found[name] for name in names or found]
 
 
-def run_make(folder: Path, out: Path, epoch: int) -> None:
+def run_make(folder: Path, out: Path, epoch: int, is_apk: bool) -> None:
     """Evaluate a package's Makefile: its packages are folders in out/tree then. Raises BuildError."""
     environment = {
         **{name: value for name, value in os.environ.items() if name not in OUTER_MAKE},
@@ -62,6 +62,7 @@ def run_make(folder: Path, out: Path, epoch: int) -> None:
         "LC_ALL": "C",
     }
     words = [f"TOPDIR={HERE / 'openwrt'}", f"OUT={out}", f"HOST_PYTHON={sys.executable}"]
+    words += ["CONFIG_USE_APK=y"] if is_apk else []
     done = subprocess.run(
         ["make", "--no-print-directory", "-r", "-C", str(folder), *words],
         env=environment,
@@ -96,12 +97,12 @@ def pack(tree: Path, out: Path, symbols: list[str], epoch: int) -> Package:
     return Package(fields["Package"], out / name, entry, size)
 
 
-def make_trees(out: Path, names: list[str], epoch: int) -> list[Path]:
+def make_trees(out: Path, names: list[str], epoch: int, is_apk: bool = False) -> list[Path]:
     """Make the folders of the named packages, or of all, in an empty out. Raises BuildError."""
     shutil.rmtree(out, ignore_errors=True)
     (out / "tree").mkdir(parents=True)
     for folder in makefiles(names):
-        run_make(folder, out, epoch)
+        run_make(folder, out, epoch, is_apk)
     return sorted((out / "tree").iterdir())
 
 
@@ -109,7 +110,9 @@ def build_apk(out: Path, names: list[str], symbols: list[str]) -> list[Path]:
     """Build the named packages, or all, for apk into out. Raises BuildError, ApkError."""
     apk.program()  # before the work
     epoch = source_date_epoch()
-    files = [apk.pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch)]
+    files = [
+        apk.pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch, is_apk=True)
+    ]
     apk.index(files, out, epoch)
     return files
 

@@ -10,6 +10,7 @@ pack(), index()               the program apk
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -37,8 +38,19 @@ def versioned(provides: str, version: str) -> list[str]:
     return [word[1:] if word.startswith("@") else f"{word}={version}" for word in provides.split()]
 
 
+def extra(words: str) -> list[str]:
+    """Return a Makefile's EXTRA_DEPENDS, `NAME (>=VERSION), ...`, as apk has them.
+
+    Raises ApkError for one without a version, which OpenWrt's build ends with since its move to apk.
+    """
+    found = [re.fullmatch(r"(\S+) \((\S+)\)", word.strip()) for word in words.split(",")] if words else []
+    if None in found:
+        raise ApkError(f"EXTRA_DEPENDS is {words!r}, expected a version behind each name, as in `name (>0)`")
+    return ["".join(match.groups()) for match in found if match]
+
+
 def info(fields: Mapping[str, str], description: str, symbols: Iterable[str]) -> dict[str, str]:
-    """Return apk's fields of a package; what it conflicts with is a dependency with ! before it."""
+    """Return apk's fields of a package. As in OpenWrt, what it conflicts with is no field: EXTRA_DEPENDS says it."""
     needs = control.depends(fields["Depends"], symbols)
     provides = [f"{fields['Package']}-any", *versioned(fields["Provides"], fields["Version"])]
     return {
@@ -51,7 +63,7 @@ def info(fields: Mapping[str, str], description: str, symbols: Iterable[str]) ->
         "origin": fields["SourceName"],
         "maintainer": fields["Maintainer"],
         "provides": " ".join(provides),
-        "depends": " ".join([*(f"!{name}" for name in fields["Conflicts"].split()), *needs]),
+        "depends": " ".join([*extra(fields["Extra-Depends"]), *needs]),
     }
 
 

@@ -27,7 +27,7 @@ CHOSEN = "LAB_PACKAGES"  # a folder of .ipk files for every lab of a process tha
 ROOTS = "/run/roots"  # in the lab's first process: they end with it
 # what Gluon's image would have; for the roles that a node has
 COMMON = ("464xlat-common", "464xlat-nft", "464xlat-xtables", "gluon-464xlat-common", "gluon-464xlat-babel")
-TRANSLATOR = ("siit", "python3-nat46")
+TRANSLATOR = ("siit", "python3-nat46", "python3-xlat464")
 CLAT, PLAT, ROAMING = (
     ("gluon-464xlat-clat", "prefixd"),
     ("gluon-464xlat-plat", "464xlat-plat"),

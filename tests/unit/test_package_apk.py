@@ -19,6 +19,7 @@ FIELDS = {
     "Version": "1.2-r1",
     "Depends": "+libc @IPV6 +two +PACKAGE_x:three",
     "Conflicts": "four five",
+    "Extra-Depends": "!four (>0), eight (=2-r1)",
     "Provides": "six @seven",
     "SourceName": "source",
     "License": "ISC",
@@ -29,9 +30,9 @@ FIELDS = {
 }
 
 
-def test_a_conflict_is_a_dependency_on_absence_and_all_is_noarch():
+def test_a_conflict_is_the_makefiles_dependency_on_absence_and_all_is_noarch():
     said = apk.info(FIELDS, "  Two\n  lines.\n", ["IPV6"])
-    assert said["depends"] == "!four !five libc two"
+    assert said["depends"] == "!four>0 eight=2-r1 libc two"
     assert said["provides"] == "one-any six=1.2-r1 seven"
     assert (said["arch"], said["description"]) == ("noarch", "Two lines.")
 
@@ -65,7 +66,7 @@ def feeds(tmp_path_factory):
             patch.setenv("PKG_RELEASE", release)
             out = folder / release
             files = packages.ipk.build_apk(
-                out, ["464xlat-common", "prefixd", "l3roamd-py", "python3-nat46"], []
+                out, ["464xlat-common", "prefixd", "l3roamd-py", "python3-xlat464"], []
             )
         have = {re.sub(r"-[\d.]+-r\d+$", "", file.stem) for file in files}
         wanted = set()
@@ -129,7 +130,13 @@ def root(tmp_path, feeds):
 def test_packages_come_with_what_they_need_and_leave_nothing(root):
     root("add", "prefixd", "l3roamd-py")
     listed = root("list", "--installed")
-    for name in ("464xlat-common", "464xlat-xtables", "python3-nat46", "micropython", "python3-pyroute2"):
+    for name in (
+        "464xlat-common",
+        "464xlat-xtables",
+        "python3-xlat464",
+        "micropython-nossl",
+        "python3-pyroute2",
+    ):
         assert f"{name}-" in listed
     assert (root.path / "usr/sbin/464xlat").stat().st_mode & 0o777 == 0o755
     assert (root.path / "etc/config/464xlat").stat().st_mode & 0o777 == 0o600

