@@ -10,3 +10,15 @@ files['package/**/check_site.lua'] = {
 files['docs/site-example/image-customization.lua'] = {
 	read_globals = { 'device_class', 'features', 'packages', 'target' },
 }
+
+-- what Gluon gives a file of feature flags
+files['features'] = {
+	read_globals = { 'feature' },
+}
+
+-- what gluon-web gives a controller
+for _, folder in ipairs({ 'package', 'tests' }) do
+	files[folder .. '/**/controller/*.lua'] = {
+		read_globals = { 'call', 'entry', 'node' },
+	}
+end

@@ -24,12 +24,12 @@ shell_files() {
 	done
 }
 
-# every Lua file by its name, and Gluon's upgrade scripts by their first line
+# every Lua file by its name, and Gluon's scripts by their first line
 lua_files() {
-	git ls-files -co --exclude-standard -- '*.lua' 'package/*/luasrc/*' | sort -u | while IFS= read -r file; do
+	git ls-files -co --exclude-standard -- features '*.lua' 'package/*/luasrc/*' | sort -u | while IFS= read -r file; do
 		[ -f "$file" ] || continue
 		case "${file##*/}" in
-		*.lua) printf '%s\n' "$file" ;;
+		*.lua | features) printf '%s\n' "$file" ;;
 		*) head -n 1 "$file" | grep -q '^#!/usr/bin/lua' && printf '%s\n' "$file" ;;
 		esac
 	done
@@ -54,7 +54,7 @@ check_licences() {
 	local status=0
 	for file in $(git ls-files -co --exclude-standard); do
 		[ -s "$file" ] || continue
-		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.json | requirements.txt | *.pcap) continue ;; esac
+		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.txt | *.pcap) continue ;; esac
 		grep -q 'SPDX-License-Identifier: \(ISC\|GPL-2.0-only\)' "$file" && continue
 		printf '%s: no SPDX-License-Identifier line\n' "$file"
 		status=1

@@ -48,10 +48,11 @@ OF_A_DOMAIN = ("clat_range", "plat_range", "prefix4", "next_node")
 MISSING = object()
 # what Gluon makes of a site's image-customization.lua: packages, for a device's class on a target
 IMAGE = """
-local lib, site, board, class = dofile('scripts/image_customization_lib.lua'), ...
+local lib, site, board, class, features = dofile('scripts/image_customization_lib.lua'), ...
 lib.init({ GLUON_SITEDIR = site, BOARD = board, SUBTARGET = '64' })
 local chosen = lib.get_selections({ image = 'some-device', options = { class = class } })
-for _, name in ipairs(dofile('scripts/feature_lib.lua').get_packages({ 'package/features' }, chosen.features)) do
+local files = { 'package/features', features }
+for _, name in ipairs(dofile('scripts/feature_lib.lua').get_packages(files, chosen.features)) do
 	print(name)
 end
 print(table.concat(chosen.packages, '\\n'))
@@ -125,7 +126,8 @@ def test_the_example_of_the_docs_is_a_good_site(tmp_path, role):
 @pytest.mark.skipif(GLUON is None, reason="no Gluon: say GLUON_TREE=/path")
 def test_the_example_is_a_good_site_for_all_of_gluon_that_it_selects(tmp_path):
     example = ROOT / "docs/site-example"
-    words = set(re.findall(r"'([\w-]+)',", (example / "image-customization.lua").read_text()))
+    selected = (example / "image-customization.lua").read_text() + (ROOT / "features").read_text()
+    words = set(re.findall(r"'([\w-]+)',", selected))
     names = {"gluon-core", "gluon-mesh-layer3-common", "gluon-setup-mode"} | words
     names |= {f"gluon-{word}" for word in words} | {"gluon-config-mode-contact-info", "gluon-web-wifi-config"}
     checks = [path for path in Path(GLUON).glob("package/*/check_site.lua") if path.parent.name in names]
@@ -138,13 +140,23 @@ def test_the_example_is_a_good_site_for_all_of_gluon_that_it_selects(tmp_path):
 @pytest.mark.parametrize(("board", "device"), [("x86", "standard"), ("ath79", "standard"), ("ath79", "tiny")])
 def test_the_images_of_the_example_are_of_packages_that_there_are(tmp_path, board, device):
     (tmp_path / "image.lua").write_text(IMAGE)
-    command = [LUA, str(tmp_path / "image.lua"), str(ROOT / "docs/site-example"), board, device]
+    example, features = str(ROOT / "docs/site-example"), str(ROOT / "features")
+    command = [LUA, str(tmp_path / "image.lua"), example, board, device, features]
     names = subprocess.run(command, cwd=GLUON, capture_output=True, text=True, check=True).stdout.split()
     there = {path.parent.name for tree in (Path(GLUON), ROOT) for path in tree.glob("package/*/Makefile")}
     assert {name for name in names if name.startswith("gluon-")} <= there
-    assert "gluon-464xlat-clat" in names
+    assert {"gluon-464xlat-babel", "gluon-464xlat-clat", "gluon-client-bridge", "gluon-radvd"} <= set(names)
     assert ("gluon-464xlat-plat" in names) == (device != "tiny")
     assert ("l3roamd-py" in names) == (board == "x86")
+
+
+def test_each_feature_stands_for_packages_that_there_are():
+    """Gluon's own gluon-client-bridge and gluon-radvd beside ours."""
+    defined = "feature = function(name, names) for _, each in ipairs(names) do print(each) end end "
+    file = (ROOT / "features").read_text()
+    done = subprocess.run([LUA, "-"], input=defined + "\n" + file, capture_output=True, text=True, check=True)
+    there = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
+    assert set(done.stdout.split()) - {"gluon-client-bridge", "gluon-radvd"} <= there
 
 
 @pytest.mark.parametrize("role", ["clat", "plat"])

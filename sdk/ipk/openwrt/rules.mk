@@ -16,7 +16,7 @@ FIND := find
 TARGET_CC := $(CC)
 TARGET_CFLAGS := -O2 -g0 -ffile-prefix-map=$(OUT)=.
 TARGET_CPPFLAGS := -I$(TOPDIR)/../include
-TARGET_LDFLAGS := -Wl,--build-id=none
+TARGET_LDFLAGS := -Wl,--build-id=none -s # OpenWrt strips what it packs
 FPIC := -fPIC
 ARCH_PACKAGES := $(shell uname -m)
 

@@ -1,0 +1,12 @@
+-- SPDX-License-Identifier: ISC
+-- What Gluon's status page shows of each neighbour: key, heading, unit.
+
+return {
+	provider = '/cgi-bin/dyn/neighbours-babel',
+	attrs = {
+		{ 'cost', 'Cost' },
+		{ 'rxcost', 'RX' },
+		{ 'txcost', 'TX' },
+		{ 'reach', 'Hellos', ' %' },
+	},
+}
