@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, UsageError, ask
-from l3roamd_py.options import Options
+from l3roamd_py.options import ROAMS_MOST, Options
 from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
 from usage import Parser
 from xlat464.address import parse_mac, parse_prefix6
@@ -17,6 +17,7 @@ from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
 
 LEASE_MAX_S = 30 * 86400
+ROAMS_LEAST = 1024
 
 
 def checked(parse: Callable) -> Callable:
@@ -48,6 +49,15 @@ def mac(text: str) -> bytes:
     return need_unicast(parse_mac(text))
 
 
+def roams_that_fit(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """How many roamed homes a platnode remembers: a sixteenth of the memory, with 1 KiB for a home and its mapping."""
+    try:
+        total_kib = int(meminfo.read_text("ascii").split("MemTotal:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        return ROAMS_LEAST
+    return max(ROAMS_LEAST, min(total_kib // 16, ROAMS_MOST))
+
+
 def make_settings(given: argparse.Namespace) -> Settings:
     """Raises UsageError for options that do not fit together."""
     if not given.clat and not given.plat:
@@ -63,6 +73,7 @@ def make_settings(given: argparse.Namespace) -> Settings:
             prefixes=tuple(given.prefix),
             is_roam_auth_required=given.roam_auth == "required",
             max_lease_s=given.max_lease,
+            max_roams=roams_that_fit(),
         )
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from xlat464.address import contains, mask
 from xlat464.node import CLIENT_LENGTH, NODE_LENGTH, RANGE_LENGTH, management_address
 
+ROAMS_MOST = 131072
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -65,7 +67,11 @@ class Options:
     max_claims: int = 512
     max_departed: int = 4096
     max_granted: int = 4096
-    max_roams: int = 131072
+    max_roam_s: int = 3600  # of a mapping; who has the client renews it after half of that
+    max_roams: int = (
+        ROAMS_MOST  # homes that a platnode remembers; the command line takes less on a small machine
+    )
+    max_roams_of_node: int = 4096  # of these: of one clatnode, and mapped to one
     max_senders: int = 4096
     rate_per_s: float = 50.0  # datagrams from one address
     burst: float = 100.0

@@ -11,7 +11,7 @@
     the serial is the mapping's, `at` is another          the same
     `at` is home, or no lease left                        unmap, OK
     nothing proves that the prefix of `at` is B's         NOT_PROVEN, with a proof for its owner
-    there is no room                                      FULL
+    as many as one node may have are mapped to B          FULL
     otherwise                                             map, OK with a fresh token
 
 Answers go to the management address of the prefix that the message is about, never to where it came from: so who does
@@ -19,17 +19,20 @@ not own the prefix gets none. Nor can it have mapped what comes from another's p
 sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for
 its serial alone: a ROAM from before must not work again while its token is good.
 
+No node can fill the table: each has so many homes here and no more, its oldest give way, and when all are too many
+those of the node that has the most. A mapping holds for an hour at most, and its node renews it: else it ends.
+
 Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
 token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from l3roamd_py import wire
 from l3roamd_py.actions import MapClient, Send, UnmapClient
 from l3roamd_py.clients import Table, node_of
 from l3roamd_py.departure import is_node
+from l3roamd_py.groups import NODE_BYTES, Groups
 from l3roamd_py.rules import Mapping
 from l3roamd_py.timers import Timers
 from l3roamd_py.token import NO_TOKEN, SECRET_SIZE, Mint, Token
@@ -55,8 +58,8 @@ class Platnode:
         self.serial = 0  # of the newest token
         self.entries: dict[bytes, Entry] = {}
         self.guests: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
-        # homes of the entries without `at`, the oldest first
-        self.spent: OrderedDict[bytes, None] = OrderedDict()
+        self.groups = Groups()  # the homes of all entries
+        self.places: dict[bytes, int] = {}  # how many homes are mapped to a node
         self.timers: Timers[bytes] = Timers()
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
@@ -93,7 +96,7 @@ class Platnode:
             t.count("roams_repeated")
         else:
             entry = self._note(lease, at, entry)
-        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        lease_s = self._lease_s(lease)
         fresh = self.mint.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
         granted = wire.Lease(lease.home, self.plat, lease_s, fresh)
         done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
@@ -118,7 +121,11 @@ class Platnode:
                 return wire.STALE
             if not self._is_proven(roam, entry):
                 return wire.NOT_PROVEN
-        return wire.OK if entry is not None or self._make_room() else wire.FULL
+        return wire.OK if self._make_room(lease.home, at, entry) else wire.FULL
+
+    def _lease_s(self, lease: wire.Lease) -> int:
+        """Return how long a mapping for this lease holds."""
+        return min(lease.lease_s, self.table.options.max_roam_s)
 
     def _serial_of(self, lease: wire.Lease) -> int | None:
         """Return which one of our tokens a lease has; None where anybody may say any."""
@@ -146,20 +153,33 @@ class Platnode:
         expiry_s = int(self.table.now_s) + self.table.options.max_lease_s
         return self.mint.make(node_of(at), self._next_serial(), expiry_s)
 
-    def _make_room(self) -> bool:
-        """Return whether another home has room; the oldest of those that are not mapped gives way."""
-        if len(self.entries) < self.table.options.max_roams:
-            return True
-        if not self.spent:
+    def _make_room(self, home: bytes, at: bytes, entry: Entry | None) -> bool:
+        """Return whether there is room for this home at this place; who has too many loses the oldest for it."""
+        most = self.table.options.max_roams_of_node
+        is_there = entry is not None and entry.at is not None and entry.at[:NODE_BYTES] == at[:NODE_BYTES]
+        if at != home and not is_there and self.places.get(at[:NODE_BYTES], 0) >= most:
             return False
-        self.table.count("serials_forgotten")
-        self._forget(next(iter(self.spent)))
+        if entry is not None:
+            return True
+        if self.groups.count(home) >= most:
+            self._evict(self.groups.oldest_beside(home))
+        elif len(self.entries) >= self.table.options.max_roams:
+            self._evict(self.groups.oldest_of_largest())
         return True
+
+    def _evict(self, home: bytes) -> None:
+        at = self.entries[home].at
+        if at is None:
+            self.table.count("serials_forgotten")
+        else:
+            self.table.count("roams_evicted")
+            self.table.do(UnmapClient(home, at))
+        self._forget(home)
 
     def _note(self, lease: wire.Lease, at: bytes, old: Entry | None) -> Entry:
         """Remember a ROAM that is accepted. The mapping goes to the kernel, which forgets it by itself."""
         t = self.table
-        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        lease_s = self._lease_s(lease)
         expiry_s = int(t.now_s) + lease_s + 1
         kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
         kept_s = min(kept_s, t.now_s + t.options.max_lease_s + 1)
@@ -173,15 +193,13 @@ class Platnode:
     def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
         """Map or unmap. A duplicate does it again: that costs little, and mends what the kernel refused."""
         t, home, at, was = self.table, roam.lease.home, roam.at, entry.at
-        lease_s = min(roam.lease.lease_s, t.options.max_lease_s)
+        lease_s = self._lease_s(roam.lease)
         if at != home and lease_s:
             self._place(home, entry, at)
-            self.spent.pop(home, None)
             refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
             t.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
             return t.count("roams_mapped")
         self._place(home, entry, None)
-        self.spent[home] = None
         t.do(done if was is None else UnmapClient(home, was, done))
         t.changes += 1
         return t.count("roams_home")
@@ -212,23 +230,40 @@ class Platnode:
             entry = self.entries[home]
             self._place(home, entry, None)
             if entry.kept_s > t.now_s:
-                self.spent[home] = None
                 self.timers.set(home, entry.kept_s)
             else:
                 self._forget(home)
 
     def _place(self, home: bytes, entry: Entry, at: bytes | None) -> None:
         """Note where a home is mapped to now, None: nowhere."""
-        if entry.at is not None and self.guests.get(entry.at) == home:
-            del self.guests[entry.at]
+        if entry.at is not None:
+            self._leave(home, entry.at)
         entry.at = at
+        self.groups.put(home, at is not None)
         if at is not None:
             self.guests[at] = home
+            self.places[at[:NODE_BYTES]] = self.places.get(at[:NODE_BYTES], 0) + 1
+
+    def _leave(self, home: bytes, at: bytes) -> None:
+        node = at[:NODE_BYTES]
+        if self.guests.get(at) == home:
+            del self.guests[at]
+        self.places[node] -= 1
+        if not self.places[node]:
+            del self.places[node]
 
     def _forget(self, home: bytes) -> None:
-        self.entries.pop(home, None)
-        self.spent.pop(home, None)
+        entry = self.entries.pop(home, None)
+        if entry is not None and entry.at is not None:
+            self._leave(home, entry.at)
+        self.groups.remove(home)
         self.timers.cancel(home)
+
+    def restore_serial(self, home: bytes, serial: int, kept_s: float) -> None:
+        """Take over the serial of a home that is not mapped."""
+        entry = self.entries[home] = Entry(None, serial, 0.0, kept_s)
+        self._place(home, entry, None)
+        self.timers.set(home, kept_s)
 
     def restore(self, mappings: list[Mapping]) -> None:
         """Take over what the kernel holds. When the tokens of these homes end nobody knows: as late as can be."""
@@ -237,7 +272,6 @@ class Platnode:
             until_s, kept_s = t.now_s + mapping.lease_s, t.now_s + t.options.max_lease_s
             entry = self.entries[mapping.home] = Entry(None, mapping.serial, until_s, max(kept_s, until_s))
             self._place(mapping.home, entry, mapping.at)
-            self.spent.pop(mapping.home, None)
             self.timers.set(mapping.home, until_s)
             self.serial = max(self.serial, mapping.serial)
 

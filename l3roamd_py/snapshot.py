@@ -13,7 +13,7 @@ from typing import Any
 from l3roamd_py.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
 from l3roamd_py.claiming import ask
 from l3roamd_py.clients import Client, Departed, Lease, State, Table, is_device, is_usable
-from l3roamd_py.platnode import Entry, Platnode
+from l3roamd_py.platnode import Platnode
 from l3roamd_py.presence import on_idle_timer
 from l3roamd_py.roaming import roam
 from l3roamd_py.rules import Mapping
@@ -39,8 +39,9 @@ def take_snapshot(t: Table, platnode: Platnode | None, now_s: float) -> dict[str
         saved["secret"] = platnode.mint.secret.hex()
         saved["serial"] = platnode.serial
         saved["spent"] = [
-            [home.hex(), platnode.entries[home].serial, platnode.entries[home].kept_s]
-            for home in platnode.spent
+            [home.hex(), entry.serial, entry.kept_s]
+            for home, entry in platnode.entries.items()
+            if entry.at is None
         ]
     return saved
 
@@ -187,10 +188,7 @@ def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[
         platnode.mint = Mint(bytes.fromhex(saved["secret"]))
         platnode.serial = int(saved["serial"])
         for home, serial, kept_s in saved["spent"]:
-            home = bytes.fromhex(home)
-            platnode.entries[home] = Entry(None, int(serial), 0.0, float(kept_s))
-            platnode.spent[home] = None
-            platnode.timers.set(home, float(kept_s))
+            platnode.restore_serial(bytes.fromhex(home), int(serial), float(kept_s))
     platnode.restore(mappings)
 
 

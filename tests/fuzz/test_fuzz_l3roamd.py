@@ -3,6 +3,7 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +18,7 @@ from l3roamd_py import actions as do
 from l3roamd_py import events, wire
 from l3roamd_py.core import Core
 from l3roamd_py.options import Options
+from l3roamd_py.platnode import Platnode
 from l3roamd_py.rules import Mapping
 from l3roamd_py.token import Token
 
@@ -131,6 +133,7 @@ def make_core(clat: bytes | None, plat: bytes | None, is_roam_auth_required: boo
             max_departed=BOUND,
             max_granted=BOUND,
             max_roams=BOUND,
+            max_roams_of_node=BOUND - 1,
             max_senders=BOUND,
             max_lease_s=1000,
         )
@@ -155,7 +158,18 @@ def check_bounds(core: Core) -> None:
     assert {client.mac for client in table.clients.values() if client.ipv4} == set(table.by_ipv4.values())
     if core.platnode is not None:
         assert len(core.platnode.guests) <= len(core.platnode.entries) <= BOUND
-        assert core.platnode.spent.keys() <= core.platnode.entries.keys()
+        check_places(core.platnode)
+
+
+def check_places(platnode: Platnode) -> None:
+    """What is counted beside the entries is what the entries say."""
+    mapped = {home: entry.at for home, entry in platnode.entries.items() if entry.at is not None}
+    assert platnode.places == Counter(at[:12] for at in mapped.values())
+    groups = platnode.groups._groups
+    assert sorted(home for group in groups.values() for home in group.mapped) == sorted(mapped)
+    assert sorted(home for group in groups.values() for home in group.spent) == sorted(
+        platnode.entries.keys() - mapped.keys()
+    )
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

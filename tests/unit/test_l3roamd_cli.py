@@ -252,3 +252,18 @@ def test_the_daemon_leaves_most_of_pyroute2_where_it_is():
     loaded = done.stdout.split()
     assert "asyncio" not in loaded
     assert len([name for name in loaded if name.startswith("pyroute2")]) < 40
+
+
+@pytest.mark.parametrize(
+    ("meminfo", "roams"),
+    [
+        ("MemTotal:          61440 kB\nMemFree: 1 kB\n", 3840),
+        ("MemTotal:       32000000 kB\n", 131072),
+        ("MemTotal:           4096 kB\n", 1024),
+        ("nothing of the kind\n", 1024),
+    ],
+)
+def test_a_small_platnode_remembers_fewer_roamed_homes(tmp_path, meminfo, roams):
+    (tmp_path / "meminfo").write_text(meminfo)
+    assert cli_options.roams_that_fit(tmp_path / "meminfo") == roams
+    assert cli_options.roams_that_fit(tmp_path / "missing") == 1024
