@@ -125,9 +125,10 @@ class Network:
         for told in self._list("to list addresses", request, GET_ADDRESS, ADDRESS_FORM):
             _, length, _, _, index = told.fields
             address = told.bytes_of(IFA_ADDRESS, 16)
-            if address is not None and index == self._lo and length == 128:
-                if told.number(IFA_PROTO) == OWNER or address[:8] == (self._prefix or b"?")[:8]:
-                    found.add(address)
+            if address is None or index != self._lo or length != 128:
+                continue
+            if told.number(IFA_PROTO) == OWNER or address[:8] == (self._prefix or b"?")[:8]:
+                found.add(address)
         return found
 
     # Neighbours and routes of clients
@@ -201,9 +202,9 @@ class Network:
         index, found = index_of(self.client_device), set()
         for told in self._list("to list routes", request, GET_ROUTE, ROUTE_FORM):
             address = told.bytes_of(RTA_DST, 16)
-            if address is not None and told.fields[1] == 128 and told.fields[5] == OWNER:
-                if told.number(RTA_OIF) == index:
-                    found.add(address)
+            _, length, _, _, _, protocol, *_ = told.fields
+            if address is not None and (length, protocol, told.number(RTA_OIF)) == (128, OWNER, index):
+                found.add(address)
         return found
 
     def renew(self) -> list[KernelError]:
