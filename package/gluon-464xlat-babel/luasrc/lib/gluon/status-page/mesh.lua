@@ -5,8 +5,8 @@ return {
 	provider = '/cgi-bin/dyn/neighbours-babel',
 	attrs = {
 		{ 'cost', 'Cost' },
-		{ 'rxcost', 'RX' },
-		{ 'txcost', 'TX' },
+		{ 'rxcost', 'RX cost' },
+		{ 'txcost', 'TX cost' },
 		{ 'reach', 'Hellos', ' %' },
 	},
 }

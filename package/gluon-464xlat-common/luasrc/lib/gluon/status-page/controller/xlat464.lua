@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: ISC
 -- A section of ours on Gluon's status page. The page is one template without a place for others' sections, so this
--- comes last of the controllers (by its name), serves the page in its stead, and puts the section before the
--- neighbours, which take the page's whole width; without neighbours on it, at its end.
+-- comes last of the controllers (by its name), serves the page in its stead, and puts the section below the overview,
+-- whose list is the page's first and its shortest column; on a page without a list, at its end.
 
 local json = require 'jsonc'
 local util = require 'gluon.util'
 
-local WIDE = '<div class="frame frame-wide">'
+local OVERVIEW_END = '</dl>'
 local page = node()
 local show_page, title, order = page.target, page.title, page.order
 
@@ -41,8 +41,9 @@ entry({}, call(function(http, renderer)
 			io.stderr:write(tostring(section), '\n')
 			section = ''
 		end
-		local place = text:find(WIDE, 1, true) or #text + 1
-		http:write(text:sub(1, place - 1) .. section .. text:sub(place))
+		local _, place = text:find(OVERVIEW_END, 1, true)
+		place = place or #text
+		http:write(text:sub(1, place) .. section .. text:sub(place + 1))
 	end
 	show_page()
 end), title, order)
