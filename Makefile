@@ -8,6 +8,7 @@
 #   make oldest-micropython                          with it tests try what released OpenWrt has
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
+#   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
@@ -19,10 +20,11 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test oldest-micropython vm test-vm conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test oldest-micropython vm test-vm test-debian conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
+SUITE := trixie
 ON_PACKAGES := $(patsubst %,tests/lab/test_%.py,lab lab_roam l3roamd_daemon roam_storm package_services)
 OLDEST := build/oldest-micropython/micropython
 TRY_OLDEST = $(MAKE) --no-print-directory oldest-micropython || echo 'setup: nothing is tried on it'
@@ -46,6 +48,12 @@ vm: setup-vm $(PARTS)
 test-vm: vm
 	$(PYTHON) -m sdk.vm.modules jool $(KERNEL) >/dev/null
 	$(PYTHON) -m sdk.vm.suite $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(NAT46_KO),--nat46 '$(NAT46_KO)') $(ARGS)
+
+# in a root of Debian 13, or SUITE=forky and the like; ARGS=tests/unit is what is tried there before the demo
+test-debian:
+	sh sdk/setup.sh debian
+	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make test ARGS='$(or $(ARGS),tests/unit)'
+	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make demo
 
 conformance: setup $(PARTS)
 	CONFORMANCE_OUT=tests/lab/conformance $(PYTHON) -m pytest tests/lab/test_conformance.py $(ARGS)

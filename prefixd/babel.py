@@ -4,7 +4,7 @@
 babeld (1.12.1, local.c) greets with `BABEL 1.0`, some facts and `ok`; asked to `monitor`, it tells its whole
 table, says `ok`, and from then on each change:
 
-    add route 564830143590 prefix fddd:1337:1337:1:2:3::/96 from ::/0 installed yes id ... metric 96 ...
+    add route 564830143590 prefix fddd:1337:1337:1:2:3::/96 from ::/0 installed yes id 02:00:... metric 96 ...
     change route ...
     flush route ...
     add xroute P-::/0 prefix P from ::/0 metric 0
@@ -15,6 +15,9 @@ this very node. babeld hands over from one neighbour to another in two or three 
 `installed yes`), so a loss counts only when it has lasted LINGER_MS: a PLAT must not be left for the gap
 between two lines.
 
+An exit has one PLAT, two while it changes its prefix. Of what one router (`id`) announces beyond PER_ROUTER nothing is
+taken, only counted: hundreds of false ones must not stand before the true ones.
+
 When babeld goes away its table is kept, marked stale, and what the next one has not repeated by the deadline
 is dropped.
 """
@@ -24,6 +27,7 @@ from xlat464.address import contains, parse_decimal, parse_prefix6
 INFINITY = 0xFFFF  # metric of a retracted route, RFC 8966 section 4.6.9
 LINE_BYTES = 512  # babeld formats every line into a buffer of this size
 LINGER_MS = 100
+PER_ROUTER = 4  # PLATs of one router
 PLATS = 2048  # what the table holds at most: the rest is counted, so that no mesh can eat a router's memory
 
 _VERBS = (b"add ", b"chan", b"flus")
@@ -46,10 +50,10 @@ def find_words(network):
 def parse_route(line, network, length):
     """Parse one `route` or `xroute` line (bytes), once find_words(network) is known to be in it.
 
-    Returns (noun, id, prefix, metric): noun "route" or "xroute"; id an integer (0 for an xroute); prefix 16
-    bytes; metric INFINITY when the route is not installed, retracted or flushed. Returns None for a line
-    about something else: another prefix length, outside the range, or for some sources only. Raises
-    ValueError for everything that babeld would not write.
+    Returns (noun, id, prefix, metric, router): noun "route" or "xroute"; id an integer (0 for an xroute); prefix
+    16 bytes; metric INFINITY when the route is not installed, retracted or flushed; router the id of who announces
+    it, as text ("" for an xroute). Returns None for a line about something else: another prefix length, outside the
+    range, or for some sources only. Raises ValueError for everything that babeld would not write.
     """
     words = str(line, "utf-8").split()
     if len(words) < 3 or len(words) % 2 == 0 or words[0] not in ("add", "change", "flush"):
@@ -62,7 +66,7 @@ def parse_route(line, network, length):
         prefix, bits = parse_prefix6(fields["prefix"])
         source = fields["from"]
         metric = parse_decimal(fields["metric"], INFINITY)
-        installed = fields["installed"] if noun == "route" else "yes"
+        installed, router = (fields["installed"], fields["id"]) if noun == "route" else ("yes", "")
     except KeyError:
         raise ValueError("a field is missing")  # noqa: B904  MicroPython has no "from"
     if metric is None or installed not in ("yes", "no"):
@@ -72,7 +76,7 @@ def parse_route(line, network, length):
         return None
     if installed == "no" or verb == "flush":
         metric = INFINITY
-    return noun, route_id, prefix, metric
+    return noun, route_id, prefix, metric, router
 
 
 def _pair(words):
@@ -99,7 +103,7 @@ class BabelTable:
     metrics  prefix (16 bytes) -> metric of the installed route
     own      prefix -> metric of the xroute: the PLATs of this node
     stale    prefixes, as keys, that only an earlier babeld has told
-    counts   lines, malformed, overlong, full: for the status
+    counts   lines, malformed, overlong, full, crowded (too many of one router): for the status
     """
 
     def __init__(self, network, length=48, grace_ms=30000, own=None):
@@ -109,10 +113,12 @@ class BabelTable:
         self.words = find_words(network)
         self.metrics = {}
         self.own = {}
-        self.counts = {"lines": 0, "malformed": 0, "overlong": 0, "full": 0}
+        self.counts = {"lines": 0, "malformed": 0, "overlong": 0, "full": 0, "crowded": 0}
         self.error = None  # why this babeld is of no use, one sentence
         self.is_greeted = self.is_synced = self._has_banner = False
         self._ids = {}  # prefix -> id of the installed route
+        self._routers = {}  # id -> [how many prefixes, id]
+        self._origins = {}  # prefix -> its router's entry in _routers
         self._lingering = {}  # prefix -> ms since when its route is lost
         self.stale = {}  # prefixes, as keys, that the present babeld has not confirmed
         self._stale_until_ms = None
@@ -213,7 +219,7 @@ class BabelTable:
             self.counts["malformed"] += 1
 
     def _take_route(self, found, now_ms):
-        noun, route_id, prefix, metric = found
+        noun, route_id, prefix, metric, router = found
         table = self.own if noun == "xroute" else self.metrics
         is_current = noun == "xroute" or self._ids.get(prefix) == route_id
         if metric == INFINITY:
@@ -229,6 +235,9 @@ class BabelTable:
             self.counts["full"] += 1
             return
         if noun == "route":
+            if not self._note_origin(prefix, router):
+                self.counts["crowded"] += 1
+                return
             self._ids[prefix] = route_id
             self._lingering.pop(prefix, None)
         self.stale.pop(prefix, None)
@@ -237,6 +246,27 @@ class BabelTable:
         if table.get(prefix) != metric:
             table[prefix] = metric
             self._changed[prefix] = True
+
+    def _note_origin(self, prefix, router):
+        """Note who announces a prefix; return whether that is not too many of theirs. One that is there stays."""
+        entry = self._routers.get(router)
+        if entry is not None and entry is self._origins.get(prefix):
+            return True
+        if entry is None:
+            entry = self._routers[router] = [0, router]
+        elif entry[0] >= PER_ROUTER and prefix not in self.metrics:
+            return False
+        self._drop_origin(prefix)
+        self._origins[prefix] = entry
+        entry[0] += 1
+        return True
+
+    def _drop_origin(self, prefix):
+        entry = self._origins.pop(prefix, None)
+        if entry is not None:
+            entry[0] -= 1
+            if not entry[0]:
+                del self._routers[entry[1]]
 
     def has_events(self, now_ms):
         """Return whether take_events would yield any."""
@@ -273,6 +303,7 @@ class BabelTable:
     def _forget(self, prefix):
         self.stale.pop(prefix, None)
         self._ids.pop(prefix, None)
+        self._drop_origin(prefix)
         self.metrics.pop(prefix, None)
         self.own.pop(prefix, None)
         self._changed[prefix] = True

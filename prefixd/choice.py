@@ -15,6 +15,9 @@ clients are told so (stop); but not while babeld is away, when there is nothing 
 one may well come back. When exits fail but the nodes answer (MANAGEMENT), it may be the probed address that
 is dead and no exit at all: then the choice stays where it is rather than wander, and goes to the first PLAT
 whose exit does answer.
+
+A PLAT of which nothing is known is none to go to: anybody can announce hundreds. Only where probes have told nothing of
+anybody, as at the start or when none can be sent, the nearest is taken on trust, and left for the first that answers.
 """
 
 from xlat464.address import format_prefix6
@@ -22,7 +25,7 @@ from xlat464.address import format_prefix6
 INFINITY = 0xFFFF  # metric of a retracted route, RFC 8966 section 4.6.9
 MARGIN = 64  # what a challenger must win by
 HOLD_MS = 10000  # and for how long
-SETTLE_MS = 1000  # what the nearest PLAT has for its first answer, before another is taken in its place
+SETTLE_MS = 1000  # what a PLAT has for its first answer, before another, or none, is taken in its place
 
 # health, best first
 GOOD = 0  # probes through it are answered
@@ -136,11 +139,10 @@ class PlatChoice:
             return self._challenge(now_ms)
         self._ahead = {}
         best, previous = self._find_best(), self.chosen
-        if best is None:
-            self._settled_ms = None
-            return self._do_without(now_ms)
-        if self.chosen is None and self._is_worth_waiting(best, now_ms):
+        if self._is_worth_waiting(best, now_ms):
             return []
+        if best is None:
+            return self._do_without(now_ms)
         if self.chosen is not None:
             why = "previous one lost: " + self._lost_why
         elif best in self.own:
@@ -161,27 +163,32 @@ class PlatChoice:
         best, key = None, (DOWN, INFINITY, b"")
         for prefix, metric in self.metrics.items():
             health = self.health.get(prefix, UNKNOWN)
-            if health != DOWN and (best is None or (health, metric, prefix) < key):
+            is_trusted = health != UNKNOWN or not self.health
+            if health != DOWN and is_trusted and (best is None or (health, metric, prefix) < key):
                 best, key = prefix, (health, metric, prefix)
         return best
 
     def _is_worth_waiting(self, best, now_ms):
-        """Return whether a nearer PLAT may still answer: a start must not end with a farther one."""
-        nearest = None
-        for prefix, metric in self.metrics.items():
-            if self._is_usable(prefix) and (
-                nearest is None or (metric, prefix) < (self.metrics[nearest], nearest)
-            ):
-                nearest = prefix
-        if nearest == best and self.health.get(best) == GOOD:
-            self._settled_ms = None
-            return False
-        if self._settled_ms is None:
-            self._settled_ms = now_ms + self.settle_ms
-        if now_ms < self._settled_ms:
-            return True
+        """Return whether one of which nothing is known may still answer, and be worth it."""
+        if self._may_do_better(best):
+            if self._settled_ms is None:
+                self._settled_ms = now_ms + self.settle_ms
+            if now_ms < self._settled_ms:
+                return True
         self._settled_ms = None
         return False
+
+    def _may_do_better(self, best):
+        """At the start a nearer one might, for it must not end with a farther one; later if none has an exit."""
+        if self.chosen is None:
+            nearest = None
+            for prefix, metric in self.metrics.items():
+                if self._is_usable(prefix) and (nearest is None or (metric, prefix) < nearest):
+                    nearest = (metric, prefix)
+            return nearest is not None and (nearest[1] != best or self.health.get(best) != GOOD)
+        if best is not None and self.health.get(best, UNKNOWN) < UNKNOWN:
+            return False
+        return any(prefix not in self.health for prefix in self.metrics)
 
     def _do_without(self, now_ms):
         """There is no PLAT that could work."""
@@ -194,21 +201,24 @@ class PlatChoice:
 
     def _challenge(self, now_ms):
         """The chosen PLAT may stay, unless another is better."""
-        is_exit_down = self.health.get(self.chosen) == MANAGEMENT
+        health = self.health.get(self.chosen, UNKNOWN)
+        is_exit_down = health == MANAGEMENT
+        is_left = is_exit_down or health == UNKNOWN  # for the first that answers
         rescue, key = None, (DOWN, INFINITY, b"")
         ahead = {}
         for prefix, health in self.health.items():
             if prefix == self.chosen or prefix not in self.metrics:
                 continue
             rank = (health, self.metrics[prefix], prefix)
-            if is_exit_down and health in (GOOD, RECOVERING) and (rescue is None or rank < key):
+            if is_left and health in (GOOD, RECOVERING) and (rescue is None or rank < key):
                 rescue, key = prefix, rank
             if health in (GOOD, MANAGEMENT if is_exit_down else GOOD) and self._is_ahead(prefix):
                 ahead[prefix] = self._ahead.get(prefix, now_ms)
         self._ahead = ahead
         if rescue is not None:
             previous = self.chosen
-            return self._leave(self._use(rescue, "previous one lost: " + self._lost_why, now_ms), previous)
+            why = self._lost_why if is_exit_down else "it has not answered"
+            return self._leave(self._use(rescue, "previous one lost: " + why, now_ms), previous)
         ripe = [prefix for prefix in ahead if now_ms - ahead[prefix] >= self.hold_ms]
         if not ripe:
             return []

@@ -7,7 +7,7 @@ interval, others only now and then. A lane that was answered is down after LOSSE
 a second look, when ICMPv6 or our own kernel says "unreachable"; it is up again after SUCCESSES answers in a
 row. One address at a time is asked through the exit, and after a lost probe the next one, so that no single
 host on the internet decides. The first trouble with the chosen PLAT has all others asked at once: a
-lifeboat is tried before it is needed.
+lifeboat is tried before it is needed. Which PLATs are worth asking is in candidates.py.
 
 Only what quotes a probe of ours counts: address, id, sequence number and a random cookie must be those of a
 probe that is still open. Everything else is counted and dropped.
@@ -15,14 +15,11 @@ probe that is still open. Everything else is counted and dropped.
 
 import struct
 
+from prefixd.candidates import Candidates
 from prefixd.choice import DOUBT, DOWN, GOOD, MANAGEMENT, RECOVERING, UNKNOWN
+from prefixd.echo import COOKIE_BYTES, build_echo, parse_answer
 from xlat464.node import management_address
 from xlat464.rfc6052 import embed
-
-ECHO_REQUEST, ECHO_REPLY = 128, 129  # RFC 4443 sections 4.1 and 4.2
-UNREACHABLE, TIME_EXCEEDED = 1, 3  # RFC 4443 sections 3.1 and 3.3: no way there, and a loop
-ICMPV6 = 58
-COOKIE_BYTES = 8
 
 INTERVAL_MS = 500
 SLOWER = 6  # an idle lane is asked every so many intervals
@@ -30,49 +27,7 @@ LOSSES = 3  # unanswered probes that take a lane down
 REFUSALS = 2  # "unreachable" in a row that do: a single one may be babel changing its mind
 SUCCESSES = 3  # answers in a row that bring it up again
 OPEN_MS = 3000  # how long an answer may take and still count
-FORGET_MS = 60000  # after that a PLAT that is down, and not asked any more, is one that nobody knows
-BEST = 3  # how many are watched besides the chosen one, and how many that are down
-
-REASONS = {
-    0: "no route",
-    1: "prohibited",
-    2: "beyond scope",
-    3: "address unreachable",
-    4: "port unreachable",
-    5: "source refused",
-    6: "route rejected",
-}
-
-
-def build_echo(ident, sequence, cookie):
-    """Return an ICMPv6 echo request without its checksum, which the kernel fills in."""
-    return struct.pack("!BBHHH", ECHO_REQUEST, 0, 0, ident, sequence) + cookie + b"prefixd!"
-
-
-def parse_answer(packet, ident):
-    """Return (sequence, cookie, destination, refusal) of an ICMPv6 message that is about an echo of ours.
-
-    For a reply destination and refusal are None; for an error destination is where the quoted probe went and
-    refusal says why. Returns None for other types and other programs' echoes. Raises ValueError for a message
-    that is too short or quotes something odd.
-    """
-    if len(packet) < 8:
-        raise ValueError("short")
-    if packet[0] == ECHO_REPLY:
-        echo, destination, refusal = 0, None, None
-    elif packet[0] in (UNREACHABLE, TIME_EXCEEDED):
-        if len(packet) < 56 or packet[8] >> 4 != 6:
-            raise ValueError("no IPv6 header quoted")
-        if packet[14] != ICMPV6 or packet[48] != ECHO_REQUEST:
-            return None
-        echo, destination = 48, packet[32:48]
-        refusal = REASONS.get(packet[1], "unreachable") if packet[0] == UNREACHABLE else "a routing loop"
-    else:
-        return None
-    their_ident, sequence = struct.unpack("!HH", packet[echo + 4 : echo + 8])
-    if their_ident != ident:
-        return None
-    return sequence, packet[echo + 8 : echo + 8 + COOKIE_BYTES], destination, refusal
+ITS_EXIT = "its exit: "
 
 
 class Lane:
@@ -134,12 +89,17 @@ class Watched:
             self.lanes.append(Lane([embed(prefix, 96, target) for target in targets], now_ms))
         self.told = (UNKNOWN, "")
 
-    def resume(self, reason):
-        """Go on where it was left: down."""
+    def resume(self, told):
+        """Go on where it was left, with an exit that fails."""
         for lane in self.lanes:
             lane.is_up = False
-            lane.reason = reason
-        self.told = (DOWN, reason)
+            lane.reason = told[1].replace(ITS_EXIT, "")
+        self.lanes[0].is_up = told[0] == MANAGEMENT
+        self.told = told
+
+    def is_silent(self):
+        """Return whether nothing is known of it but a lost probe."""
+        return self.told[0] == UNKNOWN and self.lanes[-1].losses > 0
 
     def judge(self):
         """Return (health, reason). The exit is what counts, the node itself when there is nothing else."""
@@ -152,7 +112,7 @@ class Watched:
         if lane.streak > 0:
             return RECOVERING, lane.reason
         if node is not lane and node.is_up:
-            return MANAGEMENT, "its exit: " + lane.reason
+            return MANAGEMENT, ITS_EXIT + lane.reason
         return DOWN, lane.reason
 
 
@@ -179,7 +139,7 @@ class Prober:
         self.excused = {}  # prefixes whose "unreachable" says nothing: babeld is away and took its routes
         self._open = {}  # sequence -> [prefix, lane index, destination, cookie, sent_ms, is_lost]
         self._rushed_ms = None
-        self._down = {}  # prefix -> (until ms, reason): down, and not asked any more for nearer ones
+        self._candidates = Candidates()
         self._forgotten = []  # prefixes of which nothing is known any more, to tell
 
     def watch(self, chosen, metrics, now_ms):
@@ -187,43 +147,26 @@ class Prober:
         is_new = chosen != self.chosen
         if is_new:
             self.left, self.chosen = self.chosen, chosen
-        wanted = self._pick(chosen, metrics)
-        for prefix in wanted:
-            if prefix not in self.watched:
-                self.watched[prefix] = Watched(prefix, self.targets, now_ms)
-                if prefix in self._down:
-                    self.watched[prefix].resume(self._down.pop(prefix)[1])
-        for prefix in list(self.watched):
-            if prefix not in wanted:
-                health, reason = self.watched.pop(prefix).told
-                if health == DOWN and prefix in metrics:
-                    self._down[prefix] = (now_ms + FORGET_MS, reason)
-                else:
-                    self._forgotten.append(prefix)
-        for prefix in [p for p in self._down if now_ms >= self._down[p][0] or p not in metrics]:
-            del self._down[prefix]
-            self._forgotten.append(prefix)
-        if is_new and chosen in self.watched:
-            for index, lane in enumerate(self.watched[chosen].lanes):
-                lane.next_ms = min(lane.next_ms, now_ms + self.interval_ms // (1 + index))
-
-    def _pick(self, chosen, metrics):
-        """Return the prefixes to ask: the chosen one, the BEST that may work and the BEST that are down."""
-        up: list = []
-        down: list = []
-        for prefix, metric in metrics.items():
-            watched = self.watched.get(prefix)
-            is_down = watched.told[0] == DOWN if watched is not None else prefix in self._down
-            nearest = down if is_down else up
-            if len(nearest) < BEST or (metric, prefix) < nearest[-1]:
-                nearest.append((metric, prefix))
-                nearest.sort()
-                del nearest[BEST:]
-        wanted = [prefix for _, prefix in up + down]
+        candidates = self._candidates
+        wanted = candidates.pick(self.watched, metrics)
         for prefix in (chosen, self.left):
             if prefix in metrics and prefix not in wanted:
                 wanted.append(prefix)
-        return wanted
+        for prefix in wanted:
+            if prefix not in self.watched:
+                self.watched[prefix] = Watched(prefix, self.targets, now_ms)
+                told = candidates.take_failed(prefix)
+                if told[0] != UNKNOWN:
+                    self.watched[prefix].resume(told)
+        for prefix in list(self.watched):
+            if prefix not in wanted:
+                told = self.watched.pop(prefix).told
+                if not candidates.leave(prefix, told, now_ms):
+                    self._forgotten.append(prefix)
+        self._forgotten += candidates.forget(metrics, now_ms)
+        if is_new and chosen in self.watched:
+            for index, lane in enumerate(self.watched[chosen].lanes):
+                lane.next_ms = min(lane.next_ms, now_ms + self.interval_ms // (1 + index))
 
     def take_due(self, now_ms):
         """Return the probes to send now: (sequence, destination, packet)."""

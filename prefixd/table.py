@@ -6,6 +6,7 @@ import socket
 import sys
 
 from prefixd import net
+from prefixd.babel import PER_ROUTER
 
 ROWS = 20  # PLATs shown; all of them are in --json
 ANSWER_S = 10  # what prefixd may be busy for, with its hook
@@ -22,6 +23,8 @@ def render(status):
     dropped = counts["malformed"] + counts["overlong"] + counts["full"]
     away = ", what it said before is kept for a while" if status["babel_away"] else ""
     lines.append("babeld    %s%s (%d lines, %d dropped)" % (status["babel"], away, counts["lines"], dropped))
+    if counts["crowded"]:
+        lines.append("          some router has more than %d PLATs: the others are left out" % PER_ROUTER)
     counts = status["probe_counts"]
     dropped = counts["short"] + counts["foreign"] + counts["forged"]
     asked = (status["probes"], counts["sent"], counts["answered"], counts["refused"], dropped)

@@ -3,10 +3,11 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test | vm
-#   run   what the lab and the daemons need
-#   test  that, and what tests, lint and bench need on top
-#   vm    that, and what the virtual machine and the tests in it need on top
+# Usage: sdk/setup.sh run | test | vm | debian
+#   run      what the lab and the daemons need
+#   test     that, and what tests, lint and bench need on top
+#   vm       that, and what the virtual machine and the tests in it need on top
+#   debian   what run has, and what makes the root of another Debian
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -28,7 +29,8 @@ case "${1:-}" in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
-*) fail "usage: sdk/setup.sh run|test|vm" ;;
+debian) packages="$RUN_PACKAGES debootstrap" ;;
+*) fail "usage: sdk/setup.sh run|test|vm|debian" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
@@ -92,7 +94,8 @@ install_packages() {
 
 # `ifup` reads what reach renders; installed, it would have a say in this machine's own interfaces
 unpack_ifupdown() {
-	if [ -x "$UNPACKED/sbin/ifup" ] || command -v ifup >/dev/null 2>&1; then return; fi
+	# Debian 13 has it in /usr/sbin
+	if [ -x "$UNPACKED/sbin/ifup" ] || [ -x "$UNPACKED/usr/sbin/ifup" ] || command -v ifup >/dev/null 2>&1; then return; fi
 	command -v apt-get >/dev/null 2>&1 || return 0 # the tests with it say that it is not there
 	say "unpacking ifupdown into $UNPACKED"
 	rm -rf "$UNPACKED"
@@ -139,5 +142,5 @@ make_venv() {
 
 install_packages
 make_venv
-if [ "$1" != run ]; then unpack_ifupdown; fi
+case "$1" in test | vm) unpack_ifupdown ;; esac
 if [ "$1" = vm ]; then make_vm_venv; fi

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+import zlib
 from pathlib import Path
 
 from waiting import wait_until
@@ -26,10 +27,11 @@ def plat(number):
 
 
 def route(prefix, metric, verb="add", installed="yes", route_id=0x564830143590):
-    """Return a line as babeld 1.12.1 writes it."""
+    """Return a line as babeld 1.12.1 writes it; each prefix has a router of its own."""
+    router = zlib.crc32(prefix.encode()).to_bytes(4, "big").hex(":")
     return (
         f"{verb} route {route_id:x} prefix {prefix}/96 from ::/0 installed {installed} "
-        f"id 02:00:00:ff:fe:00:00:02 metric {metric} refmetric 0 via fe80::1 if mesh0\n"
+        f"id 02:00:00:ff:{router} metric {metric} refmetric 0 via fe80::1 if mesh0\n"
     )
 
 

@@ -28,6 +28,8 @@ from prefixd_lab import (
 )
 from waiting import wait_until
 
+from sdk.patience import SLOWER
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
 SOURCE = "fddd:1337:1337:a::c000:1"
 A, B = plat(1), plat(2)
@@ -292,6 +294,9 @@ def test_clients_of_the_control_socket_cannot_hold_it_up(spaces, tmp_path, pytho
 # --- with real babelds
 
 
+RXCOST = {"plat2": 256, "liar": 16}  # of a link by its farther end
+
+
 class Mesh:
     """A node between two platnodes, each with a babeld of its own; the way to B costs more."""
 
@@ -319,7 +324,7 @@ class Mesh:
 
     def start_babeld(self, name, links):
         lines = [
-            f"interface {link} type wired rxcost {256 if 'plat2' in (name, link) else 96} "
+            f"interface {link} type wired rxcost {RXCOST.get(name) or RXCOST.get(link, 96)} "
             "hello-interval 1 update-interval 1\n"
             for link in links
         ]
@@ -345,6 +350,12 @@ class Mesh:
         self.babelds[name] = self.spaces.start(
             name, words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def tell_babeld(self, name, line):
+        """Say a line of configuration to a babeld that runs."""
+        script = "import socket, sys; s = socket.create_connection(('::1', 33123)); s.sendall(sys.argv[1].encode()); "
+        script += "s.settimeout(10); said = b''\nwhile said.count(b'ok\\n') < 2: said += s.recv(4096)"
+        self.spaces.run(name, sys.executable, "-c", script, line + "\n")
 
     def wait_ready(self):
         self.prefixd.wait_chosen(A)
@@ -399,3 +410,71 @@ def test_with_babeld_restarting_the_plat_stays(mesh):
     wait_until(lambda: not mesh.prefixd.status()["babel_away"], "the return")
     assert mesh.prefixd.chosen() == A
     assert mesh.translator.lines == []
+
+
+# --- exits that are none
+
+FALSE = [plat(number) for number in range(0x1000, 0x1000 + 600)]
+
+
+def join_liar(mesh):
+    """A neighbour with the best link there is announces 600 exits, and none of them answers."""
+    mesh.spaces.add("liar")
+    mesh.spaces.link("node", "liar")
+    routes = mesh.folder / "routes"
+    routes.write_text("".join(f"route add blackhole {prefix}/96 proto static\n" for prefix in FALSE))
+    mesh.spaces.run("liar", "ip", "-6", "-batch", str(routes))
+    mesh.start_babeld("liar", ("node",))
+    mesh.tell_babeld("node", "interface liar type wired rxcost 16 hello-interval 1 update-interval 1")
+
+
+def test_with_babeld_600_exits_of_one_router_that_are_none_change_nothing(mesh):
+    join_liar(mesh)
+    wait_until(lambda: mesh.prefixd.status()["babel_counts"]["crowded"] >= 590, "the liar's routes")
+    wait_until(lambda: count(mesh, "down") >= 3, "verdicts on the few that are taken")
+    status = mesh.prefixd.status()
+    assert (status["candidates"], mesh.prefixd.chosen(), mesh.translator.lines) == (6, A, [])
+    begun = time.monotonic()
+    mesh.silence("plat1")
+    wait_until(lambda: mesh.translator.lines, "the change")
+    took_s = mesh.translator.times[-1] - begun
+    assert mesh.translator.lines == [config(B)]
+    assert took_s <= 3 * SLOWER, took_s
+    time.sleep(1)
+    assert mesh.translator.lines == [config(B)]
+
+
+def count(mesh, state):
+    return [plat["state"] for plat in mesh.prefixd.status()["plats"]].count(state)
+
+
+def test_600_exits_of_as_many_routers_that_are_none_are_never_used_while_one_answers(
+    spaces, tmp_path, python
+):
+    node = Node(spaces, tmp_path, python, BOTH)
+    # what goes there is lost without a word
+    spaces.add("sink")
+    spaces.link("node", "sink")
+    for command in (
+        "neigh add fe80::dead lladdr 02:00:00:00:de:ad dev sink",
+        "route add default via fe80::dead dev sink",
+    ):
+        spaces.run("node", "ip", "-6", *command.split())
+    node.prefixd.wait_chosen(A)
+    node.babel.say("".join(route(prefix, 50, route_id=0x1000 + i) for i, prefix in enumerate(FALSE)))
+    wait_until(lambda: node.prefixd.candidates() == 602, "all of them")
+    time.sleep(2)
+    begun = time.monotonic()
+    spaces.run("node", "ip", "-6", "route", "del", "local", A + "/96", "dev", "lo")
+    wait_until(lambda: len(node.translator.lines) > 1, "the change")
+    took_s = node.translator.times[-1] - begun
+    assert node.translator.lines == [config(A), config(B)]
+    assert took_s <= 3 * SLOWER, took_s
+    # and the start of another, which knows nothing of anybody
+    node.prefixd.process.kill()
+    node.prefixd.process.wait()
+    node.babel.table = [*(route(prefix, 50, route_id=i) for i, prefix in enumerate(FALSE)), *BOTH]
+    del node.translator.lines[:]
+    node.prefixd = node.start()
+    node.prefixd.wait_chosen(B)
+    assert len(node.translator.lines) <= 2  # at most the one that is taken on trust

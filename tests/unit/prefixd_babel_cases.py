@@ -2,7 +2,7 @@
 # ruff: noqa: PT018 (MicroPython has no pytest, and less syntax)
 """Cases of prefixd.babel: what its lines tell, wherever they are cut and whatever is wrong with them."""
 
-from prefixd_plats import RANGE, A, B, C
+from prefixd_plats import RANGE, A, B, C, plat
 
 from prefixd.babel import LINGER_MS, BabelTable, find_words, parse_route
 from prefixd.choice import INFINITY
@@ -11,11 +11,9 @@ from xlat464.address import parse_prefix6
 GREETING = b"BABEL 1.0\nversion babeld-1.12.1\nhost lab\nmy-id 02:00:00:00:00:00:00:01\nok\n"
 
 
-def line(number, metric, verb="add", installed="yes", route_id="564830143590"):
-    text = (
-        "%s route %s prefix fddd:1337:1338:1:2:%x::/96 from ::/0 installed %s id 02:00 metric %d refmetric 0"
-    )
-    return ((text + " via fe80::1 if mesh0\n") % (verb, route_id, number, installed, metric)).encode()
+def line(number, metric, verb="add", installed="yes", route_id="564830143590", router="02:00"):
+    text = "%s route %s prefix fddd:1337:1338:1:2:%x::/96 from ::/0 installed %s id %s metric %d refmetric 0"
+    return ((text + " via fe80::1 if mesh0\n") % (verb, route_id, number, installed, router, metric)).encode()
 
 
 def synced(lines=b"", now_ms=0):
@@ -170,4 +168,36 @@ def case_the_cheap_test_finds_every_text_of_a_prefix_in_the_range():
     ):
         assert find_words(parse_prefix6(text)[0]) == words, text
     found = parse_route(line(1, 96), RANGE, 48)
-    assert found == ("route", 0x564830143590, A, 96)
+    assert found == ("route", 0x564830143590, A, 96, "02:00")
+
+
+def case_of_one_router_only_a_few_plats_are_taken_and_of_others_no_fewer():
+    babel = synced()
+    for number in range(0x1000, 0x1258):
+        babel.feed(line(number, 96, router="02:bad"), 0)
+    babel.feed(line(1, 500) + line(2, 600, router="02:01"), 0)
+    assert len(babel.metrics) == 6 and babel.metrics[A] == 500 and babel.metrics[B] == 600
+    assert babel.counts["crowded"] == 596 and babel.counts["malformed"] == 0
+    # what is there is told on, whatever there is beside it, and makes room when it goes
+    babel.feed(line(0x1000, 97, "change", router="02:bad") + line(0x1240, 97, "change", router="02:bad"), 1)
+    assert babel.metrics[plat(0x1000)] == 97 and plat(0x1240) not in babel.metrics
+    babel.feed(line(0x1001, 96, "flush", router="02:bad"), 2)
+    events(babel, 2 + LINGER_MS)
+    babel.feed(line(0x1240, 97, "change", router="02:bad") + line(0x1241, 97, "change", router="02:bad"), 200)
+    assert plat(0x1240) in babel.metrics and plat(0x1241) not in babel.metrics
+    assert len(babel.metrics) == 6
+
+
+def case_a_plat_that_another_router_announces_too_stays_and_counts_for_that_one():
+    babel = synced()
+    for number in range(4, 8):
+        babel.feed(line(number, 96, router="02:02"), 0)
+    babel.feed(line(1, 500) + line(1, 400, "change", router="02:02"), 0)
+    assert babel.metrics[A] == 400
+    for number in range(8, 13):
+        babel.feed(line(number, 96), 0)  # nothing of the first one's is left
+    assert len(babel.metrics) == 9
+    for number in range(1, 13):
+        babel.feed(line(number, 96, "flush"), 1)
+    events(babel, 1 + LINGER_MS)
+    assert babel.metrics == {} and babel._routers == {} and babel._origins == {}

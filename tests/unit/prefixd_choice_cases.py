@@ -80,7 +80,7 @@ def case_failed_probes_switch_at_once():
 
 
 def case_the_best_health_is_taken_before_the_best_metric():
-    ranked = [GOOD, DOUBT, RECOVERING, UNKNOWN, MANAGEMENT]
+    ranked = [GOOD, DOUBT, RECOVERING, MANAGEMENT]
     for i in range(len(ranked) - 1):
         choice, _ = chooser((A, 10, GOOD), (B, 900, ranked[i]), (C, 100, ranked[i + 1]))
         assert choice.handle(("metric", A, INFINITY), 1)[0] == ("use", B), i
@@ -152,3 +152,37 @@ def case_an_event_that_is_none_is_our_bug():
         except ValueError:
             continue
         raise AssertionError(event)
+
+
+def case_one_of_which_nothing_is_known_is_not_gone_to_but_has_a_moment_to_answer():
+    choice, _ = chooser((A, 100, GOOD), (B, 200, UNKNOWN), (C, 300, UNKNOWN))
+    assert choice.handle(("health", A, DOWN, "x"), 50) == []
+    assert choice.deadline_ms() == 1050
+    assert choice.handle(("health", C, GOOD, ""), 60) == [("use", C), ("lost", A)]
+    choice, _ = chooser((A, 100, GOOD), (B, 200, UNKNOWN))
+    assert choice.handle(("metric", A, INFINITY), 50) == []
+    assert choice.handle(("tick",), 1049) == []
+    choice.health[C] = DOWN  # something is known of somebody, so probes are sent
+    assert choice.handle(("tick",), 1050) == [("stop",), ("lost", A)]
+    assert choice.handle(("tick",), 9000) == [] and choice.handle(("tick",), 10000) == []
+    assert choice.handle(("health", B, GOOD, ""), 10500) == [("use", B)]
+
+
+def case_one_whose_exit_fails_is_used_only_if_an_unknown_one_does_not_answer_in_time():
+    choice, _ = chooser((A, 100, GOOD), (B, 200, MANAGEMENT), (C, 300, UNKNOWN))
+    assert choice.handle(("health", A, DOWN, "x"), 50) == []
+    assert choice.handle(("tick",), 1050) == [("use", B), ("lost", A)]
+
+
+def case_where_probes_tell_nothing_the_nearest_is_taken_and_left_for_the_first_that_answers():
+    choice, actions = chooser((A, 100, UNKNOWN), (B, 200, UNKNOWN))
+    assert actions == []
+    assert choice.handle(("tick",), 1000) == [("use", A)]
+    assert choice.handle(("tick",), 60000) == []
+    assert choice.handle(("metric", A, INFINITY), 60000) == []  # B may answer
+    assert choice.handle(("tick",), 61000) == [("use", B), ("lost", A)]
+    assert choice.handle_all([("metric", C, 900), ("health", C, GOOD, "")], 62000) == [
+        ("use", C),
+        ("lost", B),
+    ]
+    assert choice.why == "previous one lost: it has not answered"

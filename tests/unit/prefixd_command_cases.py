@@ -93,7 +93,7 @@ def case_the_table_names_the_chosen_plat_first():
         "roaming": "none",
     }
     status.update({"babel": "connected", "babel_away": False, "probes": "open"})
-    status["babel_counts"] = {"lines": 5, "malformed": 1, "overlong": 0, "full": 0}
+    status["babel_counts"] = {"lines": 5, "malformed": 1, "overlong": 0, "full": 0, "crowded": 0}
     status["probe_counts"] = {"sent": 1, "answered": 1, "refused": 0, "short": 0, "foreign": 0, "forged": 0}
     status["plats"] = [plat_a, plat_b] + [plat_a] * 40
     lines = table.render(status)
@@ -101,5 +101,8 @@ def case_the_table_names_the_chosen_plat_first():
     rows = [text for text in lines if "::/96 " in text][1:]
     assert rows[0].startswith("*  b::/96  500") and "12 ms" in rows[0] and "down (no route)" in rows[1]
     assert lines[-1] == "... and 22 more"
+    assert "others are left out" not in "".join(lines)
+    status["babel_counts"]["crowded"] = 596
+    assert "has more than 4 PLATs: the others are left out" in "".join(table.render(status))
     status["chosen"] = None
     assert table.render(status)[0] == "PLAT      none: because"

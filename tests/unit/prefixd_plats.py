@@ -7,7 +7,7 @@ RANGE = parse_prefix6("fddd:1337:1338::/48")[0]
 
 
 def plat(number):
-    return RANGE[:6] + bytes((0, 1, 0, 2, 0, number)) + bytes(4)
+    return RANGE[:6] + bytes((0, 1, 0, 2, number >> 8, number & 255)) + bytes(4)
 
 
 A, B, C = plat(1), plat(2), plat(3)

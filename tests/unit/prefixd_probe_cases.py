@@ -6,7 +6,7 @@ import struct
 
 from prefixd_plats import A, B, C, plat
 
-from prefixd import probe
+from prefixd import echo, probe
 from prefixd.choice import DOUBT, DOWN, GOOD, PlatChoice
 from xlat464.address import parse_ipv4, parse_ipv6
 
@@ -42,10 +42,13 @@ class World:
             for arrival in [f for f in self.flying if f[0] <= self.now_ms]:
                 self.flying.remove(arrival)
                 self.prober.take_packet(arrival[1], arrival[2], self.now_ms)
-            told = self.prober.take_events(self.now_ms) + [("tick",)]
-            for action in self.choice.handle_all(told, self.now_ms):
-                self.actions.append((self.now_ms, action))
-            self.prober.watch(self.choice.chosen, self.choice.metrics, self.now_ms)
+            told = self.prober.take_events(self.now_ms)
+            due_ms = self.choice.deadline_ms()
+            # as the daemon does: when there is news, and every second
+            if told or self.now_ms % 1000 == 0 or (due_ms is not None and self.now_ms >= due_ms):
+                for action in self.choice.handle_all(told + [("tick",)], self.now_ms):
+                    self.actions.append((self.now_ms, action))
+                self.prober.watch(self.choice.chosen, self.choice.metrics, self.now_ms)
             for _sequence, destination, packet in self.prober.take_due(self.now_ms):
                 if self.sent is not None:
                     self.sent.append((self.now_ms, destination))
@@ -223,7 +226,7 @@ def case_forged_and_foreign_packets_are_counted_and_dropped():
     prober = world.prober
     sequence = list(prober._open)[0]
     _prefix, _index, destination, cookie, _ms, _lost = prober._open[sequence]
-    good = b"\x81" + probe.build_echo(prober.ident, sequence, cookie)[1:]
+    good = b"\x81" + echo.build_echo(prober.ident, sequence, cookie)[1:]
     wrong_cookie = good[:8] + bytes(8) + good[16:]
     wrong_ident = good[:4] + b"\xff\xff" + good[6:]
     wrong_sequence = good[:6] + struct.pack("!H", sequence ^ 0x5555) + good[8:]
@@ -231,9 +234,9 @@ def case_forged_and_foreign_packets_are_counted_and_dropped():
     prober.take_packet(parse_ipv6("2001:db8::1"), good, 60)  # another source than was asked
     prober.take_packet(destination, wrong_cookie, 60)
     prober.take_packet(destination, wrong_sequence, 60)
-    request = probe.build_echo(prober.ident, sequence, bytes(8))
+    request = echo.build_echo(prober.ident, sequence, bytes(8))
     prober.take_packet(bytes(16), quoting(1, 0, destination, request), 60)
-    elsewhere = quoting(1, 0, parse_ipv6("2001:db8::1"), probe.build_echo(prober.ident, sequence, cookie))
+    elsewhere = quoting(1, 0, parse_ipv6("2001:db8::1"), echo.build_echo(prober.ident, sequence, cookie))
     prober.take_packet(bytes(16), elsewhere, 60)
     assert prober.counts["forged"] == before["forged"] + 5
     prober.take_packet(destination, wrong_ident, 60)
@@ -250,14 +253,100 @@ def case_forged_and_foreign_packets_are_counted_and_dropped():
 
 
 def case_no_truncation_of_an_error_is_taken_for_one():
-    packet = probe.build_echo(7, 9, b"12345678")
+    packet = echo.build_echo(7, 9, b"12345678")
     whole = quoting(1, 3, A, packet)
-    assert probe.parse_answer(whole, 7) == (9, b"12345678", A, "address unreachable")
-    assert probe.parse_answer(quoting(3, 0, A, packet), 7)[3] == "a routing loop"
-    assert probe.parse_answer(quoting(2, 0, A, packet), 7) is None
+    assert echo.parse_answer(whole, 7) == (9, b"12345678", A, "address unreachable")
+    assert echo.parse_answer(quoting(3, 0, A, packet), 7)[3] == "a routing loop"
+    assert echo.parse_answer(quoting(2, 0, A, packet), 7) is None
     for end in range(len(whole)):
         try:
-            answer = probe.parse_answer(whole[:end], 7)
+            answer = echo.parse_answer(whole[:end], 7)
         except ValueError:
             continue
         assert answer is None or answer[1] != b"12345678" or end >= 64
+
+
+class FalseExits:
+    """Numbers from which on PLATs are announced that are none: they are silent, or their node alone answers."""
+
+    FIRST, COUNT = 0x1000, 200
+
+    def __init__(self, world, exit_only=False):
+        self.prefixes = [plat(number) for number in range(self.FIRST, self.FIRST + self.COUNT)]
+        for prefix in self.prefixes:
+            world.lose(prefix, exit_only=exit_only)
+        world.choice.handle_all([("metric", prefix, 10) for prefix in self.prefixes], world.now_ms)
+
+
+def used(world):
+    return [action[1] for _, action in world.actions if action[0] == "use"]
+
+
+def case_among_false_exits_that_come_later_a_lost_one_is_left_for_the_known_one_as_fast():
+    for exit_only in (False, True):
+        world = World([(A, 5000), (B, 6000)])
+        world.run(5000)
+        FalseExits(world, exit_only)
+        world.run(40000)
+        lost_ms = world.now_ms
+        world.lose(A)
+        world.run(lost_ms + 3000)
+        assert used(world) == [A, B], (exit_only, used(world))
+        assert [ms - lost_ms for ms, action in world.actions if action == ("use", B)][0] <= 2500
+
+
+def case_among_false_exits_a_start_finds_the_true_one_and_walks_through_none():
+    for count in (0x2F, 200):
+        FalseExits.COUNT = count
+        world = World([])
+        FalseExits(world)
+        world.choice.handle_all([("metric", A, 5000)], 0)
+        world.run(9000)
+        # at most the one that is taken on trust before anything is known of anybody
+        assert world.choice.chosen == A and len(used(world)) <= 2, (count, used(world))
+        found_ms = [ms for ms, action in world.actions if action == ("use", A)][0]
+        assert found_ms <= (1100 if count < 48 else 6500), found_ms
+
+
+def case_a_true_exit_that_comes_last_is_found_and_kept_in_reserve():
+    world = World([(A, 5000)])
+    FalseExits.COUNT = 24
+    world.run(2000)
+    FalseExits(world)
+    world.run(4000)
+    world.choice.handle_all([("metric", B, 6000)], world.now_ms)
+    world.run(16000)
+    assert world.choice.health.get(B) == GOOD and used(world) == [A]
+    FalseExits.COUNT = 200
+    FalseExits(world)
+    world.run(60000)
+    assert world.choice.health.get(B) == GOOD and used(world) == [A]
+
+
+def case_false_exits_cost_a_bounded_number_of_probes_with_an_exit_and_without():
+    world = World([(A, 5000), (B, 6000)])
+    FalseExits.COUNT = 200
+    FalseExits(world)
+    world.run(20000)
+    before = world.prober.counts["sent"]
+    world.run(80000)
+    assert world.prober.counts["sent"] - before <= 60 * 20
+    assert len(world.prober.watched) <= 8
+    world.lose(A)
+    world.lose(B)
+    world.run(120000)
+    assert world.choice.chosen is None
+    before = world.prober.counts["sent"]
+    world.run(180000)
+    assert world.prober.counts["sent"] - before <= 60 * 40
+    assert len(used(world)) <= 3
+
+
+def case_a_false_exit_that_goes_is_forgotten():
+    world = World([(A, 5000)])
+    false = FalseExits(world)
+    world.run(10000)
+    world.choice.handle_all([("metric", prefix, 0xFFFF) for prefix in false.prefixes], world.now_ms)
+    world.run(12000)
+    candidates = world.prober._candidates
+    assert list(world.prober.watched) == [A] and candidates.failed == {} and candidates.tried == {}

@@ -24,7 +24,7 @@ EXAMPLES = {
 BRIDGED = (ROOT / "reach/examples/bridge.toml").read_text() + 'provider = "bridged"\n'
 EXAMPLES["bridged"] = reader.read(BRIDGED)
 ENDS = [(name, end) for name, whole in EXAMPLES.items() for end in whole.ends]
-UNPACKED = ROOT / "build" / "unpacked" / "sbin"  # by sdk/setup.sh
+UNPACKED = f"{ROOT}/build/unpacked/sbin:{ROOT}/build/unpacked/usr/sbin"  # by sdk/setup.sh
 NO_KEYS = Place(keys.Keys({}, {}))
 
 

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: ISC
+"""A root of another Debian, made by debootstrap, in which this checkout's make targets run: `make test-debian`.
+
+    python -m sdk.debian.root [--suite SUITE] [--] WORDS...
+
+The root is build/debian/SUITE/root and stays there, with what was installed in it; so does its own copy of the files,
+build/debian/SUITE/src, with its own .venv. What runs in it is one PID namespace with one mount namespace: whatever
+ends it, the kernel takes processes, mounts and labs with it. It has this machine's network to install from, and root's
+rights, for labs need them: it is a Debian to test on, no prison.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from sdk.debian.apt import SUITE, AptError, mirror
+from sdk.interrupt import whole
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOME = REPOSITORY / "build/debian"
+BASE = ("ca-certificates", "git", "make")  # sdk/setup.sh in the root installs the rest
+KEEP, COMPILED = (".venv", "build"), ".so"  # in the copy of the files: what was made there
+# how programs get at the network here: names, and whom TLS trusts
+LENT = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
+PASSED = ("PIP_", "SLOWER", "http_proxy", "https_proxy", "no_proxy", "TERM", "CI")  # the beginnings of names
+# {root}, {source}: folders; {lent}: words of sh; the words to run are this script's arguments
+ENTER = """\
+set -e
+mount --make-rprivate /
+mount --bind {root} {root}
+mount -t proc proc {root}/proc
+mount --rbind /sys {root}/sys
+mount --rbind /dev {root}/dev
+mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
+mount -t tmpfs -o mode=755 tmpfs {root}/run
+mkdir -p {root}/root/checkout {root}/old
+mount --bind {source} {root}/root/checkout
+for file in {lent}; do
+	[ -e "$file" ] || continue
+	mkdir -p "{root}${{file%/*}}"
+	[ -e "{root}$file" ] || : >"{root}$file"
+	mount --bind "$file" "{root}$file"
+done
+cd {root}
+pivot_root . old
+cd /root/checkout
+umount -l /old
+exec "$@"
+"""
+
+
+def make_root(suite: str, folder: Path) -> Path:
+    """Return the root; makes it where it is not there. Raises AptError."""
+    root = folder / "root"
+    if root.exists():
+        return root
+    program = shutil.which("debootstrap", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        raise AptError("no debootstrap: apt install debootstrap")
+    new = folder / "root.new"
+    shutil.rmtree(new, ignore_errors=True)  # of one that was killed
+    address, keyring = mirror()
+    words = [program, "--variant=minbase", f"--include={','.join(BASE)}"]
+    words += [f"--keyring={keyring}"] if keyring else []
+    log = folder / "debootstrap.log"
+    print(f"test-debian: making a root of {suite}", flush=True)
+    with log.open("wb") as output:
+        # a suite that is newer than this debootstrap has no script of its own yet; all of them are sid's
+        words += [suite, str(new), address, "/usr/share/debootstrap/scripts/sid"]
+        done = subprocess.run(alone(words), stdout=output, stderr=subprocess.STDOUT)
+    if done.returncode:
+        raise AptError(f"debootstrap could not make a root of {suite}: see {os.path.relpath(log)}")
+    new.rename(root)
+    return root
+
+
+def copy_files(target: Path) -> None:
+    """Copy what git knows of, or would ask about; what is there otherwise goes, but for what was made there."""
+    target.mkdir(exist_ok=True)
+    for top in target.iterdir():
+        if top.name in KEEP:
+            continue
+        for folder, _, files in os.walk(top, topdown=False):
+            for name in files:
+                if not name.endswith(COMPILED):
+                    Path(folder, name).unlink()
+            with contextlib.suppress(OSError):  # what was compiled is in it
+                Path(folder).rmdir()
+        if top.is_file() or top.is_symlink():
+            top.unlink()
+    words = ["git", "ls-files", "-coz", "--exclude-standard"]
+    names = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (REPOSITORY / name).exists() or (REPOSITORY / name).is_symlink():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target / name, follow_symlinks=False)
+    # tests and lint ask git which files there are
+    shutil.copytree(REPOSITORY / ".git", target / ".git", symlinks=True, dirs_exist_ok=True)
+
+
+def alone(words: list[str]) -> list[str]:
+    """Return words that run words in namespaces that end with us, whatever ends us."""
+    spaces = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child=KILL", "--mount-proc")
+    return ["setpriv", "--pdeathsig", "KILL", *spaces, *words]
+
+
+def run(root: Path, source: Path, words: list[str]) -> int:
+    """Run words in the root, in the copy of the files; return the exit status."""
+    script = ENTER.format(
+        root=shlex.quote(str(root)), source=shlex.quote(str(source)), lent=" ".join(map(shlex.quote, LENT))
+    )
+    environment = {name: text for name, text in os.environ.items() if name.startswith(PASSED)}
+    environment |= {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+    }
+    return subprocess.run(alone(["sh", "-c", script, "enter", *words]), env=environment).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="test-debian")
+    parser.add_argument("--suite", default=SUITE)
+    parser.add_argument("words", nargs="+", help="what to run in a copy of this checkout")
+    chosen = parser.parse_args()
+    folder = HOME / chosen.suite
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two of them take turns
+        try:
+            root = make_root(chosen.suite, folder)
+            copy_files(folder / "src")
+        except (AptError, OSError, subprocess.CalledProcessError) as error:
+            print(f"test-debian: {error}", file=sys.stderr)
+            return 1
+        return run(root, folder / "src", chosen.words)
+
+
+if __name__ == "__main__":
+    sys.exit(whole("test-debian", main))
