@@ -9,6 +9,7 @@
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
+#   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
@@ -20,7 +21,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test oldest-micropython vm test-vm test-debian conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -54,6 +55,9 @@ test-debian:
 	sh sdk/setup.sh debian
 	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make test ARGS='$(or $(ARGS),tests/unit)'
 	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make demo
+
+test-openwrt: setup $(PARTS)
+	$(PYTHON) -m sdk.router --rootfs '$(ROOTFS)' $(if $(PACKAGES),--packages '$(PACKAGES)') $(ARGS)
 
 conformance: setup $(PARTS)
 	CONFORMANCE_OUT=tests/lab/conformance $(PYTHON) -m pytest tests/lab/test_conformance.py $(ARGS)

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: ISC
+"""Checks of the services: asked, reloaded, killed, given a spoiled file, left alone."""
+
+import json
+import re
+import time
+from functools import partial
+
+from sdk.router.mesh import CheckError, Mesh
+
+ASKED = 10
+QUIET_S = 30
+QUIET_LINES = 3  # that services of ours may log in the meantime
+CONFIG = "/etc/config/464xlat"
+OURS = re.compile(r"\b(464xlat|keep\.sh|siit|prefixd|l3roamd(-py|_py)?)\b(\[\d+\])?:")
+
+
+def same_pids(mesh: Mesh, before: dict[tuple[str, str], frozenset[int]]) -> None:
+    """Raise CheckError unless every service has the processes that it had."""
+    now = mesh.all_pids()
+    for (node, service), pids in before.items():
+        if now[node, service] != pids or not pids:
+            raise CheckError(
+                f"{node}: {service} had the processes {sorted(pids)}, and now {sorted(now[node, service])}"
+            )
+
+
+def asked(mesh: Mesh) -> str:
+    """`service 464xlat status` ten times on each node: the same answer, and the same processes."""
+    before = mesh.all_pids()
+    for node in mesh.nodes:
+        for _ in range(ASKED):
+            done = mesh.status(node)
+            if mesh.role_of(node) and done.status:
+                raise CheckError(
+                    f"{node}: status ends with {done.status}: {done.said.strip().splitlines()[-1]}"
+                )
+    same_pids(mesh, before)
+    return f"{sum(map(len, before.values()))} processes, the same ones"
+
+
+def reloaded(mesh: Mesh) -> str:
+    """A reload without a change changes nothing."""
+    before = mesh.all_pids()
+    devices = {
+        node: mesh.sh(node, "ip -o link show | grep -E ': (clat|plat):' | cut -d: -f1,2")
+        for node in mesh.nodes
+    }
+    for node in mesh.nodes:
+        mesh.sh(node, "/etc/init.d/464xlat reload")
+    time.sleep(3)
+    same_pids(mesh, before)
+    for node, shown in devices.items():
+        if mesh.sh(node, "ip -o link show | grep -E ': (clat|plat):' | cut -d: -f1,2") != shown:
+            raise CheckError(f"{node}: a reload without a change made the device anew")
+    mesh.wait_for_ping(10)
+    return "the same processes and devices"
+
+
+def killed(mesh: Mesh) -> str:
+    """Each daemon is killed again and again; each time it comes back, and the client is online at the end."""
+    for turn in range(1, mesh.options.kills + 1):
+        before = mesh.all_pids()
+        for (node, service), pids in before.items():
+            if not pids:
+                raise CheckError(f"{node}: {service} does not run, before it was killed for the {turn}. time")
+            mesh.do(node, f"kill -9 {' '.join(map(str, pids))}")
+
+        def are_back(before=before) -> bool:
+            now = mesh.all_pids()
+            return all(now[which] and not now[which] & pids for which, pids in before.items())
+
+        mesh.wait(are_back, f"every daemon after it was killed for the {turn}. time", 60, 1)
+    return f"{mesh.options.kills} times, {len(mesh.all_pids())} daemons; answered after {mesh.wait_for_ping(60):.1f} s"
+
+
+def spoiled(mesh: Mesh) -> str:
+    """A configuration file that cannot be parsed leaves the roles as they are; the status says why, and not with 0."""
+    before = mesh.all_pids()
+    for node in (mesh.clatnode, mesh.platnode):
+        mesh.sh(node, f'cp {CONFIG} /tmp/464xlat.kept; printf "\\noption broken \'no end\\n" >>{CONFIG}')
+        try:
+            mesh.do(node, "/etc/init.d/464xlat reload")
+            time.sleep(3)
+            done = mesh.status(node)
+            if not mesh.is_up(node):
+                raise CheckError(f"{node}: a quote without an end took the role down")
+            if done.status == 0:
+                raise CheckError(f"{node}: a quote without an end, and status ends with 0")
+            if CONFIG not in done.said:
+                raise CheckError(f"{node}: status does not say that {CONFIG} cannot be read")
+        finally:
+            mesh.sh(node, f"cp /tmp/464xlat.kept {CONFIG}; /etc/init.d/464xlat reload")
+    same_pids(mesh, before)
+    for node in (mesh.clatnode, mesh.platnode):
+        mesh.wait(
+            partial(mesh.is_well, node),
+            f"{node}: a status of 0 with the mended file",
+            30,
+            1,
+        )
+    mesh.wait_for_ping(10)
+    return "the roles stay, status says why"
+
+
+def truthful(mesh: Mesh) -> str:
+    """Without its translator a role is not up, and status says so, not with 0."""
+    for node in (mesh.clatnode, mesh.platnode):
+        mesh.sh(node, "/etc/init.d/siit stop")
+        try:
+            mesh.wait(
+                partial(mesh.is_ill, node),
+                f"{node}: siit is stopped, and a status that is not 0",
+                10,
+                1,
+            )
+        finally:
+            mesh.sh(node, "/etc/init.d/siit start")
+        mesh.wait(partial(mesh.is_well, node), f"{node}: a status of 0 with siit again", 60, 1)
+    return f"answered after {mesh.wait_for_ping(60):.1f} s"
+
+
+def quiet(mesh: Mesh) -> str:
+    """Nodes that have nothing to do log nothing, and none of them gets slower or starts things for ever."""
+    marks = {node: len(mesh.sh(node, "logread").splitlines()) for node in mesh.nodes}
+    last = {node: mesh.sh(node, "logread | tail -n 1").strip() for node in mesh.nodes}
+    numbers = {node: last_pid(mesh, node) for node in mesh.nodes}
+    time.sleep(QUIET_S)
+    told = []
+    for node in mesh.nodes:
+        lines = mesh.sh(node, "logread").splitlines()
+        if last[node] in (line.strip() for line in lines):
+            stripped = [line.strip() for line in lines]
+            new = stripped[len(stripped) - stripped[::-1].index(last[node]) :]
+        else:
+            new = lines[marks[node] :]
+        ours = [line for line in new if OURS.search(line)]
+        if len(ours) > QUIET_LINES:
+            raise CheckError(f"{node}: {len(ours)} lines of log in {QUIET_S} s, the last: {ours[-1]}")
+        forks = last_pid(mesh, node) - numbers[node]
+        told.append(f"{node} {forks} processes")
+        if forks > QUIET_S * 4:
+            raise CheckError(f"{node}: {forks} processes in {QUIET_S} s on a node that has nothing to do")
+    return f"in {QUIET_S} s {', '.join(told)}"
+
+
+def last_pid(mesh: Mesh, node: str) -> int:
+    """Return the number of the process that a node started last."""
+    return int(mesh.sh(node, "sh -c 'echo $$'").strip())
+
+
+def log_levels(mesh: Mesh) -> str:
+    """What goes well is not logged as an error."""
+    for node in mesh.nodes:
+        for line in mesh.sh(node, "logread").splitlines():
+            is_error = re.search(r" \w+\.(err|crit|alert|emerg) ", line) and OURS.search(line)
+            if is_error and re.search(r"\b(ready|is up|is down|started|begins|uses)\b", line):
+                raise CheckError(f"{node}: no error, and logged as one: {line}")
+    return "no good news among the errors"
+
+
+def lease_time(mesh: Mesh) -> str:
+    """What is left of the client's lease at dnsmasq is what the roaming daemon knows."""
+    rows = mesh.sh(mesh.clatnode, "cat /tmp/dhcp.leases").split()
+    if len(rows) < 3:
+        raise CheckError(f"{mesh.clatnode}: dnsmasq has no lease")
+    left_s = int(rows[0]) - time.time()
+
+    def known() -> int:
+        status = json.loads(mesh.sh(mesh.clatnode, "l3roamd_py status --json"))
+        return next(
+            (each.get("lease_s") or 0 for each in status.get("clients", []) if each["mac"] == rows[1]), 0
+        )
+
+    mesh.wait(
+        lambda: abs(known() - left_s) < 120,
+        f"the {left_s:.0f} s of dnsmasq at l3roamd_py, which knows {known()} s",
+        10,
+        1,
+    )
+    return f"{left_s:.0f} s"
+
+
+def shown_running(mesh: Mesh) -> str:
+    """`service` shows 464xlat as running while a role is up."""
+    for node in (mesh.clatnode, mesh.platnode):
+        said = mesh.do(node, "/etc/init.d/464xlat running && echo yes").said
+        if "yes" not in said:
+            raise CheckError(f"{node}: `service` shows 464xlat as stopped while its role is up")
+    return "both"
