@@ -204,7 +204,8 @@ def mesh():
         near.write("/etc/config/464xlat", roaming)
         far("ip link set mesh0 up; ip -6 addr add fddd:1338:1338:a:b:c:c000:1/128 dev lo nodad")
         for node in nodes:
-            node.start("babeld", "-I", "", "-S", "/run/state", *options, "mesh0")
+            log = 'exec "$@" >/run/babeld.log 2>&1'
+            node.start("sh", "-c", log, "sh", "babeld", "-I", "", "-S", "/run/state", *options, "mesh0")
         yield near, far
 
 
@@ -236,6 +237,18 @@ def test_a_map_finds_a_neighbour_by_the_address_that_it_tells_itself(programs, m
     interfaces = far.ask(programs["babel"], "nodeinfo")["network"]["mesh"]["babel"]["interfaces"]
     assert address in interfaces["other"]
     assert link["mac"] in interfaces["other"]
+
+
+def test_babeld_has_nothing_to_complain_of(programs, mesh):
+    near, _ = mesh
+    near("for i in 1 2 3 4 5 6 7 8 9; do ip -6 addr add fddd:1338:1338:$i::1/128 dev lo nodad; done")
+    wait_until(
+        lambda: near(r'printf "dump\nquit\n" | busybox nc ::1 33123').count("add xroute") >= 9, "nine routes"
+    )
+    near.ask(programs["babel"], "neighbours", times=9)
+    near.ask(programs["babel"], "nodeinfo", times=9)
+    assert "local_socket" not in near("cat /run/babeld.log")
+    near("for i in 1 2 3 4 5 6 7 8 9; do ip -6 addr del fddd:1338:1338:$i::1/128 dev lo; done")
 
 
 def test_nodeinfo_tells_the_nodes_own_addresses_and_its_devices_by_kind(programs, mesh):

@@ -202,12 +202,15 @@ struct json_object *ask_neighbours(void) {
 
 	if (!babeld_open(&babeld))
 		return NULL;
-	if (babeld_greets(&babeld, NULL, 0) && dialogue_say(&babeld.dialogue, "dump\n")) {
+	if (babeld_greets(&babeld, NULL, 0) && dialogue_say(&babeld.dialogue, "dump\nquit\n")) {
 		devices = json_object_new_object();
 		if (!take_dump(&babeld, devices)) {
 			json_object_put(devices);
 			devices = NULL;
 		}
+		// babeld complains in the log of who goes before he has heard its routes
+		while (devices && dialogue_hear(&babeld.dialogue, babeld.bytes, sizeof(babeld.bytes)) > 0)
+			;
 	}
 	dialogue_close(&babeld.dialogue);
 	return devices;
