@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from sdk.patience import SLOWER
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "package/gluon-464xlat-common/src"
 MODULES = {
@@ -23,6 +25,7 @@ MODULES = {
 }
 FLAGS = "-std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
 LIMIT_S = 1.0  # of one daemon; docs/package/gluon-464xlat-babel.rst
+SLACK_S = 8 * SLOWER  # what a busy machine adds: no answer that comes by and by ends within it
 numbers = itertools.count()
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/include/json-c/json.h").exists() or shutil.which("babeld") is None,
@@ -79,7 +82,7 @@ while True:
         elif mode == "trickle":
             for i in range(len(words)):
                 peer.sendall(words[i : i + 1])
-                time.sleep(0.05)
+                time.sleep(0.2)  # less than anybody's patience for a step, a minute for all
         elif mode == "flood":
             peer.sendall(words)
             while True:
@@ -396,7 +399,7 @@ def test_a_babeld_that_does_not_speak_to_the_end_is_left_out_in_time(programs, b
     idle_s = box.took_s
     box.pose("port", mode, words)
     assert box.ask(programs["babel"], "neighbours") == {}
-    assert box.took_s < idle_s + LIMIT_S + 1
+    assert box.took_s < idle_s + LIMIT_S + SLACK_S
     assert "network" in box.ask(programs["babel"], "nodeinfo")
 
 
@@ -465,7 +468,7 @@ def test_a_daemon_that_answers_nonsense_is_left_out_in_time(programs, box, mode,
         box.pose(f"/run/{name}.sock", mode, words)
     box.write("/run/464xlat/clat.settings", "device=lo target=/var/run/siit.sock")
     told = box.ask(programs["common"], "statistics")
-    assert box.took_s < idle_s + 3 * LIMIT_S + 1
+    assert box.took_s < idle_s + 3 * LIMIT_S + SLACK_S
     assert set(told) <= {"xlat464", "gateway_tq"}
     assert len(json.dumps(told)) < 1000
     assert told["xlat464"]["is_clat"] is True
