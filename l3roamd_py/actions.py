@@ -17,6 +17,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class SendToNodes:
+    """Send a datagram to the management address of each clatnode that babel knows a way to."""
+
+    payload: bytes
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SendClaim:
     """Send a CLAIM to a node-client address, if a host route leads there; answer with ClaimUnreachable if not."""
 
@@ -193,6 +201,7 @@ class Log:
 
 Action = (
     Send
+    | SendToNodes
     | SendClaim
     | LookElsewhere
     | AddNodeClient

@@ -10,6 +10,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 
 from l3roamd_py import wire
 from l3roamd_py.actions import CloseGate, OpenGate
+from l3roamd_py.belief import ask_again, prove
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
 from l3roamd_py.clients import Client, Exchange, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
@@ -37,6 +38,9 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
         client.is_verified |= has_unlearnt and client.claim is not None and t.now_s > client.claim.started_s
     client.seen_s = t.now_s
     client.probes, client.is_leaving = 0, False
+    if client.believed_until_s is not None:
+        _see_believed(t, client, ipv4)
+        return client
     if client.ipv4 is None:
         keep(t, client)  # the answer of one that cannot be asked by ARP
     if client.state is State.ABSENT:
@@ -47,6 +51,17 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
     elif ipv4 is None:
         refuse_claim(t, client)  # a packet may have waited at the gate, but this is news
     return client
+
+
+def _see_believed(t: Table, client: Client, ipv4: bytes | None) -> None:
+    """A sign of a client that a restart restored: its own word is proof, the bridge's is a reason to ask.
+
+    One without IPv4 was forgotten by the bridge when it was asked, so that its answer is a sign.
+    """
+    if ipv4 == client.ipv4:
+        prove(t, client)
+    else:
+        ask_again(t, client)
 
 
 def _arrive(t: Table, mac: bytes) -> Client | None:
@@ -275,6 +290,8 @@ def settle_alone(t: Table, client: Client) -> None:
     if lease is None and client.former is not None and client.answered_by is None:
         lease = client.former.lease
     heard, client.heard = client.heard, None
+    for address in () if client.former is None else client.former.addresses:
+        add_address(t, client, address)
     take(t, client)
     if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
         _resume(t, client, lease)

@@ -10,7 +10,7 @@ at hand.)
 """
 
 from l3roamd_py import wire
-from l3roamd_py.actions import ProbeClient, SendClaim
+from l3roamd_py.actions import ProbeClient, SendClaim, SendToNodes
 from l3roamd_py.clients import Client, Exchange, State, Table
 from l3roamd_py.serving import ask_client, can_ask
 
@@ -76,6 +76,20 @@ def ask_neighbours(t: Table, client: Client, ttl: int) -> None:
     """The same CLAIM to whoever is next to us."""
     if client.claim is not None:
         t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, ttl))
+
+
+def ask_who_else(t: Table, client: Client) -> None:
+    """We serve the client: who does so too, and does not find it, lets it go and says what it knows."""
+    client.claim = Exchange(t.make_nonce(), b"", wire.GROUP, t.now_s)
+    client.answered_by = None
+    ask_neighbours(t, client, wire.FOR_ITS_NODE)
+    ask_nodes(t, client, wire.FOR_ITS_NODE)
+
+
+def ask_nodes(t: Table, client: Client, ttl: int) -> None:
+    """The same CLAIM to every clatnode that babel knows, but seldom: there may be hundreds."""
+    if client.claim is not None and t.node_asks.is_within(b"", t.now_s):
+        t.do(SendToNodes(t.encode(wire.Claim(client.mac), client.claim.nonce, ttl), t.address))
 
 
 def ask_neighbours_alone(t: Table, client: Client) -> None:

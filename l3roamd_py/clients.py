@@ -20,6 +20,7 @@ from enum import Enum
 from l3roamd_py import wire
 from l3roamd_py.actions import Action, Log, Send
 from l3roamd_py.options import Options
+from l3roamd_py.rate import Rate
 from l3roamd_py.timers import Timers
 from l3roamd_py.token import NO_TOKEN, Token
 from xlat464.address import contains, format_ipv4, format_mac
@@ -120,6 +121,7 @@ class Client:
     refused: bytes | None = None  # an address that it uses and that is somebody else's here
     refused_s: float = -math.inf  # when the gate was last told of one
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
+    believed_until_s: float | None = None  # what a restart restored, not proven yet: see belief.py
     probes: int = 0
     is_swept: bool = False  # it is asked because a node came back, and has not answered yet
     look_from_s: float = 0.0  # when we gave its node-client address up to see whether another node has it
@@ -146,6 +148,7 @@ class Table:
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()
+        self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
         self.swept_s = -math.inf  # when all clients were asked whether they are here
         self.counters: Counter[str] = Counter()
         self.changes = 0  # grows with everything that a restart must not forget

@@ -15,7 +15,7 @@ departure (role A), leasing and claiming, elsewhere, presence, roaming, arrival 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from l3roamd_py import arrival, departure, elsewhere, home, leasing, presence, roaming, snapshot, wire
+from l3roamd_py import arrival, belief, departure, elsewhere, home, leasing, presence, roaming, snapshot, wire
 from l3roamd_py.actions import Action
 from l3roamd_py.admission import Admission
 from l3roamd_py.clients import Table
@@ -147,7 +147,7 @@ class Core:
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4),
     ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
-    ArpAnswered: lambda core, e: presence.on_answer(core.table, e.mac),
+    ArpAnswered: lambda core, e: belief.on_answer(core.table, e.mac),
     AddressSeen: Core._on_address,
     AddressGone: Core._on_address_gone,
     LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen),
@@ -183,6 +183,7 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "departed": departure.end_departed,
     "idle": presence.on_idle_timer,
     "lease": presence.on_lease_timer,
+    "belief": belief.on_belief_timer,
     "elsewhere": elsewhere.on_elsewhere_timer,
     "sweep": elsewhere.on_sweep_timer,
 }

@@ -67,10 +67,10 @@ class Daemon:
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
         self.clat, self.plat = rules_choice.make_rules(settings)
-        self.performer = Performer(
-            self.kernel, self.udp, self.arp, self.clat, self.plat, options.address, self.finder.ports, now_s
-        )
         self.horizon = None if options.clat is None else Horizon(options.clat_range, options.clat)
+        nodes = list if self.horizon is None else self.horizon.nodes
+        parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
+        self.performer = Performer(*parts, options.address, self.finder.ports, now_s, nodes)
         self.server = Server(settings.socket, self.watch.selector, Answers(self))
         self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
         self.news: deque[Event] = deque()  # of the finder
@@ -83,15 +83,21 @@ class Daemon:
         for rules in (self.clat, self.plat):
             if rules is not None:
                 rules.set_up()
+        found = self.finder.dump()  # before clients are asked, for that needs the devices
+        self.follow()
         self._restore()
         for error in upkeep.remove_others(self.kernel, self.core.table):
             log.warning("%s", error)
-        self.take(self.finder.dump())
-        self.follow()
+        # what the bridge remembers of a client that was restored does not say that it is here
+        self.take(event for event in found if getattr(event, "mac", b"") not in self.core.table.clients)
         self._read_leases()
         self.watch.add("udp", self.udp.fileno(), self._read_udp)
         self.watch.add("finder", self.finder.fileno(), self._read_finder)
         if (horizon := self.horizon) is not None:
+            try:
+                horizon.look(self.kernel.prefixes(), now_s())
+            except KernelError as error:
+                log.warning("%s", error)
             self.watch.add("horizon", horizon.fileno(), lambda _events, now: self.take(horizon.read(now)))
         if self.clat is not None:
             self.watch.add("gate", self.clat.fileno(), self._read_gate)

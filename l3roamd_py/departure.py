@@ -41,8 +41,7 @@ def on_claim(t: Table, header: wire.Header, claim: wire.Claim, datagram: Datagra
     departed = _find(t, mac)
     is_crossing = departed is not None and departed.is_acknowledged and departed.place == header.sender
     if departed is not None and not (is_crossing and mac in t.clients):
-        is_to_all = datagram.destination == wire.GROUP  # what was passed on ends here with ttl 1, too
-        if is_to_all and header.extended and header.ttl <= wire.FOR_ITS_NODE:
+        if header.extended and header.ttl <= wire.FOR_ITS_NODE:
             return t.count("claims_elsewhere")
         return _redirect(t, departed, header, datagram.payload)
     if mac in t.clients:  # crossing: we claim it from each other, and what we knew is out of date
@@ -69,6 +68,8 @@ def consider(t: Table, client: Client) -> None:
     if client.asked.until_s < t.now_s:
         client.asked = None
         t.count("claims_late")
+    elif client.believed_until_s is not None:
+        return  # in a moment it is known whether it is here
     elif client.is_doubted:  # what we know of it is worth nothing: the node that has it is asked as well
         client.asked = None
         t.count("claims_in_doubt")

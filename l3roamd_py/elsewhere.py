@@ -35,7 +35,7 @@ def on_sweep_timer(t: Table, _: bytes) -> None:
     for client in t.clients.values():
         if client.state is State.ABSENT:
             t.timers.set(("elsewhere", client.mac), at_s)
-        elif client.state is not State.CLAIMING and can_ask(client):
+        elif client.state is not State.CLAIMING and client.believed_until_s is None and can_ask(client):
             client.seen_s, client.probes, client.is_swept = at_s - t.options.idle_s, 0, True
             t.timers.set(("idle", client.mac), at_s)
         at_s += t.options.sweep_pace_s

@@ -29,7 +29,7 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> Non
     client = see(t, mac) if is_seen else t.clients.get(mac)
     if client is None:
         return None
-    if client.state in (State.CLAIMING, State.ROAMING):
+    if client.state in (State.CLAIMING, State.ROAMING) or client.believed_until_s is not None:
         if is_seen:
             client.is_verified = True
             client.granted = (ipv4, until_s)

@@ -7,15 +7,17 @@ wake us. Only the /96 of a node counts.
 
 import contextlib
 import errno
+import random
 import socket
 import struct
+from collections.abc import Iterable
 
 from l3roamd_py.events import Event, NodeAppeared
 from l3roamd_py.finding import listen
 from l3roamd_py.kernel import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
 from l3roamd_py.udp import attach
 from xlat464.address import contains
-from xlat464.node import NODE_LENGTH, RANGE_LENGTH
+from xlat464.node import NODE_LENGTH, RANGE_LENGTH, management_address
 
 IPV6_ROUTES = 11  # RTNLGRP_
 DESTINATION = 1  # RTA_DST
@@ -24,6 +26,7 @@ HEADERS = struct.Struct("=4xH10xBB5xB4x")
 ATTRIBUTE = struct.Struct("=HH")
 AWAY_S = 2.0  # a route that changes its way is gone for less
 NODES_MAX = 16384
+ASKED_MAX = 256  # of all nodes at once
 READS_MAX = 256
 # only routes to a /96, which is the byte at 17: (operation, jump if true, jump if false, value) of classic BPF
 NODES_ONLY = (
@@ -65,6 +68,17 @@ class Horizon:
                 continue
             has_appeared |= self.take(message, now_s)
         return [NodeAppeared()] if has_appeared else []
+
+    def nodes(self) -> list[bytes]:
+        """Where the nodes hear us that can be reached, some of them if there are many."""
+        found = [management_address(prefix) for prefix in self._here]
+        return found if len(found) <= ASKED_MAX else random.sample(found, ASKED_MAX)
+
+    def look(self, prefixes: Iterable[bytes], now_s: float) -> None:
+        """Take what is reachable when we begin. KernelError: it cannot be told."""
+        for prefix in prefixes:
+            if contains(self._range, RANGE_LENGTH, prefix) and prefix != self._own:
+                self._come(prefix, now_s)
 
     def take(self, message: bytes, now_s: float) -> bool:
         """Take one route event; return whether a node has come that was away."""

@@ -45,6 +45,7 @@ from l3roamd_py.kernel import (
     nlmsg,
     rtmsg,
 )
+from xlat464.node import NODE_LENGTH
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 IFA_ADDRESS, IFA_PROTO = 1, 11
@@ -247,6 +248,14 @@ class Network:
             told.fields[7] == UNREACHABLE and told.fields[1] == 128 and told.bytes_of(RTA_DST, 16) == address
             for told in self._list("to list lost routes", request, GET_ROUTE, ROUTE_FORM)
         )
+
+    def prefixes(self) -> Iterator[bytes]:
+        """The /96 that routes lead to, through devices."""
+        request = make(rtmsg, [], family=socket.AF_INET6, type=UNICAST)
+        for told in self._list("to list nodes", request, GET_ROUTE, ROUTE_FORM):
+            prefix = told.bytes_of(RTA_DST, 16)
+            if prefix is not None and told.fields[1] == NODE_LENGTH and told.fields[7] == UNICAST:
+                yield prefix
 
     def forget_bridge_entry(self, mac: bytes, port: int) -> None:
         """Have the bridge forget where a MAC is, so that it tells us when the client is here again."""

@@ -32,7 +32,7 @@ class Options:
     claim_give_up_s: float = 1.0  # then the client is new
     unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
     onward_after_s: float = 0.06  # then neighbours may pass on a CLAIM for a client that they let go
-    group_ttl: int = 2  # of a CLAIM to all neighbours: who let the client go may pass it on
+    group_ttl: int = 3  # of a CLAIM to all neighbours: who let the client go may pass it on
     arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
     legacy_grace_s: float = 0.1  # a better INFO may come after one of l3roamd version 0
     legacy_remind_s: float = 2.0  # then such a node is claimed from once more
@@ -49,6 +49,8 @@ class Options:
     asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
     linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
     departed_s: float = 300.0  # how long we remember where a client went
+    belief_again_s: float = 0.15  # between two questions to a client that a restart restored
+    belief_give_up_s: float = 0.6  # then it is not here
     idle_s: float = 300.0  # then we ask whether it is still here
     idle_probe_s: float = 1.0
     idle_probes: int = 3
@@ -60,6 +62,8 @@ class Options:
     sweep_pace_s: float = 0.025  # between two clients
     unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
     refuse_pause_s: float = 1.0  # the least between two addresses of a client that the gate is told to refuse
+    node_asks_per_s: float = 5.0  # CLAIMs that go to every clatnode
+    node_asks_burst: float = 20.0
     claim_ttl: int = 8  # nodes that may pass a CLAIM on
 
     max_lease_s: int = 86400

@@ -47,7 +47,7 @@ class Ours(Protocol):
 
 
 class Performer:
-    """clat, plat: the rules of the roles that this node has. source: our own address."""
+    """clat, plat: the rules of the roles that this node has. source: our own address. nodes: the other clatnodes'."""
 
     def __init__(
         self,
@@ -59,15 +59,17 @@ class Performer:
         source: bytes,
         ports: dict[bytes, int],
         clock: Callable[[], float],
+        nodes: Callable[[], list[bytes]] = list,
     ) -> None:
         self._kernel, self._udp, self._arp = kernel, udp, arp
         self._clat, self._plat = clat, plat
-        self._source, self._ports, self._clock = source, ports, clock
+        self._source, self._ports, self._clock, self._nodes = source, ports, clock, nodes
         self._maps: list[MapClient] = []
         self.events: list[Event] = []  # what came of it, for the core
         self.failures = 0
         self._doers: dict[type, Callable[[Any], None]] = {
             actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
+            actions.SendToNodes: self._send_to_nodes,
             actions.SendClaim: self._claim,
             actions.LookElsewhere: self._look,
             actions.AddNodeClient: lambda a: kernel.add_address(a.address),
@@ -119,6 +121,10 @@ class Performer:
                 "babel %s who has %s", "forgot" if is_retracted else "does not know", action.mac.hex(":")
             )
             self.events.append(ClaimUnreachable(action.mac, is_retracted))
+
+    def _send_to_nodes(self, action: actions.SendToNodes) -> None:
+        for address in self._nodes():
+            self._udp.send(address, action.payload, action.source)
 
     def _look(self, action: actions.LookElsewhere) -> None:
         if self._kernel.leads_elsewhere(action.address):

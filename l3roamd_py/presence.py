@@ -20,7 +20,7 @@ def on_gone(t: Table, mac: bytes) -> None:
         client.is_verified = False
     elif not can_ask(client):
         forget(t, client)
-    elif client.state in (State.SERVED, State.ROAMING):
+    elif client.believed_until_s is None and client.state in (State.SERVED, State.ROAMING):
         client.is_leaving = True
         _ask(t, client)
         consider(t, client)

@@ -25,7 +25,19 @@ from l3roamd_py.wire import ADDRESSES_MAX
 
 ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
 # timers
-OF_CLIENT = ("claim", "remind", "grace", "roam", "token", "again", "probe", "idle", "lease", "elsewhere")
+OF_CLIENT = (
+    "claim",
+    "remind",
+    "grace",
+    "roam",
+    "token",
+    "again",
+    "probe",
+    "idle",
+    "lease",
+    "elsewhere",
+    "belief",
+)
 
 
 def take(t: Table, client: Client, is_found: bool = True) -> None:

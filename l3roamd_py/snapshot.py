@@ -11,13 +11,12 @@ from itertools import islice
 from typing import Any
 
 from l3roamd_py.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
-from l3roamd_py.claiming import ask
+from l3roamd_py.belief import believe
+from l3roamd_py.claiming import UNKNOWN, ask
 from l3roamd_py.clients import Client, Departed, Lease, State, Table, is_device, is_usable
 from l3roamd_py.platnode import Platnode
-from l3roamd_py.presence import on_idle_timer
-from l3roamd_py.roaming import roam
 from l3roamd_py.rules import Mapping
-from l3roamd_py.serving import add_address, give_lease, open_gate, take
+from l3roamd_py.serving import add_address, give_lease
 from l3roamd_py.token import Mint, Token
 from xlat464.address import format_ipv4, format_ipv6, format_mac
 
@@ -141,7 +140,6 @@ def restore(
         _restore_client(t, client, opened)
     for mac, ipv4 in sorted(opened):
         _adopt_opened(t, mac, ipv4)
-    _ask_plats_again(t)
 
 
 def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
@@ -158,15 +156,6 @@ def leave_plats(t: Table, plats: Iterable[tuple[bytes, bytes]]) -> None:
     for at, plat in sorted(plats):
         if at[12:] not in t.by_ipv4 or at != t.at(at[12:]):
             t.do(LeavePlat(at, plat))
-
-
-def _ask_plats_again(t: Table) -> None:
-    """What we had asked the PLATs when we ended has had its answer without us: one after the other, once more."""
-    at_s = t.now_s
-    for client in t.clients.values():
-        if client.state is State.SERVED and client.lease is not None:
-            at_s += t.options.token_pace_s
-            t.timers.set(("again", client.mac), at_s)
 
 
 def _load_client(t: Table, saved: dict[str, Any]) -> Client:
@@ -200,7 +189,7 @@ def _restore_departed(t: Table, departed: Departed) -> None:
 
 
 def _restore_client(t: Table, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
-    """Serve it as before, if the kernel agrees that it is ours; otherwise ask who has it."""
+    """Serve it as the kernel does, until it is known to be here; if the kernel does not, ask who has it."""
     addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
     client.addresses, client.lease, client.ipv4 = {}, None, None
     t.clients[client.mac] = client
@@ -212,20 +201,13 @@ def _restore_client(t: Table, client: Client, opened: set[tuple[bytes, bytes]]) 
         if client.former is None and lease is not None:
             # as if it had gone where we do not know: it must be heard, and has its lease still
             client.former = Departed(
-                client.mac, bytes(16), False, t.now_s + t.options.departed_s, ipv4, lease, tuple(addresses)
+                client.mac, UNKNOWN, False, t.now_s + t.options.departed_s, ipv4, lease, tuple(addresses)
             )
         return ask(t, client)
-    was = client.state
-    take(t, client)
     if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
         give_lease(t, client, lease)
-    if was is State.ROAMING and client.lease is not None:
-        client.state = was
-        return roam(t, client)
-    if client.ipv4 is not None and (client.mac, client.ipv4) not in opened:
-        open_gate(t, client)
-    client.seen_s = t.now_s - t.options.idle_s
-    return on_idle_timer(t, client.mac)
+    is_roaming = client.state is State.ROAMING and client.lease is not None
+    return believe(t, client, State.ROAMING if is_roaming else State.SERVED)
 
 
 def _adopt_opened(t: Table, mac: bytes, ipv4: bytes) -> None:
@@ -239,7 +221,7 @@ def _adopt_opened(t: Table, mac: bytes, ipv4: bytes) -> None:
         return
     client = t.clients[mac] = Client(mac, State.SERVED, t.now_s, ipv4=ipv4)
     t.by_ipv4[ipv4] = mac
-    take(t, client)
+    believe(t, client, State.SERVED)
 
 
 def describe_node(t: Table, platnode: Platnode | None, now_s: float) -> dict[str, Any]:

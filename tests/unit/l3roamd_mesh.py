@@ -192,8 +192,16 @@ def _send(node: Node, action: do.Send) -> None:
         node.mesh.carry(node, target, datagram)
 
 
+def _send_to_nodes(node: Node, action: do.SendToNodes) -> None:
+    for other in node.mesh.nodes:
+        if other is not node:
+            there = management_address(other.clat)
+            node.mesh.carry(node, other, events.Datagram(action.source, there, action.payload))
+
+
 PERFORM: dict[type, Callable] = {
     do.Send: _send,
+    do.SendToNodes: _send_to_nodes,
     do.SendClaim: Node.claim,
     do.LookElsewhere: Node.look,
     do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),

@@ -428,7 +428,10 @@ def test_who_is_let_in_by_the_kernel_alone_is_kept_and_who_left_is_not(mesh, cli
     a = mesh.nodes[0]
     core = a.make_core()
     actions = core.restore({}, mesh.now_s, {(client.mac, client.ipv4)})
-    assert actions == [do.AddNodeClient(mesh.address(client))]
+    assert actions == [do.ProbeClient(client.mac, client.ipv4)]
+    answered = core.handle(events.ArpAnswered(client.mac, client.ipv4), mesh.now_s + 0.01)
+    assert do.AddNodeClient(mesh.address(client)) in answered
+    assert do.CloseGate not in map(type, answered)
     mesh.move(client, mesh.nodes[1])
     mesh.run(1)
     core = a.make_core()

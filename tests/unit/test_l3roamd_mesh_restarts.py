@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import SETTLE_S, Air, Client, Mesh, check_goes_on, check_settled, joined
 
+from l3roamd_py import actions as do
 from l3roamd_py import events
 
 AIRS = st.builds(
@@ -153,3 +154,80 @@ def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives
     platnode.is_up = True
     mesh.run(40)
     check_settled(mesh, client)
+
+
+def walked_while_its_node_was_dead(mesh: Mesh, is_deaf: bool = False) -> tuple[Client, dict]:
+    """A client that began anew at b, and what the daemon at a had saved of it when it died."""
+    client = joined(mesh)
+    mesh.run(5)
+    a, b = mesh.nodes[:2]
+    a.is_deaf_to_group = b.is_deaf_to_group = is_deaf
+    saved = a.core.snapshot(mesh.now_s)
+    a.is_up = False
+    mesh.move(client, b)
+    for _ in range(4):
+        mesh.run(2)
+        mesh.knock(client)
+    assert mesh.path(client) == (mesh.nodes[3].plat, b.clat[:12] + client.ipv4)
+    return client, saved
+
+
+@pytest.mark.parametrize("is_deaf", [False, True])
+@pytest.mark.parametrize("pause_s", [0.001, 0.05, 0.3, 0.7, 2.0, 5.0, 30.0])
+def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile(pause_s, is_deaf):
+    """Two nodes would serve it, and each walk between them would end all that it has open."""
+    mesh = Mesh()
+    client, saved = walked_while_its_node_was_dead(mesh, is_deaf)
+    a, b = mesh.nodes[:2]
+    before = mesh.path(client)
+    a.restart(0.0, saved)
+    mesh.run(pause_s)
+    for node in (a, b, a, b):
+        mesh.move(client, node)
+        check_goes_on(mesh, client, before, 0.3)
+
+
+def test_a_node_that_restarted_gives_a_client_that_is_not_there_up_at_once():
+    mesh = Mesh()
+    client, saved = walked_while_its_node_was_dead(mesh)
+    mesh.nodes[0].restart(0.0, saved)
+    mesh.run(1.5)
+    check_settled(mesh, client)
+
+
+def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_is_here():
+    mesh = Mesh()
+    client = joined(mesh)
+    before = mesh.path(client)
+    a = mesh.nodes[0]
+    restart(mesh, 0)
+    mesh.run(0.29)
+    mesh.move(client, mesh.nodes[1])  # a moment before its node is back
+    check_goes_on(mesh, client, before, 1.0)
+    assert a.core.counters["beliefs_disproven"]
+
+
+def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_client_is_there():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.run(5)
+    a, done = mesh.nodes[0], len(mesh.nodes[0].actions)
+    restart(mesh, 0)
+    mesh.run(SETTLE_S)
+    kinds = {type(action) for action in a.actions[done:]}
+    assert not kinds & {do.CloseGate, do.RemoveNodeClient, do.LeavePlat, do.RemoveNeighbour}
+    check_settled(mesh, client)
+
+
+def test_a_client_that_sleeps_through_a_restart_goes_on_when_it_wakes():
+    mesh = Mesh()
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    before = mesh.path(client)
+    client.is_asleep = True
+    restart(mesh, 1)
+    mesh.run(400)
+    client.is_asleep = False
+    mesh.knock(client)
+    check_goes_on(mesh, client, before, 1.2)
