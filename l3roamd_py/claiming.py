@@ -4,7 +4,8 @@
 It goes to the client's node-client address, which babel routes to the node that serves it; or right to where we know
 that the client went. Each copy goes to our neighbours on the mesh as well, as a client has seldom come from farther
 away: first for who has the client alone, and while babel knows no way, or nobody answers at its end, for who knows
-where it went, too. Asked at once, those would tell what is out of date. (A node that lets the address go may be at
+where it went, too. Asked at once, those would tell what is out of date. If all of them are silent as well, every
+clatnode that babel knows is asked: quick walks over several hops leave babel and the neighbours behind. (A node that lets the address go may be at
 the end of old routes for seconds: babeld before 1.12.2 has to wait for the next update then, even with another route
 at hand.)
 """
@@ -43,6 +44,8 @@ def send_claim(t: Table, client: Client) -> None:
     _send(t, client, claim)
     is_late = t.now_s >= claim.started_s + t.options.onward_after_s
     ask_neighbours(t, client, t.options.group_ttl if is_late else wire.FOR_ITS_NODE)
+    if claim.sent in t.options.claim_nodes_copies:
+        ask_nodes(t, client, t.options.group_ttl)
     next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
     if claim.sent == len(t.options.claim_at_s):
         _need_proof(t, client)

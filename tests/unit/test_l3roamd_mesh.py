@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import (
     CLIENT_IPV6,
+    CLIENTS,
     SETTLE_S,
     Air,
     Client,
@@ -22,6 +23,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py import actions as do
 from l3roamd_py import events, wire
+from xlat464.node import node_client_address
 
 
 def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
@@ -125,6 +127,33 @@ def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_n
     mesh.told[(3, mesh.address(client))] = {1}
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, 0.05)
+
+
+@pytest.mark.parametrize("stays_s", [0.231, 0.991])
+def test_a_quick_walk_over_several_hops_leaves_nobody_who_was_not_asked(stays_s):
+    """Babel's route is old, and nobody who has the client, or let it go, is next to where it is now."""
+    mesh = Mesh(nodes=6)
+    client = joined(mesh)
+    before = mesh.path(client)
+    for node in mesh.nodes:
+        node.is_deaf_to_group = True
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(stays_s)
+    mesh.told[(6, mesh.address(client))] = {5}  # who forgot it long ago
+    mesh.move(client, mesh.nodes[5])
+    check_goes_on(mesh, client, before, 0.25)
+
+
+def test_a_crowd_of_clients_that_nobody_has_does_not_ask_every_node_for_each():
+    mesh = Mesh()
+    a = mesh.nodes[0]
+    for number in range(200):
+        mac = bytes((2, 0xBB, 0, 0, 0, number))
+        mesh.told[(1, node_client_address(CLIENTS, mac))] = {2}
+        a.handle(events.ClientSeen(mac))
+    mesh.run(1.5)
+    asked = [action for action in a.actions if isinstance(action, do.SendToNodes)]
+    assert 0 < len(asked) <= 30
 
 
 def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
