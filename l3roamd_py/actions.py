@@ -42,6 +42,14 @@ class LookElsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class LookForPlace:
+    """Answer with PlaceLooked: whether babel knows a way to the node at whose prefix a client's home is mapped."""
+
+    mac: bytes
+    place: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class AddNodeClient:
     """Take the client's node-client address (babel announces it), so that the next CLAIM finds us."""
 
@@ -204,6 +212,7 @@ Action = (
     | SendToNodes
     | SendClaim
     | LookElsewhere
+    | LookForPlace
     | AddNodeClient
     | RemoveNodeClient
     | AddNeighbour

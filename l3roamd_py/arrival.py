@@ -18,7 +18,17 @@ from l3roamd_py.elsewhere import find, keep
 from l3roamd_py.leasing import adopt, request_token
 from l3roamd_py.presence import doubt, look_again
 from l3roamd_py.roaming import roam, settle
-from l3roamd_py.serving import add_address, forget, give_lease, hold, open_gate, refuse, refuse_at_gate, take
+from l3roamd_py.serving import (
+    add_address,
+    forget,
+    give_lease,
+    hold,
+    make_way,
+    open_gate,
+    refuse,
+    refuse_at_gate,
+    take,
+)
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
@@ -126,7 +136,7 @@ def on_info(t: Table, header: wire.Header, info: wire.Info) -> None:
 def _take_answer(t: Table, client: Client, info: wire.Info, sender: bytes) -> None:
     """Make the client ours as INFO has it."""
     lease = _read_lease(t, client, info)
-    if lease is not None and t.is_taken(client.mac, lease.ipv4):
+    if lease is not None and not make_way(t, client.mac, lease.ipv4, lease.token.serial > 0):
         refuse(t, client, lease.ipv4)
         client.heard = lease = None
         client.is_verified = True  # who had it let it go, and it has no address that we could ask it by
@@ -293,7 +303,8 @@ def settle_alone(t: Table, client: Client) -> None:
     for address in () if client.former is None else client.former.addresses:
         add_address(t, client, address)
     take(t, client)
-    if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
+    is_left = lease is not None and lease.until_s > t.now_s
+    if lease is not None and is_left and make_way(t, client.mac, lease.ipv4, lease.is_granted):
         _resume(t, client, lease)
     elif heard is not None and client.granted is None:
         _adopt_heard(t, client, heard)
@@ -302,6 +313,7 @@ def settle_alone(t: Table, client: Client) -> None:
 
 def _resume(t: Table, client: Client, lease: Lease) -> None:
     """Go on with a lease that we held before."""
+    lease.is_returned = True
     give_lease(t, client, lease)
     if t.is_home(lease):
         open_gate(t, client)

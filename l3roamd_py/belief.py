@@ -51,6 +51,7 @@ def prove(t: Table, client: Client) -> None:
     hold(t, client)
     lease = client.lease
     if lease is not None:
+        lease.is_returned = True
         client.spent_serial = lease.token.serial  # an answer that is older than what we know is none
     ask_who_else(t, client)
     if lease is not None and client.state is State.ROAMING:

@@ -47,6 +47,9 @@ class Lease:
     until_s: float
     token: Token = NO_TOKEN
     is_granted: bool = True  # by a DHCP server, not only heard
+    is_returned: bool = (
+        False  # this client had this home before, so what is mapped for it is the client's own
+    )
 
     @property
     def ipv4(self) -> bytes:

@@ -137,7 +137,7 @@ class Daemon:
         """A lease of our DHCP server, newly given (add) or found (old)."""
         # dnsmasq says `old` of renewals, and of every lease when it starts
         is_seen = action == "add" or mac in self.finder.ports
-        self.take([LeaseGranted(mac, ipv4, lease_s, is_seen)])
+        self.take([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
 
     # The loop
 

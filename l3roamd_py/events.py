@@ -55,12 +55,14 @@ class LeaseGranted:
     """Our DHCP server granted or renewed a lease.
 
     is_seen: it did so now, so the client is here. A lease from the lease file says nothing of where it is.
+    is_renewed: the server had not let go of the lease, so nobody else can have had the address meanwhile.
     """
 
     mac: bytes
     ipv4: bytes
     lease_s: int
     is_seen: bool = True
+    is_renewed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,15 @@ class FoundElsewhere:
 
 
 @dataclass(frozen=True, slots=True)
+class PlaceLooked:
+    """What a LookForPlace found. is_live: babel knows a way to that node."""
+
+    mac: bytes
+    place: bytes
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NodeAppeared:
     """A clatnode can be reached that could not for a while, or never before."""
 
@@ -133,6 +144,7 @@ Event = (
     | Datagram
     | ClaimUnreachable
     | FoundElsewhere
+    | PlaceLooked
     | NodeAppeared
     | PlatChosen
     | PlatLost

@@ -5,19 +5,21 @@ A client keeps the PLAT that it began with when another is chosen, for its conne
 its clients move to the current one: their connections are lost anyhow.
 """
 
+import logging
+
 from l3roamd_py import wire
-from l3roamd_py.actions import DropPlat, SetCurrentPlat
+from l3roamd_py.actions import DropPlat, LookForPlace, SetCurrentPlat
 from l3roamd_py.arrival import see
-from l3roamd_py.clients import NOWHERE, State, Table, is_device, is_usable, node_of
+from l3roamd_py.clients import NOWHERE, State, Table, describe, is_device, is_usable, node_of
 from l3roamd_py.departure import consider
-from l3roamd_py.leasing import start_afresh
+from l3roamd_py.leasing import request_token, start_afresh
 from l3roamd_py.roaming import apply_grant, keep_proof, renew_in_time, roam
-from l3roamd_py.serving import drop_ipv4
+from l3roamd_py.serving import drop_ipv4, refuse_at_gate
 
 EXPIRY_SLACK_S = 2.0  # DHCP servers count whole seconds
 
 
-def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> None:
+def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool = False) -> None:
     """Our DHCP server leased an address."""
     if not is_device(mac) or not is_usable(ipv4) or lease_s <= 0 or t.options.clat is None:
         return t.count("leases_ignored")
@@ -35,7 +37,9 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool) -> Non
             client.granted = (ipv4, until_s)
         return None
     if is_seen or client.lease is None or client.lease.ipv4 == ipv4:
-        return apply_grant(t, client, ipv4, until_s)
+        apply_grant(t, client, ipv4, until_s)
+        if client.lease is not None and client.lease.ipv4 == ipv4:
+            client.lease.is_returned |= is_renewed
     return None
 
 
@@ -116,14 +120,42 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
     if is_guest:  # it roamed to us, and we have forgotten; its connections live where it is mapped
         client.lease.home = grant.lease.home
         t.count("homes_remembered")
+    is_mapped = grant.at not in (None, client.lease.home)
+    if grant.at is not None and is_mapped and not is_guest and not client.lease.is_returned:
+        # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
+        return t.do(LookForPlace(client.mac, grant.at))
     client.lease.token = grant.lease.token
     t.changes += 1
     renew_in_time(t, client, grant.lease.lease_s)
-    if grant.at in (None, client.lease.home) or client.roam is not None:
+    if not is_mapped or client.roam is not None:
         return None
     if client.is_doubted:  # whether it is here at all is known in a moment
         return t.timers.set(("again", client.mac), t.now_s + t.options.idle_probe_s)
     if not is_guest:
-        # a mapping of an earlier holder of this address: with a ROAM to itself home comes home
+        # a ROAM to itself brings home home
         t.count("homes_reclaimed")
     return roam(t, client)
+
+
+def on_place_looked(t: Table, mac: bytes, place: bytes, is_live: bool) -> None:
+    """A client has an address that is mapped to another node, as somebody roamed there with it.
+
+    the address is    that node can be reached    it cannot
+    granted           the mapping stays           it is brought home
+    only heard        the newcomer is refused     the mapping stays
+    Where it stays, what the client begins is answered here, and the mapping ends with the other's lease.
+    """
+    client = t.clients.get(mac)
+    lease = None if client is None else client.lease
+    if client is None or lease is None or lease.ipv4 != place[12:] or not t.is_home(lease):
+        return None
+    t.count("homes_away")
+    if lease.is_granted and not is_live:
+        lease.is_returned = True
+        return request_token(t, client)
+    if not lease.is_granted and is_live:
+        drop_ipv4(t, client)
+        sentence = f"{describe(mac, place[12:])} was not granted its address, which roams: refused"
+        t.log(logging.WARNING, sentence)
+        return refuse_at_gate(t, client, place[12:])
+    return t.timers.set(("again", mac), t.now_s + t.options.token_again_s)

@@ -3,13 +3,13 @@
 
 from l3roamd_py import wire
 from l3roamd_py.clients import NOWHERE, Client, Exchange, Lease, Table, node_of
-from l3roamd_py.serving import give_lease, open_gate, refuse
+from l3roamd_py.serving import give_lease, make_way, open_gate, refuse
 from l3roamd_py.token import NO_TOKEN
 
 
 def adopt(t: Table, client: Client, ipv4: bytes, lease_s: float, is_granted: bool) -> None:
     """Make us the home of a client's address, on the current PLAT unless it is on one of its own already."""
-    if t.is_taken(client.mac, ipv4):
+    if not make_way(t, client.mac, ipv4, is_granted):
         return refuse(t, client, ipv4)
     home, plat, token = t.at(ipv4), t.current or NOWHERE, NO_TOKEN
     if client.lease is not None and client.lease.home == home and client.lease.plat != NOWHERE:

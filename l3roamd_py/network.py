@@ -225,6 +225,10 @@ class Network:
         """Return whether a host route leads to an IPv6 address, and that is not our own."""
         return any(told.number(RTA_OIF) != self._lo for told in self._routes_to(address, 128))
 
+    def leads_to_node(self, address: bytes) -> bool:
+        """Return whether a route leads to the node whose /96 an IPv6 address lies in."""
+        return any(True for _ in self._routes_to(address, NODE_LENGTH))
+
     def _routes_to(self, address: bytes, length: int) -> Iterator[Told]:
         """Yield the route of this very length, if that is what leads to an IPv6 address."""
         request = make(rtmsg, [("RTA_DST", _text(address))], family=socket.AF_INET6, dst_len=128)

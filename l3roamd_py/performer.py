@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from l3roamd_py import actions, leases
 from l3roamd_py.actions import Action, MapClient, Send
-from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere
+from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked
 from l3roamd_py.kernel import KernelError
 from l3roamd_py.rules import ClatRules, Mapping, PlatRules, RulesError
 
@@ -42,6 +42,7 @@ class Ours(Protocol):
     def add_route(self, mac: bytes, address: bytes) -> None: ...
     def remove_route(self, mac: bytes, address: bytes) -> None: ...
     def leads_elsewhere(self, address: bytes) -> bool: ...
+    def leads_to_node(self, address: bytes) -> bool: ...
     def is_retracted(self, address: bytes) -> bool: ...
     def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
 
@@ -72,6 +73,7 @@ class Performer:
             actions.SendToNodes: self._send_to_nodes,
             actions.SendClaim: self._claim,
             actions.LookElsewhere: self._look,
+            actions.LookForPlace: self._look_for_place,
             actions.AddNodeClient: lambda a: kernel.add_address(a.address),
             actions.RemoveNodeClient: lambda a: kernel.remove_address(a.address),
             actions.AddNeighbour: lambda a: kernel.pin(a.mac, a.ipv4),
@@ -129,6 +131,10 @@ class Performer:
     def _look(self, action: actions.LookElsewhere) -> None:
         if self._kernel.leads_elsewhere(action.address):
             self.events.append(FoundElsewhere(action.mac))
+
+    def _look_for_place(self, action: actions.LookForPlace) -> None:
+        is_live = self._kernel.leads_to_node(action.place)
+        self.events.append(PlaceLooked(action.mac, action.place, is_live))
 
     def _unlearn(self, action: actions.Unlearn) -> None:
         if port := self._ports.pop(action.mac, 0):

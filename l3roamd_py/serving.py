@@ -133,6 +133,20 @@ def ask_client(t: Table, client: Client | Departed) -> None:
     return t.do(*(SolicitClient(client.mac, each) for each in [*client.addresses][-ADDRESSES_ASKED:]))
 
 
+def make_way(t: Table, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
+    """Return whether an address is free for a client: whoever was only heard to use it yields to who was granted it."""
+    resident = t.clients.get(t.by_ipv4.get(ipv4, mac))
+    if not t.is_taken(mac, ipv4):
+        return True
+    if not is_granted or resident is None or (resident.lease is not None and resident.lease.is_granted):
+        return False
+    drop_ipv4(t, resident)
+    t.count("squatters")
+    t.log(logging.WARNING, f"{describe(resident.mac, ipv4)} was not granted its address: it is another's now")
+    refuse_at_gate(t, resident, ipv4)
+    return True
+
+
 def refuse(t: Table, client: Client, ipv4: bytes) -> None:
     """The address is somebody else's here: the resident loses nothing, the newcomer needs another one."""
     t.count("conflicts")

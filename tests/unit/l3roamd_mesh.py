@@ -138,6 +138,11 @@ class Node:
         if self.mesh.route(self, action.address) not in (None, self):
             self.mesh.after(0.0, lambda: self.handle(events.FoundElsewhere(action.mac)))
 
+    def look_for_place(self, action: do.LookForPlace) -> None:
+        there = self.mesh.owner(management_address(action.place[:12] + bytes(4)))
+        is_live = there is not None and there.is_up and not self.mesh.is_cut(self.number, there.number)
+        self.mesh.after(0.0, lambda: self.handle(events.PlaceLooked(action.mac, action.place, is_live)))
+
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
         if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
@@ -204,6 +209,7 @@ PERFORM: dict[type, Callable] = {
     do.SendToNodes: _send_to_nodes,
     do.SendClaim: Node.claim,
     do.LookElsewhere: Node.look,
+    do.LookForPlace: Node.look_for_place,
     do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
     do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),
     do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),

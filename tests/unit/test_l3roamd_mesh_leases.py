@@ -4,9 +4,11 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from l3roamd_mesh import SETTLE_S, Mesh, check_settled, joined, make_client
+from l3roamd_mesh import SETTLE_S, Client, Mesh, check_settled, joined, make_client
 
 from l3roamd_py import actions as do
 from l3roamd_py import events
@@ -166,16 +168,117 @@ def test_an_absent_client_is_found_with_its_lease():
     assert mesh.path(client) == before
 
 
-def test_a_home_whose_address_was_leased_anew_comes_home():
-    mesh = Mesh()
-    first = joined(mesh)
+def roamed_and_its_double(mesh: Mesh) -> tuple[Client, Client]:
+    """A client that roamed from a to b, and one that has the same address."""
+    first, second = joined(mesh), make_client(8, 1)
     mesh.move(first, mesh.nodes[1])
-    mesh.run(1)
-    second = make_client(8, 1)
+    mesh.run(400)  # its old node has forgotten where it is
+    mesh.nodes[1].handle(events.LeaseGranted(first.mac, first.ipv4, 3600))
     second.ipv4 = first.ipv4
+    mesh.clients[second.mac], second.node = second, mesh.nodes[0]
+    return first, second
+
+
+def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again():
+    """With a small prefix4 it needs no attack: the client's lease was renewed where it is, and ended at its home."""
+    mesh = Mesh()
+    first, second = roamed_and_its_double(mesh)
+    before = mesh.path(first)
+    a = mesh.nodes[0]
+    mesh.join(second, a)
+    for _ in range(4):
+        mesh.run(70)
+        assert mesh.path(first) == before
+    assert (second.mac, second.ipv4) in a.kernel.opened, "what it begins is answered there"
+    assert a.core.table.clients[second.mac].lease.token.serial == 0, "and takes no mapping along"
+    mesh.move(second, mesh.nodes[2])
+    mesh.run(SETTLE_S)
+    assert mesh.path(first) == before
+    assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[2].clat[:12] + second.ipv4)
+
+
+def test_an_address_that_roams_is_not_taken_home_by_who_only_uses_it():
+    mesh = Mesh()
+    first, second = roamed_and_its_double(mesh)
+    before = mesh.path(first)
+    a = mesh.nodes[0]
+    for _ in range(5):
+        mesh.move(second, a)
+        mesh.run(5)
+        assert mesh.path(first) == before
+        assert (second.mac, second.ipv4) not in a.kernel.opened
+    assert do.RefuseAtGate(second.mac, second.ipv4) in a.actions
+
+
+def test_a_home_that_is_mapped_to_a_dead_node_comes_home_with_who_was_granted_it():
+    mesh = Mesh()
+    first, second = roamed_and_its_double(mesh)
+    mesh.nodes[1].is_up, first.node = False, None
     mesh.join(second, mesh.nodes[0])
-    mesh.run(1)
+    mesh.run(3)
     assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[0].clat[:12] + second.ipv4)
+
+
+@pytest.mark.parametrize("is_renewed", [True, False])
+def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(is_renewed):
+    mesh = Mesh()
+    first, _ = roamed_and_its_double(mesh)
+    before = mesh.path(first)
+    mesh.nodes[1].is_up = False
+    mesh.move(first, mesh.nodes[0])
+    mesh.run(0.2)
+    mesh.nodes[0].handle(events.LeaseGranted(first.mac, first.ipv4, 3600, is_renewed=is_renewed))
+    mesh.run(4)
+    assert mesh.path(first) == before
+
+
+def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_else_is_mapped():
+    mesh = Mesh()
+    first, _ = roamed_and_its_double(mesh)
+    before = mesh.path(first)
+    a, b = mesh.nodes[:2]
+    mesh.announce(b, mesh.address(first), False)
+    b.kernel = type(b.kernel)()
+    b.restart(0.1, None)  # it lives, and has forgotten the client
+    mesh.run(1)
+    mesh.join(first, a)
+    mesh.run(0.5)
+    a.handle(events.LeaseGranted(first.mac, first.ipv4, 3600, is_renewed=True))
+    mesh.run(0.5)
+    assert mesh.path(first) == before
+
+
+def test_who_was_granted_nothing_gives_way_to_a_client_that_comes_with_its_lease():
+    mesh = Mesh()
+    roamer, squatter = joined(mesh), make_client(8, 2)
+    before, b = mesh.path(roamer), mesh.nodes[1]
+    squatter.ipv4 = roamer.ipv4
+    mesh.clients[squatter.mac] = squatter
+    mesh.move(squatter, b)
+    mesh.run(3)
+    assert (squatter.mac, squatter.ipv4) in b.kernel.opened
+    mesh.move(roamer, b)
+    mesh.run(0.1)
+    assert mesh.path(roamer) == before
+    for _ in range(5):
+        mesh.knock(squatter)
+        mesh.run(2)
+        assert mesh.path(roamer) == before
+        assert (squatter.mac, squatter.ipv4) not in b.kernel.opened
+
+
+def test_who_was_granted_nothing_gives_way_to_who_is_granted_its_address():
+    mesh = Mesh()
+    owner, squatter = make_client(9, 1), make_client(8, 1)
+    squatter.ipv4 = owner.ipv4
+    mesh.clients[squatter.mac] = squatter
+    mesh.move(squatter, mesh.nodes[0])
+    mesh.run(3)
+    mesh.join(owner, mesh.nodes[0])
+    mesh.run(3)
+    assert mesh.path(owner) is not None
+    assert (squatter.mac, squatter.ipv4) not in mesh.nodes[0].kernel.opened
+    assert not any(isinstance(action, do.ReleaseLease) for action in mesh.nodes[0].actions)
 
 
 def test_a_lease_does_not_wear_off_by_roaming():
