@@ -5,9 +5,9 @@ It goes to the client's node-client address, which babel routes to the node that
 that the client went. Each copy goes to our neighbours on the mesh as well, as a client has seldom come from farther
 away: first for who has the client alone, and while babel knows no way, or nobody answers at its end, for who knows
 where it went, too. Asked at once, those would tell what is out of date. If all of them are silent as well, every
-clatnode that babel knows is asked: quick walks over several hops leave babel and the neighbours behind. (A node that lets the address go may be at
-the end of old routes for seconds: babeld before 1.12.2 has to wait for the next update then, even with another route
-at hand.)
+clatnode that babel knows is asked: quick walks over several hops leave babel and the neighbours behind. (A node that
+lets the address go may be at the end of old routes for seconds: babeld before 1.12.2 has to wait for the next update
+then, even with another route at hand.)
 """
 
 from l3roamd_py import wire
