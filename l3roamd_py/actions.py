@@ -200,6 +200,14 @@ class ReleaseLease:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewLease:
+    """Tell our DHCP server that a client that roams keeps its lease."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A sentence for the log; level is that of the module logging."""
 
@@ -232,5 +240,6 @@ Action = (
     | MapClient
     | UnmapClient
     | ReleaseLease
+    | RenewLease
     | Log
 )

@@ -46,5 +46,5 @@ def is_answer(t: Table, body: wire.Body) -> bool:
     if isinstance(body, wire.TokenGrant):
         client = t.clients.get(t.by_ipv4.get(body.lease.home[12:], b""))
         is_token = client is not None and client.token is not None and body.nonce == client.token.nonce
-        return is_token or body.nonce == t.proof_nonce
+        return is_token or body.nonce == t.proof_nonce or body.nonce in t.away_questions
     return False

@@ -9,7 +9,7 @@
 Its gate stays as the kernel has it meanwhile, so that a restart is not noticed; nothing is sent to its PLAT.
 """
 
-from l3roamd_py import presence
+from l3roamd_py import away, presence
 from l3roamd_py.actions import RemoveNodeClient
 from l3roamd_py.claiming import UNKNOWN, ask_who_else
 from l3roamd_py.clients import Client, Departed, State, Table
@@ -83,6 +83,7 @@ def disprove(t: Table, client: Client) -> None:
     lease_s = 0.0 if client.lease is None else client.lease.until_s
     until_s = max(t.now_s + t.options.departed_s, lease_s)
     addresses = tuple(client.addresses)
+    away.note(t, client)
     former = Departed(client.mac, UNKNOWN, False, until_s, client.ipv4, client.lease, addresses)
     drop(t, client)
     t.do(RemoveNodeClient(t.node_client(client.mac)))

@@ -96,6 +96,14 @@ class Departed:
 
 
 @dataclass(slots=True)
+class Away:
+    """A client that our DHCP server gave its address to, and that roams. plat: of its lease; nonce: of our question."""
+
+    plat: bytes
+    nonce: int = -1
+
+
+@dataclass(slots=True)
 class Client:
     mac: bytes
     state: State
@@ -147,6 +155,8 @@ class Table:
         self.departed: dict[bytes, Departed] = {}
         # what our DHCP server leased: MAC -> address, end
         self.granted: dict[bytes, tuple[bytes, float]] = {}
+        self.away: dict[bytes, Away] = {}  # of those, who roams
+        self.away_questions: dict[int, bytes] = {}  # nonce -> MAC
         self.current: bytes | None = None  # the PLAT for new leases
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one

@@ -15,7 +15,19 @@ departure (role A), leasing and claiming, elsewhere, presence, roaming, arrival 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from l3roamd_py import arrival, belief, departure, elsewhere, home, leasing, presence, roaming, snapshot, wire
+from l3roamd_py import (
+    arrival,
+    away,
+    belief,
+    departure,
+    elsewhere,
+    home,
+    leasing,
+    presence,
+    roaming,
+    snapshot,
+    wire,
+)
 from l3roamd_py.actions import Action
 from l3roamd_py.admission import Admission
 from l3roamd_py.clients import Table
@@ -185,6 +197,7 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "departed": departure.end_departed,
     "idle": presence.on_idle_timer,
     "lease": presence.on_lease_timer,
+    "away": away.on_away_timer,
     "belief": belief.on_belief_timer,
     "elsewhere": elsewhere.on_elsewhere_timer,
     "sweep": elsewhere.on_sweep_timer,

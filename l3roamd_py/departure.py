@@ -11,7 +11,7 @@ keep its node-client address until babel has the new one.
 
 import logging
 
-from l3roamd_py import wire
+from l3roamd_py import away, wire
 from l3roamd_py.actions import CloseGate, RemoveNodeClient
 from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
 from l3roamd_py.events import Datagram
@@ -115,6 +115,7 @@ def let_go(t: Table, client: Client) -> None:
         tuple(client.addresses),
         told_s=t.now_s,
     )
+    away.note(t, client)
     if len(t.departed) >= t.options.max_departed:
         end_departed(t, next(iter(t.departed)))
     t.departed[client.mac] = departed

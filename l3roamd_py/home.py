@@ -7,7 +7,7 @@ its clients move to the current one: their connections are lost anyhow.
 
 import logging
 
-from l3roamd_py import wire
+from l3roamd_py import away, wire
 from l3roamd_py.actions import DropPlat, LookForPlace, SetCurrentPlat
 from l3roamd_py.arrival import see
 from l3roamd_py.clients import NOWHERE, State, Table, describe, is_device, is_usable, node_of
@@ -25,8 +25,11 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_ren
         return t.count("leases_ignored")
     until_s = t.now_s + min(lease_s, t.options.max_lease_s)
     if mac not in t.granted and len(t.granted) >= t.options.max_granted:
-        del t.granted[next(iter(t.granted))]
+        oldest = next(iter(t.granted))
+        del t.granted[oldest]
+        away.end(t, oldest)
     t.granted[mac] = (ipv4, until_s)
+    away.watch(t, mac)
     t.changes += 1
     client = see(t, mac) if is_seen else t.clients.get(mac)
     if client is None:
@@ -48,6 +51,7 @@ def end_grant(t: Table, mac: bytes, ipv4: bytes) -> None:
     granted, until_s = t.granted.get(mac, (None, 0.0))
     if granted == ipv4:
         del t.granted[mac]
+        away.end(t, mac)
         t.changes += 1
     client = t.clients.get(mac)
     lease = None if client is None or client.ipv4 != ipv4 else client.lease
@@ -106,6 +110,8 @@ def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:
     if grant.lease.home == t.address and grant.nonce == t.proof_nonce and grant.reason == wire.OK:
         t.proof_nonce = None
         return keep_proof(t, grant.lease)
+    if grant.nonce in t.away_questions:
+        return away.on_token(t, grant)
     client = t.clients.get(t.by_ipv4.get(grant.lease.home[12:], b""))
     if client is None or client.token is None or client.token.nonce != grant.nonce or client.lease is None:
         return t.count("tokens_unexpected")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""dnsmasq's lease file, and asking dnsmasq to let a lease go. Its dhcp-script is in dhcp_script.py.
+"""dnsmasq's lease file, and asking dnsmasq to let a lease go or to keep it. Its dhcp-script is in dhcp_script.py.
 
 The lease file has a line a lease: end MAC IPV4 NAME CLIENT-ID, where the end is in seconds since 1970 (0 is never), or,
 with a dnsmasq for routers without a clock, the lease's length. IPv6 leases come behind a line `duid ...`.
@@ -20,7 +20,7 @@ FILE_BYTES = 4 << 20  # that are read of dnsmasq's file
 DHCP_SERVER, SO_BINDTODEVICE = 67, 25
 BOOTREQUEST, ETHERNET, MAC_BYTES = 1, 1, 6
 MAGIC = bytes((99, 130, 83, 99))
-MESSAGE_TYPE, RELEASE, SERVER_ID, END = 53, 7, 54, 255
+MESSAGE_TYPE, REQUEST, RELEASE, SERVER_ID, END = 53, 3, 7, 54, 255
 BOOTP = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
 
 
@@ -54,16 +54,24 @@ def parse_file(text: str, now_s: float) -> Iterator[LeaseLine]:
 
 def encode_release(server: bytes, mac: bytes, ipv4: bytes, transaction: int) -> bytes:
     """A DHCPRELEASE (RFC 2131 section 4.4.4) as the client would send it."""
+    return _encode(RELEASE, bytes((SERVER_ID, 4)) + server, mac, ipv4, transaction)
+
+
+def encode_renewal(mac: bytes, ipv4: bytes, transaction: int) -> bytes:
+    """A DHCPREQUEST as a client sends it that renews its lease (RFC 2131 section 4.3.2)."""
+    return _encode(REQUEST, b"", mac, ipv4, transaction)
+
+
+def _encode(kind: int, options: bytes, mac: bytes, ipv4: bytes, transaction: int) -> bytes:
     fixed = (BOOTREQUEST, ETHERNET, MAC_BYTES, 0, transaction, 0, 0)
     nobody = bytes(4)
     head = BOOTP.pack(*fixed, ipv4, nobody, nobody, nobody, mac.ljust(16, b"\0"), MAGIC)
-    return head + bytes((MESSAGE_TYPE, 1, RELEASE, SERVER_ID, 4)) + server + bytes((END,))
+    return head + bytes((MESSAGE_TYPE, 1, kind)) + options + bytes((END,))
 
 
-def release(device: str, server: bytes, mac: bytes, ipv4: bytes, transaction: int) -> None:
-    """Tell the DHCP server of this node that a client needs its lease no more. OSError when it cannot be told."""
+def tell(device: str, server: bytes, packet: bytes) -> None:
+    """Send the DHCP server of this node a client's message. OSError when it cannot be told."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as teller:
         # the server listens on the device only, and knows leases by the device
         teller.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, device.encode() + b"\0")
-        packet = encode_release(server, mac, ipv4, transaction)
         teller.sendto(packet, (socket.inet_ntoa(server), DHCP_SERVER))

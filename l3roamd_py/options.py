@@ -61,6 +61,8 @@ class Options:
     sweep_wait_s: float = 2.0  # after a node came back, up to twice that, all clients are asked
     sweep_pause_s: float = 60.0  # and no sooner again
     sweep_pace_s: float = 0.025  # between two clients
+    away_margin_s: float = 30.0  # before a lease ends, we ask whether the client roams
+    away_again_s: float = 2.0  # between two such questions
     unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
     refuse_pause_s: float = 1.0  # the least between two addresses of a client that the gate is told to refuse
     node_asks_per_s: float = 5.0  # CLAIMs that go to every clatnode

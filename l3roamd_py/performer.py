@@ -93,6 +93,7 @@ class Performer:
             actions.MapClient: self._map,
             actions.UnmapClient: self._unmap,
             actions.ReleaseLease: self._release,
+            actions.RenewLease: self._renew,
             actions.Log: lambda a: log.log(a.level, "%s", a.sentence),
         }
 
@@ -141,8 +142,13 @@ class Performer:
             self._kernel.forget_bridge_entry(action.mac, port)
 
     def _release(self, action: actions.ReleaseLease) -> None:
-        transaction = int.from_bytes(os.urandom(4), "big")
-        leases.release(self._kernel.client_device, self._arp.own_ipv4(), action.mac, action.ipv4, transaction)
+        server, transaction = self._arp.own_ipv4(), int.from_bytes(os.urandom(4), "big")
+        packet = leases.encode_release(server, action.mac, action.ipv4, transaction)
+        leases.tell(self._kernel.client_device, server, packet)
+
+    def _renew(self, action: actions.RenewLease) -> None:
+        packet = leases.encode_renewal(action.mac, action.ipv4, int.from_bytes(os.urandom(4), "big"))
+        leases.tell(self._kernel.client_device, self._arp.own_ipv4(), packet)
 
     # The platnode's mappings
 

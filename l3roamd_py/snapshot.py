@@ -11,9 +11,10 @@ from itertools import islice
 from typing import Any
 
 from l3roamd_py.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
+from l3roamd_py.away import watch
 from l3roamd_py.belief import believe
 from l3roamd_py.claiming import UNKNOWN, ask
-from l3roamd_py.clients import Client, Departed, Lease, State, Table, is_device, is_usable
+from l3roamd_py.clients import Away, Client, Departed, Lease, State, Table, is_device, is_usable
 from l3roamd_py.platnode import Platnode
 from l3roamd_py.rules import Mapping
 from l3roamd_py.serving import add_address, give_lease
@@ -32,6 +33,7 @@ def take_snapshot(t: Table, platnode: Platnode | None, now_s: float) -> dict[str
         "current_plat": _hex(t.current),
         "clients": [_save_client(client) for client in t.clients.values()],
         "departed": [_save_departed(departed) for departed in t.departed.values()],
+        "away": [[mac.hex(), each.plat.hex()] for mac, each in t.away.items()],
         "granted": [[mac.hex(), ipv4.hex(), until_s] for mac, (ipv4, until_s) in t.granted.items()],
     }
     if platnode is not None:
@@ -127,6 +129,7 @@ def restore(
     granted = [
         (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
     ]
+    away = [(bytes.fromhex(mac), bytes.fromhex(plat)) for mac, plat in saved.get("away", ())]
     clients = [_load_client(t, entry) for entry in saved["clients"]]
     if platnode is not None:
         _restore_platnode(platnode, saved, mappings)
@@ -134,6 +137,9 @@ def restore(
     if t.current is not None:
         t.do(SetCurrentPlat(t.current))
     t.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > t.now_s}
+    for mac, plat in away:
+        t.away[mac] = Away(plat)
+        watch(t, mac)
     for entry in departed:
         _restore_departed(t, entry)
     for client in clients:

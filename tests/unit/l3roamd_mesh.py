@@ -158,6 +158,10 @@ class Node:
         ):
             self.mesh.after(0.002, lambda: self.handle(events.ClientSeen(action.mac)))
 
+    def renew_lease(self, action: do.RenewLease) -> None:
+        granted = events.LeaseGranted(action.mac, action.ipv4, self.mesh.lease_s, False, True)
+        self.mesh.after(0.05, lambda: self.handle(granted))
+
     def drop_plat(self, action: do.DropPlat) -> None:
         plats = self.kernel.plats
         self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
@@ -224,6 +228,7 @@ PERFORM: dict[type, Callable] = {
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
     do.DropPlat: Node.drop_plat,
+    do.RenewLease: Node.renew_lease,
     do.MapClient: Node.map_client,
     do.UnmapClient: Node.unmap_client,
 }
@@ -244,6 +249,7 @@ class Mesh:
         self.air = air or Air()
         self.options = options
         self.now_s = 1000.0
+        self.lease_s = 3600  # as the DHCP servers give it
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self.clients: dict[bytes, Client] = {}

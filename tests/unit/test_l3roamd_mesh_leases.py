@@ -179,6 +179,44 @@ def roamed_and_its_double(mesh: Mesh) -> tuple[Client, Client]:
     return first, second
 
 
+def renewals(node) -> int:
+    return sum(isinstance(action, do.RenewLease) for action in node.actions)
+
+
+def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_does():
+    mesh = Mesh()
+    a, b = mesh.nodes[:2]
+    mesh.lease_s = 300
+    client = make_client(9, 1)
+    mesh.join(client, a, lease_s=300)
+    mesh.run(2)
+    mesh.move(client, b)
+    for minute in range(30):
+        mesh.run(60)
+        b.handle(events.LeaseGranted(client.mac, client.ipv4, 300))
+        _, until_s = a.core.table.granted[client.mac]
+        assert until_s > mesh.now_s, "nobody else is given its address"
+        if minute == 15:
+            a.restart(0.1, a.core.snapshot(mesh.now_s))
+    assert 5 <= renewals(a) <= 7
+    client.node = None
+    mesh.run(1000)
+    assert renewals(a) <= 8, "the mapping ended, and with it the renewals"
+    assert not a.core.table.away
+
+
+def test_a_lease_of_a_client_that_is_nowhere_ends_at_its_home():
+    mesh = Mesh()
+    client = make_client(9, 1)
+    mesh.join(client, mesh.nodes[0], lease_s=300)
+    mesh.run(2)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    mesh.move(client, mesh.nodes[0])
+    mesh.run(600)
+    assert renewals(mesh.nodes[0]) == 0
+
+
 def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again():
     """With a small prefix4 it needs no attack: the client's lease was renewed where it is, and ended at its home."""
     mesh = Mesh()
