@@ -166,6 +166,13 @@ class DropPlat:
 
 
 @dataclass(frozen=True, slots=True)
+class LookForPlat:
+    """Answer with PlatLooked: whether the kernel has a route to a PLAT."""
+
+    plat: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class MapClient:
     """On the platnode: what comes from `at` is of `home` (both `CLAT::ipv4`), and back, for lease_s seconds.
 
@@ -237,6 +244,7 @@ Action = (
     | LeavePlat
     | SetCurrentPlat
     | DropPlat
+    | LookForPlat
     | MapClient
     | UnmapClient
     | ReleaseLease

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from l3roamd_py import control
 from l3roamd_py.control import MAPPED, Command, CommandError
-from l3roamd_py.events import AddressGone, AddressSeen, Event, LeaseEnded, PlatChosen, PlatLost
+from l3roamd_py.events import AddressGone, AddressSeen, Event, LeaseEnded, PlatChosen, PlatLost, PlatsTold
 from l3roamd_py.kernel import KernelError
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
@@ -45,6 +45,7 @@ class Answers:
             "verbosity": self._verbosity,
             "set_platprefix": self._set_plat,
             "del_platprefix": lambda command: self._tell(PlatLost(*command.values)),
+            control.PLATS: lambda command: self._tell(PlatsTold(*command.values)),
             "lease": self._lease,
             "get_roams": self._roams,
             "get_status": lambda _: json.dumps(self._daemon.describe()) + "\n",

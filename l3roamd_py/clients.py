@@ -158,6 +158,7 @@ class Table:
         self.away: dict[bytes, Away] = {}  # of those, who roams
         self.away_questions: dict[int, bytes] = {}  # nonce -> MAC
         self.current: bytes | None = None  # the PLAT for new leases
+        self.unrouted_plats: dict[bytes, float] = {}  # PLATs that have no route, since when
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()

@@ -11,6 +11,8 @@ its users go on working:
 and ours:
 
     set_platprefix P/96   del_platprefix P/96          the PLAT of new leases, and one that is lost
+    plats P/96 ... lost P/96 ... end                   all that can be used, and those that cannot although there is a
+                                                       route; of any other the route tells
     lease add|old|del MAC IPV4 [SECONDS]               what the DHCP server did
     get_roams   get_status                             JSON
 """
@@ -31,6 +33,8 @@ from xlat464.device import parse_device
 from xlat464.node import NODE_LENGTH, need_unicast
 
 LINE_BYTES = 1024  # of a command; the C daemon's limit
+PLATS, PLATS_MAX = "plats", 1024  # prefixes in such a line
+PLATS_BYTES = PLATS_MAX * 44
 LEASE_MAX_S = 0xFFFFFFFF
 MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, IPv4 among IPv6 (RFC 4291 section 2.5.5.2)
 LINK_LOCAL = bytes.fromhex("fe80") + bytes(14)
@@ -130,6 +134,8 @@ def parse(line: bytes) -> Command:
         raise CommandError("the line has bytes that are not ASCII, expected a command") from None
     except ValueError:
         raise CommandError(f"the line is empty, expected one of {', '.join(COMMANDS)}") from None
+    if name == PLATS:
+        return _parse_plats(words)
     form = COMMANDS.get(name)
     if form is None:
         raise CommandError(f"{quote(name)} is no command, expected one of {', '.join(COMMANDS)}")
@@ -144,13 +150,34 @@ def parse(line: bytes) -> Command:
     return Command(name, values, tuple(words))
 
 
+def _parse_plats(words: list[str]) -> Command:
+    """A line that was cut off must not make the PLATs behind its end lost ones: hence its last word."""
+    expected = "expected `plats P/96 ... lost P/96 ... end`"
+    if words.count("lost") != 1 or words.count("end") != 1 or words[-1] != "end":
+        raise CommandError(f"the line is not whole, {expected}")
+    if len(words) > PLATS_MAX:
+        raise CommandError(f"plats: {len(words) - 2} PLATs, expected at most {PLATS_MAX - 2}")
+    at = words.index("lost")
+    try:
+        usable, lost = (frozenset(map(_plat, part)) for part in (words[:at], words[at + 1 : -1]))
+    except ValueError as error:
+        raise CommandError(f"plats: {error}") from None
+    return Command(PLATS, (usable, lost))
+
+
+def line_bytes(data: bytes) -> int:
+    """How long the line may be that begins so."""
+    return PLATS_BYTES if data.startswith(PLATS.encode() + b" ") else LINE_BYTES
+
+
 def first_line(data: bytes, has_ended: bool) -> bytes | None:
     """Return the command line in what a peer sent so far, None if more must come. Raises CommandError."""
     ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
-    if not ends and len(data) <= LINE_BYTES:
+    bytes_max = line_bytes(data)
+    if not ends and len(data) <= bytes_max:
         return data if has_ended and data else None
-    if min(ends, default=LINE_BYTES + 1) > LINE_BYTES:
-        raise CommandError(f"the line has more than {LINE_BYTES} bytes, expected one command")
+    if min(ends, default=bytes_max + 1) > bytes_max:
+        raise CommandError(f"the line has more than {bytes_max} bytes, expected one command")
     return data[: min(ends)]
 
 

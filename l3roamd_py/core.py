@@ -23,6 +23,7 @@ from l3roamd_py import (
     elsewhere,
     home,
     leasing,
+    plats,
     presence,
     roaming,
     snapshot,
@@ -46,7 +47,10 @@ from l3roamd_py.events import (
     NodeAppeared,
     PlaceLooked,
     PlatChosen,
+    PlatLooked,
     PlatLost,
+    PlatsTold,
+    PlatUnrouted,
     Tick,
 )
 from l3roamd_py.options import Options
@@ -171,7 +175,10 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     PlaceLooked: lambda core, e: home.on_place_looked(core.table, e.mac, e.place, e.is_live),
     NodeAppeared: lambda core, e: elsewhere.on_node_appeared(core.table),
     PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
-    PlatLost: lambda core, e: home.lose_plat(core.table, e.prefix),
+    PlatLost: lambda core, e: plats.lose_plat(core.table, e.prefix),
+    PlatsTold: lambda core, e: plats.take_plats(core.table, e.usable, e.lost),
+    PlatUnrouted: lambda core, e: plats.on_unrouted(core.table, e.prefix),
+    PlatLooked: lambda core, e: plats.on_looked(core.table, e.prefix, e.has_route),
     Tick: lambda core, e: None,
 }
 MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
@@ -197,6 +204,7 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "departed": departure.end_departed,
     "idle": presence.on_idle_timer,
     "lease": presence.on_lease_timer,
+    "plat": plats.on_plat_timer,
     "away": away.on_away_timer,
     "belief": belief.on_belief_timer,
     "elsewhere": elsewhere.on_elsewhere_timer,

@@ -67,7 +67,9 @@ class Daemon:
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
         self.clat, self.plat = rules_choice.make_rules(settings)
-        self.horizon = None if options.clat is None else Horizon(options.clat_range, options.clat)
+        self.horizon = (
+            None if options.clat is None else Horizon(options.clat_range, options.clat, options.plat_range)
+        )
         nodes = list if self.horizon is None else self.horizon.nodes
         parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
         self.performer = Performer(*parts, options.address, self.finder.ports, now_s, nodes)

@@ -129,6 +129,29 @@ class PlatLost:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatsTold:
+    """prefixd says plats: which can be used, and which cannot although there is a route. Of others the route tells."""
+
+    usable: frozenset[bytes]
+    lost: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class PlatUnrouted:
+    """The kernel's route to a PLAT went away, for a moment or for good."""
+
+    prefix: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlatLooked:
+    """What a LookForPlat found. has_route: the kernel has a route to this PLAT."""
+
+    prefix: bytes
+    has_route: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; the core looks at its timers with every event, this one is for when nothing else happens."""
 
@@ -148,5 +171,8 @@ Event = (
     | NodeAppeared
     | PlatChosen
     | PlatLost
+    | PlatsTold
+    | PlatUnrouted
+    | PlatLooked
     | Tick
 )

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: ISC
 """Role D, and the choice of the PLAT: leases of our own DHCP server, tokens for them, prefixd's news. No I/O.
 
-A client keeps the PLAT that it began with when another is chosen, for its connections live there. When a PLAT is lost
-its clients move to the current one: their connections are lost anyhow.
+Which PLATs there are is in plats.py.
 """
 
 import logging
 
 from l3roamd_py import away, wire
-from l3roamd_py.actions import DropPlat, LookForPlace, SetCurrentPlat
+from l3roamd_py.actions import LookForPlace, SetCurrentPlat
 from l3roamd_py.arrival import see
 from l3roamd_py.clients import NOWHERE, State, Table, describe, is_device, is_usable, node_of
-from l3roamd_py.departure import consider
-from l3roamd_py.leasing import request_token, start_afresh
+from l3roamd_py.leasing import request_token
+from l3roamd_py.plats import move
 from l3roamd_py.roaming import apply_grant, keep_proof, renew_in_time, roam
 from l3roamd_py.serving import drop_ipv4, refuse_at_gate
 
@@ -70,7 +69,7 @@ def choose_plat(t: Table, prefix: bytes) -> None:
     t.do(SetCurrentPlat(prefix))
     t.changes += 1
     _ask_for_proof(t, prefix)
-    _move(t, NOWHERE)
+    move(t, NOWHERE)
 
 
 def _ask_for_proof(t: Table, plat: bytes) -> None:
@@ -79,30 +78,6 @@ def _ask_for_proof(t: Table, plat: bytes) -> None:
         t.proof_nonce = t.make_nonce()
         request = wire.TokenRequest(wire.Lease(t.address, plat, t.options.max_lease_s))
         t.send(node_of(plat), t.encode(request, t.proof_nonce))
-
-
-def lose_plat(t: Table, prefix: bytes) -> None:
-    if t.current == prefix:
-        t.current = None
-        t.do(SetCurrentPlat(None))
-    _move(t, prefix)
-    t.do(DropPlat(prefix))
-    t.changes += 1
-
-
-def _move(t: Table, prefix: bytes) -> None:
-    """Bring the clients of a PLAT to the current one, with their requests for tokens one after the other."""
-    delay_s = 0.0
-    for client in list(t.clients.values()):
-        if client.lease is None or client.lease.plat != prefix or client.state is State.CLAIMING:
-            continue
-        is_roaming = client.state is State.ROAMING
-        if is_roaming:
-            client.state = State.SERVED
-        start_afresh(t, client, delay_s)
-        if is_roaming or client.asked is not None:
-            consider(t, client)
-        delay_s += t.options.token_pace_s
 
 
 def on_token(t: Table, header: wire.Header, grant: wire.TokenGrant) -> None:

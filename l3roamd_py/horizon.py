@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from l3roamd_py.events import Event, NodeAppeared
+from l3roamd_py.events import Event, NodeAppeared, PlatUnrouted
 from l3roamd_py.finding import listen
 from l3roamd_py.kernel import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
 from l3roamd_py.udp import attach
@@ -38,10 +38,11 @@ NODES_ONLY = (
 
 
 class Horizon:
-    """Listens to the kernel's route events; `read` tells of nodes that came."""
+    """Listens to the kernel's route events; `read` tells of nodes that came and of PLATs that went."""
 
-    def __init__(self, clat_range: bytes, own: bytes) -> None:
-        self._range, self._own = clat_range, own
+    def __init__(self, clat_range: bytes, own: bytes, plat_range: bytes) -> None:
+        self._range, self._own, self._plat_range = clat_range, own, plat_range
+        self._unrouted: set[bytes] = set()  # PLATs whose route went away, not told of yet
         self._here: set[bytes] = set()
         self._lost_s: dict[bytes, float] = {}
         self._socket = listen(socket.NETLINK_ROUTE)
@@ -67,7 +68,9 @@ class Horizon:
                 has_appeared |= error.errno == errno.ENOBUFS  # what was lost may have been one
                 continue
             has_appeared |= self.take(message, now_s)
-        return [NodeAppeared()] if has_appeared else []
+        events: list[Event] = [PlatUnrouted(prefix) for prefix in self._unrouted]
+        self._unrouted.clear()
+        return [*events, NodeAppeared()] if has_appeared else events
 
     def nodes(self) -> list[bytes]:
         """Where the nodes hear us that can be reached, some of them if there are many."""
@@ -86,6 +89,9 @@ class Horizon:
             return False
         kind, family, length, route = HEADERS.unpack_from(message)
         prefix = destination(message)
+        is_there = kind == NEW_ROUTE and route == UNICAST
+        if not is_there and length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
+            self._unrouted.add(prefix)
         is_node = (
             family == socket.AF_INET6
             and length == NODE_LENGTH
@@ -93,7 +99,7 @@ class Horizon:
         )
         if not is_node or prefix == self._own:
             return False
-        if kind == NEW_ROUTE and route == UNICAST:
+        if is_there:
             return self._come(prefix, now_s)
         if prefix in self._here:  # it is gone, or babel keeps it as unreachable for a while
             self._here.remove(prefix)

@@ -2,6 +2,7 @@
 """Role D's first half: a client's address is at home here, and its PLAT vouches for it with a token. No I/O."""
 
 from l3roamd_py import wire
+from l3roamd_py.actions import LookForPlat
 from l3roamd_py.clients import NOWHERE, Client, Exchange, Lease, Table, node_of
 from l3roamd_py.serving import give_lease, make_way, open_gate, refuse
 from l3roamd_py.token import NO_TOKEN
@@ -57,6 +58,8 @@ def on_token_timer(t: Table, mac: bytes) -> None:
     if client.token.sent >= len(options.token_at_s):
         client.token = None
         t.count("tokens_unanswered")
+        if client.lease is not None:
+            t.do(LookForPlat(client.lease.plat))
         return t.timers.set(("again", mac), t.now_s + options.token_again_s)
     t.send(client.token.destination, client.token.payload)
     next_s = t.repeat(client.token, options.token_at_s, 2 * options.token_at_s[-1])

@@ -44,6 +44,7 @@ class Options:
     roam_give_up_s: float = 1.0  # then the client gets new connectivity
     token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
     token_again_s: float = 60.0  # after all of these
+    plat_patience_s: float = 2.0  # a PLAT without a route for so long is none
     token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once
     probe_at_s: tuple[float, ...] = (0, 0.004)
     probe_give_up_s: float = 0.01  # a client that has not answered ARP by then is gone

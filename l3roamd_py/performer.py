@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from l3roamd_py import actions, leases
 from l3roamd_py.actions import Action, MapClient, Send
-from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked
+from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked, PlatLooked
 from l3roamd_py.kernel import KernelError
 from l3roamd_py.rules import ClatRules, Mapping, PlatRules, RulesError
 
@@ -90,6 +90,7 @@ class Performer:
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
             actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),
+            actions.LookForPlat: self._look_for_plat,
             actions.MapClient: self._map,
             actions.UnmapClient: self._unmap,
             actions.ReleaseLease: self._release,
@@ -136,6 +137,9 @@ class Performer:
     def _look_for_place(self, action: actions.LookForPlace) -> None:
         is_live = self._kernel.leads_to_node(action.place)
         self.events.append(PlaceLooked(action.mac, action.place, is_live))
+
+    def _look_for_plat(self, action: actions.LookForPlat) -> None:
+        self.events.append(PlatLooked(action.plat, self._kernel.leads_to_node(action.plat)))
 
     def _unlearn(self, action: actions.Unlearn) -> None:
         if port := self._ports.pop(action.mac, 0):

@@ -4,6 +4,7 @@
 import logging
 
 from l3roamd_py import wire
+from l3roamd_py.actions import LookForPlat
 from l3roamd_py.claiming import ask
 from l3roamd_py.clients import NOWHERE, Client, Exchange, State, Table, describe, node_of
 from l3roamd_py.departure import consider
@@ -42,6 +43,8 @@ def on_roam_timer(t: Table, mac: bytes) -> None:
     if client.state is State.ROAMING:
         return _fail(t, client, f"{format_ipv6(client.roam.destination)} does not answer")
     client.roam = None
+    if client.lease is not None:
+        t.do(LookForPlat(client.lease.plat))
     t.timers.set(("again", mac), t.now_s + options.token_again_s)
     return consider(t, client)
 

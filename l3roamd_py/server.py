@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from l3roamd_py.control import LINE_BYTES, Command, CommandError, first_line, parse
+from l3roamd_py.control import LINE_BYTES, Command, CommandError, first_line, line_bytes, parse
 
 PEERS_MAX = 32
 DEADLINE_S = 5.0
@@ -182,7 +182,7 @@ class Server:
         except CommandError as error:
             self.counters["socket_refused"] += 1
             answer = f"error: {error}\n"
-            peer.has_more = len(peer.said) > LINE_BYTES
+            peer.has_more = len(peer.said) > line_bytes(peer.said)
         peer.has_answer, peer.said = True, b""
         peer.unread = memoryview(answer.encode("ascii", "backslashreplace"))
 

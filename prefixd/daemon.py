@@ -7,7 +7,7 @@ import os
 
 from prefixd import net
 from prefixd.babel import BabelTable
-from prefixd.choice import HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
+from prefixd.choice import DOWN, HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
 from prefixd.links import Babel, Control, Probes, Roaming, Translator
 from prefixd.probe import Prober
 from xlat464.address import format_prefix6
@@ -34,7 +34,7 @@ class Daemon:
         self.translator = Translator(
             self.poller, self.clock, options["target"], options["clat"], options["hook"]
         )
-        self.roaming = Roaming(options["l3roamd"])
+        self.roaming = Roaming(options["l3roamd"], self._plats)
         self.control = Control(self.poller, self.clock, options["socket"], self.describe)
         self.links = (self.babel, self.probes, self.translator, self.roaming, self.control)
         self._look_ms = now_ms
@@ -95,6 +95,15 @@ class Daemon:
             self.roaming.stop()
         else:
             self.roaming.lose(action[1])
+
+    def _plats(self):
+        """Return the PLATs that can be used, nearest first, and those that do not answer; None: nobody knows yet."""
+        if not self.table.is_synced:
+            return None
+        metrics, health = self.choice.metrics, self.choice.health
+        nearest = sorted(metrics, key=lambda prefix: metrics[prefix])
+        lost = [prefix for prefix in nearest if health.get(prefix, UNKNOWN) == DOWN]
+        return [prefix for prefix in nearest if health.get(prefix, UNKNOWN) != DOWN], lost
 
     def describe(self):
         """Yield the status as one line of JSON, in pieces."""

@@ -16,7 +16,7 @@ RETRY_MS = 1000
 RETRY_MOST_MS = 8000
 GREETING_MS = 10000  # what babeld has to greet and to tell its table
 REPLY_MS = 3000  # what a translator has to answer
-LOST_MOST = 256  # del_platprefix lines kept for a roaming daemon that does not listen
+PLATS_TOLD = 256  # of each kind, to the roaming daemon: of others it looks for a route
 
 
 class Babel:
@@ -288,13 +288,20 @@ class Translator:
 
 
 class Roaming:
-    """Tells the roaming daemon, when it is there, about PLATs: a line a connection, as l3roamd reads it."""
+    """Tells the roaming daemon, when it is there, about PLATs: a line a connection, as l3roamd reads it.
 
-    def __init__(self, path):
+    What it is told is how things are, not what happened: whoever missed a line knows all after the next. It is told
+    anew when a PLAT was lost, and when either daemon is another one than before.
+    """
+
+    def __init__(self, path, plats):
+        """plats: function that returns the prefixes that can be used, nearest first, and those that cannot although
+        there is a route; None while babeld has not said."""
         self._path = path
+        self._plats = plats
         self._chosen = None
-        self._pending = []  # prefixes to take back
         self._told = None  # (birth of the socket, prefix) of the last set_platprefix
+        self._knows = None  # birth of the socket of who knows all
         self._next_ms = 0
         self.state = "none" if path is None else "not there"
 
@@ -306,12 +313,10 @@ class Roaming:
         self._chosen = None
 
     def lose(self, prefix):
-        if self._path is not None:
-            self._pending = [p for p in self._pending if p != prefix][-LOST_MOST + 1 :]
-            self._pending.append(prefix)
-            if self._told is not None and self._told[1] == prefix:
-                self._told = None
-            self._next_ms = 0
+        self._knows = None
+        if self._told is not None and self._told[1] == prefix:
+            self._told = None
+        self._next_ms = 0
 
     def deadline_ms(self):
         return None if self._path is None else self._next_ms
@@ -323,20 +328,20 @@ class Roaming:
         self._next_ms = now_ms + RETRY_MS
         birth = net.birth_of(self._path)
         if birth is None:
-            self._told, self._pending, self.state = None, [], "not there"
+            self._told, self._knows, self.state = None, None, "not there"
             return
         if self._chosen is not None and self._told != (birth, self._chosen):
-            if not self._send("set_platprefix", self._chosen):
+            if not self._send("set_platprefix %s\n" % format_prefix6(self._chosen, 96)):
                 return
             self._told = (birth, self._chosen)
-        while self._pending:
-            if self._pending[0] != self._chosen and not self._send("del_platprefix", self._pending[0]):
-                return
-            self._pending.pop(0)
+        if self._knows != birth:
+            plats = self._plats()
+            if plats is not None and self._send(plats_line(plats[0], plats[1])):
+                self._knows = birth
 
-    def _send(self, command, prefix):
+    def _send(self, line):
         """Send one line; return whether that was possible."""
-        line = ("%s %s\n" % (command, format_prefix6(prefix, 96))).encode()
+        line = line.encode()
         sock = None
         try:
             sock = net.open_stream(socket.AF_UNIX, net.unix_address(self._path))
@@ -348,6 +353,13 @@ class Roaming:
         if sock is not None:
             sock.close()
         return is_sent
+
+
+def plats_line(usable, lost):
+    """Return the line that tells of all PLATs: `plats P/96 ... lost P/96 ... end`. Without its end it means nothing."""
+    words = ["plats"] + [format_prefix6(prefix, 96) for prefix in usable[:PLATS_TOLD]]
+    words += ["lost"] + [format_prefix6(prefix, 96) for prefix in lost[:PLATS_TOLD]]
+    return " ".join(words) + " end\n"
 
 
 class Control:

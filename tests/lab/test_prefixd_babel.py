@@ -216,14 +216,37 @@ def test_the_roaming_daemon_is_told_when_it_comes_and_when_plats_go(spaces, tmp_
     node = Node(spaces, tmp_path, python, BOTH, l3roamd=roaming)
     node.prefixd.wait_chosen(A)
     daemon = LineServer(roaming, answer=b"")
-    wait_until(lambda: daemon.lines == [f"set_platprefix {A}/96"], what="the first news")
+    first = [f"set_platprefix {A}/96", f"plats {A}/96 {B}/96 lost end"]
+    wait_until(lambda: daemon.lines == first, what="the first news")
     node.babel.say(route(A, 300, "flush"))
-    wait_until(
-        lambda: daemon.lines[1:] == [f"set_platprefix {B}/96", f"del_platprefix {A}/96"], what="the change"
-    )
+    then = [f"set_platprefix {B}/96", f"plats {B}/96 lost end"]
+    wait_until(lambda: daemon.lines[2:] == then, what="the change")
     daemon.close()
     daemon = LineServer(roaming, answer=b"")
-    wait_until(lambda: daemon.lines == [f"set_platprefix {B}/96"], what="the repetition")
+    wait_until(lambda: daemon.lines == then, what="the repetition")
+
+
+def test_the_roaming_daemon_knows_what_was_lost_while_it_was_away_however_much_that_was(
+    spaces, tmp_path, python
+):
+    roaming = tmp_path / "l3roamd"
+    node = Node(spaces, tmp_path, python, BOTH, l3roamd=roaming)
+    node.prefixd.wait_chosen(A)
+    many = [plat(number) for number in range(10, 410)]
+    for number, prefix in enumerate(many):
+        node.babel.say(route(prefix, 5000 + number, route_id=0x100 + number))
+    wait_until(lambda: node.prefixd.status()["candidates"] == 402, what="all of them")
+    daemon = LineServer(roaming, answer=b"")
+    wait_until(lambda: len(daemon.lines) == 2, what="the first news")
+    usable = daemon.lines[1].split(" lost ")[0].split()[1:]
+    assert usable[:2] == [f"{A}/96", f"{B}/96"]
+    assert len(usable) == 256, "the nearest of them"
+    daemon.close()
+    for number, prefix in enumerate(many):
+        node.babel.say(route(prefix, 0, "flush", route_id=0x100 + number))
+    wait_until(lambda: node.prefixd.status()["candidates"] == 2, what="their end")
+    daemon = LineServer(roaming, answer=b"")
+    wait_until(lambda: daemon.lines[1:] == [f"plats {A}/96 {B}/96 lost end"], what="the second news")
 
 
 def test_a_roaming_daemon_that_does_not_listen_blocks_nothing(spaces, tmp_path, python):

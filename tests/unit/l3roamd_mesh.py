@@ -66,7 +66,8 @@ class Node:
         self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
         self.kernel = Kernel()
         self.actions: list[do.Action] = []
-        self.is_up = True
+        self.is_up = True  # the daemon
+        self.is_gone = False  # the whole node, for babel as well
         self.is_deaf_to_group = False
         self.core = self.make_core()
 
@@ -140,8 +141,13 @@ class Node:
 
     def look_for_place(self, action: do.LookForPlace) -> None:
         there = self.mesh.owner(management_address(action.place[:12] + bytes(4)))
-        is_live = there is not None and there.is_up and not self.mesh.is_cut(self.number, there.number)
+        is_live = there is not None and self.mesh.leads_to(self, there)
         self.mesh.after(0.0, lambda: self.handle(events.PlaceLooked(action.mac, action.place, is_live)))
+
+    def look_for_plat(self, action: do.LookForPlat) -> None:
+        there = next((node for node in self.mesh.nodes if node.plat == action.plat), None)
+        has_route = there is not None and self.mesh.leads_to(self, there)
+        self.mesh.after(0.0, lambda: self.handle(events.PlatLooked(action.plat, has_route)))
 
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
@@ -227,6 +233,7 @@ PERFORM: dict[type, Callable] = {
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
+    do.LookForPlat: Node.look_for_plat,
     do.DropPlat: Node.drop_plat,
     do.RenewLease: Node.renew_lease,
     do.MapClient: Node.map_client,
@@ -288,6 +295,10 @@ class Mesh:
 
     def is_cut(self, one: int, other: int) -> bool:
         return (one in self.part) != (other in self.part)
+
+    def leads_to(self, node: "Node", there: "Node") -> bool:
+        """Whether babel at one node has a route to another."""
+        return not there.is_gone and not self.is_cut(node.number, there.number)
 
     def owner(self, address: bytes) -> Node | None:
         for node in self.nodes:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from l3roamd_py import control, server
 from l3roamd_py.control import Command, CommandError, first_line, parse
 from l3roamd_py.server import Lock, Server, SocketError
+from prefixd.links import PLATS_TOLD, plats_line
 
 MAC, MAC_TEXT = bytes.fromhex("020000000001"), "02:00:00:00:00:01"
 IPV6 = bytes.fromhex("20010db8000000000000000000000001")
@@ -48,6 +49,46 @@ def test_a_line_is_its_command(line, values):
     name, *words = line.split()
     assert parse(line.encode()) == Command(name, values, tuple(words))
     assert parse(f"  {line}  ".encode()) == Command(name, values, tuple(words))
+
+
+P1, P2, P3 = ("2001:db8::/96", "2001:db8::1:0:0/96", "2001:db8::2:0:0/96")
+
+
+@pytest.mark.parametrize(
+    ("line", "usable", "lost"),
+    [
+        ("plats lost end", 0, 0),
+        (f"plats {P1} lost end", 1, 0),
+        (f"plats {P1} {P2} lost {P3} end", 2, 1),
+        (f"plats lost {P1} {P2} end", 0, 2),
+    ],
+)
+def test_all_plats_are_told_in_one_line(line, usable, lost):
+    told = parse(line.encode())
+    assert (told.name, *map(len, told.values)) == ("plats", usable, lost)
+
+
+@pytest.mark.parametrize("line", [f"plats {P1} lost {P2} end", f"plats {P1} {P2} {P3} lost end"])
+def test_a_line_of_plats_that_was_cut_off_changes_nothing(line):
+    for end in range(len(line)):
+        with pytest.raises(CommandError):
+            parse(line[:end].encode())
+
+
+def test_a_line_of_plats_may_be_as_long_as_prefixd_makes_it_and_no_longer():
+    longest = [
+        bytes.fromhex("fddd13381338") + bytes([255 - i // 256, i % 256] * 3) + bytes(4) for i in range(300)
+    ]
+    line = plats_line(longest, longest[::-1]).encode()
+    assert first_line(line, False) == line[:-1]
+    assert [len(told) for told in parse(line[:-1]).values] == [PLATS_TOLD, PLATS_TOLD]
+    assert first_line(line[:5000], False) is None
+    with pytest.raises(CommandError, match="more than"):
+        first_line(b"plats " + b"x" * control.PLATS_BYTES, False)
+    with pytest.raises(CommandError, match="more than 1024 bytes"):
+        first_line(b"platsx " + b"x" * 2000, False)
+    with pytest.raises(CommandError, match="at most"):
+        parse(b"plats " + f"{P1} ".encode() * control.PLATS_MAX + b"lost end")
 
 
 def test_every_command_is_in_the_table_above_and_in_the_theory():

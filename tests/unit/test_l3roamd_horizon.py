@@ -12,7 +12,7 @@ from l3roamd_py.events import NodeAppeared
 from l3roamd_py.horizon import AWAY_S, NODES_MAX, Horizon
 from xlat464.address import parse_ipv6
 
-RANGE = parse_ipv6("fddd:1337:1337::")
+RANGE, PLATS = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
 OWN, OTHER = (parse_ipv6(f"fddd:1337:1337:200:0:{number}::") for number in (1, 2))
 NEW, DELETED = 24, 25
 UNICAST, UNREACHABLE = 1, 7
@@ -20,7 +20,7 @@ UNICAST, UNREACHABLE = 1, 7
 
 @pytest.fixture
 def horizon():
-    made = Horizon(RANGE, OWN)
+    made = Horizon(RANGE, OWN, PLATS)
     yield made
     made.close()
 
@@ -60,7 +60,7 @@ def test_a_node_appears_when_it_was_away(horizon, events, told):
 
 @given(st.binary(max_size=80), st.integers(0, 64))
 def test_nothing_that_is_no_route_is_taken_for_one(rest, end):
-    made = Horizon(RANGE, OWN)
+    made = Horizon(RANGE, OWN, PLATS)
     try:
         assert not made.take(rest, 1.0) or len(rest) >= 48
         assert not made.take(route()[:end], 1.0) or end >= 56

@@ -251,7 +251,7 @@ def test_an_address_that_roams_is_not_taken_home_by_who_only_uses_it():
 def test_a_home_that_is_mapped_to_a_dead_node_comes_home_with_who_was_granted_it():
     mesh = Mesh()
     first, second = roamed_and_its_double(mesh)
-    mesh.nodes[1].is_up, first.node = False, None
+    mesh.nodes[1].is_up, mesh.nodes[1].is_gone, first.node = False, True, None
     mesh.join(second, mesh.nodes[0])
     mesh.run(3)
     assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[0].clat[:12] + second.ipv4)
@@ -262,7 +262,7 @@ def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(is_re
     mesh = Mesh()
     first, _ = roamed_and_its_double(mesh)
     before = mesh.path(first)
-    mesh.nodes[1].is_up = False
+    mesh.nodes[1].is_up, mesh.nodes[1].is_gone = False, True
     mesh.move(first, mesh.nodes[0])
     mesh.run(0.2)
     mesh.nodes[0].handle(events.LeaseGranted(first.mac, first.ipv4, 3600, is_renewed=is_renewed))
