@@ -8,7 +8,7 @@ ROAM_ACK                  the gate opens (see roaming)
 INFO without a lease, no answer, no route to anybody and no neighbour who answers: the client is new, the gate opens
 """
 
-from l3roamd_py import wire
+from l3roamd_py import presence, wire
 from l3roamd_py.actions import CloseGate, OpenGate
 from l3roamd_py.belief import ask_again, prove
 from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
@@ -23,6 +23,7 @@ from l3roamd_py.serving import (
     forget,
     give_lease,
     hold,
+    learn,
     make_way,
     open_gate,
     refuse,
@@ -81,11 +82,25 @@ def _arrive(t: Table, mac: bytes) -> Client | None:
         return None
     client = Client(mac, State.CLAIMING, t.now_s, former=t.departed.pop(mac, None))
     if client.former is not None:
-        client.place = client.former.place
+        client.place, client.answer_s = client.former.place, client.former.answer_s
     t.clients[mac] = client
     t.count("arrivals")
     ask(t, client)
     return client
+
+
+def on_answer(t: Table, mac: bytes) -> None:
+    """A client answered our ARP: it is here, even if that came too late to keep it."""
+    departed = t.departed.get(mac)
+    if departed is not None and t.now_s <= departed.told_s + t.options.regret_s:
+        t.count("departures_regretted")
+        learn(t, departed)
+        if see(t, mac, departed.ipv4) is None:
+            return
+    presence.on_answer(t, mac)
+    client = t.clients.get(mac)
+    if client is not None and client.believed_until_s is not None:
+        prove(t, client)
 
 
 def _hear(t: Table, client: Client, ipv4: bytes) -> None:

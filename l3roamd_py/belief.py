@@ -9,7 +9,7 @@
 Its gate stays as the kernel has it meanwhile, so that a restart is not noticed; nothing is sent to its PLAT.
 """
 
-from l3roamd_py import away, presence
+from l3roamd_py import away
 from l3roamd_py.actions import RemoveNodeClient
 from l3roamd_py.claiming import UNKNOWN, ask_who_else
 from l3roamd_py.clients import Client, Departed, State, Table
@@ -63,14 +63,6 @@ def prove(t: Table, client: Client) -> None:
         wait_s = t.options.belief_give_up_s + int.from_bytes(t.options.random(2), "big") / 0xFFFF
         t.timers.set(("again", client.mac), t.now_s + wait_s)
     return settle(t, client)
-
-
-def on_answer(t: Table, mac: bytes) -> None:
-    """A client answered our ARP."""
-    presence.on_answer(t, mac)
-    client = t.clients.get(mac)
-    if client is not None and client.believed_until_s is not None:
-        prove(t, client)
 
 
 def disprove(t: Table, client: Client) -> None:

@@ -93,6 +93,9 @@ class Departed:
     claim_nonce: int = 0  # that INFO answers
     told_s: float = 0.0  # when it was first told of this place
     is_acknowledged: bool = False
+    asked_s: float = -math.inf  # as in Client
+    timed_s: float | None = None
+    answer_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -133,6 +136,10 @@ class Client:
     refused_s: float = -math.inf  # when the gate was last told of one
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     believed_until_s: float | None = None  # what a restart restored, not proven yet: see belief.py
+    asked_s: float = -math.inf  # when it was asked by ARP
+    timed_s: float | None = None  # when, if its answer is to be timed
+    answer_s: float | None = None  # what its answers usually take
+    measures: int = 0  # questions to learn that
     probes: int = 0
     is_swept: bool = False  # it is asked because a node came back, and has not answered yet
     look_from_s: float = 0.0  # when we gave its node-client address up to see whether another node has it
@@ -163,6 +170,7 @@ class Table:
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
+        self.believed = Rate(options.believed_per_s, options.believed_burst, 1)
         self.swept_s = -math.inf  # when all clients were asked whether they are here
         self.counters: Counter[str] = Counter()
         self.changes = 0  # grows with everything that a restart must not forget

@@ -26,6 +26,7 @@ from l3roamd_py import (
     plats,
     presence,
     roaming,
+    serving,
     snapshot,
     wire,
 )
@@ -164,7 +165,7 @@ class Core:
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4),
     ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
-    ArpAnswered: lambda core, e: belief.on_answer(core.table, e.mac),
+    ArpAnswered: lambda core, e: arrival.on_answer(core.table, e.mac),
     AddressSeen: Core._on_address,
     AddressGone: Core._on_address_gone,
     LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed),
@@ -205,6 +206,7 @@ TIMERS: dict[str, Callable[[Table, bytes], None]] = {
     "idle": presence.on_idle_timer,
     "lease": presence.on_lease_timer,
     "plat": plats.on_plat_timer,
+    "measure": serving.on_measure_timer,
     "away": away.on_away_timer,
     "belief": belief.on_belief_timer,
     "elsewhere": elsewhere.on_elsewhere_timer,

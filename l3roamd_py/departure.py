@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Role A: another node claims a client that we serve, or served. No I/O.
 
-    CLAIM for a client that is SERVED   ask it; if it answers the claim is refused, else let go
+    CLAIM for a client that is SERVED   ask it; if it answers within three times what its answer usually takes, the
+                                        claim is refused, else let go
                               ABSENT    let go, and if the kernel said that it left as well
                               CLAIMING, or with a ROAM out: after that, for only then we know what to tell
                               departed  to its new place: tell again; to others: pass the CLAIM on to the new place
@@ -78,7 +79,14 @@ def consider(t: Table, client: Client) -> None:
     elif ("probe", client.mac) not in t.timers:
         ask_client(t, client)
         t.timers.set(("probe", client.mac), t.now_s + t.options.probe_at_s[1])
-        client.asked.until_s = t.now_s + t.options.probe_give_up_s  # from now on: when we let go
+        client.asked.until_s = t.now_s + patience_s(t, client)  # from now on: when we let go
+
+
+def patience_s(t: Table, client: Client) -> float:
+    """How long a client may take to answer that it is here: another node waits for so long if it is not."""
+    options = t.options
+    usual_s = 0.0 if client.answer_s is None else options.probe_times * client.answer_s
+    return max(options.probe_give_up_s, min(usual_s, options.probe_most_s))
 
 
 def on_probe_timer(t: Table, mac: bytes) -> None:
@@ -86,7 +94,10 @@ def on_probe_timer(t: Table, mac: bytes) -> None:
     if client is None or client.asked is None:
         return None
     if t.now_s >= client.asked.until_s:
-        return let_go(t, client)
+        if t.believed.is_within(b"", t.now_s):
+            return let_go(t, client)
+        client.asked = None
+        return t.count("claims_too_many")
     ask_client(t, client)
     return t.timers.set(("probe", mac), client.asked.until_s)
 
@@ -114,6 +125,9 @@ def let_go(t: Table, client: Client) -> None:
         client.lease,
         tuple(client.addresses),
         told_s=t.now_s,
+        asked_s=client.asked_s,
+        timed_s=client.timed_s,
+        answer_s=client.answer_s,
     )
     away.note(t, client)
     if len(t.departed) >= t.options.max_departed:

@@ -47,7 +47,14 @@ class Options:
     plat_patience_s: float = 2.0  # a PLAT without a route for so long is none
     token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once
     probe_at_s: tuple[float, ...] = (0, 0.004)
-    probe_give_up_s: float = 0.01  # a client that has not answered ARP by then is gone
+    probe_give_up_s: float = 0.01  # a client that has not answered ARP by then is gone,
+    probe_times: float = 3.0  # or so many times what its answer usually takes,
+    probe_most_s: float = 0.15  # but no later than that
+    measure_after_s: float = 1.5  # between questions to a client that came, to learn what its answer takes
+    measures: int = 3
+    regret_s: float = 1.0  # an answer that came so late still shows that a client was let go wrongly
+    believed_per_s: float = 16.0  # CLAIMs that are believed because a client was silent
+    believed_burst: float = 64.0
     asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
     linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
     departed_s: float = 300.0  # how long we remember where a client went

@@ -7,7 +7,7 @@ from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
 from l3roamd_py.elsewhere import find, keep, look
 from l3roamd_py.leasing import adopt
-from l3roamd_py.serving import ask_client, can_ask, drop_ipv4, forget, keep_for_a_while
+from l3roamd_py.serving import ask_client, can_ask, drop_ipv4, forget, keep_for_a_while, learn
 
 
 def on_gone(t: Table, mac: bytes) -> None:
@@ -55,6 +55,7 @@ def on_answer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None:
         return
+    learn(t, client)
     client.seen_s, client.probes, client.is_verified, client.is_leaving = t.now_s, 0, True, False
     look_again(t, client)
     keep(t, client)

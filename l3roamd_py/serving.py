@@ -37,6 +37,7 @@ OF_CLIENT = (
     "lease",
     "elsewhere",
     "belief",
+    "measure",
 )
 
 
@@ -52,6 +53,8 @@ def take(t: Table, client: Client, is_found: bool = True) -> None:
     for name in ("claim", "grace"):
         t.timers.cancel((name, client.mac))
     t.timers.set(("idle", client.mac), t.now_s + t.options.idle_s)
+    if client.measures < t.options.measures:
+        t.timers.set(("measure", client.mac), t.now_s + t.options.measure_after_s)
     if is_found and not client.is_doubted:
         hold(t, client)
     t.changes += 1
@@ -128,6 +131,10 @@ def can_ask(client: Client) -> bool:
 def ask_client(t: Table, client: Client | Departed) -> None:
     """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery, and the bridge shows its answer."""
     if client.ipv4 is not None:
+        # which question an answer is for it does not say: who asks often cannot make it seem a quick one
+        if t.now_s > client.asked_s + t.options.regret_s:
+            client.timed_s = t.now_s
+        client.asked_s = t.now_s
         return t.do(ProbeClient(client.mac, client.ipv4))
     t.do(Unlearn(client.mac))
     return t.do(*(SolicitClient(client.mac, each) for each in [*client.addresses][-ADDRESSES_ASKED:]))
@@ -145,6 +152,23 @@ def make_way(t: Table, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
     t.log(logging.WARNING, f"{describe(resident.mac, ipv4)} was not granted its address: it is another's now")
     refuse_at_gate(t, resident, ipv4)
     return True
+
+
+def learn(t: Table, client: Client | Departed) -> None:
+    """It has answered: note what that usually takes. That it took longer once may be our own doing, if we are busy."""
+    if client.timed_s is not None:
+        took_s, before_s = t.now_s - client.timed_s, client.answer_s
+        client.timed_s = None
+        is_less = before_s is None or took_s < before_s
+        client.answer_s = took_s if is_less or before_s is None else before_s + (took_s - before_s) / 4
+
+
+def on_measure_timer(t: Table, mac: bytes) -> None:
+    client = t.clients.get(mac)
+    if client is not None and client.ipv4 is not None and client.measures < t.options.measures:
+        client.measures += 1
+        ask_client(t, client)
+        t.timers.set(("measure", mac), t.now_s + t.options.measure_after_s)
 
 
 def refuse(t: Table, client: Client, ipv4: bytes) -> None:

@@ -55,6 +55,7 @@ class Client:
     ipv4: bytes | None
     node: "Node | None" = None
     is_asleep: bool = False
+    answer_s: float = 0.002  # to ARP
     ipv6: bytes | None = None
 
 
@@ -152,7 +153,8 @@ class Node:
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
         if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
-            self.mesh.after(0.002, lambda: self.handle(events.ArpAnswered(action.mac, action.ipv4)))
+            answer = events.ArpAnswered(action.mac, action.ipv4)
+            self.mesh.after(client.answer_s, lambda: self.handle(answer))
 
     def solicit(self, action: do.SolicitClient) -> None:
         client = self.mesh.clients.get(action.mac)

@@ -75,6 +75,81 @@ def test_a_forged_claim_takes_nothing_from_a_client_that_is_here(mesh, client):
     assert a.core.counters["claims_refused"] == 5
 
 
+@pytest.mark.parametrize("answer_s", [0.016, 0.045])
+def test_forged_claims_take_nothing_from_a_client_whose_answer_always_takes_long(answer_s):
+    mesh, client = Mesh(), make_client(9, 1)
+    client.answer_s = answer_s
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(3)
+    before, a = mesh.path(client), mesh.nodes[0]
+    for number in range(200):
+        forge(a, wire.Claim(client.mac), STRANGER[:10] + bytes((number, 1)) + STRANGER[12:])
+        for _ in range(5):
+            mesh.run(0.01)
+            assert mesh.path(client) == before
+    assert a.core.counters["departures"] == 0
+
+
+def test_who_was_let_go_and_answers_late_is_claimed_back_and_waited_for_the_next_time():
+    mesh, client = Mesh(measure_after_s=1000.0), make_client(9, 1)
+    client.answer_s = 0.04
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(3)
+    before, a = mesh.path(client), mesh.nodes[0]
+    forge(a, wire.Claim(client.mac))
+    mesh.run(1.3)  # nobody knocked
+    assert mesh.path(client) == before
+    assert a.core.counters["departures_regretted"] == 1
+    for _ in range(50):
+        forge(a, wire.Claim(client.mac))
+        mesh.run(0.1)
+        assert mesh.path(client) == before
+    assert a.core.counters["departures"] == 1
+
+
+def test_that_an_answer_took_long_once_makes_nobody_wait():
+    """It was we who were busy."""
+    mesh, client = Mesh(), make_client(9, 1)
+    client.answer_s = 0.2
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(2)
+    client.answer_s = 0.001
+    mesh.run(2)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 4 * 0.005 + 0.011)
+    assert mesh.path(client) == before
+
+
+def test_a_client_whose_answer_takes_long_is_not_waited_for_longer_than_a_handoff_may_take():
+    mesh, client = Mesh(), make_client(9, 1)
+    client.answer_s = 0.4
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(3)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 4 * 0.005 + 0.151)
+    assert mesh.path(client) == before
+
+
+def test_claims_are_not_believed_without_number():
+    """A flood of them cannot take all clients that sleep at once."""
+    mesh = Mesh()
+    a = mesh.nodes[0]
+    clients = [make_client(number, 1) for number in range(1, 201)]
+    for client in clients:
+        mesh.join(client, a)
+    mesh.run(5)
+    for client in clients:
+        client.is_asleep = True
+    for _ in range(4):
+        for number, client in enumerate(clients):
+            forge(a, wire.Claim(client.mac), STRANGER[:10] + bytes((number, 1)) + STRANGER[12:])
+        mesh.run(0.25)
+    assert 64 <= a.core.counters["departures"] <= 64 + 17
+    assert a.core.counters["claims_too_many"]
+
+
 def test_a_forged_claim_takes_nothing_from_a_client_without_ipv4(mesh):
     a, mac, address = mesh.nodes[0], make_client(9, 1).mac, CLIENT_IPV6[:15] + b"\x09"
     client = mesh.clients[mac] = Client(mac, None, a, ipv6=address)

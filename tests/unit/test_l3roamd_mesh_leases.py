@@ -29,7 +29,8 @@ def test_a_resident_of_an_overlapping_address_loses_nothing():
     assert b.core.counters["conflicts"] == 1
     assert do.RefuseAtGate(roamer.mac, roamer.ipv4) in b.actions
     assert (roamer.mac, roamer.ipv4) not in b.kernel.opened
-    assert not any(getattr(a, "mac", None) == resident.mac for a in b.actions[done:])
+    later = [action for action in b.actions[done:] if not isinstance(action, do.ProbeClient)]
+    assert not any(getattr(action, "mac", None) == resident.mac for action in later)
     roamer.ipv4 = bytes((10, 2, 0, 77))
     b.handle(events.LeaseGranted(roamer.mac, roamer.ipv4, 3600))
     mesh.run(1)
