@@ -13,7 +13,7 @@ from l3roamd_py import away
 from l3roamd_py.actions import RemoveNodeClient
 from l3roamd_py.claiming import UNKNOWN, ask_who_else
 from l3roamd_py.clients import Client, Departed, State, Table
-from l3roamd_py.departure import let_go
+from l3roamd_py.departure import let_go, remember
 from l3roamd_py.roaming import roam, settle
 from l3roamd_py.serving import ask_client, can_ask, drop, hold, open_gate, take
 
@@ -80,6 +80,5 @@ def disprove(t: Table, client: Client) -> None:
     drop(t, client)
     t.do(RemoveNodeClient(t.node_client(client.mac)))
     if former.ipv4 is not None or addresses:
-        t.departed[client.mac] = former
-        t.timers.set(("departed", client.mac), until_s)
+        remember(t, former)
     return None

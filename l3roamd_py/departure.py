@@ -130,17 +130,21 @@ def let_go(t: Table, client: Client) -> None:
         answer_s=client.answer_s,
     )
     away.note(t, client)
-    if len(t.departed) >= t.options.max_departed:
-        end_departed(t, next(iter(t.departed)))
-    t.departed[client.mac] = departed
+    remember(t, departed)
     # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
     if client.ipv4 is not None:
         t.do(CloseGate(client.mac, client.ipv4))
     tell(t, departed, asked.nonce)
     drop(t, client)
-    t.timers.set(("departed", client.mac), until_s)
     t.timers.set(("linger", client.mac), until_s)  # while nobody has acknowledged, claims shall find us
     t.count("departures")
+
+
+def remember(t: Table, departed: Departed) -> None:
+    if len(t.departed) >= t.options.max_departed:
+        end_departed(t, next(iter(t.departed)))
+    t.departed[departed.mac] = departed
+    t.timers.set(("departed", departed.mac), departed.until_s)
 
 
 def tell(t: Table, departed: Departed, claim_nonce: int) -> None:
