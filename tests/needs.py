@@ -64,6 +64,7 @@ PROGRAMS = {
     "prefixd": "prefixd",
     "python3": LIGHT,
     "siit": "siit",
+    "sse-multiplex": "sse-multiplex",
     "tc": "tc",
     "timeout": "coreutils-timeout",  # busybox can, OpenWrt's is built without
     "wg": "wireguard-tools",
@@ -100,6 +101,7 @@ NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/")
 DOES_WITHOUT = {
     "464xlat-common": {"nft", "iptables", "python3"},
     "464xlat-plat": {"jool"},
+    "gluon-464xlat-babel": {"sse-multiplex"},  # of gluon-status-page, whose page asks
 }
 LUA = {
     "gluon.l3": "gluon-mesh-layer3-common",
@@ -108,6 +110,7 @@ LUA = {
     "gluon.util": "gluon-core",
     "gluon.xlat464": "gluon-464xlat-common",
     "gluon.xlat464_site": "gluon-464xlat-common",
+    "jsonc": "gluon-core",
     "simple-uci": "gluon-core",
 }
 LIBRARIES = {"libjson-c": "libjson-c"}
