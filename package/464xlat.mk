@@ -17,6 +17,13 @@ PKG_FILE_DEPENDS += $(XLAT464_MK) $(addprefix $(XLAT464_ROOT)/,$(XLAT464_SOURCES
 # Gluon's helper, where the feed is part of a Gluon tree. Elsewhere the gluon-* packages are not offered.
 XLAT464_GLUON_MK := $(wildcard $(TOPDIR)/../package/gluon.mk)
 
+# The firewall of the image: Gluon's is iptables, OpenWrt's nftables. (The symbol PACKAGE_firewall4 tells nothing of it:
+# a Gluon build has it as a module that no image gets, and an SDK does not know it.)
+XLAT464_FIREWALL ?= $(if $(XLAT464_GLUON_MK),xtables,nft)
+
+# $(1) what nftables needs, $(2) what iptables needs
+XLAT464/Firewall = $(if $(filter nft,$(XLAT464_FIREWALL)),$(1),$(2))
+
 # The .mpy compiler that OpenWrt's micropython leaves for the build, or one that the build machine has.
 MPY_CROSS ?= $(firstword $(wildcard $(STAGING_DIR)/host/lib/micropython/mpy-cross/build/mpy-cross) \
 	$(shell command -v mpy-cross 2>/dev/null))

@@ -96,7 +96,7 @@ SOURCED = re.compile(
     r"(config|list|uci|procd|network|json|rc)_\w+|(start|stop|restart|reload|boot|enable|enabled|running|start_enabled)$"
 )
 # what is known only when it runs, and scripts that others ask for with a test before
-NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/")
+NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/|/464xlat-babel/ask$")
 # programs that a package makes do without: its scripts ask first, or what runs them brings them
 DOES_WITHOUT = {
     "464xlat-common": {"nft", "iptables", "python3"},
@@ -206,7 +206,7 @@ def shell_needs(text: str, functions: set[str]) -> Iterator[tuple[str, str]]:
         elif not (
             name in known
             or SOURCED.match(name)
-            or re.search(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/", name)
+            or re.search(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/|/464xlat-babel/ask$", name)
         ):
             raise ValueError(f"{name}: who brings this command? Expected it in a list of needs.py")
 

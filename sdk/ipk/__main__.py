@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 OUTER_MAKE = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")  # of the make that may have started us
 IPV6 = "IPV6"  # set in every OpenWrt that can carry a mesh like ours
+FIREWALL4 = "PACKAGE_firewall4"  # packages for images with it, and so with nftables
 
 
 class BuildError(Exception):
@@ -52,7 +53,7 @@ def makefiles(names: list[str]) -> list[Path]:
     return [found[name] for name in names or found]
 
 
-def run_make(folder: Path, out: Path, epoch: int, is_apk: bool) -> None:
+def run_make(folder: Path, out: Path, epoch: int, variables: list[str]) -> None:
     """Evaluate a package's Makefile: its packages are folders in out/tree then. Raises BuildError."""
     environment = {
         **{name: value for name, value in os.environ.items() if name not in OUTER_MAKE},
@@ -62,7 +63,7 @@ def run_make(folder: Path, out: Path, epoch: int, is_apk: bool) -> None:
         "LC_ALL": "C",
     }
     words = [f"TOPDIR={HERE / 'openwrt'}", f"OUT={out}", f"HOST_PYTHON={sys.executable}"]
-    words += ["CONFIG_USE_APK=y"] if is_apk else []
+    words += variables
     done = subprocess.run(
         ["make", "--no-print-directory", "-r", "-C", str(folder), *words],
         env=environment,
@@ -97,12 +98,16 @@ def pack(tree: Path, out: Path, symbols: list[str], epoch: int) -> Package:
     return Package(fields["Package"], out / name, entry, size)
 
 
-def make_trees(out: Path, names: list[str], epoch: int, is_apk: bool = False) -> list[Path]:
+def make_trees(
+    out: Path, names: list[str], symbols: list[str], epoch: int, is_apk: bool = False
+) -> list[Path]:
     """Make the folders of the named packages, or of all, in an empty out. Raises BuildError."""
+    variables = [f"XLAT464_FIREWALL={'nft' if FIREWALL4 in symbols else 'xtables'}"]
+    variables += ["CONFIG_USE_APK=y"] if is_apk else []
     shutil.rmtree(out, ignore_errors=True)
     (out / "tree").mkdir(parents=True)
     for folder in makefiles(names):
-        run_make(folder, out, epoch, is_apk)
+        run_make(folder, out, epoch, variables)
     return sorted((out / "tree").iterdir())
 
 
@@ -111,7 +116,8 @@ def build_apk(out: Path, names: list[str], symbols: list[str]) -> list[Path]:
     apk.program()  # before the work
     epoch = source_date_epoch()
     files = [
-        apk.pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch, is_apk=True)
+        apk.pack(tree, out, [IPV6, *symbols], epoch)
+        for tree in make_trees(out, names, symbols, epoch, is_apk=True)
     ]
     apk.index(files, out, epoch)
     return files
@@ -120,7 +126,7 @@ def build_apk(out: Path, names: list[str], symbols: list[str]) -> list[Path]:
 def build(out: Path, names: list[str], symbols: list[str]) -> list[Package]:
     """Build the named packages, or all, into out. Raises BuildError."""
     epoch = source_date_epoch()
-    packages = [pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, epoch)]
+    packages = [pack(tree, out, [IPV6, *symbols], epoch) for tree in make_trees(out, names, symbols, epoch)]
     index = "\n".join(package.entry for package in packages)
     (out / "Packages").write_text(index)
     (out / "Packages.gz").write_bytes(gzip.compress(index.encode(), mtime=0))

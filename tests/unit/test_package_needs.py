@@ -23,15 +23,19 @@ FIREWALLS = ["xtables", "nft"]
 
 @cache
 def trees(firewall: str) -> dict[str, Path]:
-    """The folders of each package as make left them; the two firewalls differ in what is needed, not in files."""
-    packages.built()
-    return {path.name: path for path in (packages.FOLDER / "tree").iterdir()}
+    """The folders of each package as make leaves them."""
+    if firewall == "xtables":
+        packages.built()
+        folder = packages.FOLDER
+    else:
+        folder = packages.FOLDER / "nft"
+        packages.ipk.build(folder, [], [packages.ipk.IPV6, packages.ipk.FIREWALL4])
+    return {path.name: path for path in (folder / "tree").iterdir()}
 
 
 def declared(name: str, firewall: str) -> set[str]:
     fields = packages.ipk.control.parse_fields((trees(firewall)[name] / "control/fields").read_text())
-    symbols = [packages.ipk.IPV6, *(["PACKAGE_firewall4"] if firewall == "nft" else [])]
-    return set(packages.ipk.control.depends(fields["Depends"], symbols)) - {"libc"}
+    return set(packages.ipk.control.depends(fields["Depends"], [packages.ipk.IPV6])) - {"libc"}
 
 
 def closure(name: str, firewall: str) -> set[str]:
