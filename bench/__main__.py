@@ -5,7 +5,6 @@ Speeds are ratios against peers in the same run on the same path, medians of sev
 one is noisy. A goal that is missed is said in the table and by the exit status.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import failover, prefixd, reach, roam, roam_rules, siit
+from usage import Parser
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
 
@@ -135,7 +135,7 @@ def table(figures: dict[str, float]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.split("\n", 1)[0])
+    parser = Parser(prog="make bench", description=__doc__.split("\n", 1)[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)}")
     parts = parser.parse_args().parts or list(PARTS)
     unknown = [part for part in parts if part not in PARTS]

@@ -4,6 +4,7 @@
 import sys
 
 from prefixd import net, options
+from xlat464.version import VERSION
 
 
 def tell():
@@ -25,6 +26,9 @@ def main(arguments):
         return 2
     if "help" in chosen:
         return tell()
+    if "version" in chosen:
+        print("prefixd " + VERSION)
+        return 0
     if "status" in chosen:
         from prefixd import table
 

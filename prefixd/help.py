@@ -34,7 +34,7 @@ Whom it tells
 
 Looking
   --status                the PLATs of the prefixd that runs, as a table; with --json for programs
-  --help                  this
+  --version, --help       the version, and this
 
 Example: prefixd --plat-range fddd:1337:1338::/48 --clat clat --target /run/siit/control.sock \\
   --source fddd:1337:1337:1234:5678:9abc:c000:1 --probe-ipv4 9.9.9.9,1.1.1.1 --hook '464xlat clat-route'

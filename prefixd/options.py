@@ -18,11 +18,13 @@ def parse(arguments):
     """Return the options as a dict: what "--name" gives is at "name".
 
     prefixes and addresses as bytes, probe_ipv4 a list, babel ("inet6", 16 bytes, port) or ("unix", path).
-    A dict with "help" or "status" asks for just that. Raises UsageError.
+    A dict with "help", "version" or "status" asks for just that. Raises UsageError.
     """
     given = _collect(arguments)
     if "--help" in given:
         return {"help": True}
+    if "--version" in given:
+        return {"version": True}
     if "--status" in given:
         return _parse_status(given)
     if "--json" in given:
@@ -51,7 +53,7 @@ def parse(arguments):
     return options
 
 
-_FLAGS = ("--help", "-h", "--status", "--json")
+_FLAGS = ("--help", "-h", "--version", "--status", "--json")
 _NEEDED = ("--plat-range", "--clat", "--target", "--source")
 _NUMBERS = ("--probe-interval-ms", "--margin", "--hold-s")
 _NAMES = _NEEDED + _NUMBERS + ("--own-plat", "--babel", "--probe-ipv4", "--hook", "--l3roamd", "--socket")

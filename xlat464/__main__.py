@@ -7,12 +7,15 @@ Answers go to stdout, one a line. What is wrong goes to stderr, one line, with e
 import sys
 
 from xlat464 import address, node, rfc6052
+from xlat464.version import VERSION
 
 
 def main(arguments):
     """Run one command; return (exit status, text)."""
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return 0, usage()
+    if arguments[0] == "--version":
+        return 0, "xlat464 " + VERSION
     name = arguments[0]
     if name not in COMMANDS:
         return 2, "%s is no command, expected one of %s" % (address.quote(name), ", ".join(sorted(COMMANDS)))

@@ -5,7 +5,7 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
+version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' xlat464/version.py)
 architecture=$(dpkg --print-architecture)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
@@ -14,10 +14,11 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 modules=$tree/usr/lib/python3/dist-packages/reach
-install -d "${modules%/*}/usage" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
+install -d "${modules%/*}/usage" "${modules%/*}/xlat464" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
 	"$tree/usr/share/doc/reach" "$tree/etc/reach" "$tree/DEBIAN" "$out"
 install -m 0644 reach/*.py "$modules"
 install -m 0644 usage/__init__.py "${modules%/*}/usage"
+install -m 0644 xlat464/__init__.py xlat464/version.py "${modules%/*}/xlat464"
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"
@@ -25,7 +26,7 @@ install -m 0755 files/reach/usr/bin/reach "$tree/usr/bin/reach"
 install -m 0644 'reach/reach@.service' "$tree/lib/systemd/system"
 install -m 0644 docs/reach.md "$tree/usr/share/doc/reach"
 install -m 0644 LICENSES/ISC.txt "$tree/usr/share/doc/reach/copyright"
-"${CC:-cc}" -std=gnu11 -O2 -D_GNU_SOURCE -fstack-protector-strong "-ffile-prefix-map=$PWD=." -Wl,--build-id=none -s \
+"${CC:-cc}" -std=gnu11 -O2 -D_GNU_SOURCE "-DVERSION=\"$version\"" -fstack-protector-strong "-ffile-prefix-map=$PWD=." -Wl,--build-id=none -s \
 	-o "$tree/usr/bin/reach-relay" reach/relay/src/*.c
 
 # Python's caches are made at the first start, and go with the package
@@ -52,7 +53,7 @@ cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 	#!/bin/sh
 	set -e
 	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
-		/usr/lib/python3/dist-packages/usage/__pycache__
+		/usr/lib/python3/dist-packages/usage/__pycache__ /usr/lib/python3/dist-packages/xlat464/__pycache__
 	[ "$1" = remove ] || exit 0
 	[ ! -d /run/systemd/system ] || systemctl stop 'reach@*.service'
 	for ledger in /run/reach/*.json; do

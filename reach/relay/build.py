@@ -11,9 +11,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+from xlat464 import version
+
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent.parent / "build" / "bin" / "reach-relay"
-FLAGS = ["-std=gnu11", "-O2", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong"]
+FLAGS = [
+    f'-DVERSION="{version.VERSION}"',
+    "-std=gnu11",
+    "-O2",
+    "-D_GNU_SOURCE",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fstack-protector-strong",
+]
 
 
 def build(output: Path, flags: list[str]) -> None:
@@ -28,7 +39,7 @@ def build(output: Path, flags: list[str]) -> None:
 
 def is_current(output: Path) -> bool:
     """Whether the program is there, and newer than all its sources."""
-    sources = [*(HERE / "src").glob("*.[ch]"), Path(__file__)]
+    sources = [*(HERE / "src").glob("*.[ch]"), Path(__file__), Path(version.__file__)]
     return output.exists() and output.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 

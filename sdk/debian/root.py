@@ -9,7 +9,6 @@ ends it, the kernel takes processes, mounts and labs with it. It has this machin
 rights, for labs need them: it is a Debian to test on, no prison.
 """
 
-import argparse
 import contextlib
 import fcntl
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from sdk.debian.apt import SUITE, AptError, mirror
 from sdk.interrupt import whole
+from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = REPOSITORY / "build/debian"
@@ -125,7 +125,7 @@ def run(root: Path, source: Path, words: list[str]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="test-debian")
+    parser = Parser(prog="test-debian")
     parser.add_argument("--suite", default=SUITE)
     parser.add_argument("words", nargs="+", help="what to run in a copy of this checkout")
     chosen = parser.parse_args()

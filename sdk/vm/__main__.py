@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import usage
 from sdk.interrupt import whole
 from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import Wishes, run
@@ -19,7 +20,7 @@ from sdk.vm.machine import Wishes, run
 LIMIT_MAX_S = 86_400
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(usage.Parser):
     def error(self, message: str) -> NoReturn:
         raise VmError(message)
 

@@ -25,6 +25,7 @@ from sdk.interrupt import INTERRUPTED, REQUESTS, heed, whole
 from sdk.lab.machine import REPOSITORY, die_with_parent
 from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import LOST, Wishes, run
+from usage import Parser
 
 OUT = REPOSITORY / "build/vm/out"
 LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
@@ -146,7 +147,7 @@ def say(sentence: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="sdk.vm.suite", description=__doc__)
+    parser = Parser(prog="sdk.vm.suite", description=__doc__)
     parser.add_argument("--kernel")
     parser.add_argument("--nat46", default="")
     parser.add_argument("--only", action="append", default=[], choices=[suite.name for suite in SUITES])

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAY_USE = {
     "xlat464": set(),
-    "usage": set(),
+    "usage": {"xlat464"},
     "nat46": {"xlat464", "usage"},
     "siit": {"xlat464", "nat46", "usage"},
     "prefixd": {"xlat464", "nat46"},

@@ -263,6 +263,10 @@ int main(int count, char **words)
 	struct options options = { .max_connections = DEFAULT_MAX, .max_flows = DEFAULT_MAX };
 	struct watch signals = { .kind = SIGNAL }, status = { .kind = STATUS };
 
+	if (count == 2 && strcmp(words[1], "--version") == 0) {
+		puts("reach-relay " VERSION);
+		return 0;
+	}
 	if (!parse_options(count, words, &options)) {
 		fputs("usage: reach-relay [--status SOCKET] [--max-connections N] [--max-flows N] CONFIG\n", stderr);
 		return 2;
