@@ -117,7 +117,12 @@ LIBRARIES = {"libjson-c": "libjson-c"}
 
 # Needs that no import and no command shows: who needs what, and what in its files (or their sources) says so.
 EVIDENCE = {
-    "464xlat-xtables": {"iptables-zz-legacy": r"\biptables", "ip6tables-zz-legacy": r"ip6tables"},
+    "464xlat-xtables": {
+        "iptables-zz-legacy": r"\biptables",
+        "ip6tables-zz-legacy": r"ip6tables",
+        "iptables-mod-rpfilter": r"-m rpfilter",
+    },
+    "464xlat-nft": {"kmod-nft-fib": r"fib saddr"},
     "464xlat-common": {"464xlat-nft": r"FIREWALL", "464xlat-xtables": r"FIREWALL"},
     "464xlat-plat": {
         "464xlat-common": r"\bchange\b",

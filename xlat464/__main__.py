@@ -137,6 +137,11 @@ COMMANDS = {
     "prefix6": (prefix6, "CIDR"),
     "first-last": (first_last, "CIDR"),
 }
+try:
+    from xlat464.exit import COMMANDS as of_exits
+except ImportError:  # only platnodes have it
+    of_exits = {}
+COMMANDS.update(of_exits)
 
 
 if __name__ == "__main__":

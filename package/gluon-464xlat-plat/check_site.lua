@@ -5,7 +5,7 @@ local check = { need = need, need_one_of = need_one_of, in_domain = in_domain }
 
 xlat464.check_ranges(check)
 
-xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine', 'uplink' })
+xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine', 'uplink', 'allow' })
 
 local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
 need({'plat', 'pool'}, function(text)
@@ -16,6 +16,13 @@ end, true, "be a range of IPv4 addresses outside prefix4 that hosts may have, a 
 
 need_one_of({'plat', 'engine'}, {'auto', 'nat46', 'siit', 'jool'}, false)
 need_one_of({'plat', 'uplink'}, {'wan', 'reach'}, false)
+
+need_array({'plat', 'allow'}, function(element)
+	need(element, function(text)
+		local first, _, _, address = xlat464.range4(text)
+		return first and first == address
+	end, true, "be a range of IPv4 addresses like '192.168.178.0/24'")
+end, false)
 
 need({'plat', 'ports'}, function(text)
 	local first, last = tostring(text):match('^([1-9]%d*)-([1-9]%d*)$')

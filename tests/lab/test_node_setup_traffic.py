@@ -399,9 +399,10 @@ def test_only_the_clat_range_enters_the_plat_and_nobody_from_outside(mesh):
     target = "fddd:1337:1338:200:0:b2:c633:6402"  # SERVER in the PLAT's prefix
     said = mesh.mid.run(f"ping -c 1 -W 20 -I fd00:9::1 {target}", check=False)
     assert "Administratively prohibited" in said.stdout, said
-    mesh.mid.run("ip -6 address add fddd:1337:1337:dead::1/128 dev lo nodad")
-    mesh.plat.run("ip -6 route add fddd:1337:1337:dead::1 via fd00:2::2")
-    assert "1 received" in mesh.mid.output(f"ping -c 1 -W 20 -I fddd:1337:1337:dead::1 {target}")
+    client = "fddd:1337:1337:dead::a7e:1"  # 10.126.0.1 of another node
+    mesh.mid.run(f"ip -6 address add {client}/128 dev lo nodad")
+    mesh.plat.run(f"ip -6 route add {client} via fd00:2::2")
+    assert "1 received" in mesh.mid.output(f"ping -c 1 -W 20 -I {client} {target}")
     # from the internet side, to the pool, which no connection asked for
     mesh.net4.run("ip -4 route add 192.0.2.9 via 203.0.113.1")
     before = packets_in(mesh.plat, "plat")

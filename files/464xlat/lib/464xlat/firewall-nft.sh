@@ -12,17 +12,21 @@ nft_up() { # clat | plat
 
 nft_load() { nft_rules "$1" | nft -f -; } # clat | plat
 
-# MSS, DEVICE, TRANSLATOR, for the CLAT CLIENT_RANGE, for the PLAT CLAT_RANGE, POOL, POOL_FIRST, POOL_LAST, PORTS, WAN
+# MSS, DEVICE, TRANSLATOR, CLAT_RANGE, CLIENT_RANGE; for the CLAT PLAT_RANGE, CLIENT_DEVICES, CLIENT_PREFIXES; for the
+# PLAT POOL, POOL_FIRST, POOL_LAST, PORTS, HIGH_PORTS, WAN, CLIENTS, NODES, ALLOW
 nft_rules() { # clat | plat
+	local first=''
+	[ "$1" = plat ] || first=$(nft_own_sources)
 	printf 'table inet xlat464_%s {\n' "$1"
 	cat <<-NFT
 		chain mss {
 			type filter hook forward priority mangle; policy accept;
+			$first
 			meta nfproto ipv4 oifname "$DEVICE" tcp flags & (syn | rst) == syn tcp option maxseg size set $MSS
 			meta nfproto ipv4 iifname "$DEVICE" tcp flags & (syn | rst) == syn tcp option maxseg size set $MSS
 		}
 	NFT
-	[ "$1" = clat ] || nft_plat_rules
+	"nft_$1_rules"
 	[ "$TRANSLATOR" != nat46 ] || "nft_nat46_$1"
 	printf '}\n'
 }
@@ -52,43 +56,96 @@ nft_nat46_plat() {
 	NFT
 }
 
+nft_names() { # NAMES
+	local name
+	for name in $1; do printf '"%s", ' "$name"; done
+}
+
+# Clients' own addresses only: those of the prefixes that we are told, and those that are routed to where they came from.
+nft_own_sources() {
+	local own6="ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing" devices
+	devices=$(nft_names "$CLIENT_DEVICES")
+	printf 'iifname { %s } %s drop\n' "$devices" "ip saddr != $CLIENT_RANGE" "$devices" "$own6"
+}
+
+nft_clat_rules() {
+	local devices
+	devices=$(nft_names "$CLIENT_DEVICES")
+	cat <<-NFT
+		chain from_clients {
+			type filter hook prerouting priority raw; policy accept;
+			iifname { $devices } meta nfproto vmap { ipv4 : goto from_client4, ipv6 : goto from_client6 }
+		}
+		chain from_client4 {
+			ip daddr 192.0.0.0/24 drop
+			udp dport 5523 ip daddr $CLIENT_RANGE drop
+		}
+		chain from_client6 {
+			ip6 saddr { $CLAT_RANGE, $PLAT_RANGE } drop
+			# (a prefix in plat_range that clients are to use would return here)
+			ip6 daddr { $CLAT_RANGE, $PLAT_RANGE } drop
+			udp dport 5523 drop
+		}
+	NFT
+}
+
 nft_plat_rules() {
-	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]" ports=":$PORTS persistent"
+	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]"
+	local clients="ip6 saddr & ${CLIENTS#* } == ${CLIENTS% *}" nodes="ip6 saddr & ${NODES#* } == ${NODES% *}"
+	local allowed='' named='' node_only=''
+	# as 192.0.0.1 a client would reach what nodes say to each other
+	[ -z "$CLIENT_RANGE" ] || node_only="ip6 daddr $ADDRESS $clients reject with icmpv6 type admin-prohibited"
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || snat="$snat-[$POOL_LAST]"
 	[ "$TRANSLATOR" != jool ] || nat66= # it has a NAT of its own
-	wan=$(printf '"%s"' "$WAN" | sed 's/,/", "/g')
+	wan=$(nft_names "$(printf '%s' "$WAN" | tr ',' ' ')")
+	if [ -n "$ALLOW" ]; then
+		allowed="ip daddr { $ALLOW }"
+		named=$(allowed_hosts)
+		[ -z "$named" ] || named="ip daddr { $named } accept"
+	fi
 	cat <<-NFT
 		chain forward {
 			type filter hook forward priority filter; policy accept;
-			meta nfproto ipv6 oifname "$DEVICE" jump into6
-			meta nfproto ipv4 oifname "$DEVICE" jump into4
-			meta nfproto ipv4 iifname "$DEVICE" jump from4
+			oifname "$DEVICE" goto into
+			iifname "$DEVICE" meta nfproto ipv4 goto from4
 		}
-		chain into6 {
+		chain into {
 			iifname "$DEVICE" drop
-			ct state invalid drop
-			ip6 saddr $CLAT_RANGE return
-			meta l4proto ipv6-icmp ct state related return
+			ct state vmap { established : accept, invalid : drop }
+			meta nfproto ipv4 ct state related accept
+			meta nfproto ipv4 drop
+			$clients accept
+			$nodes icmpv6 type echo-request accept
+			meta l4proto ipv6-icmp ct state related accept
 			reject with icmpv6 type admin-prohibited
 		}
-		chain into4 {
-			ct state established,related return
-			drop
-		}
 		chain from4 {
-			ct state invalid drop
-			oifname { $wan } return
+			ct state vmap { established : accept, related : accept, invalid : drop }
+			oifname { $wan } accept
+			${allowed:+$allowed accept}
 			reject with icmp type admin-prohibited
+		}
+		chain input {
+			type filter hook input priority filter; policy accept;
+			iifname "$DEVICE" goto to_exit
+			$node_only
+		}
+		chain to_exit {
+			ct state established,related accept
+			$named
+			meta nfproto ipv4 reject with icmp type admin-prohibited
+			drop
 		}
 		chain postrouting {
 			type nat hook postrouting priority srcnat; policy accept;
 			$nat66
 			oifname { $wan } ip saddr $POOL masquerade
+			${allowed:+ip saddr $POOL $allowed masquerade}
 		}
 		chain nat66 {
-			meta l4proto tcp $snat$ports
-			meta l4proto udp $snat$ports
-			meta l4proto ipv6-icmp $snat$ports
+			meta l4proto { tcp, udp } th sport < 1024 $snat persistent
+			meta l4proto { tcp, udp } $snat:$HIGH_PORTS persistent
+			meta l4proto ipv6-icmp $snat:$PORTS persistent
 			$snat persistent
 		}
 	NFT

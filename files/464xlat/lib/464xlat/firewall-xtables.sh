@@ -8,21 +8,39 @@ XTABLES_WAIT_S=10 # for the lock that iptables programs share
 
 xtables_works() { command -v iptables >/dev/null 2>&1 && command -v ip6tables >/dev/null 2>&1; }
 
+# What must hold, whatever an admin's rules accept before ours, is in mangle: it drops. filter answers with an error, if it
+# gets that far.
 xtables_up() { # clat | plat
-	xtables_load iptables mangle FORWARD "XLAT464_$1" "$(xtables_mss "$1")"
+	local device
 	if [ "$1" = clat ]; then
+		for device in $CLIENT_DEVICES; do
+			xtables_load iptables mangle "PREROUTING -i $device" "XLAT464_from_$device" \
+				"$(xtables_client4 "-A XLAT464_from_$device")"
+			xtables_load ip6tables mangle "PREROUTING -i $device" "XLAT464_from_$device" \
+				"$(xtables_client6 "-A XLAT464_from_$device")"
+		done
+		xtables_load iptables mangle FORWARD XLAT464_clat "$(xtables_mss clat)"
 		[ "$TRANSLATOR" != nat46 ] ||
 			xtables_load iptables mangle PREROUTING XLAT464_nat46 "$(xtables_nat46)"
 		return
 	fi
+	xtables_load iptables mangle FORWARD XLAT464_plat "$(xtables_mss plat)"
+	xtables_load iptables mangle POSTROUTING XLAT464_out "$(xtables_out4)"
+	xtables_load ip6tables mangle "POSTROUTING -o $DEVICE" XLAT464_out "$(xtables_out6)"
+	xtables_load iptables mangle "INPUT -i $DEVICE" XLAT464_in "$(xtables_in)"
+	xtables_load ip6tables mangle "INPUT -i $DEVICE" XLAT464_in "$(ALLOW='' xtables_in)"
+	# as 192.0.0.1 a client would reach what nodes say to each other
+	[ -z "$CLIENT_RANGE" ] || xtables_load ip6tables mangle "INPUT -d $ADDRESS" XLAT464_node \
+		"-A XLAT464_node -s $(echo "$CLIENTS" | tr ' ' /) -j DROP"
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
 	xtables_load iptables nat POSTROUTING XLAT464_plat "$(xtables_masquerade)"
 	xtables_load ip6tables filter FORWARD XLAT464_plat "$(xtables_filter6)"
 	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
+# HOOK may have words of a match behind it, which are the jump's.
 xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
-	change "xtables_unload $1 $2 $3 $4" xtables_restore "$@"
+	change "xtables_unload $1 $2 '$3' $4" xtables_restore "$@"
 }
 
 xtables_restore() { # PROGRAM TABLE HOOK CHAIN RULES
@@ -30,12 +48,15 @@ xtables_restore() { # PROGRAM TABLE HOOK CHAIN RULES
 }
 
 xtables_unload() { # PROGRAM TABLE HOOK CHAIN
-	"$1" -w "$XTABLES_WAIT_S" -t "$2" -D "$3" -j "$4"
+	# shellcheck disable=SC2086 # words
+	"$1" -w "$XTABLES_WAIT_S" -t "$2" -D $3 -j "$4"
 	"$1" -w "$XTABLES_WAIT_S" -t "$2" -F "$4" && "$1" -w "$XTABLES_WAIT_S" -t "$2" -X "$4"
 }
 
 xtables_mss() { # clat | plat
-	local direction
+	local direction device
+	[ "$1" = plat ] ||
+		for device in $CLIENT_DEVICES; do echo "-A XLAT464_clat -i $device ! -s $CLIENT_RANGE -j DROP"; done
 	[ "$1$TRANSLATOR" != clatnat46 ] || echo "-A XLAT464_clat -o $DEVICE ! -s $CLIENT_RANGE -j DROP"
 	for direction in -o -i; do
 		printf -- '-A XLAT464_%s %s %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss %s\n' \
@@ -51,27 +72,89 @@ xtables_nat46() {
 	RULES
 }
 
+xtables_client4() { # WORDS
+	cat <<-RULES
+		$1 -d 192.0.0.0/24 -j DROP
+		$1 -p udp --dport 5523 -d $CLIENT_RANGE -j DROP
+	RULES
+}
+
+# (A prefix in plat_range that clients are to use would return after the sources.)
+xtables_client6() { # WORDS
+	local each
+	cat <<-RULES
+		$1 -s $CLAT_RANGE -j DROP
+		$1 -s $PLAT_RANGE -j DROP
+		$1 -d $CLAT_RANGE -j DROP
+		$1 -d $PLAT_RANGE -j DROP
+		$1 -p udp --dport 5523 -j DROP
+	RULES
+	# clients' own addresses: of the prefixes that we are told, or routed to where they came from
+	for each in fe80::/10 ::/128 $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do echo "$1 -s $each -j RETURN"; done
+	echo "$1 -m rpfilter --invert -j DROP"
+}
+
+# Whose packets enter the PLAT.
+xtables_sources() { # CHAIN
+	cat <<-RULES
+		-A $1 -s $(echo "$CLIENTS" | tr ' ' /) -j RETURN
+		-A $1 -s $(echo "$NODES" | tr ' ' /) -p ipv6-icmp --icmpv6-type echo-request -j RETURN
+	RULES
+}
+
+xtables_out6() {
+	echo '-A XLAT464_out -m conntrack ! --ctstate NEW -j RETURN'
+	xtables_sources XLAT464_out
+	echo '-A XLAT464_out -j DROP'
+}
+
 xtables_filter6() {
 	cat <<-RULES
 		-A XLAT464_plat ! -o $DEVICE -j RETURN
 		-A XLAT464_plat -i $DEVICE -j DROP
+		-A XLAT464_plat -m conntrack --ctstate ESTABLISHED -j RETURN
 		-A XLAT464_plat -m conntrack --ctstate INVALID -j DROP
-		-A XLAT464_plat -s $CLAT_RANGE -j RETURN
+		$(xtables_sources XLAT464_plat)
 		-A XLAT464_plat -p ipv6-icmp -m conntrack --ctstate RELATED -j RETURN
 		-A XLAT464_plat -j REJECT --reject-with icmp6-adm-prohibited
 	RULES
 }
 
+# What comes from the pool leaves by the WAN, and nobody begins to speak to it.
+xtables_out4() {
+	local rule='-A XLAT464_out'
+	cat <<-RULES
+		$rule -o $DEVICE -m conntrack --ctstate NEW -j DROP
+		$rule ! -s $POOL -j RETURN
+		$(xtables_ways "$rule" RETURN)
+		$rule -j DROP
+	RULES
+}
+
+# The ways out for IPv4: the WAN, and to what is let through.
+xtables_ways() { # WORDS TARGET
+	local each
+	for each in $(printf '%s' "$WAN" | tr ',' ' '); do echo "$1 -o $each -j $2"; done
+	for each in $(printf '%s' "$ALLOW" | tr ',' ' '); do echo "$1 -d $each -j $2"; done
+}
+
+# Out of the device to this node itself.
+xtables_in() {
+	local each
+	echo '-A XLAT464_in -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN'
+	for each in $(allowed_hosts | tr ',' ' '); do echo "-A XLAT464_in -d $each -j RETURN"; done
+	echo '-A XLAT464_in -j DROP'
+}
+
 xtables_filter4() {
-	local wan
 	cat <<-RULES
 		-A XLAT464_plat -o $DEVICE -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
 		-A XLAT464_plat -o $DEVICE -j DROP
 		-A XLAT464_plat ! -i $DEVICE -j RETURN
 		-A XLAT464_plat -m conntrack --ctstate INVALID -j DROP
+		$(xtables_ways '-A XLAT464_plat' RETURN)
+		-A XLAT464_plat -j REJECT --reject-with icmp-admin-prohibited
 	RULES
-	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do echo "-A XLAT464_plat -o $wan -j RETURN"; done
-	echo "-A XLAT464_plat -j REJECT --reject-with icmp-admin-prohibited"
 }
 
 xtables_nat66() {
@@ -83,13 +166,15 @@ xtables_nat66() {
 		return
 	}
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || pool=$POOL_FIRST-$POOL_LAST
+	local snat="-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE"
 	for protocol in tcp udp; do
-		echo "-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE -p $protocol -j SNAT --to-source [$pool]:$PORTS --persistent"
+		# whoever comes from below 1024 keeps such a port, which no other gets: RFC 4787, REQ-3
+		echo "$snat -p $protocol --sport 0:1023 -j SNAT --to-source $pool --persistent"
+		echo "$snat -p $protocol -j SNAT --to-source [$pool]:$HIGH_PORTS --persistent"
 	done
-	echo "-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE -j SNAT --to-source $pool --persistent"
+	echo "$snat -j SNAT --to-source $pool --persistent"
 }
 
 xtables_masquerade() {
-	local wan
-	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do echo "-A XLAT464_plat -o $wan -s $POOL -j MASQUERADE"; done
+	xtables_ways "-A XLAT464_plat -s $POOL" MASQUERADE
 }

@@ -5,11 +5,12 @@
 # clat, plat  TCP's MSS, both ways, to what fits a mesh packet; it is only ever lowered
 # plat        NAT66: what comes from clat_range and leaves by the device gets a pool address and a port of the range
 #             masquerade: what comes from the pool and leaves by a WAN device
-#             into the device: IPv6 from clat_range and ICMPv6 errors that belong to its connections (a mesh router's
-#             Packet Too Big for a server has the router's own address), IPv4 that answers; nothing that comes out of
-#             the device (an answer to nobody would go round for ever), nothing that conntrack cannot place and NAT
-#             therefore not translate
-#             out of the device: IPv4 to a WAN device only, so the mesh does not reach the platnode's other networks
+#             into the device: IPv6 from clients of clat_range, nodes' echo requests, and ICMPv6 errors that belong to
+#             their connections (a mesh router's Packet Too Big for a server has the router's own address), IPv4 that
+#             answers; nothing that comes out of the device (an answer to nobody would go round for ever), nothing
+#             that conntrack cannot place and NAT therefore not translate
+#             out of the device: IPv4 to a WAN device only and nothing to the node itself (exit.sh has more)
+# clat        from the clients' device nothing in another's name, nothing to the ranges, to 192.0.0.0/24 and to port 5523
 # with nat46  what siit does by itself: a CLAT's IPv4 is of the clients' range and no other; errors of routers that no
 #             rule maps come from 192.0.0.8, not from the client itself (nft only); what a PLAT makes of 1260 bytes
 #             and less may be fragmented (nft only)

@@ -35,6 +35,14 @@ append() { # SECTION OPTION --NAME
 	[ -z "$value" ] || words="$words $3 $value"
 }
 
+# One word of all values of a list.
+append_list() { # SECTION OPTION --NAME
+	local listed=
+	config_list_foreach "$1" "$2" append_value
+	[ -z "$listed" ] || words="$words $3 $listed"
+}
+append_value() { listed="${listed:+$listed,}$1"; } # VALUE
+
 node_mac() {
 	local mac device
 	config_get mac node mac
@@ -76,10 +84,12 @@ command_line() {
 		append clat client_device --client-device
 		append clat table --table
 		append clat priority --priority
+		append_list roaming prefix --client-prefixes
 	else
 		append plat pool --pool
 		append plat ports --ports
 		append plat uplink --uplink
+		append_list plat allow --allow
 		find_wan
 	fi
 }

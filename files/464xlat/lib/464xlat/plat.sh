@@ -6,7 +6,7 @@
 plat_settings() { # WORD...
 	local first
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
-		TARGET=auto ENGINE=auto FIREWALL=auto -- "$@"
+		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
 	POOL=$ANSWER
@@ -16,6 +16,8 @@ plat_settings() { # WORD...
 		check_ranges --pool "$POOL"
 	fi
 	node_prefix "$PLAT_RANGE"
+	plat_sources
+	ask exit-routes "$PREFIX" "$ALLOW" # whether it can be understood
 	ask first-last "$POOL"
 	first=${ANSWER% *} POOL_LAST=${ANSWER#* }
 	ask embed "$PREFIX" "$POOL_LAST"
@@ -34,7 +36,25 @@ plat_settings() { # WORD...
 	find_translator
 	firewall_choose plat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
-mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK engine=$TRANSLATOR"
+mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK engine=$TRANSLATOR \
+client_range=$CLIENT_RANGE allow=$ALLOW"
+}
+
+# Whose packets may pass, each as address and mask: clients, which are all of clat_range if their range is not told, and
+# the nodes themselves, which ask through the exit whether it works.
+plat_sources() {
+	ask clat-sources "$CLAT_RANGE" "${CLIENT_RANGE:-0.0.0.0/0}"
+	CLIENTS=$ANSWER
+	ask clat-sources "$CLAT_RANGE" 192.0.0.1/32
+	NODES=$ANSWER
+}
+
+# Single addresses that are let through, with a comma behind each: the node's own are reached only if they are named so.
+allowed_hosts() {
+	local each
+	for each in $(printf '%s' "$ALLOW" | tr ',' ' '); do
+		case "$each" in */32) printf '%s, ' "$each" ;; esac
+	done
 }
 
 # The WAN is reach's link: where its routing rule for the PLAT's device leads.
@@ -54,6 +74,9 @@ need_ports() {
 	*-*)
 		if [ ${#FIRST_PORT} -le 5 ] && [ ${#LAST_PORT} -le 5 ] && [ "$FIRST_PORT" -ge 1 ] &&
 			[ "$FIRST_PORT" -le "$LAST_PORT" ] && [ "$LAST_PORT" -le 65535 ]; then
+			HIGH_PORTS=$PORTS
+			# below 1024 is where services are: what comes from there stays there, and nothing else comes
+			[ "$FIRST_PORT" -ge 1024 ] || [ "$LAST_PORT" -lt 1024 ] || HIGH_PORTS=1024-$LAST_PORT
 			return
 		fi
 		;;
@@ -107,10 +130,14 @@ plat_make() {
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
 	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
+	change "exit_routes_gone $PREFIX" exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
 	ledger_close "$SETTINGS"
 }
+
+# What may have changed while the role was up.
+plat_refresh() { must exit_routes "$PREFIX" "$DEVICE" "$ALLOW"; }
 
 plat_is_whole() {
 	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&

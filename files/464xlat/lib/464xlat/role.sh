@@ -15,6 +15,7 @@ role_up() { # clat | plat WORD...
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
 	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && "${role}_is_whole"; then
+		[ "$role" != plat ] || plat_refresh
 		echo "464xlat: $role up: it is, with these settings"
 		return
 	fi

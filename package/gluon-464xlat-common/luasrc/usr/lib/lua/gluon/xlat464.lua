@@ -68,7 +68,11 @@ end
 function M.set_roaming(uci, site)
 	M.need_section(uci, 'roaming')
 	uci:set('464xlat', 'roaming', 'node_client_prefix', require('gluon.l3').node_client_prefix6())
-	uci:set('464xlat', 'roaming', 'prefix', { site.prefix6() })
+	local prefixes = { site.prefix6() }
+	for _, prefix in ipairs(site.extra_prefixes6({})) do
+		prefixes[#prefixes + 1] = prefix
+	end
+	uci:set('464xlat', 'roaming', 'prefix', prefixes)
 	M.keep_admins(uci, 'roaming', { roam_auth = site.roam_auth('required') })
 end
 

@@ -1,0 +1,55 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# Where an exit does not lead: private and special networks, those that this node has addresses in, and the node itself.
+#
+# Routes of type prohibit inside the PLAT prefix, longer than it: the kernel answers "administratively prohibited" before
+# there is a connection or a translation. They cost a packet nothing, hold for every engine, and no rule of a firewall
+# comes before them or takes them along when it is flushed.
+
+# Make the routes what the node's addresses ask for, and change nothing that is so already.
+exit_routes() { # PREFIX DEVICE ALLOW
+	local now wanted line
+	# shellcheck disable=SC2046 # addresses
+	ask exit-routes "$1" "$3" $(own_addresses)
+	wanted=$ANSWER
+	now=$(exit_routes_now "$1")
+	{
+		printf '%s\n' "$now" | while read -r line; do
+			[ -z "$line" ] || is_line "$line" "$wanted" || printf 'route del %s\n' "$line"
+		done
+		printf '%s\n' "$wanted" | while read -r line; do
+			case "$line" in
+			unicast*) printf 'route replace %s dev %s proto static\n' "$line" "$2" ;;
+			*) is_line "$line" "$now" || printf 'route replace %s proto static\n' "$line" ;;
+			esac
+		done
+	} | ip -6 -batch -
+}
+
+# Every address that the node has, and who is at the other end of a link.
+own_addresses() {
+	local family address word other
+	ip -4 -o address show | while read -r _ _ family address word other _; do
+		[ "$family" = inet ] || continue
+		[ "$word" != peer ] || address="$address $other"
+		printf '%s\n' "$address"
+	done
+}
+
+exit_routes_now() { # PREFIX
+	# of a single address ip tells no length
+	ip -6 route show root "$1" type prohibit 2>/dev/null | sed 's/^\(prohibit [^ ]*\) .*/\1/;s/^[^/]*$/&\/128/'
+}
+
+is_line() { # LINE LINES
+	local nl='
+'
+	case "$nl$2$nl" in
+	*"$nl$1$nl"*) ;;
+	*) return 1 ;;
+	esac
+}
+
+exit_routes_gone() { # PREFIX
+	ip -6 route flush root "$1" type prohibit
+}
