@@ -343,6 +343,25 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
     assert node("ip -o link show clat").split(":")[0] == clat.split(":")[0]
 
 
+def test_a_limit_is_carried_out_while_the_exit_stays_up(node):
+    node.start()
+    node.wait("464xlat status", "out of wan, no limit")
+    device = node("ip -o link show plat").split(":")[0]
+    for options, said in (
+        ("limit_up_kbit '5000'\n\toption limit_down_kbit '20000'", "limit 5000 kbit/s up, 20000 down"),
+        ("limit_up_kbit '0'\n\toption limit_down_kbit '8000'", "limit 8000 kbit/s down"),
+    ):
+        node.write(CONFIG.replace("option pool", f"option {options}\n\toption pool"))
+        node("/etc/init.d/464xlat reload")
+        node.wait("464xlat status", said)
+    node.write(CONFIG.replace("option pool", "option limit_up_kbit '5 Mbit'\n\toption pool"))
+    node("/etc/init.d/464xlat reload")
+    node.wait("/etc/init.d/464xlat status", "'Mbit' is no option")
+    assert is_up(node("464xlat status"), "plat")
+    assert "limit 8000 kbit/s down" in node("464xlat status")
+    assert node("ip -o link show plat").split(":")[0] == device
+
+
 def test_a_role_that_is_switched_off_while_it_comes_up_stays_down(make_node):
     node = make_node(kind=SlowNode)
     node.add_clients()

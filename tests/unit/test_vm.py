@@ -248,7 +248,9 @@ def suites(monkeypatch, tmp_path):
 
 def test_only_its_own_suite_sees_no_nftables_and_those_of_nat46_say_that_they_are_skipped(suites, capsys):
     assert suite.inside([], []) == 1, "links failed"
-    assert suites == dict.fromkeys(("wifi", "links", "diamond", "conformance"), False) | {"xtables": True}
+    assert suites == dict.fromkeys(("wifi", "limit", "links", "diamond", "conformance"), False) | {
+        "xtables": True
+    }
     said = capsys.readouterr().out
     for name in ("nat46", "nat46-diamond", "nat46-storms"):
         assert f"vm: {name}: skipped, NAT46_KO=/path/nat46.ko names no module\n" in said

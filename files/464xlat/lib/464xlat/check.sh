@@ -62,14 +62,15 @@ need_set() { # NAME EXAMPLE
 	[ -n "$value" ] || die "--$(as_option "$1") is missing, expected one like --$(as_option "$1") $2"
 }
 
-need_number() { # NAME MIN MAX
+need_number() { # NAME MIN MAX [ANOTHER]
 	local value
 	eval "value=\$$1"
+	[ -z "${4:-}" ] || [ "$value" != "$4" ] || return 0
 	case "$value" in
 	'' | *[!0-9]* | ??????????*) ;;
 	0 | [1-9]*) [ "$value" -ge "$2" ] && [ "$value" -le "$3" ] && return ;;
 	esac
-	die "--$(as_option "$1"): '$value' is no number that fits, expected $2 to $3"
+	die "--$(as_option "$1"): '$value' is no number that fits, expected $2 to $3${4:+, or $4}"
 }
 
 need_name() { # NAME: of a network device, by the kernel's rules and without what shell and firewalls would trip over

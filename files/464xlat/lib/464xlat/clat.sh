@@ -106,3 +106,12 @@ clat_route() { # use | stop
 		clat_route_stop "$device" "$table"
 	fi
 }
+
+clat_detail() { # DEVICE
+	printf 'clients %s on %s, ' "$(setting clat client_range)" "$(setting clat client_device)"
+	if [ -n "$(ip -4 route show table "$(setting clat table)" default dev "$1" 2>/dev/null)" ]; then
+		printf 'with an exit'
+	else
+		printf 'without an exit'
+	fi
+}

@@ -6,7 +6,7 @@
 plat_settings() { # WORD...
 	local first
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
-		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= -- "$@"
+		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= LIMIT_UP_KBIT=0 LIMIT_DOWN_KBIT=0 -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
 	POOL=$ANSWER
@@ -32,6 +32,7 @@ plat_settings() { # WORD...
 	[ "$UPLINK" = wan ] || find_reach
 	need_set WAN wan
 	need_wan
+	limit_settings
 	need_choice ENGINE auto nat46 siit jool
 	find_translator
 	firewall_choose plat
@@ -115,6 +116,7 @@ plat_make() {
 	else
 		device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
 	fi
+	limit_up
 	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do
 		sysctl_set "net/ipv4/conf/$wan/forwarding" 1
 		# the main table has no way back into a link
@@ -137,10 +139,18 @@ plat_make() {
 }
 
 # What may have changed while the role was up.
-plat_refresh() { must exit_routes "$PREFIX" "$DEVICE" "$ALLOW"; }
+plat_refresh() {
+	must exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
+	limit_keep
+}
 
 plat_is_whole() {
 	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
 		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ] && firewall_holds "$FIREWALL" plat &&
 		{ [ "$TRANSLATOR" != jool ] || jool_is_whole; }
+}
+
+plat_detail() {
+	printf 'pool %s ports %s, shared out of %s, %s' "$(setting plat pool)" "$(setting plat ports)" "$(setting plat wan)" \
+		"$(limit_text)"
 }

@@ -14,8 +14,8 @@ role_up() { # clat | plat WORD...
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
-	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && "${role}_is_whole"; then
-		[ "$role" != plat ] || plat_refresh
+	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && "${role}_is_whole" &&
+		{ [ "$role" = clat ] || plat_refresh; }; then
 		echo "464xlat: $role up: it is, with these settings"
 		return
 	fi
@@ -77,33 +77,21 @@ status() { # ROLE...
 }
 
 role_status() { # clat | plat
-	local device state=up detail DEVICE
+	local device state=up DEVICE
 	if ! ledger_exists "$1"; then
 		# shellcheck disable=SC2059
-		printf "$STATUS_FORMAT" "$1" down - - -
+		printf "$STATUS_FORMAT" "$1" down - - "$([ "$1" = plat ] && echo 'this line is not shared' || echo -)"
 		return
 	fi
 	device=$(setting "$1" device)
 	ledger_finished "$1" || state=unfinished
 	if [ "$state" = up ]; then
 		device_exists "$device" && firewall_holds "$(setting "$1" firewall)" "$1" || state=broken
+		[ "$1" = clat ] || limit_holds "$device" || state=broken
 		DEVICE=$device # for what follows
 		[ "$(setting "$1" engine)" != jool ] || jool_is_whole || state=broken
 	fi
-	if [ "$1" = clat ]; then
-		detail="clients $(setting clat client_range) on $(setting clat client_device), $(clat_exit "$device")"
-	else
-		detail="pool $(setting plat pool) ports $(setting plat ports), out of $(setting plat wan)"
-	fi
 	# shellcheck disable=SC2059
 	printf "$STATUS_FORMAT" "$1" "$state" "${device:--}" "$(setting "$1" prefix)" \
-		"$detail, MTU $(setting "$1" mesh_mtu), $(setting "$1" firewall)"
-}
-
-clat_exit() { # DEVICE
-	if [ -n "$(ip -4 route show table "$(setting clat table)" default dev "$1" 2>/dev/null)" ]; then
-		echo "with an exit"
-	else
-		echo "without an exit"
-	fi
+		"$("$1_detail" "$device"), MTU $(setting "$1" mesh_mtu), $(setting "$1" firewall)"
 }

@@ -15,6 +15,8 @@ add_wan() { # NETWORK-OR-DEVICE
 
 find_wan() {
 	local uplink
+	append plat limit_up_kbit --limit-up-kbit
+	append plat limit_down_kbit --limit-down-kbit
 	wan=
 	config_get uplink plat uplink wan
 	[ "$uplink" != reach ] || return 0 # whose link the program looks for

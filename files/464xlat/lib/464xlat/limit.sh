@@ -1,0 +1,93 @@
+# shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
+# SPDX-License-Identifier: ISC
+# What guests may have of the line behind an exit: kbit/s up (to the internet) and down, 0 for all that there is.
+#
+# All that an exit carries leaves the node through DEVICE once, whatever translates and whichever firewall there is: what
+# goes up as IPv6, what comes down as IPv4. So an HTB there with a class for each limits guests and nobody else: what the
+# mesh's nodes and the owner have to say does not pass DEVICE. A class queues, where a firewall's rule could only drop.
+#
+# The limit is no part of the role's settings, for it changes while the exit goes on: it is noted beside them.
+
+LIMIT_MIN_KBIT=64
+LIMIT_MAX_KBIT=10000000
+LIMIT_MEMORY=2Mb # of what waits in a class
+
+limit_settings() {
+	need_number LIMIT_UP_KBIT "$LIMIT_MIN_KBIT" "$LIMIT_MAX_KBIT" 0
+	need_number LIMIT_DOWN_KBIT "$LIMIT_MIN_KBIT" "$LIMIT_MAX_KBIT" 0
+	[ "$LIMIT_UP_KBIT$LIMIT_DOWN_KBIT" = 00 ] || command -v tc >/dev/null 2>&1 ||
+		die "--limit-up-kbit, --limit-down-kbit: there is no program tc, expected the package tc-tiny, or no limit"
+}
+
+limit_now() { # UP DOWN
+	if [ -e "$XLAT464_RUN/plat.limit" ]; then cat "$XLAT464_RUN/plat.limit"; else echo 0 0; fi
+}
+
+# Whether the device has what holds the limit: whoever shapes devices may have put something else in its place.
+limit_holds() { # DEVICE
+	[ ! -e "$XLAT464_RUN/plat.limit" ] || case "$(ip link show dev "$1" 2>/dev/null)" in *' qdisc htb '*) ;; *) false ;; esac
+}
+
+# Set the limit of a device that is up. One that is there is changed as it is, with what waits in it: a connection whose
+# packets all wait would stand still for a second without them. So it stays, as wide as can be, when it is to be none.
+limit_set() {
+	local way=change
+	if [ ! -e "$XLAT464_RUN/plat.limit" ] || ! limit_holds "$DEVICE"; then
+		[ "$LIMIT_UP_KBIT$LIMIT_DOWN_KBIT" != 00 ] || {
+			rm -f "$XLAT464_RUN/plat.limit"
+			return
+		}
+		way=add
+		tc qdisc replace dev "$DEVICE" root handle 464: htb || return
+	fi
+	limit_class "$way" 6 ipv6 "$LIMIT_UP_KBIT" && limit_class "$way" 4 ip "$LIMIT_DOWN_KBIT" &&
+		echo "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" >"$XLAT464_RUN/plat.limit"
+}
+
+# 10 ms of the rate at once, or two packets, so that no timer has to be better; 50 ms wait, or ten packets, where the
+# kernel has no queue that is fair to each connection. The quantum is nobody's, the classes share nothing.
+limit_class() { # add|change NUMBER PROTOCOL KBIT
+	local kbit="$4" burst queue
+	[ "$kbit" != 0 ] || kbit=$LIMIT_MAX_KBIT
+	burst=$((kbit * 5 / 4)) queue=$((kbit * 25 / 4))
+	[ "$burst" -ge 3000 ] || burst=3000
+	[ "$queue" -ge 15000 ] || queue=15000
+	tc class "$1" dev "$DEVICE" parent 464: classid "464:$2" \
+		htb rate "${kbit}kbit" burst "$burst" cburst "$burst" quantum 3000 || return
+	if [ "$1" = change ]; then
+		case "$(tc qdisc show dev "$DEVICE")" in # which would take the other one's place
+		*bfifo*) tc qdisc change dev "$DEVICE" parent "464:$2" bfifo limit "$queue" ;;
+		esac
+	else
+		tc filter add dev "$DEVICE" parent 464: protocol "$3" u32 match u32 0 0 classid "464:$2" || return
+		tc qdisc add dev "$DEVICE" parent "464:$2" fq_codel memory_limit "$LIMIT_MEMORY" 2>/dev/null ||
+			tc qdisc add dev "$DEVICE" parent "464:$2" bfifo limit "$queue"
+	fi
+}
+
+# For an exit that is being made: without the limit that its owner wants there is none.
+limit_up() {
+	local said
+	change "rm -f $XLAT464_RUN/plat.limit" true
+	tell limit_set
+	said=$(limit_set 2>&1 </dev/null) ||
+		die "the limit cannot be set ($(printf '%s' "$said" | tail -n 1)), expected a kernel with sch_htb and cls_u32: the package kmod-sched-core"
+}
+
+# For an exit that is up. It has to be made anew if that is no success.
+limit_keep() {
+	[ "$(limit_now)" = "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" ] && limit_holds "$DEVICE" && return
+	tell limit_set
+	limit_set >/dev/null 2>&1 </dev/null
+}
+
+limit_text() {
+	local up down
+	up=$(limit_now) down=${up#* } up=${up% *}
+	case "$up $down" in
+	'0 0') echo 'no limit' ;;
+	*' 0') echo "limit $up kbit/s up" ;;
+	'0 '*) echo "limit $down kbit/s down" ;;
+	*) echo "limit $up kbit/s up, $down down" ;;
+	esac
+}
