@@ -3,7 +3,12 @@ std = 'lua51'
 
 -- what Gluon's check-site.lua gives a check_site.lua
 files['package/**/check_site.lua'] = {
-	read_globals = { 'in_domain', 'need', 'need_array', 'need_one_of', 'need_string' },
+	read_globals = { 'in_domain', 'need', 'need_array', 'need_boolean', 'need_one_of', 'need_string' },
+}
+
+-- what Gluon's web model gives a page of the wizard
+files['package/**/config-mode/wizard/*.lua'] = {
+	read_globals = { 'Flag', 'Section', 'Value', 'i18n' },
 }
 
 -- what Gluon gives an image-customization.lua
@@ -13,7 +18,7 @@ files['docs/site-example/image-customization.lua'] = {
 
 -- what Gluon gives a file of feature flags
 files['features'] = {
-	read_globals = { 'feature' },
+	read_globals = { '_', 'feature', 'when' },
 }
 
 -- what gluon-web gives a controller

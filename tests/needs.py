@@ -160,7 +160,16 @@ EVIDENCE = {
         "gluon-client-bridge": r"br-client|client",
         "dnsmasq-full": r"dnsmasq",
     },
-    "gluon-464xlat-plat": {"464xlat-plat": r"'plat'", "kmod-nat46": r"'plat'", "siit": r"'plat'"},
+    "gluon-464xlat-plat": {
+        "464xlat-plat": r"'plat'",
+        "tc": r"limit_up_kbit",
+        "kmod-nat46": r"'plat'",
+        "siit": r"'plat'",
+    },
+    "gluon-config-mode-464xlat-plat": {
+        "gluon-config-mode-core": r"form:section\(Section",
+        "gluon-464xlat-plat": r"'464xlat', 'plat'",
+    },
 }
 
 

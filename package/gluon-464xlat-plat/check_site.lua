@@ -5,7 +5,16 @@ local check = { need = need, need_one_of = need_one_of, in_domain = in_domain }
 
 xlat464.check_ranges(check)
 
-xlat464.need_keys(check, 'plat', { 'pool', 'ports', 'engine', 'uplink', 'allow' })
+xlat464.need_keys(check, 'plat', {
+	'enabled', 'limit_up_kbit', 'limit_down_kbit', 'pool', 'ports', 'engine', 'uplink', 'allow',
+})
+
+need_boolean({'plat', 'enabled'}, false)
+local function kbit(value)
+	return value == 0 or (type(value) == 'number' and value % 1 == 0 and value >= 64 and value <= 10000000)
+end
+need({'plat', 'limit_up_kbit'}, kbit, false, 'be a whole number from 64 to 10000000, or 0')
+need({'plat', 'limit_down_kbit'}, kbit, false, 'be a whole number from 64 to 10000000, or 0')
 
 local client_first, client_last = xlat464.range4(need_string(in_domain({'prefix4'})))
 need({'plat', 'pool'}, function(text)

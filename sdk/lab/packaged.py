@@ -95,6 +95,8 @@ class Packages:
             except subprocess.CalledProcessError as error:
                 script = Path(error.cmd[-1]).name
                 raise LabError(f"{node.name}: the upgrade script {script} does not take the site") from None
+            if node.role.is_plat:
+                openwrt.share(root)
             openwrt.layers(root, layers)
         return openwrt.mount(place, REPOSITORY)
 

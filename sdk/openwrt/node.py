@@ -3,6 +3,7 @@
 
 unpack(files, root)             the packages' files, as an image has them
 configure(root, site, mac)      runs the upgrade scripts in it, which write root/etc/config
+share(root)                     what the owner of a line says in the wizard: this node is an exit
 layers(root, folder)            the same as folders to lay over this machine's /usr and /etc
 mount(layers, keep)             lines of sh that do that, for a mount namespace of its own
 BOOT                            lines of sh that start the services that the packages have
@@ -23,6 +24,11 @@ HERE = Path(__file__).resolve().parent
 LUA = "lua5.1"
 # in the environment: a program in a folder that stays in sight; else it is the oldest, else PATH's
 MICROPYTHON = "MICROPYTHON"
+SHARE = """\
+local uci = require('simple-uci').cursor()
+uci:set('464xlat', 'plat', 'enabled', true)
+uci:save('464xlat')
+"""
 NO_PROGRAMS = "os.execute = function() return 0 end"  # the services that a script switches are this machine's
 # {layers}: the folder of layers(). /etc is the node's own to write to; /run, /var and /tmp are empty as after a boot,
 # but for the folder {keep}, which must stay in sight. A babeld of this machine's is not the node's.
@@ -88,17 +94,29 @@ def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = No
     for name in ("firewall", "network"):
         (root / "etc/config" / name).touch()
     environment = {
-        "PATH": os.environ["PATH"],
-        "UCI_DIR": str(root / "etc/config"),
+        **lua_environment(root),
         "SITE_FILE": str(file),
         "PRIMARY_MAC": mac,
-        "IPKG_INSTROOT": str(root),
-        "LUA_PATH": f"{HERE}/lua/?.lua;{root}/usr/lib/lua/?.lua",
         **(extra or {}),
     }
     for script in sorted((root / "lib/gluon/upgrade").glob("*")):
         subprocess.run([LUA, "-e", NO_PROGRAMS, str(script)], env=environment, check=True)
     file.unlink()
+
+
+def share(root: Path) -> None:
+    """Note in a configured root that its owner shares the line, as Gluon's wizard notes it."""
+    subprocess.run([LUA, "-e", SHARE], env=lua_environment(root), check=True)
+
+
+def lua_environment(root: Path) -> dict[str, str]:
+    """The environment in which a root's Lua finds its modules, and UCI its files."""
+    return {
+        "PATH": os.environ["PATH"],
+        "UCI_DIR": str(root / "etc/config"),
+        "IPKG_INSTROOT": str(root),
+        "LUA_PATH": f"{HERE}/lua/?.lua;{root}/usr/lib/lua/?.lua",
+    }
 
 
 def layers(root: Path, folder: Path) -> None:

@@ -66,6 +66,7 @@ local function scope_for(conf, domain)
 		end
 	end
 	scope.need_string = need_type('string')
+	scope.need_boolean = need_type('boolean')
 	local need_table = need_type('table')
 
 	function scope.need_one_of(path, choices, required)

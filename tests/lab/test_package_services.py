@@ -21,7 +21,7 @@ import packages
 import pytest
 from waiting import wait_until
 
-from sdk.openwrt.node import configure, layers, mount
+from sdk.openwrt.node import configure, layers, mount, share
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["464xlat-common", "464xlat-plat", "464xlat-nft", "464xlat-xtables"]
@@ -196,6 +196,7 @@ class SiteNode(Node):
         packages.unpack(["gluon-464xlat-plat"], root)
         (root / "etc/config/dhcp").write_text("config dnsmasq\n\toption domainneeded '1'\n")
         configure(root, (ROOT / "docs/site-example/site.conf").read_text(), "12:34:56:78:9a:bc")
+        share(root)
 
 
 class SlowNode(Node):

@@ -44,6 +44,7 @@ GOOD = {
     "next_node": {"ip4": "10.46.0.1"},
     "dns": {"servers": ["fd46:4646:4646:1::53"]},
 }
+ON_PURPOSE = {**GOOD, "plat": {"enabled": True, "limit_up_kbit": 5000, "limit_down_kbit": 20000}}
 OF_A_DOMAIN = ("clat_range", "plat_range", "prefix4", "next_node")
 MISSING = object()
 # what Gluon makes of a site's image-customization.lua: packages, for a device's class on a target
@@ -146,13 +147,17 @@ def test_the_images_of_the_example_are_of_packages_that_there_are(tmp_path, boar
     there = {path.parent.name for tree in (Path(GLUON), ROOT) for path in tree.glob("package/*/Makefile")}
     assert {name for name in names if name.startswith("gluon-")} <= there
     assert {"gluon-464xlat-babel", "gluon-464xlat-clat", "gluon-client-bridge", "gluon-radvd"} <= set(names)
-    assert ("gluon-464xlat-plat" in names) == (device != "tiny")
+    for name in ("gluon-464xlat-plat", "gluon-config-mode-464xlat-plat"):
+        assert (name in names) == (device != "tiny")
     assert ("l3roamd-py" in names) == (board == "x86")
 
 
 def test_each_feature_stands_for_packages_that_there_are():
     """Gluon's own gluon-client-bridge and gluon-radvd beside ours."""
-    defined = "feature = function(name, names) for _, each in ipairs(names) do print(each) end end "
+    defined = (
+        "feature = function(_, names) for _, each in ipairs(names) do print(each) end end "
+        "when, _ = feature, function() return true end "
+    )
     file = (ROOT / "features").read_text()
     done = subprocess.run([LUA, "-"], input=defined + "\n" + file, capture_output=True, text=True, check=True)
     there = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
@@ -242,6 +247,8 @@ def test_the_options_that_docs_set_are_there():
         ("plat", "plat.ports", "1024-65535"),
         ("plat", "plat.engine", "jool"),
         ("plat", "plat.uplink", "reach"),
+        *(("plat", "plat.enabled", value) for value in (True, False)),
+        *(("plat", f"plat.limit_{way}_kbit", value) for way in ("up", "down") for value in (0, 64, 10000000)),
         ("plat", "plat_range", "2001:db8:1::/48"),
     ],
 )
@@ -321,6 +328,12 @@ def test_a_wrong_site_is_refused_and_the_key_named(tmp_path, role, path, value):
         ),
         *(("plat", "plat.pool", value) for value in ("192.0.0.8/29", False)),
         *(("plat", "plat.engine", value) for value in ("tayga", True)),
+        *(("plat", "plat.enabled", value) for value in (1, "1", "yes")),
+        *(
+            ("plat", f"plat.limit_{way}_kbit", value)
+            for way in ("up", "down")
+            for value in (-1, 63, 64.5, 10000001, "8000", True)
+        ),
         *(("plat", "plat.uplink", value) for value in ("wg0", False, ["reach"])),
         *(
             ("plat", "plat.ports", value)
@@ -407,9 +420,14 @@ class Router:
             (image / script.name).touch()
         for script in sorted(scripts, key=lambda path: path.name):
             subprocess.run([LUA, "-e", self.before, str(script)], env=self.environment, check=True)
+        self.commit()
+        self.environment["GLUON_VERSION"] = "v2025.1.3"  # Gluon's last script notes what has been set up
+        return {path.name: path.read_text() for path in self.config.iterdir()}
+
+    def commit(self) -> None:
+        """On the real UCI, which keeps what is saved beside the files."""
         if self.before != NO_PROGRAMS:
             subprocess.run([LUA, "-e", COMMIT], env=self.environment, check=True)
-        return {path.name: path.read_text() for path in self.config.iterdir()}
 
     def edit(self, section: str, option: str, old: str, new: str) -> None:
         """Change an option of /etc/config/464xlat, as an admin does."""
@@ -477,11 +495,11 @@ def test_the_sites_values_arrive_in_uci(router):
 
 def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
     router.upgrade()
-    router.edit("plat", "enabled", "1", "0")
+    router.edit("plat", "uplink", "wan", "reach")
     router.edit("prefixd", "margin", "64", "200")
     router.edit("node", "plat_range", "fddd:1338::/48", "fddd:9::/48")
     router.upgrade(changed("clat.margin", 100))
-    assert router.section("464xlat", "plat")["enabled"] == "0"
+    assert router.section("464xlat", "plat")["uplink"] == "reach"
     assert router.section("464xlat", "prefixd")["margin"] == "200"
     assert router.section("464xlat", "node")["plat_range"] == "fddd:1338::/48"
 
@@ -535,21 +553,85 @@ def test_a_configuration_that_uci_cannot_read_is_made_anew(router, text):
     config = router.config / "464xlat"
     config.unlink() if text is None else config.write_text(text)
     router.upgrade()
-    for role in ("clat", "plat"):
-        assert router.section("464xlat", role)["enabled"] == "1"
+    assert router.section("464xlat", "clat")["enabled"] == "1"
+    assert router.section("464xlat", "plat")["enabled"] == "0"
 
 
 def test_a_role_that_an_image_has_no_more_is_taken_back(router):
-    router.upgrade()
-    texts = router.upgrade(roles=("clat",))
+    router.upgrade(ON_PURPOSE)
+    assert router.section("464xlat", "plat")["enabled"] == "1"
+    texts = router.upgrade(ON_PURPOSE, roles=("clat",))
     assert router.section("464xlat", "plat")["enabled"] == "0"
     assert router.section("464xlat", "clat")["enabled"] == "1"
     assert "plat" not in texts["firewall"] + texts["network"]
     assert "mesh_babel" not in texts["firewall"]
     assert router.section("firewall", "mesh_roaming")
-    router.upgrade()
-    assert router.section("464xlat", "plat")["enabled"] == "1"
+    router.upgrade(ON_PURPOSE)
+    assert router.section("464xlat", "plat")["enabled"] == "0", "what comes by itself shares nothing"
     assert router.section("464xlat", "plat")["wan"] == ["wan"]
+
+
+# what an image of before there was a choice left on each node that had gluon-464xlat-plat
+UNASKED = """
+config plat 'plat'
+	option enabled '1'
+	option pool '192.168.223.8/30'
+
+config site 'site_plat'
+	option enabled '1'
+	option pool '192.168.223.8/30'
+"""
+
+
+def sharing(router) -> tuple[str, str, str]:
+    plat = router.section("464xlat", "plat")
+    return plat["enabled"], plat["limit_up_kbit"], plat["limit_down_kbit"]
+
+
+def test_nobody_shares_who_was_not_asked(router):
+    router.upgrade()
+    assert sharing(router) == ("0", "0", "0")
+
+
+def test_the_site_says_what_a_node_begins_with_and_no_more(router):
+    router.upgrade(ON_PURPOSE)
+    assert sharing(router) == ("1", "5000", "20000")
+    router.upgrade()
+    assert sharing(router) == ("1", "5000", "20000")
+
+
+def test_an_image_that_comes_by_itself_never_begins_to_share_nor_lifts_a_limit(router):
+    router.upgrade()
+    router.upgrade(ON_PURPOSE)
+    assert sharing(router) == ("0", "0", "0")
+    router.edit("plat", "enabled", "0", "1")
+    router.edit("plat", "limit_up_kbit", "0", "1000")
+    router.upgrade(ON_PURPOSE)
+    assert sharing(router) == ("1", "1000", "0")
+    # nor on a node that had no such package before
+    other = router.config / "464xlat"
+    other.write_text("")
+    router.upgrade(ON_PURPOSE)
+    assert sharing(router) == ("0", "5000", "20000")
+
+
+def test_an_exit_of_before_there_was_a_choice_is_none_until_its_owner_says_so(router, capfd):
+    router.environment["GLUON_VERSION"] = "v2023.2"
+    (router.config / "464xlat").write_text(UNASKED)
+    router.upgrade()
+    assert "was an exit without its owner's word" in capfd.readouterr().out
+    assert sharing(router) == ("0", "0", "0")
+    router.edit("plat", "enabled", "0", "1")
+    router.upgrade()
+    assert sharing(router) == ("1", "0", "0")
+    assert capfd.readouterr().out == ""
+
+
+def test_an_exit_that_its_site_makes_on_purpose_stays_one(router):
+    router.environment["GLUON_VERSION"] = "v2023.2"
+    (router.config / "464xlat").write_text(UNASKED)
+    router.upgrade(ON_PURPOSE)
+    assert sharing(router) == ("1", "5000", "20000")
 
 
 def test_an_image_without_any_role_has_nothing_left_of_them_in_firewall_and_network(router):

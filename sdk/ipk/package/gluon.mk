@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: ISC
 # A stand-in for Gluon's gluon.mk: its folders (files/, luasrc/, src/) and check_site.lua are the build rule.
+# i18n/ needs Gluon's own compiler: without it pages are in English.
 
 include $(INCLUDE_DIR)/package.mk
+
+PO2LMO ?= $(shell command -v gluon-po2lmo 2>/dev/null)
 
 Build/Compile = $(if $(wildcard ./src/Makefile),$(call Build/Compile/Default))
 
@@ -10,6 +13,8 @@ define Gluon/Build/Install
 	$(if $(wildcard ./luasrc/.),$(CP) ./luasrc/. $(1)/)
 	$(if $(wildcard ./src/respondd.c),$(INSTALL_DIR) $(1)/usr/lib/respondd && \
 		$(CP) $(PKG_BUILD_DIR)/respondd.so $(1)/usr/lib/respondd/$(PKG_NAME).so)
+	$(if $(PO2LMO),$(foreach po,$(wildcard ./i18n/*.po),$(INSTALL_DIR) $(1)/lib/gluon/web/i18n && \
+		"$(PO2LMO)" $(po) $(1)/lib/gluon/web/i18n/$(PKG_NAME).$(basename $(notdir $(po))).lmo &&) true)
 endef
 
 # the file as text in a variable of Make, where a $ would begin a variable

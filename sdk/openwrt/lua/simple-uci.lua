@@ -75,6 +75,10 @@ function Cursor:get(config, name, option)
 	return section and section[option or '.type']
 end
 
+function Cursor:get_bool(...)
+	return self:get(...) == '1'
+end
+
 function Cursor:set(config, name, option, value)
 	local section = assert(self:find(config, name), config .. '.' .. name .. ' is no section')
 	if type(value) == 'boolean' then

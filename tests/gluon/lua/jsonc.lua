@@ -13,12 +13,18 @@ function M.parse(text)
 	return chunk and setfenv(chunk, {})()
 end
 
--- JSON indeed, of tables whose keys are texts.
+-- JSON indeed, of tables that are lists or whose keys are texts.
 function M.stringify(value)
 	if type(value) ~= 'table' then
 		return type(value) == 'string' and ('%q'):format(value) or tostring(value)
 	end
 	local parts = {}
+	if #value > 0 then
+		for i, item in ipairs(value) do
+			parts[i] = M.stringify(item)
+		end
+		return '[' .. table.concat(parts, ',') .. ']'
+	end
 	for key, item in pairs(value) do
 		parts[#parts + 1] = ('%q:%s'):format(key, M.stringify(item))
 	end
