@@ -13,6 +13,7 @@ from pathlib import Path
 SUITE = "trixie"  # Debian 13
 TIMEOUT_S = 240
 SOURCES = Path("/etc/apt/sources.list.d")
+RELEASE = Path("/etc/os-release")
 
 
 class AptError(RuntimeError):
@@ -59,7 +60,7 @@ def mirror() -> tuple[str, str]:
 
     Raises AptError where this is no Debian release, or its source cannot be told.
     """
-    codename = re.search(r"^VERSION_CODENAME=(\S+)", Path("/etc/os-release").read_text(), re.MULTILINE)
+    codename = re.search(r"^VERSION_CODENAME=(\S+)", RELEASE.read_text(), re.MULTILINE)
     if codename is None:
         raise AptError("/etc/os-release has no VERSION_CODENAME: this is no Debian release")
     own = codename[1]
