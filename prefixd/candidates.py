@@ -63,12 +63,14 @@ class Candidates:
         failed = self.failed.pop(prefix, None)
         return (UNKNOWN, "") if failed is None else failed[1]
 
-    def leave(self, prefix, told, now_ms):
+    def leave(self, prefix, watched, now_ms):
         """One is not watched any more; return whether it is still to count as what it was told to be."""
-        health = told[0]
-        if health >= UNKNOWN:
-            self.failed[prefix] = (now_ms + FORGET_MS, told)
-        self.tried[prefix] = ANSWERED if health <= RECOVERING else now_ms
+        health = watched.told[0]
+        if health <= RECOVERING:
+            self.tried[prefix] = ANSWERED
+        elif health >= MANAGEMENT or watched.is_silent():  # else it had no time to answer
+            self.failed[prefix] = (now_ms + FORGET_MS, watched.told)
+            self.tried[prefix] = now_ms
         return health >= UNKNOWN
 
     def forget(self, metrics, now_ms):

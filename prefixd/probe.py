@@ -160,8 +160,7 @@ class Prober:
                     self.watched[prefix].resume(told)
         for prefix in list(self.watched):
             if prefix not in wanted:
-                told = self.watched.pop(prefix).told
-                if not candidates.leave(prefix, told, now_ms):
+                if not candidates.leave(prefix, self.watched.pop(prefix), now_ms):
                     self._forgotten.append(prefix)
         self._forgotten += candidates.forget(metrics, now_ms)
         if is_new and chosen in self.watched:

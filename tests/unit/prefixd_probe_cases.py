@@ -350,3 +350,22 @@ def case_a_false_exit_that_goes_is_forgotten():
     world.run(12000)
     candidates = world.prober._candidates
     assert list(world.prober.watched) == [A] and candidates.failed == {} and candidates.tried == {}
+
+
+def case_one_that_had_no_time_to_answer_is_not_put_aside_for_a_minute():
+    world = World([(A, 5000)])
+    world.run(2000)
+    false = FalseExits(world)
+    world.run(2010)
+    # nothing answers for a moment, and then A does
+    for lane in world.prober.watched[A].lanes:
+        lane.is_asked = True
+    world.prober.take_events(world.now_ms)
+    world.prober.watch(A, world.choice.metrics, world.now_ms)
+    assert len(world.prober.watched) > 40
+    for lane in world.prober.watched[A].lanes:
+        lane.is_asked = False
+    world.prober.take_events(world.now_ms)
+    world.prober.watch(A, world.choice.metrics, world.now_ms)
+    assert len(world.prober.watched) == 4
+    assert world.prober._candidates.failed == {} and false.prefixes[40] not in world.prober._candidates.tried
