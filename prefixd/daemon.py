@@ -105,8 +105,8 @@ class Daemon:
         lost = [prefix for prefix in nearest if health.get(prefix, UNKNOWN) == DOWN]
         return [prefix for prefix in nearest if health.get(prefix, UNKNOWN) != DOWN], lost
 
-    def describe(self):
-        """Yield the status as one line of JSON, in pieces."""
+    def describe(self, is_whole=True):
+        """Yield the status as one line of JSON, in pieces: with all PLATs, or with the chosen one alone."""
         choice = self.choice
         now_ms = self.clock.now_ms()
         since_ms = None if choice.since_ms is None else now_ms - choice.since_ms
@@ -127,7 +127,7 @@ class Daemon:
         }
         yield json.dumps(head)[:-1] + ', "plats": ['
         separator = ""
-        for prefix in list(choice.metrics):
+        for prefix in list(choice.metrics) if is_whole else (choice.chosen,):
             if prefix in choice.metrics:  # it may have gone since the last piece
                 yield separator + json.dumps(self._describe_plat(prefix))
                 separator = ", "

@@ -363,13 +363,13 @@ def plats_line(usable, lost):
 
 
 class Control:
-    """The control socket: answers `status` with JSON, a piece at a time, for 500 PLATs and a small memory."""
+    """The control socket: answers `status` and `chosen` in JSON, a piece at a time, for 500 PLATs in a small memory."""
 
     CLIENTS = 8
     IDLE_MS = 10000
 
     def __init__(self, poller, clock, path, status):
-        """status: function that returns an iterator over pieces of text."""
+        """status: function that returns an iterator over pieces of text, about all PLATs or the chosen one."""
         self._poller = poller
         self._clock = clock
         self._path = path
@@ -449,9 +449,9 @@ class Control:
             self._drop(number)
 
     def _answer(self, command):
-        if command == b"status":
-            return self._status()
-        return iter(("error: no such command, expected status\n",))
+        if command in (b"status", b"chosen"):
+            return self._status(command == b"status")
+        return iter(("error: no such command, expected status or chosen\n",))
 
     def _drop(self, number):
         self._poller.close(self._clients.pop(number)[0])

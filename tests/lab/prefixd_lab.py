@@ -206,12 +206,12 @@ class Prefixd:
                 env={**os.environ, "PREFIXD_PYTHON": self.python},
             )
 
-    def status(self):
+    def status(self, command=b"status"):
         """Return the status, or None while there is none."""
         with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(30)
             sock.connect(str(self.socket))
-            sock.sendall(b"status\n")
+            sock.sendall(command + b"\n")
             with sock.makefile("rb") as stream:
                 return json.loads(stream.read())
         return None

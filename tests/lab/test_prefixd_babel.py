@@ -309,6 +309,10 @@ def test_clients_of_the_control_socket_cannot_hold_it_up(spaces, tmp_path, pytho
         idle[-1].sendall(said)
     assert node.prefixd.chosen() == A, node.prefixd.log()
     assert idle[3].recv(100).startswith(b"error:")
+    whole, chosen = node.prefixd.status(), node.prefixd.status(b"chosen")
+    assert len(whole["plats"]) == 2
+    assert [plat["prefix"] for plat in chosen["plats"]] == [f"{A}/96"]
+    assert (chosen["candidates"], chosen["why"]) == (2, whole["why"])
     for sock in idle:
         sock.close()
     assert node.prefixd.chosen() == A

@@ -111,7 +111,7 @@ static bool add_chosen(struct json_object *statistics, struct json_object *xlat4
 }
 
 void add_exit(struct json_object *statistics, struct json_object *xlat464) {
-	struct json_object *status = ask("/var/run/prefixd.sock", "status\n"), *known;
+	struct json_object *status = ask("/var/run/prefixd.sock", "chosen\n"), *known;
 
 	if (!status)
 		return;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum {
-	ANSWER_BYTES = 256 * 1024, // prefixd with 500 PLATs says 150 KB
+	ANSWER_BYTES = 256 * 1024, // l3roamd_py says 300 of each client
 	CHUNK_BYTES = 4096,
 	SETTINGS_BYTES = 4096, // a role's, one line
 	VALUE_BYTES = 128,
