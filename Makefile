@@ -14,6 +14,7 @@
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
+#   make sizes [PACKAGES='LISTS' RELEASE=NAME]        the table of flash sizes, with lists of packages of an OpenWrt release
 #   make deb                                         reach for Debian, in build/deb
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
@@ -21,7 +22,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -68,6 +69,9 @@ bench: setup $(PARTS)
 
 ipk: setup
 	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
+
+sizes: setup
+	$(PYTHON) -m sdk.sizes --write $(if $(RELEASE),--release '$(RELEASE)') $(PACKAGES)
 
 deb:
 	sh package/reach/deb.sh

@@ -196,10 +196,7 @@ class Site:
         b.run("nft -f -", input=rules)
 
     def ping(self, machine, target, *words) -> bool:
-        return (
-            machine.run(["ping", "-c", "1", "-W", "1", *words, target], check=False).returncode
-            == 0
-        )
+        return machine.run(["ping", "-c", "1", "-W", "1", *words, target], check=False).returncode == 0
 
     def reaches(self, port: int, target: str, wait_s: float = 3) -> bool:
         """Whether UDP of a's comes to a program on b."""
