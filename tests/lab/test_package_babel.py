@@ -3,12 +3,13 @@
 of shell that tell the devices in a file."""
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
 import packages
 import pytest
-from test_package_services import CONFIG, Node, pytestmark  # noqa: F401
+from test_package_services import CONFIG, RESPONDD, Node, pytestmark  # noqa: F401
 from waiting import wait_until
 
 SERVICE = "/etc/init.d/gluon-464xlat-babel"
@@ -43,6 +44,14 @@ class BabelNode(Node):
     def dump(self) -> str:
         """What babeld says of itself."""
         return self(DUMP)
+
+    def interfaces(self) -> list[str]:
+        """The addresses of mesh devices that respondd tells, without MACs: what has none is this machine's /sys."""
+        program = RESPONDD.replace("-common", "-babel")
+        told = json.loads(self(f"python3 -c '{program}'"))["network"]["mesh"]["babel"]["interfaces"]
+        return [
+            address for kind in told.values() for address in kind if len(address) > len("00:00:00:00:00:00")
+        ]
 
     def story(self) -> str:
         """What both nodes' babelds, kernels and services say, for a failure."""
@@ -79,6 +88,9 @@ def test_babeld_hears_of_mesh_devices_as_they_come_and_go(node):
     said = node.wait("printf 'dump\\nquit\\n' | timeout 5 busybox nc ::1 33123", "add interface mesh1")
     assert "add interface mesh0" in said
     assert "mesh2" not in said
+    node("ip link set far0 up; ip link set far1 up")
+    told = wait_until(lambda: len(told := node.interfaces()) == 2 and told, "two link-local addresses")
+    assert all(address.startswith("fe80::") for address in told)
     pid = node.file("/run/procd/gluon-464xlat-babel/instance1/pid").read_text()
     node.mesh("mesh1", "mesh2", "mesh-vpn")
     node.wait_without("add interface mesh0")
