@@ -159,9 +159,8 @@ class Prober:
                 if told[0] != UNKNOWN:
                     self.watched[prefix].resume(told)
         for prefix in list(self.watched):
-            if prefix not in wanted:
-                if not candidates.leave(prefix, self.watched.pop(prefix), now_ms):
-                    self._forgotten.append(prefix)
+            if prefix not in wanted and not candidates.leave(prefix, self.watched.pop(prefix), now_ms):
+                self._forgotten.append(prefix)
         self._forgotten += candidates.forget(metrics, now_ms)
         if is_new and chosen in self.watched:
             for index, lane in enumerate(self.watched[chosen].lanes):
