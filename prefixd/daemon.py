@@ -86,7 +86,7 @@ class Daemon:
 
     def _perform(self, action):
         if action[0] == "use":
-            net.log("%s: %s" % (describe_action(action), self.choice.why))
+            net.tell("%s: %s" % (describe_action(action), self.choice.why))
             self.translator.use(action[1])
             self.roaming.use(action[1])
         elif action[0] == "stop":
@@ -179,7 +179,7 @@ def run(options):
     except KeyboardInterrupt:
         chosen = daemon.choice.chosen
         left = "with no PLAT" if chosen is None else "at " + format_prefix6(chosen, 96)
-        net.log("ending; the translator stays as it is, " + left)
+        net.tell("ending; the translator stays as it is, " + left)
     finally:
         daemon.control.close()
     return 0

@@ -34,6 +34,7 @@ Whom it tells
 
 Looking
   --status                the PLATs of the prefixd that runs, as a table; with --json for programs
+                          exit status 3: none runs, 4: what listens there does not answer, or is no prefixd
   --version, --help       the version, and this
 
 Example: prefixd --plat-range fddd:1337:1338::/48 --clat clat --target /run/siit/control.sock \\

@@ -98,7 +98,7 @@ class Babel:
         self.state = state
         if text != self._said:
             self._said = text
-            net.log(text)
+            (net.tell if state == "connected" else net.log)(text)
 
 
 class Probes:
@@ -164,7 +164,7 @@ class Probes:
         self.state = text
         if text != self._said:
             if text != "open" or self._said is not None:
-                net.log(text if text != "open" else "probing")
+                net.tell("probing") if text == "open" else net.log(text)
             self._said = text
 
 

@@ -142,8 +142,15 @@ def birth_of(path):
 
 
 def log(text):
-    """Say something to whoever reads the log."""
+    """Say what is wrong to whoever reads the log."""
     print("prefixd: " + text, file=sys.stderr)
+
+
+def tell(text):
+    """Say what is as it should be: procd logs stdout as information, stderr as errors."""
+    print("prefixd: " + text)
+    if not IS_MICRO:  # which keeps nothing back
+        sys.stdout.flush()
 
 
 class Poller:

@@ -9,6 +9,8 @@ from prefixd import net
 from prefixd.babel import PER_ROUTER
 
 ROWS = 20  # PLATs shown; all of them are in --json
+ENOENT, ECONNREFUSED = 2, 111
+NOT_RUNNING, NO_ANSWER = 3, 4  # exit statuses, as of `service NAME status`: stopped, unknown
 ANSWER_S = 10  # what prefixd may be busy for, with its hook
 
 
@@ -80,12 +82,21 @@ def describe_age(age_ms):
     return "%d h" % (seconds // 3600)
 
 
+class NotRunning(Exception):
+    """Nothing listens."""
+
+
 def fetch(path):
-    """Return the status line of the prefixd on this control socket; OSError."""
+    """Return the status line of the prefixd on this control socket; NotRunning, OSError."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(ANSWER_S)
-        sock.connect(net.unix_address(path))
+        try:
+            sock.connect(net.unix_address(path))
+        except OSError as error:
+            if net.error_number(error) in (ENOENT, ECONNREFUSED):
+                raise NotRunning()  # noqa: B904  MicroPython has no "from"
+            raise
         sock.send(b"status\n")
         text = b""
         while True:
@@ -101,15 +112,21 @@ def show(path, is_json):
     """Print the status; return the exit status."""
     try:
         text = fetch(path)
+        if not text:
+            net.log("the prefixd on %s ended without an answer" % path)
+            return NO_ANSWER
         if text[-3:] != b"]}\n":
             raise ValueError  # MicroPython before 1.26 takes half of a line of JSON for a whole one
         lines = render(json.loads(text))
+    except NotRunning:
+        net.log("no prefixd runs: nothing listens on %s" % path)
+        return NOT_RUNNING
     except OSError as error:
-        net.log("no prefixd answers on %s: %s" % (path, net.error_text(error)))
-        return 1
+        net.log("the prefixd on %s does not answer: %s" % (path, net.error_text(error)))
+        return NO_ANSWER
     except (ValueError, KeyError, TypeError):
         net.log("what listens on %s is no prefixd" % path)
-        return 1
+        return NO_ANSWER
     if is_json:
         sys.stdout.write(str(text, "utf-8"))
     else:

@@ -202,6 +202,7 @@ class Prefixd:
             self.process = spaces.start(
                 name,
                 [str(REPOSITORY / "bin" / "prefixd"), *words],
+                stdout=log,
                 stderr=log,
                 env={**os.environ, "PREFIXD_PYTHON": self.python},
             )

@@ -173,7 +173,10 @@ sys.exit(table.show(sys.argv[1], False))
 
 @pytest.fixture
 def show(tmp_path):
-    """`prefixd --status` against a socket that nothing but the test answers: show(run, answer) -> its result."""
+    """`prefixd --status` against a socket that nothing but the test answers: show(run, answer) -> what it says.
+
+    answer: bytes, None for a listener that says nothing. status: the exit status; 3 where nothing listens.
+    """
     path = str(tmp_path / "prefixd.sock")
     script = tmp_path / "status.py"
     script.write_text(STATUS)
@@ -184,15 +187,16 @@ def show(tmp_path):
             peer.recv(100)
             peer.sendall(answer)
 
-    def ask(run, answer=None):
+    def ask(run, answer=None, status=4):
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
-            listener.listen()
+            if status != 3:
+                listener.listen()
             if answer is not None:
                 threading.Thread(target=answer_once, args=(listener, answer), daemon=True).start()
             done = run(script, path)
         os.unlink(path)
-        assert (done.returncode, done.stdout) == (1, "")
+        assert (done.returncode, done.stdout) == (status, "")
         return done.stderr.replace(path, "SOCKET")
 
     return ask
@@ -205,11 +209,12 @@ def on_cpython(*words):
     )
 
 
-HANGS = "prefixd: no prefixd answers on SOCKET: no answer in time\n"
+ABSENT = "prefixd: no prefixd runs: nothing listens on SOCKET\n"
+HANGS = "prefixd: the prefixd on SOCKET does not answer: no answer in time\n"
+ENDED = "prefixd: the prefixd on SOCKET ended without an answer\n"
 STRANGER = "prefixd: what listens on SOCKET is no prefixd\n"
 # whole answers of others, and halves of ours, which the JSON of an old MicroPython takes for whole ones
 ANSWERS = [
-    b"",
     b"hello\n",
     b"[1]\n",
     b'{"plats": [',
@@ -221,12 +226,16 @@ ANSWERS = [
 
 
 def test_what_answers_status_otherwise_is_one_sentence(show):
+    assert show(on_cpython, status=3) == ABSENT
     assert show(on_cpython) == HANGS
+    assert show(on_cpython, b"") == ENDED
     for answer in ANSWERS:
         assert show(on_cpython, answer) == STRANGER, answer
 
 
 def test_what_answers_status_otherwise_is_one_sentence_on_micropython(show, micropython):
+    assert show(micropython.run, status=3) == ABSENT
     assert show(micropython.run) == HANGS
+    assert show(micropython.run, b"") == ENDED
     for answer in ANSWERS:
         assert show(micropython.run, answer) == STRANGER, answer
