@@ -56,7 +56,9 @@ PROGRAMS = {
     "babeld": "babeld",
     "ip": "ip",
     "ip6tables": "ip6tables-zz-legacy",
+    "ip6tables-save": "ip6tables-zz-legacy",
     "iptables": "iptables-zz-legacy",
+    "iptables-save": "iptables-zz-legacy",
     "jool": "jool-tools-netfilter",
     "l3roamd_py": "l3roamd-py",
     "micropython": "micropython-nossl",
@@ -93,7 +95,8 @@ BUILTINS = set(
 )
 # functions of what OpenWrt's and Gluon's scripts source
 SOURCED = re.compile(
-    r"(config|list|uci|procd|network|json|rc)_\w+|(start|stop|restart|reload|boot|enable|enabled|running|start_enabled)$"
+    r"(config|list|uci|procd|network|json|rc)_\w+|get_mac_label|"
+    r"(start|stop|restart|reload|boot|enable|enabled|running|start_enabled)$"
 )
 # what is known only when it runs, and scripts that others ask for with a test before
 NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/|/464xlat-babel/ask$")
@@ -152,7 +155,7 @@ EVIDENCE = {
     },
     "reach": {"wireguard-tools": r"wireguard"},
     "gluon-464xlat-common": {"464xlat-common": r"/etc/init\.d/464xlat", "firewall": r"'firewall'"},
-    "gluon-464xlat-babel": {"gluon-464xlat-common": r"config_load 464xlat"},
+    "gluon-464xlat-babel": {"gluon-464xlat-common": r"load_464xlat"},
     "gluon-464xlat-clat": {
         "prefixd": r"prefixd|'clat'",
         "kmod-nat46": r"'clat'",

@@ -188,6 +188,15 @@ def test_a_translator_that_refuses_is_quoted_and_nothing_stays(node):
 def test_down_works_when_the_translator_is_gone(node):
     empty = node.snapshot()
     node.xlat(f"clat up {CLAT}")
-    node.machine.run("rm /run/siit/control.sock /run/bin/siit")
+    node.machine.run("mv /run/siit/control.sock /run/siit/away")
+    node.xlat("clat down")
+    assert node.snapshot() == empty + "clat.left\n"
+    # it makes the device again from its notes when it is back
+    node.machine.run("mv /run/siit/away /run/siit/control.sock")
+    node.machine.run("ip link add clat type ifb")
+    node.xlat(f"clat up {CLAT}")
     node.xlat("clat down")
     assert node.snapshot() == empty
+    # and a device that it has never made is nobody's to take
+    node.machine.run("ip link add clat type ifb")
+    assert "it is not ours" in node.xlat(f"clat up {CLAT}", check=False).stderr

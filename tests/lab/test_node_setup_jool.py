@@ -51,7 +51,7 @@ def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_
     node.machine.run(f"ping -6 -c 1 -W 20 {PREFIX}:c000:8")
     assert "plat  up " in node.xlat("plat status").stdout
     node.machine.run("touch /run/jool.sulks")
-    assert "plat  broken " in node.xlat("plat status").stdout
+    assert "plat  broken " in node.xlat("plat status", check=False).stdout
 
 
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])

@@ -92,7 +92,7 @@ def test_without_a_limit_the_device_is_as_it_was(node):
 def test_a_limit_that_somebody_took_away_shows_and_comes_back(node):
     node.xlat(f"plat up {PLAT} {LIMIT}")
     node.machine.run("tc qdisc del dev plat root")
-    assert "broken" in node.xlat("plat status").stdout
+    assert "broken" in node.xlat("plat status", check=False).stdout
     node.xlat(f"plat up {PLAT} {LIMIT}")
     assert shaped(node) == {"ipv6": "8Mbit", "ip": "16Mbit"}
     assert "broken" not in node.xlat("plat status").stdout

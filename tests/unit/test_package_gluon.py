@@ -200,7 +200,7 @@ def options_read() -> set[str]:
     for file in (*ROOT.glob("files/*/etc/init.d/*"), library / "keep.sh", library / "wan.sh"):
         text = re.sub(r"#.*", "", file.read_text())
         for section, option in re.findall(
-            r"(?:config_get(?:_bool)? \w+|append(?:_list)?|add_option|config_list_foreach) (\S+) (\w+)", text
+            r"(?:config_get(?:_bool)? \w+|add_option|add_list|config_list_foreach) (\S+) (\w+)", text
         ):
             sections = ("clat", "plat") if "role" in section else (section,)
             found |= {f"{name}.{option}" for name in sections}

@@ -12,7 +12,7 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_FILES = 66 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FILES = 72 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 BUDGET_FLASH = 40_000  # and compressed, as squashfs and jffs2 keep them
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
@@ -99,15 +99,9 @@ def test_a_removal_of_the_roaming_daemon_flushes_what_a_stop_leaves(built):
     )
 
 
-def test_a_removal_takes_babelds_lines_back(built):
-    _, script = packages.members(built["464xlat-common"], "control")["prerm-pkg"]
-    text = script.decode()
-    assert text.index("/etc/init.d/464xlat stop") < text.index("/lib/464xlat/role.d/50-babeld gone")
-    for elsewhere in ("IPKG_INSTROOT=/image", "PKG_UPGRADE=1"):  # where there is neither of them
-        done = subprocess.run(
-            ["env", elsewhere, "sh", "-c", text], capture_output=True, text=True, check=True
-        )
-        assert done.stderr == ""
+def test_a_removal_stops_the_service_once(built):
+    """OpenWrt's own prerm disables and stops it; a second stop would find nothing, and ubus says "Command failed"."""
+    assert "prerm-pkg" not in packages.members(built["464xlat-common"], "control")
 
 
 @pytest.mark.parametrize("role", ["clat", "plat"])

@@ -84,9 +84,18 @@ clat_make() {
 	ledger_close "$SETTINGS"
 }
 
-clat_is_whole() {
-	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
-		[ -n "$(ip -4 rule show 2>/dev/null | sed -n "/^$((PRIORITY + 2)):/p")" ] && firewall_holds "$FIREWALL" clat
+clat_lacks() {
+	local rules priority
+	rules="
+$(ip -4 rule show 2>/dev/null)"
+	for priority in "$PRIORITY" $((PRIORITY + 1)) $((PRIORITY + 2)); do
+		case "$rules" in
+		*"
+$priority:"*" iif $CLIENT_DEVICE "*) ;;
+		*) echo "there is no routing rule $priority for $CLIENT_DEVICE" && return ;;
+		esac
+	done
+	forwarding_lacks "$CLIENT_DEVICE"
 }
 
 clat_route_stop() { # DEVICE TABLE
@@ -107,9 +116,9 @@ clat_route() { # use | stop
 	fi
 }
 
-clat_detail() { # DEVICE
-	printf 'clients %s on %s, ' "$(setting clat client_range)" "$(setting clat client_device)"
-	if [ -n "$(ip -4 route show table "$(setting clat table)" default dev "$1" 2>/dev/null)" ]; then
+clat_detail() {
+	printf 'clients %s on %s, ' "$CLIENT_RANGE" "$CLIENT_DEVICE"
+	if [ -n "$(ip -4 route show table "$TABLE" default dev "$DEVICE" 2>/dev/null)" ]; then
 		printf 'with an exit'
 	else
 		printf 'without an exit'

@@ -10,6 +10,9 @@ nft_up() { # clat | plat
 	change "nft delete table inet xlat464_$1" nft_load "$1"
 }
 
+# As it was set up: without what changes by itself, counters and the elements of sets.
+nft_list() { nft -s -t list table inet "xlat464_$1"; } # clat | plat
+
 nft_load() { nft_rules "$1" | nft -f -; } # clat | plat
 
 # MSS, DEVICE, TRANSLATOR, CLAT_RANGE, CLIENT_RANGE; for the CLAT PLAT_RANGE, CLIENT_DEVICES, CLIENT_PREFIXES; for the

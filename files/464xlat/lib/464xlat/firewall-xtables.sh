@@ -38,6 +38,13 @@ xtables_up() { # clat | plat
 	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
+# As it was set up. iptables-save without -t knows the tables that are in use.
+xtables_list() { # clat | plat
+	local also=plat
+	[ "$1" != clat ] || also=nat46
+	{ iptables-save && ip6tables-save; } | grep -e "XLAT464_$1" -e "XLAT464_$also"
+}
+
 # HOOK may have words of a match behind it, which are the jump's.
 xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
 	change "xtables_unload $1 $2 '$3' $4" xtables_restore "$@"

@@ -42,14 +42,30 @@ firewall_choose() { # clat | plat
 	fi
 }
 
-# Whether a role's rules are still there: other programs flush more than is theirs.
+# Whether a role's rules are those that were set up: other programs flush more than is theirs.
 firewall_holds() { # BACK-END clat | plat
-	case "$1" in
-	nft) nft list table inet "xlat464_$2" >/dev/null 2>&1 ;;
-	xtables) iptables -w "$XTABLES_WAIT_S" -t mangle -C FORWARD -j "XLAT464_$2" >/dev/null 2>&1 ;;
-	esac
+	local sum=''
+	[ "$1" != none ] || return 0
+	read -r sum 2>/dev/null <"$XLAT464_RUN/$2.rules"
+	[ "$sum" = "$(firewall_sum "$1" "$2")" ]
 }
 
+firewall_sum() { "$1_list" "$2" 2>/dev/null | md5sum; } # BACK-END clat | plat
+
 firewall_up() { # clat | plat
-	[ "$FIREWALL" = none ] || "${FIREWALL}_up" "$1"
+	[ "$FIREWALL" != none ] || return 0
+	"${FIREWALL}_up" "$1"
+	firewall_sum "$FIREWALL" "$1" >"$XLAT464_RUN/$1.rules"
+}
+
+# Set a role's rules up again, and nothing else of it. The role's ledger has their undo already.
+firewall_again() { # clat | plat
+	local line
+	LEDGER=$XLAT464_RUN/$1.again
+	trap 'rm -f "$LEDGER" "$LEDGER.new"' EXIT
+	sed -n '1!G;h;$p' "$XLAT464_RUN/$1.undo" | while IFS= read -r line; do
+		case "$line" in 'nft '* | 'xtables_unload '*) eval "$line" >/dev/null 2>&1 </dev/null ;; esac
+	done
+	firewall_up "$1"
+	warn "the firewall rules were gone and are set up again"
 }

@@ -1,23 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# keep.sh ROLE up     bring a role up as /etc/config/464xlat says, and try again while something is missing that can
-#                     still come: a device, a module, a translator. Ends once the role is up; procd ends it before
-#                     that when the configuration changes.
-# keep.sh ROLE down   take it down, if it is up
+# keep.sh ROLE up     keep a role as /etc/config/464xlat says: bring it up, try again while something is missing that can
+#                     still come (a device, a module, a translator), and look every few seconds whether all of it is
+#                     still there, for other programs flush firewall rules. Without an IPv4 line, or a translator, a node
+#                     is no platnode. SIGHUP: look now, networks have changed. procd ends it when the file changes.
+# keep.sh ROLE down   take it down, if it is up, and end
 #
-# Either then tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
+# Either tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
 
 # shellcheck source=/dev/null
 . /lib/functions.sh
 # shellcheck source=/dev/null
 . /lib/functions/network.sh
+# shellcheck source=files/464xlat/lib/464xlat/config.sh
+. /lib/464xlat/config.sh
 
 RUN=/var/run/464xlat
-LONGEST_WAIT_S=60
+CHECK_S=5
+AGAIN_S=2        # what is gone may be back: a translator that is started anew
+NETWORK_ROUNDS=12 # of checks, after which networks are asked for their devices, should an event be lost
+LONGEST_WAIT_S=30
+HUNG_UP=129 # status of a `wait` that SIGHUP has ended
 
 role=$1 way=${2:-up}
-[ "$way" = up ] || [ -e "$RUN/$role.undo" ] || exit 0
+mkdir -p "$RUN" || exit 1
 
 tell_others() {
 	local hook
@@ -26,36 +33,30 @@ tell_others() {
 	done
 }
 
-mkdir -p "$RUN" || exit 1
-
-# Words of the command line, from options that are set: an empty one is the program's to complain about.
-append() { # SECTION OPTION --NAME
+# Words of the command line, from options that are set: a wrong one is the program's to complain about.
+add_option() { # SECTION OPTION --NAME
 	local value
 	config_get value "$1" "$2"
 	[ -z "$value" ] || words="$words $3 $value"
 }
 
 # One word of all values of a list.
-append_list() { # SECTION OPTION --NAME
+add_list() { # SECTION OPTION --NAME
 	local listed=
-	config_list_foreach "$1" "$2" append_value
+	config_list_foreach "$1" "$2" add_value
 	[ -z "$listed" ] || words="$words $3 $listed"
 }
-append_value() { listed="${listed:+$listed,}$1"; } # VALUE
+add_value() { listed="${listed:+$listed,}$1"; } # VALUE
 
 node_mac() {
-	local mac device
+	local mac
 	config_get mac node mac
-	if [ -z "$mac" ]; then
-		config_get device clat client_device br-client
-		for device in "/sys/class/net/$device" /sys/class/net/*; do
-			[ -e "$device/address" ] || continue
-			read -r mac <"$device/address"
-			case "$mac" in 00:00:00:00:00:00 | '') mac= ;; *) break ;; esac
-		done
+	if [ -n "$mac" ]; then
+		printf '%s\n' "$mac" >"$RUN/mac" # the roaming daemon's too
+	elif [ -r "$RUN/mac" ]; then
+		read -r mac <"$RUN/mac" # of a node whose flash takes no writes
 	fi
 	words="$words${mac:+ --mac $mac}"
-	printf '%s\n' "$mac" >"$RUN/mac" # the roaming daemon's too
 }
 
 # routers have no /run, where siit's socket is elsewhere
@@ -69,28 +70,28 @@ find_target() {
 	words="$words --target $target"
 }
 
-command_line() {
+read_options() {
 	words=
-	config_load 464xlat
-	append node clat_range --clat-range
-	append node plat_range --plat-range
-	append node client_range --client-range
-	append node mesh_mtu --mesh-mtu
-	append node firewall --firewall
+	add_option node clat_range --clat-range
+	add_option node plat_range --plat-range
+	add_option node client_range --client-range
+	add_option node mesh_mtu --mesh-mtu
+	add_option node firewall --firewall
 	find_target
-	append "$role" device --device
+	add_option "$role" device --device
 	node_mac
 	if [ "$role" = clat ]; then
-		append clat client_device --client-device
-		append clat table --table
-		append clat priority --priority
-		append_list roaming prefix --client-prefixes
+		add_option clat client_device --client-device
+		add_option clat table --table
+		add_option clat priority --priority
+		add_list roaming prefix --client-prefixes
 	else
-		append plat pool --pool
-		append plat ports --ports
-		append plat uplink --uplink
-		append_list plat allow --allow
-		find_wan
+		add_option plat pool --pool
+		add_option plat ports --ports
+		add_option plat uplink --uplink
+		add_option plat limit_up_kbit --limit-up-kbit
+		add_option plat limit_down_kbit --limit-down-kbit
+		add_list plat allow --allow
 	fi
 }
 
@@ -101,33 +102,102 @@ tell_problem() { # SENTENCE
 	told=$1
 }
 
+forget_problem() {
+	rm -f "$RUN/$role.problem" "$RUN/$role.said"
+	told=
+	wait_s=$AGAIN_S
+}
+
+# Bring the role up or down; what that says last is in ROLE.said. SIGHUP ends a wait, not the program.
+run() { # OPTIONS, as words of one text
+	local status
+	# shellcheck disable=SC2086 # the program checks each
+	(set -f && exec 464xlat "$role" "$way" $1 >/dev/null 2>"$RUN/$role.said") &
+	until wait "$!"; do
+		status=$?
+		[ "$status" = "$HUNG_UP" ] || return "$status"
+	done
+}
+
+pause() { # SECONDS, at most
+	[ -z "$woken" ] || return 0
+	sleep "$1" &
+	wait "$!" || kill "$!" 2>/dev/null
+}
+
+wait_longer() {
+	tell_problem "$(tail -n 1 "$RUN/$role.said")"
+	pause "$wait_s"
+	wait_s=$((wait_s * 2))
+	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
+}
+
+is_whole() { 464xlat "$role" check >/dev/null 2>&1; }
+
+# An exit that leads nowhere takes clients from those that lead somewhere.
+withdraw() {
+	made=
+	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && tell_others; }
+}
+
+keep_up() {
+	if ! has_line; then
+		tell_problem "464xlat: plat up: no IPv4 default route leads out of $wan, expected one: is the line up?"
+		withdraw
+		pause "$CHECK_S"
+	elif [ -z "$is_news" ] && [ "$words$wan" = "$made" ] && { is_whole || { pause "$AGAIN_S" && is_whole; }; }; then
+		[ -z "$told" ] || forget_problem
+		pause "$CHECK_S"
+	elif run "$words${wan:+ --wan $wan}"; then
+		[ -n "$made" ] || echo "464xlat: $role is up"
+		made=$words$wan is_news=
+		forget_problem
+		tell_others
+	else
+		[ "$role" = clat ] || is_whole || withdraw
+		wait_longer
+	fi
+}
+
 # a node that is no platnode need not have its part
 find_wan() { :; }
 has_line() { :; }
 # shellcheck source=files/464xlat/lib/464xlat/wan.sh
 [ "$role" = clat ] || [ ! -r /lib/464xlat/wan.sh ] || . /lib/464xlat/wan.sh
 
-wait_s=2
+wait_s=$AGAIN_S
 told=
 words=
+wan=
+made=
+is_news= # networks have changed since the last up, which may be of interest to it
+woken=
 trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # what is half up then undoes itself
-while :; do
-	if [ "$way" = up ]; then
-		command_line
-		has_line || {
-			wait_line
-			continue
-		}
-	fi
-	# shellcheck disable=SC2086 # words, and the program checks each
-	(set -f && exec 464xlat "$role" "$way" $words >/dev/null 2>"$RUN/$role.said") &
-	if wait "$!"; then break; fi
-	tell_problem "$(tail -n 1 "$RUN/$role.said")"
-	sleep "$wait_s" &
-	wait "$!"
-	wait_s=$((wait_s * 2))
-	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
+
+if [ "$way" = down ]; then
+	trap '' HUP
+	until [ ! -e "$RUN/$role.undo" ] || run ''; do wait_longer; done
+	forget_problem
+	tell_others
+	# procd is to know of nothing that has ended: a role that is off is no service that has died
+	ubus call service delete "{\"name\":\"464xlat\",\"instance\":\"$role\"}"
+	exit
+fi
+
+trap 'woken=1' HUP
+until load_464xlat 2>"$RUN/$role.said"; do
+	woken=
+	wait_longer
 done
-trap - TERM
-rm -f "$RUN/$role.problem" "$RUN/$role.said"
-tell_others
+read_options
+find_wan
+round=0
+while :; do
+	round=$((round + 1))
+	if [ -n "$woken" ] || [ $((round % NETWORK_ROUNDS)) = 0 ]; then
+		is_news=${woken:-$is_news}
+		woken=
+		find_wan
+	fi
+	keep_up
+done

@@ -72,6 +72,16 @@ node_release() {
 	ledger_exists clat || ledger_exists plat || ledger_undo node
 }
 
+# A device that was made anew (a line that dials, a bridge) has the kernel's defaults again.
+forwarding_lacks() { # DEVICE[,DEVICE...]
+	local device value rest="$1,"
+	while [ -n "$rest" ]; do
+		device=${rest%%,*} rest=${rest#*,} value=1
+		[ ! -e "/proc/sys/net/ipv4/conf/$device/forwarding" ] || read -r value <"/proc/sys/net/ipv4/conf/$device/forwarding"
+		[ "$value" = 1 ] || echo "IPv4 forwarding is off on $device"
+	done
+}
+
 # What a translator's device needs to pass packets: it is no host's link, so nothing may answer or filter on it.
 device_sysctls() { # DEVICE
 	sysctl_write "net/ipv4/conf/$1/rp_filter" 0 && # ICMP errors come from 192.0.0.8 (RFC 7600), which is routed nowhere
@@ -80,4 +90,5 @@ device_sysctls() { # DEVICE
 		sysctl_write "net/ipv6/conf/$1/accept_ra" 0 || return
 	# no link-local address, hence no router solicitations and multicast reports for the translator to drop
 	[ ! -e "/proc/sys/net/ipv6/conf/$1/addr_gen_mode" ] || sysctl_write "net/ipv6/conf/$1/addr_gen_mode" 1
+	ip -6 addr flush dev "$1" scope link # of a network manager that was here first and has set it up
 }

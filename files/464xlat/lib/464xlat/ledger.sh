@@ -77,7 +77,7 @@ tell() { [ -z "${VERBOSE:-}" ] || printf '464xlat: + %s\n' "$*" >&2; } # COMMAND
 # Undo a ledger and remove it. `quiet` is for an aborted `up`, whose last line may be of a change that was never made.
 ledger_undo() { # NAME [quiet]
 	local file="$XLAT464_RUN/$1.undo" line said
-	rm -f "$XLAT464_RUN/$1.settings"
+	rm -f "$XLAT464_RUN/$1.settings" "$XLAT464_RUN/$1.rules"
 	[ -e "$file" ] || return 0
 	# the list is taken first: an undo may not read the ledger that it stands in
 	sed -n '1!G;h;$p' "$file" >"$file.reversed"

@@ -144,13 +144,16 @@ plat_refresh() {
 	limit_keep
 }
 
-plat_is_whole() {
-	device_exists "$DEVICE" && [ -n "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ] &&
-		[ -n "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ] && firewall_holds "$FIREWALL" plat &&
-		{ [ "$TRANSLATOR" != jool ] || jool_is_whole; }
+plat_lacks() {
+	if [ -z "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ]; then
+		echo "there is no route $POOL dev $DEVICE"
+	elif [ "$TRANSLATOR" = jool ] && ! jool_is_whole; then
+		echo "Jool has no instance any more"
+	elif ! limit_holds "$DEVICE"; then
+		echo "the limit on $DEVICE is gone"
+	else
+		forwarding_lacks "$WAN"
+	fi
 }
 
-plat_detail() {
-	printf 'pool %s ports %s, shared out of %s, %s' "$(setting plat pool)" "$(setting plat ports)" "$(setting plat wan)" \
-		"$(limit_text)"
-}
+plat_detail() { printf 'pool %s ports %s, shared out of %s, %s' "$POOL" "$PORTS" "$WAN" "$(limit_text)"; }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
 # SPDX-License-Identifier: ISC
-# Up and down of a role, clat or plat, whose own steps are in files of their names; and what status shows of it.
+# Up and down of a role, clat or plat, whose own steps are in files of their names; what it lacks, and what status shows.
 
 # Make the role what the settings say. Nothing happens if it is that already; with other settings it is made anew, and
 # for a CLAT prefixd has to choose again, for its device is a new one.
@@ -14,11 +14,14 @@ role_up() { # clat | plat WORD...
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
-	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && "${role}_is_whole" &&
-		{ [ "$role" = clat ] || plat_refresh; }; then
-		echo "464xlat: $role up: it is, with these settings"
-		return
+	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && role_stands; then
+		firewall_holds "$FIREWALL" "$role" || (firewall_again "$role") || true
+		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
+			echo "464xlat: $role up: it is, with these settings"
+			return
+		fi
 	fi
+	translator_forget "$TARGET" "$DEVICE"
 	"${role}_need_free"
 	if ledger_exists "$role"; then
 		guard_up "$role"
@@ -67,31 +70,85 @@ setting() { # ROLE KEY
 	done
 }
 
+# Take the settings of a role that is up from its notes.
+noted_settings() { # clat | plat
+	local word line=''
+	TRANSLATOR=''
+	read -r line <"$XLAT464_RUN/$1.settings" || return
+	for word in $line; do
+		case "$word" in
+		prefix=*) PREFIX=${word#*=} ;;
+		device=*) DEVICE=${word#*=} ;;
+		mesh_mtu=*) MESH_MTU=${word#*=} ;;
+		target=*) TARGET=${word#*=} ;;
+		engine=*) TRANSLATOR=${word#*=} ;;
+		firewall=*) FIREWALL=${word#*=} ;;
+		client_range=*) CLIENT_RANGE=${word#*=} ;;
+		client_device=*) CLIENT_DEVICE=${word#*=} ;;
+		table=*) TABLE=${word#*=} ;;
+		priority=*) PRIORITY=${word#*=} ;;
+		pool=*) POOL=${word#*=} ;;
+		ports=*) PORTS=${word#*=} ;;
+		wan=*) WAN=${word#*=} ;;
+		esac
+	done
+}
+
+# Whether the device is there and a translator serves it: a TUN device has a carrier as long as somebody reads it.
+role_stands() {
+	LINK=$(ip link show dev "$DEVICE" 2>/dev/null)
+	case "$LINK" in *LOWER_UP*) return 0 ;; esac
+	return 1
+}
+
+# What a role lacks of what its up has made, the first of it, by its settings; nothing if it is whole.
+role_lacks() { # clat | plat
+	if ! role_stands; then
+		case "$LINK" in
+		'') echo "there is no device $DEVICE" ;;
+		*NO-CARRIER*) echo "nothing translates on $DEVICE: ${TRANSLATOR:-the translator} is not running" ;;
+		*) echo "the device $DEVICE is down" ;;
+		esac
+	elif [ -z "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ]; then
+		echo "there is no route $PREFIX dev $DEVICE"
+	elif ! firewall_holds "$FIREWALL" "$1"; then
+		echo "the firewall rules are not those that were set up"
+	else
+		"${1}_lacks"
+	fi
+}
+
+check() { # clat | plat
+	local lacks='it is not up'
+	DOING="$1 check"
+	! ledger_finished "$1" || ! noted_settings "$1" || lacks=$(role_lacks "$1")
+	[ -z "$lacks" ] || die "$lacks"
+}
+
 STATUS_FORMAT='%-5s %-10s %-15s %-40s %s\n'
 
 status() { # ROLE...
-	local role
+	local role rc=0
 	# shellcheck disable=SC2059 # the format is ours
 	printf "$STATUS_FORMAT" ROLE STATE DEVICE PREFIX DETAIL
-	for role; do role_status "$role"; done
+	for role; do role_status "$role" || rc=1; done
+	return "$rc"
 }
 
 role_status() { # clat | plat
-	local device state=up DEVICE
+	local state=up detail=- lacks=''
+	DEVICE=- PREFIX=-
 	if ! ledger_exists "$1"; then
-		# shellcheck disable=SC2059
-		printf "$STATUS_FORMAT" "$1" down - - "$([ "$1" = plat ] && echo 'this line is not shared' || echo -)"
-		return
-	fi
-	device=$(setting "$1" device)
-	ledger_finished "$1" || state=unfinished
-	if [ "$state" = up ]; then
-		device_exists "$device" && firewall_holds "$(setting "$1" firewall)" "$1" || state=broken
-		[ "$1" = clat ] || limit_holds "$device" || state=broken
-		DEVICE=$device # for what follows
-		[ "$(setting "$1" engine)" != jool ] || jool_is_whole || state=broken
+		state=down
+		[ "$1" = clat ] || detail='this line is not shared'
+	elif ! ledger_finished "$1" || ! noted_settings "$1"; then
+		state=unfinished detail='another 464xlat is at work, or was ended; the next up makes it anew'
+	else
+		lacks=$(role_lacks "$1")
+		detail="$("$1_detail"), MTU $MESH_MTU, $FIREWALL"
+		[ -z "$lacks" ] || { state=broken detail=$lacks; }
 	fi
 	# shellcheck disable=SC2059
-	printf "$STATUS_FORMAT" "$1" "$state" "${device:--}" "$(setting "$1" prefix)" \
-		"$("$1_detail" "$device"), MTU $(setting "$1" mesh_mtu), $(setting "$1" firewall)"
+	printf "$STATUS_FORMAT" "$1" "$state" "$DEVICE" "$PREFIX" "$detail"
+	case "$state" in up | down) ;; *) return 1 ;; esac
 }

@@ -74,7 +74,7 @@ alone() { # TARGET COMMAND...
 
 translator_add() { # TARGET DEVICE
 	translate "$1" "add $2" || return
-	device_exists "$2" && return
+	device_exists "$2" && rm -f "$XLAT464_RUN/$2.left" && return
 	printf 'the translator at %s made no device %s\n' "$1" "$2" >&2
 	return 1
 }
@@ -87,12 +87,19 @@ translator_config() { # TARGET DEVICE CONFIGURATION
 	return 1
 }
 
-# Take the device away even if the translator is not there any more. First down: nat46 frees the pairs of a device, and
-# stops its packets then.
+# Take the device away even if the translator is not there: siit makes it again from its notes when it is back, and then
+# it is ours to take, hence DEVICE.left. First down: nat46 frees the pairs of a device, and stops its packets then.
 translator_del() { # TARGET DEVICE
 	[ ! -f "$1" ] || ip link set dev "$2" down 2>/dev/null || true
-	[ ! -e "$1" ] || translate "$1" "del $2" || true
+	{ [ -e "$1" ] && translate "$1" "del $2"; } || : >"$XLAT464_RUN/$2.left"
 	! device_exists "$2" || ip link del dev "$2"
+}
+
+# Have the translator forget the device of an earlier role, if it could not be told then.
+translator_forget() { # TARGET DEVICE
+	[ -e "$XLAT464_RUN/$2.left" ] || return 0
+	[ ! -e "$1" ] || translate "$1" "del $2" >/dev/null 2>&1 || true
+	rm -f "$XLAT464_RUN/$2.left"
 }
 
 # Make the role's device: translator, MTU, kernel settings, up. IPv4 packets grow by 20 bytes on their way to IPv6.

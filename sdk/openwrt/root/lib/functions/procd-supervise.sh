@@ -18,6 +18,7 @@ service=${folder%/*}
 while :; do
 	"$@" &
 	child=$!
+	echo "$child" >"$folder/main"
 	wait "$child"
 	[ -e "$folder/respawn" ] || break
 	sleep "${pause_s:-5}" &

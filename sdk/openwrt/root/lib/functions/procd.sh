@@ -13,7 +13,7 @@ procd_open_service() { # NAME
 	PROCD_SERVICE=$1
 	PROCD_COUNT=0
 	mkdir -p "$PROCD_RUN/$1"
-	rm -rf "$PROCD_RUN/$1"/*.new
+	rm -rf "$PROCD_RUN/$1"/*.new "$PROCD_RUN/$1/triggers"
 }
 
 procd_open_instance() { # [NAME]
@@ -116,12 +116,25 @@ procd_running() { # SERVICE
 	return 1
 }
 
-# What wakes a service up: noted, for whoever plays netifd.
+# Send a signal to what an instance runs, or all instances do.
+procd_send_signal() { # SERVICE INSTANCE|* SIGNAL
+	local file pid status=4
+	for file in "$PROCD_RUN/$1"/*/main; do
+		case "$2" in '*' | "$(basename "${file%/main}")") ;; *) continue ;; esac
+		[ -s "$file" ] && read -r pid <"$file" && kill -s "$3" "$pid" 2>/dev/null && status=0
+	done
+	return "$status"
+}
+
+# What wakes a service up: noted, for whoever plays netifd (procd-event.sh).
 procd_open_trigger() { :; }
 procd_close_trigger() { :; }
 procd_add_raw_trigger() { # EVENT DELAY-MS COMMAND...
-	printf '%s\n' "$*" >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
+	printf '%s ' "$1" >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
+	shift 2
+	printf "'%s' " "$@" >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
+	echo >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
 }
 procd_add_reload_trigger() { # CONFIG...
-	printf 'config.change %s\n' "$*" >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
+	printf "config.change '/etc/init.d/%s' 'reload' # %s\n" "$PROCD_SERVICE" "$*" >>"$PROCD_RUN/$PROCD_SERVICE/triggers"
 }

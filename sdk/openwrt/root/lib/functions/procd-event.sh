@@ -1,0 +1,13 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+# Play procd when an event comes: run what services want to be woken up by. Usage: procd-event.sh interface.update
+
+for file in "${PROCD_RUN:-/var/run/procd}"/*/triggers; do
+	[ -e "$file" ] || continue
+	while read -r event command; do
+		case "$event" in
+		*.'*') case "$1" in "${event%'*'}"*) eval "$command" ;; esac ;;
+		"$1") eval "$command" ;;
+		esac
+	done <"$file"
+done
