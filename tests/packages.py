@@ -24,6 +24,19 @@ def built() -> dict[str, ipk.Package]:
     return {package.name: package for package in ipk.build(FOLDER, [], [ipk.IPV6])}
 
 
+@cache
+def trees(firewall: str) -> dict[str, Path]:
+    """The folder of each package as make leaves it, of packages for xtables or nft."""
+    folder = FOLDER
+    if firewall == "nft":
+        folder = Path(tempfile.mkdtemp(prefix="ipk-test-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        ipk.build(folder, [], [ipk.IPV6, ipk.FIREWALL4])
+    else:
+        built()
+    return {path.name: path for path in (folder / "tree").iterdir()}
+
+
 def members(package: ipk.Package, part: str) -> dict[str, tuple[tarfile.TarInfo, bytes]]:
     """What is in the data or control archive of a package, by path."""
     with tarfile.open(package.file) as outer:

@@ -56,11 +56,30 @@ def test_without_apk_one_sentence_says_what_is_missing(tmp_path, monkeypatch, ca
     assert not (tmp_path / "out").exists()
 
 
+def strangers(files: list[Path], out: Path, more: set[str], provides: dict[str, str]) -> list[Path]:
+    """Make empty packages for all that the given ones need and are not, and more; some provide another."""
+    have = {re.sub(r"-[\d.]+-r\d+$", "", file.stem) for file in files}
+    wanted = set()
+    for file in files:
+        dump = subprocess.run([APK, "adbdump", str(file)], capture_output=True, text=True, check=True).stdout
+        depends = re.search(r"^  depends:.*\n((?:    - .*\n)*)", dump, re.M)
+        wanted |= set(re.findall(r"^    - ([\w.-]+)", depends[1], re.M)) if depends else set()
+    empty, made = out / "empty", []
+    empty.mkdir()
+    provided = {word.partition("=")[0] for word in provides.values()}
+    for name in sorted(wanted - have - provided | more | set(provides)):
+        file = out / f"{name}-1-r1.apk"
+        words = [f"--info={key}" for key in (f"name:{name}", "version:1-r1", "arch:noarch")]
+        words += [f"--info=provides:{provides[name]}"] if name in provides else []
+        apk.run("mkpkg", *words, "--files", str(empty), "--output", str(file), epoch=0)
+        made.append(file)
+    return made
+
+
 @pytest.fixture(scope="module")
 def feeds(tmp_path_factory):
     """Feeds of two releases, as folders "1" and "2" in one; what ours need of others is there as empty packages."""
     folder = tmp_path_factory.mktemp("feeds")
-    empty = tmp_path_factory.mktemp("empty")
     for release in ("1", "2"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PKG_RELEASE", release)
@@ -68,19 +87,7 @@ def feeds(tmp_path_factory):
             files = packages.ipk.build_apk(
                 out, ["464xlat-common", "prefixd", "l3roamd-py", "python3-xlat464"], []
             )
-        have = {re.sub(r"-[\d.]+-r\d+$", "", file.stem) for file in files}
-        wanted = set()
-        for file in files:
-            dump = subprocess.run(
-                [APK, "adbdump", str(file)], capture_output=True, text=True, check=True
-            ).stdout
-            depends = re.search(r"^  depends:.*\n((?:    - .*\n)*)", dump, re.M)
-            wanted |= set(re.findall(r"^    - ([\w.-]+)", depends[1], re.M)) if depends else set()
-        for name in sorted(wanted - have | {"l3roamd"}):
-            file = out / f"{name}-1-r1.apk"
-            words = [f"--info={key}" for key in (f"name:{name}", "version:1-r1", "arch:noarch")]
-            apk.run("mkpkg", *words, "--files", str(empty), "--output", str(file), epoch=0)
-            files.append(file)
+        files += strangers(files, out, {"l3roamd"}, {})
         apk.index(files, out, 0)
     return folder
 

@@ -21,20 +21,10 @@ pytestmark = pytest.mark.skipif(
 FIREWALLS = ["xtables", "nft"]
 
 
-@cache
-def trees(firewall: str) -> dict[str, Path]:
-    """The folders of each package as make leaves them."""
-    if firewall == "xtables":
-        packages.built()
-        folder = packages.FOLDER
-    else:
-        folder = packages.FOLDER / "nft"
-        packages.ipk.build(folder, [], [packages.ipk.IPV6, packages.ipk.FIREWALL4])
-    return {path.name: path for path in (folder / "tree").iterdir()}
-
-
 def declared(name: str, firewall: str) -> set[str]:
-    fields = packages.ipk.control.parse_fields((trees(firewall)[name] / "control/fields").read_text())
+    fields = packages.ipk.control.parse_fields(
+        (packages.trees(firewall)[name] / "control/fields").read_text()
+    )
     return set(packages.ipk.control.depends(fields["Depends"], [packages.ipk.IPV6])) - {"libc"}
 
 
@@ -45,7 +35,7 @@ def closure(name: str, firewall: str) -> set[str]:
     while waiting:
         for other in declared(waiting.pop(), firewall) - found:
             found.add(other)
-            if other in trees(firewall):
+            if other in packages.trees(firewall):
                 waiting.append(other)
     return found
 
@@ -64,7 +54,7 @@ def source_of(path: Path) -> Path | None:
 
 def texts(name: str, firewall: str) -> list[tuple[Path, str]]:
     """Each file of a package with its text, that of its source for compiled modules; scripts of its control too."""
-    tree = trees(firewall)[name]
+    tree = packages.trees(firewall)[name]
     found = []
     for path in sorted([*(tree / "data").rglob("*"), *(tree / "control").glob("p*r*")]):
         if path.is_file() and not path.is_symlink():

@@ -41,8 +41,8 @@ BUILT = [
 ]  # folders that make them
 
 
-def add_strangers(folder: Path) -> None:
-    """Add empty packages for all that ours need and the feed lacks."""
+def add_strangers(folder: Path, more: frozenset[str] | set[str] = frozenset()) -> None:
+    """Add empty packages for all that ours need and the feed lacks, and more."""
     index = (folder / "Packages").read_text()
     have = set(re.findall(r"^Package: (.*)$", index, re.M))
     wanted = {
@@ -50,7 +50,7 @@ def add_strangers(folder: Path) -> None:
     } - have
     empty = folder / "empty"
     empty.mkdir()
-    for name in sorted(wanted | {"l3roamd"}):
+    for name in sorted(wanted | {"l3roamd"} | more):
         text = f"Package: {name}\nVersion: 1\nArchitecture: all\nDescription: stands in\n"
         content = archive.ipk(empty, {"control": text}, 0)
         (folder / f"{name}.ipk").write_bytes(content)
