@@ -43,12 +43,17 @@ if ! flock -n 9; then
 	flock 9
 fi
 
+# what a later Debian has no more; the tests with it say that it is not there
+is_gone() {
+	[ "$1" = ndppd ] && apt-cache show radvd >/dev/null 2>&1 && ! apt-cache show "$1" >/dev/null 2>&1
+}
+
 missing_packages() {
 	local package installed
 	# shellcheck disable=SC2086 # a list of names
 	installed=$(dpkg-query -W -f '${binary:Package} ${db:Status-Status}\n' $packages 2>/dev/null || true) # not zero if one was never heard of
 	for package in $packages; do
-		printf '%s\n' "$installed" | grep -q "^$package\(:.*\)\{0,1\} installed\$" || printf '%s ' "$package"
+		printf '%s\n' "$installed" | grep -q "^$package\(:.*\)\{0,1\} installed\$" || is_gone "$package" || printf '%s ' "$package"
 	done
 }
 
