@@ -100,8 +100,15 @@ def copy_files(target: Path) -> None:
         if (REPOSITORY / name).exists() or (REPOSITORY / name).is_symlink():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, target / name, follow_symlinks=False)
-    # tests and lint ask git which files there are
-    shutil.copytree(REPOSITORY / ".git", target / ".git", symlinks=True, dirs_exist_ok=True)
+    # tests and lint ask git which files there are; a clone, for .git of a worktree is no folder
+    clone = target / ".clone"
+    for words in (
+        ["clone", "-q", "--no-checkout", str(REPOSITORY), str(clone)],
+        ["-C", str(clone), "reset", "-q"],
+    ):
+        subprocess.run(["git", *words], check=True)
+    (clone / ".git").rename(target / ".git")
+    clone.rmdir()
 
 
 def alone(words: list[str]) -> list[str]:
