@@ -193,14 +193,14 @@ class Wizard(Owner):
         body = "".join(f"--edge\r\n{part}\r\n" for part in parts) + "--edge--\r\n"
         files = f"{self.image}/usr/lib/lua"
         done = subprocess.run(
-            [LUA, "-e", CGI],
+            [LUA, "-e", f"{self.before}\n{CGI}"],
             input=body,
             env={
                 **self.environment,
                 "PATH": "/nowhere",
                 "IMAGE": str(self.image),
                 "LUA_PATH": f"{files}/?.lua;{STANDINS}/lua/?.lua;{self.environment['LUA_PATH']};;",
-                "LUA_CPATH": f"{files}/?.so;;",
+                "LUA_CPATH": f"{files}/?.so;{self.environment.get('LUA_CPATH', '')};;",
                 "REQUEST_METHOD": "POST" if fields else "GET",
                 "CONTENT_TYPE": "multipart/form-data; boundary=edge",
                 "HTTP_HOST": "192.168.1.1",
