@@ -97,6 +97,16 @@ def test_jools_device_is_limited_as_well(node):
     assert "limit 8000 kbit/s up, 16000 down" in node.xlat("plat status").stdout
 
 
+def test_an_up_that_was_killed_while_it_limits_is_taken_over(node):
+    node.xlat(f"plat up {PLAT}")
+    node.machine.run("tc qdisc add dev plat root handle 464: htb")
+    node.machine.run("tc class add dev plat parent 464: classid 464:6 htb rate 8mbit")
+    before = untouched(node)[:2]
+    node.xlat(f"plat up {PLAT} {LIMIT}")
+    assert shaped(node) == {"ipv6": "8Mbit", "ip": "16Mbit"}
+    assert untouched(node)[:2] == before
+
+
 def test_a_limit_that_somebody_took_away_shows_and_comes_back(node):
     node.xlat(f"plat up {PLAT} {LIMIT}")
     node.machine.run("tc qdisc del dev plat root")
@@ -126,7 +136,7 @@ def test_where_no_limit_can_be_set_nothing_is_shared_without_it(node):
     real = shutil.which("tc")
     node.machine.file(
         "/run/bin/tc",
-        '#!/bin/sh\n[ "$2" != replace ] || [ ! -e /run/no-htb ] || {\n'
+        '#!/bin/sh\n[ "$2 $5" != "add root" ] || [ ! -e /run/no-htb ] || {\n'
         f'echo "Error: Specified qdisc kind is unknown." >&2; exit 2; }}\nexec {real} "$@"\n',
         0o755,
     )

@@ -38,7 +38,8 @@ limit_set() {
 			return
 		}
 		way=add
-		tc qdisc replace dev "$DEVICE" root handle 464: htb || return
+		tc qdisc del dev "$DEVICE" root 2>/dev/null || true # somebody's, or ours of an up that was killed
+		tc qdisc add dev "$DEVICE" root handle 464: htb || return
 	fi
 	limit_class "$way" 6 ipv6 "$LIMIT_UP_KBIT" && limit_class "$way" 4 ip "$LIMIT_DOWN_KBIT" &&
 		echo "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" >"$XLAT464_RUN/plat.limit"
