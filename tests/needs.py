@@ -129,6 +129,9 @@ EVIDENCE = {
     "464xlat-common": {"464xlat-nft": r"FIREWALL", "464xlat-xtables": r"FIREWALL"},
     "464xlat-plat": {
         "464xlat-common": r"\bchange\b",
+        "kmod-nf-conntrack-netlink": r"forget-flows",
+        "kmod-nft-connlimit": r"client_flows|CLIENT_FLOWS",
+        "iptables-mod-conntrack-extra": r"client_flows|CLIENT_FLOWS",
         "kmod-nft-nat": r"PLAT|plat_",
         "ip6tables-mod-nat": r"PLAT|plat_",
         "kmod-ipt-nat": r"PLAT|plat_",

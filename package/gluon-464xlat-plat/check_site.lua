@@ -7,6 +7,7 @@ xlat464.check_ranges(check)
 
 xlat464.need_keys(check, 'plat', {
 	'enabled', 'limit_up_kbit', 'limit_down_kbit', 'pool', 'ports', 'engine', 'uplink', 'allow',
+	'client_flows', 'node_flows',
 })
 
 need_boolean({'plat', 'enabled'}, false)
@@ -32,6 +33,9 @@ need_array({'plat', 'allow'}, function(element)
 		return first and first == address
 	end, true, "be a range of IPv4 addresses like '192.168.178.0/24'")
 end, false)
+
+xlat464.need_whole(check, {'plat', 'client_flows'}, 0, 4294967) -- flows, default a 32nd of what the node can track
+xlat464.need_whole(check, {'plat', 'node_flows'}, 0, 4294967) -- flows, default an eighth
 
 need({'plat', 'ports'}, function(text)
 	local first, last = tostring(text):match('^([1-9]%d*)-([1-9]%d*)$')

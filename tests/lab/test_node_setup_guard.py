@@ -291,3 +291,80 @@ def test_clients_of_gluons_bridge_are_held_at_both_of_its_devices(machines):
     mesh.clat_node.xlat(f"clat up {mesh.clat_options} --client-device local-node")
     rules = mesh.clat.output("nft list table inet xlat464_clat")
     assert 'iifname { "br-client", "local-node" }' in rules
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_one_client_and_one_node_have_no_more_than_their_share(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options} --client-flows 20 --node-flows 30")
+    wait_until(lambda: "1 received" in ping(mesh.client, SERVER, "-W", "1"), "way to the server")
+    mesh.plat.run("conntrack -F")
+    kept = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEP), SERVER])
+    answered = [kept.stdout.readline().strip() for _ in range(60)]
+    assert answered.count("hello") == 20
+    assert set(answered[:20]) == {"hello"}
+    # another client of the node has what is left to it, one of another node its own
+    mesh.client.run("ip address add 10.126.0.51/16 dev eth0")
+    other = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEP), SERVER, "10.126.0.51"])
+    assert [other.stdout.readline().strip() for _ in range(60)].count("hello") == 10
+    elsewhere = "fddd:1337:1337:ffff::a7e:1"
+    mesh.mid.run(f"ip -6 route replace {elsewhere}/128 via fd00:1::1")
+    mesh.plat.run(f"ip -6 route replace {elsewhere}/128 via fd00:2::2")
+    assert answers(mesh, SERVER, source=elsewhere) == {SERVER: "hello"}
+    # what is under way goes on, and what has ended makes room
+    mesh.plat.run("conntrack -D -f ipv6 -p udp --orig-port-src 5000")
+    assert mesh.client.python(KEEP_ONE, SERVER) == "hello"
+
+
+# a flow of each of 60 ports: what it is answered, "hello" or nothing in a while
+KEEP = """
+    import select, socket, sys, time
+    kept = []
+    for port in range(5000, 5060):
+        asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        asking.bind((sys.argv[2] if sys.argv[2:] else "", port))
+        asking.connect((sys.argv[1], 7))
+        kept.append(asking)
+        asking.send(b"hello")
+        answer = "silence"
+        if select.select([asking], [], [], 0.2)[0]:
+            try:
+                answer = asking.recv(100).decode()
+            except OSError:
+                pass
+        print(answer, flush=True)
+    time.sleep(600)
+"""
+KEEP_ONE = """
+    import socket, sys
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.settimeout(20)
+    asking.connect((sys.argv[1], 7))
+    asking.send(b"hello")
+    print(asking.recv(100).decode())
+"""
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_ports_below_1024_stay_below(machines, firewall):
+    """RFC 4787, REQ-3a: who speaks from 500 (IKE) is heard from there, or at least from a port of that kind."""
+    mesh = mesh_that_carries(machines, firewall)
+    mesh.client.run("ip address add 10.126.0.51/16 dev eth0")
+    seen = []
+    for source, port in ((CLIENT, 500), ("10.126.0.51", 500), (CLIENT, 1023), (CLIENT, 1024), (CLIENT, 4500)):
+        seen.append(int(mesh.client.python(FROM, SERVER, source, str(port)).split()[1]))
+    assert seen[0] == 500
+    assert seen[1] < 1024
+    assert seen[1] != 500
+    assert seen[2:] == [1023, 1024, 4500]
+
+
+FROM = """
+    import socket, sys
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.settimeout(20)
+    asking.bind((sys.argv[2], int(sys.argv[3])))
+    asking.connect((sys.argv[1], 7))
+    asking.send(b"who")
+    print(asking.recv(100).decode())
+"""

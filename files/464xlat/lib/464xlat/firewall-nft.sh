@@ -92,6 +92,19 @@ nft_clat_rules() {
 	NFT
 }
 
+# Of new flows only, so what is under way costs nothing.
+nft_flow_sets() {
+	local each
+	for each in client node; do printf 'set flows_of_%s { type ipv6_addr; size 65535; flags dynamic; }\n' "$each"; done
+}
+
+nft_flow_limits() {
+	local refuse='reject with icmpv6 type admin-prohibited'
+	[ "$CLIENT_MAX" = 0 ] || echo "add @flows_of_client { ip6 saddr ct count over $CLIENT_MAX } $refuse"
+	[ "$NODE_MAX" = 0 ] ||
+		echo "add @flows_of_node { ip6 saddr & ffff:ffff:ffff:ffff:ffff:ffff:: ct count over $NODE_MAX } $refuse"
+}
+
 nft_plat_rules() {
 	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]"
 	local clients="ip6 saddr & ${CLIENTS#* } == ${CLIENTS% *}" nodes="ip6 saddr & ${NODES#* } == ${NODES% *}"
@@ -117,10 +130,15 @@ nft_plat_rules() {
 			ct state vmap { established : accept, invalid : drop }
 			meta nfproto ipv4 ct state related accept
 			meta nfproto ipv4 drop
-			$clients accept
-			$nodes icmpv6 type echo-request accept
+			$clients goto count_flows
+			$nodes icmpv6 type echo-request goto count_flows
 			meta l4proto ipv6-icmp ct state related accept
 			reject with icmpv6 type admin-prohibited
+		}
+		$(nft_flow_sets)
+		chain count_flows {
+			$(nft_flow_limits)
+			accept
 		}
 		chain from4 {
 			ct state vmap { established : accept, related : accept, invalid : drop }

@@ -25,6 +25,8 @@ xtables_up() { # clat | plat
 		return
 	fi
 	xtables_load iptables mangle FORWARD XLAT464_plat "$(xtables_mss plat)"
+	[ "$CLIENT_MAX$NODE_MAX" = 00 ] || xtables_load ip6tables mangle "FORWARD -o $DEVICE -m conntrack --ctstate NEW" XLAT464_new \
+		"$(xtables_flow_limits)"
 	xtables_load iptables mangle POSTROUTING XLAT464_out "$(xtables_out4)"
 	xtables_load ip6tables mangle "POSTROUTING -o $DEVICE" XLAT464_out "$(xtables_out6)"
 	xtables_load iptables mangle "INPUT -i $DEVICE" XLAT464_in "$(xtables_in)"
@@ -40,9 +42,9 @@ xtables_up() { # clat | plat
 
 # As it was set up. iptables-save without -t knows the tables that are in use.
 xtables_list() { # clat | plat
-	local also=plat
-	[ "$1" != clat ] || also=nat46
-	{ iptables-save && ip6tables-save; } | grep -e "XLAT464_$1" -e "XLAT464_$also"
+	local chains='clat|from_[^ ]*|nat46'
+	[ "$1" = clat ] || chains='plat|out|in|node|new'
+	{ iptables-save && ip6tables-save; } | grep -E "^-A.* XLAT464_($chains)( |\$)"
 }
 
 # HOOK may have words of a match behind it, which are the jump's.
@@ -99,6 +101,12 @@ xtables_client6() { # WORDS
 	# clients' own addresses: of the prefixes that we are told, or routed to where they came from
 	for each in fe80::/10 ::/128 $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do echo "$1 -s $each -j RETURN"; done
 	echo "$1 -m rpfilter --invert -j DROP"
+}
+
+xtables_flow_limits() {
+	local rule='-A XLAT464_new -m connlimit --connlimit-saddr'
+	[ "$CLIENT_MAX" = 0 ] || echo "$rule --connlimit-above $CLIENT_MAX --connlimit-mask 128 -j DROP"
+	[ "$NODE_MAX" = 0 ] || echo "$rule --connlimit-above $NODE_MAX --connlimit-mask 96 -j DROP"
 }
 
 # Whose packets enter the PLAT.

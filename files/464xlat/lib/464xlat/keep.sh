@@ -92,6 +92,8 @@ read_options() {
 		add_option plat limit_up_kbit --limit-up-kbit
 		add_option plat limit_down_kbit --limit-down-kbit
 		add_list plat allow --allow
+		add_option plat client_flows --client-flows
+		add_option plat node_flows --node-flows
 	fi
 }
 

@@ -88,5 +88,5 @@ ledger_undo() { # NAME [quiet]
 		said=$(eval "$line" 2>&1 </dev/null) || [ "${2:-}" = quiet ] ||
 			warn "\`$line\` failed: $(printf '%s' "$said" | tail -n 1)"
 	done 8<"$file.reversed"
-	rm -f "$file" "$file.reversed" "$file.new"
+	rm -f "$file" "$file.reversed" "$file.new" "$XLAT464_RUN/$1.rules"
 }

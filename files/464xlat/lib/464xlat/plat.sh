@@ -6,7 +6,8 @@
 plat_settings() { # WORD...
 	local first
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
-		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= LIMIT_UP_KBIT=0 LIMIT_DOWN_KBIT=0 -- "$@"
+		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= CLIENT_FLOWS=auto NODE_FLOWS=auto \
+		LIMIT_UP_KBIT=0 LIMIT_DOWN_KBIT=0 -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
 	POOL=$ANSWER
@@ -25,6 +26,8 @@ plat_settings() { # WORD...
 	ask embed "$PREFIX" "$first"
 	POOL_FIRST=$ANSWER
 	need_ports
+	need_flows CLIENT_FLOWS
+	need_flows NODE_FLOWS
 	need_number MESH_MTU 1280 65535
 	need_choice FIREWALL auto nft xtables
 	need_name DEVICE
@@ -35,10 +38,11 @@ plat_settings() { # WORD...
 	limit_settings
 	need_choice ENGINE auto nat46 siit jool
 	find_translator
+	find_flow_limits
 	firewall_choose plat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
 mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK engine=$TRANSLATOR \
-client_range=$CLIENT_RANGE allow=$ALLOW"
+client_range=$CLIENT_RANGE allow=$ALLOW client_flows=$CLIENT_FLOWS node_flows=$NODE_FLOWS"
 }
 
 # Whose packets may pass, each as address and mask: clients, which are all of clat_range if their range is not told, and
@@ -48,6 +52,32 @@ plat_sources() {
 	CLIENTS=$ANSWER
 	ask clat-sources "$CLAT_RANGE" 192.0.0.1/32
 	NODES=$ANSWER
+}
+
+# How many flows one client, and all of a node, may have open here at a time; 0 for no limit.
+need_flows() { # NAME
+	local value
+	eval "value=\$$1"
+	[ "$value" = auto ] || need_number "$1" 0 4294967
+}
+
+# What `auto` means, in CLIENT_MAX and NODE_MAX: shares of what connection tracking holds, where a flow takes two places. A
+# few thousand are enough for anybody, and each new flow may cost a look at all that its client has.
+find_flow_limits() {
+	local places
+	places=$(cat /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null)
+	flow_limit CLIENT_MAX "$CLIENT_FLOWS" $((${places:-16384} / 32)) 128 4096
+	flow_limit NODE_MAX "$NODE_FLOWS" $((${places:-16384} / 8)) 512 8192
+}
+
+flow_limit() { # NAME SETTING SHARE LEAST MOST
+	local limit="$2"
+	if [ "$2" = auto ]; then
+		limit=$3
+		[ "$limit" -ge "$4" ] || limit=$4
+		[ "$limit" -le "$5" ] || limit=$5
+	fi
+	eval "$1=\$limit"
 }
 
 # Single addresses that are let through, with a comma behind each: the node's own are reached only if they are named so.
@@ -136,6 +166,7 @@ plat_make() {
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
 	ledger_close "$SETTINGS"
+	plat_forget
 }
 
 # What may have changed while the role was up.
@@ -144,11 +175,20 @@ plat_refresh() {
 	limit_keep
 }
 
+# The flows of a time without our rules go on as they began, unless they are asked about anew.
+plat_forget() {
+	$XLAT464 forget-flows "$PREFIX" "$POOL" "$TRANSLATOR" >/dev/null 2>"$XLAT464_RUN/said" </dev/null ||
+		warn "$(tail -n 1 "$XLAT464_RUN/said")"
+	rm -f "$XLAT464_RUN/said"
+}
+
 plat_lacks() {
 	if [ -z "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ]; then
 		echo "there is no route $POOL dev $DEVICE"
 	elif [ "$TRANSLATOR" = jool ] && ! jool_is_whole; then
 		echo "Jool has no instance any more"
+	elif [ -z "$(exit_routes_now "$PREFIX")" ]; then
+		echo "there are no routes inside $PREFIX that keep the mesh off this node's networks"
 	elif ! limit_holds "$DEVICE"; then
 		echo "the limit on $DEVICE is gone"
 	else

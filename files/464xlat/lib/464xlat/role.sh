@@ -15,7 +15,10 @@ role_up() { # clat | plat WORD...
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
 	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && role_stands; then
-		firewall_holds "$FIREWALL" "$role" || (firewall_again "$role") || true
+		firewall_holds "$FIREWALL" "$role" || {
+			(firewall_again "$role") || true
+			[ "$role" = clat ] || plat_forget
+		}
 		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
 			echo "464xlat: $role up: it is, with these settings"
 			return

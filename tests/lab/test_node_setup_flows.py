@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: ISC
+"""Rules that somebody takes away under an exit, and the flows that begin meanwhile."""
+
+import re
+import sys
+import textwrap
+
+import pytest
+from node_lab import FIREWALLS, NEEDS
+from test_node_setup_guard import mesh_that_carries
+from test_node_setup_traffic import SERVER
+from waiting import wait_until
+
+pytestmark = NEEDS
+
+# a keepalive of ten a second from one port: a line for each that is answered
+KEEPALIVE = """
+    import socket, sys, time
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.bind(("", int(sys.argv[2])))
+    asking.connect((sys.argv[1], 7))
+    asking.settimeout(0.1)
+    for i in range(600):
+        try:
+            asking.send(b"%d" % i)
+            print(asking.recv(100).decode(), flush=True)
+        except OSError:
+            pass
+        time.sleep(0.1)
+"""
+FLUSHES = {
+    "nft": ["nft delete table inet xlat464_plat", "nft flush table inet xlat464_plat", "nft flush ruleset"],
+    "xtables": [
+        "ip6tables -t nat -F",
+        "iptables -t nat -F",
+        "iptables -F",
+        "ip6tables -t mangle -F XLAT464_out",
+    ],
+}
+WITHOUT_NAT = {  # what stands in NAT's way, for both families
+    "nft": ["nft delete table inet xlat464_plat"],
+    "xtables": ["ip6tables -t nat -F", "iptables -t nat -F"],
+}
+
+
+def kind(firewall):
+    return firewall.split("-")[0]
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    node, up = mesh.plat_node, f"plat up {mesh.plat_options}"
+    # an address stays when only rules are made anew
+    device = mesh.plat.output("ip link show plat").split(":")[0]
+    for flush in FLUSHES[kind(firewall)]:
+        mesh.plat.run(flush, **node.variables)
+        assert "broken" in node.xlat("plat status", check=False).stdout, flush
+        assert "set up again" in node.xlat(up).stderr
+        assert "broken" not in node.xlat("plat status", check=False).stdout
+        assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {SERVER}")
+    mesh.plat.run("ip -6 route flush root fddd:1337:1338:200:0:b2::/96 type prohibit")
+    assert "broken" in node.xlat("plat status", check=False).stdout
+    assert node.xlat(up).returncode == 0
+    assert "broken" not in node.xlat("plat status", check=False).stdout
+    assert mesh.plat.output("ip link show plat").split(":")[0] == device
+    # an admin's own are nobody's business
+    if firewall != "nft":
+        mesh.plat.run("iptables -I FORWARD -j ACCEPT", **node.variables)
+        assert "broken" not in node.xlat("plat status", check=False).stdout
+    node.xlat("plat down")
+    assert "XLAT464" not in node.snapshot()
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_a_flow_that_began_without_rules_lives_once_they_are_back(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    if firewall == "nft":  # others have connection tracking on as well: the node's firewall
+        mesh.plat.run(
+            ["nft", "add table inet fw; add chain inet fw f { type filter hook forward priority 0; }"]
+        )
+        mesh.plat.run("nft add rule inet fw f ct state new,established accept")
+    keep = [sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER]
+    before = mesh.client.start([*keep, "5001"])
+    assert before.stdout.readline() == "0\n"
+    for command in WITHOUT_NAT[kind(firewall)]:
+        mesh.plat.run(command, **mesh.plat_node.variables)
+    during = mesh.client.start([*keep, "5002"])
+
+    def flows(port):
+        return mesh.plat.output("conntrack -L -f ipv6 -p udp", check=False).count(f"sport={port} ")
+
+    wait_until(lambda: flows(5002) == 1, "a flow without NAT")
+    ports = dict(
+        re.findall(r"sport=(5001) dport=7 .*dport=(\d+)", mesh.plat.output("conntrack -L -f ipv6 -p udp"))
+    )
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options}")
+    assert during.stdout.readline().strip().isdigit()
+    after = mesh.plat.output("conntrack -L -f ipv6 -p udp")
+    assert dict(re.findall(r"sport=(5001) dport=7 .*dport=(\d+)", after)) == ports, (
+        "the old one is the same flow"
+    )
+    last = int(before.stdout.readline())
+    wait_until(
+        lambda: int(before.stdout.readline()) > last + 3, "more of the flow that had been there before"
+    )
