@@ -51,7 +51,10 @@ cd {root}
 pivot_root . old
 cd /root/checkout
 umount -l /old
-exec "$@"
+# this shell stays, as the first process: it takes over orphans, and a lab ends only when somebody waits for its own
+status=0
+"$@" || status=$?
+exit "$status"
 """
 
 
