@@ -68,7 +68,9 @@ nft_names() { # NAMES
 nft_own_sources() {
 	local own6="ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing" devices
 	devices=$(nft_names "$CLIENT_DEVICES")
-	printf 'iifname { %s } %s drop\n' "$devices" "ip saddr != $CLIENT_RANGE" "$devices" "$own6"
+	# from client to client it is the bridge that forwards, where a kernel shows us that too (br_netfilter): DHCP, DAD
+	printf 'iifname { %s } oifname != { %s } %s drop\n' "$devices" "$devices" "ip saddr != $CLIENT_RANGE" \
+		"$devices" "$devices" "$own6"
 }
 
 nft_clat_rules() {

@@ -65,7 +65,7 @@ xtables_unload() { # PROGRAM TABLE HOOK CHAIN
 xtables_mss() { # clat | plat
 	local direction device
 	[ "$1" = plat ] ||
-		for device in $CLIENT_DEVICES; do echo "-A XLAT464_clat -i $device ! -s $CLIENT_RANGE -j DROP"; done
+		for device in $CLIENT_DEVICES; do echo "-A XLAT464_clat -i $device ! -o $device ! -s $CLIENT_RANGE -j DROP"; done
 	[ "$1$TRANSLATOR" != clatnat46 ] || echo "-A XLAT464_clat -o $DEVICE ! -s $CLIENT_RANGE -j DROP"
 	for direction in -o -i; do
 		printf -- '-A XLAT464_%s %s %s -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --set-mss %s\n' \
