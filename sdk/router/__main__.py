@@ -8,7 +8,6 @@ The rows go to standard output, the result to build/test-openwrt.json: {"rootfs"
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from sdk.router import table
 from sdk.router.docs import DocsError
 from sdk.router.feed import FeedError
 from sdk.router.feed import check as check_feed
-from sdk.router.feed import make as make_feed
 from sdk.router.machine import MAY
 from sdk.router.mesh import Options
 from sdk.router.openwrt import OpenWrtMesh
@@ -61,13 +59,11 @@ def run(options) -> int:
         check_feed(options.packages, rootfs)
         story.say(f"{rootfs.release}, with {rootfs.manager}{', Gluon' if rootfs.is_gluon else ''}")
         REPOSITORY.joinpath("build").mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="test-openwrt-") as folder:
-            feed = make_feed(options.packages, rootfs, Path(folder) / "feed")
-            bounds = Options(options.wan_down, options.kills)
-            with OpenWrtMesh(rootfs, feed, bounds, name=options.name, log=story.say) as mesh:
-                missed = table.run(mesh, story, options.only)
-                if options.shell:
-                    shell(mesh, options.shell)
+        bounds = Options(options.wan_down, options.kills)
+        with OpenWrtMesh(rootfs, options.packages, bounds, name=options.name, log=story.say) as mesh:
+            missed = table.run(mesh, story, options.only)
+            if options.shell:
+                shell(mesh, options.shell)
     except (LabError, RootfsError, FeedError, DocsError) as error:
         print(f"test-openwrt: {error}", file=sys.stderr)
         return 1

@@ -5,7 +5,8 @@ import re
 import time
 from functools import partial
 
-from sdk.router.mesh import CheckError, Mesh
+from sdk.router.check_services import no_flood
+from sdk.router.mesh import NETIFD, CheckError, Mesh
 
 BACK_S = 30  # for the client to be online again, once everything is back
 
@@ -17,6 +18,16 @@ def prefix_of(mesh: Mesh, node: str) -> str:
     if not found:
         raise CheckError(f"{node}: its role has no prefix")
     return found.group(1)
+
+
+def is_offered(mesh: Mesh, prefix: str) -> bool:
+    """Whether the platnode has what babel announces, and where it is OpenWrt's whether the mesh has heard of it.
+
+    babeld 1.12, as Debian has it, takes back another prefix than the one that is gone (its check_xroutes).
+    """
+    if mesh.sh(mesh.platnode, f"ip -6 route show {prefix} proto static").strip():
+        return True
+    return NETIFD in mesh.abilities and is_announced(mesh, prefix)
 
 
 def is_announced(mesh: Mesh, prefix: str) -> bool:
@@ -38,9 +49,11 @@ def wan_down(mesh: Mesh) -> str:
     mesh.pull_wan()
     begun = time.monotonic()
     try:
-        mesh.wait(lambda: not is_announced(mesh, prefix), f"{prefix} withdrawn after the WAN's loss", 60, 0.5)
+        mesh.wait(lambda: not is_offered(mesh, prefix), f"{prefix} withdrawn after the WAN's loss", 60, 0.5)
         withdrawn_s = time.monotonic() - begun
-        time.sleep(max(0.0, mesh.options.wan_down_s - withdrawn_s))
+        said, left_s = mesh.log(mesh.platnode), max(0.0, mesh.options.wan_down_s - withdrawn_s)
+        time.sleep(left_s)
+        no_flood(mesh, mesh.platnode, said, left_s)
         if "no IPv4 default route" not in mesh.status(mesh.platnode).said:
             raise CheckError(f"{mesh.platnode}: status does not say that there is no line")
     finally:
@@ -54,7 +67,7 @@ def firewall_stopped(mesh: Mesh) -> str:
     """After `service firewall stop` and `start`, which flush every table, the exit works or is none."""
     prefix = prefix_of(mesh, mesh.platnode)
     for node in (mesh.platnode, mesh.clatnode):
-        mesh.sh(node, "/etc/init.d/firewall stop; sleep 2; /etc/init.d/firewall start")
+        mesh.sh(node, "/etc/init.d/firewall stop && sleep 2 && /etc/init.d/firewall start")
     back_s = mesh.wait_for_ping(BACK_S)
     mesh.sh(mesh.platnode, "/etc/init.d/firewall reload")
     mesh.sh(mesh.platnode, "/etc/init.d/firewall restart")
@@ -69,7 +82,7 @@ def firewall_gone(mesh: Mesh) -> str:
     mesh.sh(mesh.platnode, "/etc/init.d/firewall stop")
     try:
         mesh.wait(
-            lambda: not is_announced(mesh, prefix) or mesh.ping(),
+            lambda: not is_offered(mesh, prefix) or mesh.ping(),
             f"{prefix} withdrawn or the client online while the firewall is stopped",
             BACK_S,
             1,
@@ -100,7 +113,7 @@ def interfaces_down(mesh: Mesh) -> str:
         (mesh.clatnode, "mesh"),
         (mesh.clatnode, "lan"),
     ):
-        mesh.sh(node, f"ifdown {network}; sleep 2; ifup {network}")
+        mesh.sh(node, f"ifdown {network} && sleep 2 && ifup {network}")
         mesh.renew()
         told.append(f"{node}'s {network} {mesh.wait_for_ping(2 * BACK_S):.1f} s")
     return f"answered after it: {', '.join(told)}"
@@ -110,7 +123,11 @@ def other_devices(mesh: Mesh) -> str:
     """A device that sorts first does not change a node's prefix."""
     before = {node: prefix_of(mesh, node) for node in (mesh.clatnode, mesh.platnode)}
     for node in before:
-        mesh.sh(node, "ip link add aaa0 type dummy && ip link set aaa0 up; /etc/init.d/464xlat reload")
+        mesh.sh(
+            node,
+            "ip link add aaa0 address 02:00:00:0a:aa:a0 type bridge && ip link set aaa0 up "
+            "&& /etc/init.d/464xlat reload",
+        )
     time.sleep(4)
     try:
         for node, prefix in before.items():

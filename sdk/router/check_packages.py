@@ -9,7 +9,7 @@ from ipaddress import ip_address, ip_network
 from sdk.router.mesh import CheckError, Mesh
 
 BLAME = re.compile(
-    r"command failed|not found|no such file|syntax error|traceback|cannot |failed to|collected errors"
+    r"command failed|not found|no such file|syntax error|traceback|cannot |failed to|\* [a-z_]+: "
     r"|permission denied|unexpected",
     re.I,
 )
@@ -35,15 +35,20 @@ def booted(mesh: Mesh) -> str:
     return "procd, ubus, netifd, and an address by DHCP at the platnode"
 
 
+def managed(mesh: Mesh, node: str, line: str) -> None:
+    """Have the package manager do something. Raises CheckError with what it complains of first."""
+    done = mesh.do(node, line, 300)
+    if wrong := blame(done.said) or ("nothing" if done.status else ""):
+        raise CheckError(f"{node}: `{line}` ({done.status}) says: {wrong}")
+
+
 def installed(mesh: Mesh) -> str:
     """The documentation's commands for the package manager, typed on each node."""
     typed = []
     for node in mesh.nodes:
         before[node] = mesh.traces(node)
         for line in mesh.install_lines(node):
-            said = mesh.sh(node, line, 300)
-            if wrong := blame(said):
-                raise CheckError(f"{node}: `{line}` says: {wrong}")
+            managed(mesh, node, line)
             typed.append(line)
     return f"{len(typed)} commands, no complaint"
 
@@ -81,9 +86,7 @@ def removed(mesh: Mesh) -> str:
     """The packages go as the package manager takes them, without a complaint, and nothing stays but what was typed."""
     for node in mesh.nodes:
         for line in mesh.remove_lines(node):
-            said = mesh.sh(node, line, 300)
-            if wrong := blame(said):
-                raise CheckError(f"{node}: `{line}` says: {wrong}")
+            managed(mesh, node, line)
     with contextlib.suppress(CheckError):
         mesh.wait(lambda: not any(difference(mesh, node) for node in mesh.nodes), "nothing left", 20, 2)
     for node in mesh.nodes:
@@ -101,6 +104,7 @@ def difference(mesh: Mesh, node: str) -> list[str]:
 
 def announced(mesh: Mesh) -> str:
     """babel announces the ranges' /96s and clients' addresses, and of a node's own addresses none that are IPv4."""
+    mesh.wait_for_ping(60)  # by then everybody has heard of everything
     routes = mesh.sh(mesh.between, "ip -4 route show proto babel; ip -6 route show proto babel").splitlines()
     wrong = []
     for route in routes:

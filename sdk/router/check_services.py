@@ -9,10 +9,10 @@ from functools import partial
 from sdk.router.mesh import CheckError, Mesh
 
 ASKED = 10
-QUIET_S = 30
-QUIET_LINES = 3  # that services of ours may log in the meantime
+QUIET_LINES = 3  # that services of ours may log in 30 s with nothing to do
+FORKS = 4  # programs a second that a node may start with nothing to do
 CONFIG = "/etc/config/464xlat"
-OURS = re.compile(r"\b(464xlat|keep\.sh|siit|prefixd|l3roamd(-py|_py)?)\b(\[\d+\])?:")
+OURS = re.compile(r"\b(464xlat|keep\.sh|siit|prefixd|l3roamd(-py|_py)?)(\[\d+\])?:")
 
 
 def same_pids(mesh: Mesh, before: dict[tuple[str, str], frozenset[int]]) -> None:
@@ -121,27 +121,30 @@ def truthful(mesh: Mesh) -> str:
 
 
 def quiet(mesh: Mesh) -> str:
-    """Nodes that have nothing to do log nothing, and none of them gets slower or starts things for ever."""
-    marks = {node: len(mesh.sh(node, "logread").splitlines()) for node in mesh.nodes}
-    last = {node: mesh.sh(node, "logread | tail -n 1").strip() for node in mesh.nodes}
+    """Nodes that have nothing to do log nothing, and start no programs again and again."""
+    span_s = mesh.options.quiet_s
+    logs = {node: mesh.log(node) for node in mesh.nodes}
     numbers = {node: last_pid(mesh, node) for node in mesh.nodes}
-    time.sleep(QUIET_S)
+    time.sleep(span_s)
     told = []
     for node in mesh.nodes:
-        lines = mesh.sh(node, "logread").splitlines()
-        if last[node] in (line.strip() for line in lines):
-            stripped = [line.strip() for line in lines]
-            new = stripped[len(stripped) - stripped[::-1].index(last[node]) :]
-        else:
-            new = lines[marks[node] :]
-        ours = [line for line in new if OURS.search(line)]
-        if len(ours) > QUIET_LINES:
-            raise CheckError(f"{node}: {len(ours)} lines of log in {QUIET_S} s, the last: {ours[-1]}")
         forks = last_pid(mesh, node) - numbers[node]
-        told.append(f"{node} {forks} processes")
-        if forks > QUIET_S * 4:
-            raise CheckError(f"{node}: {forks} processes in {QUIET_S} s on a node that has nothing to do")
-    return f"in {QUIET_S} s {', '.join(told)}"
+        told.append(f"{node} {forks}")
+        no_flood(mesh, node, logs[node], span_s)
+        if forks > span_s * FORKS * (len(mesh.nodes) if mesh.share_pids else 1):
+            raise CheckError(f"{node}: {forks} programs in {span_s:g} s on a node that has nothing to do")
+    return f"programs in {span_s:g} s: {', '.join(told)}"
+
+
+def no_flood(mesh: Mesh, node: str, before: list[str], span_s: float) -> None:
+    """Raise CheckError if services of ours have said more since then than one does that has nothing to say."""
+    after = mesh.log(node)
+    last = len(before)
+    if before and before[-1] in after:  # older lines go when the log is full
+        last = len(after) - after[::-1].index(before[-1])
+    ours = [line for line in after[last:] if OURS.search(line)]
+    if len(ours) > QUIET_LINES * max(1, span_s / 30):
+        raise CheckError(f"{node}: {len(ours)} lines of log in {span_s:.0f} s, the last: {ours[-1]}")
 
 
 def last_pid(mesh: Mesh, node: str) -> int:
@@ -152,7 +155,7 @@ def last_pid(mesh: Mesh, node: str) -> int:
 def log_levels(mesh: Mesh) -> str:
     """What goes well is not logged as an error."""
     for node in mesh.nodes:
-        for line in mesh.sh(node, "logread").splitlines():
+        for line in mesh.log(node):
             is_error = re.search(r" \w+\.(err|crit|alert|emerg) ", line) and OURS.search(line)
             if is_error and re.search(r"\b(ready|is up|is down|started|begins|uses)\b", line):
                 raise CheckError(f"{node}: no error, and logged as one: {line}")

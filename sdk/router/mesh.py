@@ -32,10 +32,11 @@ class CheckError(LabError):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long a run may take: seconds without a WAN, and how often each daemon is killed."""
+    """How long a run may take: seconds without a WAN and left alone, and how often each daemon is killed."""
 
     wan_down_s: float = 60
     kills: int = 10
+    quiet_s: float = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Mesh(ABC):
     clatnode, between, platnode = "a", "b", "c"
     abilities: frozenset[str] = frozenset()
     options = Options()
+    share_pids = False  # whether the numbers of processes are one row for all nodes
     services: ClassVar[dict[str, tuple[str, ...]]]  # a node's services that have a daemon, of this feed
 
     @property
@@ -65,6 +67,10 @@ class Mesh(ABC):
     @abstractmethod
     def pids(self, node: str, service: str) -> frozenset[int]:
         """Return the processes of a service's instances that run now, by their numbers on the node."""
+
+    @abstractmethod
+    def log(self, node: str) -> list[str]:
+        """Return the lines of a node's log."""
 
     @abstractmethod
     def ping(self, count: int = 1) -> bool:

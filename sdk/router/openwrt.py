@@ -10,17 +10,18 @@ is the documentation's.
 import hashlib
 import json
 import os
+import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
-from sdk.lab.machine import LabError, Machines
+from sdk.lab.machine import REPOSITORY, LabError, Machines
 from sdk.lab.plan import DNS, ECHO, WEB
 from sdk.lab.programs import UDHCPC
 from sdk.lab.side_by_side import side_by_side
-from sdk.router import docs, wires
-from sdk.router.feed import Feed
+from sdk.router import docs, feed, wires
 from sdk.router.machine import Router, wait_until
 from sdk.router.mesh import DNSMASQ, FIREWALL, GLUON, MANAGER, NETIFD, PROCD, REBOOT, Done, Mesh, Options
 from sdk.router.rootfs import Rootfs
@@ -29,6 +30,8 @@ from sdk.router.wires import SWITCH, Plug
 INTERNET, CLIENT = "internet", "client"
 LINE = "192.0.2.1"  # of the internet at the WAN's segment, a /24
 GATEWAY, CLIENT_RANGE = "10.46.0.1", "10.46.0.0/16"
+PACKAGES = "/run/packages"  # in the lab's first process: they end with it
+BUILD = REPOSITORY / "build"
 BOOT_S = 120
 PLUGS = {
     plug.machine + plug.device: plug
@@ -78,9 +81,15 @@ class OpenWrtMesh(Mesh):
     }
 
     def __init__(
-        self, rootfs: Rootfs, feed: Feed, options: Options, *, name: str, log: Callable[[str], None]
+        self,
+        rootfs: Rootfs,
+        packages: Path | None,
+        options: Options,
+        *,
+        name: str,
+        log: Callable[[str], None],
     ):
-        self.rootfs, self.feed, self.options, self.name, self.log = rootfs, feed, options, name, log
+        self.rootfs, self.packages, self.options, self.name, self.tell = rootfs, packages, options, name, log
         self.abilities = frozenset({MANAGER, PROCD, NETIFD, DNSMASQ, REBOOT}) | (
             {FIREWALL} if rootfs.has_firewall4 or rootfs.has("sbin/fw3") else set()
         )
@@ -109,18 +118,23 @@ class OpenWrtMesh(Mesh):
 
     def bring_up(self) -> None:
         machines = self.machines
-        self.log("a switch, a client, an internet with a DHCP server")
+        self.tell("a switch, a client, an internet with a DHCP server")
         for name in (SWITCH, INTERNET, CLIENT):
             machines.boot(name)
         wires.lay(machines, self.plugs(INTERNET) + self.plugs(CLIENT))
         self.start_internet()
         machines.script(CLIENT, ["ip link set eth0 up"])
         machines.daemon(CLIENT, "udhcpc", [*UDHCPC, "-t", "3", "-T", "1", "-A", "1"])
-        self.log(f"booting {', '.join(self.nodes)} with the procd of {self.rootfs.release}")
+        self.tell("building the packages")
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="test-openwrt-") as folder:
+            made = feed.make(self.packages, self.rootfs, Path(folder) / "feed")
+            shutil.copytree(made.folder, f"/proc/{machines.init_pid}/root{PACKAGES}")
+        self.tell(f"booting {', '.join(self.nodes)} with the procd of {self.rootfs.release}")
         for node in self.nodes:
-            self.routers[node] = Router(machines, node, self.rootfs.folder, self.feed.folder)
+            self.routers[node] = Router(machines, node, self.rootfs.folder, Path(PACKAGES))
         side_by_side(self.boot, self.nodes)
-        self.log("setting the nodes' networks")
+        self.tell("setting the nodes' networks")
         side_by_side(self.set_network, self.nodes)
 
     def plugs(self, machine: str) -> list[Plug]:
@@ -244,6 +258,9 @@ class OpenWrtMesh(Mesh):
         except ValueError:
             return frozenset()
         return frozenset(found["pid"] for found in instances.values() if found.get("running"))
+
+    def log(self, node: str) -> list[str]:
+        return self.do(node, "logread").said.splitlines()
 
     def ping(self, count: int = 1) -> bool:
         ping = ["ping", "-c", str(count), "-i", "0.2", "-W", "1", WEB]

@@ -37,7 +37,7 @@ CHECKS = (
     Check("babel", check_packages.announced),
     Check("lease-time", check_services.lease_time, [DNSMASQ]),
     Check("reload", check_services.reloaded),
-    Check("quiet", check_services.quiet, [PROCD]),
+    Check("quiet", check_services.quiet),
     Check("wan-down", check_lines.wan_down),
     Check("firewall-stop-start", check_lines.firewall_stopped, [FIREWALL]),
     Check("firewall-stopped", check_lines.firewall_gone, [FIREWALL]),
