@@ -53,7 +53,16 @@ config forwarding
 	option src 'lan'
 	option dest 'wan'
 """
-OTHERS = ("464xlat", "babeld", "dhcp", "network")
+NETWORK = """\
+config device
+	option name 'br-lan'
+	option type 'bridge'
+	list ports 'eth0'
+
+config interface 'lan'
+	option device 'br-lan'
+"""
+OTHERS = {"babeld": "config general\n", "dhcp": "config dnsmasq\n", "network": NETWORK}
 NOT_OURS = "service() { :; }; opkg() { :; }; apk() { :; }\n"
 FORMERLY = [  # what the page said once
     "uci set firewall.mesh=zone; uci set firewall.mesh.name=mesh; uci add_list firewall.mesh.network=mesh",
@@ -74,11 +83,9 @@ def stand_in(lines: list[str], folder: Path) -> str:
     program.chmod(0o755)
     config = folder / "config"
     config.mkdir()
-    for name in OTHERS:
-        (config / name).write_text("config dnsmasq\n" if name == "dhcp" else "config node 'node'\n")
-    for part in ("clat", "plat", "roaming"):
-        with (config / "464xlat").open("a") as file:
-            file.write(f"config {part} '{part}'\n")
+    for name, text in OTHERS.items():
+        (config / name).write_text(text)
+    (config / "464xlat").write_text((ROOT / "files/464xlat/etc/config/464xlat").read_text())
     (config / "firewall").write_text(BEFORE)
     environment = {"PATH": f"{program.parent}:/usr/bin:/bin", "UCI_DIR": str(config)}
     done = subprocess.run(
@@ -97,8 +104,8 @@ def real(lines: list[str], folder: Path) -> str:
     config.mkdir(parents=True)
     (config / "firewall").write_text(BEFORE)
     (config / "464xlat").write_text((ROOT / "files/464xlat/etc/config/464xlat").read_text())
-    for name in ("babeld", "dhcp", "network"):
-        (config / name).write_text("config dnsmasq\n" if name == "dhcp" else "")
+    for name, text in OTHERS.items():
+        (config / name).write_text(text)
     (folder / "upper/typed").write_text(NOT_OURS + "\n".join(lines))
     script = f"""set -e
         mount -t overlay -o lowerdir={OPENWRT},upperdir={folder}/upper,workdir={folder}/work overlay {folder}/root

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import packages
@@ -133,6 +134,26 @@ def test_the_meshs_network_is_one(tmp_path, monkeypatch):
     (section,) = held.load("network")
     assert (section.kind, section.name) == ("interface", "mesh")
     assert section.options == {"proto": "none", "device": "eth2"}
+
+
+def test_one_gateway_for_all_nodes_leaves_each_a_mac_of_its_own(tmp_path):
+    """What docs/package/464xlat-common.rst says of roaming; eth0 is a file here."""
+    page = (ROOT / "docs/package/464xlat-common.rst").read_text()
+    typed = re.search(r"is its own then::\n\n((?:  .*\n)+)", page)[1].replace(
+        "/sys/class/net/eth0", str(tmp_path)
+    )
+    (tmp_path / "address").write_text("02:00:00:00:00:01\n")
+    (tmp_path / "464xlat").write_text((ROOT / "files/464xlat/etc/config/464xlat").read_text())
+    (tmp_path / "network").write_text("config device\n\toption name 'br-lan'\nconfig interface 'lan'\n")
+    program = f'uci() {{ UCI_DIR={tmp_path} {sys.executable} {ROOT}/tests/uci.py "$@"; }}; service() {{ echo "$@"; }}\n'
+    done = subprocess.run(["sh", "-e", "-c", program + typed], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("network reload\n", "")
+    held = uci.Uci(tmp_path)
+    device, lan = held.load("network")
+    (node,) = [section for section in held.load("464xlat") if section.name == "node"]
+    assert lan.options == {"ipaddr": "10.46.0.1", "netmask": "255.255.0.0"}
+    assert node.options["mac"] == "02:00:00:00:00:01" != device.options["macaddr"]
+    assert int(device.options["macaddr"][:2], 16) & 3 == 2  # nobody's own, and no group's
 
 
 @pytest.mark.skipif(test_package_opkg.OPKG is None, reason="no opkg: say OPKG=/path")
