@@ -303,8 +303,7 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
         return drops["clat"].get("illegal-destination", 0) >= wanted and drops
 
     assert "illegal-destination" not in wait_until(are_counted, "three datagrams that are counted")["plat"]
-    lease = "ACTION=add MACADDR=02:00:00:00:00:01 IPADDR=10.46.1.2 DNSMASQ_LEASE_LENGTH=300"
-    node(f"{lease} /etc/hotplug.d/dhcp/30-l3roamd-py")
+    node("sh /usr/lib/dnsmasq/dhcp-script.sh add 02:00:00:00:00:01 10.46.1.2 phone")  # dnsmasq's file is elsewhere
     node.wait("l3roamd_py status --json", "10.46.1.2")
 
 
