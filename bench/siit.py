@@ -172,7 +172,7 @@ def start_siit(nodes: dict[str, Node], folder: Path, stack: contextlib.ExitStack
         at = ("--socket", str(socket))
         log = stack.enter_context((folder / f"{name}.log").open("w"))
         daemon = nodes[name].start(
-            *siit, "daemon", *at, "--state", str(folder / f"{name}.rules"), cwd=ROOT, stderr=log
+            *siit, "daemon", *at, "--state", str(folder / f"{name}.rules"), cwd=ROOT, stdout=log, stderr=log
         )
         stack.callback(end, daemon)
         wait_for("siit's socket", socket.exists)

@@ -94,7 +94,10 @@ def make_settings(given: argparse.Namespace) -> Settings:
 def run_daemon(given: argparse.Namespace) -> None:
     settings = make_settings(given)
     level = logging.DEBUG if settings.is_verbose else logging.INFO
-    logging.basicConfig(stream=sys.stderr, level=level, format="l3roamd_py: %(message)s")
+    told, wrong = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    told.addFilter(lambda record: record.levelno < logging.WARNING)  # procd logs stderr as errors
+    wrong.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[told, wrong], level=level, format="l3roamd_py: %(message)s")
     from l3roamd_py import daemon
 
     try:

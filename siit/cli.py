@@ -99,7 +99,10 @@ def run_daemon(options: argparse.Namespace) -> None:
 
     from siit import daemon
 
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="siit: %(message)s")
+    told, wrong = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    told.addFilter(lambda record: record.levelno < logging.WARNING)  # procd logs stderr as errors
+    wrong.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[told, wrong], level=logging.INFO, format="siit: %(message)s")
     try:
         daemon.run(options.socket, options.state, options.queues, make_policy(options))
     except daemon.DaemonError as error:

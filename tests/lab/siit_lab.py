@@ -76,6 +76,7 @@ class Namespace:
         before = log.tell()
         self.daemon = subprocess.Popen(
             self.command(SIIT, "daemon", "--socket", self.socket, "--state", self.state, *options),
+            stdout=log,
             stderr=log,
             env={**os.environ, **(env or {})},
         )

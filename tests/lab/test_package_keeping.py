@@ -207,3 +207,12 @@ def test_a_mac_stays_that_cannot_be_written(node):  # noqa: F811
     assert (
         node.wait("464xlat status", "clat  up").split("fddd:1337")[1][:40] == said.split("fddd:1337")[1][:40]
     )
+
+
+def test_what_is_as_it_should_be_is_no_error_of_a_daemons(node):  # noqa: F811
+    """procd logs what a service says on stdout as information, and on stderr as errors."""
+    daemon = "siit daemon --socket /run/other.sock --state /run/other.rules"
+    node(f"{daemon} </dev/null >/run/told 2>/run/wrong &")
+    node.wait("cat /run/told", "siit: ready at /run/other.sock")
+    assert node("cat /run/wrong") == ""
+    assert "other" in node(f"{daemon} 2>&1 >/dev/null", check=False)  # where another one runs

@@ -363,6 +363,7 @@ def test_garbage_finds_no_error_of_memory(namespaces, sanitized, tmp_path):
             *("env", *(f"{key}={value}" for key, value in sanitized.items())),
             *(sys.executable, "-P", "-m", "siit", "daemon", "--socket", node.socket, "--state", node.state),
         ),
+        stdout=log,
         stderr=log,
         cwd=tmp_path,
     )
