@@ -138,7 +138,7 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> Count:
         order.append(Entry(step, note))
         done = [each for each in done if each.step.name != step.name]
         ledger.write(order + done)
-        kernel.do(step, note)
+        kernel.do(step, note, old.step if old else None)
     return Count(new, sum(entry.step.name not in names for entry in change.undo))
 
 
@@ -157,6 +157,7 @@ def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
     when it is something to take back."""
     kept = {entry.step.name: entry for entry in before}
     left = []
+    done = {entry.step.name: entry.step for entry in ledger.read()}
     for entry in reversed(ledger.read()):
         was = kept.get(entry.step.name)
         if was and (
@@ -167,7 +168,7 @@ def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
             left.append(entry)
     for entry in before:
         try:
-            kernel.do(entry.step, entry.note)
+            kernel.do(entry.step, entry.note, done.get(entry.step.name))
         except KernelError as error:
             log.warning("cannot restore %s %s: %s", *entry.step.name, error)
     ledger.write(before + left[::-1])

@@ -8,6 +8,8 @@ kernel_devices and kernel_routes are parts of it; nothing else imports pyroute2.
 
 import contextlib
 import errno
+import json
+import logging
 import os
 import socket
 import subprocess
@@ -17,7 +19,7 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from reach import process
+from reach import flows, process
 from reach.kernel_devices import Devices, KernelError, Note, run
 from reach.kernel_routes import Routes
 from reach.render.commands import outer_addresses, outer_routes
@@ -27,6 +29,7 @@ __all__ = ["Kernel", "KernelError"]
 
 Look = Callable[[Step], Note]
 Do = Callable[[Step, Note], None]
+log = logging.getLogger("reach")
 DISCARD_PORT = 9  # RFC 863: nobody answers
 SYSCTL = Path("/proc/sys")
 MISSING = {
@@ -55,9 +58,24 @@ def addresses() -> set[str]:
         return {each.get_attr(name) for each in route.get_addr() for name in names}
 
 
+def clear_flows(was: Step | None, now: Step | None) -> None:
+    """Flows that began under other rules are asked about anew."""
+    before, after = (step.values.get("dnats", []) if step else [] for step in (was, now))
+    try:
+        flows.clear(before, after)
+    except OSError as error:
+        log.warning("flows from before go on as they began: %s (module nf_conntrack_netlink)", error.strerror)
+
+
 def table_of(step: Step) -> str:
     """With its family, as nft wants it named."""
     return step.key if " " in step.key else f"inet {step.key}"
+
+
+def rules_in(text: str) -> int:
+    """How many rules a file for nft has, of those that we write: lines two deep, but each chain's place."""
+    inside = [line for line in text.splitlines() if line.startswith("\t\t")]
+    return sum(not line.startswith("\t\ttype ") for line in inside)
 
 
 def goes_with_its_device(step: Step, note: Note) -> None:
@@ -116,13 +134,18 @@ class Kernel:
         with self.in_words(step):
             return self.kinds[step.kind][0](step)
 
-    def do(self, step: Step, note: Note) -> None:
+    def do(self, step: Step, note: Note, was: Step | None = None) -> None:
+        """was: how the step had been done before, if it had."""
         with self.in_words(step):
             self.kinds[step.kind][1](step, note)
+            if step.kind == "nft":
+                clear_flows(was, step)
 
     def undo(self, step: Step, note: Note) -> None:
         with self.in_words(step):
             self.kinds[step.kind][2](step, note)
+            if step.kind == "nft":
+                clear_flows(step, None)
 
     def has(self, step: Step) -> bool:
         """Whether what a step made is there; True for what cannot be asked."""
@@ -179,8 +202,13 @@ class Kernel:
         return {}
 
     def has_nft(self, step: Step) -> bool:
-        """Others may flush the whole ruleset, as a reload of /etc/nftables.conf does."""
-        return os.geteuid() != 0 or self.is_listed(table_of(step))
+        """Others may flush the whole ruleset, as a reload of /etc/nftables.conf does, or a table or chain."""
+        if os.geteuid() != 0:
+            return True
+        if not self.is_listed(table_of(step)):
+            return False
+        said = json.loads(run("nft", "-j", "list", "table", *table_of(step).split()))
+        return sum("rule" in each for each in said["nftables"]) == rules_in(step.values["text"])
 
     def is_listed(self, table: str) -> bool:
         return f"table {table}" in run("nft", "list", "tables").splitlines()

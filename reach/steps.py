@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reach.firewall import bridge_text, nft_text
+from reach.flows import rule as flow_rule
 from reach.keys import Keys
 from reach.plan import Br, Device, DeviceAddress, Gretap, Plan, Route, Rule, Tunnel, Wg
 from reach.render.commands import TTL, Place, RenderError, names, services
@@ -54,7 +55,8 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     found += [rule(each) for each in plan.rules]
     found += [Step("offload", device) for device in plan.untouched_offloads]
     if plan.firewall:
-        found.append(Step("nft", "reach", {"text": nft_text(plan.firewall)}))
+        dnats = [flow_rule(each) for each in plan.firewall.dnats]
+        found.append(Step("nft", "reach", {"text": nft_text(plan.firewall), "dnats": dnats}))
     if plan.firewall.bridge_ports:
         found.append(Step("nft", "bridge reach", {"text": bridge_text(plan.firewall)}))
     for each in plan.dns:

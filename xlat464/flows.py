@@ -116,7 +116,7 @@ def answers(asking, wanted):
         yield data, found
 
 
-def clear(asking, deleting, family, is_wanted):
+def clear(asking, deleting, family, is_wanted, read=read_flow):
     """Delete the flows of a family (while they are listed: a router's memory has no room for the list)."""
     cleared = 0
     asking.send(request(GET, REQUEST | DUMP, family))
@@ -125,7 +125,7 @@ def clear(asking, deleting, family, is_wanted):
         for kind, begin, end in found:
             if kind == ERROR and struct.unpack_from("i", data, begin)[0]:
                 raise OSError(-struct.unpack_from("i", data, begin)[0])
-            flow = read_flow(data, begin + 4, end) if kind == GET - 1 else None
+            flow = read(data, begin + 4, end) if kind == GET - 1 else None
             if flow and is_wanted(flow[0]):
                 names.append(flow[1])
         if names:

@@ -18,7 +18,7 @@ install -d "${modules%/*}/usage" "${modules%/*}/xlat464" "$modules/relay" "$modu
 	"$tree/usr/share/doc/reach" "$tree/etc/reach" "$tree/DEBIAN" "$out"
 install -m 0644 reach/*.py "$modules"
 install -m 0644 usage/__init__.py "${modules%/*}/usage"
-install -m 0644 xlat464/__init__.py xlat464/version.py "${modules%/*}/xlat464"
+install -m 0644 xlat464/__init__.py xlat464/version.py xlat464/address.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"

@@ -37,7 +37,7 @@ class Machine:
     def has(self, step):
         return step in self.made
 
-    def do(self, step, note):
+    def do(self, step, note, was=None):
         self.act("do", step)
         self.made.append(step)
 

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: ISC
+"""Which flows of connection tracking the rules of a table would decide otherwise today. Pure but for `clear`.
+
+The kernel asks NAT about a flow's first packet only. A keepalive that began before a port was published, or before its
+target changed, would go on as it began; one to a port that is not published any more would be answered for ever.
+"""
+
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_network
+from typing import Any
+
+from reach.firewall import NUMBERS, Dnat
+from xlat464 import flows
+
+PROTOCOL_OF_TUPLE, NUMBER, SOURCE_PORT, DESTINATION_PORT = 2, 1, 2, 3
+WAIT_S = 5.0
+
+Rule = dict[str, Any]  # a Dnat as the ledger keeps it
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a caller sent to, and who answers; ports are 0 where a protocol has none."""
+
+    protocol: int
+    source: IPv4Address
+    destination: IPv4Address
+    port: int
+    answerer: IPv4Address
+    answering_port: int
+
+    @property
+    def target(self) -> tuple[str, int] | None:
+        """Where its destination was rewritten to."""
+        found = (str(self.answerer), self.answering_port)
+        return None if found == (str(self.destination), self.port) else found
+
+
+def rule(dnat: Dnat) -> Rule:
+    """A Dnat in plain values."""
+    match = dnat.match
+    return {
+        "source": [str(each) for each in match.source],
+        "destination": str(match.destination),
+        "protocol": match.protocol,
+        "ports": [list(each) for each in match.ports],
+        "to": str(dnat.to),
+        "to_port": dnat.to_port,
+        "excepted": [[protocol, *bounds(port)] for protocol, port in dnat.excepted],
+    }
+
+
+def bounds(ports: int | str) -> tuple[int, int]:
+    first, _, last = str(ports).partition("-")
+    return int(first), int(last or first)
+
+
+def is_for(rule: Rule, flow: Flow) -> bool:
+    return (
+        str(flow.destination) == rule["destination"]
+        and (not rule["protocol"] or NUMBERS[rule["protocol"]] == flow.protocol)
+        and (not rule["ports"] or any(first <= flow.port <= last for first, last in rule["ports"]))
+        and (not rule["source"] or any(flow.source in ip_network(each) for each in rule["source"]))
+    )
+
+
+def target(rules: Sequence[Rule], flow: Flow) -> tuple[str, int] | None:
+    """Where rules, the first that fits, send a flow; None: nowhere else."""
+    for each in rules:
+        if not is_for(each, flow):
+            continue
+        if any(
+            NUMBERS[p] == flow.protocol and first <= flow.port <= last for p, first, last in each["excepted"]
+        ):
+            return None
+        return each["to"], each["to_port"] or flow.port
+    return None
+
+
+def is_stale(before: Sequence[Rule], now: Sequence[Rule], flow: Flow) -> bool:
+    """Whether a flow goes where it would not today; what somebody else's rules rewrote is theirs."""
+    wanted = target(now, flow)
+    if wanted is not None:
+        return flow.target != wanted
+    return flow.target is not None and flow.target == target(before, flow)
+
+
+def ports_of(data: bytes, where: tuple[int, int]) -> tuple[int, int]:
+    """The protocol of a tuple and its destination port."""
+    inside = flows.attributes(data, *where)
+    inside = flows.attributes(data, *inside[PROTOCOL_OF_TUPLE]) if PROTOCOL_OF_TUPLE in inside else {}
+    number = data[inside[NUMBER][0]] if NUMBER in inside else 0
+    wanted = inside.get(DESTINATION_PORT)
+    return number, struct.unpack_from("!H", data, wanted[0])[0] if wanted else 0
+
+
+def read(data: bytes, at: int, end: int) -> tuple[Flow, bytes] | None:
+    """A Flow and what names it to the kernel; None for what is no flow of IPv4."""
+    found = flows.read_flow(data, at, end)
+    if found is None or len(found[0][0]) != 4:
+        return None
+    inside = flows.attributes(data, at, end)
+    protocol, port = ports_of(data, inside[flows.ORIGINAL])
+    source, destination, answerer, _ = map(IPv4Address, found[0])
+    answers = flows.attributes(data, *inside[flows.REPLY])
+    answers = flows.attributes(data, *answers[PROTOCOL_OF_TUPLE]) if PROTOCOL_OF_TUPLE in answers else {}
+    behind = answers.get(SOURCE_PORT)
+    answering = struct.unpack_from("!H", data, behind[0])[0] if behind else 0
+    return Flow(protocol, source, destination, port, answerer, answering), found[1]
+
+
+def clear(before: Sequence[Rule], now: Sequence[Rule]) -> int:
+    """Delete the flows that rules would decide otherwise now; how many. Raises OSError when the kernel cannot."""
+    if not before and not now:
+        return 0
+    is_wanted: Callable[[Flow], bool] = lambda flow: is_stale(before, now, flow)  # noqa: E731
+    with (
+        socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as asking,
+        socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as deleting,
+    ):
+        asking.settimeout(WAIT_S)
+        deleting.settimeout(WAIT_S)
+        return flows.clear(asking, deleting, flows.INET, is_wanted, read)
