@@ -6,7 +6,8 @@
     it does not, in time      it went to where we do not know: its gate closes, and its node-client address leads to
                               who has it. Its lease is kept for the node that claims it, or until it is here again
     another node claims it    it is answered when it is known whether the client is here
-Its gate stays as the kernel has it meanwhile, so that a restart is not noticed; nothing is sent to its PLAT.
+Its gate stays as the kernel has it meanwhile, so that a restart is not noticed; nothing is sent to its PLAT. But not
+for long: what a client that comes back in this time sends is a stranger's to the PLAT.
 """
 
 from l3roamd_py import away
@@ -24,7 +25,7 @@ def believe(t: Table, client: Client, state: State) -> None:
     client.state, client.has_address = state, True
     if not can_ask(client):
         return disprove(t, client)  # nothing is lost with it: its next sign is an arrival
-    client.believed_until_s = t.now_s + t.options.belief_give_up_s
+    client.believed_until_s = t.now_s + t.options.belief_give_up_s + t.options.belief_pace_s * len(t.clients)
     return ask_again(t, client)
 
 
@@ -60,7 +61,7 @@ def prove(t: Table, client: Client) -> None:
     if lease is not None:
         open_gate(t, client)
         # what we had asked its PLAT has had its answer without us; but who has it too answers first
-        wait_s = t.options.belief_give_up_s + int.from_bytes(t.options.random(2), "big") / 0xFFFF
+        wait_s = t.options.belief_quiet_s + int.from_bytes(t.options.random(2), "big") / 0xFFFF
         t.timers.set(("again", client.mac), t.now_s + wait_s)
     return settle(t, client)
 

@@ -115,7 +115,7 @@ class Client:
     lease: Lease | None = None
     addresses: dict[bytes, None] = field(default_factory=dict)  # IPv6, the oldest first
     heard: bytes | None = None  # the IPv4 address that it used while it was CLAIMING
-    granted: tuple[bytes, float] | None = None  # address, end: what our DHCP server gave it meanwhile
+    granted: tuple[bytes, float, bool] | None = None  # what our DHCP server gave it meanwhile
     place: bytes | None = None  # where it was before, if we know: our CLAIM goes there
     claim: Exchange | None = None  # stays for a late INFO
     is_unrouted: bool = False  # babel knew nobody to send its last copy to

@@ -36,12 +36,10 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_ren
     if client.state in (State.CLAIMING, State.ROAMING) or client.believed_until_s is not None:
         if is_seen:
             client.is_verified = True
-            client.granted = (ipv4, until_s)
+            client.granted = (ipv4, until_s, is_renewed)
         return None
     if is_seen or client.lease is None or client.lease.ipv4 == ipv4:
-        apply_grant(t, client, ipv4, until_s)
-        if client.lease is not None and client.lease.ipv4 == ipv4:
-            client.lease.is_returned |= is_renewed
+        apply_grant(t, client, ipv4, until_s, is_renewed)
     return None
 
 

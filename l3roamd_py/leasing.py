@@ -12,10 +12,13 @@ def adopt(t: Table, client: Client, ipv4: bytes, lease_s: float, is_granted: boo
     """Make us the home of a client's address, on the current PLAT unless it is on one of its own already."""
     if not make_way(t, client.mac, ipv4, is_granted):
         return refuse(t, client, ipv4)
-    home, plat, token = t.at(ipv4), t.current or NOWHERE, NO_TOKEN
-    if client.lease is not None and client.lease.home == home and client.lease.plat != NOWHERE:
-        plat, token = client.lease.plat, client.lease.token
-    give_lease(t, client, Lease(home, plat, t.now_s + lease_s, token, is_granted))
+    lease = Lease(t.at(ipv4), t.current or NOWHERE, t.now_s + lease_s, NO_TOKEN, is_granted)
+    before = client.lease
+    if before is not None and before.home == lease.home:
+        lease.is_returned = before.is_returned
+        if before.plat != NOWHERE:
+            lease.plat, lease.token = before.plat, before.token
+    give_lease(t, client, lease)
     open_gate(t, client)
     return request_token(t, client)
 

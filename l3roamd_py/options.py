@@ -58,8 +58,10 @@ class Options:
     asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
     linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
     departed_s: float = 300.0  # how long we remember where a client went
-    belief_again_s: float = 0.15  # between two questions to a client that a restart restored
-    belief_give_up_s: float = 0.6  # then it is not here
+    belief_again_s: float = 0.04  # between two questions to a client that a restart restored
+    belief_give_up_s: float = 0.12  # then it is not here,
+    belief_pace_s: float = 0.002  # or as much later for each of them: that many answers are to be read
+    belief_quiet_s: float = 0.6  # after that PLATs are asked: who has a client too answers first
     idle_s: float = 300.0  # then we ask whether it is still here
     idle_probe_s: float = 1.0
     idle_probes: int = 3

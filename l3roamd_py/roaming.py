@@ -152,11 +152,14 @@ def settle(t: Table, client: Client) -> None:
         consider(t, client)
 
 
-def apply_grant(t: Table, client: Client, ipv4: bytes, until_s: float) -> None:
+def apply_grant(t: Table, client: Client, ipv4: bytes, until_s: float, is_renewed: bool) -> None:
     """Our DHCP server granted an address: a renewal for who has it already, roamed or not."""
     lease = client.lease
     if lease is None or lease.ipv4 != ipv4 or t.is_home(lease):
-        return adopt(t, client, ipv4, until_s - t.now_s, is_granted=True)
+        adopt(t, client, ipv4, until_s - t.now_s, is_granted=True)
+        if client.lease is not None and client.lease.ipv4 == ipv4:
+            client.lease.is_returned |= is_renewed
+        return None
     lease.until_s = until_s
     t.timers.set(("lease", client.mac), until_s)
     use_plat(t, client)

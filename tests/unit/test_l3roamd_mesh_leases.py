@@ -271,7 +271,8 @@ def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(is_re
     assert mesh.path(first) == before
 
 
-def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_else_is_mapped():
+@pytest.mark.parametrize("asks_after_s", [0.005, 0.5])
+def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_else_is_mapped(asks_after_s):
     mesh = Mesh()
     first, _ = roamed_and_its_double(mesh)
     before = mesh.path(first)
@@ -280,8 +281,9 @@ def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_els
     b.kernel = type(b.kernel)()
     b.restart(0.1, None)  # it lives, and has forgotten the client
     mesh.run(1)
-    mesh.join(first, a)
-    mesh.run(0.5)
+    first.node = a
+    a.handle(events.ClientSeen(first.mac))
+    mesh.run(asks_after_s)
     a.handle(events.LeaseGranted(first.mac, first.ipv4, 3600, is_renewed=True))
     mesh.run(0.5)
     assert mesh.path(first) == before
