@@ -85,8 +85,20 @@ def ask_who_else(t: Table, client: Client) -> None:
     """We serve the client: who does so too, and does not find it, lets it go and says what it knows."""
     client.claim = Exchange(t.make_nonce(), b"", wire.GROUP, t.now_s)
     client.answered_by = None
+    on_else_timer(t, client.mac)
+
+
+def on_else_timer(t: Table, mac: bytes) -> None:
+    """Once more: the mesh loses some, and nobody says that there is nobody."""
+    client = t.clients.get(mac)
+    claim = None if client is None else client.claim
+    if client is None or claim is None or claim.payload or client.answered_by is not None:
+        return
     ask_neighbours(t, client, wire.FOR_ITS_NODE)
     ask_nodes(t, client, wire.FOR_ITS_NODE)
+    next_s = t.repeat(claim, t.options.else_at_s, 0.0)
+    if claim.sent < len(t.options.else_at_s):
+        t.timers.set(("else", mac), next_s)
 
 
 def ask_nodes(t: Table, client: Client, ttl: int) -> None:

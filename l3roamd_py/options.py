@@ -61,6 +61,7 @@ class Options:
     belief_again_s: float = 0.04  # between two questions to a client that a restart restored
     belief_give_up_s: float = 0.12  # then it is not here,
     belief_pace_s: float = 0.002  # or as much later for each of them: that many answers are to be read
+    else_at_s: tuple[float, ...] = (0, 0.1, 0.3)  # CLAIMs for one that answered, to whoever has it too
     belief_quiet_s: float = 0.6  # after that PLATs are asked: who has a client too answers first
     idle_s: float = 300.0  # then we ask whether it is still here
     idle_probe_s: float = 1.0

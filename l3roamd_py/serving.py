@@ -38,6 +38,7 @@ OF_CLIENT = (
     "elsewhere",
     "belief",
     "measure",
+    "else",
 )
 
 

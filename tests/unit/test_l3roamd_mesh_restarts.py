@@ -187,6 +187,22 @@ def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile
         check_goes_on(mesh, client, before, 0.3)
 
 
+def test_one_lost_question_does_not_leave_two_nodes_that_serve_a_client():
+    mesh = Mesh(seed=3)
+    client, saved = walked_while_its_node_was_dead(mesh)
+    a, b = mesh.nodes[:2]
+    before = mesh.path(client)
+    a.restart(0.0, saved)
+    b.is_up = False
+    mesh.move(client, a)
+    mesh.run(0.05)
+    b.is_up = True
+    mesh.run(1)
+    for node in (b, a):
+        mesh.move(client, node)
+        check_goes_on(mesh, client, before, 0.3)
+
+
 def test_a_node_that_restarted_gives_a_client_that_is_not_there_up_at_once():
     mesh = Mesh()
     client, saved = walked_while_its_node_was_dead(mesh)
