@@ -11,7 +11,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 from l3roamd_py import presence, wire
 from l3roamd_py.actions import CloseGate, OpenGate
 from l3roamd_py.belief import ask_again, prove
-from l3roamd_py.claiming import ask, ask_neighbours, known_place, press, send_claim
+from l3roamd_py.claiming import ask, ask_neighbours, ask_nodes, known_place, press, send_claim
 from l3roamd_py.clients import Client, Exchange, Lease, State, Table, is_device, is_usable
 from l3roamd_py.departure import is_host, is_node, refuse_claim
 from l3roamd_py.elsewhere import find, keep
@@ -280,6 +280,8 @@ def on_unreachable(t: Table, mac: bytes, is_retracted: bool) -> None:
     if client.state is State.CLAIMING:
         client.is_unrouted = client.place is None and not is_retracted
         ask_neighbours(t, client, t.options.group_ttl)
+        if client.is_unrouted and client.claim is not None and client.claim.sent == 1:
+            ask_nodes(t, client, wire.FOR_ITS_NODE)  # babel may not have told yet who has it since a moment
     elif client.place is None and not is_retracted:
         t.timers.cancel(("claim", mac))
         hold(t, client)

@@ -138,8 +138,9 @@ def restore(
         t.do(SetCurrentPlat(t.current))
     t.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > t.now_s}
     for mac, plat in away:
-        t.away[mac] = Away(plat)
-        watch(t, mac)
+        if mac in t.granted:
+            t.away[mac] = Away(plat)
+            watch(t, mac)
     for entry in departed:
         _restore_departed(t, entry)
     for client in clients:
