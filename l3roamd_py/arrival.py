@@ -169,7 +169,9 @@ def _may_take(t: Table, client: Client) -> bool:
     assert client.claim is not None
     if client.state is State.CLAIMING:
         return True
-    is_late = t.now_s > client.claim.started_s + t.options.claim_late_s
+    is_late = t.now_s > min(
+        client.claim.started_s + t.options.claim_late_s, client.anew_s + t.options.anew_late_s
+    )
     return not is_late and client.state is State.SERVED and client.roam is None
 
 
@@ -316,6 +318,7 @@ def settle_alone(t: Table, client: Client) -> None:
     lease = client.lease
     if lease is None and client.former is not None and client.answered_by is None:
         lease = client.former.lease
+    client.anew_s = t.now_s
     heard, client.heard = client.heard, None
     for address in () if client.former is None else client.former.addresses:
         add_address(t, client, address)

@@ -118,6 +118,7 @@ class Client:
     granted: tuple[bytes, float, bool] | None = None  # what our DHCP server gave it meanwhile
     place: bytes | None = None  # where it was before, if we know: our CLAIM goes there
     claim: Exchange | None = None  # stays for a late INFO
+    anew_s: float = math.inf  # when it was let in although nobody had answered
     is_unrouted: bool = False  # babel knew nobody to send its last copy to
     claims: int = 0  # that we made for it, one after the other
     answered_by: bytes | None = None  # the node that answered it

@@ -38,6 +38,7 @@ class Options:
     legacy_grace_s: float = 0.1  # a better INFO may come after one of l3roamd version 0
     legacy_remind_s: float = 2.0  # then such a node is claimed from once more
     claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
+    anew_late_s: float = 1.5  # but not when the client has begun anew for so long: that is worth more then
     info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
     info_deaf_s: float = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)

@@ -187,6 +187,29 @@ def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile
         check_goes_on(mesh, client, before, 0.3)
 
 
+def test_what_a_client_has_begun_anew_for_a_while_is_not_given_up_for_what_it_had_before():
+    """Its old node hears of it at last, and its answer takes two seconds more: babel has no way yet."""
+    mesh = Mesh()
+    client = joined(mesh)
+    a, b = mesh.nodes[:2]
+    anew = (mesh.nodes[3].plat, b.clat[:12] + client.ipv4)
+    a.is_up = False
+    mesh.move(client, b)
+    for _ in range(300):
+        mesh.run(0.01)
+        if mesh.path(client) == anew:
+            break
+    mesh.run(0.1)
+    until_s, perform = mesh.now_s + 1.5, a.perform
+    a.perform = lambda action: (isinstance(action, do.Send) and mesh.now_s < until_s) or perform(action)
+    a.is_up = True
+    mesh.run(1.4)
+    assert client.mac in a.core.table.departed
+    mesh.run(SETTLE_S)
+    assert mesh.path(client) == anew
+    check_settled(mesh, client)
+
+
 def test_one_lost_question_does_not_leave_two_nodes_that_serve_a_client():
     mesh = Mesh(seed=3)
     client, saved = walked_while_its_node_was_dead(mesh)
