@@ -184,3 +184,35 @@ def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
     assert '"own": false' in status
     node.wait("ip -4 route show table 464", "default dev clat")
     assert f"remote.v6 {plat}/96" in node("siit show")
+
+
+def test_openwrts_babeld_announces_no_address_of_the_exits_own(tmp_path):
+    """babeld announces all of a node's addresses unless told otherwise: the WAN's, and 192.0.0.8 of the translator."""
+    node = Node(tmp_path, "")
+    try:
+        node("ip link add mesh0 type veth peer name mesh1; ip link set mesh0 up; ip link set mesh1 up")
+        node("ip -6 addr add 2001:db8:5::1/64 dev wan; ip -6 addr add fd00:9::1/128 dev mesh0")
+        node.add_clients()
+        node.file("/etc/config/babeld").write_text("config general\n\toption conf_dir '/run/babeld.d'\n")
+        node.file("/etc/init.d/babeld").write_text("#!/bin/sh\n")
+        node("chmod +x /etc/init.d/babeld")
+        node.start()
+        node.wait("464xlat status", "plat  up")
+        node.wait("464xlat status", "clat  up")
+        node.wait("cat /run/babeld.d/464xlat.conf", "if wan deny")
+        node(
+            "babeld -D -L /run/babeld.log -I /run/babeld.pid -S /run/babeld.state -c /run/babeld.d/464xlat.conf mesh0"
+        )
+        told = node.wait(
+            "printf 'dump\\nquit\\n' | nc ::1 33123 | grep xroute", "fddd:1338:1338:1234:5678:9abc::/96"
+        )
+        announced = {line.split()[2].split("-")[0] for line in told.splitlines()}
+        ours = {f"fddd:{net}:{net}:1234:5678:9abc::/96" for net in ("1337", "1338")}
+        assert ours | {"fd00:9::1/128"} <= announced, told  # the mesh's address is the admin's to announce
+        assert not {
+            address for address in announced if address.startswith(("192.0.", "2001:db8:5:", "10.46."))
+        }, told
+        assert "192.0.0.8" in node("ip -4 addr")
+    finally:
+        node("[ ! -e /run/babeld.pid ] || kill $(cat /run/babeld.pid)", check=False)
+        node.close()

@@ -430,6 +430,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
         "redistribute local if clat deny",
         "redistribute local if plat deny",
         "redistribute local if wan deny",
+        "redistribute local ip 10.46.0.0/16 deny",
     ]
     node.wait("464xlat status", "plat  up")
     node.wait("464xlat status", "clat  up")
@@ -438,7 +439,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     assert node("sort -u /run/babeld.calls") == "reload\n"
     # without the roaming daemon nobody has such addresses
     node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
-    node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "5")
+    node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "6")
     node.wait("pgrep -f '[r]ole.d' >/dev/null || echo idle", "idle")
     # the lines stay while the line is away, and so does babeld
     node("rm /run/babeld.calls; /etc/init.d/464xlat enable; ip -4 route del default dev wan")
