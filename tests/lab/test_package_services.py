@@ -461,7 +461,7 @@ def test_stopping_leaves_nothing(node):
     node.wait("464xlat status", "clat  up")
     node.wait("cat /run/procd/l3roamd-py/instance1/command", "--plat\n")
     node.wait("l3roamd_py status", "lients")
-    node("/etc/init.d/l3roamd-py flush")
+    node("/etc/init.d/l3roamd-py disable; /etc/init.d/l3roamd-py stop")  # as a removal does
     for service in ("464xlat", "siit"):  # prefixd and the roaming daemon end with the roles
         node(f"/etc/init.d/{service} stop")
     left = node(kernel)
