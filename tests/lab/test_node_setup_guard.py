@@ -142,7 +142,9 @@ def test_the_networks_of_the_wan_are_looked_at_again(either_mesh):
     give_home(mesh)
     mesh.net4.run("ip address add 198.51.200.7/24 dev left")
     mesh.plat.run("ip address add 198.51.200.1/24 dev wan")
+    assert "off the networks that this node is in" in mesh.plat_node.xlat("plat status", check=False).stdout
     assert "it is, with these settings" in mesh.plat_node.xlat(f"plat up {mesh.plat_options}").stdout
+    assert mesh.plat_node.xlat("plat check").returncode == 0
     assert answers(mesh, "198.51.200.7", SERVER) == {"198.51.200.7": "EACCES", SERVER: "hello"}
     before = mesh.plat.output("ip -6 route")
     mesh.plat_node.xlat(f"plat up {mesh.plat_options}")

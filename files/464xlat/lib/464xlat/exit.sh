@@ -8,9 +8,10 @@
 
 # Make the routes what the node's addresses ask for, and change nothing that is so already.
 exit_routes() { # PREFIX DEVICE ALLOW
-	local now wanted line
-	# shellcheck disable=SC2046 # addresses
-	ask exit-routes "$1" "$3" $(own_addresses)
+	local now wanted line addresses
+	addresses=$(own_addresses)
+	# shellcheck disable=SC2086 # addresses
+	ask exit-routes "$1" "$3" $addresses
 	wanted=$ANSWER
 	now=$(exit_routes_now "$1")
 	{
@@ -23,7 +24,12 @@ exit_routes() { # PREFIX DEVICE ALLOW
 			*) is_line "$line" "$now" || printf 'route replace %s proto static\n' "$line" ;;
 			esac
 		done
-	} | ip -6 -batch -
+	} | ip -6 -batch - && printf '%s\n' "$addresses" >"$XLAT464_RUN/plat.addresses"
+}
+
+# Whether they are still there, and made of the addresses that the node has now.
+exit_routes_hold() { # PREFIX
+	[ -n "$(exit_routes_now "$1")" ] && [ "$(own_addresses)" = "$(cat "$XLAT464_RUN/plat.addresses" 2>/dev/null)" ]
 }
 
 # Every address that the node has, and who is at the other end of a link.
@@ -51,5 +57,6 @@ is_line() { # LINE LINES
 }
 
 exit_routes_gone() { # PREFIX
+	rm -f "$XLAT464_RUN/plat.addresses"
 	ip -6 route flush root "$1" type prohibit
 }

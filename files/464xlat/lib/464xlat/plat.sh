@@ -187,8 +187,8 @@ plat_lacks() {
 		echo "there is no route $POOL dev $DEVICE"
 	elif [ "$TRANSLATOR" = jool ] && ! jool_is_whole; then
 		echo "Jool has no instance any more"
-	elif [ -z "$(exit_routes_now "$PREFIX")" ]; then
-		echo "there are no routes inside $PREFIX that keep the mesh off this node's networks"
+	elif ! exit_routes_hold "$PREFIX"; then
+		echo "the routes inside $PREFIX are not those that keep the mesh off the networks that this node is in"
 	elif ! limit_holds "$DEVICE"; then
 		echo "the limit on $DEVICE is gone"
 	else
