@@ -92,6 +92,13 @@ def test_no_upgrade_of_the_system_keeps_the_secret_of_tokens(built):
     assert "conffiles" not in control
 
 
+def test_a_removal_takes_an_exit_down_while_it_still_can(built):
+    _, script = packages.members(built["464xlat-plat"], "control")["prerm-pkg"]
+    assert script.decode().splitlines()[1] == (
+        '[ -n "${IPKG_INSTROOT}" ] || [ "${PKG_UPGRADE}" = 1 ] || 464xlat plat down'
+    )
+
+
 def test_a_removal_stops_the_service_once(built):
     """OpenWrt's own prerm disables and stops it; a second stop would find nothing, and ubus says "Command failed"."""
     for name in ("464xlat-common", "l3roamd-py"):
