@@ -345,6 +345,19 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
     assert node("ip -o link show clat").split(":")[0] == clat.split(":")[0]
 
 
+def test_siit_takes_its_options_from_the_configuration_and_lives_with_wrong_ones(node):
+    section = "\nconfig siit 'siit'\n\toption lowest_ipv6_mtu '{}'\n\toption udp_zero_checksum '{}'\n"
+    for mtu, policy, said in (
+        ("1400", "drop", ["--lowest-ipv6-mtu", "1400", "--udp-zero-checksum", "drop"]),
+        ("1279", "compute", ["--udp-zero-checksum", "compute"]),
+        ("many", "guess", []),
+    ):
+        node.write(CONFIG + section.format(mtu, policy))
+        node("/etc/init.d/siit reload")
+        assert node.command_line("siit")[4:] == said
+        node.wait("siit show >/dev/null && echo answers", "answers")
+
+
 def test_a_limit_is_carried_out_while_the_exit_stays_up(node):
     node.start()
     node.wait("464xlat status", "out of wan, no limit")
