@@ -92,11 +92,25 @@ def test_no_upgrade_of_the_system_keeps_the_secret_of_tokens(built):
     assert "conffiles" not in control
 
 
-def test_a_removal_takes_an_exit_down_while_it_still_can(built):
+@pytest.mark.parametrize(
+    ("variables", "done"),
+    [
+        ({}, "ubus call service delete {name:464xlat,instance:plat}\n464xlat plat down\n"),
+        ({"PKG_UPGRADE": "1"}, ""),
+        ({"IPKG_INSTROOT": "/image"}, ""),
+    ],
+)
+def test_an_exit_goes_before_the_package_that_undoes_it(built, tmp_path, variables, done):
+    """464xlat-common, which takes roles down when it goes, goes later: then nothing is left that knows how."""
     _, script = packages.members(built["464xlat-plat"], "control")["prerm-pkg"]
-    assert script.decode().splitlines()[1] == (
-        '[ -n "${IPKG_INSTROOT}" ] || [ "${PKG_UPGRADE}" = 1 ] || 464xlat plat down'
-    )
+    for name in ("ubus", "464xlat"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" | tr -d \'"\'\n')
+        program.chmod(0o755)
+    text = script.decode().replace("/lib/464xlat", str(tmp_path))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **variables}
+    said = subprocess.run(["sh"], input=text, capture_output=True, text=True, env=environment)
+    assert (said.returncode, said.stdout) == (0, done)
 
 
 def test_a_removal_stops_the_service_once(built):
