@@ -10,6 +10,7 @@ is the documentation's.
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -56,6 +57,9 @@ SECOND_DEVICE = (
 )
 # What differs between two moments without anybody's doing, or is the package manager's own
 NOT_TRACED = ("usr/lib/opkg/", "lib/apk/db/", "etc/apk/world", "etc/resolv.conf", "root/")
+COMPILED = re.compile(
+    r"usr/lib/python3[^/]*/(?!site-packages/(siit|nat46|xlat464|usage|l3roamd_py)/).*__pycache__/"
+)
 KERNEL = {  # what the kernel holds, a line of sh each
     "device": "ip -o link | cut -d: -f2 | cut -d@ -f1",
     "address": "ip -o addr show scope global | sed 's/ *valid_lft.*//; s/^[0-9]*: //; s/ dynamic//'",
@@ -279,7 +283,7 @@ class OpenWrtMesh(Mesh):
     def traces(self, node: str) -> dict[str, str]:
         found = {}
         for path, digest in digests(self.routers[node].place / "upper"):
-            if not path.startswith(NOT_TRACED):
+            if not path.startswith(NOT_TRACED) and not COMPILED.match(path):
                 found[f"file /{path}"] = digest
         for kind, line in KERNEL.items():
             for said in self.do(node, line).said.splitlines():
