@@ -34,6 +34,12 @@ class Feed:
 
 def check(packages: Path | None, rootfs: Rootfs) -> None:
     """Raise FeedError for a folder without packages for this root, and for a root that needs what no folder has."""
+    if rootfs.is_gluon:
+        if packages is not None:
+            raise FeedError(
+                "Gluon's packages are its image's, expected no PACKAGES with a root file system of Gluon"
+            )
+        return
     if not rootfs.manager:
         raise FeedError("the root file system has neither opkg nor apk, expected one that installs packages")
     ending = ENDING[rootfs.manager]

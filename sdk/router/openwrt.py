@@ -97,8 +97,8 @@ class OpenWrtMesh(Mesh):
         self.abilities = frozenset({MANAGER, PROCD, NETIFD, DNSMASQ, REBOOT}) | (
             {FIREWALL} if rootfs.has_firewall4 or rootfs.has("sbin/fw3") else set()
         )
-        if rootfs.is_gluon:
-            self.abilities |= {GLUON}
+        if rootfs.is_gluon:  # which sets roles and networks by its site, and has its packages from its build
+            self.abilities = frozenset({GLUON})
         self.routers: dict[str, Router] = {}
         self.running: Machines | None = None
 
@@ -125,21 +125,27 @@ class OpenWrtMesh(Mesh):
         self.tell("a switch, a client, an internet with a DHCP server")
         for name in (SWITCH, INTERNET, CLIENT):
             machines.boot(name)
+        Path(f"/proc/{machines.init_pid}/root{PACKAGES}").mkdir()
         wires.lay(machines, self.plugs(INTERNET) + self.plugs(CLIENT))
         self.start_internet()
         machines.script(CLIENT, ["ip link set eth0 up"])
         machines.daemon(CLIENT, "udhcpc", [*UDHCPC, "-t", "3", "-T", "1", "-A", "1"])
-        self.tell("building the packages")
-        BUILD.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD, prefix="test-openwrt-") as folder:
-            made = feed.make(self.packages, self.rootfs, Path(folder) / "feed")
-            shutil.copytree(made.folder, f"/proc/{machines.init_pid}/root{PACKAGES}")
+        if not self.rootfs.is_gluon:
+            self.make_feed()
         self.tell(f"booting {', '.join(self.nodes)} with the procd of {self.rootfs.release}")
         for node in self.nodes:
             self.routers[node] = Router(machines, node, self.rootfs.folder, Path(PACKAGES))
         side_by_side(self.boot, self.nodes)
-        self.tell("setting the nodes' networks")
-        side_by_side(self.set_network, self.nodes)
+        if not self.rootfs.is_gluon:
+            self.tell("setting the nodes' networks")
+            side_by_side(self.set_network, self.nodes)
+
+    def make_feed(self) -> None:
+        self.tell("building the packages")
+        BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD, prefix="test-openwrt-") as folder:
+            made = feed.make(self.packages, self.rootfs, Path(folder) / "feed")
+            shutil.copytree(made.folder, f"/proc/{self.machines.init_pid}/root{PACKAGES}", dirs_exist_ok=True)
 
     def plugs(self, machine: str) -> list[Plug]:
         return [plug for plug in PLUGS.values() if plug.machine == machine]

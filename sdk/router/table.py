@@ -68,7 +68,7 @@ def run(mesh: Mesh, story: Story, only: Collection[str] = ()) -> list[str]:
     missed: list[str] = []
     broken = ""
     for check in chosen(only):
-        if not set(check.needs) <= mesh.abilities:
+        if not is_for(check, mesh):
             continue
         if broken:
             missed.append(check.name)
@@ -78,6 +78,11 @@ def run(mesh: Mesh, story: Story, only: Collection[str] = ()) -> list[str]:
     if missed:
         story.say(f"left out, for they build on {broken}: {', '.join(missed)}")
     return missed
+
+
+def is_for(check: Check, mesh: Mesh) -> bool:
+    """Whether a mesh is able to a check. A Gluon's are its own: it sets what the others would type."""
+    return set(check.needs) <= mesh.abilities and (GLUON not in mesh.abilities or GLUON in check.needs)
 
 
 def work_of(check: Check, mesh: Mesh) -> str:

@@ -220,6 +220,16 @@ def test_a_check_that_fails_ends_what_builds_on_it_and_nothing_else(monkeypatch,
     assert done == []
 
 
+def test_a_gluon_root_has_checks_of_its_own(tmp_path):
+    mesh = NoMesh()
+    mesh.abilities = frozenset({table.GLUON})
+    assert [check.name for check in table.CHECKS if table.is_for(check, mesh)] == ["gluon-reconfigure"]
+    root = root_in(tmp_path / "root", "lib/gluon/site.json")
+    feed.check(None, root)
+    with pytest.raises(FeedError, match="expected no PACKAGES with a root file system of Gluon"):
+        feed.check(tmp_path, root)
+
+
 def test_a_chosen_check_brings_those_that_it_builds_on():
     assert [check.name for check in table.chosen(["quiet"])] == [
         "boot",
