@@ -53,7 +53,7 @@ def reloaded(mesh: Mesh) -> str:
     for node, shown in devices.items():
         if mesh.sh(node, "ip -o link show | grep -E ': (clat|plat):' | cut -d: -f1,2") != shown:
             raise CheckError(f"{node}: a reload without a change made the device anew")
-    mesh.wait_for_ping(10)
+    mesh.wait_for_ping(30)
     return "the same processes and devices"
 
 
@@ -99,7 +99,7 @@ def spoiled(mesh: Mesh) -> str:
             30,
             1,
         )
-    mesh.wait_for_ping(10)
+    mesh.wait_for_ping(30)
     return "the roles stay, status says why"
 
 
@@ -111,7 +111,7 @@ def truthful(mesh: Mesh) -> str:
             mesh.wait(
                 partial(mesh.is_ill, node),
                 f"{node}: siit is stopped, and a status that is not 0",
-                10,
+                30,
                 1,
             )
         finally:
