@@ -44,3 +44,9 @@ def test_only_the_translator_in_c_and_the_shim_use_cffi():
             for file in folder.rglob("*.py"):
                 is_theirs = file.parent in (ROOT / "siit", ROOT / "nat46")
                 assert is_theirs or "cffi" not in imports(file), file.relative_to(ROOT)
+
+
+def test_no_two_files_of_tests_have_one_name():
+    """pytest imports them by their names alone, and stops at the second."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
