@@ -106,9 +106,9 @@ class Told:
     __slots__ = ("attributes", "fields")
 
     def __init__(self, form: struct.Struct, whole: bytes) -> None:
-        is_whole = len(whole) >= HEADER.size + form.size
-        self.fields = form.unpack_from(whole, HEADER.size) if is_whole else (0,) * form.size
-        self.attributes = attributes(whole[HEADER.size + form.size :])
+        told = whole[HEADER.size :]
+        self.fields = form.unpack(told[: form.size].ljust(form.size, b"\0"))
+        self.attributes = attributes(told[form.size :])
 
     def number(self, kind: int) -> int:
         """An attribute as a number, 0 if there is none."""

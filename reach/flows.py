@@ -7,8 +7,9 @@ target changed, would go on as it began; one to a port that is not published any
 
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
@@ -116,11 +117,10 @@ def clear(before: Sequence[Rule], now: Sequence[Rule]) -> int:
     """Delete the flows that rules would decide otherwise now; how many. Raises OSError when the kernel cannot."""
     if not before and not now:
         return 0
-    is_wanted: Callable[[Flow], bool] = lambda flow: is_stale(before, now, flow)  # noqa: E731
     with (
         socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as asking,
         socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as deleting,
     ):
         asking.settimeout(WAIT_S)
         deleting.settimeout(WAIT_S)
-        return flows.clear(asking, deleting, flows.INET, is_wanted, read)
+        return flows.clear(asking, deleting, flows.INET, partial(is_stale, before, now), read)

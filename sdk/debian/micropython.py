@@ -5,7 +5,7 @@
 
 OpenWrt 24.10 and 25.12 have 1.23.0, in two variants; the smaller, `micropython-nossl`, has no TLS and no library but
 asyncio. Debian 13 has the source of 1.25.0. What came between that can be left out at build time is left out; what
-cannot is in the table of sdk/micropython_lint.py, and checked in the text. MICROPYTHON=PROGRAM in the environment takes
+cannot is in the table of sdk/micropython_lint, and checked in the text. MICROPYTHON=PROGRAM in the environment takes
 another interpreter: a real 1.23.0, for instance, or a router's own build.
 """
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -186,13 +185,3 @@ def end_tree(pid: int) -> None:
             end_tree(int(child))
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def wait_until(is_so, what: str, within_s: float, every_s: float = 0.3):
-    """Wait until a function returns something true, and return that. Raises LabError that says what did not come."""
-    end = time.monotonic() + within_s * SLOWER
-    while not (found := is_so()):
-        if time.monotonic() > end:
-            raise LabError(f"{what}: not within {within_s:g} s")
-        time.sleep(every_s)
-    return found

@@ -54,7 +54,12 @@ class Mesh(ABC):
     abilities: frozenset[str] = frozenset()
     options = Options()
     share_pids = False  # whether the numbers of processes are one row for all nodes
-    services: ClassVar[dict[str, tuple[str, ...]]]  # a node's services that have a daemon, of this feed
+    # a node's services that have a daemon, of this feed
+    services: ClassVar[dict[str, tuple[str, ...]]] = {
+        "a": ("siit", "prefixd", "l3roamd-py"),
+        "b": (),
+        "c": ("siit", "l3roamd-py"),
+    }
 
     @property
     def nodes(self) -> tuple[str, str, str]:

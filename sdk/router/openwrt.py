@@ -16,14 +16,13 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar
 
 from sdk.lab.machine import REPOSITORY, LabError, Machines
 from sdk.lab.plan import DNS, ECHO, WEB
 from sdk.lab.programs import UDHCPC
 from sdk.lab.side_by_side import side_by_side
 from sdk.router import docs, feed, wires
-from sdk.router.machine import Router, wait_until
+from sdk.router.machine import Router
 from sdk.router.mesh import DNSMASQ, FIREWALL, GLUON, MANAGER, NETIFD, PROCD, REBOOT, Done, Mesh, Options
 from sdk.router.rootfs import Rootfs
 from sdk.router.wires import SWITCH, Plug
@@ -77,12 +76,6 @@ KERNEL = {  # what the kernel holds, a line of sh each
 
 class OpenWrtMesh(Mesh):
     """`with` brings it up and takes it down."""
-
-    services: ClassVar[dict[str, tuple[str, ...]]] = {
-        "a": ("siit", "prefixd", "l3roamd-py"),
-        "b": (),
-        "c": ("siit", "l3roamd-py"),
-    }
 
     def __init__(
         self,
@@ -206,7 +199,7 @@ class OpenWrtMesh(Mesh):
                 raise LabError(f"{node}: procd ended with {router.holder.returncode} at its boot")
             return "- init complete -" in self.do(node, "logread 2>/dev/null").said
 
-        wait_until(is_done, f"{node}: the end of procd's boot", BOOT_S, 1)
+        self.wait(is_done, f"{node}: the end of procd's boot", BOOT_S, 1)
 
     def set_network(self, node: str) -> None:
         """What an admin has set before our packages come: addresses, the mesh's devices, our folder as a feed."""

@@ -41,11 +41,6 @@ class StandInMesh(Mesh):
     """The nodes of a lab of TOPOLOGY that is up, with packages."""
 
     share_pids = True
-    services = {  # noqa: RUF012
-        "a": ("siit", "prefixd", "l3roamd-py"),
-        "b": (),
-        "c": ("siit", "l3roamd-py"),
-    }
 
     def __init__(self, lab: Lab, options: Options):
         self.lab, self.options = lab, options
