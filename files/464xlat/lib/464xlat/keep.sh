@@ -26,13 +26,6 @@ HUNG_UP=129 # status of a `wait` that SIGHUP has ended
 role=$1 way=${2:-up}
 mkdir -p "$RUN" || exit 1
 
-tell_others() {
-	local hook
-	for hook in /lib/464xlat/role.d/*; do
-		[ ! -x "$hook" ] || "$hook" changed
-	done
-}
-
 # Words of the command line, from options that are set: a wrong one is the program's to complain about.
 add_option() { # SECTION OPTION --NAME
 	local value
@@ -139,7 +132,7 @@ is_whole() { 464xlat "$role" check >/dev/null 2>&1; }
 # An exit that leads nowhere takes clients from those that lead somewhere.
 withdraw() {
 	made=
-	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && tell_others; }
+	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && tell_others changed; }
 }
 
 keep_up() {
@@ -154,7 +147,7 @@ keep_up() {
 		[ -n "$made" ] || echo "464xlat: $role is up"
 		made=$words$wan is_news=
 		forget_problem
-		tell_others
+		tell_others changed
 	else
 		[ "$role" = clat ] || is_whole || withdraw
 		wait_longer
@@ -180,7 +173,7 @@ if [ "$way" = down ]; then
 	trap '' HUP
 	until [ ! -e "$RUN/$role.undo" ] || run ''; do wait_longer; done
 	forget_problem
-	tell_others
+	tell_others changed
 	# procd is to know of nothing that has ended: a role that is off is no service that has died
 	ubus call service delete "{\"name\":\"464xlat\",\"instance\":\"$role\"}"
 	exit
