@@ -28,7 +28,7 @@ class Options:
     is_roam_auth_required: bool = True
 
     claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
-    claim_nodes_copies: tuple[int, ...] = (3, 5)  # of these, which go to every clatnode as well
+    claim_nodes_copies: tuple[int, ...] = (3, 5)  # of these, counted from 0, which go to every clatnode too
     claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
     claim_give_up_s: float = 1.0  # then the client is new
     unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers

@@ -12,9 +12,9 @@ MAY_USE = {
     "usage": {"xlat464"},
     "nat46": {"xlat464", "usage"},
     "siit": {"xlat464", "nat46", "usage"},
-    "prefixd": {"xlat464", "nat46"},
-    "l3roamd_py": {"xlat464", "nat46", "usage"},
-    "reach": {"xlat464", "nat46", "usage"},
+    "prefixd": {"xlat464"},
+    "l3roamd_py": {"xlat464", "usage"},
+    "reach": {"xlat464", "usage"},
     "sdk": {"xlat464", "usage", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
 }
 
