@@ -206,6 +206,7 @@ def options_read() -> set[str]:
             found |= {f"{name}.{option}" for name in sections}
         for options in re.findall(r"for key in ([\w ]+); do\n\t+config_get value prefixd", text):
             found |= {f"prefixd.{option}" for option in options.split()}
+        found |= {f"siit.{option}" for option in re.findall(r"^\tpass (\w+) ", text, re.M)}
     return found
 
 
