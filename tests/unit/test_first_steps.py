@@ -156,6 +156,12 @@ def test_one_gateway_for_all_nodes_leaves_each_a_mac_of_its_own(tmp_path):
     assert int(device.options["macaddr"][:2], 16) & 3 == 2  # nobody's own, and no group's
 
 
+def words_of(line: str, folder: Path) -> list[str]:
+    """A line's words as a shell has them, with the packages in a folder of ours."""
+    text = f"echo {line.replace(TAKEN_TO, f'{folder}/')}"
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout.split()
+
+
 @pytest.mark.skipif(test_package_opkg.OPKG is None, reason="no opkg: say OPKG=/path")
 @pytest.mark.parametrize("node", ["clatnode", "platnode"])
 def test_the_real_opkg_takes_each_line(node, tmp_path):
@@ -164,13 +170,7 @@ def test_the_real_opkg_takes_each_line(node, tmp_path):
     test_package_opkg.add_strangers(feed, {"babeld", "ip-tiny", "kmod-nat46"})
     root = test_package_opkg.Root(tmp_path, tmp_path / "feeds")
     for line in block(node, "opkg"):
-        words = subprocess.run(
-            ["sh", "-c", f"echo {line.replace(TAKEN_TO, f'{feed}/')}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        root(*words[1:])
+        root(*words_of(line, feed)[1:])
     listed = root("list-installed")
     assert ("prefixd - " in listed) == (node == "clatnode")
     assert "464xlat-common - " in listed
@@ -185,12 +185,7 @@ def test_the_real_apk_takes_each_line(node, tmp_path):
     packages.ipk.apk.index(files, out, 0)
     root = test_package_apk.Root(tmp_path / "root", tmp_path / "feeds")
     for line in block(node, "apk"):
-        words = subprocess.run(
-            ["sh", "-c", f"echo {line.replace(TAKEN_TO, f'{out}/')}"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
+        words = words_of(line, out)
         if words[1] != "update":
             root(*words[1:])
     listed = root("list", "--installed")
