@@ -52,7 +52,7 @@ from l3roamd_py.events import (
     PlatLooked,
     PlatLost,
     PlatsTold,
-    PlatUnrouted,
+    PlatsUnrouted,
     Tick,
 )
 from l3roamd_py.options import Options
@@ -179,7 +179,7 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
     PlatLost: lambda core, e: plats.lose_plat(core.table, e.prefix),
     PlatsTold: lambda core, e: plats.take_plats(core.table, e.usable, e.lost),
-    PlatUnrouted: lambda core, e: plats.on_unrouted(core.table, e.prefix),
+    PlatsUnrouted: lambda core, e: plats.on_unrouted(core.table, e.prefixes),
     PlatLooked: lambda core, e: plats.on_looked(core.table, e.prefix, e.has_route),
     Tick: lambda core, e: None,
 }

@@ -137,10 +137,10 @@ class PlatsTold:
 
 
 @dataclass(frozen=True, slots=True)
-class PlatUnrouted:
-    """The kernel's route to a PLAT went away, for a moment or for good."""
+class PlatsUnrouted:
+    """The kernel's routes to PLATs went away, for a moment or for good."""
 
-    prefix: bytes
+    prefixes: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ Event = (
     | PlatChosen
     | PlatLost
     | PlatsTold
-    | PlatUnrouted
+    | PlatsUnrouted
     | PlatLooked
     | Tick
 )

@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from l3roamd_py.events import Event, NodeAppeared, PlatUnrouted
+from l3roamd_py.events import Event, NodeAppeared, PlatsUnrouted
 from l3roamd_py.finding import listen
 from l3roamd_py.kernel import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
 from l3roamd_py.udp import attach
@@ -68,7 +68,7 @@ class Horizon:
                 has_appeared |= error.errno == errno.ENOBUFS  # what was lost may have been one
                 continue
             has_appeared |= self.take(message, now_s)
-        events: list[Event] = [PlatUnrouted(prefix) for prefix in self._unrouted]
+        events: list[Event] = [PlatsUnrouted(frozenset(self._unrouted))] if self._unrouted else []
         self._unrouted.clear()
         return [*events, NodeAppeared()] if has_appeared else events
 

@@ -56,11 +56,12 @@ def _used(t: Table) -> list[bytes]:
     return [*sorted(found - {NOWHERE, t.current}), *filter(None, [t.current])]
 
 
-def on_unrouted(t: Table, prefix: bytes) -> None:
-    """Babel may have another way in a moment."""
-    if prefix in _used(t) and prefix not in t.unrouted_plats:
-        t.unrouted_plats[prefix] = t.now_s
-        t.timers.set(("plat", prefix), t.now_s + t.options.plat_patience_s)
+def on_unrouted(t: Table, prefixes: frozenset[bytes]) -> None:
+    """Babel may have another way in a moment. Anybody can announce PLATs, and take them back again and again."""
+    for prefix in _used(t):
+        if prefix in prefixes and prefix not in t.unrouted_plats:
+            t.unrouted_plats[prefix] = t.now_s
+            t.timers.set(("plat", prefix), t.now_s + t.options.plat_patience_s)
 
 
 def on_looked(t: Table, prefix: bytes, has_route: bool) -> None:
@@ -72,7 +73,7 @@ def on_looked(t: Table, prefix: bytes, has_route: bool) -> None:
         t.count("plats_unrouted")
         lose_plat(t, prefix)
     else:
-        on_unrouted(t, prefix)
+        on_unrouted(t, frozenset((prefix,)))
 
 
 def on_plat_timer(t: Table, prefix: bytes) -> None:

@@ -109,7 +109,7 @@ EVENTS = st.one_of(
     st.builds(events.PlatChosen, PREFIXES.filter(lambda prefix: prefix[:6] == PLAT_RANGE[:6])),
     st.builds(events.PlatLost, PREFIXES),
     st.builds(events.PlatsTold, st.frozensets(PREFIXES), st.frozensets(PREFIXES)),
-    st.builds(events.PlatUnrouted, PREFIXES),
+    st.builds(events.PlatsUnrouted, st.frozensets(PREFIXES)),
     st.builds(events.PlatLooked, PREFIXES, st.booleans()),
     st.builds(events.PlaceLooked, MACS, HOMES, st.booleans()),
     st.just(events.Tick()),

@@ -83,7 +83,7 @@ def test_a_route_that_changes_its_way_costs_nobody_the_exit():
     a, exit_node = mesh.nodes[0], mesh.nodes[3]
     a.handle(events.PlatChosen(mesh.nodes[2].plat))
     exit_node.is_gone = True
-    a.handle(events.PlatUnrouted(exit_node.plat))
+    a.handle(events.PlatsUnrouted(frozenset([exit_node.plat])))
     a.handle(events.PlatsTold(NOBODY, NOBODY))
     mesh.run(0.5)
     exit_node.is_gone = False
@@ -98,7 +98,7 @@ def test_a_lost_route_alone_is_enough():
     client = joined(mesh)
     a = mesh.nodes[0]
     a.handle(events.PlatChosen(mesh.nodes[2].plat))
-    a.handle(events.PlatUnrouted(lose(mesh, 4).plat))
+    a.handle(events.PlatsUnrouted(frozenset([lose(mesh, 4).plat])))
     mesh.run(3)
     assert mesh.path(client) == (mesh.nodes[2].plat, a.clat[:12] + client.ipv4)
 
@@ -122,8 +122,6 @@ def test_routes_of_plats_that_nobody_uses_are_nobodys_business():
     mesh = two_exits()
     joined(mesh)
     a = mesh.nodes[0]
-    for number in range(1000):
-        a.handle(
-            events.PlatUnrouted(mesh.nodes[3].plat[:8] + (1 << 20 | number).to_bytes(4, "big") + bytes(4))
-        )
+    others = (mesh.nodes[3].plat[:8] + (1 << 20 | number).to_bytes(4, "big") for number in range(1000))
+    a.handle(events.PlatsUnrouted(frozenset(each + bytes(4) for each in others)))
     assert not a.core.table.unrouted_plats
