@@ -6,8 +6,8 @@ own management address. The chosen PLAT, the one before, one in trouble and one 
 interval, others only now and then. A lane that was answered is down after LOSSES unanswered probes, or at once, after
 a second look, when ICMPv6 or our own kernel says "unreachable"; it is up again after SUCCESSES answers in a
 row. One address at a time is asked through the exit, and after a lost probe the next one, so that no single
-host on the internet decides. The first trouble with the chosen PLAT has all others asked at once: a
-lifeboat is tried before it is needed. Which PLATs are worth asking is in candidates.py.
+host on the internet decides. The first trouble with the chosen PLAT has all others asked at once, so that it is
+known which one works before it is needed. Which PLATs are worth asking is in candidates.py.
 
 Only what quotes a probe of ours counts: address, id, sequence number and a random cookie must be those of a
 probe that is still open. Everything else is counted and dropped.
