@@ -2,29 +2,30 @@
 """Which flows of connection tracking the rules of a table would decide otherwise today. Pure but for `clear`.
 
 The kernel asks NAT about a flow's first packet only. A keepalive that began before a port was published, or before its
-target changed, would go on as it began; one to a port that is not published any more would be answered for ever.
+target changed, would go on as it began; one to a port that is not published any more would be answered for ever; one
+that began while the rules were gone would leave with an address that nobody can answer.
 """
 
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
-from reach.firewall import NUMBERS, Dnat
+from reach.firewall import NUMBERS, Dnat, Snat
 from xlat464 import flows
 
 PROTOCOL_OF_TUPLE, NUMBER, SOURCE_PORT, DESTINATION_PORT = 2, 1, 2, 3
 WAIT_S = 5.0
 
-Rule = dict[str, Any]  # a Dnat as the ledger keeps it
+Rule = dict[str, Any]  # a Dnat or a Snat as the ledger keeps it
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What a caller sent to, and who answers; ports are 0 where a protocol has none."""
+    """What a caller sent to, who answers, and whom; ports are 0 where a protocol has none."""
 
     protocol: int
     source: IPv4Address
@@ -32,12 +33,26 @@ class Flow:
     port: int
     answerer: IPv4Address
     answering_port: int
+    answered: IPv4Address  # the source, or what it was rewritten to
 
     @property
     def target(self) -> tuple[str, int] | None:
         """Where its destination was rewritten to."""
         found = (str(self.answerer), self.answering_port)
         return None if found == (str(self.destination), self.port) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules of a table that decide about addresses, each the first that fits."""
+
+    dnats: Sequence[Rule] = ()
+    snats: Sequence[Rule] = ()
+
+
+def snat_rule(snat: Snat) -> Rule:
+    """A Snat in plain values; to is empty for a masquerade."""
+    return {"source": [str(each) for each in snat.match.source], "to": str(snat.to or "")}
 
 
 def rule(dnat: Dnat) -> Rule:
@@ -81,12 +96,35 @@ def target(rules: Sequence[Rule], flow: Flow) -> tuple[str, int] | None:
     return None
 
 
-def is_stale(before: Sequence[Rule], now: Sequence[Rule], flow: Flow) -> bool:
-    """Whether a flow goes where it would not today; what somebody else's rules rewrote is theirs."""
-    wanted = target(now, flow)
+def is_stale(before: Rules, now: Rules, flow: Flow, own: Collection[str] = ()) -> bool:
+    """Whether a flow goes where it would not today, or in another's name; what somebody else's rules rewrote is theirs.
+
+    own: this machine's addresses, to which nothing leaves."""
+    wanted = target(now.dnats, flow)
     if wanted is not None:
         return flow.target != wanted
-    return flow.target is not None and flow.target == target(before, flow)
+    if flow.target is not None:
+        return flow.target == target(before.dnats, flow)
+    return str(flow.destination) not in own and is_misnamed(before.snats, now.snats, flow)
+
+
+def is_misnamed(before: Sequence[Rule], now: Sequence[Rule], flow: Flow) -> bool:
+    """Whether a flow would leave with another source today."""
+    name, was, source = name_of(now, flow), name_of(before, flow), str(flow.answered)
+    if name is not None:
+        return flow.answered == flow.source or name not in ("", source)
+    return was is not None and flow.answered != flow.source and was in ("", source)
+
+
+def name_of(rules: Sequence[Rule], flow: Flow) -> str | None:
+    """The source that rules give a flow, empty: any of this machine's; None: they leave it as it is."""
+    inside = [ip_network(each) for rule in rules for each in rule["source"]]
+    if any(flow.destination in each for each in inside if each.version == 4):
+        return None  # from one of ours to another
+    for each in rules:
+        if any(flow.source in ip_network(network) for network in each["source"]):
+            return str(each["to"])
+    return None
 
 
 def ports_of(data: bytes, where: tuple[int, int]) -> tuple[int, int]:
@@ -105,17 +143,17 @@ def read(data: bytes, at: int, end: int) -> tuple[Flow, bytes] | None:
         return None
     inside = flows.attributes(data, at, end)
     protocol, port = ports_of(data, inside[flows.ORIGINAL])
-    source, destination, answerer, _ = map(IPv4Address, found[0])
+    source, destination, answerer, answered = map(IPv4Address, found[0])
     answers = flows.attributes(data, *inside[flows.REPLY])
     answers = flows.attributes(data, *answers[PROTOCOL_OF_TUPLE]) if PROTOCOL_OF_TUPLE in answers else {}
     behind = answers.get(SOURCE_PORT)
     answering = struct.unpack_from("!H", data, behind[0])[0] if behind else 0
-    return Flow(protocol, source, destination, port, answerer, answering), found[1]
+    return Flow(protocol, source, destination, port, answerer, answering, answered), found[1]
 
 
-def clear(before: Sequence[Rule], now: Sequence[Rule]) -> int:
+def clear(before: Rules, now: Rules, own: Collection[str]) -> int:
     """Delete the flows that rules would decide otherwise now; how many. Raises OSError when the kernel cannot."""
-    if not before and not now:
+    if not (before.dnats or before.snats or now.dnats or now.snats):
         return 0
     with (
         socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as asking,
@@ -123,4 +161,4 @@ def clear(before: Sequence[Rule], now: Sequence[Rule]) -> int:
     ):
         asking.settimeout(WAIT_S)
         deleting.settimeout(WAIT_S)
-        return flows.clear(asking, deleting, flows.INET, partial(is_stale, before, now), read)
+        return flows.clear(asking, deleting, flows.INET, partial(is_stale, before, now, own=own), read)

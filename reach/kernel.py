@@ -60,9 +60,12 @@ def addresses() -> set[str]:
 
 def clear_flows(was: Step | None, now: Step | None) -> None:
     """Flows that began under other rules are asked about anew."""
-    before, after = (step.values.get("dnats", []) if step else [] for step in (was, now))
+    before, after = (
+        flows.Rules(step.values.get("dnats", ()), step.values.get("snats", ())) if step else flows.Rules()
+        for step in (was, now)
+    )
     try:
-        flows.clear(before, after)
+        flows.clear(before, after, addresses())
     except OSError as error:
         log.warning("flows from before go on as they began: %s (module nf_conntrack_netlink)", error.strerror)
 

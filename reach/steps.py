@@ -12,6 +12,7 @@ from typing import Any
 
 from reach.firewall import bridge_text, nft_text
 from reach.flows import rule as flow_rule
+from reach.flows import snat_rule as flow_snat_rule
 from reach.keys import Keys
 from reach.plan import Br, Device, DeviceAddress, Gretap, Plan, Route, Rule, Tunnel, Wg
 from reach.render.commands import TTL, Place, RenderError, names, services
@@ -55,8 +56,11 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     found += [rule(each) for each in plan.rules]
     found += [Step("offload", device) for device in plan.untouched_offloads]
     if plan.firewall:
-        dnats = [flow_rule(each) for each in plan.firewall.dnats]
-        found.append(Step("nft", "reach", {"text": nft_text(plan.firewall), "dnats": dnats}))
+        rules = {
+            "dnats": [flow_rule(each) for each in plan.firewall.dnats],
+            "snats": [flow_snat_rule(each) for each in plan.firewall.snats],
+        }
+        found.append(Step("nft", "reach", {"text": nft_text(plan.firewall), **rules}))
     if plan.firewall.bridge_ports:
         found.append(Step("nft", "bridge reach", {"text": bridge_text(plan.firewall)}))
     for each in plan.dns:

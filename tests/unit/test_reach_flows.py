@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from reach import flows
-from reach.firewall import Dnat, Match
+from reach.firewall import Dnat, Match, Snat
 
 PUBLIC, TARGET, OTHER = (IPv4Address(each) for each in ("203.0.113.7", "192.168.1.210", "192.168.1.9"))
 CALLER = IPv4Address("203.0.113.99")
@@ -34,7 +34,8 @@ WHOLE = published(TARGET, excepted=(("tcp", 22), ("udp", "51820-51821")))
 
 
 def flow(port, answerer=PUBLIC, answering=None, protocol=UDP, source=CALLER):
-    return flows.Flow(protocol, source, PUBLIC, port, answerer, port if answering is None else answering)
+    answering = port if answering is None else answering
+    return flows.Flow(protocol, source, PUBLIC, port, answerer, answering, source)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,50 @@ def flow(port, answerer=PUBLIC, answering=None, protocol=UDP, source=CALLER):
     ],
 )
 def test_a_flow_is_cleared_when_rules_would_decide_otherwise(before, now, each, stale):
-    assert flows.is_stale(before, now, each) == stale
+    assert flows.is_stale(flows.Rules(before), flows.Rules(now), each) == stale
+
+
+HOME, PHONE, WORLD, SERVER = (
+    IPv4Address(each) for each in ("192.168.1.20", "192.168.1.21", "198.51.100.80", "203.0.113.7")
+)
+
+
+def leaving(*sources, to=None):
+    snat = Snat(Match(out_device="eth0", source=tuple(map(IPv4Network, sources))), to)
+    return json.loads(json.dumps([flows.snat_rule(snat)]))
+
+
+HIDDEN, NAMED, RENAMED = (
+    leaving("192.168.1.0/24", "10.9.0.0/24"),
+    leaving("192.168.1.0/24", to=PUBLIC),
+    leaving("192.168.1.0/24", to=IPv4Address("203.0.113.8")),
+)
+
+
+def sent(answered, destination=WORLD, source=HOME):
+    return flows.Flow(UDP, source, destination, 500, destination, 500, answered)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "each", "stale"),
+    [
+        (HIDDEN, HIDDEN, sent(HOME), True),  # began while the rules were gone
+        (HIDDEN, HIDDEN, sent(SERVER), False),
+        ([], HIDDEN, sent(HOME), True),
+        ([], HIDDEN, sent(HOME, PHONE), False),  # stays at home
+        ([], HIDDEN, sent(HOME, SERVER), False),  # is for this machine
+        ([], HIDDEN, sent(CALLER, source=CALLER), False),
+        (HIDDEN, NAMED, sent(PUBLIC), False),
+        (NAMED, RENAMED, sent(PUBLIC), True),
+        (NAMED, RENAMED, sent(IPv4Address("203.0.113.8")), False),
+        (HIDDEN, [], sent(SERVER), True),
+        (NAMED, [], sent(IPv4Address("203.0.113.9")), False),  # somebody else's rule
+        ([], [], sent(SERVER), False),
+    ],
+)
+def test_a_flow_is_cleared_when_it_would_leave_with_another_source(before, now, each, stale):
+    rules = flows.Rules(snats=before), flows.Rules(snats=now)
+    assert flows.is_stale(*rules, each, {str(SERVER)}) == stale
 
 
 def attribute(kind, value):
