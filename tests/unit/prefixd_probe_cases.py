@@ -7,7 +7,8 @@ import struct
 from prefixd_plats import A, B, C, plat
 
 from prefixd import echo, probe
-from prefixd.choice import DOUBT, DOWN, GOOD, PlatChoice
+from prefixd.candidates import LATER
+from prefixd.choice import DOUBT, DOWN, GOOD, INFINITY, PlatChoice
 from xlat464.address import parse_ipv4, parse_ipv6
 
 
@@ -342,6 +343,22 @@ def case_false_exits_cost_a_bounded_number_of_probes_with_an_exit_and_without():
     assert len(used(world)) <= 3
 
 
+def case_false_exits_that_come_and_go_keep_no_true_one_waiting_for_ever():
+    world = World([(A, 5000)])
+    FalseExits.COUNT = 120
+    world.run(3000)
+    prefixes = FalseExits(world).prefixes
+    world.run(5000)
+    world.choice.handle_all([("metric", B, 6000)], world.now_ms)
+    # all within six seconds, so that always some of them are new
+    for at in range(90):
+        gone = prefixes[at % 6 :: 6]
+        world.choice.handle_all([("metric", prefix, INFINITY) for prefix in gone], world.now_ms)
+        world.run(world.now_ms + 1000)
+        world.choice.handle_all([("metric", prefix, 10) for prefix in gone], world.now_ms)
+    assert world.choice.health.get(B) == GOOD and used(world) == [A]
+
+
 def case_a_false_exit_that_goes_is_forgotten():
     world = World([(A, 5000)])
     false = FalseExits(world)
@@ -349,7 +366,7 @@ def case_a_false_exit_that_goes_is_forgotten():
     world.choice.handle_all([("metric", prefix, 0xFFFF) for prefix in false.prefixes], world.now_ms)
     world.run(12000)
     candidates = world.prober._candidates
-    assert list(world.prober.watched) == [A] and candidates.failed == {} and candidates.tried == {}
+    assert list(world.prober.watched) == [A] and candidates.failed == {} and list(candidates.places) == [A]
 
 
 def case_one_that_had_no_time_to_answer_is_not_put_aside_for_a_minute():
@@ -368,4 +385,5 @@ def case_one_that_had_no_time_to_answer_is_not_put_aside_for_a_minute():
     world.prober.take_events(world.now_ms)
     world.prober.watch(A, world.choice.metrics, world.now_ms)
     assert len(world.prober.watched) == 4
-    assert world.prober._candidates.failed == {} and false.prefixes[40] not in world.prober._candidates.tried
+    candidates = world.prober._candidates
+    assert candidates.failed == {} and candidates.places[false.prefixes[40]] < LATER
