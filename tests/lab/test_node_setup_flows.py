@@ -104,3 +104,37 @@ def test_a_flow_that_began_without_rules_lives_once_they_are_back(machines, fire
     wait_until(
         lambda: int(before.stdout.readline()) > last + 3, "more of the flow that had been there before"
     )
+
+
+@pytest.mark.parametrize("firewall", FIREWALLS)
+def test_another_line_comes_and_goes_beside_the_one_that_a_flow_uses(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    node, options = mesh.plat_node, mesh.plat_options
+    wan = re.search(r"--wan (\S+)", options).group(1)
+    keep = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER, "5001"])
+    assert keep.stdout.readline() == "0\n"
+    device = mesh.plat.output("ip link show plat").split(":")[0]
+    mesh.plat.run(["sh", "-c", "exec ip -6 monitor route >/run/routes 2>&1 </dev/null &"])
+    mesh.plat.run("ip link add dsl type veth peer name tower")
+    mesh.plat.run("sysctl -qw net.ipv4.conf.dsl.forwarding=0")  # as a line that has dialled anew
+    for wans in (f"{wan},dsl", wan, f"dsl,{wan}"):
+        node.xlat(f"plat up {options.replace(f'--wan {wan}', f'--wan {wans}')}")
+        assert f"shared out of {wans}," in node.xlat("plat status").stdout
+        assert ("dsl" in rules(mesh)) == ("dsl" in wans)
+        assert wan in rules(mesh)
+    assert mesh.plat.output("sysctl -n net.ipv4.conf.dsl.forwarding").strip() == "1"
+    assert mesh.plat.output("ip link show plat").split(":")[0] == device
+    last = int(keep.stdout.readline())
+    wait_until(lambda: int(keep.stdout.readline()) > last + 3, "more of the flow over the line that stayed")
+    gone = "Deleted fddd:1337:1338:200:0:b2::/96"
+    assert gone not in mesh.plat.output("cat /run/routes"), "babel would take it back"
+    node.xlat("plat down")
+    wait_until(lambda: gone in mesh.plat.output("cat /run/routes"), "that it is taken back")
+    assert mesh.plat.output("sysctl -n net.ipv4.conf.dsl.forwarding").strip() == "0"
+    assert "XLAT464" not in node.snapshot()
+
+
+def rules(mesh):
+    return mesh.plat.output(
+        ["sh", "-c", "nft list ruleset; iptables-save; ip6tables-save"], **mesh.plat_node.variables
+    )

@@ -8,10 +8,10 @@
 
 # Make the routes what the node's addresses ask for, and change nothing that is so already.
 exit_routes() { # PREFIX DEVICE ALLOW
-	local now wanted line addresses
-	addresses=$(own_addresses)
+	local now wanted line
+	own_addresses
 	# shellcheck disable=SC2086 # addresses
-	ask exit-routes "$1" "$3" $addresses
+	ask exit-routes "$1" "$3" $ADDRESSES
 	wanted=$ANSWER
 	now=$(exit_routes_now "$1")
 	{
@@ -24,22 +24,30 @@ exit_routes() { # PREFIX DEVICE ALLOW
 			*) is_line "$line" "$now" || printf 'route replace %s proto static\n' "$line" ;;
 			esac
 		done
-	} | ip -6 -batch - && printf '%s\n' "$addresses" >"$XLAT464_RUN/plat.addresses"
+	} | ip -6 -batch - && echo "$ADDRESSES" >"$XLAT464_RUN/plat.addresses"
 }
 
-# Whether they are still there, and made of the addresses that the node has now.
+# Whether they are still there, and made of the addresses that the node has now. (Asked every few seconds: few programs.)
 exit_routes_hold() { # PREFIX
-	[ -n "$(exit_routes_now "$1")" ] && [ "$(own_addresses)" = "$(cat "$XLAT464_RUN/plat.addresses" 2>/dev/null)" ]
+	local made=''
+	[ -n "$(ip -6 route show root "$1" type prohibit 2>/dev/null)" ] || return
+	own_addresses
+	read -r made 2>/dev/null <"$XLAT464_RUN/plat.addresses"
+	[ "$ADDRESSES" = "$made" ]
 }
 
-# Every address that the node has, and who is at the other end of a link.
+# Every address that the node has, and who is at the other end of a link, in ADDRESSES.
 own_addresses() {
-	local family address word other
-	ip -4 -o address show | while read -r _ _ family address word other _; do
+	local family address word other said
+	said=$(ip -4 -o address show)
+	ADDRESSES=
+	while read -r _ _ family address word other _; do
 		[ "$family" = inet ] || continue
 		[ "$word" != peer ] || address="$address $other"
-		printf '%s\n' "$address"
-	done
+		ADDRESSES="${ADDRESSES:+$ADDRESSES }$address"
+	done <<-SAID
+		$said
+	SAID
 }
 
 exit_routes_now() { # PREFIX

@@ -13,7 +13,10 @@ nft_up() { # clat | plat
 # As it was set up: without what changes by itself, counters and the elements of sets.
 nft_list() { nft -s -t list table inet "xlat464_$1"; } # clat | plat
 
-nft_load() { nft_rules "$1" | nft -f -; } # clat | plat
+# In one go, also over what is left of it: no packet finds half of the rules, or none.
+nft_load() { # clat | plat
+	{ printf 'table inet xlat464_%s\ndelete table inet xlat464_%s\n' "$1" "$1" && nft_rules "$1"; } | nft -f -
+}
 
 # MSS, DEVICE, TRANSLATOR, CLAT_RANGE, CLIENT_RANGE; for the CLAT PLAT_RANGE, CLIENT_DEVICES, CLIENT_PREFIXES; for the
 # PLAT POOL, POOL_FIRST, POOL_LAST, PORTS, HIGH_PORTS, WAN, CLIENTS, NODES, ALLOW

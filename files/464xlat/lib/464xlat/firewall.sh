@@ -64,8 +64,7 @@ firewall_again() { # clat | plat
 	LEDGER=$XLAT464_RUN/$1.again
 	trap 'rm -f "$LEDGER" "$LEDGER.new"' EXIT
 	sed -n '1!G;h;$p' "$XLAT464_RUN/$1.undo" | while IFS= read -r line; do
-		case "$line" in 'nft '* | 'xtables_unload '*) eval "$line" >/dev/null 2>&1 </dev/null ;; esac
+		case "$line" in 'xtables_unload '*) eval "$line" >/dev/null 2>&1 </dev/null ;; esac
 	done
 	firewall_up "$1"
-	warn "the firewall rules were gone and are set up again"
 }

@@ -55,9 +55,13 @@ ledger_abort() {
 	exit "$status"
 }
 
+ledger_note() { # NAME SETTINGS
+	printf '%s\n' "$2" >"$XLAT464_RUN/$1.settings.new" || die "cannot write $XLAT464_RUN/$1.settings"
+	mv "$XLAT464_RUN/$1.settings.new" "$XLAT464_RUN/$1.settings"
+}
+
 ledger_close() { # SETTINGS
-	printf '%s\n' "$1" >"$XLAT464_RUN/$LEDGER_NAME.settings.new" || die "cannot write $XLAT464_RUN/$LEDGER_NAME.settings"
-	mv "$XLAT464_RUN/$LEDGER_NAME.settings.new" "$XLAT464_RUN/$LEDGER_NAME.settings"
+	ledger_note "$LEDGER_NAME" "$1"
 	trap - EXIT INT TERM HUP
 }
 

@@ -135,7 +135,6 @@ plat_need_free() {
 }
 
 plat_make() {
-	local wan
 	node_up
 	ledger_open plat
 	# before the device: a packet that meets no NAT66 leaves an untranslated conntrack entry behind
@@ -147,11 +146,7 @@ plat_make() {
 		device_up "local.v4 0.0.0.0/0 local.v6 $PREFIX local.style RFC6052 remote.v4 $POOL remote.v6 $PREFIX remote.style RFC6052"
 	fi
 	limit_up
-	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do
-		sysctl_set "net/ipv4/conf/$wan/forwarding" 1
-		# the main table has no way back into a link
-		[ "$UPLINK" = wan ] || sysctl_set "net/ipv4/conf/$wan/rp_filter" 0
-	done
+	plat_wan_sysctls
 	# per destination, and all clients are the pool's one address. While there is no route each error takes two of a
 	# bucket that both limits share (ip_error, icmp_send): then nobody hears any. icmp_msgs_per_sec still holds
 	sysctl_set net/ipv4/icmp_ratelimit 0
@@ -169,8 +164,29 @@ plat_make() {
 	plat_forget
 }
 
+plat_wan_sysctls() {
+	local wan
+	for wan in $(printf '%s' "$WAN" | tr ',' ' '); do
+		sysctl_set "net/ipv4/conf/$wan/forwarding" 1
+		# the main table has no way back into a link
+		[ "$UPLINK" = wan ] || sysctl_set "net/ipv4/conf/$wan/rp_filter" 0
+	done
+}
+
+# Whether it is the WAN alone that is another. The exit then stays up with other rules, for connections over a line that
+# is still there go on.
+plat_other_wan() {
+	local noted now
+	noted=$(ledger_settings plat) now=$(setting plat wan)
+	[ "${noted%% wan=*} wan=$WAN ${noted#* wan="$now" }" = "$SETTINGS" ] || return
+	rm -f "$XLAT464_RUN/plat.rules" # those of the other lines
+	ledger_note plat "$SETTINGS"
+}
+
 # What may have changed while the role was up.
 plat_refresh() {
+	LEDGER=$XLAT464_RUN/plat.undo
+	plat_wan_sysctls
 	must exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
 	limit_keep
 }

@@ -14,9 +14,10 @@ role_up() { # clat | plat WORD...
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
-	if ledger_finished "$role" && [ "$(ledger_settings "$role")" = "$SETTINGS" ] && role_stands; then
+	if ledger_finished "$role" && role_stands &&
+		{ [ "$(ledger_settings "$role")" = "$SETTINGS" ] || { [ "$role" = plat ] && plat_other_wan; }; }; then
 		firewall_holds "$FIREWALL" "$role" || {
-			(firewall_again "$role") || true
+			if (firewall_again "$role"); then warn "the firewall rules were others and are set up again"; fi
 			[ "$role" = clat ] || plat_forget
 		}
 		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
