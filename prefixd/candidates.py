@@ -27,7 +27,7 @@ class Candidates:
     def __init__(self):
         self.failed = {}
         self.places = {}
-        self._last = 0  # place at the queue's end; those that come together share one, and the nearest is first
+        self._last = 0  # place at the queue's end, which those that come together share
 
     def pick(self, watched, metrics):
         """Return the prefixes to watch, of metrics (prefix -> metric); watched is prefix -> Watched."""
