@@ -22,7 +22,7 @@ SOL_PACKET, IGNORE_OUTGOING = 263, 23
 SIOCGIFADDR, SIOCGIFHWADDR = 0x8915, 0x8927
 READS_MAX = 64  # in one round
 PROBES_MAX = 4096  # that wait for an answer
-ANSWER_S = 3.0  # within which a reply is one to a probe
+ANSWER_S = 10.0  # within which a reply is one to a probe: the time that we had no processor included
 NOBODY = bytes(4)
 ADDRESSES, LINK_SCOPE = Path("/proc/net/if_inet6"), "20"
 

@@ -245,6 +245,7 @@ def on_claim_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None or client.claim is None:
         return None
+    t.make_up(client.claim, t.options.claim_at_s)
     is_new = client.is_unrouted and t.now_s >= client.claim.started_s + t.options.unrouted_give_up_s
     if is_new and client.state is State.CLAIMING and ("grace", mac) not in t.timers:
         return settle_alone(t, client)

@@ -40,6 +40,8 @@ def on_belief_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None or client.believed_until_s is None:
         return None
+    if t.now_s >= client.believed_until_s + t.options.belief_again_s:  # we had no processor when it was due
+        client.believed_until_s = t.now_s + t.options.belief_again_s
     if t.now_s >= client.believed_until_s:
         return disprove(t, client)
     return ask_again(t, client)

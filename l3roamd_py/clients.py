@@ -28,6 +28,7 @@ from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
 NOWHERE = bytes(16)  # the PLAT of a lease while there is none
 RANGE_BYTES = RANGE_LENGTH // 8
+LATE_S = 0.005  # what a copy of a message may be late without moving those after it
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
 
 
@@ -76,6 +77,7 @@ class Asked:
     nonce: int
     is_extended: bool
     until_s: float
+    questions: int = 0  # of ours to the client
 
 
 @dataclass(slots=True)
@@ -203,10 +205,17 @@ class Table:
 
     def repeat(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> float:
         """Note that a copy leaves now, and return when the next is due, or the give-up."""
+        self.make_up(exchange, offsets_s)
         exchange.sent += 1
         exchange.last_s = self.now_s
         offset_s = offsets_s[exchange.sent] if exchange.sent < len(offsets_s) else give_up_s
         return max(exchange.started_s + offset_s, self.now_s + 0.001)
+
+    def make_up(self, exchange: Exchange, offsets_s: tuple[float, ...]) -> None:
+        """The next copy is late, as after we had no processor: all that follows moves, for it must have its time."""
+        if exchange.sent < len(offsets_s):
+            late_s = self.now_s - exchange.started_s - offsets_s[exchange.sent]
+            exchange.started_s += max(0.0, late_s - LATE_S)
 
     def node_client(self, mac: bytes) -> bytes:
         address: bytes = node_client_address(self.options.node_client_prefix, mac)

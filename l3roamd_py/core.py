@@ -2,7 +2,7 @@
 """The roaming core: events in, actions out, in their order. No I/O, no clock of its own.
 
     Core(options).handle(event, now_s) -> actions     now_s: seconds of CLOCK_BOOTTIME
-                 .next_deadline_s                     when to come back with a Tick at the latest
+                 .next_deadline_s                     when to come back with a Tick, all else being read
                  .snapshot(now_s), .restore(...)      for a restart, see snapshot.py
                  .status(now_s), .counters            for people
 
@@ -61,7 +61,7 @@ from l3roamd_py.rules import Mapping
 from l3roamd_py.serving import add_address, remove_address
 
 IPV4_MAPPED = departure.IPV4_MAPPED
-ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next event
+ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
 
 
 class Core:
@@ -73,19 +73,23 @@ class Core:
         self.admission = Admission(options)
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
-        """Take one event and what is due, and return what is to be done, in its order."""
+        """Take one event, and return what is to be done, in its order."""
         t = self.table
         t.now_s = max(t.now_s, now_s)
         EVENTS[type(event)](self, event)
-        for _ in range(ROUNDS_MAX):  # what is due may set what is due already
+        if self.platnode is not None:
+            self.platnode.expire()
+        return t.take_actions()
+
+    def _on_tick(self, _: Tick) -> None:
+        """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
+        t = self.table
+        for _round in range(ROUNDS_MAX):  # what is due may set what is due already
             due = t.timers.take_due(t.now_s)
             for kind, mac in due:
                 TIMERS[kind](t, mac)
             if not due:
                 break
-        if self.platnode is not None:
-            self.platnode.expire()
-        return t.take_actions()
 
     @property
     def next_deadline_s(self) -> float | None:
@@ -181,7 +185,7 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     PlatsTold: lambda core, e: plats.take_plats(core.table, e.usable, e.lost),
     PlatsUnrouted: lambda core, e: plats.on_unrouted(core.table, e.prefixes),
     PlatLooked: lambda core, e: plats.on_looked(core.table, e.prefix, e.has_route),
-    Tick: lambda core, e: None,
+    Tick: Core._on_tick,
 }
 MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
     wire.Seek: lambda core, header, body, _: core.table.count("seeks"),

@@ -28,6 +28,7 @@ from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import Keeper, StateError
 from l3roamd_py.stations import Stations
+from l3roamd_py.timers import Silence
 from l3roamd_py.udp import Udp
 from l3roamd_py.watch import Watch
 from l3roamd_py.wire import PORT
@@ -77,6 +78,7 @@ class Daemon:
         self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
         self.news: deque[Event] = deque()  # of the finder
         self.bugs = 0
+        self.silence = Silence()
 
     # Starting
 
@@ -159,10 +161,18 @@ class Daemon:
         for key, events in ready:
             if key.fd in self.watch.selector.get_map():
                 key.data(events, now_s())
+        is_reading = any(key.fd in (self.udp.fileno(), self.arp.fileno()) for key, _ in ready)
+        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, is_reading):
+            self.performer.flush()
+        else:
+            self._go_on(polled_s)
+
+    def _go_on(self, polled_s: float) -> None:
+        """Do what there is to do besides answering."""
         self.take([self.news.popleft() for _ in range(min(NEWS_ROUND, len(self.news)))])
         now = now_s()
         deadline_s = self.core.next_deadline_s
-        # what came due since the poll waits for the next one: after a stall the answer may have come as well
+        # what came due since the poll waits for the next one: its answer may have come as well
         if deadline_s is not None and deadline_s <= polled_s:
             self.take([Tick()])
         if self.finder.changed:

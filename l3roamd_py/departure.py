@@ -77,9 +77,20 @@ def consider(t: Table, client: Client) -> None:
     elif client.state is State.ABSENT or client.is_leaving or not can_ask(client):
         let_go(t, client)
     elif ("probe", client.mac) not in t.timers:
-        ask_client(t, client)
-        t.timers.set(("probe", client.mac), t.now_s + t.options.probe_at_s[1])
         client.asked.until_s = t.now_s + patience_s(t, client)  # from now on: when we let go
+        _ask(t, client, client.asked)
+
+
+def _ask(t: Table, client: Client, asked: Asked) -> None:
+    """Ask the client if it is here. What we ask late may be answered late: the last question has its time."""
+    at_s, asked.questions = t.options.probe_at_s, asked.questions + 1
+    ask_client(t, client)
+    if asked.questions < len(at_s):
+        return t.timers.set(
+            ("probe", client.mac), t.now_s + at_s[asked.questions] - at_s[asked.questions - 1]
+        )
+    asked.until_s = max(asked.until_s, t.now_s + patience_s(t, client) - at_s[-1])
+    return t.timers.set(("probe", client.mac), asked.until_s)
 
 
 def patience_s(t: Table, client: Client) -> float:
@@ -93,13 +104,12 @@ def on_probe_timer(t: Table, mac: bytes) -> None:
     client = t.clients.get(mac)
     if client is None or client.asked is None:
         return None
-    if t.now_s >= client.asked.until_s:
-        if t.believed.is_within(b"", t.now_s):
-            return let_go(t, client)
-        client.asked = None
-        return t.count("claims_too_many")
-    ask_client(t, client)
-    return t.timers.set(("probe", mac), client.asked.until_s)
+    if client.asked.questions < len(t.options.probe_at_s):
+        return _ask(t, client, client.asked)
+    if t.believed.is_within(b"", t.now_s):
+        return let_go(t, client)
+    client.asked = None
+    return t.count("claims_too_many")
 
 
 def refuse_claim(t: Table, client: Client) -> None:

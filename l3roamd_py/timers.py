@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Many deadlines, each under a key: setting one again moves it. No clock."""
+"""Many deadlines, each under a key: setting one again moves it; and when they have surely passed. No clock."""
 
 import heapq
 from collections.abc import Hashable
@@ -50,3 +50,22 @@ class Timers(Generic[K]):
             del self._due[key]
             keys.append(key)
         return keys
+
+
+class Silence:
+    """Whether what has not been heard by its deadline may be here unread.
+
+    After we had no processor for a while more may wait than one round reads. A flood must not stop time either.
+    """
+
+    LATE_S = 0.05  # a deadline that passed so long ago: we had none
+    ROUNDS = 8  # that are then spent on reading, all else waiting
+
+    def __init__(self) -> None:
+        self._rounds = 0
+
+    def is_unsure(self, deadline_s: float | None, polled_s: float, is_reading: bool) -> bool:
+        """Return whether to read on, after a round that read answers, or none, at polled_s."""
+        is_late = deadline_s is not None and deadline_s <= polled_s - self.LATE_S
+        self._rounds = self._rounds + 1 if is_late and is_reading else 0
+        return 0 < self._rounds < self.ROUNDS

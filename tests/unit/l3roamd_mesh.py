@@ -70,6 +70,7 @@ class Node:
         self.is_up = True  # the daemon
         self.is_gone = False  # the whole node, for babel as well
         self.is_deaf_to_group = False
+        self.unread: list[events.Event] | None = None  # what came while the daemon has no processor
         self.core = self.make_core()
 
     def make_core(self) -> Core:
@@ -89,6 +90,9 @@ class Node:
     def handle(self, event: events.Event) -> None:
         if not self.is_up:
             return
+        if self.unread is not None:
+            self.unread.append(event)
+            return
         now_s = self.mesh.now_s
         for action in self.core.handle(event, now_s):
             self.perform(action)
@@ -101,8 +105,21 @@ class Node:
             self.mesh.after(max(0.0, due_s - self.mesh.now_s), lambda: self.tick(due_s))
 
     def tick(self, due_s: float) -> None:
-        if self.is_up and self.core.next_deadline_s == due_s:
+        if self.is_up and self.unread is None and self.core.next_deadline_s == due_s:
             self.handle(events.Tick())
+
+    def stall(self, duration_s: float) -> None:
+        """Have no processor for a while. What comes waits; the answers to ARP are in the socket that is read last."""
+        self.unread = [] if self.unread is None else self.unread
+
+        def go_on() -> None:
+            unread, self.unread = self.unread or [], None
+            for event in sorted(unread, key=lambda each: isinstance(each, events.ArpAnswered)):
+                self.handle(event)
+            if self.is_up:
+                self.wake()
+
+        self.mesh.after(duration_s, go_on)
 
     def perform(self, action: do.Action) -> None:
         self.actions.append(action)
