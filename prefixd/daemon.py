@@ -14,6 +14,8 @@ from xlat464.address import format_prefix6
 
 START_MS = 5000  # what babeld has to tell its table before a node without PLATs says so to its clients
 LOOK_MS = 1000  # how often what nobody announces is looked at
+LATE_MS = 100
+READS = 4  # of all sockets: the answers of all PLATs that are asked at a time
 GARBAGE_BYTES = 24 * 1024  # MicroPython collects after so much, not only when its heap is full
 
 
@@ -50,6 +52,11 @@ class Daemon:
                 nearest_ms = deadline_ms
         self.poller.wait(max(0, nearest_ms - now_ms))
         now_ms = self.clock.now_ms()
+        if (
+            now_ms - nearest_ms >= LATE_MS
+        ):  # what came while we had no processor is read before silence counts
+            for _ in range(READS):
+                self.poller.wait(0)
         self._choose(now_ms)
         for link in self.links:
             link.tick(now_ms)

@@ -23,6 +23,7 @@ from prefixd_plats import RANGE, A, B, C, plat
 from prefixd import options, probe
 from prefixd.babel import BabelTable
 from prefixd.choice import DOWN, GOOD, INFINITY, UNKNOWN, PlatChoice
+from prefixd.daemon import Daemon
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -239,3 +240,44 @@ def test_what_answers_status_otherwise_is_one_sentence_on_micropython(show, micr
     assert show(micropython.run, b"") == ENDED
     for answer in ANSWERS:
         assert show(micropython.run, answer) == STRANGER, answer
+
+
+class StalledPoller:
+    """Its first wait ends 5 s late, with the answers of all probes unread; another one reads them, 32 at a time."""
+
+    def __init__(self, clock, prober, probes):
+        self.clock, self.prober, self.probes = clock, prober, probes
+        self.is_stalled = False
+
+    def wait(self, timeout_ms):
+        if not self.is_stalled:
+            self.is_stalled = True
+            self.clock.now += timeout_ms + 5000
+            return
+        for _sequence, source, packet in self.probes[:32]:
+            self.prober.take_packet(source, b"\x81" + packet[1:], self.clock.now)
+        del self.probes[:32]
+
+
+class StandingClock:
+    now = 0
+
+    def now_ms(self):
+        return self.now
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_after_a_stall_answers_are_read_before_probes_count_as_lost(count):
+    words = "--plat-range fddd:1338:1338::/48 --clat clat --target /tmp/siit.sock --source ::1"
+    daemon = Daemon(options.parse(words.split()))
+    daemon.clock, daemon.links, prober = StandingClock(), (), daemon.prober
+    daemon._look_ms = 500
+    daemon.choice.handle_all([("metric", plat(number), 100) for number in range(1, count + 1)], 0)
+    prober.watch(None, daemon.choice.metrics, 0)
+    probes = prober.take_due(0)
+    assert len(probes) >= count
+    daemon.poller = StalledPoller(daemon.clock, prober, probes)
+    daemon.step()
+    lanes = [lane for watched in prober.watched.values() for lane in watched.lanes]
+    assert lanes
+    assert all(lane.is_up and not lane.losses for lane in lanes)
