@@ -16,13 +16,15 @@ from l3roamd_py.clients import Client, Exchange, Lease, State, Table, is_device,
 from l3roamd_py.departure import is_host, is_node, refuse_claim
 from l3roamd_py.elsewhere import find, keep
 from l3roamd_py.leasing import adopt, request_token
-from l3roamd_py.presence import doubt, look_again
+from l3roamd_py.presence import doubt, look_again, seek_proof
 from l3roamd_py.roaming import roam, settle
 from l3roamd_py.serving import (
     add_address,
+    confirm,
     forget,
     give_lease,
     hold,
+    is_newcomer,
     learn,
     make_way,
     open_gate,
@@ -34,8 +36,11 @@ from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
 
-def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
-    """A client is here; ipv4 is what it uses, if the gate has a packet of it. None: it is not taken in."""
+def see(t: Table, mac: bytes, ipv4: bytes | None = None, is_proof: bool = False) -> Client | None:
+    """A client is here; ipv4 is what it uses, if the gate has a packet of it. None: it is not taken in.
+
+    is_proof: more than a frame with its MAC says so.
+    """
     if not is_device(mac) or t.options.clat is None:
         t.count("not_clients")
         return None
@@ -47,8 +52,10 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
         press(t, client)
         has_unlearnt = client.former is not None and client.former.ipv4 is None
         client.is_verified |= has_unlearnt and client.claim is not None and t.now_s > client.claim.started_s
-    client.seen_s = t.now_s
-    client.probes, client.is_leaving = 0, False
+    if client.former is None and (is_proof or (client.probes and client.ipv4 is None)):
+        confirm(t, client)  # the latter is the answer of one that cannot be asked by ARP
+    client.seen_s, client.is_leaving = t.now_s, False
+    client.probes = client.probes if is_newcomer(client) else 0
     if client.believed_until_s is not None:
         _see_believed(t, client, ipv4)
         return client
@@ -61,6 +68,7 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None) -> Client | None:
         _hear(t, client, ipv4)
     elif ipv4 is None:
         refuse_claim(t, client)  # a packet may have waited at the gate, but this is news
+    seek_proof(t, client)
     return client
 
 
@@ -107,7 +115,8 @@ def _hear(t: Table, client: Client, ipv4: bytes) -> None:
     """The client uses this address; a packet of it waits at the gate."""
     if client.state is State.CLAIMING:
         client.heard = ipv4
-        client.is_verified = client.former is None or client.claim is None or t.now_s > client.claim.started_s
+        if client.former is not None:
+            client.is_verified = client.claim is None or t.now_s > client.claim.started_s
     elif client.state is State.SERVED:
         lease = client.lease
         if client.ipv4 == ipv4:
@@ -323,13 +332,16 @@ def settle_alone(t: Table, client: Client) -> None:
     heard, client.heard = client.heard, None
     for address in () if client.former is None else client.former.addresses:
         add_address(t, client, address)
-    take(t, client)
+    # nobody else had it
+    is_new = client.former is None and client.answered_by is None
+    take(t, client, is_found=not is_new or client.is_verified or client.granted is not None)
     is_left = lease is not None and lease.until_s > t.now_s
     if lease is not None and is_left and make_way(t, client.mac, lease.ipv4, lease.is_granted):
         _resume(t, client, lease)
     elif heard is not None and client.granted is None:
         _adopt_heard(t, client, heard)
-    return settle(t, client)
+    settle(t, client)
+    return seek_proof(t, client) if t.clients.get(client.mac) is client else None
 
 
 def _resume(t: Table, client: Client, lease: Lease) -> None:

@@ -157,9 +157,10 @@ class Core:
             known = t.clients.get(event.mac)
             if not event.is_sign and known is not None and event.address in known.addresses:
                 return
-            client = arrival.see(t, event.mac)
+            client = arrival.see(t, event.mac, is_proof=event.is_sign)
             if client is not None:
                 add_address(t, client, event.address)
+                presence.seek_proof(t, client)
 
     def _on_address_gone(self, event: AddressGone) -> None:
         client = self.table.clients.get(event.mac)
@@ -168,7 +169,7 @@ class Core:
 
 
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
-    ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4),
+    ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4, e.is_proof),
     ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
     ArpAnswered: lambda core, e: arrival.on_answer(core.table, e.mac),
     AddressSeen: Core._on_address,

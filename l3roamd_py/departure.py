@@ -16,7 +16,7 @@ from l3roamd_py import away, wire
 from l3roamd_py.actions import CloseGate, RemoveNodeClient
 from l3roamd_py.clients import NOWHERE, Asked, Client, Departed, Exchange, State, Table, describe, node_of
 from l3roamd_py.events import Datagram
-from l3roamd_py.serving import ask_client, can_ask, drop
+from l3roamd_py.serving import ask_client, can_ask, drop, forget, is_newcomer
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
 
@@ -74,6 +74,9 @@ def consider(t: Table, client: Client) -> None:
     elif client.is_doubted:  # what we know of it is worth nothing: the node that has it is asked as well
         client.asked = None
         t.count("claims_in_doubt")
+    elif is_newcomer(client) and not can_ask(client):  # we have nothing to tell, and vouch for nobody
+        t.count("claims_unproven")
+        forget(t, client)
     elif client.state is State.ABSENT or client.is_leaving or not can_ask(client):
         let_go(t, client)
     elif ("probe", client.mac) not in t.timers:

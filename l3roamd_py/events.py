@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientSeen:
-    """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address."""
+    """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address.
+
+    is_proof: it is, for certain: a driver knows it, or it has answered. A frame with its MAC is none.
+    """
 
     mac: bytes
     ipv4: bytes | None = None
+    is_proof: bool = False
 
 
 @dataclass(frozen=True, slots=True)

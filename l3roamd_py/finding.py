@@ -213,7 +213,7 @@ class Finder:
 
     def _neighbour(self, mac: bytes, address: bytes, state: int) -> list[Event]:
         if len(address) == 4:
-            return [ClientSeen(mac, address)] if state & REACHABLE else []
+            return [ClientSeen(mac, address, is_proof=True)] if state & REACHABLE else []
         if state & FAILED:
             return [AddressGone(mac, address)]
         return [AddressSeen(mac, address, is_sign=bool(state & REACHABLE))]

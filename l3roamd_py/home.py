@@ -13,7 +13,7 @@ from l3roamd_py.clients import NOWHERE, State, Table, describe, is_device, is_us
 from l3roamd_py.leasing import request_token
 from l3roamd_py.plats import move
 from l3roamd_py.roaming import apply_grant, keep_proof, renew_in_time, roam
-from l3roamd_py.serving import drop_ipv4, refuse_at_gate
+from l3roamd_py.serving import confirm, drop_ipv4, refuse_at_gate
 
 EXPIRY_SLACK_S = 2.0  # DHCP servers count whole seconds
 
@@ -38,6 +38,8 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_ren
             client.is_verified = True
             client.granted = (ipv4, until_s, is_renewed)
         return None
+    if is_seen:
+        confirm(t, client)
     if is_seen or client.lease is None or client.lease.ipv4 == ipv4:
         apply_grant(t, client, ipv4, until_s, is_renewed)
     return None

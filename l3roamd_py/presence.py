@@ -7,7 +7,16 @@ from l3roamd_py.clients import Client, State, Table
 from l3roamd_py.departure import consider, refuse_claim
 from l3roamd_py.elsewhere import find, keep, look
 from l3roamd_py.leasing import adopt
-from l3roamd_py.serving import ask_client, can_ask, drop_ipv4, forget, keep_for_a_while, learn
+from l3roamd_py.serving import (
+    ask_client,
+    can_ask,
+    confirm,
+    drop_ipv4,
+    forget,
+    is_newcomer,
+    keep_for_a_while,
+    learn,
+)
 
 
 def on_gone(t: Table, mac: bytes) -> None:
@@ -33,6 +42,12 @@ def _ask(t: Table, client: Client) -> None:
     on_idle_timer(t, client.mac)
 
 
+def seek_proof(t: Table, client: Client) -> None:
+    """Ask a new client as soon as it can be asked: a route to it, which the whole mesh carries, is for who is here."""
+    if is_newcomer(client) and can_ask(client) and not client.probes:
+        _ask(t, client)
+
+
 def doubt(t: Table, client: Client) -> None:
     """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
     if client.mac in t.clients and client.is_doubted and client.state is not State.CLAIMING:
@@ -56,8 +71,9 @@ def on_answer(t: Table, mac: bytes) -> None:
     if client is None:
         return
     learn(t, client)
-    client.seen_s, client.probes, client.is_verified, client.is_leaving = t.now_s, 0, True, False
+    client.seen_s, client.probes, client.is_leaving = t.now_s, 0, False
     look_again(t, client)
+    confirm(t, client)
     keep(t, client)
     if client.state is State.ABSENT:
         find(t, client)
@@ -70,7 +86,7 @@ def on_idle_timer(t: Table, mac: bytes) -> None:
     client, options = t.clients.get(mac), t.options
     if client is None or client.state in (State.CLAIMING, State.ABSENT):
         return None
-    if t.now_s < client.seen_s + options.idle_s:
+    if t.now_s < client.seen_s + options.idle_s and not is_newcomer(client):
         return t.timers.set(("idle", mac), client.seen_s + options.idle_s)
     if not can_ask(client) and client.is_doubted:
         return forget(t, client)
@@ -88,8 +104,12 @@ def _miss(t: Table, client: Client) -> None:
     if client.state is State.ROAMING:
         client.probes = 0
         return t.timers.set(("idle", client.mac), t.now_s + t.options.idle_probe_s)
+    if is_newcomer(client) and t.now_s < client.seen_s + t.options.idle_s:
+        return t.timers.set(
+            ("idle", client.mac), client.seen_s + t.options.idle_s
+        )  # it sends, if it answers or not
     t.count("absences")
-    if client.is_doubted:
+    if client.is_doubted or is_newcomer(client):
         return forget(t, client)
     client.state = State.ABSENT
     if client.lease is None:

@@ -69,6 +69,19 @@ def hold(t: Table, client: Client) -> None:
     t.do(AddNodeClient(t.node_client(client.mac)))
 
 
+def is_newcomer(client: Client) -> bool:
+    """Return whether it is new: nobody else had it, and nothing but frames with its MAC says that it is here."""
+    is_ours = client.state is State.SERVED and client.believed_until_s is None
+    return is_ours and not client.has_address and not client.is_doubted
+
+
+def confirm(t: Table, client: Client) -> None:
+    """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
+    client.is_verified = True
+    if is_newcomer(client):
+        hold(t, client)
+
+
 def give_lease(t: Table, client: Client, lease: Lease) -> None:
     """Note whose address it is, until when, and send its traffic through its PLAT.
 

@@ -74,7 +74,7 @@ class Stations:
         mac = packed_mac(message.get_attr("NL80211_ATTR_MAC"))
         port = message.get_attr("NL80211_ATTR_IFINDEX") or 0
         if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.bridge_index):
-            yield ClientSeen(mac) if message["cmd"] == NEW_STATION else ClientGone(mac)
+            yield ClientSeen(mac, is_proof=True) if message["cmd"] == NEW_STATION else ClientGone(mac)
 
 
 def _group_of(family: str, group: str) -> int | None:

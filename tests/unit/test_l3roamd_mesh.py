@@ -30,7 +30,8 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
     mesh = Mesh()
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0])
-    mesh.run(0.061)
+    mesh.run(0.21)
+    assert mesh.path(client) is not None
     assert mesh.holders(client) == [mesh.nodes[0]]
     mesh.run(1)
     check_settled(mesh, client)
@@ -391,6 +392,6 @@ def test_a_client_of_which_no_address_is_known_may_come_back():
     mesh.clients[client.mac] = client
     for node in (0, 1, 0):
         client.node = mesh.nodes[node]
-        client.node.handle(events.ClientSeen(client.mac))
+        client.node.handle(events.ClientSeen(client.mac, is_proof=node == 0))  # a station there
         mesh.run(SETTLE_S)
         assert mesh.holders(client) == [client.node]
