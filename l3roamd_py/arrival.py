@@ -10,6 +10,7 @@ INFO without a lease, no answer, no route to anybody and no neighbour who answer
 
 from l3roamd_py import presence, wire
 from l3roamd_py.actions import CloseGate, OpenGate
+from l3roamd_py.admitting import arrive
 from l3roamd_py.belief import ask_again, prove
 from l3roamd_py.claiming import ask, ask_neighbours, ask_nodes, known_place, press, send_claim
 from l3roamd_py.clients import Client, Exchange, Lease, State, Table, is_device, is_usable
@@ -44,9 +45,10 @@ def see(t: Table, mac: bytes, ipv4: bytes | None = None, is_proof: bool = False)
     if not is_device(mac) or t.options.clat is None:
         t.count("not_clients")
         return None
-    client = t.clients.get(mac) or _arrive(t, mac)
+    client = t.clients.get(mac) or arrive(t, mac, ipv4, is_proof)
     if client is None:
         return None
+    t.ports.add(mac, t.port_of(mac))
     look_again(t, client)
     if client.state is State.CLAIMING:
         press(t, client)
@@ -83,23 +85,12 @@ def _see_believed(t: Table, client: Client, ipv4: bytes | None) -> None:
         ask_again(t, client)
 
 
-def _arrive(t: Table, mac: bytes) -> Client | None:
-    options = t.options
-    if len(t.clients) >= options.max_clients or len(t.claiming) >= options.max_claims:
-        t.count("clients_too_many")
-        return None
-    client = Client(mac, State.CLAIMING, t.now_s, former=t.departed.pop(mac, None))
-    if client.former is not None:
-        client.place, client.answer_s = client.former.place, client.former.answer_s
-    t.clients[mac] = client
-    t.count("arrivals")
-    ask(t, client)
-    return client
-
-
-def on_answer(t: Table, mac: bytes) -> None:
-    """A client answered our ARP: it is here, even if that came too late to keep it."""
+def on_answer(t: Table, mac: bytes, ipv4: bytes) -> None:
+    """A client answered our ARP: it is here, even if that came too late to keep it, or if we did not take it in."""
     departed = t.departed.get(mac)
+    if departed is None and mac not in t.clients:
+        see(t, mac, ipv4, is_proof=True)
+        return
     if departed is not None and t.now_s <= departed.told_s + t.options.regret_s:
         t.count("departures_regretted")
         learn(t, departed)

@@ -17,6 +17,7 @@ from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
 
 LEASE_MAX_S = 30 * 86400
+PORT_CLIENTS_LEAST, PORT_CLIENTS_MOST = 16, 4096
 ROAMS_LEAST = 1024
 
 
@@ -42,6 +43,16 @@ def client_prefix(text: str) -> bytes:
 def lease_s(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 60 <= int(text[:10]) <= LEASE_MAX_S:
         raise ValueError(f"{text!r}, expected a number of seconds from 60 to {LEASE_MAX_S}")
+    return int(text)
+
+
+def port_clients(text: str) -> int:
+    if (
+        not text.isascii()
+        or not text.isdigit()
+        or not PORT_CLIENTS_LEAST <= int(text[:10]) <= PORT_CLIENTS_MOST
+    ):
+        raise ValueError(f"{text!r}, expected a number from {PORT_CLIENTS_LEAST} to {PORT_CLIENTS_MOST}")
     return int(text)
 
 
@@ -73,6 +84,7 @@ def make_settings(given: argparse.Namespace) -> Settings:
             prefixes=tuple(given.prefix),
             is_roam_auth_required=given.roam_auth == "required",
             max_lease_s=given.max_lease,
+            max_port_clients=given.max_port_clients,
             max_roams=roams_that_fit(),
         )
     except ValueError as error:
@@ -250,6 +262,13 @@ def add_ways(how: argparse._ArgumentGroup) -> None:
         default=86400,
         metavar="S",
         help="seconds; what a roam may last without being renewed (%(default)s)",
+    )
+    how.add_argument(
+        "--max-port-clients",
+        type=checked(port_clients),
+        default=512,
+        metavar="N",
+        help="clients at one port of the bridge; those above wait until others leave (%(default)s)",
     )
     how.add_argument("--verbose", action="store_true", help="log more; `ctl verbosity` changes it later")
 

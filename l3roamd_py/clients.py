@@ -14,12 +14,14 @@ Whoever was let go is in `departed`, by its MAC: where it is now, and what we kn
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from l3roamd_py import wire
 from l3roamd_py.actions import Action, Log, Send
 from l3roamd_py.options import Options
+from l3roamd_py.ports import Ports
 from l3roamd_py.rate import Rate
 from l3roamd_py.timers import Timers
 from l3roamd_py.token import NO_TOKEN, Token
@@ -162,6 +164,9 @@ class Table:
         self.clients: dict[bytes, Client] = {}
         self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
         self.claiming: set[bytes] = set()  # MACs of those clients
+        self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
+        # the name of the port behind which a MAC is, "" if that is not known
+        self.port_of: Callable[[bytes], str] = lambda mac: ""
         self.departed: dict[bytes, Departed] = {}
         # what our DHCP server leased: MAC -> address, end
         self.granted: dict[bytes, tuple[bytes, float]] = {}

@@ -7,15 +7,16 @@
                  .status(now_s), .counters            for people
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
-The modules, each built on those before: tlv, token, wire, timers, options, clients (the tables), serving,
-departure (role A), leasing and claiming, elsewhere, presence, roaming, arrival (role B), home (role D), platnode
-(role C), admission, snapshot.
+The modules, each built on those before: tlv, token, wire, timers, options, ports, clients (the tables), serving,
+departure (role A), leasing and claiming, elsewhere, presence, roaming, admitting, arrival (role B), home (role D),
+platnode (role C), admission, snapshot.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from l3roamd_py import (
+    admitting,
     arrival,
     away,
     belief,
@@ -31,7 +32,7 @@ from l3roamd_py import (
     snapshot,
     wire,
 )
-from l3roamd_py.actions import Action
+from l3roamd_py.actions import Action, SolicitClient
 from l3roamd_py.admission import Admission
 from l3roamd_py.clients import Table
 from l3roamd_py.events import (
@@ -161,6 +162,8 @@ class Core:
             if client is not None:
                 add_address(t, client, event.address)
                 presence.seek_proof(t, client)
+            elif t.options.clat is not None:
+                admitting.ask_stranger(t, SolicitClient(event.mac, event.address))
 
     def _on_address_gone(self, event: AddressGone) -> None:
         client = self.table.clients.get(event.mac)
@@ -171,7 +174,7 @@ class Core:
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4, e.is_proof),
     ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
-    ArpAnswered: lambda core, e: arrival.on_answer(core.table, e.mac),
+    ArpAnswered: lambda core, e: arrival.on_answer(core.table, e.mac, e.ipv4),
     AddressSeen: Core._on_address,
     AddressGone: Core._on_address_gone,
     LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed),

@@ -54,7 +54,6 @@ class Daemon:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, options = settings, settings.options
-        self.core = Core(options)
         self.mesh_devices = list(settings.mesh_devices)
         self.watch = Watch()
         self.is_stopping = False
@@ -65,6 +64,7 @@ class Daemon:
             raise DaemonError(sentence) from None
         self.kernel = Network(settings.client_device, options.node_client_prefix)
         self.finder = Finder(self.kernel)
+        self.core = self._make_core()
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
         self.clat, self.plat = rules_choice.make_rules(settings)
@@ -81,6 +81,11 @@ class Daemon:
         self.silence = Silence()
 
     # Starting
+
+    def _make_core(self) -> Core:
+        core = Core(self.settings.options)
+        core.table.port_of = self.finder.port_of
+        return core
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
@@ -117,7 +122,7 @@ class Daemon:
         except (StateError, ValueError, KeyError, TypeError) as error:
             sentence = f"{self.settings.state} is damaged ({error!r}): starting without"
             log.warning("%s", error if isinstance(error, StateError) else sentence)
-            self.core = Core(self.settings.options)
+            self.core = self._make_core()
             actions = self.core.restore({}, now_s(), opened, mappings, plats)
         self.take(self.carry_out(actions))
         self.performer.flush()

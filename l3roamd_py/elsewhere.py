@@ -91,6 +91,7 @@ def on_found_elsewhere(t: Table, mac: bytes) -> None:
 def find(t: Table, client: Client) -> None:
     """An ABSENT client is here."""
     client.state = State.SERVED
+    t.ports.come_back(client.mac)
     t.timers.cancel(("elsewhere", client.mac))
     if not client.has_address:
         hold(t, client)

@@ -15,6 +15,8 @@ import errno
 import socket
 import struct
 import sys
+from collections import Counter
+from itertools import islice
 
 from l3roamd_py.clients import is_device
 from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
@@ -48,6 +50,7 @@ LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
+FORGOTTEN = 512  # of these at a time, when there are more
 NEIGHBOUR = struct.Struct("=16xBxxxiHxx")  # of a message: family, ifindex, state; attributes follow
 ADDRESS, MAC, BRIDGE = 1, 2, 9  # NDA_DST, NDA_LLADDR, NDA_MASTER
 LINK_MAC, LINK_NAME, LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 1, 3, 5, 10, 37  # IFLA_
@@ -203,13 +206,24 @@ class Finder:
         if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
             return []
         if is_new:
-            if mac in self.ports or len(self.ports) < PORTS_MAX:
-                self.ports[mac] = port
+            if mac not in self.ports and len(self.ports) >= PORTS_MAX:
+                self._make_room()
+            self.ports[mac] = port
             return [ClientSeen(mac)]
         if self.ports.get(mac) != port:
             return []  # it is at another port by now, or we had the bridge forget it
         del self.ports[mac]
         return [ClientGone(mac)]
+
+    def _make_room(self) -> None:
+        """Forget the oldest MACs of the port with the most: who floods one must not hide who is at another."""
+        (most, _), *_rest = Counter(self.ports.values()).most_common(1)
+        for mac in list(islice((mac for mac, port in self.ports.items() if port == most), FORGOTTEN)):
+            del self.ports[mac]
+
+    def port_of(self, mac: bytes) -> str:
+        """Return the name of the port behind which a MAC is, "" if that is not known."""
+        return self.links.name_of(self.ports.get(mac, 0))
 
     def _neighbour(self, mac: bytes, address: bytes, state: int) -> list[Event]:
         if len(address) == 4:

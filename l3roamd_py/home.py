@@ -30,7 +30,7 @@ def grant(t: Table, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_ren
     t.granted[mac] = (ipv4, until_s)
     away.watch(t, mac)
     t.changes += 1
-    client = see(t, mac) if is_seen else t.clients.get(mac)
+    client = see(t, mac, is_proof=True) if is_seen else t.clients.get(mac)
     if client is None:
         return None
     if client.state in (State.CLAIMING, State.ROAMING) or client.believed_until_s is not None:

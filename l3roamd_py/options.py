@@ -84,6 +84,9 @@ class Options:
     max_lease_s: int = 86400
     max_clients: int = 4096
     max_claims: int = 512
+    max_port_clients: int = 512  # at one port of the bridge
+    max_port_newcomers: int = 128  # of these, that have not proven to be here
+    stranger_asks_per_s: float = 64.0  # questions to those at one port for whom it has no room
     max_departed: int = 4096
     max_granted: int = 4096
     max_roam_s: int = 3600  # of a mapping; who has the client renews it after half of that

@@ -112,6 +112,7 @@ def _miss(t: Table, client: Client) -> None:
     if client.is_doubted or is_newcomer(client):
         return forget(t, client)
     client.state = State.ABSENT
+    t.ports.leave(client.mac)
     if client.lease is None:
         keep_for_a_while(t, client)
     return look(t, client)

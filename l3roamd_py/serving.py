@@ -65,6 +65,7 @@ def hold(t: Table, client: Client) -> None:
     """Take the client's node-client address: it can be found here."""
     client.is_doubted = False
     client.has_address = True
+    t.ports.settle(client.mac)
     t.timers.cancel(("linger", client.mac))
     t.do(AddNodeClient(t.node_client(client.mac)))
 
@@ -78,6 +79,7 @@ def is_newcomer(client: Client) -> bool:
 def confirm(t: Table, client: Client) -> None:
     """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
     client.is_verified = True
+    t.ports.settle(client.mac)
     if is_newcomer(client):
         hold(t, client)
 
@@ -231,6 +233,7 @@ def drop(t: Table, client: Client) -> None:
     for name in OF_CLIENT:
         t.timers.cancel((name, client.mac))
     t.clients.pop(client.mac, None)
+    t.ports.remove(client.mac)
     t.claiming.discard(client.mac)
     t.do(Unlearn(client.mac))
     t.changes += 1

@@ -200,6 +200,7 @@ def _restore_client(t: Table, client: Client, opened: set[tuple[bytes, bytes]]) 
     addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
     client.addresses, client.lease, client.ipv4 = {}, None, None
     t.clients[client.mac] = client
+    t.ports.add(client.mac, t.port_of(client.mac))
     for address in addresses:
         add_address(t, client, address)
     is_ours = ipv4 is None or (client.mac, ipv4) in opened or client.state is State.ROAMING
@@ -228,6 +229,7 @@ def _adopt_opened(t: Table, mac: bytes, ipv4: bytes) -> None:
         return
     client = t.clients[mac] = Client(mac, State.SERVED, t.now_s, ipv4=ipv4)
     t.by_ipv4[ipv4] = mac
+    t.ports.add(mac, t.port_of(mac))
     believe(t, client, State.SERVED)
 
 

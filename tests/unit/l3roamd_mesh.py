@@ -66,6 +66,7 @@ class Node:
         self.clat = node_prefix(CLAT_RANGE, mac)
         self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
         self.kernel = Kernel()
+        self.ports: dict[bytes, str] = {}  # MAC -> the bridge's port
         self.actions: list[do.Action] = []
         self.is_up = True  # the daemon
         self.is_gone = False  # the whole node, for babel as well
@@ -74,7 +75,7 @@ class Node:
         self.core = self.make_core()
 
     def make_core(self) -> Core:
-        return Core(
+        core = Core(
             Options(
                 CLAT_RANGE,
                 PLAT_RANGE,
@@ -86,6 +87,8 @@ class Node:
                 **self.mesh.options,
             )
         )
+        core.table.port_of = lambda mac: self.ports.get(mac, "")
+        return core
 
     def handle(self, event: events.Event) -> None:
         if not self.is_up:

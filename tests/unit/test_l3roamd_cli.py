@@ -76,6 +76,8 @@ def test_a_node_is_what_its_options_say():
 def test_a_role_that_was_not_asked_for_is_none():
     assert settings("--clat", *NEEDED).options.plat is None
     assert settings("--plat", *NEEDED, "--roam-auth", "off", "--max-lease", "600").options.clat is None
+    assert settings("--clat", *NEEDED).options.max_port_clients == 512
+    assert settings("--clat", *NEEDED, "--max-port-clients", "16").options.max_port_clients == 16
 
 
 @pytest.mark.parametrize(("word", "is_required"), [("required", True), ("off", False)])
@@ -96,6 +98,8 @@ def test_whether_a_roam_needs_a_token_is_said(word, is_required):
         (["daemon", "--clat", *NEEDED, "--node-client-prefix", "fddd::/48"], "expected a /64"),
         (["daemon", "--clat", *NEEDED, "--mesh", "a/b"], "no device name"),
         (["daemon", "--clat", *NEEDED, "--max-lease", "1"], "expected a number of seconds from 60"),
+        (["daemon", "--clat", *NEEDED, "--max-port-clients", "15"], "expected a number from 16 to 4096"),
+        (["daemon", "--clat", *NEEDED, "--max-port-clients", "x"], "expected a number from 16 to 4096"),
         (["daemon", "--clat", *NEEDED, "--rules", "pf"], "invalid choice: 'pf'"),
         (["daemon", "--clat", *NEEDED, "--roam-auth", "token"], "invalid choice: 'token'"),
         (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),

@@ -253,7 +253,7 @@ def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten():
 
 
 def test_a_thousand_clients_cost_the_bridge_and_the_mesh_forty_questions_a_second():
-    mesh = Mesh(nodes=2, platnodes=(2,))
+    mesh = Mesh(nodes=2, platnodes=(2,), max_port_clients=1000, max_port_newcomers=1000)
     node = mesh.nodes[0]
     for number in range(1000):
         client = make_client(number % 250, 1)

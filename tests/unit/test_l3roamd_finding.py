@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen
-from l3roamd_py.finding import Finder
+from l3roamd_py.finding import PORTS_MAX, Finder
 from l3roamd_py.kernel import (
     AF_BRIDGE,
     DEL_NEIGHBOUR,
@@ -107,3 +107,17 @@ def test_after_messages_were_lost_only_what_changed_is_told(finder, monkeypatch)
     assert finder.ports is ports, "others have it too"
     assert ports == {stays: PORT, walks: PORT + 1, comes: PORT}
     assert finder.dump() == []
+
+
+def test_who_floods_one_port_hides_nobody_at_another(finder):
+    finder.bridge_index = BRIDGE
+    for number in range(100):
+        learnt(finder, bytes((2, 0xCC, 0, 0, 0, number)), PORT + 1)
+    for number in range(10_000):
+        learnt(finder, bytes((2, 0xBB, 0, 0, *divmod(number, 256))), PORT)
+    assert len(finder.ports) <= PORTS_MAX
+    assert sum(port == PORT + 1 for port in finder.ports.values()) == 100
+    assert finder.ports[bytes((2, 0xBB, 0, 0, *divmod(9_999, 256)))] == PORT
+    finder.links._links[PORT] = ("lan1", b"", BRIDGE)
+    assert finder.port_of(bytes((2, 0xBB, 0, 0, *divmod(9_999, 256)))) == "lan1"
+    assert finder.port_of(MAC) == ""
