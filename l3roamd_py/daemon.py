@@ -163,7 +163,8 @@ class Daemon:
         wait_s = 0.0 if self.news else max(0.0, self._next_deadline_s() - now_s())
         ready = self.watch.selector.select(wait_s)
         polled_s = now_s()
-        for key, events in ready:
+        # the finder first: who says something by ARP is at a port that it knows
+        for key, events in sorted(ready, key=lambda each: each[0].fd != self.finder.fileno()):
             if key.fd in self.watch.selector.get_map():
                 key.data(events, now_s())
         is_reading = any(key.fd in (self.udp.fileno(), self.arp.fileno()) for key, _ in ready)
