@@ -69,14 +69,34 @@ static struct siit_place *find(struct siit_gather *gather, const struct fragment
 	return NULL;
 }
 
-/* A free place, or the oldest one's. NULL: no memory. */
+/* How many datagrams of a place's source are under way. */
+static unsigned count_of_source(const struct siit_gather *gather, const struct siit_place *place)
+{
+	const size_t len = place->key[37] ? 16 : 4;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < SIIT_GATHER_PLACES; i++)
+		count += gather->places[i].header && gather->places[i].key[37] == place->key[37] &&
+			 !memcmp(gather->places[i].key, place->key, len);
+	return count;
+}
+
+/* A free place, or the oldest one of the source that has the most: whoever begins many datagrams and ends none is in its
+ * own way. NULL: no memory. */
 static struct siit_place *make_room(struct siit_gather *gather)
 {
-	struct siit_place *place = &gather->places[0];
+	struct siit_place *place = NULL;
+	unsigned most = 0;
 
-	for (unsigned i = 0; i < SIIT_GATHER_PLACES && place->header; i++)
-		if (!gather->places[i].header || gather->places[i].since_ms < place->since_ms)
-			place = &gather->places[i];
+	for (unsigned i = 0; i < SIIT_GATHER_PLACES; i++) {
+		struct siit_place *each = &gather->places[i];
+		unsigned count = each->header ? count_of_source(gather, each) : SIIT_GATHER_PLACES + 1;
+
+		if (!place || count > most || (count == most && each->header && each->since_ms < place->since_ms)) {
+			place = each;
+			most = count;
+		}
+	}
 	if (!place->buffer)
 		place->buffer = malloc(BUFFER);
 	return place->buffer ? place : NULL;

@@ -6,8 +6,9 @@
  * a pseudo header (RFC 7915 section 1.2). All other fragments are translated one by one, and nothing here sees them.
  *
  * Fragments have to come in order, as a kernel sends them; what does not continue a datagram ends it. No timer: a
- * datagram that stays incomplete is forgotten when its place is needed, or when it is older than SIIT_GATHER_MS. All
- * memory is the places', taken when the first datagram comes: at most SIIT_GATHER_PLACES of 64 KB each.
+ * datagram that stays incomplete is forgotten when its place is needed, first one of the source that has the most, or
+ * when it is older than SIIT_GATHER_MS. All memory is the places', taken when the first datagram comes: at most
+ * SIIT_GATHER_PLACES of 64 KB each.
  */
 #ifndef SIIT_GATHER_H
 #define SIIT_GATHER_H

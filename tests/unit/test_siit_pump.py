@@ -425,6 +425,14 @@ def test_what_never_becomes_whole_makes_room_and_is_never_sent():
         assert it.counters()["gathered"] == 102
 
 
+def test_who_begins_many_datagrams_takes_no_place_of_others():
+    first, second = cut(bare_udp(b"victim" * 8, source=IPv4Address("10.0.0.9")), 24, identification=200)
+    heads = [cut(bare_udp(b"z" * 2000), 1480, identification=i)[0] for i in range(100)]
+    with pump(*heads[:50], first, *heads[50:], second) as it:
+        ((_, packet),) = it.get(1)
+        assert packet[48:] == b"victim" * 8
+
+
 BROKEN_ROWS = {
     "a hole": lambda a: [a[0], a[2]],
     "a piece twice": lambda a: [a[0], a[1], a[1], a[2]],
