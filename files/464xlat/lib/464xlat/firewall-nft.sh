@@ -22,7 +22,7 @@ nft_load() { # clat | plat
 # PLAT POOL, POOL_FIRST, POOL_LAST, PORTS, HIGH_PORTS, WAN, CLIENTS, NODES, ALLOW
 nft_rules() { # clat | plat
 	local first=''
-	[ "$1" = plat ] || first=$(nft_own_sources)
+	[ "$1" = plat ] || first=$(nft_from_clients)
 	printf 'table inet xlat464_%s {\n' "$1"
 	cat <<-NFT
 		chain mss {
@@ -67,19 +67,23 @@ nft_names() { # NAMES
 	for name in $1; do printf '"%s", ' "$name"; done
 }
 
-# Clients' own addresses only: those of the prefixes that we are told, and those that are routed to where they came from.
-nft_own_sources() {
-	local own6="ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing" devices
+# In the chain of the MSS, for each base chain costs every packet that the node forwards. From client to client it is the
+# bridge that forwards, where a kernel shows us that too (br_netfilter): DHCP, DAD.
+nft_from_clients() {
+	local devices
 	devices=$(nft_names "$CLIENT_DEVICES")
-	# from client to client it is the bridge that forwards, where a kernel shows us that too (br_netfilter): DHCP, DAD
-	printf 'iifname { %s } oifname != { %s } %s drop\n' "$devices" "$devices" "ip saddr != $CLIENT_RANGE" \
-		"$devices" "$devices" "$own6"
+	printf 'iifname { %s } oifname != { %s } jump own_sources\n' "$devices" "$devices"
 }
 
 nft_clat_rules() {
 	local devices
 	devices=$(nft_names "$CLIENT_DEVICES")
 	cat <<-NFT
+		chain own_sources {
+			# those of the prefixes that we are told, and those that are routed to where they came from
+			ip saddr != $CLIENT_RANGE drop
+			ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing drop
+		}
 		chain from_clients {
 			type filter hook prerouting priority raw; policy accept;
 			iifname { $devices } meta nfproto vmap { ipv4 : goto from_client4, ipv6 : goto from_client6 }
