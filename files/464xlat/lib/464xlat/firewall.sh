@@ -61,8 +61,7 @@ firewall_up() { # clat | plat
 # Set a role's rules up again, and nothing else of it. The role's ledger has their undo already.
 firewall_again() { # clat | plat
 	local line
-	LEDGER=$XLAT464_RUN/$1.again
-	trap 'rm -f "$LEDGER" "$LEDGER.new"' EXIT
+	LEDGER=
 	sed -n '1!G;h;$p' "$XLAT464_RUN/$1.undo" | while IFS= read -r line; do
 		case "$line" in 'xtables_unload '*) eval "$line" >/dev/null 2>&1 </dev/null ;; esac
 	done

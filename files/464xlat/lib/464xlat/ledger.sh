@@ -65,14 +65,15 @@ ledger_close() { # SETTINGS
 	trap - EXIT INT TERM HUP
 }
 
-# Run COMMAND, which UNDO (one line of shell) undoes. The words in UNDO come from checked settings: no quoting.
+# Run COMMAND, which UNDO (one line of shell) undoes; without a LEDGER that is noted already. The words in UNDO come from
+# checked settings: no quoting.
 change() { # UNDO COMMAND...
 	local undo="$1" said
 	shift
-	printf '%s\n' "$undo" >>"$LEDGER" || die "cannot write $LEDGER"
+	[ -z "$LEDGER" ] || printf '%s\n' "$undo" >>"$LEDGER" || die "cannot write $LEDGER"
 	tell "$@"
 	said=$("$@" 2>&1 </dev/null) && return
-	sed '$d' "$LEDGER" >"$LEDGER.new" && mv "$LEDGER.new" "$LEDGER"
+	[ -z "$LEDGER" ] || { sed '$d' "$LEDGER" >"$LEDGER.new" && mv "$LEDGER.new" "$LEDGER"; }
 	die "\`$*\` failed: $(printf '%s' "$said" | tail -n 1)"
 }
 
@@ -80,17 +81,19 @@ tell() { [ -z "${VERBOSE:-}" ] || printf '464xlat: + %s\n' "$*" >&2; } # COMMAND
 
 # Undo a ledger and remove it. `quiet` is for an aborted `up`, whose last line may be of a change that was never made.
 ledger_undo() { # NAME [quiet]
-	local file="$XLAT464_RUN/$1.undo" line said
+	local file="$XLAT464_RUN/$1.undo" line said lines
 	rm -f "$XLAT464_RUN/$1.settings" "$XLAT464_RUN/$1.rules"
 	[ -e "$file" ] || return 0
-	# the list is taken first: an undo may not read the ledger that it stands in
-	sed -n '1!G;h;$p' "$file" >"$file.reversed"
+	# the list is taken first: an undo may not read the ledger that it stands in. No file: there may be no room for one
+	lines=$(sed -n '1!G;h;$p' "$file")
 	while IFS= read -r line <&8; do
 		[ -n "$line" ] || continue
 		tell "$line"
 		# a change that somebody else undid already must not keep us from undoing the others
 		said=$(eval "$line" 2>&1 </dev/null) || [ "${2:-}" = quiet ] ||
 			warn "\`$line\` failed: $(printf '%s' "$said" | tail -n 1)"
-	done 8<"$file.reversed"
-	rm -f "$file" "$file.reversed" "$file.new" "$XLAT464_RUN/$1.rules"
+	done 8<<-LINES
+		$lines
+	LINES
+	rm -f "$file" "$file.new" "$XLAT464_RUN/$1.rules"
 }
