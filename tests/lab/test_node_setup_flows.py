@@ -6,8 +6,8 @@ import sys
 import textwrap
 
 import pytest
-from node_lab import FIREWALLS, NEEDS
-from test_node_setup_guard import mesh_that_carries
+from node_lab import EITHER_KIND, FIREWALLS, NEEDS
+from test_node_setup_guard import BEHIND, ECHO, KEEP_ONE, give_home, mesh_that_carries
 from test_node_setup_traffic import SERVER
 from waiting import wait_until
 
@@ -138,3 +138,66 @@ def rules(mesh):
     return mesh.plat.output(
         ["sh", "-c", "nft list ruleset; iptables-save; ip6tables-save"], **mesh.plat_node.variables
     )
+
+
+# one question from a port of its own: its answer, or "refused"
+ASK = """
+    import socket, sys
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.bind(("", 5003))
+    asking.connect((sys.argv[1], 7))
+    asking.settimeout(3)
+    try:
+        asking.send(b"hello")
+        print(asking.recv(100).decode())
+    except OSError:
+        print("refused")
+"""
+
+
+@pytest.mark.parametrize("firewall", EITHER_KIND)
+def test_what_is_not_allowed_any_more_ends_for_flows_under_way_too(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    give_home(mesh)
+    answering = [sys.executable, "-c", textwrap.dedent(ECHO), BEHIND]
+    assert mesh.plat.start(["ip", "netns", "exec", "desk", *answering]).stdout.readline() == "ready\n"
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options} --allow 203.0.116.0/24")
+    wait_until(lambda: mesh.client.python(ASK, BEHIND) == "hello", "an answer of what is allowed")
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options}")
+    assert [mesh.client.python(ASK, BEHIND) for _ in range(3)] == ["refused"] * 3
+
+
+# a flow that nobody answers, of 2000 packets in bursts
+ONE_WAY = """
+    import socket, sys, time
+    asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asking.connect((sys.argv[1], 9))
+    for _ in range(100):
+        for _ in range(20):
+            asking.send(b"picture")
+        time.sleep(0.01)
+"""
+LISTEN = """
+    import socket, sys
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    silent.bind(("", 9))
+    print("ready", flush=True)
+    for i in range(1900):
+        silent.recv(100)
+    print("almost all", flush=True)
+    while True:
+        silent.recv(100)
+"""
+
+
+@pytest.mark.parametrize("firewall", EITHER_KIND)
+def test_a_flow_that_nobody_answers_is_one_flow(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options} --client-flows 50 --node-flows 50")
+    wait_until(lambda: "1 received" in mesh.client.output(f"ping -c 1 -W 5 {SERVER}"), "way to the server")
+    listening = mesh.server.start([sys.executable, "-c", textwrap.dedent(LISTEN)])
+    assert listening.stdout.readline() == "ready\n"
+    mesh.client.python(ONE_WAY, SERVER)
+    assert listening.stdout.readline() == "almost all\n"
+    assert mesh.client.python(KEEP_ONE, SERVER) == "hello"

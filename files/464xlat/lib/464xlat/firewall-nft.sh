@@ -146,11 +146,14 @@ nft_plat_rules() {
 		}
 		$(nft_flow_sets)
 		chain count_flows {
+			# as long as nobody answers all of a flow's packets are new, and each would cost a look at all the client's
+			ct status confirmed accept
 			$(nft_flow_limits)
 			accept
 		}
 		chain from4 {
-			ct state vmap { established : accept, related : accept, invalid : drop }
+			# of flows too that were let through once, before a way changed or was not allowed any more
+			ct state invalid drop
 			oifname { $wan } accept
 			${allowed:+$allowed accept}
 			reject with icmp type admin-prohibited

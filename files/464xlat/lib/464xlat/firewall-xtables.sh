@@ -25,8 +25,9 @@ xtables_up() { # clat | plat
 		return
 	fi
 	xtables_load iptables mangle FORWARD XLAT464_plat "$(xtables_mss plat)"
-	[ "$CLIENT_MAX$NODE_MAX" = 00 ] || xtables_load ip6tables mangle "FORWARD -o $DEVICE -m conntrack --ctstate NEW" XLAT464_new \
-		"$(xtables_flow_limits)"
+	# as long as nobody answers all of a flow's packets are new, and each would cost a look at all the client's
+	[ "$CLIENT_MAX$NODE_MAX" = 00 ] || xtables_load ip6tables mangle \
+		"FORWARD -o $DEVICE -m conntrack --ctstate NEW ! --ctstatus CONFIRMED" XLAT464_new "$(xtables_flow_limits)"
 	xtables_load iptables mangle POSTROUTING XLAT464_out "$(xtables_out4)"
 	xtables_load ip6tables mangle "POSTROUTING -o $DEVICE" XLAT464_out "$(xtables_out6)"
 	xtables_load iptables mangle "INPUT -i $DEVICE" XLAT464_in "$(xtables_in)"
