@@ -58,9 +58,12 @@ def within(network, others):
 def parse_allowed(text):
     """Return [(4 bytes, length)] of `A.B.C.D/LENGTH,...`, or of nothing; ValueError."""
     try:
-        return [parse_prefix4(part) for part in text.split(",")] if text else []
+        found = [parse_prefix4(part) for part in text.split(",")] if text else []
     except ValueError as error:
         raise ValueError("--allow: %s" % error)  # noqa: B904 (MicroPython has no "from")
+    if any(not length for _, length in found):
+        raise ValueError("--allow: 0.0.0.0/0 is every network there is, expected those that it shall lead to")
+    return found
 
 
 def parse_address(text):

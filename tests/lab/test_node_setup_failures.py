@@ -45,6 +45,7 @@ BAD_INPUT = [
     ("plat up --uplink reach --wan=", "no link of reach takes what comes from plat yet"),
     ("plat up --allow 192.168.178.1/24", "--allow: '192.168.178.1/24' has bits set behind its length"),
     ("plat up --allow printer", "--allow: 'printer' is not an IPv4 prefix"),
+    ("plat up --allow 10.0.0.0/8,0.0.0.0/0", "--allow: 0.0.0.0/0 is every network there is"),
     ("clat up --client-prefixes 2001:db8::/64,x", "'x' is not an IPv6 prefix"),
     ("plat up --firewall none", "'none' is no choice"),
     ("plat up --device br-client", "there is a device 'br-client' already"),
