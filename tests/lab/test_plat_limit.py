@@ -59,9 +59,10 @@ def test_a_limit_comes_with_the_exit_and_goes_with_it(node):
     assert "this line is not shared" in node.xlat("plat status").stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "rates", "said"),
-    [
+def test_a_changed_limit_is_carried_out_while_the_exit_stays_up(node):
+    node.xlat(f"plat up {PLAT} {LIMIT}")
+    before = untouched(node)
+    for words, rates, said in (
         (
             "--limit-up-kbit 2500 --limit-down-kbit 64",
             {"ipv6": "2500Kbit", "ip": "64Kbit"},
@@ -70,17 +71,12 @@ def test_a_limit_comes_with_the_exit_and_goes_with_it(node):
         ("--limit-up-kbit 1000", {"ipv6": "1Mbit", "ip": "10Gbit"}, "limit 1000 kbit/s up,"),
         ("--limit-down-kbit 9000000", {"ipv6": "10Gbit", "ip": "9Gbit"}, "limit 9000000 kbit/s down,"),
         ("", {"ipv6": "10Gbit", "ip": "10Gbit"}, "no limit"),
-    ],
-)
-def test_a_changed_limit_is_carried_out_while_the_exit_stays_up(node, words, rates, said):
-    node.xlat(f"plat up {PLAT} {LIMIT}")
-    before = untouched(node)
-    node.xlat(f"plat up {PLAT} {words}")
-    assert shaped(node) == rates
-    assert said in node.xlat("plat status").stdout
-    assert untouched(node) == before
-    node.xlat(f"plat up {PLAT} {LIMIT}")
-    assert shaped(node) == {"ipv6": "8Mbit", "ip": "16Mbit"}
+        (LIMIT, {"ipv6": "8Mbit", "ip": "16Mbit"}, "limit 8000 kbit/s up, 16000 down"),
+    ):
+        node.xlat(f"plat up {PLAT} {words}")
+        assert shaped(node) == rates
+        assert said in node.xlat("plat status").stdout
+        assert untouched(node) == before
 
 
 def test_without_a_limit_the_device_is_as_it_was(node):
@@ -116,18 +112,16 @@ def test_a_limit_that_somebody_took_away_shows_and_comes_back(node):
     assert "broken" not in node.xlat("plat status").stdout
 
 
-@pytest.mark.parametrize(
-    "value", ["", "63", "-1", "1e4", "08000", "10000001", "8Mbit", "1;reboot", "99999999999999999999"]
-)
-@pytest.mark.parametrize("option", ["--limit-up-kbit", "--limit-down-kbit"])
-def test_a_wrong_limit_gets_a_sentence_and_changes_nothing(node, option, value):
+def test_a_wrong_limit_gets_a_sentence_and_changes_nothing(node):
     node.xlat(f"plat up {PLAT} {LIMIT}")
     before = node.snapshot(), shaped(node)
-    done = node.xlat(f"plat up {PLAT} {option}={value}", check=False)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"464xlat: plat up: {option}: '{value}' is no number that fits, expected 64 to 10000000, or 0\n"
-    )
+    wrong = ("", "63", "-1", "1e4", "08000", "10000001", "8Mbit", "1;reboot", "99999999999999999999")
+    for option, value in [*(("--limit-up-kbit", each) for each in wrong), ("--limit-down-kbit", "63")]:
+        done = node.xlat(f"plat up {PLAT} {option}={value}", check=False)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"464xlat: plat up: {option}: '{value}' is no number that fits, expected 64 to 10000000, or 0\n"
+        )
     assert (node.snapshot(), shaped(node)) == before
 
 
