@@ -10,8 +10,27 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sdk.micropython_lint.nodes import (
+    begins_with_tuple,
+    calls,
+    defines,
+    either,
+    fewer_than,
+    formats_oddly,
+    has_odd_decorator,
+    is_a,
+    is_positional_only,
+    is_step,
+    is_view_operation,
+    keywords_but,
+    layout_has,
+    more_than,
+    of_view,
+    takes_long_pattern,
+    unpacks,
+)
+
 Version = tuple[int, int]
-VIEWS = ("keys", "values", "items")
 
 
 @dataclass(frozen=True)
@@ -21,91 +40,6 @@ class Rule:
     instead: str
     example: str
     finds: Callable[[ast.AST], bool]
-
-
-def calls(name: str, wrong: Callable[[ast.Call], bool]) -> Callable[[ast.AST], bool]:
-    """Return a test for a call of a function or a method of this name whose arguments are wrong."""
-
-    def finds(node: ast.AST) -> bool:
-        if not isinstance(node, ast.Call):
-            return False
-        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", None)
-        return called == name and wrong(node)
-
-    return finds
-
-
-def either(*tests: Callable[[ast.AST], bool]) -> Callable[[ast.AST], bool]:
-    return lambda node: any(test(node) for test in tests)
-
-
-def is_a(*kinds: str) -> Callable[[ast.AST], bool]:
-    """Return a test for nodes of these kinds, by name: the Python that lints may not know all of them."""
-    return lambda node: type(node).__name__ in kinds
-
-
-def more_than(count: int) -> Callable[[ast.Call], bool]:
-    return lambda call: len(call.args) > count or bool(call.keywords)
-
-
-def fewer_than(count: int) -> Callable[[ast.Call], bool]:
-    return lambda call: len(call.args) < count or bool(call.keywords)
-
-
-def keywords_but(*allowed: str) -> Callable[[ast.Call], bool]:
-    return lambda call: any(keyword.arg not in allowed for keyword in call.keywords)
-
-
-def begins_with_tuple(call: ast.Call) -> bool:
-    return bool(call.args) and isinstance(call.args[0], ast.Tuple)
-
-
-def of_view(call: ast.Call) -> bool:
-    return len(call.args) == 1 and is_view(call.args[0])
-
-
-def is_view(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in VIEWS
-
-
-def is_view_operation(node: ast.AST) -> bool:
-    return isinstance(node, ast.BinOp) and (is_view(node.left) or is_view(node.right))
-
-
-def is_step(node: ast.AST) -> bool:
-    return isinstance(node, ast.Slice) and node.step is not None
-
-
-def unpacks(node: ast.AST) -> bool:
-    if isinstance(node, ast.Dict):
-        return None in node.keys
-    if isinstance(node, (ast.List, ast.Tuple, ast.Set)) and not isinstance(
-        getattr(node, "ctx", None), ast.Store
-    ):
-        return any(isinstance(each, ast.Starred) for each in node.elts)
-    return False
-
-
-def is_positional_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.arguments) and bool(node.posonlyargs)
-
-
-def has_odd_decorator(node: ast.AST) -> bool:
-    decorators = getattr(node, "decorator_list", [])
-    return any(isinstance(each, ast.Subscript | ast.Lambda | ast.BinOp) for each in decorators)
-
-
-def formats_oddly(node: ast.AST) -> bool:
-    """A literal's .format with an attribute of an argument, or with separators other than a comma."""
-    if not (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format"
-    ):
-        return False
-    text = node.func.value
-    if not (isinstance(text, ast.Constant) and isinstance(text.value, str)):
-        return False
-    fields = [piece.partition("}")[0] for piece in text.value.split("{")[1:]]
-    return any("." in field.partition(":")[0] or "_" in field.partition(":")[2] for field in fields)
 
 
 RULES = (
@@ -171,6 +105,69 @@ RULES = (
         "%",
         "'{:_x}'.format(99999)",
         formats_oddly,
+    ),
+    Rule(
+        "iter with a sentinel",
+        None,
+        "a loop",
+        "iter(lambda: 1, 1)",
+        calls("iter", more_than(1)),
+    ),
+    Rule(
+        "a method that nothing calls there",
+        None,
+        "a call",
+        "class A:\n    def __index__(self): return 0\n[1][A()]",
+        defines(
+            *[
+                "__index__",
+                "__format__",
+                "__bytes__",
+                "__missing__",
+                "__init_subclass__",
+                "__class_getitem__",
+            ],
+        ),
+    ),
+    Rule(
+        "deque without values and length, or by keyword",
+        None,
+        "deque((), length)",
+        "__import__('collections').deque()",
+        calls("deque", fewer_than(2)),
+    ),
+    Rule(
+        "round, sub or namedtuple by keyword",
+        None,
+        "arguments by their place",
+        "round(1.5, ndigits=0)",
+        either(*(calls(name, keywords_but()) for name in ("round", "sub", "namedtuple"))),
+    ),
+    Rule(
+        "union or intersection of more than one",
+        None,
+        "one call for each",
+        "{1}.union([2], [3])",
+        either(calls("union", more_than(1)), calls("intersection", more_than(1))),
+    ),
+    Rule(
+        "a layout with ?",
+        None,
+        "B",
+        "__import__('struct').pack('?', True)",
+        either(
+            *(
+                calls(name, layout_has("?"))
+                for name in ("pack", "pack_into", "unpack", "unpack_from", "calcsize")
+            )
+        ),
+    ),
+    Rule(
+        "a pattern with {count}, (?P<name>) or (?=",
+        None,
+        "a plainer one",
+        "__import__('re').match('a{2}', 'aa').group(0)",
+        either(*(calls(name, takes_long_pattern) for name in ("match", "search", "compile"))),
     ),
     Rule(
         "__set_name__",
