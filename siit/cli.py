@@ -60,6 +60,9 @@ Packets are hex, one a line, or raw IP in a pcap file (link type 101). Nothing i
 }
 
 
+ANSWER_S = 10  # the longest that the daemon may take for a command: a node's set-up must not wait for ever
+
+
 class Failure(Exception):
     """One sentence for the user; exit code 1."""
 
@@ -67,6 +70,7 @@ class Failure(Exception):
 def ask(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
     """Send commands to the daemon one by one; yield each one's reply. Raises Failure when it is refused."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(ANSWER_S)
         try:
             connection.connect(str(path))
         except OSError as error:
@@ -84,13 +88,16 @@ def ask(path: Path, lines: Iterable[str]) -> Iterator[list[str]]:
 
 def _one_reply(path: Path, replies: Iterable[str]) -> list[str]:
     got: list[str] = []
-    for reply in replies:
-        reply = reply.removesuffix("\n")
-        if reply == "ok":
-            return got
-        if reply.startswith("error: "):
-            raise Failure(reply.removeprefix("error: "))
-        got.append(reply)
+    try:
+        for reply in replies:
+            reply = reply.removesuffix("\n")
+            if reply == "ok":
+                return got
+            if reply.startswith("error: "):
+                raise Failure(reply.removeprefix("error: "))
+            got.append(reply)
+    except TimeoutError:
+        raise Failure(f"the daemon at {path} has not answered for {ANSWER_S} s: it hangs") from None
     raise Failure(f"the daemon at {path} has hung up before it answered")
 
 

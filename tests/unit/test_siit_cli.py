@@ -4,6 +4,7 @@
 import fcntl
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -76,6 +77,16 @@ def test_a_failure_is_one_line_and_exit_code_1(arguments, says, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("siit: ")
     assert says in line
+
+
+def test_a_daemon_that_hangs_is_no_reason_to_wait_for_ever(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "ANSWER_S", 0.1)
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()  # as the kernel does for a stopped program
+        assert cli.main(["ctl", "--socket", path, "add clat"]) == 1
+    assert "it hangs" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
