@@ -91,7 +91,8 @@ translator_config() { # TARGET DEVICE CONFIGURATION
 # it is ours to take, hence DEVICE.left. First down: nat46 frees the pairs of a device, and stops its packets then.
 translator_del() { # TARGET DEVICE
 	[ ! -f "$1" ] || ip link set dev "$2" down 2>/dev/null || true
-	{ [ -e "$1" ] && translate "$1" "del $2"; } || : >"$XLAT464_RUN/$2.left"
+	# one that refuses and has no such device has nothing to make again
+	{ [ -e "$1" ] && { translate "$1" "del $2" || ! device_exists "$2"; }; } || : >"$XLAT464_RUN/$2.left"
 	! device_exists "$2" || ip link del dev "$2"
 }
 
