@@ -149,7 +149,6 @@ role_status() { # clat | plat
 		state=unfinished detail='another 464xlat is at work, or was ended; the next up makes it anew'
 	else
 		lacks=$(role_lacks "$1")
-		[ -n "$lacks" ] || lacks=$(translator_lacks)
 		detail="$("$1_detail"), MTU $MESH_MTU, $FIREWALL"
 		[ -z "$lacks" ] || { state=broken detail=$lacks; }
 	fi

@@ -96,11 +96,6 @@ translator_del() { # TARGET DEVICE
 	! device_exists "$2" || ip link del dev "$2"
 }
 
-# What siit says is wrong with it, if anything. One that hangs holds its devices, so only asking it can tell.
-translator_lacks() {
-	[ ! -S "$TARGET" ] || translate "$TARGET" "stat $DEVICE" 2>&1 >/dev/null | tail -n 1
-}
-
 # Have the translator forget the device of an earlier role, if it could not be told then.
 translator_forget() { # TARGET DEVICE
 	[ -e "$XLAT464_RUN/$2.left" ] || return 0
