@@ -9,7 +9,7 @@ from pathlib import Path
 
 import packages
 import pytest
-from test_package_services import CONFIG, RESPONDD, Node, pytestmark  # noqa: F401
+from test_package_services import CONFIG, RESPONDD, Node, is_up, pytestmark  # noqa: F401
 from waiting import wait_until
 
 SERVICE = "/etc/init.d/gluon-464xlat-babel"
@@ -215,4 +215,28 @@ def test_openwrts_babeld_announces_no_address_of_the_exits_own(tmp_path):
         assert "192.0.0.8" in node("ip -4 addr")
     finally:
         node("[ ! -e /run/babeld.pid ] || kill $(cat /run/babeld.pid)", check=False)
+        node.close()
+
+
+def test_openwrts_babeld_starts_once_at_a_boot(tmp_path):
+    """What a node announces lies there before babeld starts, so that a role that comes up does not restart it."""
+    node = Node(tmp_path, "")
+    try:
+        node.add_clients()
+        node.file("/etc/config/babeld").write_text("config general\n\toption conf_dir '/run/babeld.d'\n")
+        node.file("/etc/init.d/babeld").write_text(
+            "#!/bin/sh\necho $1 >>/run/babeld.asked\n[ $1 != running ]\n"
+        )
+        node("chmod +x /etc/init.d/babeld; /etc/init.d/464xlat enable && /etc/init.d/464xlat boot")
+        told = node("cat /run/babeld.d/464xlat.conf")
+        assert "redistribute ip fddd:1338:1338::/48 eq 96 allow" in told
+        assert "redistribute local if wan deny" in told
+        assert not is_up(node("464xlat status", check=False), "plat")
+        node("/etc/init.d/siit start")
+        for role in ("plat", "clat"):
+            node.wait("464xlat status", f"{role:5} up")
+            node.wait(f"cat /run/464xlat/{role}.problem 2>&1", "No such file")
+        assert node("cat /run/babeld.d/464xlat.conf") == told
+        assert "reload" not in node("cat /run/babeld.asked")
+    finally:
         node.close()
