@@ -98,6 +98,11 @@ $priority:"*" iif $CLIENT_DEVICE "*) ;;
 	forwarding_lacks "$CLIENT_DEVICE"
 }
 
+clat_look() {
+	look_ipv4 'rule show'
+	look_forwarding "$CLIENT_DEVICE"
+}
+
 clat_route_stop() { # DEVICE TABLE
 	ip -4 route del default dev "$1" table "$2" 2>/dev/null || true
 }

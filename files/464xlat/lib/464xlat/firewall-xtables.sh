@@ -42,10 +42,11 @@ xtables_up() { # clat | plat
 }
 
 # As it was set up. iptables-save without -t knows the tables that are in use.
-xtables_list() { # clat | plat
+xtables_list() { eval "$(xtables_look "$1")"; } # clat | plat
+xtables_look() { # clat | plat
 	local chains='clat|from_[^ ]*|nat46'
 	[ "$1" = clat ] || chains='plat|out|in|node|new'
-	{ iptables-save && ip6tables-save; } | grep -E "^-A.* XLAT464_($chains)( |\$)"
+	printf "{ iptables-save && ip6tables-save; } | grep -E '^-A.* XLAT464_(%s)( |$)'\n" "$chains"
 }
 
 # HOOK may have words of a match behind it, which are the jump's.

@@ -9,6 +9,9 @@
 # Either tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
 
+woken=
+trap 'woken=1' HUP # before anything else: at a boot networks come one after the other
+
 # shellcheck source=/dev/null
 . /lib/functions.sh
 # shellcheck source=/dev/null
@@ -19,7 +22,7 @@
 RUN=/var/run/464xlat
 CHECK_S=5
 AGAIN_S=2        # what is gone may be back: a translator that is started anew
-NETWORK_ROUNDS=12 # of checks, after which networks are asked for their devices, should an event be lost
+NETWORK_ROUNDS=12 # of looks, after which all is checked and networks are asked for their devices, should an event be lost
 LONGEST_WAIT_S=30
 HUNG_UP=129 # status of a `wait` that SIGHUP has ended
 
@@ -124,28 +127,43 @@ wait_longer() {
 	tell_problem "$(tail -n 1 "$RUN/$role.said")"
 	pause "$wait_s"
 	wait_s=$((wait_s * 2))
+	[ -z "$woken" ] || wait_s=$AGAIN_S # what was missing may have come
 	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
 }
 
-is_whole() { 464xlat "$role" check >/dev/null 2>&1; }
+# A check is some dozen programs, so it is for when something has changed; what shows that is a few (464xlat ROLE look).
+is_whole() {
+	local now
+	look=$(464xlat "$role" look 2>/dev/null)
+	now=$(eval "$look" 2>&1)
+	if 464xlat "$role" check >/dev/null 2>&1; then shown=$now; else look='' && return 1; fi
+}
+is_same() { [ -n "$look" ] && [ "$(eval "$look" 2>&1)" = "$shown" ]; }
+is_made() { [ -z "$is_news" ] && [ "$words$wan" = "$made" ]; }
+
+settle() {
+	[ -z "$told" ] || forget_problem
+	pause "$CHECK_S"
+}
 
 # An exit that leads nowhere takes clients from those that lead somewhere.
 withdraw() {
-	made=
+	made='' look=''
 	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && tell_others changed; }
 }
 
 keep_up() {
-	if ! has_line; then
+	if is_made && is_same; then
+		settle
+	elif ! has_line; then
 		tell_problem "464xlat: plat up: no IPv4 default route leads out of $wan, expected one: is the line up?"
 		withdraw
 		pause "$CHECK_S"
-	elif [ -z "$is_news" ] && [ "$words$wan" = "$made" ] && { is_whole || { pause "$AGAIN_S" && is_whole; }; }; then
-		[ -z "$told" ] || forget_problem
-		pause "$CHECK_S"
+	elif is_made && { is_whole || { pause "$AGAIN_S" && is_whole; }; }; then
+		settle
 	elif run "$words${wan:+ --wan $wan}"; then
 		[ -n "$made" ] || echo "464xlat: $role is up"
-		made=$words$wan is_news=
+		made=$words$wan is_news='' look=''
 		forget_problem
 		tell_others changed
 	else
@@ -165,8 +183,8 @@ told=
 words=
 wan=
 made=
+look='' shown='' # lines of sh, and what they said when the role was whole
 is_news= # networks have changed since the last up, which may be of interest to it
-woken=
 trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # what is half up then undoes itself
 
 if [ "$way" = down ]; then
@@ -179,7 +197,6 @@ if [ "$way" = down ]; then
 	exit
 fi
 
-trap 'woken=1' HUP
 until load_464xlat 2>"$RUN/$role.said"; do
 	woken=
 	wait_longer
@@ -191,7 +208,7 @@ while :; do
 	round=$((round + 1))
 	if [ -n "$woken" ] || [ $((round % NETWORK_ROUNDS)) = 0 ]; then
 		is_news=${woken:-$is_news}
-		woken=
+		woken='' look=''
 		find_wan
 	fi
 	keep_up

@@ -212,4 +212,11 @@ plat_lacks() {
 	fi
 }
 
+plat_look() {
+	# addresses as the routes to them
+	look_ipv4 "route show exact $POOL dev $DEVICE" 'route show table local type local' 'route show table all default'
+	look_forwarding "$(printf '%s' "$WAN" | tr ',' ' ')"
+	[ "$TRANSLATOR" != jool ] || jool_look
+}
+
 plat_detail() { printf 'pool %s ports %s, shared out of %s, %s' "$POOL" "$PORTS" "$WAN" "$(limit_text)"; }

@@ -129,6 +129,29 @@ check() { # clat | plat
 	[ -z "$lacks" ] || die "$lacks"
 }
 
+# Lines of sh that show what a check of the role asks for, with few programs: as long as they say the same as when the role
+# was whole, it is. (What ages by itself, as the lifetime of an address, is not shown.)
+look() { # clat | plat
+	DOING="$1 look"
+	{ ledger_finished "$1" && noted_settings "$1"; } || die 'it is not up'
+	printf 'ip -6 route show root %s\n' "$PREFIX"
+	"${1}_look"
+	[ "$FIREWALL" = none ] || "${FIREWALL}_look" "$1"
+}
+
+look_ipv4() { # COMMAND-OF-ip...
+	printf 'ip -4 -batch - <<END\n'
+	printf '%s\n' "link show dev $DEVICE" "$@" END
+}
+
+look_forwarding() { # DEVICES
+	local each
+	for each in $1; do
+		# shellcheck disable=SC2016 # whoever looks expands it
+		printf 'read -r value </proc/sys/net/ipv4/conf/%s/forwarding && echo "$value"\n' "$each"
+	done
+}
+
 STATUS_FORMAT='%-5s %-10s %-15s %-40s %s\n'
 
 status() { # ROLE...
