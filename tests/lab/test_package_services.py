@@ -429,7 +429,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     node.add_clients()
     node.file("/etc/config/babeld").write_text("config general\n\toption conf_dir '/run/babeld.d'\n")
     script = node.file("/etc/init.d/babeld")
-    script.write_text("#!/bin/sh\n[ $1 = enabled ] || echo $1 >>/run/babeld.calls\n")
+    script.write_text("#!/bin/sh\ncase $1 in enabled | running) ;; *) echo $1 >>/run/babeld.calls ;; esac\n")
     script.chmod(0o755)
     node("/etc/init.d/l3roamd-py enable")
     for service in ("siit", "464xlat"):
