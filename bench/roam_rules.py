@@ -24,15 +24,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from l3roamd_py import wire
-from l3roamd_py.actions import Send
-from l3roamd_py.core import Core
-from l3roamd_py.events import Datagram
-from l3roamd_py.options import Options
+from l3roamd_py.core import wire
+from l3roamd_py.core.actions import Send
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.events import Datagram
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.options import Options
+from l3roamd_py.core.token import Token
+from l3roamd_py.netfilter.choice import choose_rules
+from l3roamd_py.netfilter.rules import PlatRules
 from l3roamd_py.performer import Performer
-from l3roamd_py.rules import Mapping, PlatRules
-from l3roamd_py.rules_choice import choose_rules
-from l3roamd_py.token import Token
 from sdk.lab.machine import LabError, Machines
 from sdk.seed_rules import SeedPlatRules
 from xlat464.address import format_ipv6

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING
 
 from l3roamd_py import control
 from l3roamd_py.control import MAPPED, Command, CommandError
-from l3roamd_py.events import AddressGone, AddressSeen, Event, LeaseEnded, PlatChosen, PlatLost, PlatsTold
-from l3roamd_py.kernel import KernelError
+from l3roamd_py.core.events import (
+    AddressGone,
+    AddressSeen,
+    Event,
+    LeaseEnded,
+    PlatChosen,
+    PlatLost,
+    PlatsTold,
+)
+from l3roamd_py.kernel.netlink import KernelError
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, UsageError, ask
-from l3roamd_py.options import ROAMS_MOST, Options
+from l3roamd_py.core.options import ROAMS_MOST, Options
 from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
 from usage import Parser
 from xlat464.address import parse_mac, parse_prefix6

@@ -12,26 +12,27 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from l3roamd_py import leases, rules_choice, state, upkeep
-from l3roamd_py.actions import Action
+from l3roamd_py import leases, state, upkeep
 from l3roamd_py.answers import Answers
-from l3roamd_py.arp import Arp
-from l3roamd_py.core import Core
-from l3roamd_py.events import ClientSeen, Event, LeaseGranted, Tick
-from l3roamd_py.finding import Finder
-from l3roamd_py.horizon import Horizon
-from l3roamd_py.kernel import KernelError
-from l3roamd_py.network import Network
+from l3roamd_py.core.actions import Action
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.events import ClientSeen, Event, LeaseGranted, Tick
+from l3roamd_py.core.timers import Silence
+from l3roamd_py.core.wire import PORT
+from l3roamd_py.kernel.arp import Arp
+from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.horizon import Horizon
+from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.stations import Stations
+from l3roamd_py.kernel.udp import Udp
+from l3roamd_py.netfilter import choice
+from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.performer import Performer
-from l3roamd_py.rules import RulesError
 from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import Keeper, StateError
-from l3roamd_py.stations import Stations
-from l3roamd_py.timers import Silence
-from l3roamd_py.udp import Udp
 from l3roamd_py.watch import Watch
-from l3roamd_py.wire import PORT
 
 LONGEST_WAIT_S = 60.0
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
@@ -67,7 +68,7 @@ class Daemon:
         self.core = self._make_core()
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
-        self.clat, self.plat = rules_choice.make_rules(settings)
+        self.clat, self.plat = make_rules(settings)
         self.horizon = (
             None if options.clat is None else Horizon(options.clat_range, options.clat, options.plat_range)
         )
@@ -317,3 +318,15 @@ def run(settings: Settings) -> None:
         daemon.close()
         lock.release()
     log.info("ended; addresses, routes and rules stay for the next one")
+
+
+def make_rules(settings: Settings) -> tuple[ClatRules | None, PlatRules | None]:
+    """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
+    clat_rules, plat_rules = choice.choose_rules(settings.rules)
+    options = settings.options
+    clat = plat = None
+    if options.clat is not None:
+        clat = clat_rules(settings.client_device, settings.clat_device)
+    if options.plat is not None:
+        plat = plat_rules(settings.plat_device, options.plat)
+    return clat, plat

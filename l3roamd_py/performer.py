@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from l3roamd_py import actions, leases
-from l3roamd_py.actions import Action, MapClient, Send
-from l3roamd_py.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked, PlatLooked
-from l3roamd_py.kernel import KernelError
-from l3roamd_py.rules import ClatRules, Mapping, PlatRules, RulesError
+from l3roamd_py import leases
+from l3roamd_py.core import actions
+from l3roamd_py.core.actions import Action, MapClient, Send
+from l3roamd_py.core.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked, PlatLooked
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
 
 MAPS_MAX = 256  # of one transaction
 log = logging.getLogger("l3roamd_py")

@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from l3roamd_py.options import Options
+from l3roamd_py.core.options import Options
 
 SOCKET = Path("/var/run/l3roamd.sock")
 STATE = Path("/var/run/l3roamd.state")

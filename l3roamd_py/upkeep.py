@@ -5,14 +5,14 @@ import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from l3roamd_py import rules_choice
-from l3roamd_py.clients import Table
-from l3roamd_py.kernel import KernelError
-from l3roamd_py.network import Network
-from l3roamd_py.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.core.clients import Table
+from l3roamd_py.core.wire import PORT
+from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.udp import Udp
+from l3roamd_py.netfilter import choice
+from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.server import Lock, SocketError
-from l3roamd_py.udp import Udp
-from l3roamd_py.wire import PORT
 
 
 class FlushError(Exception):
@@ -85,7 +85,7 @@ def _rules_of_both_kinds(client_device: str) -> Iterator[ClatRules | PlatRules]:
     """The rules that may be there: whoever changed --rules has both. By name, so the devices do not matter."""
     for kind in ("nft", "xtables"):
         try:
-            clat_rules, plat_rules = rules_choice.choose_rules(kind)
+            clat_rules, plat_rules = choice.choose_rules(kind)
         except RulesError:
             continue  # the kernel cannot do it, so it has none
         yield clat_rules(client_device, "clat")

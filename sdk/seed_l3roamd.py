@@ -3,8 +3,8 @@
 
 import sys
 
-from l3roamd_py import rules_choice
 from l3roamd_py.cli import main
+from l3roamd_py.netfilter import choice
 from sdk.seed_rules import SeedPlatRules
 
 
@@ -13,8 +13,8 @@ def choose_rules(wanted: str = "auto") -> tuple[type, type]:
     return clat_rules, SeedPlatRules
 
 
-ours = rules_choice.choose_rules
-rules_choice.choose_rules = choose_rules
+ours = choice.choose_rules
+choice.choose_rules = choose_rules
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

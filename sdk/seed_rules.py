@@ -14,7 +14,8 @@ the MAC in the clatnode's prefix.
 import subprocess
 from collections.abc import Iterable, Sequence
 
-from l3roamd_py.rules import Mapping, RulesError
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.rules import RulesError
 from xlat464.address import format_ipv6, mask
 from xlat464.node import NODE_LENGTH
 

@@ -42,6 +42,7 @@ PYTHON = {
     "unicodedata": "python3-codecs",
     "unittest": "python3-unittest",
     "urllib": "python3-urllib",
+    "runtime": "python3-xlat464",
     "usage": "python3-xlat464",
     "uuid": "python3-uuid",
     "xlat464": "python3-xlat464",

@@ -35,7 +35,7 @@ MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a name
 LATE = 124
 TELL_S = 60  # for a suite that is ended
 SLIM = ("--confcutdir=tests/vm", "-p", "no:hypothesispytest")  # these tests know nothing of Hypothesis
-PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "siit", "usage", "xlat464")
+PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "runtime", "siit", "usage", "xlat464")
 LINKS = ("tests/lab/test_reach_links.py", "tests/lab/test_reach_on_link.py")
 FORK = multiprocessing.get_context("fork")
 

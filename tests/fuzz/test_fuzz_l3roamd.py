@@ -14,13 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 import l3roamd_vectors as vectors
 from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
-from l3roamd_py.core import Core
-from l3roamd_py.options import Options
-from l3roamd_py.platnode import Platnode
-from l3roamd_py.rules import Mapping
-from l3roamd_py.token import Token
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.options import Options
+from l3roamd_py.core.platnode import Platnode
+from l3roamd_py.core.token import Token
 
 BOUND = 6
 MACS = st.sampled_from(

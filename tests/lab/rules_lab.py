@@ -18,8 +18,9 @@ from ipaddress import IPv4Address, IPv6Address
 from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
 from waiting import wait_until
 
-from l3roamd_py.gate import HELD_S
-from l3roamd_py.rules import Held, Mapping, RulesError
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.gate import HELD_S
+from l3roamd_py.netfilter.rules import Held, RulesError
 from sdk.patience import SLOWER
 
 MESH_MTU = 1374
@@ -30,8 +31,9 @@ CLAT_RULES, PLAT_RULES = 0, 1
 
 HAND = """
     import os, select, sys
-    from l3roamd_py.rules import Held, Mapping, RulesError
-    from l3roamd_py.rules_choice import choose_rules
+    from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.rules import Held, RulesError
+    from l3roamd_py.netfilter.choice import choose_rules
 
     role, wanted, *arguments = eval(sys.argv[1])
     rules = choose_rules(wanted)[role](*arguments)

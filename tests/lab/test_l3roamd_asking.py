@@ -22,7 +22,7 @@ DAEMON = (
 )
 CLAIM = """
     import socket, sys
-    from l3roamd_py import wire
+    from l3roamd_py.core import wire
     from xlat464.address import parse_ipv6, parse_mac
     own, to, mac = sys.argv[1:]
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:

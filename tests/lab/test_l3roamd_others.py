@@ -9,7 +9,7 @@ import pytest
 from talk import STALL_S, Talk
 from waiting import wait_until
 
-from l3roamd_py import wire
+from l3roamd_py.core import wire
 from sdk.lab import WEB
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address

@@ -8,8 +8,8 @@ from node_lab import FIREWALLS, NEEDS
 from rules_lab import NEXT_NODE, SERVER, RoamingMesh, clat, plat, walk_and_return
 from waiting import wait_until
 
-from l3roamd_py.gate import HELD_A_CLIENT
-from l3roamd_py.rules import Mapping
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.gate import HELD_A_CLIENT
 
 pytestmark = NEEDS
 

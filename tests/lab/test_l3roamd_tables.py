@@ -9,7 +9,8 @@ import pytest
 from node_lab import FIREWALLS, NEEDS, REPOSITORY, Node
 from rules_lab import CLAT_RULES, PLAT_RULES, Hand, clat, plat
 
-from l3roamd_py.rules import PLATS_MAX, Mapping, RulesError
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.rules import PLATS_MAX, RulesError
 
 pytestmark = NEEDS
 
@@ -171,7 +172,7 @@ def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothi
 @pytest.mark.parametrize("firewall", FIREWALLS)
 def test_without_its_programs_a_kind_says_what_it_lacks(machines, firewall):
     node = Node(machines("node"), "dash", firewall)
-    ask = "from l3roamd_py.rules_choice import choose_rules\ntry: print(choose_rules({!r})[1].__name__)\n"
+    ask = "from l3roamd_py.netfilter.choice import choose_rules\ntry: print(choose_rules({!r})[1].__name__)\n"
     ask += "except Exception as error: print(error)"
     wanted = firewall.split("-")[0]
 

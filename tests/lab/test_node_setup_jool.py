@@ -147,8 +147,8 @@ ASK = """
 ROAM = """
     import sys
     from ipaddress import IPv6Address
-    from l3roamd_py.rules import Mapping
-    from l3roamd_py.rules_choice import choose_rules
+    from l3roamd_py.core.mapping import Mapping
+    from l3roamd_py.netfilter.choice import choose_rules
 
     wanted, way, *texts = sys.argv[1:]
     plat, home, at = (IPv6Address(text).packed for text in texts)

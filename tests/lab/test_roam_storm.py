@@ -10,8 +10,8 @@ import time
 import pytest
 from waiting import wait_until
 
-from l3roamd_py import wire
-from l3roamd_py.token import Token
+from l3roamd_py.core import wire
+from l3roamd_py.core.token import Token
 from sdk.lab import WEB
 from sdk.lab.plan import clatnodes
 from sdk.lab.programs import UDHCPC

@@ -10,11 +10,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
-from l3roamd_py.core import Core
-from l3roamd_py.options import Options
-from l3roamd_py.rules import Mapping
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.options import Options
 from xlat464.address import parse_ipv6
 from xlat464.node import management_address, node_client_address, node_prefix
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The values behind the test vectors of docs/protocol.md: whoever changes the wire changes both."""
 
-from l3roamd_py import wire
-from l3roamd_py.token import Mint
+from l3roamd_py.core import wire
+from l3roamd_py.core.token import Mint
 from xlat464.address import parse_ipv4, parse_ipv6, parse_mac
 
 SECRET = bytes(range(32))

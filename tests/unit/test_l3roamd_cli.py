@@ -248,7 +248,7 @@ def test_lease_imports_nothing_that_takes_its_time(tmp_path):
 
 
 def test_the_daemon_leaves_most_of_pyroute2_where_it_is():
-    code = "import sys; from l3roamd_py import kernel, finding; print(*sys.modules)"
+    code = "import sys; from l3roamd_py.kernel import netlink, finding; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True

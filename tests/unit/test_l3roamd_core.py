@@ -24,14 +24,14 @@ from l3roamd_mesh import (
     make_client,
 )
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
-from l3roamd_py.clients import State
-from l3roamd_py.core import Core
-from l3roamd_py.options import Options
-from l3roamd_py.rate import Rate
-from l3roamd_py.timers import Timers
-from l3roamd_py.tlv import walk
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.clients import State
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.options import Options
+from l3roamd_py.core.rate import Rate
+from l3roamd_py.core.timers import Timers
+from l3roamd_py.core.tlv import walk
 from xlat464.node import node_prefix
 
 LEGACY = bytes.fromhex("fd000000000000000000000000000005")

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, joined, make_client
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
-from l3roamd_py.clients import State
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.clients import State
 
 HEAL_S = 45.0  # after this one node has it: waiting, three questions by ARP, babel
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from l3roamd_py.events import AddressGone, AddressSeen, ClientGone, ClientSeen
-from l3roamd_py.finding import PORTS_MAX, Finder
-from l3roamd_py.kernel import (
+from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
+from l3roamd_py.kernel.finding import PORTS_MAX, Finder
+from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     DEL_NEIGHBOUR,
     DELAY,

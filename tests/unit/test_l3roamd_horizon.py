@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3roamd_py.events import NodeAppeared
-from l3roamd_py.horizon import AWAY_S, NODES_MAX, Horizon
+from l3roamd_py.core.events import NodeAppeared
+from l3roamd_py.kernel.horizon import AWAY_S, NODES_MAX, Horizon
 from xlat464.address import parse_ipv6
 
 RANGE, PLATS = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")

@@ -21,8 +21,8 @@ from l3roamd_mesh import (
     make_client,
 )
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
 from xlat464.node import node_client_address
 
 

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import SETTLE_S, Client, Mesh, check_settled, joined, make_client
 
-from l3roamd_py import actions as do
-from l3roamd_py import events
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events
 
 
 def test_a_resident_of_an_overlapping_address_loses_nothing():

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_goes_on, check_settled, make_client
 
-from l3roamd_py import actions as do
-from l3roamd_py import events
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events
 
 
 def arrived(mesh, is_there=True, ipv6=None):

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import Mesh, Node, joined
 
-from l3roamd_py import actions as do
-from l3roamd_py import events
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events
 
 NOBODY = frozenset()
 

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_settled, make_client
 
-from l3roamd_py import actions as do
-from l3roamd_py import events, wire
-from l3roamd_py.ports import Ports
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.ports import Ports
 
 MACS = 4500
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from l3roamd_mesh import Air, Kernel, Mesh, joined
 from test_l3roamd_core import sent
 
-from l3roamd_py import wire
+from l3roamd_py.core import wire
 
 MOMENTS_S = [number / 1000 for number in range(0, 60, 3)]
 

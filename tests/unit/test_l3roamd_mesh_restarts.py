@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from l3roamd_mesh import SETTLE_S, Air, Client, Mesh, check_goes_on, check_settled, joined
 
-from l3roamd_py import actions as do
-from l3roamd_py import events
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events
 
 AIRS = st.builds(
     Air,

@@ -14,8 +14,8 @@ from l3roamd_mesh import Mesh, check_goes_on, check_settled, joined, make_client
 from test_l3roamd_core import forge
 from test_l3roamd_mesh_restarts import AIRS, SLOW, WALKS, wander
 
-from l3roamd_py import wire
-from l3roamd_py.timers import Silence
+from l3roamd_py.core import wire
+from l3roamd_py.core.timers import Silence
 
 STALLS_S = [0.1, 0.5, 2.0, 5.0]
 

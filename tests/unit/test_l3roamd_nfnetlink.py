@@ -8,27 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3roamd_py import conntrack, ipset, nfqueue, nftables
-from l3roamd_py import nftables_expressions as expressions
-from l3roamd_py.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
-from l3roamd_py.nfnetlink import (
-    HEADER,
-    SUBSYSTEM_NFTABLES,
-    attribute,
-    attributes,
-    message,
-    nested,
-    number,
-    split,
-    text,
-    transaction,
-    u16,
-    u32,
-    u64,
-    walk,
-)
-from l3roamd_py.rules import Mapping, are_independent
-from l3roamd_py.set_names import name_of_plat, plat_of_name
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter import conntrack, nfqueue
+from l3roamd_py.netfilter.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transaction
+from l3roamd_py.netfilter.nft import expressions as expressions
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.rules import are_independent
+from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.xtables import ipset
+from runtime.netlink import HEADER, attribute, attributes, nested, number, split, text, u16, u32, u64, walk
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the expected bytes are little-endian")
 

@@ -12,14 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import l3roamd_vectors as v
 from l3roamd_mesh import CLAT_RANGE, CLIENTS, PLAT_RANGE
 
-from l3roamd_py import wire
-from l3roamd_py.actions import MapClient, Send, UnmapClient
-from l3roamd_py.clients import node_of
-from l3roamd_py.core import Core
-from l3roamd_py.events import Datagram, Tick
-from l3roamd_py.options import Options
-from l3roamd_py.rules import Mapping
-from l3roamd_py.token import NO_TOKEN, Mint, Token
+from l3roamd_py.core import wire
+from l3roamd_py.core.actions import MapClient, Send, UnmapClient
+from l3roamd_py.core.clients import node_of
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.events import Datagram, Tick
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.options import Options
+from l3roamd_py.core.token import NO_TOKEN, Mint, Token
 
 NOW_S = 5000.0
 ELSEWHERE = bytes.fromhex("fddd133713370200000000ee") + v.IPV4

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3roamd_py.token import NO_TOKEN, TOKEN_SIZE, Mint, Token
+from l3roamd_py.core.token import NO_TOKEN, TOKEN_SIZE, Mint, Token
 
 SECRET, HOME, OTHER = bytes(range(32)), b"\xfd" * 16, b"\xfe" * 16
 

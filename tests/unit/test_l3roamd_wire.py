@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import l3roamd_vectors as vectors
 
-from l3roamd_py import wire
+from l3roamd_py.core import wire
 
 PROTOCOL = Path(__file__).resolve().parents[2] / "docs" / "protocol.md"
 

@@ -78,7 +78,7 @@ def test_nothing_else_of_ours_on_a_router_asks_what_time_it_is():
     found = {
         path.relative_to(ROOT).as_posix()
         for folder in ("prefixd", "l3roamd_py", "siit", "nat46", "xlat464")
-        for path in (ROOT / folder).glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
         if re.search(r"\btime\.time\(|\bdatetime\b|CLOCK_REALTIME", path.read_text())
     }
     assert found == {"l3roamd_py/daemon.py"}  # dnsmasq's leases, as above

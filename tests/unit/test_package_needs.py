@@ -166,8 +166,8 @@ def test_what_pythons_light_part_imports_of_others_is_known():
     names = set().union(
         *(
             needs.imports(path.read_text())
-            for room in ("l3roamd_py", "siit", "nat46", "usage", "xlat464")
-            for path in (ROOT / room).glob("*.py")
+            for room in ("l3roamd_py", "siit", "nat46", "runtime", "usage", "xlat464")
+            for path in (ROOT / room).rglob("*.py")
             if path.name != "_build.py"
         )
     )

@@ -42,7 +42,7 @@ def test_open_connections_walk_with_iptables_and_ipset(machines):
 
 
 def test_the_choice_falls_on_xtables():
-    code = "from l3roamd_py.rules_choice import choose_rules; print(choose_rules('auto')[1].__name__)"
+    code = "from l3roamd_py.netfilter.choice import choose_rules; print(choose_rules('auto')[1].__name__)"
     legacy = {"PATH": "/run/legacy:/usr/sbin:/usr/bin:/sbin:/bin"}
     Path("/run/legacy").mkdir(exist_ok=True)
     for program in ("iptables", "ip6tables"):

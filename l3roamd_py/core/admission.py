@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: ISC
+"""Which datagrams are read: so many a second from each source, and what a flood in its name must not keep out. No I/O.
+
+A source address costs nothing to forge, so who sends a flood in the name of a node would silence that node. What only a
+node that was asked can say (its nonce) is therefore read whatever came before. Over the source's share a ROAM with a
+token of ours has a smaller one for each home; and so have CLAIM, ACK and TOKEN_REQUEST, which prove nothing, for each
+source and client.
+"""
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.clients import Table
+from l3roamd_py.core.options import Options
+from l3roamd_py.core.platnode import Platnode
+from l3roamd_py.core.rate import Rate
+
+
+class Admission:
+    def __init__(self, options: Options) -> None:
+        self.sources = Rate(options.rate_per_s, options.burst, options.max_senders)
+        self.subjects = Rate(options.subject_rate_per_s, options.subject_burst, options.max_senders)
+
+    def is_in_time(self, source: bytes, now_s: float) -> bool:
+        """Count a datagram, and return whether its source may send it."""
+        return self.sources.is_within(source, now_s)
+
+    def is_wanted(self, t: Table, platnode: Platnode | None, source: bytes, body: wire.Body) -> bool:
+        """Return whether a message of a source that sends too much is to be heard all the same."""
+        if isinstance(body, wire.Claim | wire.Ack):
+            return self.subjects.is_within(source + body.mac, t.now_s)
+        if isinstance(body, wire.TokenRequest):
+            return self.subjects.is_within(source + body.lease.home, t.now_s)
+        if isinstance(body, wire.Roam):
+            is_signed = platnode is not None and platnode.is_signed(body.lease)
+            return is_signed and self.subjects.is_within(body.lease.home, t.now_s)
+        return is_answer(t, body)
+
+
+def is_answer(t: Table, body: wire.Body) -> bool:
+    """Return whether a message has the nonce of a question of ours that waits for it."""
+    if isinstance(body, wire.Info):
+        client = t.clients.get(body.mac)
+        return client is not None and client.claim is not None and body.claim_nonce == client.claim.nonce
+    if isinstance(body, wire.RoamAck):
+        client = t.clients.get(t.by_ipv4.get(body.at[12:], b""))
+        return client is not None and client.roam is not None and body.nonce == client.roam.nonce
+    if isinstance(body, wire.TokenGrant):
+        client = t.clients.get(t.by_ipv4.get(body.lease.home[12:], b""))
+        is_token = client is not None and client.token is not None and body.nonce == client.token.nonce
+        return is_token or body.nonce == t.proof_nonce or body.nonce in t.away_questions
+    return False

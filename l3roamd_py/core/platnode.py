@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: ISC
+"""Role C: the platnode. Gives tokens, takes ROAMs, keeps where each roamed home is. No I/O.
+
+    what a ROAM says                                      answer
+    plat is not ours                                      NOT_A_PLATNODE
+    home or at outside clat_range, two IPv4 addresses     OUT_OF_RANGE
+    the token is not ours, or not this home's             BAD_TOKEN
+    it is over                                            EXPIRED
+    the serial is below the mapping's                     STALE, with where the home is mapped
+    the serial is the mapping's, `at` too                 a duplicate: the same answer again
+    the serial is the mapping's, `at` is another          the same
+    `at` is home, or no lease left                        unmap, OK
+    nothing proves that the prefix of `at` is B's         NOT_PROVEN, with a proof for its owner
+    as many as one node may have are mapped to B          FULL
+    otherwise                                             map, OK with a fresh token
+
+Answers go to the management address of the prefix that the message is about, never to where it came from: so who does
+not own the prefix gets none. Nor can it have mapped what comes from another's prefix: the proof that `at` is the
+sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for
+its serial alone: a ROAM from before must not work again while its token is good.
+
+No node can fill the table: each has so many homes here and no more, its oldest give way, and when all are too many
+those of the node that has the most. A mapping holds for an hour at most, and its node renews it: else it ends.
+
+Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
+token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
+"""
+
+from dataclasses import dataclass
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.actions import MapClient, Send, UnmapClient
+from l3roamd_py.core.clients import Table, node_of
+from l3roamd_py.core.departure import is_node
+from l3roamd_py.core.groups import NODE_BYTES, Groups
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.timers import Timers
+from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Mint, Token
+
+
+@dataclass(slots=True)
+class Entry:
+    """at: where the home is mapped to, None if it is not. until_s: of the mapping; kept_s: of its tokens."""
+
+    at: bytes | None
+    serial: int
+    until_s: float
+    kept_s: float
+    fresh_serial: int = 0  # of the token in our answer
+    fresh_expiry_s: int = 0
+
+
+class Platnode:
+    def __init__(self, table: Table, plat: bytes) -> None:
+        self.table = table
+        self.plat = plat
+        self.mint = Mint(table.options.random(SECRET_SIZE))
+        self.serial = 0  # of the newest token
+        self.entries: dict[bytes, Entry] = {}
+        self.guests: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
+        self.groups = Groups()  # the homes of all entries
+        self.places: dict[bytes, int] = {}  # how many homes are mapped to a node
+        self.timers: Timers[bytes] = Timers()
+
+    def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
+        t, lease = self.table, request.lease
+        if not t.is_of_client(lease.home) and not is_node(t, lease.home):
+            return t.count("token_requests_out_of_range")
+        if lease.plat != self.plat:
+            return self._grant(header, lease, wire.NOT_A_PLATNODE)
+        t.count("tokens_made")
+        return self._grant(header, lease, wire.OK)
+
+    def _grant(self, header: wire.Header, lease: wire.Lease, reason: int) -> None:
+        t = self.table
+        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        home, at, token = lease.home, None, NO_TOKEN
+        if reason == wire.OK:
+            home = self.guests.get(lease.home, lease.home)
+            entry = self.entries.get(home)
+            at = None if entry is None else entry.at
+            token = self.mint.make(home, self._next_serial(), int(t.now_s) + lease_s)
+        answer = wire.Lease(home, lease.plat, lease_s, token)
+        self._answer(lease.home, wire.TokenGrant(answer, header.nonce, reason, at))
+
+    def on_roam(self, header: wire.Header, roam: wire.Roam) -> None:
+        t, lease, at = self.table, roam.lease, roam.at
+        if not t.is_of_client(at):
+            return t.count("roams_out_of_range")
+        entry = self.entries.get(lease.home)
+        reason = self._judge(roam, entry)
+        if reason != wire.OK:
+            t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
+            return self._refuse(header, roam, reason, entry)
+        if entry is not None and entry.fresh_serial and entry.serial == self._serial_of(lease):
+            t.count("roams_repeated")
+        else:
+            entry = self._note(lease, at, entry)
+        lease_s = self._lease_s(lease)
+        fresh = self.mint.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
+        granted = wire.Lease(lease.home, self.plat, lease_s, fresh)
+        done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
+        return self._carry_out(header, roam, entry, done)
+
+    def _judge(self, roam: wire.Roam, entry: Entry | None) -> int:
+        """Return the reason for the answer; see the module's table."""
+        t, lease, at, token = self.table, roam.lease, roam.at, roam.lease.token
+        if lease.plat != self.plat:
+            return wire.NOT_A_PLATNODE
+        if not t.is_of_client(lease.home) or lease.home[12:] != at[12:]:
+            return wire.OUT_OF_RANGE
+        if t.options.is_roam_auth_required:
+            if not self.is_signed(lease):
+                return wire.BAD_TOKEN
+            if token.expiry_s <= t.now_s:
+                return wire.EXPIRED
+            if entry is not None and (
+                token.serial < entry.serial
+                or (token.serial == entry.serial and at != (entry.at or lease.home))
+            ):
+                return wire.STALE
+            if not self._is_proven(roam, entry):
+                return wire.NOT_PROVEN
+        return wire.OK if self._make_room(lease.home, at, entry) else wire.FULL
+
+    def _lease_s(self, lease: wire.Lease) -> int:
+        """Return how long a mapping for this lease holds."""
+        return min(lease.lease_s, self.table.options.max_roam_s)
+
+    def _serial_of(self, lease: wire.Lease) -> int | None:
+        """Return which one of our tokens a lease has; None where anybody may say any."""
+        return lease.token.serial if self.table.options.is_roam_auth_required else None
+
+    def is_signed(self, lease: wire.Lease) -> bool:
+        """Return whether a lease has a token of ours, old or not."""
+        return self.mint.is_ours(lease.home, lease.token)
+
+    def _is_proven(self, roam: wire.Roam, entry: Entry | None) -> bool:
+        """Return whether the owner of `at` wants what this ROAM does there, if it does anything there."""
+        if (
+            roam.at == roam.lease.home
+            or not roam.lease.lease_s
+            or (entry is not None and entry.at == roam.at)
+        ):
+            return True
+        proof = roam.proof
+        if proof is None or proof.expiry_s <= self.table.now_s:
+            return False
+        return self.mint.is_ours(node_of(roam.at), proof)
+
+    def prove(self, at: bytes) -> Token:
+        """Return the proof that a prefix belongs to whoever hears us there."""
+        expiry_s = int(self.table.now_s) + self.table.options.max_lease_s
+        return self.mint.make(node_of(at), self._next_serial(), expiry_s)
+
+    def _make_room(self, home: bytes, at: bytes, entry: Entry | None) -> bool:
+        """Return whether there is room for this home at this place; who has too many loses the oldest for it."""
+        most = self.table.options.max_roams_of_node
+        is_there = entry is not None and entry.at is not None and entry.at[:NODE_BYTES] == at[:NODE_BYTES]
+        if at != home and not is_there and self.places.get(at[:NODE_BYTES], 0) >= most:
+            return False
+        if entry is not None:
+            return True
+        if self.groups.count(home) >= most:
+            self._evict(self.groups.oldest_beside(home))
+        elif len(self.entries) >= self.table.options.max_roams:
+            self._evict(self.groups.oldest_of_largest())
+        return True
+
+    def _evict(self, home: bytes) -> None:
+        at = self.entries[home].at
+        if at is None:
+            self.table.count("serials_forgotten")
+        else:
+            self.table.count("roams_evicted")
+            self.table.do(UnmapClient(home, at))
+        self._forget(home)
+
+    def _note(self, lease: wire.Lease, at: bytes, old: Entry | None) -> Entry:
+        """Remember a ROAM that is accepted. The mapping goes to the kernel, which forgets it by itself."""
+        t = self.table
+        lease_s = self._lease_s(lease)
+        expiry_s = int(t.now_s) + lease_s + 1
+        kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
+        kept_s = min(kept_s, t.now_s + t.options.max_lease_s + 1)
+        is_mapped = at != lease.home and lease_s > 0
+        entry = Entry(old.at if old else None, self._serial_of(lease) or 0, t.now_s + lease_s, kept_s)
+        entry.fresh_serial, entry.fresh_expiry_s = self._next_serial(), expiry_s
+        self.entries[lease.home] = entry
+        self.timers.set(lease.home, entry.until_s if is_mapped else kept_s)
+        return entry
+
+    def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
+        """Map or unmap. A duplicate does it again: that costs little, and mends what the kernel refused."""
+        t, home, at, was = self.table, roam.lease.home, roam.at, entry.at
+        lease_s = self._lease_s(roam.lease)
+        if at != home and lease_s:
+            self._place(home, entry, at)
+            refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
+            t.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
+            return t.count("roams_mapped")
+        self._place(home, entry, None)
+        t.do(done if was is None else UnmapClient(home, was, done))
+        t.changes += 1
+        return t.count("roams_home")
+
+    def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int, entry: Entry | None) -> None:
+        lease, place = _without_token(roam.lease), None
+        if reason == wire.NOT_PROVEN:
+            lease = wire.Lease(lease.home, lease.plat, lease.lease_s, self.prove(roam.at))
+        if reason == wire.STALE and entry is not None:
+            place = entry.at or lease.home  # whose token is later
+        self._answer(roam.at, wire.RoamAck(lease, roam.at, header.nonce, reason, place))
+
+    def _answer(self, of: bytes, body: wire.Body) -> None:
+        self.table.do(self._build(of, body))
+
+    def _build(self, of: bytes, body: wire.Body) -> Send:
+        t = self.table
+        return Send(node_of(of), t.encode(body), t.address)
+
+    def _next_serial(self) -> int:
+        self.serial = max(self.serial + 1, int(self.table.now_s * 1000))
+        return self.serial
+
+    def expire(self) -> None:
+        """Forget the mappings and serials that are over; the kernel has forgotten the mappings already."""
+        t = self.table
+        for home in self.timers.take_due(t.now_s):
+            entry = self.entries[home]
+            self._place(home, entry, None)
+            if entry.kept_s > t.now_s:
+                self.timers.set(home, entry.kept_s)
+            else:
+                self._forget(home)
+
+    def _place(self, home: bytes, entry: Entry, at: bytes | None) -> None:
+        """Note where a home is mapped to now, None: nowhere."""
+        if entry.at is not None:
+            self._leave(home, entry.at)
+        entry.at = at
+        self.groups.put(home, at is not None)
+        if at is not None:
+            self.guests[at] = home
+            self.places[at[:NODE_BYTES]] = self.places.get(at[:NODE_BYTES], 0) + 1
+
+    def _leave(self, home: bytes, at: bytes) -> None:
+        node = at[:NODE_BYTES]
+        if self.guests.get(at) == home:
+            del self.guests[at]
+        self.places[node] -= 1
+        if not self.places[node]:
+            del self.places[node]
+
+    def _forget(self, home: bytes) -> None:
+        entry = self.entries.pop(home, None)
+        if entry is not None and entry.at is not None:
+            self._leave(home, entry.at)
+        self.groups.remove(home)
+        self.timers.cancel(home)
+
+    def restore_serial(self, home: bytes, serial: int, kept_s: float) -> None:
+        """Take over the serial of a home that is not mapped."""
+        entry = self.entries[home] = Entry(None, serial, 0.0, kept_s)
+        self._place(home, entry, None)
+        self.timers.set(home, kept_s)
+
+    def restore(self, mappings: list[Mapping]) -> None:
+        """Take over what the kernel holds. When the tokens of these homes end nobody knows: as late as can be."""
+        t = self.table
+        for mapping in mappings[: t.options.max_roams]:
+            until_s, kept_s = t.now_s + mapping.lease_s, t.now_s + t.options.max_lease_s
+            entry = self.entries[mapping.home] = Entry(None, mapping.serial, until_s, max(kept_s, until_s))
+            self._place(mapping.home, entry, mapping.at)
+            self.timers.set(mapping.home, until_s)
+            self.serial = max(self.serial, mapping.serial)
+
+
+def _without_token(lease: wire.Lease) -> wire.Lease:
+    return wire.Lease(lease.home, lease.plat, lease.lease_s)

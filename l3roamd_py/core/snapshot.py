@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: ISC
+"""What a restart must not lose, as a dictionary ready for JSON; and the same for people. No I/O.
+
+Bytes are hexadecimal text, times seconds of CLOCK_BOOTTIME: after a reboot all of it is worthless, and says so by
+lying in the future. What the kernel keeps is not here: the mappings of the platnode come from there, and a client whose
+gate the kernel has closed was let go after the snapshot: it must be asked for anew.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
+from l3roamd_py.core.away import watch
+from l3roamd_py.core.belief import believe
+from l3roamd_py.core.claiming import UNKNOWN, ask
+from l3roamd_py.core.clients import Away, Client, Departed, Lease, State, Table, is_device, is_usable
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.platnode import Platnode
+from l3roamd_py.core.serving import add_address, give_lease
+from l3roamd_py.core.token import Mint, Token
+from xlat464.address import format_ipv4, format_ipv6, format_mac
+
+DESCRIBED_MAX = 1000  # roams of a hundred thousand: who asks must not hold up who roams
+VERSION = 1
+
+
+def take_snapshot(t: Table, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+    """Return the state; {} is a valid one, too."""
+    saved: dict[str, Any] = {
+        "version": VERSION,
+        "now_s": now_s,
+        "current_plat": _hex(t.current),
+        "clients": [_save_client(client) for client in t.clients.values()],
+        "departed": [_save_departed(departed) for departed in t.departed.values()],
+        "away": [[mac.hex(), each.plat.hex()] for mac, each in t.away.items()],
+        "granted": [[mac.hex(), ipv4.hex(), until_s] for mac, (ipv4, until_s) in t.granted.items()],
+    }
+    if platnode is not None:
+        saved["secret"] = platnode.mint.secret.hex()
+        saved["serial"] = platnode.serial
+        saved["spent"] = [
+            [home.hex(), entry.serial, entry.kept_s]
+            for home, entry in platnode.entries.items()
+            if entry.at is None
+        ]
+    return saved
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def _save_lease(lease: Lease | None) -> list[Any] | None:
+    if lease is None:
+        return None
+    return [lease.home.hex(), lease.plat.hex(), lease.until_s, lease.token.encode().hex(), lease.is_granted]
+
+
+def _load_lease(saved: list[Any] | None) -> Lease | None:
+    if saved is None:
+        return None
+    home, plat, until_s, token, is_granted = saved
+    return Lease(
+        bytes.fromhex(home),
+        bytes.fromhex(plat),
+        float(until_s),
+        Token.decode(bytes.fromhex(token)),
+        bool(is_granted),
+    )
+
+
+def _save_client(client: Client) -> dict[str, Any]:
+    return {
+        "mac": client.mac.hex(),
+        "state": client.state.value,
+        "ipv4": _hex(client.ipv4),
+        "lease": _save_lease(client.lease),
+        "addresses": [address.hex() for address in client.addresses],
+        "former": None if client.former is None else _save_departed(client.former),
+    }
+
+
+def _save_departed(departed: Departed) -> dict[str, Any]:
+    return {
+        "mac": departed.mac.hex(),
+        "place": departed.place.hex(),
+        "is_extended": departed.is_extended,
+        "until_s": departed.until_s,
+        "ipv4": _hex(departed.ipv4),
+        "lease": _save_lease(departed.lease),
+        "addresses": [address.hex() for address in departed.addresses],
+        "told_s": departed.told_s,
+        "is_acknowledged": departed.is_acknowledged,
+    }
+
+
+def _load_departed(saved: dict[str, Any]) -> Departed:
+    return Departed(
+        bytes.fromhex(saved["mac"]),
+        bytes.fromhex(saved["place"]),
+        bool(saved["is_extended"]),
+        float(saved["until_s"]),
+        _bytes(saved["ipv4"]),
+        _load_lease(saved["lease"]),
+        tuple(bytes.fromhex(address) for address in saved["addresses"]),
+        told_s=float(saved["told_s"]),
+        is_acknowledged=bool(saved["is_acknowledged"]),
+    )
+
+
+def restore(
+    t: Table,
+    platnode: Platnode | None,
+    saved: dict[str, Any],
+    opened: set[tuple[bytes, bytes]],
+    mappings: list[Mapping],
+) -> None:
+    """Take a snapshot over. opened: what the kernel's gate lets in; mappings: what the kernel maps.
+
+    Raises ValueError, KeyError or TypeError for what is no snapshot of this version; nothing is taken over then.
+    """
+    saved = _of_this_boot(saved, t.now_s)
+    departed = [_load_departed(entry) for entry in saved["departed"]]
+    granted = [
+        (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
+    ]
+    away = [(bytes.fromhex(mac), bytes.fromhex(plat)) for mac, plat in saved.get("away", ())]
+    clients = [_load_client(t, entry) for entry in saved["clients"]]
+    if platnode is not None:
+        _restore_platnode(platnode, saved, mappings)
+    t.current = _bytes(saved["current_plat"])
+    if t.current is not None:
+        t.do(SetCurrentPlat(t.current))
+    t.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > t.now_s}
+    for mac, plat in away:
+        if mac in t.granted:
+            t.away[mac] = Away(plat)
+            watch(t, mac)
+    for entry in departed:
+        _restore_departed(t, entry)
+    for client in clients:
+        _restore_client(t, client, opened)
+    for mac, ipv4 in sorted(opened):
+        _adopt_opened(t, mac, ipv4)
+
+
+def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
+    """Return the snapshot, or an empty one in the place of none and of one from before a reboot."""
+    if not saved or float(saved["now_s"]) > now_s:
+        return {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
+    if saved["version"] != VERSION:
+        raise ValueError(f"a snapshot of version {saved['version']}, expected {VERSION}")
+    return saved
+
+
+def leave_plats(t: Table, plats: Iterable[tuple[bytes, bytes]]) -> None:
+    """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
+    for at, plat in sorted(plats):
+        if at[12:] not in t.by_ipv4 or at != t.at(at[12:]):
+            t.do(LeavePlat(at, plat))
+
+
+def _load_client(t: Table, saved: dict[str, Any]) -> Client:
+    former = None if saved["former"] is None else _load_departed(saved["former"])
+    return Client(
+        bytes.fromhex(saved["mac"]),
+        State(saved["state"]),
+        t.now_s,
+        ipv4=_bytes(saved["ipv4"]),
+        lease=_load_lease(saved["lease"]),
+        addresses={bytes.fromhex(address): None for address in saved["addresses"]},
+        former=former,
+        place=None if former is None else former.place,
+    )
+
+
+def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[Mapping]) -> None:
+    if "secret" in saved:
+        platnode.mint = Mint(bytes.fromhex(saved["secret"]))
+        platnode.serial = int(saved["serial"])
+        for home, serial, kept_s in saved["spent"]:
+            platnode.restore_serial(bytes.fromhex(home), int(serial), float(kept_s))
+    platnode.restore(mappings)
+
+
+def _restore_departed(t: Table, departed: Departed) -> None:
+    """Its node-client address lingers no more than a moment, acknowledged or not: who claims it asks no longer."""
+    t.departed[departed.mac] = departed
+    t.timers.set(("departed", departed.mac), departed.until_s)
+    t.timers.set(("linger", departed.mac), t.now_s + t.options.linger_s)
+
+
+def _restore_client(t: Table, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
+    """Serve it as the kernel does, until it is known to be here; if the kernel does not, ask who has it."""
+    addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
+    client.addresses, client.lease, client.ipv4 = {}, None, None
+    t.clients[client.mac] = client
+    t.ports.add(client.mac, t.port_of(client.mac))
+    for address in addresses:
+        add_address(t, client, address)
+    is_ours = ipv4 is None or (client.mac, ipv4) in opened or client.state is State.ROAMING
+    if client.state is State.CLAIMING or not is_ours:
+        t.do(RemoveNodeClient(t.node_client(client.mac)))
+        if client.former is None and lease is not None:
+            # as if it had gone where we do not know: it must be heard, and has its lease still
+            client.former = Departed(
+                client.mac, UNKNOWN, False, t.now_s + t.options.departed_s, ipv4, lease, tuple(addresses)
+            )
+        return ask(t, client)
+    if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
+        give_lease(t, client, lease)
+    is_roaming = client.state is State.ROAMING and client.lease is not None
+    return believe(t, client, State.ROAMING if is_roaming else State.SERVED)
+
+
+def _adopt_opened(t: Table, mac: bytes, ipv4: bytes) -> None:
+    """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel."""
+    client = t.clients.get(mac)
+    if client is not None and client.ipv4 == ipv4:
+        return
+    is_ours = is_device(mac) and is_usable(ipv4) and t.options.clat is not None
+    if client is not None or mac in t.departed or not is_ours or t.is_taken(mac, ipv4):
+        t.do(CloseGate(mac, ipv4))
+        return
+    client = t.clients[mac] = Client(mac, State.SERVED, t.now_s, ipv4=ipv4)
+    t.by_ipv4[ipv4] = mac
+    t.ports.add(mac, t.port_of(mac))
+    believe(t, client, State.SERVED)
+
+
+def describe_node(t: Table, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+    """Return the state for people: addresses as text, times as seconds left."""
+    status: dict[str, Any] = {
+        "address": format_ipv6(t.options.address),
+        "clat": None if t.options.clat is None else format_ipv6(t.options.clat),
+        "plat": None if t.options.plat is None else format_ipv6(t.options.plat),
+        "current_plat": None if t.current is None else format_ipv6(t.current),
+        "clients": [_describe_client(client, now_s) for client in t.clients.values()],
+        "departed": [_describe_departed(departed, now_s) for departed in t.departed.values()],
+        "counters": dict(sorted(t.counters.items())),
+    }
+    if platnode is not None:
+        roamed = ((home, entry) for home, entry in platnode.entries.items() if entry.at is not None)
+        status["roams"] = [
+            {
+                "home": format_ipv6(home),
+                "at": format_ipv6(entry.at),
+                "lease_s": int(entry.until_s - now_s),
+                "serial": entry.serial,
+            }
+            for home, entry in islice(roamed, DESCRIBED_MAX)
+        ]
+        status["roams_total"] = sum(entry.at is not None for entry in platnode.entries.values())
+    return status
+
+
+def _describe_client(client: Client, now_s: float) -> dict[str, Any]:
+    lease = client.lease
+    return {
+        "mac": format_mac(client.mac),
+        "state": client.state.value,
+        "ipv4": None if client.ipv4 is None else format_ipv4(client.ipv4),
+        "addresses": [format_ipv6(address) for address in client.addresses],
+        "seen_s": round(now_s - client.seen_s, 1),
+        "home": None if lease is None else format_ipv6(lease.home),
+        "plat": None if lease is None or lease.plat == bytes(16) else format_ipv6(lease.plat),
+        "lease_s": None if lease is None else int(lease.until_s - now_s),
+        "has_token": lease is not None and lease.token.serial > 0,
+    }
+
+
+def _describe_departed(departed: Departed, now_s: float) -> dict[str, Any]:
+    return {
+        "mac": format_mac(departed.mac),
+        "place": format_ipv6(departed.place),
+        "left_s": int(departed.until_s - now_s),
+    }

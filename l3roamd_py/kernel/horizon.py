@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: ISC
+"""Which clatnodes babel can reach: a node that comes back to the mesh may serve clients of ours.
+
+The kernel tells of every route that babel changes, and there are many: those of clients are sorted out before they
+wake us. Only the /96 of a node counts.
+"""
+
+import contextlib
+import errno
+import random
+import socket
+import struct
+from collections.abc import Iterable
+
+from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
+from l3roamd_py.kernel.finding import listen
+from l3roamd_py.kernel.netlink import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
+from l3roamd_py.kernel.udp import attach
+from xlat464.address import contains
+from xlat464.node import NODE_LENGTH, RANGE_LENGTH, management_address
+
+IPV6_ROUTES = 11  # RTNLGRP_
+DESTINATION = 1  # RTA_DST
+# nlmsghdr and rtmsg: message, family, length of the prefix, type of route
+HEADERS = struct.Struct("=4xH10xBB5xB4x")
+ATTRIBUTE = struct.Struct("=HH")
+AWAY_S = 2.0  # a route that changes its way is gone for less
+NODES_MAX = 16384
+ASKED_MAX = 256  # of all nodes at once
+READS_MAX = 256
+# only routes to a /96, which is the byte at 17: (operation, jump if true, jump if false, value) of classic BPF
+NODES_ONLY = (
+    (0x30, 0, 0, 17),
+    (0x15, 0, 1, NODE_LENGTH),
+    (0x06, 0, 0, 0xFFFFFFFF),
+    (0x06, 0, 0, 0),
+)
+
+
+class Horizon:
+    """Listens to the kernel's route events; `read` tells of nodes that came and of PLATs that went."""
+
+    def __init__(self, clat_range: bytes, own: bytes, plat_range: bytes) -> None:
+        self._range, self._own, self._plat_range = clat_range, own, plat_range
+        self._unrouted: set[bytes] = set()  # PLATs whose route went away, not told of yet
+        self._here: set[bytes] = set()
+        self._lost_s: dict[bytes, float] = {}
+        self._socket = listen(socket.NETLINK_ROUTE)
+        with contextlib.suppress(OSError):
+            attach(self._socket, NODES_ONLY)
+        self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self, now_s: float) -> list[Event]:
+        """Take what the kernel told; return one NodeAppeared if a node came, however many there were."""
+        has_appeared = False
+        for _ in range(READS_MAX):
+            try:
+                message = self._socket.recv(4096)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                has_appeared |= error.errno == errno.ENOBUFS  # what was lost may have been one
+                continue
+            has_appeared |= self.take(message, now_s)
+        events: list[Event] = [PlatsUnrouted(frozenset(self._unrouted))] if self._unrouted else []
+        self._unrouted.clear()
+        return [*events, NodeAppeared()] if has_appeared else events
+
+    def nodes(self) -> list[bytes]:
+        """Where the nodes hear us that can be reached, some of them if there are many."""
+        found = [management_address(prefix) for prefix in self._here]
+        return found if len(found) <= ASKED_MAX else random.sample(found, ASKED_MAX)
+
+    def look(self, prefixes: Iterable[bytes], now_s: float) -> None:
+        """Take what is reachable when we begin. KernelError: it cannot be told."""
+        for prefix in prefixes:
+            if contains(self._range, RANGE_LENGTH, prefix) and prefix != self._own:
+                self._come(prefix, now_s)
+
+    def take(self, message: bytes, now_s: float) -> bool:
+        """Take one route event; return whether a node has come that was away."""
+        if len(message) < HEADERS.size:
+            return False
+        kind, family, length, route = HEADERS.unpack_from(message)
+        prefix = destination(message)
+        is_there = kind == NEW_ROUTE and route == UNICAST
+        if not is_there and length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
+            self._unrouted.add(prefix)
+        is_node = (
+            family == socket.AF_INET6
+            and length == NODE_LENGTH
+            and contains(self._range, RANGE_LENGTH, prefix)
+        )
+        if not is_node or prefix == self._own:
+            return False
+        if is_there:
+            return self._come(prefix, now_s)
+        if prefix in self._here:  # it is gone, or babel keeps it as unreachable for a while
+            self._here.remove(prefix)
+            self._lost_s[prefix] = now_s
+        return False
+
+    def _come(self, prefix: bytes, now_s: float) -> bool:
+        if prefix in self._here:
+            return False
+        if len(self._here) + len(self._lost_s) >= NODES_MAX:
+            self._lost_s.clear()
+            self._here.clear()
+        self._here.add(prefix)
+        lost_s = self._lost_s.pop(prefix, None)
+        return lost_s is None or now_s >= lost_s + AWAY_S
+
+
+def destination(message: bytes) -> bytes:
+    """Return the destination in a route message, zeros if it has none that can be one."""
+    at = HEADERS.size
+    while at + ATTRIBUTE.size <= len(message):
+        length, kind = ATTRIBUTE.unpack_from(message, at)
+        if length < ATTRIBUTE.size:
+            break
+        value = message[at + ATTRIBUTE.size : at + length]
+        if kind == DESTINATION and len(value) == 16:
+            return value
+        at += (length + 3) & ~3
+    return bytes(16)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: ISC
+"""Which rules work here: nft if the kernel takes them, otherwise xtables. Asking leaves nothing behind."""
+
+import os
+import shutil
+import socket
+
+from l3roamd_py.netfilter.conntrack import get_entries
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft.clat import NftClatRules
+from l3roamd_py.netfilter.nft.plat import NftPlatRules
+from l3roamd_py.netfilter.nft.rewrite import SOURCE, swap_quoted
+from l3roamd_py.netfilter.nft.table import layout
+from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets
+from l3roamd_py.netfilter.xtables.rules import XtablesClatRules, XtablesPlatRules
+
+Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
+
+NFT: Choice = (NftClatRules, NftPlatRules)
+XTABLES: Choice = (XtablesClatRules, XtablesPlatRules)
+
+
+def choose_rules(wanted: str = "auto") -> Choice:
+    """The classes for `auto`, `nft` or `xtables`. Raises RulesError if what is wanted does not work here."""
+    lacking = []
+    for name, choice, lacks in (("nft", NFT, nft_lacks), ("xtables", XTABLES, xtables_lacks)):
+        if wanted in ("auto", name):
+            reason = lacks()
+            if reason is None:
+                return choice
+            lacking.append(f"{name}: {reason}")
+    if not lacking:
+        raise ValueError(f"no rules {wanted!r}")
+    raise RulesError(f"no firewall that can roam works here ({'; '.join(lacking)})")
+
+
+def nft_lacks() -> str | None:
+    """What keeps nftables from working here, None if nothing does."""
+    probe = layout(
+        nftables.IPV6,
+        f"l3roamd_probe_{os.getpid()}",
+        [nftables.Chain("probe", nftables.PREROUTING, -350)],
+        [nftables.Set("from", nftables.TYPE_IPV6, 16, nftables.TYPE_IPV6, 16)],
+    )
+    rule = nftables.add_rule(probe, "probe", swap_quoted("from", SOURCE))
+    try:
+        netfilter = NetfilterSocket()
+        try:
+            netfilter.commit(SUBSYSTEM_NFTABLES, [*nftables.add_table(probe), rule], check_only=True)
+        finally:
+            netfilter.close()
+    except OSError as error:
+        return f"the kernel does not take maps of addresses ({error.strerror})"
+    return None
+
+
+def xtables_lacks() -> str | None:
+    """What keeps iptables, ipset and conntrack from working here, None if nothing does."""
+    for program in ("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"):
+        if not shutil.which(program):
+            return f"there is no {program}"
+    probe = IpSet(f"l3roamd_probe_{os.getpid()}", socket.AF_INET6, has_timeout=True)
+    try:
+        sets = IpSets()
+        try:
+            sets.create(probe)
+            sets.destroy(probe.name)
+            list(sets.netfilter.dump(get_entries()))
+        finally:
+            sets.close()
+    except OSError as error:
+        return f"the kernel lacks ipset's hash:ip or conntrack over netlink ({error.strerror})"
+    return None

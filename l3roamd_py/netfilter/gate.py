@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: ISC
+"""The gate: a client's packets wait until its roam is done. Closed for whoever was not let in.
+
+A packet that reaches the platnode before ROAM does opens a second connection there, and the server answers it with a
+reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4), and goes on in its order when
+the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by. This is what waits; the rules that send
+it here are in gate_nft and rules_xtables.
+
+Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
+the newest is dropped, over the second everything of the client that has waited longest; and what has waited for HELD_S
+is too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from l3roamd_py.netfilter.nfnetlink import refusal
+from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
+from l3roamd_py.netfilter.rules import Held
+
+QUEUE = 5523
+HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
+HELD_S = 4.0  # above what a roam may take, with its retries
+
+Client = tuple[bytes, bytes]  # MAC and IPv4
+
+
+@dataclass(slots=True)
+class Waiting:
+    since_s: float
+    packets: deque[int] = field(default_factory=deque)
+
+
+class WaitingRoom:
+    """Which packets wait for whom: the bounds, and no I/O. What is to be dropped is returned."""
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[Client, Waiting] = OrderedDict()
+        self.held = 0
+
+    def put(self, client: Client, packet: int, now_s: float) -> list[int]:
+        entry = self.waiting.setdefault(client, Waiting(now_s))
+        if len(entry.packets) >= HELD_A_CLIENT:
+            return [packet]
+        entry.packets.append(packet)
+        self.held += 1
+        if self.held <= HELD_MAX:
+            return []
+        return self.take(next(iter(self.waiting)))
+
+    def take(self, client: Client) -> list[int]:
+        """All that waits for a client, in its order; it waits no longer."""
+        entry = self.waiting.pop(client, None)
+        packets = list(entry.packets) if entry else []
+        self.held -= len(packets)
+        return packets
+
+    def take_late(self, now_s: float) -> list[int]:
+        late = []
+        while self.waiting:
+            client, entry = next(iter(self.waiting.items()))
+            if now_s - entry.since_s < HELD_S:
+                break
+            late += self.take(client)
+        return late
+
+
+class Gate(ABC):
+    """Holds packets in NFQUEUE. What lets a client in or refuses it is the backend's (_admit and the like)."""
+
+    def __init__(
+        self, client_device: str, clat_device: str, queue: int, clock: Callable[[], float] = time.monotonic
+    ):
+        self.client_device, self.clat_device, self.queue_number = client_device, clat_device, queue
+        self.clock = clock
+        self.room = WaitingRoom()
+        self.queue: PacketQueue | None = None
+        self.poll: select.epoll | None = None
+        self.arrived: dict[Client, None] = {}
+        self.bell = -1  # makes fileno() readable when a packet was read that nobody was told of
+        self.count = {"held": 0, "released": 0, "dropped": 0}
+
+    def listen(self) -> bool:
+        """Bind the queue; False if the kernel has none. Raises OSError EBUSY or EPERM if another process has it."""
+        if self.queue is not None:
+            return True
+        try:
+            self.queue = PacketQueue(self.queue_number, KERNEL_MAX)
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.EPERM):
+                raise
+            return False
+        self.poll = select.epoll()
+        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        for descriptor in (self.queue.fileno(), self.bell):
+            self.poll.register(descriptor, select.EPOLLIN)
+        return True
+
+    def dissolve(self) -> None:
+        """Let everybody go on who waits, then close."""
+        with refusal("cannot let go who waits at the gate"):
+            self._drain()
+            for client in list(self.room.waiting):
+                self._judge(self.room.take(client), ACCEPT)
+        Gate.close(self)
+
+    def close(self) -> None:
+        """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
+        if self.queue is not None and self.poll is not None:
+            self.poll.close()
+            os.close(self.bell)
+            self.queue.close()
+        self.queue = self.poll = None
+        self.room = WaitingRoom()
+
+    def fileno(self) -> int:
+        return self.poll.fileno() if self.poll else -1
+
+    def read_held(self) -> list[Held]:
+        with refusal("cannot read what waits at the gate"):
+            self._drain()
+        if self.poll:  # the bell rang for who is gone, too: it must not go on
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self.bell)
+        arrived, self.arrived = self.arrived, {}
+        return [Held(mac, ipv4) for mac, ipv4 in arrived]
+
+    def _drain(self) -> None:
+        if self.queue is None:
+            return
+        now_s = self.clock()
+        dropped = self.room.take_late(now_s)
+        for packet in self.queue.read(at_most=KERNEL_MAX):
+            client = (packet.mac, packet.ipv4)
+            self.count["held"] += 1
+            if not self.arrived:
+                os.eventfd_write(self.bell, 1)
+            self.arrived[client] = None
+            dropped += self.room.put(client, packet.number, now_s)
+        self._judge(dropped, DROP)
+
+    def _judge(self, packets: list[int], code: int) -> None:
+        if self.queue is not None and packets:
+            self.count["released" if code == ACCEPT else "dropped"] += len(packets)
+            self.queue.judge(packets, code)
+
+    def _end_wait(self, client: Client, code: int) -> None:
+        self._drain()
+        self.arrived.pop(client, None)
+        self._judge(self.room.take(client), code)
+
+    def open_gate(self, mac: bytes, ipv4: bytes) -> None:
+        with refusal("cannot open the gate"):
+            # first what waits: what comes after the gate is open would overtake it; then what came in between
+            self._end_wait((mac, ipv4), ACCEPT)
+            self._admit(mac, ipv4)
+            self._end_wait((mac, ipv4), ACCEPT)
+
+    def close_gate(self, mac: bytes, ipv4: bytes) -> None:
+        with refusal("cannot close the gate"):
+            self._dismiss(mac, ipv4)
+
+    def refuse(self, mac: bytes, ipv4: bytes) -> None:
+        with refusal("cannot refuse a client"):
+            self._refuse(mac, ipv4)
+            self._end_wait((mac, ipv4), DROP)
+
+    def counters(self) -> dict[str, int]:
+        return {**self.count, "waiting": self.room.held}
+
+    @abstractmethod
+    def _admit(self, mac: bytes, ipv4: bytes) -> None:
+        """Let a client pass, in the kernel."""
+
+    @abstractmethod
+    def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
+        """Hold a client from now on, in the kernel."""
+
+    @abstractmethod
+    def _refuse(self, mac: bytes, ipv4: bytes) -> None:
+        """Drop what a client sends, in the kernel."""

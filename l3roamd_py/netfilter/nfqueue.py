@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: ISC
+"""NFQUEUE: packets that the kernel holds until we say what becomes of them (linux/netfilter/nfnetlink_queue.h).
+
+Only the beginning of a packet is copied to us, enough for its IPv4 source; the rest waits in the kernel. While nobody
+listens to a queue, rules with `bypass` let packets through; packets that wait when we die are lost.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from l3roamd_py.netfilter.nfnetlink import (
+    FAMILY_HEADER,
+    NETLINK_NO_ENOBUFS,
+    SOL_NETLINK,
+    SUBSYSTEM_QUEUE,
+    NetfilterSocket,
+    message,
+)
+from runtime.netlink import ACK, attribute, attributes, split, u32
+
+PACKET, VERDICT, CONFIG = 0, 1, 2
+BIND = 1
+COPY_PACKET = 2
+WHOLE_GSO = 4  # a packet that the device will cut up stays one
+COPIED_BYTES = 64
+IPV4_SOURCE = slice(12, 16)
+DROP, ACCEPT = 0, 1
+
+PACKET_HEADER = struct.Struct("!IHB")
+COMMAND = struct.Struct("!BBH")
+PARAMETERS = struct.Struct("!IB")
+VERDICT_HEADER = struct.Struct("!II")
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPacket:
+    """A packet in the kernel's queue; mac is empty if the device has none."""
+
+    number: int
+    mac: bytes
+    ipv4: bytes
+
+
+def bind_queue(queue: int, held_max: int) -> list[bytes]:
+    """What makes a socket the listener of a queue, for up to held_max packets without a verdict."""
+    return [
+        _config(queue, attribute(1, COMMAND.pack(BIND, 0, 0))),
+        _config(queue, attribute(2, PARAMETERS.pack(COPIED_BYTES, COPY_PACKET))),
+        _config(queue, u32(3, held_max)),
+        _config(queue, u32(4, WHOLE_GSO) + u32(5, WHOLE_GSO)),
+    ]
+
+
+def _config(queue: int, body: bytes) -> bytes:
+    return message(SUBSYSTEM_QUEUE, CONFIG, ACK, body, resource=queue)
+
+
+def verdict(queue: int, packet: int, code: int) -> bytes:
+    return message(
+        SUBSYSTEM_QUEUE, VERDICT, 0, attribute(2, VERDICT_HEADER.pack(code, packet)), resource=queue
+    )
+
+
+def queued_packet(body: bytes) -> QueuedPacket | None:
+    """The packet that a message (its attributes) tells of; None if it is not whole."""
+    parts = attributes(body)
+    if len(parts.get(1, b"")) < PACKET_HEADER.size or len(parts.get(10, b"")) < IPV4_SOURCE.stop:
+        return None
+    number, _, _ = PACKET_HEADER.unpack_from(parts[1])
+    hardware = parts.get(9, b"")
+    mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
+    return QueuedPacket(number, mac, parts[10][IPV4_SOURCE])
+
+
+class PacketQueue:
+    """The listener of one queue. Raises OSError from everything."""
+
+    def __init__(self, queue: int, held_max: int):
+        self.queue = queue
+        self.netfilter = NetfilterSocket(nonblocking=True)
+        # what does not fit the buffer is counted by the queue; it is no reason to fail
+        self.netfilter.socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+        try:
+            for each in bind_queue(queue, held_max):
+                self.netfilter.ask(each)
+        except OSError:
+            self.netfilter.close()
+            raise
+
+    def fileno(self) -> int:
+        return self.netfilter.fileno()
+
+    def close(self) -> None:
+        self.netfilter.close()
+
+    def read(self, at_most: int) -> Iterator[QueuedPacket]:
+        """Yield what arrived. at_most: messages, so that a flood cannot keep us here."""
+        for _ in range(at_most):
+            if (received := self.netfilter.receive()) is None:
+                return
+            for kind, _flags, _sequence, rest in split(received):
+                if kind == SUBSYSTEM_QUEUE << 8 | PACKET:
+                    packet = queued_packet(rest[FAMILY_HEADER.size :])
+                    if packet is not None:
+                        yield packet
+
+    def judge(self, packets: Iterable[int], code: int) -> None:
+        """Accept or drop packets, in this order."""
+        if messages := b"".join(verdict(self.queue, number, code) for number in packets):
+            self.netfilter.send(messages)

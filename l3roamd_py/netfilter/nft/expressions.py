@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: ISC
+"""The expressions of nf_tables that our rules need (linux/netfilter/nf_tables.h). No I/O.
+
+A rule is a list of expressions that hand values on in registers; each function here makes one expression. Register 1
+holds up to 16 bytes; its third 32-bit word, where the next part of a concatenation with a MAC goes, is register 10.
+"""
+
+from runtime.netlink import attribute, nested, text, u16, u32
+
+DROP, ACCEPT = 0, 1
+
+REGISTER, REGISTER_3RD_WORD = 1, 10
+VERDICT_REGISTER = 0
+LINK, NETWORK, TRANSPORT = 0, 1, 2  # bases of a payload expression
+META_MARK, META_IIF_NAME, META_OIF_NAME, META_IIF_TYPE, META_L4_PROTOCOL = 3, 6, 7, 8, 16
+CT_STATE, CT_MARK = 0, 3
+CT_NEW = 8  # bit of a state: the flow has had no answer
+EQUAL, NOT_EQUAL = 0, 1
+
+NAME_BYTES = 16  # IFNAMSIZ
+
+
+def _expression(name: str, *body: bytes) -> bytes:
+    return nested(1, text(1, name), nested(2, *body))
+
+
+def _value(kind: int, value: bytes) -> bytes:
+    return nested(kind, attribute(1, value))
+
+
+def meta(key: int, register: int = REGISTER) -> bytes:
+    return _expression("meta", u32(2, key), u32(1, register))
+
+
+def set_mark(register: int = REGISTER) -> bytes:
+    return _expression("meta", u32(2, META_MARK), u32(3, register))
+
+
+def conntrack(key: int) -> bytes:
+    return _expression("ct", u32(1, REGISTER), u32(2, key))
+
+
+def set_conntrack_mark() -> bytes:
+    return _expression("ct", u32(4, REGISTER), u32(2, CT_MARK))
+
+
+def compare(value: bytes, operator: int = EQUAL) -> bytes:
+    return _expression("cmp", u32(1, REGISTER), u32(2, operator), _value(3, value))
+
+
+def compare_range(low: bytes, high: bytes) -> bytes:
+    return _expression("range", u32(1, REGISTER), u32(2, EQUAL), _value(3, low), _value(4, high))
+
+
+def device(key: int, name: str, operator: int = EQUAL) -> bytes:
+    return meta(key) + compare(name.encode().ljust(NAME_BYTES, b"\0"), operator)
+
+
+def load(base: int, offset: int, length: int, register: int = REGISTER) -> bytes:
+    return _expression("payload", u32(1, register), u32(2, base), u32(3, offset), u32(4, length))
+
+
+def store(base: int, offset: int, length: int, checksum_offset: int | None = None) -> bytes:
+    """Write the register to the packet. The transport checksum follows by the change of the pseudo header, or, if
+    checksum_offset says where it lies from base, as an Internet checksum over what is written."""
+    parts = [u32(5, REGISTER), u32(2, base), u32(3, offset), u32(4, length)]
+    if checksum_offset is None:
+        parts += [u32(6, 0), u32(7, 0), u32(8, 1)]
+    else:
+        parts += [u32(6, 1), u32(7, checksum_offset), u32(8, 0)]
+    return _expression("payload", *parts)
+
+
+def lookup(name: str, invert: bool = False) -> bytes:
+    """Go on only if the register's value is in the set (invert: is not)."""
+    return _expression("lookup", text(1, name), u32(2, REGISTER), u32(5, 1 if invert else 0))
+
+
+def translate(name: str) -> bytes:
+    """Put what the map has for the register's value into it; do not go on if it has nothing."""
+    return _expression("lookup", text(1, name), u32(2, REGISTER), u32(3, REGISTER))
+
+
+def immediate(value: bytes) -> bytes:
+    return _expression("immediate", u32(1, REGISTER), _value(2, value))
+
+
+def verdict(code: int) -> bytes:
+    return _expression("immediate", u32(1, VERDICT_REGISTER), nested(2, nested(2, u32(1, code))))
+
+
+def bitwise(mask: bytes, xor: bytes) -> bytes:
+    length = u32(3, len(mask))
+    return _expression("bitwise", u32(1, REGISTER), u32(2, REGISTER), length, _value(4, mask), _value(5, xor))
+
+
+def queue(number: int) -> bytes:
+    """To NFQUEUE; on if nobody listens there."""
+    return _expression("queue", u16(1, number), u16(2, 1), u16(3, 1))

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: ISC
+"""The platnode's rules in nftables: stateless, one transaction a roam. Table `ip6 l3roamd_plat`.
+
+Two maps serve all clients. `from` turns where a roamed client is into its home before conntrack (priority -350, after
+defragmentation at -400), `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
+that anybody moved.
+
+A client may be at home while the kernel still has it elsewhere: it came back when the daemon here did not answer. What
+it begins there goes back there: a flow whose first packet came from a home itself has a bit in its conntrack mark that
+keeps it from `to`, until one of its packets comes by `from`. Bits of others stay.
+
+Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
+elsewhere the place is a home of its own.
+
+Elements have the lease as their timeout, so all of it ends without us. A serial is the comment of its element.
+
+A flow table (offloading) that takes the PLAT's packets past prerouting would pass by these rules as well.
+"""
+
+import errno
+import sys
+from collections.abc import Iterable, Sequence
+
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter.nfnetlink import (
+    SUBSYSTEM_NFTABLES,
+    NetfilterSocket,
+    TransactionError,
+    is_missing,
+    refusal,
+    suppress_missing,
+)
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft.expressions import (
+    ACCEPT,
+    CT_MARK,
+    CT_NEW,
+    CT_STATE,
+    META_IIF_NAME,
+    META_MARK,
+    NETWORK,
+    NOT_EQUAL,
+    bitwise,
+    compare,
+    conntrack,
+    device,
+    load,
+    meta,
+    set_conntrack_mark,
+    set_mark,
+    translate,
+    verdict,
+)
+from l3roamd_py.netfilter.nft.messages import PREROUTING, TYPE_IPV6, Chain, Element, Set
+from l3roamd_py.netfilter.nft.rewrite import (
+    ADDRESS_BYTES,
+    DESTINATION,
+    PREFIX_BYTES,
+    SOURCE,
+    swap,
+    swap_quoted,
+)
+from l3roamd_py.netfilter.nft.table import find_element, layout, list_elements, raise_table, remove_table
+from l3roamd_py.netfilter.rules import RulesError, are_independent
+
+ATTEMPTS = 4  # what may expire or appear between two tries of one roam
+CLASHES = (errno.EEXIST, errno.EBUSY)
+# of a packet, up to conntrack: it came by `from`; of a flow: it began at home. The same bit as the gate's
+BIT = 0x20000000
+
+
+class NftPlatRules:
+    """PlatRules with two maps. plat_device: the translator's; plat: the first address of the own /96."""
+
+    def __init__(self, plat_device: str, plat: bytes):
+        self.device, self.plat = plat_device, plat
+        maps = [Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to")]
+        chains = [
+            Chain("before_conntrack", PREROUTING, -350),
+            Chain("after_conntrack", PREROUTING, -199),
+            Chain("after_nat", PREROUTING, -50),
+        ]
+        self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
+        self.netfilter = NetfilterSocket()
+
+    def set_up(self) -> None:
+        with refusal(f"cannot make table {self.table.name}"):
+            raise_table(self.netfilter, self.table, lambda name: None, lambda names: self._rules())
+
+    def tear_down(self) -> None:
+        with refusal(f"cannot remove table {self.table.name}"):
+            remove_table(self.netfilter, self.table.family, self.table.name)
+
+    def close(self) -> None:
+        self.netfilter.close()
+
+    def _rules(self) -> list[bytes]:
+        into = device(META_IIF_NAME, self.device, NOT_EQUAL)
+        into += load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
+        out = device(META_IIF_NAME, self.device)
+        begins = conntrack(CT_STATE) + has(CT_NEW) + load(NETWORK, SOURCE, ADDRESS_BYTES) + translate("to")
+        has_come_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
+        before_conntrack = (
+            swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark(),
+            swap_quoted("from", DESTINATION),
+        )
+        after_conntrack = (
+            has_come_by_from + at_home + conntrack(CT_MARK) + put_bit(False) + set_conntrack_mark(),
+            has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
+            begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
+        )
+        after_nat = (at_home + verdict(ACCEPT), swap("to", DESTINATION), swap_quoted("to", SOURCE))
+        return [
+            *(nftables.add_rule(self.table, "before_conntrack", into, rule) for rule in before_conntrack),
+            *(nftables.add_rule(self.table, "after_conntrack", into, rule) for rule in after_conntrack),
+            *(nftables.add_rule(self.table, "after_nat", out, rule) for rule in after_nat),
+        ]
+
+    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+        if are_independent(mappings) and self._map(mappings) is None:
+            return [None] * len(mappings)
+        # one of them spoils a transaction for all: each for itself says which
+        return [self._map([each]) for each in mappings]
+
+    def _map(self, mappings: Sequence[Mapping]) -> RulesError | None:
+        try:
+            with refusal(f"cannot map {len(mappings)} client(s)"):
+                self._install(mappings)
+        except RulesError as error:
+            return error
+        return None
+
+    def _install(self, mappings: Sequence[Mapping]) -> None:
+        """Do mappings in one transaction; what is in the way, or is gone, is found out by trying."""
+        in_the_way: list[bytes] = []
+        gone: set[bytes] = set()
+        for _ in range(ATTEMPTS):
+            wanted = in_the_way + [each for mapping in mappings for each in self._replacement(mapping)]
+            messages = [each for each in dict.fromkeys(wanted) if each not in gone]
+            try:
+                return self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
+            except TransactionError as error:
+                now_gone = missing_deletions(messages, error)
+                in_the_way = self._in_the_way(mappings, error)
+                gone = (gone | now_gone).difference(in_the_way)
+                if not now_gone and not in_the_way:
+                    if not is_missing(error):
+                        raise
+                    self.set_up()  # somebody flushed what is not theirs
+        raise RulesError("cannot map clients: somebody else changes the table all the time")
+
+    def _replacement(self, mapping: Mapping) -> list[bytes]:
+        messages = []
+        if mapping.was is not None:
+            # another client may have come to where this one was
+            is_still_ours = self._get("from", mapping.was) == mapping.home
+            messages = [self._delete("from", mapping.was)] if is_still_ours else []
+            messages += [self._delete("to", mapping.home)] if self._get("to", mapping.home) else []
+        expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
+        return [
+            *messages,
+            self._add("from", Element(mapping.at, mapping.home, expires_ms, serial)),
+            self._add("to", Element(mapping.home, mapping.at, expires_ms)),
+        ]
+
+    def _in_the_way(self, mappings: Sequence[Mapping], error: TransactionError) -> list[bytes]:
+        """Deletions of what the kernel holds for these homes and places, on either side."""
+        if not any(code in CLASHES for code in error.errors.values()):
+            return []
+        homes = {each.home for each in mappings}
+        places = {each.at for each in mappings}
+        homes |= {home for at in places if (home := self._get("from", at))}
+        places |= {at for home in homes if (at := self._get("to", home))}
+        return [self._delete("from", at) for at in places if self._get("from", at) in homes] + [
+            self._delete("to", home) for home in homes if self._get("to", home)
+        ]
+
+    def _add(self, name: str, element: Element) -> bytes:
+        return nftables.add_elements(self.table.family, self.table.name, name, element)
+
+    def _delete(self, name: str, key: bytes) -> bytes:
+        return nftables.delete_elements(self.table.family, self.table.name, name, key)
+
+    def _get(self, name: str, key: bytes) -> bytes | None:
+        element = find_element(self.netfilter, self.table, name, key)
+        return element.data if element else None
+
+    def unmap_client(self, home: bytes, was: bytes) -> None:
+        with refusal("cannot unmap a client"):
+            is_still_ours = self._get("from", was) == home
+            deletions = [self._delete("from", was)] if is_still_ours else []
+            deletions += [self._delete("to", home)] if self._get("to", home) else []
+            with suppress_missing():  # it may expire in between, and then the other does so as well
+                self.netfilter.commit(SUBSYSTEM_NFTABLES, deletions)
+
+    def mappings(self) -> Iterable[Mapping]:
+        with refusal("cannot read the mappings"):
+            elements = list_elements(self.netfilter, self.table, "from")
+        for each in elements:
+            if each.data and each.expires_ms is not None:
+                comment = each.comment or ""
+                serial = int(comment) if comment.isdecimal() else 0
+                yield Mapping(each.data, each.key, None, -(-each.expires_ms // 1000), serial)
+
+
+def has(bits: int) -> bytes:
+    """Go on only if the register has one of these bits; it has lost all others then, and its old value with them."""
+    mask = bits.to_bytes(4, sys.byteorder)
+    return bitwise(mask, bytes(4)) + compare(bytes(4), NOT_EQUAL)
+
+
+def put_bit(is_set: bool) -> bytes:
+    """Set or clear BIT in the register."""
+    keep = (BIT ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+    return bitwise(keep, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
+
+
+def missing_deletions(messages: Sequence[bytes], error: TransactionError) -> set[bytes]:
+    """The deletions in a transaction that failed because nothing is there."""
+    return {
+        messages[index]
+        for index, code in error.errors.items()
+        if code == errno.ENOENT and nftables.is_deletion(messages[index])
+    }

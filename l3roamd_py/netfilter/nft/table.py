@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: ISC
+"""A table of ours in the kernel: made, found again after a crash, replaced, removed. Elements outlive all but removal.
+
+The table's comment names its layout (the kinds of its sets and its chains). One with the same comment is kept as it
+is and only its rules are written anew; any other is replaced in one transaction, with those elements of sets of the
+same name that fit. So there is no moment without rules, and no second copy.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from l3roamd_py.netfilter.nfnetlink import (
+    SUBSYSTEM_NFTABLES,
+    NetfilterSocket,
+    NetlinkError,
+    TransactionError,
+    is_missing,
+)
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft.messages import Chain, Element, Set, Table
+
+ELEMENTS_A_MESSAGE = 100  # an attribute's length is 16 bits
+
+
+def layout(family: int, name: str, chains: Sequence[Chain], sets: Sequence[Set], others: str = "") -> Table:
+    """A Table whose comment says what it consists of; others: what else must be the same to keep it."""
+    digest = hashlib.blake2s(repr((chains, sets, others)).encode(), digest_size=6).hexdigest()
+    return Table(family, name, f"l3roamd_py {digest}", tuple(chains), tuple(sets))
+
+
+def find_table(netfilter: NetfilterSocket, family: int, name: str) -> str | None:
+    """The comment of a table, empty if it has none; None if there is no such table."""
+    try:
+        answers = list(netfilter.dump(nftables.get_table(family, name)))
+    except NetlinkError as error:
+        if is_missing(error):
+            return None
+        raise
+    return nftables.table_comment(answers[0]) or ""
+
+
+def list_sets(netfilter: NetfilterSocket, table: Table) -> list[str]:
+    return [nftables.set_name(each) for each in netfilter.dump(nftables.get_sets(table.family, table.name))]
+
+
+def list_elements(netfilter: NetfilterSocket, table: Table, name: str) -> list[Element]:
+    request = nftables.get_elements(table.family, table.name, name)
+    return [element for answer in netfilter.dump(request) for element in nftables.elements_of(answer)]
+
+
+def find_element(netfilter: NetfilterSocket, table: Table, name: str, key: bytes) -> Element | None:
+    """An element by its key. To look first is cheap; a transaction that fails makes the kernel wait for 15 ms."""
+    try:
+        for answer in netfilter.dump(nftables.get_element(table.family, table.name, name, key)):
+            for element in nftables.elements_of(answer):
+                return element
+    except NetlinkError as error:
+        if not is_missing(error):
+            raise
+    return None
+
+
+def raise_table(
+    netfilter: NetfilterSocket,
+    table: Table,
+    dynamic_set: Callable[[str], Set | None],
+    rules: Callable[[Sequence[str]], list[bytes]],
+) -> list[str]:
+    """See that the table is there as it should be; return the names of its sets that come and go.
+
+    dynamic_set tells the Set of such a name (None: not ours); rules makes all rules, given those names.
+    """
+    found = find_table(netfilter, table.family, table.name)
+    if found is None:
+        netfilter.commit(SUBSYSTEM_NFTABLES, nftables.add_table(table) + rules([]))
+        return []
+    names = list_sets(netfilter, table)
+    dynamic = [name for name in names if dynamic_set(name)]
+    if found == table.comment:
+        flush = [nftables.flush_chain(table, chain.name) for chain in table.chains]
+        try:
+            netfilter.commit(SUBSYSTEM_NFTABLES, flush + rules(dynamic))
+            return dynamic
+        except TransactionError:
+            pass  # somebody took parts of it away: make it anew
+    _replace(netfilter, table, names, [each for name in dynamic if (each := dynamic_set(name))], rules)
+    return dynamic
+
+
+def _replace(
+    netfilter: NetfilterSocket,
+    table: Table,
+    names: Sequence[str],
+    dynamic: Sequence[Set],
+    rules: Callable[[Sequence[str]], list[bytes]],
+) -> None:
+    messages = [nftables.delete_table(table.family, table.name), *nftables.add_table(table)]
+    messages += [
+        nftables.add_set(table, each, len(table.sets) + number + 1) for number, each in enumerate(dynamic)
+    ]
+    for each in [*table.sets, *dynamic]:
+        if each.name in names:
+            kept = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
+            for start in range(0, len(kept), ELEMENTS_A_MESSAGE):
+                some = kept[start : start + ELEMENTS_A_MESSAGE]
+                messages.append(
+                    nftables.add_elements(table.family, table.name, each.name, *some, exclusive=False)
+                )
+    netfilter.commit(SUBSYSTEM_NFTABLES, messages + rules([each.name for each in dynamic]))
+
+
+def fits(element: Element, each: Set) -> bool:
+    """Whether an element of another table's set can be one of this set."""
+    return (
+        len(element.key) == each.key_bytes
+        and len(element.data or b"") == each.data_bytes
+        and (element.expires_ms is not None) <= each.has_timeout
+    )
+
+
+def remove_table(netfilter: NetfilterSocket, family: int, name: str) -> None:
+    try:
+        netfilter.commit(SUBSYSTEM_NFTABLES, [nftables.delete_table(family, name)])
+    except TransactionError as error:
+        if not is_missing(error):
+            raise

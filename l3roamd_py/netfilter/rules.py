@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: ISC
+"""The netfilter rules that a roam needs, as the daemon sees them: what a backend must offer. No I/O here.
+
+Two backends: nft (stateless, maps on the platnode) and xtables (ipset and NETMAP on the clatnode, conntrack entries
+re-homed on the platnode). Each owns what it makes, finds it again after a crash and takes it over.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from l3roamd_py.core.mapping import Mapping
+
+
+class RulesError(Exception):
+    """The kernel refused; the text is one sentence saying what was asked and what it answered."""
+
+
+PLATS_MAX = 64  # that have rules at once: each costs every packet of a client a look
+
+
+def spare_plats(plats: Sequence[bytes], plat_of: dict[bytes, bytes]) -> list[bytes]:
+    """Which PLATs no client uses: they give way when there are too many. Raises RulesError if there is none."""
+    used = set(plat_of.values())
+    if len(used) >= PLATS_MAX:
+        raise RulesError(f"clients use {len(used)} PLATs already, expected at most {PLATS_MAX}")
+    return [plat for plat in plats if plat not in used]
+
+
+def are_independent(mappings: Sequence[Mapping]) -> bool:
+    """Whether no address occurs in two of the mappings, so that they may be done in any order or at once."""
+    sets = [{each.home, each.at, each.was or each.home} for each in mappings]
+    return sum(map(len, sets)) == len(set().union(*sets))
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A packet that came to the gate and waits there."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+class ClatRules(Protocol):
+    """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
+
+    plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
+
+    def set_up(self) -> None: ...
+    def tear_down(self) -> None: ...
+    def fileno(self) -> int:
+        """A descriptor that is readable when packets arrive at the gate; -1 if the gate cannot hold packets."""
+        ...
+
+    def read_held(self) -> list[Held]:
+        """Take what arrived; bounded per client and in all, the rest is dropped and counted."""
+        ...
+
+    def open_gate(self, mac: bytes, ipv4: bytes) -> None: ...
+    def close_gate(self, mac: bytes, ipv4: bytes) -> None: ...
+    def refuse(self, mac: bytes, ipv4: bytes) -> None: ...
+    def opened(self) -> set[tuple[bytes, bytes]]:
+        """What is let in according to the kernel, as (mac, ipv4): for a restart."""
+        ...
+
+    def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None: ...
+    def leave_plat(self, client: bytes, plat: bytes) -> None: ...
+    def set_current_plat(self, plat: bytes | None) -> None: ...
+    def drop_plat(self, plat: bytes) -> None: ...
+    def counters(self) -> dict[str, int]:
+        """held, released, dropped at the gate."""
+        ...
+
+
+class PlatRules(Protocol):
+    """On a platnode: where the roamed clients are."""
+
+    def set_up(self) -> None: ...
+    def tear_down(self) -> None: ...
+    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+        """Install or replace mappings, each atomically; return for each what went wrong."""
+        ...
+
+    def unmap_client(self, home: bytes, was: bytes) -> None: ...
+    def mappings(self) -> Iterable[Mapping]:
+        """What the kernel holds, for a restart; was is None."""
+        ...
