@@ -13,9 +13,10 @@ MAY_USE = {
     "nat46": {"xlat464", "usage"},
     "siit": {"xlat464", "nat46", "usage"},
     "prefixd": {"xlat464"},
-    "l3roamd_py": {"xlat464", "usage"},
+    "runtime": set(),
+    "l3roamd_py": {"xlat464", "usage", "runtime"},
     "reach": {"xlat464", "usage"},
-    "sdk": {"xlat464", "usage", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
+    "sdk": {"xlat464", "usage", "runtime", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
 }
 
 
@@ -50,3 +51,22 @@ def test_no_two_files_of_tests_have_one_name():
     """pytest imports them by their names alone, and stops at the second."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+# wing of the roaming daemon -> what of it may be imported there; the process, on top, may import all
+WINGS = {
+    "core": {"core"},
+    "kernel": {"kernel", "core"},
+    "netfilter": {"netfilter", "core"},
+}
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_of_the_roaming_daemon_imports_only_what_is_below_it(wing):
+    for file in (ROOT / "l3roamd_py" / wing).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("l3roamd_py"):
+                parts = node.module.split(".")
+                used = {parts[1]} if parts[1:] else {alias.name for alias in node.names}
+                strangers = used - WINGS[wing]
+                assert not strangers, f"{file.relative_to(ROOT)} imports {strangers}"
