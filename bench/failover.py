@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from sdk.demo import settled
 from sdk.lab import Lab, load_topology
-from sdk.story import Phone
+from sdk.phone import Phone
 
 ROUNDS = 5
 WITHIN_S = 30.0

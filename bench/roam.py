@@ -3,9 +3,9 @@
 
 The mesh has four nodes, each one link of 5 ms away from each other: three clatnodes and the platnode.
 
-A stroll: a few clients go from clatnode to clatnode without a goodbye, and stay at each as long as people do, until
-babel and what is remembered of the last roam are settled. A handoff is told in sdk/walk.py; its network's share is the
-CLAIM's round trip to the old node and the ROAM's to the platnode, measured by ping in the same lab.
+Settled roams: a few clients roam between the clatnodes without deauthentication. They stay at each node until babel has
+converged and the state of the last roam has expired. sdk/roaming.py defines a handoff. The network's share of it is two
+round trips, CLAIM to the old node and ROAM to the platnode, measured by ping in the same lab.
 
 A storm: one client goes on after a quarter of a second, ROAMS times (environment; default 1,000) or until the time is
 over, with 20 TCP connections and a stream of datagrams. What it loses counts.
@@ -24,20 +24,20 @@ import time
 from collections.abc import Callable
 
 from bench import roam_daemon, roam_rules
+from sdk.demo_roaming import gate_dropped
 from sdk.lab import Lab, LabError
 from sdk.lab.plan import clatnodes
 from sdk.lab.topology_reader import parse_topology
-from sdk.second_act import gate_dropped
-from sdk.walk import Handoff, Walked, talk, walked
+from sdk.roaming import Handoff, RoamingResult, echo_traffic, evaluate
 from xlat464.address import format_ipv6
 from xlat464.node import management_address
 
-WALKERS = ("ann", "ben", "cay", "dan")
-STROLL_S, STROLL_STAY_S = 270.0, 4.5
+CLIENTS = ("ann", "ben", "cay", "dan")
+SETTLED_ROAMS_S, SETTLED_STAY_S = 270.0, 4.5
 ROAMS = 1000
 STORM_S = 280.0  # the roams that fit into it are those that count
 STAY_S = (0.15, 0.35)  # at a node, at least and at most
-CONNECTIONS, PAUSE_MS, PULSE_MS = 20, 100, 4
+CONNECTIONS, PAUSE_MS, DATAGRAM_MS = 20, 100, 4
 LINK_MS = 5
 MESH = "\n".join(
     [
@@ -48,12 +48,12 @@ MESH = "\n".join(
             for one, other in ("ab", "bc", "ca")
         ),
         *(f'[[links]]\nbetween = ["{name}", "exit"]\ndelay_ms = {LINK_MS}' for name in "abc"),
-        *(f'[clients.{name}]\nnode = "a"' for name in ("walker", *WALKERS)),
+        *(f'[clients.{name}]\nnode = "a"' for name in ("storm", *CLIENTS)),
     ]
 )
 
 
-def walks(
+def roam_figures(
     roams: int = ROAMS, seconds: float = STORM_S, say: Callable[[str], None] = lambda line: None
 ) -> dict[str, float]:
     """Walk, and return handoffs, losses and stalls. Raises LabError when the lab does not do as it should."""
@@ -62,49 +62,52 @@ def walks(
         wait_for_neighbours(lab)
         network_ms = round_trips_ms(lab)
         say(f"CLAIM and ROAM: {network_ms:.1f} ms of round trips")
-        calm = stroll(lab, min(STROLL_S, seconds), say)
-        return {**calm_figures(calm, network_ms), **storm(lab, roams, seconds, say)}
+        settled = settled_roams(lab, min(SETTLED_ROAMS_S, seconds), say)
+        return {**settled_figures(settled, network_ms), **storm(lab, roams, seconds, say)}
 
 
-def stroll(lab: Lab, seconds: float, say: Callable[[str], None]) -> list[Handoff]:
-    """Let the walkers take turns, each STROLL_STAY_S at a node, and return their handoffs."""
+def settled_roams(lab: Lab, seconds: float, say: Callable[[str], None]) -> list[Handoff]:
+    """Let the clients take turns, each SETTLED_STAY_S at a node, and return their handoffs."""
     names = [node.name for node in clatnodes(lab.topology)]
-    steps: dict[str, list[tuple[str, float]]] = {walker: [] for walker in WALKERS}
+    steps: dict[str, list[tuple[str, float]]] = {client: [] for client in CLIENTS}
     with contextlib.ExitStack() as stack:
-        talks = {walker: stack.enter_context(talk(lab, walker, 1, PAUSE_MS, PULSE_MS)) for walker in WALKERS}
+        talks = {
+            client: stack.enter_context(echo_traffic(lab, client, 1, PAUSE_MS, DATAGRAM_MS))
+            for client in CLIENTS
+        }
         end_s = time.monotonic() + seconds
         for turn in itertools.count():
             if time.monotonic() > end_s:
                 break
-            walker, at = WALKERS[turn % len(WALKERS)], names[(1 + turn // len(WALKERS)) % len(names)]
-            steps[walker].append((at, lab.roam(walker, at, hard=True)))
-            time.sleep(STROLL_STAY_S / len(WALKERS))
+            client, at = CLIENTS[turn % len(CLIENTS)], names[(1 + turn // len(CLIENTS)) % len(names)]
+            steps[client].append((at, lab.roam(client, at, hard=True)))
+            time.sleep(SETTLED_STAY_S / len(CLIENTS))
             if turn % 60 == 59:
-                say(f"{turn + 1} handoffs of a stroll")
+                say(f"{turn + 1} handoffs of settled roams")
         time.sleep(1)
         return [
-            handoff for walker in WALKERS for handoff in walked(talks[walker].end(), steps[walker]).handoffs
+            handoff for client in CLIENTS for handoff in evaluate(talks[client].end(), steps[client]).handoffs
         ]
 
 
 def storm(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> dict[str, float]:
     dropped = gate_dropped(lab)
-    with talk(lab, "walker", CONNECTIONS, PAUSE_MS, PULSE_MS) as talking:
+    with echo_traffic(lab, "storm", CONNECTIONS, PAUSE_MS, DATAGRAM_MS) as talking:
         time.sleep(1)
-        steps = wander(lab, roams, seconds, say)
+        steps = random_roams(lab, roams, seconds, say)
         time.sleep(1)
-        found = walked(talking.end(), steps)
+        found = evaluate(talking.end(), steps)
     return storm_figures(found, gate_dropped(lab) - dropped)
 
 
-def wander(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> list[tuple[str, float]]:
+def random_roams(lab: Lab, roams: int, seconds: float, say: Callable[[str], None]) -> list[tuple[str, float]]:
     """Walk at random, the same way each time."""
     chance, names = random.Random(1), [node.name for node in clatnodes(lab.topology)]
     steps: list[tuple[str, float]] = []
     begun, at = time.monotonic(), "a"
     while len(steps) < roams and time.monotonic() < begun + seconds:
         at = chance.choice([name for name in names if name != at])
-        steps.append((at, lab.roam("walker", at, hard=True)))
+        steps.append((at, lab.roam("storm", at, hard=True)))
         time.sleep(chance.uniform(*STAY_S))
         if len(steps) % 100 == 0:
             say(f"{len(steps)} roams after {time.monotonic() - begun:.0f} s")
@@ -148,7 +151,7 @@ def percentiles_ms(handoffs: list[Handoff]) -> tuple[float, float]:
     return statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
 
 
-def calm_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]:
+def settled_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]:
     p50, p99 = percentiles_ms(handoffs)
     return {
         "roam.handoffs": len(handoffs),
@@ -159,7 +162,7 @@ def calm_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]
     }
 
 
-def storm_figures(found: Walked, dropped: int) -> dict[str, float]:
+def storm_figures(found: RoamingResult, dropped: int) -> dict[str, float]:
     p50, p99 = percentiles_ms(found.handoffs)
     return {
         "roam.roams": len(found.handoffs),
@@ -177,7 +180,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """All of roam.*; the environment's ROAMS is how many roams."""
     roams = int(os.environ.get("ROAMS", ROAMS))
     return {
-        **walks(roams, say=say),
+        **roam_figures(roams, say=say),
         **roam_rules.run(say),
         **roam_daemon.run(say),
     }

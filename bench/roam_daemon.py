@@ -17,7 +17,7 @@ CLIENTS = 1000
 SETTLED_S, IDLE_S = 5.0, 15.0
 SOCKET = "/run/l3roamd.sock"
 NODE = '[nodes.node]\nrole = "both"\n'
-PORT = "crowd"  # of the bridge
+PORT = "clients"  # of the bridge
 
 
 def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
@@ -25,7 +25,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     with Lab(parse_topology(NODE, "the bench's node"), name=f"bench-{os.getpid()}", log=say) as lab:
         while lab.plat_of("node") is None:
             time.sleep(0.1)
-        crowd(lab)
+        add_clients(lab)
         served = wait_served(lab)
         time.sleep(SETTLED_S)
         (pid,) = lab.running.daemons()["node"]["l3roamd"]
@@ -36,14 +36,14 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
         return {"roam.rss_kib": rss_kib(pid), "roam.idle_cpu_percent": round(percent, 2)}
 
 
-def crowd(lab: Lab) -> None:
+def add_clients(lab: Lab) -> None:
     macs = [b"\x02\x99\x00\x00" + i.to_bytes(2, "big") for i in range(1, CLIENTS + 1)]
     first = lab.site.prefix4[256]
     lab.script(
         "node",
         [
-            f"ip link add {PORT} type veth peer name crowd-away",
-            "ip link set crowd-away up",
+            f"ip link add {PORT} type veth peer name clients-peer",
+            "ip link set clients-peer up",
             f"ip link set {PORT} master br-client up",
         ],
     )

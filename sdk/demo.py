@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The main job, told as it happens: IPv4 clients on an IPv6-only mesh, its best exit dying and coming back.
 
-Every check does what a person would do on the phone or on a router, and says how long it took. The story goes to
+Every check does what a person would do on the phone or on a router, and says how long it took. The checks go to
 standard output, the result to build/demo.json: {"checks": [{"name", "ok", "detail", "ms"}…], "passed", "failed"}.
 """
 
@@ -16,7 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from prefixd.choice import MARGIN
-from sdk.interrupt import heed
+from sdk.checks import CheckRun, DemoError
+from sdk.demo_roaming import check_roaming
+from sdk.interrupt import handle_requests
 from sdk.lab import (
     DNS,
     ECHO,
@@ -34,20 +36,19 @@ from sdk.lab import (
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
-from sdk.second_act import second_act
-from sdk.story import DemoError, Phone, Story, phone_of
+from sdk.phone import Phone, choose_phone
 from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000
-SQUEEZED_MTU = 1280  # bytes; the smallest that IPv6 allows
+REDUCED_MTU = 1280  # bytes; the smallest that IPv6 allows
 FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
 STEADY_S = 1.0  # without a change in metrics, beyond the interval of babel's hellos
 LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client|local-(node|port)")
-COME_BACK_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
+RETURN_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time
 
 
-# The acts. Each is one check: it returns the detail worth telling, or raises.
+# Each of these is one check: it returns the detail to print, or raises.
 
 
 def leases(lab: Lab) -> str:
@@ -66,7 +67,7 @@ def choice(lab: Lab, node: str) -> str:
     return f"{lab.plat_of(node)}: {status['why']}"
 
 
-def settled(lab: Lab) -> str:
+def all_chosen(lab: Lab) -> str:
     """Wait until every clatnode knows every exit that it has a way to, and has nothing left to act on."""
     begun = time.monotonic()
     nodes = [node.name for node in clatnodes(lab.topology)]
@@ -75,11 +76,11 @@ def settled(lab: Lab) -> str:
     steady_since: dict[str, float] = {}
     seen: dict[str, list] = {}
     told = begun
-    while time.monotonic() < begun + COME_BACK_S:
+    while time.monotonic() < begun + RETURN_S:
         for node in nodes:
             plats = lab.prefixd_status(node).get("plats", [])
             picture = sorted((plat["prefix"], plat["metric"], plat["chosen"]) for plat in plats)
-            if picture != seen.get(node) or not is_settled(plats, wanted[node]):
+            if picture != seen.get(node) or not has_chosen(plats, wanted[node]):
                 seen[node], steady_since[node] = picture, time.monotonic()
         if min(time.monotonic() - since for since in steady_since.values()) > steady_s:
             known = " or ".join(str(number) for number in sorted(set(wanted.values())))
@@ -89,10 +90,10 @@ def settled(lab: Lab) -> str:
             unsteady = [node for node in nodes if told - steady_since[node] < steady_s]
             lab.log(f"waiting for babel's metrics and prefixd's hold time at {', '.join(unsteady)}")
         time.sleep(0.3)
-    raise DemoError(f"after {COME_BACK_S:g} s the clatnodes still learn of exits or change their choice")
+    raise DemoError(f"after {RETURN_S:g} s the clatnodes still learn of exits or change their choice")
 
 
-def is_settled(plats: list[dict], wanted: int) -> bool:
+def has_chosen(plats: list[dict], wanted: int) -> bool:
     """Whether all the wanted exits are known and none is better by the margin that makes prefixd change."""
     chosen = [plat["metric"] for plat in plats if plat["chosen"]]
     return (
@@ -118,12 +119,12 @@ def dns(lab: Lab, phone: Phone) -> str:
 
 
 @contextmanager
-def squeezed(lab: Lab, node: str):
+def reduced_mtu(lab: Lab, node: str):
     """While it lasts, the mesh links of a node have the smallest MTU of IPv6."""
     links = [lab.cables[link.name] for link in lab.topology.links if node in (link.a, link.b)]
     for cable in links:
         for end in (cable.a, cable.b):
-            lab.exec(end.machine, ["ip", "link", "set", end.device, "mtu", str(SQUEEZED_MTU)])
+            lab.exec(end.machine, ["ip", "link", "set", end.device, "mtu", str(REDUCED_MTU)])
     try:
         yield
     finally:
@@ -137,7 +138,7 @@ def path_mtu(lab: Lab, phone: Phone) -> str:
     plat = phone.plat()
     if plat is None:
         raise DemoError("no PLAT to squeeze")
-    with squeezed(lab, plat):
+    with reduced_mtu(lab, plat):
         # a download first: the server, too, must hear that its segments are too long
         fetched = phone.download(5_000_000)
         # the largest that the CLAT takes, so that it is the mesh that refuses it
@@ -145,11 +146,11 @@ def path_mtu(lab: Lab, phone: Phone) -> str:
         lab.exec(phone.name, ["ping", "-M", "do", "-c", "2", "-i", "0.2", "-W", "1", *size, WEB], check=False)
         route = lab.exec(phone.name, ["ip", "route", "get", WEB]).stdout
         mtu = int(route.split("mtu ")[1].split()[0]) if "mtu " in route else 1500
-        if mtu != SQUEEZED_MTU - 20:
-            raise DemoError(f"the phone believes in a path MTU of {mtu}, expected {SQUEEZED_MTU - 20}")
-        fits = ["-s", str(SQUEEZED_MTU - 20 - 28)]
+        if mtu != REDUCED_MTU - 20:
+            raise DemoError(f"the phone believes in a path MTU of {mtu}, expected {REDUCED_MTU - 20}")
+        fits = ["-s", str(REDUCED_MTU - 20 - 28)]
         lab.exec(phone.name, ["ping", "-M", "do", "-c", "1", "-W", "2", *fits, WEB])
-    return f"mesh at {plat} {SQUEEZED_MTU}: the phone learned {mtu}; {fetched}"
+    return f"mesh at {plat} {REDUCED_MTU}: the phone learned {mtu}; {fetched}"
 
 
 def fragments(phone: Phone) -> str:
@@ -159,29 +160,29 @@ def fragments(phone: Phone) -> str:
     return f"4000 bytes there and back in fragments, {answer['seconds'] * 1000:.0f} ms"
 
 
-def death(lab: Lab, phone: Phone, dead: str) -> str:
+def exit_fails(lab: Lab, phone: Phone, used: str) -> str:
     """Power off the platnode in use while a download runs through it."""
     url = f"http://{WEB}/bytes/{10**11}"
     running = lab.popen(phone.name, ["curl", "-s", "-o", "/dev/null", url], stdout=subprocess.DEVNULL)
     try:
-        time.sleep(1)  # let it run: the death is to hit a connection in full flight
+        time.sleep(1)  # the failure must meet a connection that carries data
         if running.poll() is not None:
-            raise DemoError("the download ended by itself before the platnode died")
+            raise DemoError("the download ended by itself before the platnode was off")
         killed_s = time.monotonic()
-        lab.kill(dead)
+        lab.kill(used)
         took_s = phone.connect_anew(killed_s, 30)
     finally:
         running.kill()
         running.wait()
     if took_s > FAILOVER_S:
         raise DemoError(f"new connections only after {took_s:.1f} s, expected {FAILOVER_S:g} s at the most")
-    return f"{dead} gone without a word; new connections through {phone.plat()} after {took_s:.1f} s"
+    return f"{used} powered off; new connections through {phone.plat()} after {took_s:.1f} s"
 
 
-def come_back(lab: Lab, phone: Phone, old: str) -> str:
+def exit_returns(lab: Lab, phone: Phone, old: str) -> str:
     lab.start(old)
     begun = time.monotonic()
-    detail = settled(lab)
+    detail = all_chosen(lab)
     plats = lab.prefixd_status(phone.node)["plats"]
     metrics = {lab.plat_name(plat["prefix"]): plat["metric"] for plat in plats}
     used = lab.plat_of(phone.node)
@@ -193,7 +194,7 @@ def come_back(lab: Lab, phone: Phone, old: str) -> str:
     return f"{detail}; {phone.node} uses {choice(lab, phone.node)} ({time.monotonic() - begun:.0f} s)"
 
 
-def no_exit(lab: Lab, phone: Phone, plats: list[str]) -> str:
+def no_exit_left(lab: Lab, phone: Phone, plats: list[str]) -> str:
     """With no exit at all a client is told at once, rather than left waiting."""
     for plat in plats:
         lab.kill(plat)
@@ -201,11 +202,11 @@ def no_exit(lab: Lab, phone: Phone, plats: list[str]) -> str:
     while time.monotonic() < begun + 30:
         answer = phone.do("connects", ECHO, "7", "0.5", timeout_s=20)
         if answer["refusals"]:
-            return f"network unreachable {time.monotonic() - begun:.1f} s after the last exit died"
+            return f"network unreachable {time.monotonic() - begun:.1f} s after the last exit failed"
     raise DemoError("the phone was left in silence for 30 s")
 
 
-def clean(lab: Lab, before: set[str]) -> str:
+def nothing_left(lab: Lab, before: set[str]) -> str:
     lab.down()
     deadline = time.monotonic() + 60
     while (left := traces(lab.name) - before) and time.monotonic() < deadline:
@@ -225,10 +226,10 @@ def traces(name: str) -> set[str]:
     }
 
 
-def need_a_story(topology: Topology) -> None:
-    """Raise LabError for a topology in which nothing can be told."""
+def need_clients(topology: Topology) -> None:
+    """Raise LabError for a topology that the checks cannot use."""
     if not topology.clients:
-        raise LabError("the topology has no client, and it is a client's story: add [clients.phone]")
+        raise LabError("the topology has no client, and the checks need one: add [clients.phone]")
     for node in clatnodes(topology):
         if not topology.exits_of(node.name):
             raise LabError(
@@ -236,30 +237,30 @@ def need_a_story(topology: Topology) -> None:
             )
 
 
-def perform(lab: Lab, story: Story, keep: bool) -> None:
-    """The whole story on a lab that is up."""
-    story.check("leases", lambda: leases(lab))
-    story.check("exits", lambda: settled(lab))
-    phone = Phone(lab, phone_of(lab))
+def run_checks(lab: Lab, checks: CheckRun, keep: bool) -> None:
+    """Run all checks on a lab that is up."""
+    checks.check("leases", lambda: leases(lab))
+    checks.check("exits", lambda: all_chosen(lab))
+    phone = Phone(lab, choose_phone(lab))
     for node in clatnodes(lab.topology):
-        story.check(f"PLAT of {node.name}", partial(choice, lab, node.name))
-    story.check("ping", lambda: ping(lab, phone))
-    story.check("DNS", lambda: dns(lab, phone))
-    story.check("HTTP download", lambda: phone.download(DOWNLOAD_BYTES))
-    story.check("path MTU", lambda: path_mtu(lab, phone))
-    story.check("UDP fragments", lambda: fragments(phone))
+        checks.check(f"PLAT of {node.name}", partial(choice, lab, node.name))
+    checks.check("ping", lambda: ping(lab, phone))
+    checks.check("DNS", lambda: dns(lab, phone))
+    checks.check("HTTP download", lambda: phone.download(DOWNLOAD_BYTES))
+    checks.check("path MTU", lambda: path_mtu(lab, phone))
+    checks.check("UDP fragments", lambda: fragments(phone))
     plats = lab.topology.exits_of(phone.node)
     used = phone.plat()
     if len(plats) > 1 and used not in (None, phone.node):
-        story.check("the exit in use dies", lambda: death(lab, phone, str(used)))
-        story.check("download after the death", lambda: phone.download(DOWNLOAD_BYTES // 5))
-        story.check("it comes back", lambda: come_back(lab, phone, str(used)))
+        checks.check("the exit in use fails", lambda: exit_fails(lab, phone, str(used)))
+        checks.check("download after the change", lambda: phone.download(DOWNLOAD_BYTES // 5))
+        checks.check("the exit returns", lambda: exit_returns(lab, phone, str(used)))
     else:
-        story.say(f"      one exit in reach of {phone.node}: nothing that could take over from it")
+        checks.say(f"      one exit in reach of {phone.node}: nothing that could take over from it")
     if lab.topology.settings.roaming:
-        second_act(lab, story, phone)
+        check_roaming(lab, checks, phone)
     if not keep and phone.node not in plats:
-        story.check("no exit at all", lambda: no_exit(lab, phone, plats))
+        checks.check("no exit at all", lambda: no_exit_left(lab, phone, plats))
 
 
 def look_around(lab: Lab, phone: str) -> str:
@@ -275,7 +276,7 @@ To take it down:
   bin/lab down{name}"""
 
 
-def make_way(path: str) -> Path:
+def prepare_result_file(path: str) -> Path:
     """Return the file for the result, which is not there: one of an earlier run would be taken for this one's."""
     file = Path(path)
     try:
@@ -308,14 +309,14 @@ def main() -> int:
     )
     parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
     arguments = parser.parse_args()
-    heed()
-    story = Story(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+    handle_requests()
+    checks = CheckRun(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     lab = None
     try:
         check_machine()
-        result_file = make_way(arguments.json)
+        result_file = prepare_result_file(arguments.json)
         topology = load_topology(arguments.topology)
-        need_a_story(topology)
+        need_clients(topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"
         before = traces(name)
@@ -323,21 +324,21 @@ def main() -> int:
             topology,
             site,
             name=name,
-            log=story.say,
+            log=checks.say,
             files=(str(topology_file(arguments.topology)), arguments.site),
             from_packages=arguments.from_packages,
         )
-        story.say(
+        checks.say(
             f"{len(topology.nodes)} nodes, {len(topology.clients)} clients; clients {site.prefix4}, CLAT "
             f"{site.clat_range}, PLAT {site.plat_range}, mesh MTU {site.mesh_mtu}"
         )
         lab.up(persistent=arguments.keep)
-        perform(lab, story, arguments.keep)
+        run_checks(lab, checks, arguments.keep)
         if arguments.keep:
-            print(look_around(lab, phone_of(lab)))
+            print(look_around(lab, choose_phone(lab)))
             lab = None
         else:
-            story.check("nothing left behind", lambda: clean(lab, before))
+            checks.check("nothing left behind", lambda: nothing_left(lab, before))
     except (LabError, SiteError, TopologyError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -347,7 +348,7 @@ def main() -> int:
     finally:
         if lab:
             lab.down()
-    result = story.result()
+    result = checks.result()
     result_file.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\n{result['passed']} checks passed, {result['failed']} failed: {os.path.relpath(result_file)}")
     return 1 if result["failed"] else 0

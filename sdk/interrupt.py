@@ -15,7 +15,7 @@ REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _came: list[int] = []
 
 
-def heed() -> None:
+def handle_requests() -> None:
     """Take SIGTERM, and SIGHUP unless `nohup` stands before us, for Ctrl-C.
 
     And SIGINT itself: it is ignored in what a script starts with &. None of them is held back, whoever started us.
@@ -31,15 +31,15 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def raise_lost() -> None:
-    """Raise an interrupt that came since heed and may have been lost. Not for what cleans up after one."""
+def raise_missed() -> None:
+    """Raise an interrupt that came since handle_requests() and may have been lost. Not for what cleans up after one."""
     if _came:
         raise KeyboardInterrupt
 
 
-def whole(name: str, main: Callable[[], int]) -> int:
+def run_program(name: str, main: Callable[[], int]) -> int:
     """Run a program to its end and return its exit status; one that is asked to end says so in a sentence."""
-    heed()
+    handle_requests()
     try:
         return main()
     except KeyboardInterrupt:

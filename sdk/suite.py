@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.interrupt import INTERRUPTED, heed
+from sdk.interrupt import INTERRUPTED, handle_requests
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # labs that are set up and asked what they do, and no more: the start of their names
@@ -73,7 +73,7 @@ def wait(parts: Sequence[subprocess.Popen]) -> int:
 
 
 def main(words: Sequence[str]) -> int:
-    heed()  # or all that is started here ignores what we ignore
+    handle_requests()  # or all that is started here ignores what we ignore
     if words:
         os.execv(sys.executable, [sys.executable, "-m", "pytest", *words])
     return run()

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from sdk.debian.apt import SUITE, Apt, AptError, run
-from sdk.interrupt import whole
+from sdk.interrupt import run_program
 
 HOME = Path(__file__).resolve().parents[2] / "build" / "oldest-micropython"
 PROGRAM = HOME / "micropython"
@@ -83,4 +83,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(whole("setup", main))
+    sys.exit(run_program("setup", main))

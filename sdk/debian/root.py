@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 from sdk.debian.apt import SUITE, AptError, mirror
-from sdk.interrupt import whole
+from sdk.interrupt import run_program
 from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -28,7 +28,15 @@ BASE = ("ca-certificates", "git", "make")  # sdk/setup.sh in the root installs t
 KEEP, COMPILED = (".venv", "build"), ".so"  # in the copy of the files: what was made there
 # how programs get at the network here: names, and whom TLS trusts
 LENT = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
-PASSED = ("PIP_", "SLOWER", "http_proxy", "https_proxy", "no_proxy", "TERM", "CI")  # the beginnings of names
+PASSED = (
+    "PIP_",
+    "TIMEOUT_SCALE",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "TERM",
+    "CI",
+)  # the beginnings of names
 # {root}, {source}: folders; {lent}: words of sh; the words to run are this script's arguments
 ENTER = """\
 set -e
@@ -153,4 +161,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(whole("test-debian", main))
+    sys.exit(run_program("test-debian", main))

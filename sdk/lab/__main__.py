@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sdk.interrupt import heed, raise_lost
+from sdk.interrupt import handle_requests, raise_missed
 from sdk.lab import status
 from sdk.lab.abilities import check_machine
 from sdk.lab.lab import Lab
@@ -150,13 +150,13 @@ def run_up(options: argparse.Namespace) -> int:
     files = str(topology_file(options.file)), options.site
     packages = options.ipk.resolve() if options.from_packages else None
     lab = Lab(topology, site, name=name, log=say, files=files, from_packages=packages)
-    heed()
+    handle_requests()
     lab.up(persistent=True)
     try:
         if options.wait:
             lab.wait_ready(options.wait)
             say("every client has IPv4")
-        raise_lost()
+        raise_missed()
     except LabError as error:
         # stays up: whoever asked for it wants to see why
         print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)

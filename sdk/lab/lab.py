@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sdk.lab import power, readiness
-from sdk.lab.air import Air
+from sdk.lab.associations import Associations
 from sdk.lab.machine import SITE, TOPOLOGY, LabError, Machines
 from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
 from sdk.lab.plan import PREFIXD_SOCKET, WEB, Cable, Plan, platnodes, text
@@ -57,7 +57,7 @@ class Lab:
         self.plan = Plan(topology, self.site)
         self.from_packages = from_packages or chosen()
         self.machines: Machines | None = None
-        self.air: Air | None = None
+        self._associations: Associations | None = None
         self.wires: Wiring | None = None
 
     @classmethod
@@ -100,14 +100,14 @@ class Lab:
 
     def take(self, machines: Machines) -> None:
         self.machines, self.wires = machines, Wiring(machines, self.plan)
-        self.air = Air(machines, self.plan, self.lay_to_living)
+        self._associations = Associations(machines, self.plan, self.lay_cable)
 
     def down(self) -> None:
-        if self.air:
-            self.air.close()
+        if self._associations:
+            self._associations.close()
         if self.machines:
             self.machines.end()
-        self.machines = self.wires = self.air = None
+        self.machines = self.wires = self._associations = None
 
     def wait_ready(self, deadline_s: float = readiness.READY_S) -> float:
         """Wait until every client has a lease and an answer from the internet; return the seconds it took."""
@@ -125,8 +125,8 @@ class Lab:
         return self.need(self.machines)
 
     @property
-    def associations(self) -> Air:
-        return self.need(self.air)
+    def associations(self) -> Associations:
+        return self.need(self._associations)
 
     @property
     def wiring(self) -> Wiring:
@@ -169,7 +169,7 @@ class Lab:
     @property
     def cables(self) -> dict[str, Cable]:
         """The links as they are now, by name: clients walk."""
-        return self.air.cables() if self.air else self.plan.cables
+        return self._associations.cables() if self._associations else self.plan.cables
 
     def cable(self, name: str) -> Cable:
         """Return a link by its name, or by its ends in any order with a hyphen between."""
@@ -191,7 +191,7 @@ class Lab:
         cable = self.cable(name)
         self.wiring.heal(cable.a, cable.b)
 
-    def lay_to_living(self, cable: Cable) -> None:
+    def lay_cable(self, cable: Cable) -> None:
         """Make a client's cable to a node that it was not at before. Raises LabError if the node is off."""
         if not self.alive()[cable.b.machine]:
             raise LabError(f"the node {cable.b.machine!r} is off: `lab start {cable.b.machine}` powers it on")

@@ -33,13 +33,13 @@ from sdk.lab.process_table import (
     inhabitants,
     processes,
 )
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 SERVICES = {"gluon-464xlat-babel": "babeld", "l3roamd-py": "l3roamd"}  # what a lab calls packages' services
-START_S = 30 * SLOWER  # a first process that has not said so by then will not start
-ASK_S = 5 * SLOWER  # for a daemon to answer
-END_S = 60 * SLOWER  # for the kernel to end a lab's processes
-DAEMON_S = 60.0 * SLOWER  # for a daemon's socket to appear
+START_S = 30 * TIMEOUT_SCALE  # a first process that has not said so by then will not start
+ASK_S = 5 * TIMEOUT_SCALE  # for a daemon to answer
+END_S = 60 * TIMEOUT_SCALE  # for the kernel to end a lab's processes
+DAEMON_S = 60.0 * TIMEOUT_SCALE  # for a daemon's socket to appear
 # it stays as the parent of the lab's first process, and takes it along when it dies
 UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 
@@ -226,7 +226,7 @@ class Machines:
         *,
         check: bool = True,
         stdin: str | None = None,
-        timeout_s: float = 60 * SLOWER,
+        timeout_s: float = 60 * TIMEOUT_SCALE,
     ) -> subprocess.CompletedProcess:
         """Run a command on a machine and return its text output. Raises CommandError if it fails and check is set."""
         command = self.into(machine, argv)

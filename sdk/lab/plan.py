@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
 from sdk.lab.site import Site
-from sdk.lab.topology import INTERNET, TRANSLATORS, Client, Node, Topology, Wishes
+from sdk.lab.topology import INTERNET, TRANSLATORS, Client, Impairments, Node, Topology
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address, node_prefix
 
@@ -46,7 +46,7 @@ class Cable:
     name: str
     a: End
     b: End
-    wishes: Wishes
+    impairments: Impairments
     mtu: int
 
     def has_end_at(self, machine: str) -> bool:
@@ -65,8 +65,8 @@ def plan_cables(topology: Topology, site: Site) -> tuple[Cable, ...]:
         return End(node, f"mesh{mesh_devices[node] - 1}")
 
     for link in topology.links:
-        mtu = link.wishes.mtu or site.mesh_mtu
-        cables.append(Cable(link.name, mesh_end(link.a), mesh_end(link.b), link.wishes, mtu))
+        mtu = link.impairments.mtu or site.mesh_mtu
+        cables.append(Cable(link.name, mesh_end(link.a), mesh_end(link.b), link.impairments, mtu))
     for i, node in enumerate(platnodes(topology)):
         ends = End(node.name, "wan"), End(INTERNET, f"wan{i}")
         cables.append(Cable(f"wan-{node.name}", *ends, node.wan, node.wan.mtu or 1500))
@@ -81,7 +81,7 @@ def client_cable(client: Client, node: str) -> Cable:
     Both devices bear a name made of the other machine's, which may be as long as a device's name already.
     """
     ends = End(client.name, short_name("r", node)), End(node, short_name("c", client.name))
-    return Cable(f"client-{client.name}", *ends, client.wishes, client.wishes.mtu or 1500)
+    return Cable(f"client-{client.name}", *ends, client.impairments, client.impairments.mtu or 1500)
 
 
 def short_name(kind: str, machine: str) -> str:
@@ -121,7 +121,7 @@ class Plan:
         """A device's MAC, made of the machine's and the device's names; a client's eth0 has the client's."""
         return format_mac(b"\x06" + hashlib.sha256(f"{end.machine}/{end.device}".encode()).digest()[:5])
 
-    def dress(self, end: End) -> list[str]:
+    def end_lines(self, end: End) -> list[str]:
         """Return the lines of sh that bring a link's device up as what it is: mesh, WAN, client or bridge port."""
         device, up = end.device, f"ip link set {end.device} up"
         if end.machine == INTERNET:
@@ -294,22 +294,24 @@ def no_ipv6(device: str) -> str:
     return f"echo 1 >/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
 
 
-def netem(wishes: Wishes) -> str:
-    """Return the words of `tc qdisc add … netem` for a link's wishes.
+def netem(impairments: Impairments) -> str:
+    """Return the words of `tc qdisc add … netem` for a link's impairments.
 
     netem overtakes by sending at once, for which there has to be a delay; and it lets jitter reorder unless there is
     a rate, so one that no link reaches keeps the order.
     """
-    delay_ms = max(wishes.delay_ms, OVERTAKEN_MIN_MS) if wishes.reorder_percent else wishes.delay_ms
+    delay_ms = (
+        max(impairments.delay_ms, OVERTAKEN_MIN_MS) if impairments.reorder_percent else impairments.delay_ms
+    )
     words = [f"limit 20000 delay {delay_ms:g}ms"]
-    if wishes.jitter_ms:
-        words.append(f"{wishes.jitter_ms:g}ms")
-    if wishes.loss_percent:
-        words.append(f"loss {wishes.loss_percent:g}%")
-    if wishes.reorder_percent:
-        words.append(f"reorder {wishes.reorder_percent:g}%")
-    if wishes.rate_mbit:
-        words.append(f"rate {wishes.rate_mbit:g}mbit")
-    elif wishes.jitter_ms and not wishes.reorder_percent:
+    if impairments.jitter_ms:
+        words.append(f"{impairments.jitter_ms:g}ms")
+    if impairments.loss_percent:
+        words.append(f"loss {impairments.loss_percent:g}%")
+    if impairments.reorder_percent:
+        words.append(f"reorder {impairments.reorder_percent:g}%")
+    if impairments.rate_mbit:
+        words.append(f"rate {impairments.rate_mbit:g}mbit")
+    elif impairments.jitter_ms and not impairments.reorder_percent:
         words.append(f"rate {ORDERLY_RATE_MBIT}mbit")
     return " ".join(words)

@@ -63,7 +63,7 @@ def on(lab: "Lab", name: str) -> None:
     clients = [client for client in lab.topology.clients if lab.node_of(client.name) == name]
     lab.running.halt(name, and_holder=True)
     for cable in left:
-        clear_away(lab, cable, name)
+        remove_far_end(lab, cable, name)
     boot(lab, name)
     lab.wiring.lay(*cables)
     alive = lab.programs.alive()
@@ -78,7 +78,7 @@ def on(lab: "Lab", name: str) -> None:
         lab.programs.start_client(client)
 
 
-def clear_away(lab: "Lab", cable: Cable, name: str) -> None:
+def remove_far_end(lab: "Lab", cable: Cable, name: str) -> None:
     """Take away what a node that was powered off left of a link at its neighbour."""
     other = other_end(cable, name)
     lab.wiring.heal(other)

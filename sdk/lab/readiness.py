@@ -5,15 +5,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sdk.interrupt import raise_lost
+from sdk.interrupt import raise_missed
 from sdk.lab.machine import LabError
 from sdk.lab.plan import clatnodes
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 if TYPE_CHECKING:
     from sdk.lab.lab import Lab
 
-READY_S = 60.0 * SLOWER
+READY_S = 60.0 * TIMEOUT_SCALE
 
 
 def wait_ready(lab: "Lab", deadline_s: float) -> float:
@@ -28,7 +28,7 @@ def wait_ready(lab: "Lab", deadline_s: float) -> float:
             lab.log(f"waiting for {', '.join(lacking)}")
             told = now
         time.sleep(0.1)
-        raise_lost()
+        raise_missed()
     return time.monotonic() - begun
 
 

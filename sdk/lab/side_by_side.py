@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import TypeVar
 
-from sdk.interrupt import REQUESTS, raise_lost
-from sdk.patience import SLOWER
+from sdk.interrupt import REQUESTS, raise_missed
+from sdk.timeouts import TIMEOUT_SCALE
 
-WORKERS = 4 if SLOWER == 1 else 2  # machines that are set up at the same time
+WORKERS = 4 if TIMEOUT_SCALE == 1 else 2  # machines that are set up at the same time
 Item = TypeVar("Item")
 
 
@@ -44,28 +44,28 @@ def side_by_side(
 
     pool = ThreadPoolExecutor(WORKERS)
     try:
-        with undisturbed():
+        with interrupts_deferred():
             for item in waiting:
                 pool.submit(do, item)
         told = time.monotonic()
         for i in range(1, len(waiting) + 1):
             if (error := ended.get()) is not None:
                 raise error
-            raise_lost()
+            raise_missed()
             if time.monotonic() > told + 2 and i < len(waiting):
                 log(f"{i} of {len(waiting)} done")
                 told = time.monotonic()
     finally:
-        with undisturbed():
+        with interrupts_deferred():
             pool.shutdown(wait=False, cancel_futures=True)
         while len(over) < len(begun):
             time.sleep(0.01)
-        with undisturbed():
+        with interrupts_deferred():
             pool.shutdown()
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def interrupts_deferred() -> Iterator[None]:
     """Keep what would interrupt this process until the end."""
     if threading.current_thread() is not threading.main_thread():
         yield  # interrupts are the main thread's

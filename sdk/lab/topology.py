@@ -56,7 +56,7 @@ def mac_of(name: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class Impairments:
     """What a link does to frames, in each direction. Without a wish it is a plain veth."""
 
     delay_ms: float = 0  # one way
@@ -94,14 +94,14 @@ class Node:
     name: str
     role: Role
     mac: bytes
-    wan: Wishes = field(default_factory=Wishes)
+    wan: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
         need_name(self.name)
         if self.name == INTERNET:
             raise ValueError(f"the name {INTERNET!r} is taken by the machine behind the platnodes")
         need_unicast(self.mac)
-        if self.wan != Wishes() and not self.role.is_plat:
+        if self.wan != Impairments() and not self.role.is_plat:
             raise ValueError(f"wan is for the roles plat and both, the role is {self.role}")
 
 
@@ -112,7 +112,7 @@ class Link:
     name: str
     a: str
     b: str
-    wishes: Wishes = field(default_factory=Wishes)
+    impairments: Impairments = field(default_factory=Impairments)
     cost: int = 0
     type: str = "wired"
 
@@ -134,7 +134,7 @@ class Client:
     name: str
     node: str
     mac: bytes
-    wishes: Wishes = field(default_factory=Wishes)
+    impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
         need_name(self.name)

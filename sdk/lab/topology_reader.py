@@ -8,7 +8,7 @@ lease_s = 300               # seconds; what dnsmasq grants
 pool = "10.23.0.0/28"       # IPv4 addresses of the platnodes' NAT66, outside the site's prefix4
 hello_interval_ms = 4000    # babeld's, on every link
 prefixd = "python"          # or "micropython"
-links = "auto"              # links with wishes by "netem" or by our own "wire"; auto: what the kernel has
+links = "auto"              # links with impairments by "netem" or by our own "wire"; auto: what the kernel has
 seed = 1                    # of every random choice a wire makes
 roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
 translator = "siit"         # or "nat46": the kernel's module, which has to be loaded
@@ -16,19 +16,19 @@ translator = "siit"         # or "nat46": the kernel's module, which has to be l
 [nodes.a]
 role = "clat"               # clat, plat, both or plain
 mac = "02:00:00:00:00:0a"   # optional; made of the name otherwise
-wan = { delay_ms = 10 }     # plat and both only: the wishes of the link to the internet
+wan = { delay_ms = 10 }     # plat and both only: the impairments of the link to the internet
 
 [[links]]
 between = ["a", "b"]
 name = "a-b"                # optional
-delay_ms = 5                # a link's wishes, see Wishes; both directions get the same
+delay_ms = 5                # a link's impairments, see Impairments; both directions get the same
 cost = 96                   # optional; babel's rxcost at both ends
 type = "wired"              # or "wireless" or "tunnel"; optional
 
 [clients.laptop]
 node = "a"                  # clat or both
 mac = "02:00:00:00:00:0b"   # optional
-link = { delay_ms = 1 }     # optional wishes
+link = { delay_ms = 1 }     # optional impairments
 """
 
 import tomllib
@@ -38,11 +38,11 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sdk.lab.topology import Client, Link, Node, Role, Settings, Topology, Wishes, known, mac_of, one_of
+from sdk.lab.topology import Client, Impairments, Link, Node, Role, Settings, Topology, known, mac_of, one_of
 from xlat464.address import parse_mac, parse_prefix4
 
 TOPOLOGIES = Path(__file__).parent / "topologies"
-WISHES = tuple(item.name for item in fields(Wishes))
+IMPAIRMENTS = tuple(item.name for item in fields(Impairments))
 Made = TypeVar("Made")
 
 
@@ -184,7 +184,7 @@ def read_node(name: str, table: Table) -> Node:
     role = table.get("role", str, required=True)
     if role not in tuple(Role):
         raise ValueError(f"{table.name_of('role')} is {role!r}, expected {one_of(Role)}")
-    wan = read_wishes(table.table("wan"))
+    wan = read_impairments(table.table("wan"))
     return said_at(table.where, lambda: Node(name, Role(role), read_mac(name, table), wan))
 
 
@@ -194,11 +194,11 @@ def read_mac(name: str, table: Table) -> bytes:
 
 
 def read_link(table: Table) -> Link:
-    table.need_known("between", "name", "cost", "type", *WISHES)
+    table.need_known("between", "name", "cost", "type", *IMPAIRMENTS)
     ends = table.get("between", list, required=True)
     if len(ends) != 2 or not all(isinstance(end, str) for end in ends):
         raise ValueError(f'{table.name_of("between")} is not two names of nodes like ["a", "b"]')
-    wishes = read_wishes(table, also=("between", "name", "cost", "type"))
+    impairments = read_impairments(table, also=("between", "name", "cost", "type"))
     a, b = ends
     return said_at(
         table.where,
@@ -206,7 +206,7 @@ def read_link(table: Table) -> Link:
             name=table.get("name", str, f"{a}-{b}"),
             a=a,
             b=b,
-            wishes=wishes,
+            impairments=impairments,
             cost=table.get("cost", int, 0),
             type=table.get("type", str, "wired"),
         ),
@@ -216,15 +216,15 @@ def read_link(table: Table) -> Link:
 def read_client(name: str, table: Table) -> Client:
     table.need_known("node", "mac", "link")
     node = table.get("node", str, required=True)
-    wishes = read_wishes(table.table("link"))
-    return said_at(table.where, lambda: Client(name, node, read_mac(name, table), wishes))
+    impairments = read_impairments(table.table("link"))
+    return said_at(table.where, lambda: Client(name, node, read_mac(name, table), impairments))
 
 
-def read_wishes(table: Table, also: tuple[str, ...] = ()) -> Wishes:
-    table.need_known(*WISHES, *also)
+def read_impairments(table: Table, also: tuple[str, ...] = ()) -> Impairments:
+    table.need_known(*IMPAIRMENTS, *also)
     return said_at(
         table.where,
-        lambda: Wishes(
+        lambda: Impairments(
             delay_ms=table.get("delay_ms", float, 0),
             jitter_ms=table.get("jitter_ms", float, 0),
             loss_percent=table.get("loss_percent", float, 0),

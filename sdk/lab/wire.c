@@ -43,7 +43,7 @@ enum {
 static const uint64_t BACKLOG_NS = 200000000;     /* a rate's queue: what would wait longer than this is dropped */
 static const uint64_t OVERTAKEN_MIN_NS = 2000000; /* a frame to be overtaken waits at least this much longer */
 
-struct wishes {
+struct impairments {
 	uint64_t delay_ns, jitter_ns, rate_bit_s;
 	uint32_t loss_ppm, reorder_ppm;
 };
@@ -58,7 +58,7 @@ struct direction {
 
 struct wire {
 	char name[NAME_MAX_BYTES];
-	struct wishes wishes;
+	struct impairments impairments;
 	bool is_cut;
 	struct direction directions[2];
 };
@@ -144,7 +144,7 @@ static struct frame *heap_pop(void)
 
 static void carry(struct direction *d, const uint8_t *bytes, uint32_t len, uint64_t now)
 {
-	const struct wishes *w = &d->wire->wishes;
+	const struct impairments *w = &d->wire->impairments;
 	uint64_t release = now;
 	struct frame *frame;
 
@@ -301,7 +301,7 @@ static const char *make_wire(int loop, char *words)
 	if (!wire)
 		return "out of memory";
 	memcpy(wire->name, name, sizeof(name));
-	wire->wishes = (struct wishes){delay_us * 1000, jitter_us * 1000, rate, loss, reorder};
+	wire->impairments = (struct impairments){delay_us * 1000, jitter_us * 1000, rate, loss, reorder};
 	for (int i = 0; i < 2; i++) {
 		struct direction *d = &wire->directions[i];
 		struct epoll_event event = {.events = EPOLLIN, .data.ptr = d};

@@ -33,14 +33,14 @@ class Wiring:
 
     @cached_property
     def has_netem(self) -> bool:
-        """Whether links with wishes are netem's business."""
+        """Whether links with impairments are netem's business."""
         wanted = self.plan.topology.settings.links
         if wanted != "auto":
             return wanted == "netem"
         return self.machines.exec(INTERNET, ["sh", "-c", NETEM_TRIAL], check=False).returncode == 0
 
     def is_wire(self, cable: Cable) -> bool:
-        return not cable.wishes.is_plain and not self.has_netem
+        return not cable.impairments.is_plain and not self.has_netem
 
     def lay(self, *cables: Cable) -> None:
         """Make the two devices of each link, up and with MACs and addresses: one script for all of a machine's."""
@@ -51,9 +51,9 @@ class Wiring:
                 more = lines.setdefault(end.machine, [])
                 if self.is_wire(cable):
                     more.append(f"ip link set {end.device} address {self.plan.mac_of(end)} mtu {cable.mtu}")
-                elif not cable.wishes.is_plain:
-                    more.append(f"tc qdisc add dev {end.device} root netem {netem(cable.wishes)}")
-                more += self.plan.dress(end)
+                elif not cable.impairments.is_plain:
+                    more.append(f"tc qdisc add dev {end.device} root netem {netem(cable.impairments)}")
+                more += self.plan.end_lines(end)
         side_by_side(lambda machine: self.machines.script(machine, lines[machine]), lines)
 
     def connect(self, cable: Cable) -> None:
@@ -89,10 +89,10 @@ class Wiring:
         tables = self.machines.exec(cable.a.machine, ["nft", "list", "tables"], check=False).stdout
         return f"netdev cut-{cable.a.device}" in tables.replace('"', "")
 
-    # The wire: one process for all links with wishes, beside the lab's first one
+    # The wire: one process for all links with impairments, beside the lab's first one
 
     def start_wire(self) -> None:
-        """Start the process that carries links with wishes, if there are such and the kernel has no netem."""
+        """Start the process that carries links with impairments, if there are such and the kernel has no netem."""
         if not any(self.is_wire(cable) for cable in self.plan.cables.values()):
             return
         if not WIRE.exists():
@@ -109,7 +109,7 @@ class Wiring:
         )
 
     def connect_wire(self, cable: Cable) -> None:
-        a, b, w = cable.a, cable.b, cable.wishes
+        a, b, w = cable.a, cable.b, cable.impairments
         pid_a, pid_b = self.machines.pids[a.machine], self.machines.pids[b.machine]
         self.tell_wire(
             f"wire {cable.name}@{b.machine} {pid_a} {a.device} {pid_b} {b.device} {round(w.delay_ms * 1000)} "

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.interrupt import heed
+from sdk.checks import CheckRun
+from sdk.interrupt import handle_requests
 from sdk.lab import LabError, check_machine
 from sdk.lab.machine import REPOSITORY
 from sdk.router import table
@@ -22,7 +23,6 @@ from sdk.router.machine import MAY
 from sdk.router.mesh import Options
 from sdk.router.openwrt import OpenWrtMesh
 from sdk.router.rootfs import RootfsError, unpack
-from sdk.story import Story
 from usage import Parser
 
 RESULT = REPOSITORY / "build/test-openwrt.json"
@@ -52,25 +52,25 @@ def parser() -> Parser:
 
 
 def run(options) -> int:
-    story = Story(sys.stdout.isatty())
+    checks = CheckRun(sys.stdout.isatty())
     try:
         check_machine()
         rootfs = unpack(options.rootfs, PLACE)
         check_feed(options.packages, rootfs)
-        story.say(f"{rootfs.release}, with {rootfs.manager}{', Gluon' if rootfs.is_gluon else ''}")
+        checks.say(f"{rootfs.release}, with {rootfs.manager}{', Gluon' if rootfs.is_gluon else ''}")
         REPOSITORY.joinpath("build").mkdir(exist_ok=True)
         bounds = Options(options.wan_down, options.kills)
-        with OpenWrtMesh(rootfs, options.packages, bounds, name=options.name, log=story.say) as mesh:
-            missed = table.run(mesh, story, options.only)
+        with OpenWrtMesh(rootfs, options.packages, bounds, name=options.name, log=checks.say) as mesh:
+            missed = table.run(mesh, checks, options.only)
             if options.shell:
                 shell(mesh, options.shell)
     except (LabError, RootfsError, FeedError, DocsError) as error:
         print(f"test-openwrt: {error}", file=sys.stderr)
         return 1
-    result = story.result()
+    result = checks.result()
     told = {"rootfs": options.rootfs.name, "release": rootfs.release, **result, "left_out": missed}
     RESULT.write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
-    story.say(f"{result['passed']} passed, {result['failed']} failed, {len(missed)} left out")
+    checks.say(f"{result['passed']} passed, {result['failed']} failed, {len(missed)} left out")
     return 1 if result["failed"] or missed else 0
 
 
@@ -85,7 +85,7 @@ def shell(mesh: OpenWrtMesh, node: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    heed()
+    handle_requests()
     try:
         return run(options)
     except KeyboardInterrupt:

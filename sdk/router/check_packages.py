@@ -19,7 +19,7 @@ TYPED = re.compile(r"file /etc/config/(464xlat|babeld|dhcp|firewall)$|table tabl
 before: dict[str, dict[str, str]] = {}
 
 
-def blame(said: str) -> str:
+def explain(said: str) -> str:
     """Return the first line that tells of a failure, "" if there is none."""
     return next((line.strip() for line in said.splitlines() if BLAME.search(line)), "")
 
@@ -38,7 +38,7 @@ def booted(mesh: Mesh) -> str:
 def managed(mesh: Mesh, node: str, line: str) -> None:
     """Have the package manager do something. Raises CheckError with what it complains of first."""
     done = mesh.do(node, line, 300)
-    if wrong := blame(done.said) or ("nothing" if done.status else ""):
+    if wrong := explain(done.said) or ("nothing" if done.status else ""):
         raise CheckError(f"{node}: `{line}` ({done.status}) says: {wrong}")
 
 
@@ -62,8 +62,8 @@ def set_up(mesh: Mesh) -> str:
             count += 1
             if "status" in line:
                 continue  # which may be that something is still to come
-            if done.status or blame(done.said):
-                said = (blame(done.said) or done.said).strip()[-200:]
+            if done.status or explain(done.said):
+                said = (explain(done.said) or done.said).strip()[-200:]
                 raise CheckError(f"{node}: `{line}` ({done.status}) says: {said}")
     return f"{count} commands of the page"
 
@@ -72,7 +72,7 @@ def roles_up(mesh: Mesh) -> str:
     """The roles come up, and `service 464xlat status` says so with 0."""
     for node in (mesh.clatnode, mesh.platnode):
         mesh.wait(partial(mesh.is_up, node), f"{node}: {mesh.role_of(node)} up", ROLE_S)
-        mesh.wait(partial(mesh.is_well, node), f"{node}: up, and a status of 0", 30, 1)
+        mesh.wait(partial(mesh.is_healthy, node), f"{node}: up, and a status of 0", 30, 1)
     return "clat and plat"
 
 

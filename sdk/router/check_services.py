@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Checks of the services: asked, reloaded, killed, given a spoiled file, left alone."""
+"""Checks of the services: status, reload, a broken configuration, a missing translator, kills, idle time."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def same_pids(mesh: Mesh, before: dict[tuple[str, str], frozenset[int]]) -> None
             )
 
 
-def asked(mesh: Mesh) -> str:
+def status_repeated(mesh: Mesh) -> str:
     """`service 464xlat status` ten times on each node: the same answer, and the same processes."""
     before = mesh.all_pids()
     for node in mesh.nodes:
@@ -57,7 +57,7 @@ def reloaded(mesh: Mesh) -> str:
     return "the same processes and devices"
 
 
-def killed(mesh: Mesh) -> str:
+def daemons_killed(mesh: Mesh) -> str:
     """Each daemon is killed again and again; each time it comes back, and the client is online at the end."""
     for turn in range(1, mesh.options.kills + 1):
         before = mesh.all_pids()
@@ -74,7 +74,7 @@ def killed(mesh: Mesh) -> str:
     return f"{mesh.options.kills} times, {len(mesh.all_pids())} daemons; answered after {mesh.wait_for_ping(60):.1f} s"
 
 
-def spoiled(mesh: Mesh) -> str:
+def unreadable_config(mesh: Mesh) -> str:
     """A configuration file that cannot be parsed leaves the roles as they are; the status says why, and not with 0."""
     before = mesh.all_pids()
     for node in (mesh.clatnode, mesh.platnode):
@@ -94,7 +94,7 @@ def spoiled(mesh: Mesh) -> str:
     same_pids(mesh, before)
     for node in (mesh.clatnode, mesh.platnode):
         mesh.wait(
-            partial(mesh.is_well, node),
+            partial(mesh.is_healthy, node),
             f"{node}: a status of 0 with the mended file",
             30,
             1,
@@ -103,24 +103,24 @@ def spoiled(mesh: Mesh) -> str:
     return "the roles stay, status says why"
 
 
-def truthful(mesh: Mesh) -> str:
+def translator_missing(mesh: Mesh) -> str:
     """Without its translator a role is not up, and status says so, not with 0."""
     for node in (mesh.clatnode, mesh.platnode):
         mesh.sh(node, "/etc/init.d/siit stop")
         try:
             mesh.wait(
-                partial(mesh.is_ill, node),
+                partial(mesh.is_failing, node),
                 f"{node}: siit is stopped, and a status that is not 0",
                 30,
                 1,
             )
         finally:
             mesh.sh(node, "/etc/init.d/siit start")
-        mesh.wait(partial(mesh.is_well, node), f"{node}: a status of 0 with siit again", 60, 1)
+        mesh.wait(partial(mesh.is_healthy, node), f"{node}: a status of 0 with siit again", 60, 1)
     return f"answered after {mesh.wait_for_ping(60):.1f} s"
 
 
-def quiet(mesh: Mesh) -> str:
+def idle_log(mesh: Mesh) -> str:
     """Nodes that have nothing to do log nothing, and start no programs again and again."""
     span_s = mesh.options.quiet_s
     logs = {node: mesh.log(node) for node in mesh.nodes}

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sdk.lab.machine import LabError, Machines
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 PLACE = "/run/routers"  # in the lab's first process
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-END_S = 60 * SLOWER
+END_S = 60 * TIMEOUT_SCALE
 NOT_ALLOWED = ",".join(
     f"-{name}"
     for name in (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from sdk.lab.machine import LabError
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 Found = TypeVar("Found")
 # abilities
@@ -125,7 +125,7 @@ class Mesh(ABC):
         self, is_so: Callable[[], Found], what: str, within_s: float = 60, every_s: float = 0.3
     ) -> Found:
         """Wait until a function returns something true, and return that. Raises CheckError that says what lacked."""
-        end = time.monotonic() + within_s * SLOWER
+        end = time.monotonic() + within_s * TIMEOUT_SCALE
         while not (found := is_so()):
             if time.monotonic() > end:
                 raise CheckError(f"{what}: not within {within_s:g} s")
@@ -141,12 +141,12 @@ class Mesh(ABC):
     def status(self, node: str) -> Done:
         return self.do(node, "/etc/init.d/464xlat status")
 
-    def is_well(self, node: str) -> bool:
+    def is_healthy(self, node: str) -> bool:
         """Whether a node's status ends with 0."""
         return self.status(node).status == 0
 
-    def is_ill(self, node: str) -> bool:
-        return not self.is_well(node)
+    def is_failing(self, node: str) -> bool:
+        return not self.is_healthy(node)
 
     def shows(self, node: str, line: str, word: str) -> bool:
         """Whether a line of sh prints a word."""

@@ -9,9 +9,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
+from sdk.checks import CheckRun
 from sdk.router import check_gluon, check_lines, check_packages, check_services
 from sdk.router.mesh import DNSMASQ, FIREWALL, GLUON, MANAGER, NETIFD, PROCD, REBOOT, CheckError, Mesh
-from sdk.story import Story
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,22 @@ CHECKS = (
     Check("gluon-reconfigure", check_gluon.reconfigured, [GLUON]),
     Check("roles", check_packages.roles_up, is_ground=True),
     Check("ping", check_packages.client_online),
-    Check("status", check_services.asked),
+    Check("status", check_services.status_repeated),
     Check("running", check_services.shown_running, [PROCD]),
     Check("log-levels", check_services.log_levels, [PROCD]),
     Check("babel", check_packages.announced),
     Check("lease-time", check_services.lease_time, [DNSMASQ]),
     Check("reload", check_services.reloaded),
-    Check("quiet", check_services.quiet),
+    Check("quiet", check_services.idle_log),
     Check("wan-down", check_lines.wan_down),
     Check("firewall-stop-start", check_lines.firewall_stopped, [FIREWALL]),
     Check("firewall-stopped", check_lines.firewall_gone, [FIREWALL]),
     Check("network-restart", check_lines.network_restarted, [NETIFD]),
     Check("ifdown-ifup", check_lines.interfaces_down, [NETIFD]),
     Check("new-device", check_lines.other_devices),
-    Check("broken-uci", check_services.spoiled),
-    Check("no-translator", check_services.truthful),
-    Check("killed", check_services.killed),
+    Check("broken-uci", check_services.unreadable_config),
+    Check("no-translator", check_services.translator_missing),
+    Check("killed", check_services.daemons_killed),
     Check("reboot", check_lines.rebooted, [REBOOT]),
     Check("remove", check_packages.removed, [MANAGER]),
 )
@@ -63,7 +63,7 @@ def chosen(only: Collection[str]) -> list[Check]:
     ]
 
 
-def run(mesh: Mesh, story: Story, only: Collection[str] = ()) -> list[str]:
+def run(mesh: Mesh, checks: CheckRun, only: Collection[str] = ()) -> list[str]:
     """Run the checks that a mesh is able to; return the names of those that were left out because one failed."""
     missed: list[str] = []
     broken = ""
@@ -73,10 +73,10 @@ def run(mesh: Mesh, story: Story, only: Collection[str] = ()) -> list[str]:
         if broken:
             missed.append(check.name)
             continue
-        if not story.check(check.name, partial(work_of, check, mesh)) and check.is_ground:
+        if not checks.check(check.name, partial(work_of, check, mesh)) and check.is_ground:
             broken = check.name
     if missed:
-        story.say(f"left out, for they build on {broken}: {', '.join(missed)}")
+        checks.say(f"left out, for they build on {broken}: {', '.join(missed)}")
     return missed
 
 

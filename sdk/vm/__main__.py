@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import usage
-from sdk.interrupt import whole
+from sdk.interrupt import run_program
 from sdk.vm.kernels import VmError, find, tell
-from sdk.vm.machine import Wishes, run
+from sdk.vm.machine import MachineOptions, run
 
 LIMIT_MAX_S = 86_400
 
@@ -54,7 +54,7 @@ def folder(text: str) -> Path:
     return path
 
 
-def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
+def read_arguments(words: list[str]) -> tuple[MachineOptions, list[str]]:
     parser = Parser(
         prog="sdk/vm/run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,7 +75,7 @@ def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
     )
     parser.add_argument("command", metavar="CMD", nargs="+")
     said = parser.parse_args(words)
-    wishes = Wishes(
+    options = MachineOptions(
         kernel=find(said.kernel),
         modules=tuple(said.module),
         memory_mb=said.memory,
@@ -84,7 +84,7 @@ def read_arguments(words: list[str]) -> tuple[Wishes, list[str]]:
         kernel_words=tuple(said.kernel_option),
         out=said.out,
     )
-    return wishes, said.command
+    return options, said.command
 
 
 def main() -> int:
@@ -96,4 +96,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(whole("vm", main))
+    sys.exit(run_program("vm", main))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sdk.interrupt import whole
+from sdk.interrupt import run_program
 from sdk.lab.machine import REPOSITORY
 
 KERNELS = REPOSITORY / "build/vm/kernels"
@@ -135,4 +135,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(whole("vm", main))
+    sys.exit(run_program("vm", main))

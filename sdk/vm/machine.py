@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sdk.lab.machine import REPOSITORY, die_with_parent
-from sdk.vm.hot import make_image
+from sdk.vm.disk_image import make_image
 from sdk.vm.kernels import BUSYBOX, VmError
 from sdk.vm.kernels import run as run_here
 
@@ -28,7 +28,7 @@ VIRTME = REPOSITORY / "build/vm/venv/bin/virtme-run"
 INIT = REPOSITORY / "sdk/vm/init"
 QEMU = "qemu-system-x86_64"
 LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended without one
-NOT_KEPT = 2  # the command did well, but what it left in $OUT could not be copied
+NOT_COPIED = 2  # the command did well, but what it left in $OUT could not be copied
 # What costs an emulated processor most goes: code that is translated anew for every process because its addresses are
 # random (norandmaps: a program starts in 30 ms instead of 150), asking the HPET for the time (tsc=reliable: both
 # processors have one counter, whatever the kernel's trial of them says), and what guards a real processor.
@@ -42,7 +42,7 @@ KERNEL_WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class MachineOptions:
     """What a machine is to be: its kernel's folder, modules to load, memory (MB), processors, a time limit (s)."""
 
     kernel: Path
@@ -54,27 +54,27 @@ class Wishes:
     out: Path | None = None  # where to leave what the command wrote to $OUT; None: nowhere
 
 
-def run(wishes: Wishes, command: Sequence[str]) -> int:
+def run(options: MachineOptions, command: Sequence[str]) -> int:
     """Run a command in a machine of its own and return its exit status, LATE or LOST. Raises VmError."""
     if shutil.which(QEMU) is None or not VIRTME.exists():
         raise VmError(f"{QEMU} or virtme-ng is not installed: `make vm` installs both")
     if set(str(REPOSITORY)) & set(" \t\n,"):
         raise VmError(f"{str(REPOSITORY)!r} has a blank or a comma in it, which QEMU would not understand")
-    if wishes.out:
-        need_writable(wishes.out)
+    if options.out:
+        need_writable(options.out)
     runs = REPOSITORY / "build/vm/runs"
     runs.mkdir(parents=True, exist_ok=True)
-    sweep(runs)
+    remove_stale(runs)
     with tempfile.TemporaryDirectory(prefix=f"{os.getpid()}-", dir=runs) as temporary:
         share = Path(temporary, "share")
         (share / "out").mkdir(parents=True)
         (share / "command").write_bytes(os.fsencode(shlex.join(command) + "\n"))
-        (share / "settings").write_bytes(os.fsencode(settings(wishes)))
+        (share / "settings").write_bytes(os.fsencode(settings(options)))
         try:
-            status = boot(wishes, Path(temporary), share)
+            status = boot(options, Path(temporary), share)
         finally:
-            is_kept = wishes.out is None or keep(share, wishes.out)
-        return status if status or is_kept else NOT_KEPT
+            is_copied = options.out is None or copy_results(share, options.out)
+        return status if status or is_copied else NOT_COPIED
 
 
 def need_writable(folder: Path) -> None:
@@ -84,21 +84,21 @@ def need_writable(folder: Path) -> None:
         raise VmError(f"nothing can be written to the folder {folder}")
 
 
-def sweep(runs: Path) -> None:
+def remove_stale(runs: Path) -> None:
     """Remove what runs that were killed have left behind."""
     for left in runs.iterdir():
         if not Path("/proc", left.name.partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
 
 
-def settings(wishes: Wishes) -> str:
+def settings(options: MachineOptions) -> str:
     """Return what the first process is told, as variables of sh."""
     ask = (
         "modprobe",
         "-d",
-        str(wishes.kernel),
+        str(options.kernel),
         "-S",
-        wishes.kernel.name,
+        options.kernel.name,
         "-C",
         "/dev/null",
         "--show-depends",
@@ -106,15 +106,15 @@ def settings(wishes: Wishes) -> str:
     )
     lines = run_here(*ask, "virtio_blk", "ext4").splitlines()
     values = {
-        "KERNEL": str(wishes.kernel),
+        "KERNEL": str(options.kernel),
         "DISK_MODULES": " ".join(line.split()[1] for line in lines if line.startswith("insmod ")),
-        "MODULES": " ".join(str(module) for module in wishes.modules),
+        "MODULES": " ".join(str(module) for module in options.modules),
         "FOLDER": os.getcwd(),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def keep(share: Path, out: Path) -> bool:
+def copy_results(share: Path, out: Path) -> bool:
     """Copy out what the command left, of whatever kind it is, and what the kernel said; return whether all is there.
 
     Each for itself, for the folder stays as it is: it may be /tmp.
@@ -130,12 +130,12 @@ def keep(share: Path, out: Path) -> bool:
     return True
 
 
-def boot(wishes: Wishes, folder: Path, share: Path) -> int:
+def boot(options: MachineOptions, folder: Path, share: Path) -> int:
     (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
     try:
         with (share / "console.log").open("w") as console:
             qemu = subprocess.Popen(
-                qemu_words(wishes, folder, share, out_write, err_write),
+                qemu_words(options, folder, share, out_write, err_write),
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -146,7 +146,7 @@ def boot(wishes: Wishes, folder: Path, share: Path) -> int:
         os.close(out_write)
         os.close(err_write)
         try:
-            is_over = pass_on({out_read: 1, err_read: 2}, time.monotonic() + wishes.limit_s)
+            is_over = forward({out_read: 1, err_read: 2}, time.monotonic() + options.limit_s)
         finally:
             qemu.kill()
             qemu.wait()
@@ -154,7 +154,7 @@ def boot(wishes: Wishes, folder: Path, share: Path) -> int:
         os.close(out_read)
         os.close(err_read)
     if is_over:
-        say(f"vm: the time of {wishes.limit_s:g} s is over, the command has not ended")
+        say(f"vm: the time of {options.limit_s:g} s is over, the command has not ended")
         return LATE
     with contextlib.suppress(OSError, ValueError):
         return int((share / "status").read_text())
@@ -165,7 +165,7 @@ def boot(wishes: Wishes, folder: Path, share: Path) -> int:
     return LOST
 
 
-def pass_on(pipes: dict[int, int], deadline: float) -> bool:
+def forward(pipes: dict[int, int], deadline: float) -> bool:
     """Copy from each pipe to its descriptor until all have ended; return whether the deadline came first."""
     left = dict(pipes)
     while left:
@@ -176,12 +176,12 @@ def pass_on(pipes: dict[int, int], deadline: float) -> bool:
             data = os.read(each, 1 << 16)
             if not data:
                 del left[each]
-            elif not hand_on(left[each], data, deadline):
+            elif not write_all(left[each], data, deadline):
                 return True
     return False
 
 
-def hand_on(descriptor: int, data: bytes, deadline: float) -> bool:
+def write_all(descriptor: int, data: bytes, deadline: float) -> bool:
     """Write all data, as fast as somebody reads it; return False if the deadline came first."""
     while data:
         try:
@@ -198,16 +198,16 @@ def say(sentence: str) -> None:
     os.write(2, f"{sentence}\n".encode())
 
 
-def qemu_words(wishes: Wishes, folder: Path, share: Path, out: int, err: int) -> list[str]:
+def qemu_words(options: MachineOptions, folder: Path, share: Path, out: int, err: int) -> list[str]:
     """Return QEMU's command line: virtme-ng's, with our first process, shares and ports."""
-    kernel = wishes.kernel / f"boot/vmlinuz-{wishes.kernel.name}"
+    kernel = options.kernel / f"boot/vmlinuz-{options.kernel.name}"
     virtme = [
         *(str(VIRTME), "--dry-run", "--show-command", "--save-initramfs", str(folder / "initramfs")),
         *("--kimg", str(kernel), "--mods", "auto", "--disable-kvm", "--force-9p", "--disable-monitor"),
         *("--overlay-rwdir", "/mnt"),  # for the module overlay among the first files
-        *("--busybox", str(BUSYBOX), "--memory", f"{wishes.memory_mb}M", "--cpus", str(wishes.processors)),
+        *("--busybox", str(BUSYBOX), "--memory", f"{options.memory_mb}M", "--cpus", str(options.processors)),
     ]
-    virtme += [f"--kopt={word}" for word in (*KERNEL_WORDS.split(), *wishes.kernel_words)]
+    virtme += [f"--kopt={word}" for word in (*KERNEL_WORDS.split(), *options.kernel_words)]
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     done = subprocess.run(
         virtme, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, "PATH": path}
@@ -220,8 +220,8 @@ def qemu_words(wishes: Wishes, folder: Path, share: Path, out: int, err: int) ->
     before = words[append].partition("init=")[0]
     words[append] = f"{before}init={BUSYBOX} -- sh {INIT}"
     for tag, path, is_ro in (("vm.root", "/", True), ("vm.out", str(share), False)):
-        options = f"local,id={tag},path={path},security_model=none,multidevs=remap"
-        words += ["-fsdev", options + (",readonly=on" if is_ro else "")]
+        device = f"local,id={tag},path={path},security_model=none,multidevs=remap"
+        words += ["-fsdev", device + (",readonly=on" if is_ro else "")]
         words += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
     words += ["-drive", f"file={make_image(folder)},format=raw,if=virtio,cache=unsafe,readonly=on"]
     for name, number in (("vm.stdout", out), ("vm.stderr", err)):

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from sdk.interrupt import whole
+from sdk.interrupt import run_program
 from sdk.lab.machine import REPOSITORY
 from sdk.vm.kernels import VmError, apt, find, run, tell, unpack
 
@@ -93,4 +93,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(whole("vm", main))
+    sys.exit(run_program("vm", main))

@@ -21,16 +21,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sdk.interrupt import INTERRUPTED, REQUESTS, heed, whole
+from sdk.interrupt import INTERRUPTED, REQUESTS, handle_requests, run_program
 from sdk.lab.machine import REPOSITORY, die_with_parent
 from sdk.vm.kernels import VmError, find, tell
-from sdk.vm.machine import LOST, Wishes, run
+from sdk.vm.machine import LOST, MachineOptions, run
 from usage import Parser
 
 OUT = REPOSITORY / "build/vm/out"
 LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
-SLOWER = 8  # than a processor of its own
+TIMEOUT_SCALE = 8  # than a processor of its own
 MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
 LATE = 124
 TELL_S = 60  # for a suite that is ended
@@ -95,7 +95,7 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
     limit_s = suite.limit_s * int(os.environ.get("WIFI_TURNS", "1"))
     late_s = limit_s * 3 // 4  # a test that lasts so long tells where it is
     words = ["-p", "no:cacheprovider", "-v", "--durations=12", "-o", f"faulthandler_timeout={late_s}"]
-    process = FORK.Process(target=be_pytest, args=([*words, *SLIM, *suite.words, *more], file))
+    process = FORK.Process(target=run_pytest, args=([*words, *SLIM, *suite.words, *more], file))
     process.start()
     process.join(limit_s)
     late = ""
@@ -110,7 +110,7 @@ def run_suite(suite: Suite, more: list[str]) -> dict:
     return {"status": status, "s": round(time.monotonic() - begun)}
 
 
-def be_pytest(words: list[str], file: Path) -> None:
+def run_pytest(words: list[str], file: Path) -> None:
     """End as pytest does, having said everything to a file."""
     log = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -131,14 +131,14 @@ def preload() -> None:
 
 def compile_outside(suites: list[Suite]) -> None:
     """Leave what Python makes of modules and tests where the machine finds it."""
-    quietly("compileall", "-q", *PACKAGES)
+    run_quiet("compileall", "-q", *PACKAGES)
     files = {word for suite in suites for word in suite.words if word.endswith(".py")}
     for folder in {Path(file).parent for file in files}:  # each has a conftest of its own
         there = [file for file in sorted(files) if Path(file).parent == folder]
-        quietly("pytest", "-p", "no:cacheprovider", "--collect-only", *SLIM, *there)
+        run_quiet("pytest", "-p", "no:cacheprovider", "--collect-only", *SLIM, *there)
 
 
-def quietly(*words: str) -> None:
+def run_quiet(*words: str) -> None:
     null = subprocess.DEVNULL
     subprocess.run([sys.executable, "-m", *words], cwd=REPOSITORY, stdin=null, stdout=null, stderr=null)
 
@@ -157,7 +157,7 @@ def main() -> int:
     said, more = parser.parse_known_args()  # the rest is pytest's
     if said.inside:
         return inside(said.only, more)
-    return whole("vm", lambda: outside(said, more))
+    return run_program("vm", lambda: outside(said, more))
 
 
 def outside(said: argparse.Namespace, more: list[str]) -> int:
@@ -167,14 +167,14 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
         chosen = [suite for suite in SUITES if not said.only or suite.name in said.only]
         compile_outside(chosen)
         variables = [f"NAT46_KO={Path(said.nat46).resolve()}"] if said.nat46 else []
-        variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"SLOWER={SLOWER}"]
+        variables += [f"PYTHONPATH={REPOSITORY}", "PYTHONUNBUFFERED=1", f"TIMEOUT_SCALE={TIMEOUT_SCALE}"]
         variables.append(f"WIFI_TURNS={said.turns}")
         wanted = []
         for number in sorted({suite.machine for suite in chosen}):
             only = [f"--only={suite.name}" for suite in chosen if suite.machine == number]
             words = ["env", *variables, sys.executable, "-m", "sdk.vm.suite", "--inside", *only, *more]
-            wishes = Wishes(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT / str(number))
-            wanted.append((wishes, words))
+            machine = MachineOptions(find(said.kernel), limit_s=LIMIT_S * said.turns, out=OUT / str(number))
+            wanted.append((machine, words))
         shutil.rmtree(OUT, ignore_errors=True)  # now that nothing is to be refused any more
         return run_side_by_side(wanted)
     except (VmError, OSError) as error:
@@ -182,10 +182,10 @@ def outside(said: argparse.Namespace, more: list[str]) -> int:
         return 2
 
 
-def run_side_by_side(wanted: list[tuple[Wishes, list[str]]]) -> int:
+def run_side_by_side(wanted: list[tuple[MachineOptions, list[str]]]) -> int:
     """Run commands, each in a machine of its own; return the largest of their exit statuses, LOST for one without."""
-    children = [FORK.Process(target=be_machine, args=(os.getpid(), *each)) for each in wanted]
-    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)  # until the children heed them
+    children = [FORK.Process(target=run_machine, args=(os.getpid(), *each)) for each in wanted]
+    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)  # until the children handle them
     try:
         for child in children:
             child.start()
@@ -203,13 +203,13 @@ def run_side_by_side(wanted: list[tuple[Wishes, list[str]]]) -> int:
     )  # < 0: somebody killed it
 
 
-def be_machine(parent: int, wishes: Wishes, words: list[str]) -> None:
+def run_machine(parent: int, options: MachineOptions, words: list[str]) -> None:
     """End as a machine's command does, and take the machine along when the parent ends."""
     try:
         os.setsid()  # Ctrl-C is for the parent, which ends us
         die_with_parent(parent)()
-        heed()
-        status = run(wishes, words)
+        handle_requests()
+        status = run(options, words)
     except KeyboardInterrupt:
         status = INTERRUPTED  # which the parent says
     except (VmError, OSError) as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FRONT_END = REPOSITORY / "files/464xlat/usr/sbin/464xlat"
@@ -75,7 +75,7 @@ class Machine:
         words = command.split() if isinstance(command, str) else [str(word) for word in command]
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", f"--wd={REPOSITORY}", *words]
 
-    def run(self, command, check=True, input=None, timeout=60 * SLOWER, **variables):
+    def run(self, command, check=True, input=None, timeout=60 * TIMEOUT_SCALE, **variables):
         """Run a command (text is split at blanks); its CompletedProcess."""
         result = subprocess.run(
             self.words(command),
@@ -118,10 +118,10 @@ class Machine:
 
     def close(self):
         self.holder.stdin.close()
-        self.holder.wait(60 * SLOWER)
+        self.holder.wait(60 * TIMEOUT_SCALE)
         self.holder.stdout.close()
         for process in self.started:
-            process.wait(60 * SLOWER)
+            process.wait(60 * TIMEOUT_SCALE)
             process.stdout.close()
 
 

@@ -17,13 +17,13 @@ from pathlib import Path
 from waiting import wait_until
 
 from reach.relay import build
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parents[2]
 ASAN = ROOT / "build" / "bin" / "reach-relay-asan"
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-DEADLINE_S = 60 * SLOWER
+DEADLINE_S = 60 * TIMEOUT_SCALE
 CHURN = float(os.environ.get("REACH_CHURN", 1))  # how much longer than in every test run
 OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _"
 numbers = itertools.count()
@@ -71,7 +71,7 @@ class Machine:
             self.command(*words),
             capture_output=True,
             text=True,
-            timeout=60 * SLOWER,
+            timeout=60 * TIMEOUT_SCALE,
             check=False,
             **options,
         )

@@ -21,7 +21,7 @@ from waiting import wait_until
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.gate import HELD_S
 from l3roamd_py.netfilter.rules import Held, RulesError
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 MESH_MTU = 1374
 SERVER, NEXT_NODE = "198.51.100.2", "10.126.0.1"
@@ -230,7 +230,7 @@ class Hand:
 
     def close(self):
         self.process.stdin.close()
-        self.process.wait(60 * SLOWER)
+        self.process.wait(60 * TIMEOUT_SCALE)
         self.process.stdout.close()
 
 
@@ -295,7 +295,7 @@ class Client:
     def close(self):
         if self.process:
             self.process.stdin.close()
-            self.process.wait(60 * SLOWER)
+            self.process.wait(60 * TIMEOUT_SCALE)
             self.process.stdout.close()
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
 SIIT = str(ROOT / "bin" / "siit")
-DEADLINE_S = 60 * SLOWER
+DEADLINE_S = 60 * TIMEOUT_SCALE
 
 CLAT_RULES = (
     "local.v4 10.1.0.0/24 local.v6 fd00:64:1::/96 local.style RFC6052 "

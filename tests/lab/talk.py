@@ -6,9 +6,9 @@ import subprocess
 import time
 
 from sdk.lab.plan import ECHO
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
-STALL_S = 13.0 * SLOWER  # what TCP asks for in vain for so long, six times, is lost
+STALL_S = 13.0 * TIMEOUT_SCALE  # what TCP asks for in vain for so long, six times, is lost
 # says each line to the echo service over one connection of TCP, and what came back
 PROGRAM = f"""
 import socket, sys
@@ -25,7 +25,7 @@ for line in sys.stdin:
 class Talk:
     """One TCP connection through the whole path, for as long as the context; story(lab) is what a failure tells."""
 
-    def __init__(self, lab, client, story, patience_s=60 * SLOWER):
+    def __init__(self, lab, client, story, patience_s=60 * TIMEOUT_SCALE):
         self.lab, self.story, self.patience_s, self.count = lab, story, patience_s, 0
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = lab.popen(client, ["python", "-c", PROGRAM, str(patience_s)], **pipes)

@@ -84,7 +84,7 @@ def test_every_check_passes_on_nodes_that_run_the_packages(mesh, tmp_path):
     assert {"ping", "HTTP download", "a walk", "download while walking"} <= {
         c["name"] for c in checks["checks"]
     }
-    assert "the exit in use dies" in said
+    assert "the exit in use fails" in said
 
 
 def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_path):
@@ -96,7 +96,7 @@ def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_p
     assert {"a walk", "download while walking", "the seed's rules break it"} <= {
         c["name"] for c in checks["checks"]
     }
-    assert "the exit in use dies" in said
+    assert "the exit in use fails" in said
 
 
 def ignore_interrupts():

@@ -32,7 +32,7 @@ between = ["a", "b"]
 between = ["b", "plain"]
 [clients.phone]
 node = "a"
-link = { WISHES }
+link = { IMPAIRMENTS }
 [clients.tablet]
 node = "a"
 """
@@ -42,8 +42,8 @@ GAP_MS = 20.0  # between leaving a node and being associated with the next
 
 @pytest.fixture(scope="module", params=CABLES)
 def pair(lab_of, request):
-    links, wishes = CABLES[request.param]
-    lab = lab_of(PAIR.replace("LINKS", links).replace("WISHES", wishes))
+    links, impairments = CABLES[request.param]
+    lab = lab_of(PAIR.replace("LINKS", links).replace("IMPAIRMENTS", impairments))
     lab.cable_kind = request.param
     return lab
 
@@ -230,7 +230,7 @@ def test_a_walk_to_nowhere_is_refused_in_one_sentence(pair, phone):
 
 def test_the_command_walks_a_client_and_says_where_it_is(lab_name, tmp_path):
     file, name = tmp_path / "pair.toml", lab_name()
-    file.write_text(PAIR.replace("LINKS", "auto").replace("WISHES", ""))
+    file.write_text(PAIR.replace("LINKS", "auto").replace("IMPAIRMENTS", ""))
 
     def lab(*arguments):
         command = [str(REPOSITORY / "bin/lab"), *arguments, "--name", name]

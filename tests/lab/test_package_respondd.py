@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMON = ROOT / "package/gluon-464xlat-common/src"
@@ -25,7 +25,7 @@ MODULES = {
 }
 FLAGS = "-std=gnu11 -D_GNU_SOURCE -O1 -g -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
 LIMIT_S = 1.0  # of one daemon; docs/package/gluon-464xlat-babel.rst
-SLACK_S = 8 * SLOWER  # what a busy machine adds: no answer that comes by and by ends within it
+SLACK_S = 8 * TIMEOUT_SCALE  # what a busy machine adds: no answer that comes by and by ends within it
 numbers = itertools.count()
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/include/json-c/json.h").exists() or shutil.which("babeld") is None,
@@ -293,7 +293,9 @@ def test_the_state_check_has_neighbours_knows_those_that_babel_can_use(box, mode
     box(
         "mkdir /run/bin; for name in cat grep mktemp nc rm sh sleep; do ln -s $(which busybox) /run/bin/$name; done"
     )
-    done = subprocess.run([*box.enter, "/usr/bin/env", "PATH=/run/bin", "sh", check], timeout=60 * SLOWER)
+    done = subprocess.run(
+        [*box.enter, "/usr/bin/env", "PATH=/run/bin", "sh", check], timeout=60 * TIMEOUT_SCALE
+    )
     assert done.returncode == status
     wait_until(lambda: "nc" not in box("cat /proc/[0-9]*/comm 2>/dev/null || true").split(), "end of nc")
 

@@ -15,8 +15,8 @@ from l3roamd_py.core.token import Token
 from sdk.lab import WEB
 from sdk.lab.plan import clatnodes
 from sdk.lab.programs import UDHCPC
-from sdk.story import pattern_sha256
-from sdk.walk import Walker, talk, walked
+from sdk.phone import pattern_sha256
+from sdk.roaming import TrafficProgram, echo_traffic, evaluate
 from xlat464.address import format_ipv6, parse_ipv4
 from xlat464.node import management_address, node_client_address
 from xlat464.rfc6052 import embed
@@ -85,26 +85,26 @@ def test_a_storm_of_roams_over_a_bad_mesh_breaks_nothing(mesh, phone):
     chance, at, roams = random.Random(3), "a", []
     nodes = [node.name for node in clatnodes(mesh.topology)]
     with (
-        talk(mesh, "phone", connections=5, pulse_ms=10) as talking,
-        Walker(mesh, "phone", "download", ENDLESS) as load,
+        echo_traffic(mesh, "phone", connections=5, datagram_ms=10) as talking,
+        TrafficProgram(mesh, "phone", "download", ENDLESS) as load,
     ):
         for _ in range(24):
             at = chance.choice([node for node in nodes if node != at])
             roams.append((at, mesh.roam("phone", at, hard=chance.random() < 0.7)))
             time.sleep(chance.uniform(0.1, 0.6))
         time.sleep(1)
-        found, loaded = walked(talking.end(), roams), load.end()
+        found, loaded = evaluate(talking.end(), roams), load.end()
     assert found.broken == []
     assert found.longest_stall_ms < STALL_S * 1000
     assert whole(loaded)
 
 
 def test_a_roam_there_and_back_at_once_is_survived(mesh, phone):
-    with talk(mesh, "phone") as talking:
+    with echo_traffic(mesh, "phone") as talking:
         time.sleep(0.5)
         roams = [(node, mesh.roam("phone", node, hard=True)) for node in ("b", "a", "b", "c", "a")]
         time.sleep(3)
-        found = walked(talking.end(), roams)
+        found = evaluate(talking.end(), roams)
     assert found.broken == []
     assert found.longest_stall_ms < STALL_S * 1000
     wait_until(lambda: served(mesh, "a"), what="node a serving the phone")
@@ -204,13 +204,13 @@ def test_what_another_node_forges_changes_nothing(mesh, phone):
     forger, exit_ = Forger(mesh), plat_of(mesh)
     before = places(mesh, exit_)
     messages = forger.forgeries()
-    with talk(mesh, "phone", pause_ms=20) as talking:
+    with echo_traffic(mesh, "phone", pause_ms=20) as talking:
         time.sleep(0.3)
         for _ in range(5):
             random.Random(5).shuffle(messages)
             send(mesh, "c", messages)
         time.sleep(1)
-        found = walked(talking.end(), [])
+        found = evaluate(talking.end(), [])
     assert found.broken == []
     assert found.longest_stall_ms < STALL_S * 1000
     assert places(mesh, exit_) == before
@@ -235,7 +235,7 @@ def test_a_roamed_client_stays_where_it_is_whatever_is_forged(mesh, phone):
 def test_a_flood_of_roams_starves_nobody(mesh, phone):
     forger = Forger(mesh)
     flood = [(forger.address, management_address(forger.plat), forger.roam(wire.NO_TOKEN))] * 20_000
-    with talk(mesh, "phone") as talking:
+    with echo_traffic(mesh, "phone") as talking:
         flooding = mesh.popen("c", ["python", "-c", SEND], stdin=subprocess.PIPE, text=True)
         source, to, payload = flood[0]
         line = f"{format_ipv6(source)} {format_ipv6(to)} {payload.hex()}\n"
@@ -249,14 +249,14 @@ def test_a_flood_of_roams_starves_nobody(mesh, phone):
             for process in (writer, flooding):
                 process.kill()
                 process.wait()
-        found = walked(talking.end(), roams)
+        found = evaluate(talking.end(), roams)
     assert found.broken == [], picture(mesh)
     assert found.handoffs[0].ms is not None
     wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
 
 
 def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
-    with Walker(mesh, "phone", "download", ENDLESS) as load, talk(mesh, "phone") as talking:
+    with TrafficProgram(mesh, "phone", "download", ENDLESS) as load, echo_traffic(mesh, "phone") as talking:
         roams = [("b", mesh.roam("phone", "b", hard=True))]
         wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
         for node in ("a", "exit", "b", "c"):
@@ -267,7 +267,7 @@ def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
         time.sleep(1)
         roams.append(("a", mesh.roam("phone", "a", hard=True)))
         time.sleep(2)
-        found, loaded = walked(talking.end(), roams), load.end()
+        found, loaded = evaluate(talking.end(), roams), load.end()
     assert found.broken == [], picture(mesh)
     assert whole(loaded)
 
@@ -291,13 +291,13 @@ def test_of_two_clients_with_one_address_the_resident_notices_nothing(mesh, phon
     wait_until(
         lambda: (served(mesh, "b", "tablet") or {}).get("ipv4") == address, what="node b serving the tablet"
     )
-    with talk(mesh, "tablet") as talking:
+    with echo_traffic(mesh, "tablet") as talking:
         mesh.roam("phone", "b", hard=True, renew=True)  # as phones do
         wait_until(
             lambda: mesh.lease("phone") not in (None, "", address), what="another address for the phone"
         )
         wait_until(lambda: mesh.is_answered("phone"), what="an answer for the phone")
-        found = walked(talking.end(), [])
+        found = evaluate(talking.end(), [])
     assert found.broken == [], picture(mesh)
     assert mesh.roaming_status("b")["counters"]["conflicts"] >= 1
     assert served(mesh, "b", "tablet")["ipv4"] == address

@@ -3,13 +3,13 @@
 
 import time
 
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 
 def wait_until(is_so, what="it", deadline_s=60.0):
     """Ask until the answer is true, and return it; the test fails after the deadline."""
-    end = time.monotonic() + deadline_s * SLOWER
+    end = time.monotonic() + deadline_s * TIMEOUT_SCALE
     while not (answer := is_so()):
-        assert time.monotonic() < end, f"no {what} within {deadline_s * SLOWER:g} s"
+        assert time.monotonic() < end, f"no {what} within {deadline_s * TIMEOUT_SCALE:g} s"
         time.sleep(0.02)
     return answer

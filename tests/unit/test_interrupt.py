@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LOSES = """
     import os, signal
-    from sdk.interrupt import whole
+    from sdk.interrupt import run_program
     from sdk.lab.side_by_side import side_by_side
 
     class Last:
@@ -26,18 +26,18 @@ LOSES = """
         print("to its end", flush=True)
         return 0
 
-    raise SystemExit(whole("it", main))
+    raise SystemExit(run_program("it", main))
 """
 WAITS = """
     import time
-    from sdk.interrupt import whole
+    from sdk.interrupt import run_program
 
     def main():
         print("begun", flush=True)
         while True:
             time.sleep(0.05)
 
-    raise SystemExit(whole("it", main))
+    raise SystemExit(run_program("it", main))
 """
 
 

@@ -9,7 +9,7 @@ import pytest
 from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
 from sdk.lab.side_by_side import side_by_side
 from sdk.lab.site import EXAMPLE, load_site
-from sdk.lab.topology import NAME_CHARS, Role, Wishes
+from sdk.lab.topology import NAME_CHARS, Impairments, Role
 from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, parse_topology
 
 GOOD = """
@@ -203,7 +203,7 @@ def test_cables_have_short_device_names_unique_on_each_machine_and_one_name_each
     ends = [end for cable in cables for end in (cable.a, cable.b)]
     assert len(set(ends)) == len(ends)
     assert all(0 < len(end.device) <= 15 for end in ends)
-    assert all(cable.mtu in (1500, site.mesh_mtu, cable.wishes.mtu) for cable in cables)
+    assert all(cable.mtu in (1500, site.mesh_mtu, cable.impairments.mtu) for cable in cables)
 
 
 def test_a_cable_knows_its_ends():
@@ -220,8 +220,8 @@ def test_wan_addresses_of_64_platnodes_are_all_different():
 
 
 def test_an_mtu_alone_needs_no_wire():
-    assert Wishes(mtu=1400).is_plain
-    assert not Wishes(loss_percent=0.1).is_plain
+    assert Impairments(mtu=1400).is_plain
+    assert not Impairments(loss_percent=0.1).is_plain
 
 
 def test_work_side_by_side_ends_at_the_first_failure_and_says_it():
@@ -259,18 +259,21 @@ def test_an_interrupt_waits_until_the_pool_has_its_work(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wishes", "words"),
+    ("impairments", "words"),
     [
-        (Wishes(delay_ms=5), "delay 5ms"),
-        (Wishes(delay_ms=5, jitter_ms=2), "delay 5ms 2ms rate 100000mbit"),  # or netem would reorder
-        (Wishes(delay_ms=5, jitter_ms=2, rate_mbit=8), "delay 5ms 2ms rate 8mbit"),
-        (Wishes(loss_percent=0.5), "delay 0ms loss 0.5%"),
-        (Wishes(reorder_percent=5), "delay 2ms reorder 5%"),  # without a delay netem has nothing to overtake
-        (Wishes(delay_ms=9, jitter_ms=1, reorder_percent=5), "delay 9ms 1ms reorder 5%"),
+        (Impairments(delay_ms=5), "delay 5ms"),
+        (Impairments(delay_ms=5, jitter_ms=2), "delay 5ms 2ms rate 100000mbit"),  # or netem would reorder
+        (Impairments(delay_ms=5, jitter_ms=2, rate_mbit=8), "delay 5ms 2ms rate 8mbit"),
+        (Impairments(loss_percent=0.5), "delay 0ms loss 0.5%"),
+        (
+            Impairments(reorder_percent=5),
+            "delay 2ms reorder 5%",
+        ),  # without a delay netem has nothing to overtake
+        (Impairments(delay_ms=9, jitter_ms=1, reorder_percent=5), "delay 9ms 1ms reorder 5%"),
     ],
 )
-def test_netem_is_asked_for_what_the_wire_does(wishes, words):
-    assert netem(wishes) == f"limit 20000 {words}"
+def test_netem_is_asked_for_what_the_wire_does(impairments, words):
+    assert netem(impairments) == f"limit 20000 {words}"
 
 
 def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_module():

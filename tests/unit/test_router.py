@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from sdk.checks import CheckRun
 from sdk.ipk import archive
 from sdk.router import __main__ as router
 from sdk.router import docs, feed, rootfs, table
 from sdk.router.feed import FeedError
 from sdk.router.mesh import CheckError, Done, Mesh
 from sdk.router.rootfs import RootfsError
-from sdk.story import Story
 
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00"
 HERE = ELF + bytes((62 if os.uname().machine == "x86_64" else 183, 0))
@@ -213,10 +213,10 @@ def test_a_check_that_fails_ends_what_builds_on_it_and_nothing_else(monkeypatch,
         table.Check("last", lambda mesh: done.append("last") or ""),
     )
     monkeypatch.setattr(table, "CHECKS", rows)
-    story = Story(colour=False)
-    assert table.run(NoMesh(), story) == ["last"]
-    assert [(check.name, check.ok) for check in story.checks] == [("first", False), ("ground", False)]
-    assert "IndexError" in story.checks[1].detail
+    checks = CheckRun(colour=False)
+    assert table.run(NoMesh(), checks) == ["last"]
+    assert [(check.name, check.ok) for check in checks.checks] == [("first", False), ("ground", False)]
+    assert "IndexError" in checks.checks[1].detail
     assert done == []
 
 

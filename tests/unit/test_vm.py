@@ -47,19 +47,19 @@ def test_a_kernel_is_fetched_by_version_only():
 PLAY = """
     import sys
     from pathlib import Path
-    from sdk.interrupt import whole
+    from sdk.interrupt import run_program
     from sdk.vm import __main__, machine, suite
     machine.VIRTME = Path("/bin/true")
     machine.QEMU = "sh"
-    machine.settings = lambda wishes: ""
+    machine.settings = lambda options: ""
     script, out = {script!r}, Path({out!r})
-    machine.qemu_words = lambda wishes, folder, *told: ["sh", "-c", script, *map(str, told)]
+    machine.qemu_words = lambda options, folder, *told: ["sh", "-c", script, *map(str, told)]
     suite.find = __main__.find = lambda version: Path("/")
     suite.OUT, suite.compile_outside = out, lambda suites: None
 """
 STARTS = {
-    "a run": 'sys.exit(machine.run(machine.Wishes(Path("/"), limit_s={limit_s}, out=out), ["true"]))',
-    "sdk/vm/run": 'sys.argv[1:] = ["--out", str(out), "true"]; sys.exit(whole("vm", __main__.main))',
+    "a run": 'sys.exit(machine.run(machine.MachineOptions(Path("/"), limit_s={limit_s}, out=out), ["true"]))',
+    "sdk/vm/run": 'sys.argv[1:] = ["--out", str(out), "true"]; sys.exit(run_program("vm", __main__.main))',
     "make test-vm": "sys.argv[1:] = []; sys.exit(suite.main())",
 }
 
@@ -296,12 +296,12 @@ def test_a_machine_that_somebody_kills_is_no_success(tmp_path):
     assert done.returncode == 125
 
 
-def test_a_wrong_wish_leaves_what_the_last_run_has_said(tmp_path, monkeypatch, capsys):
+def test_a_wrong_option_leaves_what_the_last_run_has_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "wifi.log").touch()
     monkeypatch.setattr(suite, "OUT", tmp_path)
     monkeypatch.setattr(suite, "compile_outside", lambda suites: None)
     monkeypatch.setattr(sys, "argv", ["suite", "--kernel", "2.4.0"])
-    monkeypatch.setattr(suite, "whole", lambda name, main: main())
+    monkeypatch.setattr(suite, "run_program", lambda name, main: main())
     assert suite.main() == 2
     assert "there is no kernel 2.4.0" in capsys.readouterr().err
     assert (tmp_path / "wifi.log").exists()

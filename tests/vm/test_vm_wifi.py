@@ -37,11 +37,11 @@ from wifi_lab import (
 from wifi_watch import Download, Heard
 
 from sdk.lab import ECHO
-from sdk.walk import Walker
+from sdk.roaming import TrafficProgram
 
 TURNS = int(os.environ.get("WIFI_TURNS", "1"))
 RUNS = [(kind, turn) for turn in range(TURNS) for kind in MOBILITY]
-PULSE_MS = 50
+DATAGRAM_MS = 50
 __all__ = ["mesh", "radios"]  # fixtures
 
 
@@ -65,9 +65,9 @@ def keep(lab, name):
     file.write_text(json.dumps([lab.found, story(lab)], indent=1))
 
 
-def stall_ms(pulse, begun, end):
+def stall_ms(datagrams, begun, end):
     """The longest time without an echo of a datagram between two moments, less what is usual."""
-    came = sorted(back for _, back in pulse if back and begun - 1 < back < end)
+    came = sorted(back for _, back in datagrams if back and begun - 1 < back < end)
     gaps = [after - before for before, after in itertools.pairwise(came)]
     return round((max(gaps, default=end - begun) - statistics.median(gaps or [0])) * 1000)
 
@@ -88,11 +88,11 @@ def walk_to(lab, node, how):
 def test_what_is_open_goes_on_while_the_phone_roams(wifi):
     """To b by command, back by signal: talks and a download go on, the lease stays, 802.11r is used if asked for."""
     lease, walks = address(wifi), []
-    options = ["--connections=2", "--pause-ms=200", f"--pulse-ms={PULSE_MS}"]
+    options = ["--connections=2", "--pause-ms=200", f"--datagram-ms={DATAGRAM_MS}"]
     with (
         Heard(wifi, "b") as heard,
         Download(wifi) as download,
-        Walker(wifi, PHONE, "talk", ECHO, "7", *options) as walker,
+        TrafficProgram(wifi, PHONE, "echo", ECHO, "7", *options) as walker,
     ):
         wifi.found = {"walks": walks, "heard": heard.told}
         for node, how in (("b", "command"), ("a", "signal")):
@@ -101,9 +101,9 @@ def test_what_is_open_goes_on_while_the_phone_roams(wifi):
         result = walker.end()
         assert download.is_whole()
     for walk in walks:
-        walk["stall_ms"] = stall_ms(result["pulse"], walk["at_s"], walk["end_s"])
+        walk["stall_ms"] = stall_ms(result["datagrams"], walk["at_s"], walk["end_s"])
     wifi.found["connections"] = result["connections"]
-    keep(wifi, "talk")
+    keep(wifi, "echo")
     assert not [each["error"] for each in result["connections"] if each["error"]]
     assert all(each["messages"] > 5 for each in result["connections"])
     assert address(wifi) == lease

@@ -23,7 +23,7 @@ from waiting import wait_until
 from sdk.lab import LabError
 from sdk.lab.machine import REPOSITORY
 from sdk.lab.plan import ROAMING_SOCKET
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 MESH = """
 [lab]
@@ -64,7 +64,7 @@ LOG_CHARS = 6000  # of each log, in a story
 SOON = ["chrt", "--fifo", "1"]
 GAVE_UP = (" timed out", " lost")  # what it says then, and when it has heard nothing for long
 AGAIN_S = 5
-ANSWER_S = 5 * SLOWER
+ANSWER_S = 5 * TIMEOUT_SCALE
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from sdk.lab.machine import LabError, Machines
 from sdk.lab.plan import Cable, Plan, client_cable
 from sdk.lab.radio import Device, Kernel, station_frame
 from sdk.lab.topology import Client
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
-CARRIER_S = 20.0 * SLOWER  # for the kernel to find that a new cable has a carrier
+CARRIER_S = 20.0 * TIMEOUT_SCALE  # for the kernel to find that a new cable has a carrier
 
 
-class Air:
+class Associations:
     """The associations of a lab's clients. lay makes a cable; raises LabError as the Lab does."""
 
     def __init__(self, machines: Machines, plan: Plan, lay: Callable[[Cable], None]):
@@ -94,10 +94,10 @@ class Air:
             return
         node = self.kernel(cable.b.machine)
         port = node.device(cable.b.device)
-        wishes = client.wishes
-        if arrives_s := (wishes.delay_ms + wishes.jitter_ms) / 1000:
+        impairments = client.impairments
+        if arrives_s := (impairments.delay_ms + impairments.jitter_ms) / 1000:
             # the goodbye comes behind what the client sent before it
-            threading.Timer(arrives_s, forget_late, (node, port, client.mac)).start()
+            threading.Timer(arrives_s, forget_station_later, (node, port, client.mac)).start()
         else:
             node.forget(port, client.mac)
 
@@ -115,6 +115,6 @@ class Air:
         return radio
 
 
-def forget_late(node: Kernel, port: Device, mac: bytes) -> None:
+def forget_station_later(node: Kernel, port: Device, mac: bytes) -> None:
     with contextlib.suppress(LabError, OSError):  # the lab, or the node, is gone by now
         node.forget(port, mac)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""What a client has open while it walks, each until its standard input ends: `python3 -m sdk.walker VERB …` there.
+"""Traffic of a client that roams. Run there as `python3 -m sdk.traffic VERB …`; it ends with its standard input.
 
 download  one HTTP download as fast as it goes, of a size that nobody reaches
-talk      TCP connections to an echo service, a small message at a time as in ssh, and a stream of UDP to the same
+echo      TCP connections to an echo service, a small message at a time as in ssh, and a stream of UDP to the same
 
 Prints "ready" once it is under way and one JSON object at its end. Times are seconds of the monotonic clock, which is
 the same in every namespace of a machine. Nothing here knows of the lab.
@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
-CONNECT_S = 10.0 * SLOWER
+CONNECT_S = 10.0 * TIMEOUT_SCALE
 CHUNK = 1 << 18
 STAMP = struct.Struct("!Qd")  # number, time sent
 MESSAGE_BYTES = 48  # of TCP, about a key press in ssh
@@ -36,7 +36,7 @@ class Stall:
     longest_s: float = 0.0
     at_s: float = 0.0  # when the longest began
 
-    def moved(self, now_s: float) -> None:
+    def progressed(self, now_s: float) -> None:
         if self.last_s and now_s - self.last_s > self.longest_s:
             self.longest_s, self.at_s = now_s - self.last_s, self.last_s
         self.last_s = now_s
@@ -61,7 +61,7 @@ def download(url: str) -> dict:
         waiting = selectors.DefaultSelector()
         waiting.register(s, selectors.EVENT_READ)
         waiting.register(sys.stdin, selectors.EVENT_READ)
-        stall.moved(time.monotonic())
+        stall.progressed(time.monotonic())
         ready()
         while True:
             digest.update(body)
@@ -74,12 +74,12 @@ def download(url: str) -> dict:
             except OSError as reason:
                 error = str(reason)
                 break
-            stall.moved(time.monotonic())
+            stall.progressed(time.monotonic())
             if not body:
                 error = "the server closed"
                 break
     if not error:
-        stall.moved(time.monotonic())  # one that has not ended counts too
+        stall.progressed(time.monotonic())  # one that has not ended counts too
     return {
         "bytes": size,
         "sha256": digest.hexdigest(),
@@ -101,13 +101,13 @@ class Connection:
     error: str | None = None
     error_at_s: float | None = None
 
-    def say(self, now_s: float) -> None:
+    def send(self, now_s: float) -> None:
         self.number += 1
         self.expected = STAMP.pack(self.number, now_s).ljust(MESSAGE_BYTES, b".")
         self.stall.last_s = now_s
         self.attempt(lambda: self.socket.sendall(self.expected))
 
-    def hear(self, now_s: float, pause_s: float) -> None:
+    def receive(self, now_s: float, pause_s: float) -> None:
         got = self.attempt(lambda: self.socket.recv(MESSAGE_BYTES))
         if got is None:
             return
@@ -116,7 +116,7 @@ class Connection:
             return
         self.expected = self.expected[len(got) :]
         if not self.expected:
-            self.stall.moved(now_s)
+            self.stall.progressed(now_s)
             self.due_s = now_s + pause_s
 
     def attempt(self, act):
@@ -131,7 +131,7 @@ class Connection:
 
 
 @dataclass
-class Pulse:
+class DatagramStream:
     """A stream of numbered datagrams: when each was sent, and when its echo came."""
 
     socket: socket.socket
@@ -139,14 +139,14 @@ class Pulse:
     echoed_s: dict[int, float] = field(default_factory=dict)
     unsent: int = 0
 
-    def beat(self, now_s: float) -> None:
+    def send(self, now_s: float) -> None:
         try:
             self.socket.send(STAMP.pack(len(self.sent_s), now_s))
             self.sent_s.append(now_s)
         except OSError:
             self.unsent += 1  # refused by our own kernel: it never was on the way
 
-    def hear(self, now_s: float) -> None:
+    def receive(self, now_s: float) -> None:
         try:
             number, _ = STAMP.unpack(self.socket.recv(STAMP.size))
         except (OSError, struct.error):
@@ -154,16 +154,16 @@ class Pulse:
         self.echoed_s.setdefault(number, now_s)
 
 
-def talk(host: str, port: int, connections: int, pause_ms: float, pulse_ms: float) -> dict:
+def echo(host: str, port: int, connections: int, pause_ms: float, datagram_ms: float) -> dict:
     """Keep connections and a UDP stream going until standard input ends; return what became of them."""
-    talks = [Connection(socket.create_connection((host, port), CONNECT_S)) for _ in range(connections)]
-    pulse = Pulse(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    pulse.socket.connect((host, port))
+    open_ = [Connection(socket.create_connection((host, port), CONNECT_S)) for _ in range(connections)]
+    datagrams = DatagramStream(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    datagrams.socket.connect((host, port))
     waiting = selectors.DefaultSelector()
     waiting.register(sys.stdin, selectors.EVENT_READ)
-    waiting.register(pulse.socket, selectors.EVENT_READ, pulse)
+    waiting.register(datagrams.socket, selectors.EVENT_READ, datagrams)
     begun_s = next_s = time.monotonic()
-    for i, each in enumerate(talks):
+    for i, each in enumerate(open_):
         each.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         each.socket.setblocking(False)
         waiting.register(each.socket, selectors.EVENT_READ, each)
@@ -172,29 +172,29 @@ def talk(host: str, port: int, connections: int, pause_ms: float, pulse_ms: floa
     while True:
         now_s = time.monotonic()
         if now_s >= next_s:
-            pulse.beat(now_s)
-            next_s = max(next_s + pulse_ms / 1000, now_s)
-        idle = [each for each in talks if not each.expected and not each.error]
+            datagrams.send(now_s)
+            next_s = max(next_s + datagram_ms / 1000, now_s)
+        idle = [each for each in open_ if not each.expected and not each.error]
         for each in idle:
             if now_s >= each.due_s:
-                each.say(now_s)
+                each.send(now_s)
         deadline_s = min([next_s, *(each.due_s for each in idle if not each.expected)])
         for key, _ in waiting.select(max(0.0, deadline_s - time.monotonic())):
             if key.fileobj is sys.stdin:
-                return report(talks, pulse)
-            if key.data is pulse:
-                pulse.hear(time.monotonic())
+                return report(open_, datagrams)
+            if key.data is datagrams:
+                datagrams.receive(time.monotonic())
             elif not key.data.error:
-                key.data.hear(time.monotonic(), pause_ms / 1000)
+                key.data.receive(time.monotonic(), pause_ms / 1000)
             else:
                 waiting.unregister(key.fileobj)
 
 
-def report(talks: list[Connection], pulse: Pulse) -> dict:
+def report(open_: list[Connection], datagrams: DatagramStream) -> dict:
     now_s = time.monotonic()
-    for each in talks:
+    for each in open_:
         if each.expected and not each.error:
-            each.stall.moved(now_s)
+            each.stall.progressed(now_s)
     return {
         "connections": [
             {
@@ -204,26 +204,26 @@ def report(talks: list[Connection], pulse: Pulse) -> dict:
                 "error": each.error,
                 "error_at_s": each.error_at_s,
             }
-            for each in talks
+            for each in open_
         ],
-        "pulse": [[sent_s, pulse.echoed_s.get(i)] for i, sent_s in enumerate(pulse.sent_s)],
-        "unsent": pulse.unsent,
+        "datagrams": [[sent_s, datagrams.echoed_s.get(i)] for i, sent_s in enumerate(datagrams.sent_s)],
+        "unsent": datagrams.unsent,
     }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="sdk.walker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="sdk.traffic", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("download", help="one HTTP download until standard input ends")
     verb.add_argument("url")
-    verb = verbs.add_parser("talk", help="TCP connections and a UDP stream to an echo service")
+    verb = verbs.add_parser("echo", help="TCP connections and a UDP stream to an echo service")
     verb.add_argument("host")
     verb.add_argument("port", type=int)
     verb.add_argument("--connections", type=int, default=1)
     verb.add_argument("--pause-ms", type=float, default=50, help="between an echo and the next message")
-    verb.add_argument("--pulse-ms", type=float, default=4, help="between two datagrams")
+    verb.add_argument("--datagram-ms", type=float, default=4, help="between two datagrams")
     arguments = vars(parser.parse_args())
-    act: Any = {"download": download, "talk": talk}[arguments.pop("verb")]
+    act: Any = {"download": download, "echo": echo}[arguments.pop("verb")]
     try:
         result = act(**arguments)
     except OSError as error:

@@ -1,67 +1,13 @@
 # SPDX-License-Identifier: ISC
-"""How a demo is told: checks that are printed as they end, and the client whose story it is."""
+"""The client of the lab that the demo uses, and what a user does on it."""
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
-from sdk.lab import ECHO, WEB, Lab, LabError
+from sdk.checks import DemoError
+from sdk.lab import ECHO, WEB, Lab
 from sdk.lab.services import PATTERN
 from sdk.lab.topology import Role
-
-
-class DemoError(RuntimeError):
-    """A check found something else than it should; the sentence goes behind the cross."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the story. ms is the wall-clock time of the whole check, or what it measured, milliseconds."""
-
-    name: str
-    ok: bool
-    detail: str
-    ms: int
-
-
-class Story:
-    """Runs checks, prints them as they end and keeps them for the summary."""
-
-    def __init__(self, colour: bool):
-        self.checks: list[Check] = []
-        self.begun = time.monotonic()
-        self.green, self.red, self.dim, self.plain = (
-            ("\033[32m", "\033[31m", "\033[2m", "\033[0m") if colour else ("", "", "", "")
-        )
-
-    def say(self, text: str) -> None:
-        print(f"{self.dim}{time.monotonic() - self.begun:7.1f} s{self.plain}  {text}", flush=True)
-
-    def check(self, name: str, work: Callable[[], str], ms: int | None = None) -> bool:
-        """Run work, which returns the detail worth telling and raises DemoError or LabError when it is not so.
-
-        ms: what was measured before, to be told instead of the time that work takes.
-        """
-        started = time.monotonic()
-        try:
-            ok, detail = True, work()
-        except (DemoError, LabError) as error:
-            ok, detail = False, str(error)
-        ms = round((time.monotonic() - started) * 1000) if ms is None else ms
-        self.checks.append(Check(name, ok, detail, ms))
-        mark = f"{self.green}ok  {self.plain}" if ok else f"{self.red}FAIL{self.plain}"
-        self.say(f"{mark} {name:34} {ms:6d} ms  {detail}")
-        return ok
-
-    def result(self) -> dict:
-        passed = sum(check.ok for check in self.checks)
-        return {
-            "checks": [asdict(check) for check in self.checks],
-            "passed": passed,
-            "failed": len(self.checks) - passed,
-        }
 
 
 def pattern_sha256(size: int) -> str:
@@ -73,10 +19,11 @@ def pattern_sha256(size: int) -> str:
     return digest.hexdigest()
 
 
-def phone_of(lab: Lab) -> str:
-    """The client whose story is told: one whose node has no exit of its own, and uses what its node uses, if there is.
+def choose_phone(lab: Lab) -> str:
+    """Return the name of the client to test.
 
-    A client of an older lease may use an exit that its node has left since.
+    If possible, its node is no exit, and client and node use the same exit. A client with an older lease may use
+    an exit that its node no longer uses.
     """
     clients = lab.topology.clients
     far = [client for client in clients if lab.node(client.node).role is Role.CLAT]
@@ -86,11 +33,11 @@ def phone_of(lab: Lab) -> str:
 
 
 class Phone:
-    """A client of the lab, and what its owner does with it."""
+    """A client of the lab, with the actions of its user."""
 
     def __init__(self, lab: Lab, name: str):
         self.lab, self.name = lab, name
-        self.node = lab.client(name).node  # where it is at home
+        self.node = lab.client(name).node  # where it starts
 
     def do(self, *verb: str, timeout_s: float = 60) -> dict:
         """Run one verb of sdk.client; return its answer. Raises DemoError with what went wrong."""

@@ -24,7 +24,7 @@ FOLDERS = (
     "/usr/lib/*-linux-gnu/xtables",
 )
 LIBRARIES = "/usr/lib/*-linux-gnu/*.so*"
-COLD = (".git", "vm", "__pycache__.old", ".mypy_cache", ".ruff_cache", ".hypothesis", ".pytest_cache")
+EXCLUDED = (".git", "vm", "__pycache__.old", ".mypy_cache", ".ruff_cache", ".hypothesis", ".pytest_cache")
 ROOM_MB = 64  # for the file system itself
 
 
@@ -40,7 +40,7 @@ def files() -> Iterator[Path]:
 
 def below(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in COLD or Path(place) == REPOSITORY / "sdk"]
+        folders[:] = [name for name in folders if name not in EXCLUDED or Path(place) == REPOSITORY / "sdk"]
         yield from (Path(place, name) for name in names)
 
 

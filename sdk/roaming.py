@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""A client of the lab walks while its connections are open, and what became of them.
+"""Let a client of the lab roam while its connections are open, and evaluate what they measured.
 
 A handoff is the time from the association with the new node until the first packet that the client sent from there
-was let through: when it came back, less the shortest round trip from there. What waits in queues on the way counts.
+passed: the time when its echo came back, less the shortest round trip from there. Time in queues counts.
 """
 
 import json
@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sdk.lab import ECHO, Lab, LabError
-from sdk.patience import SLOWER
+from sdk.timeouts import TIMEOUT_SCALE
 
 SETTLED_S = 0.15  # after an association until round trips are as ever
-END_S = 30.0 * SLOWER
+END_S = 30.0 * TIMEOUT_SCALE
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Handoff:
 
 
 @dataclass(frozen=True)
-class Walked:
-    """What a walk's `talk` came to."""
+class RoamingResult:
+    """What `echo_traffic` measured during a series of roams."""
 
     handoffs: list[Handoff]
     connections: list[dict]
@@ -52,16 +52,16 @@ class Walked:
         return max((each["stall_s"] for each in self.connections), default=0.0) * 1000
 
 
-class Walker:
-    """A program of sdk.walker on a client, as a context: it is under way inside, and tells at the end."""
+class TrafficProgram:
+    """A program of sdk.traffic on a client: it runs as long as the context."""
 
     def __init__(self, lab: Lab, client: str, *words: str):
         self.lab, self.client, self.words = lab, client, words
 
-    def __enter__(self) -> "Walker":
+    def __enter__(self) -> "TrafficProgram":
         self.process = self.lab.popen(
             self.client,
-            ["python", "-m", "sdk.walker", *self.words],
+            ["python", "-m", "sdk.traffic", *self.words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,7 +80,7 @@ class Walker:
         self.process.communicate()
 
     def end(self) -> dict:
-        """End it and return what it tells. Raises LabError if it tells nothing."""
+        """End it and return its result. Raises LabError if there is none."""
         try:
             said, errors = self.process.communicate(timeout=END_S)
             return json.loads(said)
@@ -90,12 +90,16 @@ class Walker:
             raise LabError(f"{self.client}: {self.words[0]}: {errors.strip() or 'no result'}") from None
 
 
-def talk(lab: Lab, client: str, connections: int = 1, pause_ms: float = 50, pulse_ms: float = 4) -> Walker:
-    options = [f"--connections={connections}", f"--pause-ms={pause_ms:g}", f"--pulse-ms={pulse_ms:g}"]
-    return Walker(lab, client, "talk", ECHO, "7", *options)
+def echo_traffic(
+    lab: Lab, client: str, connections: int = 1, pause_ms: float = 50, datagram_ms: float = 4
+) -> TrafficProgram:
+    options = [f"--connections={connections}", f"--pause-ms={pause_ms:g}", f"--datagram-ms={datagram_ms:g}"]
+    return TrafficProgram(lab, client, "echo", ECHO, "7", *options)
 
 
-def walk(lab: Lab, client: str, steps: list[tuple[str, float]], hard: bool = True) -> list[tuple[str, float]]:
+def roam_through(
+    lab: Lab, client: str, steps: list[tuple[str, float]], hard: bool = True
+) -> list[tuple[str, float]]:
     """Go to each node and stay there for so many seconds; return nodes and times of association."""
     roams = []
     for node, stay_s in steps:
@@ -104,26 +108,28 @@ def walk(lab: Lab, client: str, steps: list[tuple[str, float]], hard: bool = Tru
     return roams
 
 
-def walked(result: dict, roams: list[tuple[str, float]]) -> Walked:
-    """Return what the result of `talk` says of these roams. Pure."""
-    pulse = [(sent_s, back_s) for sent_s, back_s in result["pulse"]]
-    echoed = [(sent_s, back_s) for sent_s, back_s in pulse if back_s is not None]
+def evaluate(result: dict, roams: list[tuple[str, float]]) -> RoamingResult:
+    """Return what the result of `echo_traffic` says of these roams. Pure."""
+    datagrams = [(sent_s, back_s) for sent_s, back_s in result["datagrams"]]
+    echoed = [(sent_s, back_s) for sent_s, back_s in datagrams if back_s is not None]
     usual_s = statistics.median(back_s - sent_s for sent_s, back_s in echoed) if echoed else 0.0
-    visits = list(visits_of(echoed, roams))
-    quiet: dict[str, list[float]] = {}
-    for node, at_s, visit in visits:
-        times = [back_s - sent_s for sent_s, back_s in visit if sent_s >= at_s + SETTLED_S]
-        quiet.setdefault(node, []).extend(times)
+    stays = list(stays_of(echoed, roams))
+    settled: dict[str, list[float]] = {}
+    for node, at_s, stay in stays:
+        times = [back_s - sent_s for sent_s, back_s in stay if sent_s >= at_s + SETTLED_S]
+        settled.setdefault(node, []).extend(times)
     handoffs = []
-    for node, at_s, visit in visits:
-        rtt_s = min(quiet[node], default=usual_s)
-        back_s = min((back_s for _, back_s in visit), default=None)
+    for node, at_s, stay in stays:
+        rtt_s = min(settled[node], default=usual_s)
+        back_s = min((back_s for _, back_s in stay), default=None)
         ms = None if back_s is None else max(0.0, back_s - at_s - rtt_s) * 1000
         handoffs.append(Handoff(node, at_s, ms))
-    return Walked(handoffs, result["connections"], len(pulse), len(pulse) - len(echoed), usual_s * 1000)
+    return RoamingResult(
+        handoffs, result["connections"], len(datagrams), len(datagrams) - len(echoed), usual_s * 1000
+    )
 
 
-def visits_of(
+def stays_of(
     echoed: list[tuple[float, float]], roams: list[tuple[str, float]]
 ) -> Iterator[tuple[str, float, list[tuple[float, float]]]]:
     """Yield for each roam what was sent and came back before the next one."""
