@@ -25,6 +25,7 @@ from xlat464.address import format_prefix6
 INFINITY = 0xFFFF  # metric of a retracted route, RFC 8966 section 4.6.9
 MARGIN = 64  # what a challenger must win by
 HOLD_MS = 10000  # and for how long
+GONE_MAX = 64  # of those whose route went, the latest
 SETTLE_MS = 1000  # what a PLAT has for its first answer, before another, or none, is taken in its place
 
 # health, best first
@@ -43,6 +44,7 @@ class PlatChoice:
     metrics  prefix (16 bytes) -> metric, reachable PLATs only
     own      prefixes of this node's own PLATs, as keys
     health   prefix -> health, where it is not UNKNOWN
+    gone     prefixes whose route went while probes were not answered, the latest last: babel will not find another way
     chosen   prefix or None
     why      one human phrase about the last decision
     """
@@ -54,6 +56,7 @@ class PlatChoice:
         self.metrics = {}
         self.own = {}
         self.health = {}
+        self.gone = []
         self.chosen = None
         self.since_ms = None
         self.why = "waiting for babeld"
@@ -105,11 +108,14 @@ class PlatChoice:
             metric = 0
         if metric != INFINITY:
             self.metrics[prefix] = metric
+            if prefix in self.gone:
+                self.gone.remove(prefix)
             return None
         if prefix not in self.metrics:
             return None
         del self.metrics[prefix]
-        self.health.pop(prefix, None)
+        if self.health.pop(prefix, UNKNOWN) not in (GOOD, UNKNOWN):
+            self.gone = self.gone[1 - GONE_MAX :] + [prefix]
         if prefix == self.chosen:
             self._lost_why = "its route was withdrawn"
             return None

@@ -104,13 +104,13 @@ class Daemon:
             self.roaming.lose(action[1])
 
     def _plats(self):
-        """Return the PLATs that can be used, nearest first, and those that do not answer; None: nobody knows yet."""
+        """Return the PLATs that can be used, nearest first, and those that are lost; None while nobody knows."""
         if not self.table.is_synced:
             return None
         metrics, health = self.choice.metrics, self.choice.health
         nearest = sorted(metrics, key=lambda prefix: metrics[prefix])
         lost = [prefix for prefix in nearest if health.get(prefix, UNKNOWN) == DOWN]
-        return [prefix for prefix in nearest if health.get(prefix, UNKNOWN) != DOWN], lost
+        return [prefix for prefix in nearest if health.get(prefix, UNKNOWN) != DOWN], self.choice.gone + lost
 
     def describe(self, is_whole=True):
         """Yield the status as one line of JSON, in pieces: with all PLATs, or with the chosen one alone."""

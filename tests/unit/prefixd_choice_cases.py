@@ -4,7 +4,7 @@
 
 from prefixd_plats import A, B, C
 
-from prefixd.choice import DOUBT, DOWN, GOOD, INFINITY, MANAGEMENT, RECOVERING, UNKNOWN, PlatChoice
+from prefixd.choice import DOUBT, DOWN, GONE_MAX, GOOD, INFINITY, MANAGEMENT, RECOVERING, UNKNOWN, PlatChoice
 
 
 def chooser(*told, margin=64, hold_ms=10000):
@@ -66,6 +66,29 @@ def case_a_lost_route_switches_at_once_to_the_best_that_is_known_to_work():
     choice, _ = chooser((A, 100, GOOD), (B, 200, UNKNOWN), (C, 300, GOOD))
     assert choice.handle(("metric", A, INFINITY), 50) == [("use", C), ("lost", A)]
     assert choice.why == "previous one lost: its route was withdrawn"
+
+
+def case_a_route_that_goes_after_the_answers_did_is_gone_until_it_is_back():
+    choice, _ = chooser((A, 100, GOOD), (B, 200, GOOD), (C, 300, UNKNOWN))
+    for plat in (B, C):
+        choice.handle(("metric", plat, INFINITY), 1)
+    assert choice.gone == []  # babel may have another way in a moment
+    choice.handle(("health", A, DOUBT, ""), 2)
+    choice.handle(("metric", A, INFINITY), 3)
+    assert choice.gone == [A]
+    choice.handle(("metric", A, 100), 4)
+    assert choice.gone == []
+
+
+def case_of_those_that_are_gone_the_latest_are_remembered():
+    choice, _ = chooser()
+    for number in range(100):
+        prefix = A[:11] + bytes([number]) + A[12:]
+        choice.handle_all(
+            (("metric", prefix, 100), ("health", prefix, DOUBT, ""), ("metric", prefix, INFINITY)), 1
+        )
+    assert len(choice.gone) == GONE_MAX
+    assert choice.gone[-1] == prefix
 
 
 def case_failed_probes_switch_at_once():
