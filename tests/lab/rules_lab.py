@@ -32,7 +32,7 @@ CLAT_RULES, PLAT_RULES = 0, 1
 HAND = """
     import os, select, sys
     from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.rules import Held, RulesError
+    from l3roamd_py.netfilter.rules import Held, RulesError
     from l3roamd_py.netfilter.choice import choose_rules
 
     role, wanted, *arguments = eval(sys.argv[1])
