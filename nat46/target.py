@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from nat46 import libc
 from nat46.errors import CallFailed, NotPermitted
-from nat46.turns import turns
+from nat46.fair_lock import fair_lock
 
 Result = TypeVar("Result")
 SIOCGIFMTU, SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8921, 0x8913, 0x8914
@@ -128,7 +128,7 @@ def locked(
     It is given back, for closing alone does not end it while a child that some thread forked has the file as well.
     """
     end = time.monotonic() + LOCK_S
-    with opened(path, flags, missing) as fd, turns.turn(_identity(fd), end) as is_ours:
+    with opened(path, flags, missing) as fd, fair_lock.acquire(_identity(fd), end) as is_ours:
         try:
             while not (is_ours and libc.try_lock(fd)):
                 if time.monotonic() > end:

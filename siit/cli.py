@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siit.places import SOCKET, STATE
+from siit.paths import SOCKET, STATE
 from usage import Parser
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ ASKED = 10
 QUIET_LINES = 3  # that services of ours may log in 30 s with nothing to do
 FORKS = 4  # programs a second that a node may start with nothing to do
 CONFIG = "/etc/config/464xlat"
-OURS = re.compile(r"\b(464xlat|keep\.sh|siit|prefixd|l3roamd(-py|_py)?)(\[\d+\])?:")
+OURS = re.compile(r"\b(464xlat|supervise\.sh|siit|prefixd|l3roamd(-py|_py)?)(\[\d+\])?:")
 
 
 def same_pids(mesh: Mesh, before: dict[tuple[str, str], frozenset[int]]) -> None:

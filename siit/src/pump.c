@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gather.h"
+#include "reassembly.h"
 
 /* struct virtio_net_hdr of linux/virtio_net.h, whose older editions lack UDP_L4. */
 struct vnet {
@@ -64,7 +64,7 @@ struct siit_pump {
 	unsigned icmp_per_s;
 	uint64_t icmp_credit; /* in errors times a thousand million, up to the burst */
 	uint64_t icmp_at;     /* ns, CLOCK_MONOTONIC_COARSE */
-	struct siit_gather gather;
+	struct siit_reassembly reassembly;
 	unsigned noutputs;
 	struct output outputs[SIIT_BATCH];
 	_Atomic uint64_t counters[COUNTERS];
@@ -465,16 +465,16 @@ static bool may_be_fragment(const struct siit_packet *packet)
 }
 
 /* True when the packet was taken as part of a datagram that has to be whole, and is translated with it. */
-static bool gather(struct siit_pump *pump, const struct siit_map *map, const struct siit_packet *packet)
+static bool reassemble(struct siit_pump *pump, const struct siit_map *map, const struct siit_packet *packet)
 {
 	struct siit_packet whole;
-	enum siit_gathered gathered =
-		siit_gather_take(&pump->gather, packet->data, packet->len, now_ns() / 1000000u, &whole);
-	if (gathered == SIIT_GATHER_NOT)
+	enum siit_reassembly_result reassembled =
+		siit_reassembly_add(&pump->reassembly, packet->data, packet->len, now_ns() / 1000000u, &whole);
+	if (reassembled == SIIT_REASSEMBLY_NOT)
 		return false;
-	count(pump, COUNT_GATHERED, 1);
-	if (gathered == SIIT_GATHER_WHOLE) {
-		flush(pump); /* the datagram's buffer is the gatherer's, so nothing waits in it; and nothing passes it */
+	count(pump, COUNT_REASSEMBLED, 1);
+	if (reassembled == SIIT_REASSEMBLY_COMPLETE) {
+		flush(pump); /* packets read before it leave first, and none waits in the reassembly's buffer */
 		translate(pump, map, whole, (struct vnet){0});
 		flush(pump);
 	}
@@ -498,7 +498,7 @@ static void handle(struct siit_pump *pump, const struct siit_map *map, uint8_t *
 		count(pump, COUNT_MALFORMED, 1);
 		return;
 	}
-	if (may_be_fragment(&packet) && gather(pump, map, &packet))
+	if (may_be_fragment(&packet) && reassemble(pump, map, &packet))
 		return;
 	translate(pump, map, packet, vnet);
 }
@@ -595,7 +595,7 @@ void siit_pump_free(struct siit_pump *pump)
 		return;
 	if (pump->stop_event >= 0)
 		close(pump->stop_event);
-	siit_gather_end(&pump->gather);
+	siit_reassembly_free(&pump->reassembly);
 	free(pump->arena);
 	free(pump);
 }

@@ -32,7 +32,7 @@
 	X(OUT4_BYTES, "out4_bytes", "their bytes") \
 	X(OUT6_PACKETS, "out6_packets", "IPv6 packets written to the device") \
 	X(OUT6_BYTES, "out6_bytes", "their bytes") \
-	X(GATHERED, "gathered", "fragments put together, for only the whole datagram can be translated") \
+	X(REASSEMBLED, "reassembled", "fragments put together, for only the whole datagram can be translated") \
 	X(COALESCED, "coalesced", "UDP packets that left inside another's super-packet") \
 	X(ICMP_SENT, "icmp_sent", "ICMP errors of our own") \
 	X(ICMP_SUPPRESSED, "icmp_suppressed", "ICMP errors of our own not sent: rate limit") \

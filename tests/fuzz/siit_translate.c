@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "gather.h"
+#include "reassembly.h"
 #include "internal.h"
 
 #define REQUIRE(condition) \
@@ -22,7 +22,7 @@
 	} while (0)
 
 static uint64_t state;
-static unsigned long seen[SIIT_VERDICT_COUNT], gathered;
+static unsigned long seen[SIIT_VERDICT_COUNT], reassembled;
 
 static uint32_t random32(void)
 {
@@ -159,9 +159,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #ifndef LIBFUZZER
 /* A packet cut into fragments, some of them lost, twice, damaged or late: what is put together again is translated. */
-static void gather(const uint8_t *data, uint32_t len, unsigned which)
+static void reassemble(const uint8_t *data, uint32_t len, unsigned which)
 {
-	static struct siit_gather gather;
+	static struct siit_reassembly slots;
 	static uint64_t now_ms;
 	const bool is6 = data[0] >> 4 == 6;
 	const uint32_t header = is6 ? 40 : 20;
@@ -193,17 +193,17 @@ static void gather(const uint8_t *data, uint32_t len, unsigned which)
 			memcpy(exact, piece, to + size);
 			if (one_in(100))
 				exact[below(to + size)] ^= (uint8_t)random32();
-			if (siit_gather_take(&gather, exact, to + size, now_ms, &whole) == SIIT_GATHER_WHOLE) {
+			if (siit_reassembly_add(&slots, exact, to + size, now_ms, &whole) == SIIT_REASSEMBLY_COMPLETE) {
 				check(whole.data, whole.len);
 				run(whole.data, whole.len, which, 0, 0);
-				gathered++;
+				reassembled++;
 			}
 			free(exact);
 		}
 	}
 	if (one_in(5000)) {
-		siit_gather_end(&gather);
-		gather = (struct siit_gather){0};
+		siit_reassembly_free(&slots);
+		slots = (struct siit_reassembly){0};
 	}
 }
 
@@ -428,11 +428,11 @@ int main(int argc, char **argv)
 		}
 		run(p, len, which, offload, (uint16_t)(one_in(4) ? random32() : 1000 + below(500)));
 		if (one_in(4) && len > 0)
-			gather(p, len, which);
+			reassemble(p, len, which);
 	}
 	for (int i = 0; i < SIIT_VERDICT_COUNT; i++)
 		printf("%s %lu\n", siit_verdict_name(i), seen[i]);
-	printf("gathered %lu\n", gathered);
+	printf("reassembled %lu\n", reassembled);
 	for (int i = 0; i < 4; i++)
 		free((void *)(uintptr_t)map_of((unsigned)i));
 	free(p);

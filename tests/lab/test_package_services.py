@@ -503,8 +503,8 @@ def test_openwrts_own_scripts_take_the_init_scripts(make_node):
     told = {call["name"]: call for call in node.calls()}
     commands = {name: [i["command"] for i in call["instances"].values()] for name, call in told.items()}
     assert commands["464xlat"] == [
-        ["/lib/464xlat/keep.sh", "clat", "up"],
-        ["/lib/464xlat/keep.sh", "plat", "up"],
+        ["/lib/464xlat/supervise.sh", "clat", "up"],
+        ["/lib/464xlat/supervise.sh", "plat", "up"],
     ]
     # a keeper that waits looks again at once when the file has changed
     assert [i["file"] for i in told["464xlat"]["instances"].values()] == [["/etc/config/464xlat"]] * 2
@@ -520,7 +520,7 @@ def test_openwrts_own_scripts_take_the_init_scripts(make_node):
     # what procd would run, with OpenWrt's functions.sh and uci
     node.file("/run/464xlat/clat.settings").unlink()
     node("siit daemon --state /run/siit/rules </dev/null >/dev/null 2>&1 9>&- &")
-    node("timeout 60 /lib/464xlat/keep.sh clat up && timeout 60 /lib/464xlat/keep.sh plat up")
+    node("timeout 60 /lib/464xlat/supervise.sh clat up && timeout 60 /lib/464xlat/supervise.sh plat up")
     status = node("/etc/init.d/464xlat status")
     assert is_up(status, "clat")
     assert is_up(status, "plat")

@@ -123,7 +123,7 @@ def test_ping_and_udp_of_every_size(path):
     client.run("ping", "-c", "3", "-i", "0.05", "-W", "5", SERVER)
     client.run("ping", "-c", "1", "-s", "4000", "-W", "5", SERVER)
     counters = clat.counters("clat")
-    assert (counters["gathered"] > 0, counters["icmp-fragment"]) == (True, 0)
+    assert (counters["reassembled"] > 0, counters["icmp-fragment"]) == (True, 0)
     echo = server.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
     echo.bind((SERVER, 7000))
     asker = client.socket_in(socket.AF_INET, socket.SOCK_DGRAM)

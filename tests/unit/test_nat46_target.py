@@ -25,11 +25,11 @@ from nat46 import (
     Translator,
     Unreadable,
     cli,
+    fair_lock,
     find_target,
     kernel,
     libc,
     target,
-    turns,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -352,7 +352,11 @@ def test_sessions_take_turns(tmp_path):
 
 def test_threads_have_their_turns_in_the_order_in_which_they_came(tmp_path):
     (tmp_path / "control").write_text("")
-    ours, came, queue = KernelTarget(str(tmp_path / "control")), [], lambda: turns.turns._queues.values()
+    ours, came, queue = (
+        KernelTarget(str(tmp_path / "control")),
+        [],
+        lambda: fair_lock.fair_lock._queues.values(),
+    )
     threads = [
         threading.Thread(target=ours.perform, args=(lambda _, number=number: came.append(number),))
         for number in range(20)
@@ -409,7 +413,7 @@ def test_a_child_that_was_forked_meanwhile_keeps_nobody_out(kind, daemon, monkey
         if (child := os.fork()) == 0:
             os.close(begin)
             os.read(end, 1)
-            os._exit(bool(turns.turns._queues))  # who waited here waits there for nobody
+            os._exit(bool(fair_lock.fair_lock._queues))  # who waited here waits there for nobody
         return child
 
     child = ours.perform(fork)

@@ -197,7 +197,7 @@ def options_read() -> set[str]:
     """SECTION.OPTION of /etc/config/464xlat, as our scripts on a router read them."""
     found = set()
     library = ROOT / "files/464xlat/lib/464xlat"
-    for file in (*ROOT.glob("files/*/etc/init.d/*"), library / "keep.sh", library / "wan.sh"):
+    for file in (*ROOT.glob("files/*/etc/init.d/*"), library / "supervise.sh", library / "wan.sh"):
         text = re.sub(r"#.*", "", file.read_text())
         for section, option in re.findall(
             r"(?:config_get(?:_bool)? \w+|add_option|add_list|config_list_foreach) (\S+) (\w+)", text

@@ -352,7 +352,7 @@ def test_fragments_of_udp_without_a_checksum_get_one_over_the_whole(sizes):
         transport = join6([packet for _, packet in it.get(3)])
         assert is_right_udp6(transport)
         assert (transport[:4], transport[8:]) == (struct.pack("!HH", 1000, 2000), payload)
-        assert it.counters()["gathered"] == len(sizes) + 1
+        assert it.counters()["reassembled"] == len(sizes) + 1
         assert "udp-zero-checksum-fragment" not in it.counters()
 
 
@@ -406,7 +406,7 @@ def test_fragments_with_a_checksum_are_translated_one_by_one():
         packets = [packet for _, packet in it.get(2)]
         assert [packet[6] for packet in packets] == [44, 44]
         assert is_right_udp6(join6(packets))
-        assert "gathered" not in it.counters()
+        assert "reassembled" not in it.counters()
 
 
 def test_two_datagrams_whose_fragments_mix_are_told_apart():
@@ -422,7 +422,7 @@ def test_what_never_becomes_whole_makes_room_and_is_never_sent():
     with pump(*heads, *cut(bare_udp(b"whole" * 8), 24, identification=200)) as it:
         ((_, packet),) = it.get(1)
         assert packet[48:] == b"whole" * 8
-        assert it.counters()["gathered"] == 102
+        assert it.counters()["reassembled"] == 102
 
 
 def test_who_begins_many_datagrams_takes_no_place_of_others():

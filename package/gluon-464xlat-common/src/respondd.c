@@ -22,7 +22,7 @@ enum {
 static const char *const roles[] = { "clat", "plat" };
 // the counters of siit that count no drop, by their first letters: siit/src/siit.h and pump.h have them all
 static const char *const no_drops[] = {
-	"translated", "fragmented", "in4_", "in6_", "out4_", "out6_", "gathered", "coalesced", "icmp_sent", "icmp_suppressed",
+	"translated", "fragmented", "in4_", "in6_", "out4_", "out6_", "reassembled", "coalesced", "icmp_sent", "icmp_suppressed",
 };
 
 struct json_object *ask(const char *path, const char *command) {

@@ -98,9 +98,9 @@ $priority:"*" iif $CLIENT_DEVICE "*) ;;
 	forwarding_lacks "$CLIENT_DEVICE"
 }
 
-clat_look() {
-	look_ipv4 'rule show'
-	look_forwarding "$CLIENT_DEVICE"
+clat_fingerprint() {
+	fingerprint_ipv4 'rule show'
+	fingerprint_forwarding "$CLIENT_DEVICE"
 }
 
 clat_route_stop() { # DEVICE TABLE

@@ -21,7 +21,7 @@ setting() { # ROLE KEY
 	done
 }
 
-tell_others() { # boot | changed | gone
+notify_dependents() { # boot | changed | gone
 	local hook
 	for hook in /lib/464xlat/role.d/*; do
 		[ ! -x "$hook" ] || "$hook" "$1"

@@ -13,7 +13,7 @@ exit_routes() { # PREFIX DEVICE ALLOW
 	# shellcheck disable=SC2086 # addresses
 	ask exit-routes "$1" "$3" $ADDRESSES
 	wanted=$ANSWER
-	now=$(exit_routes_now "$1")
+	now=$(exit_routes_present "$1")
 	{
 		printf '%s\n' "$now" | while read -r line; do
 			[ -z "$line" ] || is_line "$line" "$wanted" || printf 'route del %s\n' "$line"
@@ -28,7 +28,7 @@ exit_routes() { # PREFIX DEVICE ALLOW
 }
 
 # Whether they are still there, and made of the addresses that the node has now. (Asked every few seconds: few programs.)
-exit_routes_hold() { # PREFIX
+exit_routes_are_intact() { # PREFIX
 	local made=''
 	[ -n "$(ip -6 route show root "$1" type prohibit 2>/dev/null)" ] || return
 	own_addresses
@@ -50,7 +50,7 @@ own_addresses() {
 	SAID
 }
 
-exit_routes_now() { # PREFIX
+exit_routes_present() { # PREFIX
 	# of a single address ip tells no length
 	ip -6 route show root "$1" type prohibit 2>/dev/null | sed 's/^\(prohibit [^ ]*\) .*/\1/;s/^[^/]*$/&\/128/'
 }
@@ -64,7 +64,7 @@ is_line() { # LINE LINES
 	esac
 }
 
-exit_routes_gone() { # PREFIX
+exit_routes_remove() { # PREFIX
 	rm -f "$XLAT464_RUN/plat.addresses"
 	ip -6 route flush root "$1" type prohibit
 }

@@ -12,7 +12,7 @@ nft_up() { # clat | plat
 
 # As it was set up: without what changes by itself, counters and the elements of sets.
 nft_list() { nft -s -t list table inet "xlat464_$1"; } # clat | plat
-nft_look() { printf 'exec nft -s -t list table inet xlat464_%s\n' "$1"; } # clat | plat
+nft_fingerprint() { printf 'exec nft -s -t list table inet xlat464_%s\n' "$1"; } # clat | plat
 
 # In one go, also over what is left of it: no packet finds half of the rules, or none.
 nft_load() { # clat | plat

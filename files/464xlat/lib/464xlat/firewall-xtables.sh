@@ -42,8 +42,8 @@ xtables_up() { # clat | plat
 }
 
 # As it was set up. iptables-save without -t knows the tables that are in use.
-xtables_list() { eval "$(xtables_look "$1")"; } # clat | plat
-xtables_look() { # clat | plat
+xtables_list() { eval "$(xtables_fingerprint "$1")"; } # clat | plat
+xtables_fingerprint() { # clat | plat
 	local chains='clat|from_[^ ]*|nat46'
 	[ "$1" = clat ] || chains='plat|out|in|node|new'
 	printf "{ iptables-save && ip6tables-save; } | grep -E '^-A.* XLAT464_(%s)( |$)'\n" "$chains"

@@ -43,7 +43,7 @@ firewall_choose() { # clat | plat
 }
 
 # Whether a role's rules are those that were set up: other programs flush more than is theirs.
-firewall_holds() { # BACK-END clat | plat
+firewall_is_intact() { # BACK-END clat | plat
 	local sum=''
 	[ "$1" != none ] || return 0
 	read -r sum 2>/dev/null <"$XLAT464_RUN/$2.rules"
@@ -59,7 +59,7 @@ firewall_up() { # clat | plat
 }
 
 # Set a role's rules up again, and nothing else of it. The role's ledger has their undo already.
-firewall_again() { # clat | plat
+firewall_restore() { # clat | plat
 	local line
 	LEDGER=
 	sed -n '1!G;h;$p' "$XLAT464_RUN/$1.undo" | while IFS= read -r line; do

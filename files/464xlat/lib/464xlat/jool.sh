@@ -56,8 +56,8 @@ jool_configure() {
 
 jool_unlink() { ! device_exists "$1" || ip link del dev "$1"; } # DEVICE
 
-jool_is_whole() { eval "$(jool_look)" >/dev/null 2>&1; }
+jool_is_intact() { eval "$(jool_fingerprint)" >/dev/null 2>&1; }
 
-jool_look() {
+jool_fingerprint() {
 	printf 'ip netns exec %s %s -i %s pool4 display\n' "$(jool_space "$DEVICE")" "${JOOL:-jool}" "$JOOL_INSTANCE"
 }

@@ -19,12 +19,12 @@ limit_settings() {
 		die "--limit-up-kbit, --limit-down-kbit: there is no program tc, expected the package tc-tiny, or no limit"
 }
 
-limit_now() { # UP DOWN
+limit_current() { # UP DOWN
 	if [ -e "$XLAT464_RUN/plat.limit" ]; then cat "$XLAT464_RUN/plat.limit"; else echo 0 0; fi
 }
 
 # Whether the device has what holds the limit: whoever shapes devices may have put something else in its place.
-limit_holds() { # DEVICE
+limit_is_intact() { # DEVICE
 	[ ! -e "$XLAT464_RUN/plat.limit" ] || case "$(ip link show dev "$1" 2>/dev/null)" in *' qdisc htb '*) ;; *) false ;; esac
 }
 
@@ -32,7 +32,7 @@ limit_holds() { # DEVICE
 # packets all wait would stand still for a second without them. So it stays, as wide as can be, when it is to be none.
 limit_set() {
 	local way=change
-	if [ ! -e "$XLAT464_RUN/plat.limit" ] || ! limit_holds "$DEVICE"; then
+	if [ ! -e "$XLAT464_RUN/plat.limit" ] || ! limit_is_intact "$DEVICE"; then
 		[ "$LIMIT_UP_KBIT$LIMIT_DOWN_KBIT" != 00 ] || {
 			rm -f "$XLAT464_RUN/plat.limit"
 			return
@@ -76,15 +76,15 @@ limit_up() {
 }
 
 # For an exit that is up. It has to be made anew if that is no success.
-limit_keep() {
-	[ "$(limit_now)" = "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" ] && limit_holds "$DEVICE" && return
+limit_restore() {
+	[ "$(limit_current)" = "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" ] && limit_is_intact "$DEVICE" && return
 	tell limit_set
 	limit_set >/dev/null 2>&1 </dev/null
 }
 
 limit_text() {
 	local up down
-	up=$(limit_now) down=${up#* } up=${up% *}
+	up=$(limit_current) down=${up#* } up=${up% *}
 	case "$up $down" in
 	'0 0') echo 'no limit' ;;
 	*' 0') echo "limit $up kbit/s up" ;;

@@ -157,11 +157,11 @@ plat_make() {
 	change "ip -4 route del $POOL dev $DEVICE" \
 		ip -4 route add "$POOL" dev "$DEVICE" proto static mtu lock "$(ipv4_mtu)"
 	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
-	change "exit_routes_gone $PREFIX" exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
+	change "exit_routes_remove $PREFIX" exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
 	ledger_close "$SETTINGS"
-	plat_forget
+	plat_clear_flows
 }
 
 plat_wan_sysctls() {
@@ -175,7 +175,7 @@ plat_wan_sysctls() {
 
 # Whether it is the WAN alone that is another. The exit then stays up with other rules, for connections over a line that
 # is still there go on.
-plat_other_wan() {
+plat_differs_in_wan() {
 	local noted now
 	noted=$(ledger_settings plat) now=$(setting plat wan)
 	[ "${noted%% wan=*} wan=$WAN ${noted#* wan="$now" }" = "$SETTINGS" ] || return
@@ -188,11 +188,11 @@ plat_refresh() {
 	LEDGER=$XLAT464_RUN/plat.undo
 	plat_wan_sysctls
 	must exit_routes "$PREFIX" "$DEVICE" "$ALLOW"
-	limit_keep
+	limit_restore
 }
 
 # The flows of a time without our rules go on as they began, unless they are asked about anew.
-plat_forget() {
+plat_clear_flows() {
 	$XLAT464 forget-flows "$PREFIX" "$POOL" "$TRANSLATOR" >/dev/null 2>"$XLAT464_RUN/said" </dev/null ||
 		warn "$(tail -n 1 "$XLAT464_RUN/said")"
 	rm -f "$XLAT464_RUN/said"
@@ -201,22 +201,22 @@ plat_forget() {
 plat_lacks() {
 	if [ -z "$(ip -4 route show exact "$POOL" dev "$DEVICE" 2>/dev/null)" ]; then
 		echo "there is no route $POOL dev $DEVICE"
-	elif [ "$TRANSLATOR" = jool ] && ! jool_is_whole; then
+	elif [ "$TRANSLATOR" = jool ] && ! jool_is_intact; then
 		echo "Jool has no instance any more"
-	elif ! exit_routes_hold "$PREFIX"; then
+	elif ! exit_routes_are_intact "$PREFIX"; then
 		echo "the routes inside $PREFIX are not those that keep the mesh off the networks that this node is in"
-	elif ! limit_holds "$DEVICE"; then
+	elif ! limit_is_intact "$DEVICE"; then
 		echo "the limit on $DEVICE is gone"
 	else
 		forwarding_lacks "$WAN"
 	fi
 }
 
-plat_look() {
+plat_fingerprint() {
 	# addresses as the routes to them
-	look_ipv4 "route show exact $POOL dev $DEVICE" 'route show table local type local' 'route show table all default'
-	look_forwarding "$(printf '%s' "$WAN" | tr ',' ' ')"
-	[ "$TRANSLATOR" != jool ] || jool_look
+	fingerprint_ipv4 "route show exact $POOL dev $DEVICE" 'route show table local type local' 'route show table all default'
+	fingerprint_forwarding "$(printf '%s' "$WAN" | tr ',' ' ')"
+	[ "$TRANSLATOR" != jool ] || jool_fingerprint
 }
 
 plat_detail() { printf 'pool %s ports %s, shared out of %s, %s' "$POOL" "$PORTS" "$WAN" "$(limit_text)"; }

@@ -14,11 +14,11 @@ role_up() { # clat | plat WORD...
 	ledger_lock
 	# an up that was killed left things behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
-	if ledger_finished "$role" && role_stands &&
-		{ [ "$(ledger_settings "$role")" = "$SETTINGS" ] || { [ "$role" = plat ] && plat_other_wan; }; }; then
-		firewall_holds "$FIREWALL" "$role" || {
-			if (firewall_again "$role"); then warn "the firewall rules were others and are set up again"; fi
-			[ "$role" = clat ] || plat_forget
+	if ledger_finished "$role" && role_is_served &&
+		{ [ "$(ledger_settings "$role")" = "$SETTINGS" ] || { [ "$role" = plat ] && plat_differs_in_wan; }; }; then
+		firewall_is_intact "$FIREWALL" "$role" || {
+			if (firewall_restore "$role"); then warn "the firewall rules were others and are set up again"; fi
+			[ "$role" = clat ] || plat_clear_flows
 		}
 		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
 			echo "464xlat: $role up: it is, with these settings"
@@ -99,7 +99,7 @@ noted_settings() { # clat | plat
 }
 
 # Whether the device is there and a translator serves it: a TUN device has a carrier as long as somebody reads it.
-role_stands() {
+role_is_served() {
 	LINK=$(ip link show dev "$DEVICE" 2>/dev/null)
 	case "$LINK" in *LOWER_UP*) return 0 ;; esac
 	return 1
@@ -107,7 +107,7 @@ role_stands() {
 
 # What a role lacks of what its up has made, the first of it, by its settings; nothing if it is whole.
 role_lacks() { # clat | plat
-	if ! role_stands; then
+	if ! role_is_served; then
 		case "$LINK" in
 		'') echo "there is no device $DEVICE" ;;
 		*NO-CARRIER*) echo "nothing translates on $DEVICE: ${TRANSLATOR:-the translator} is not running" ;;
@@ -115,7 +115,7 @@ role_lacks() { # clat | plat
 		esac
 	elif [ -z "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ]; then
 		echo "there is no route $PREFIX dev $DEVICE"
-	elif ! firewall_holds "$FIREWALL" "$1"; then
+	elif ! firewall_is_intact "$FIREWALL" "$1"; then
 		echo "the firewall rules are not those that were set up"
 	else
 		"${1}_lacks"
@@ -129,25 +129,25 @@ check() { # clat | plat
 	[ -z "$lacks" ] || die "$lacks"
 }
 
-# Lines of sh that show what a check of the role asks for, with few programs: as long as they say the same as when the role
-# was whole, it is. (What ages by itself, as the lifetime of an address, is not shown.)
-look() { # clat | plat
-	DOING="$1 look"
+# Print lines of sh. While their output is the same as when the role was complete, the role is still complete. They run
+# fewer programs than a check. (Values that change by themselves, as the lifetime of an address, are left out.)
+fingerprint() { # clat | plat
+	DOING="$1 fingerprint"
 	{ ledger_finished "$1" && noted_settings "$1"; } || die 'it is not up'
 	printf 'ip -6 route show root %s\n' "$PREFIX"
-	"${1}_look"
-	[ "$FIREWALL" = none ] || "${FIREWALL}_look" "$1"
+	"${1}_fingerprint"
+	[ "$FIREWALL" = none ] || "${FIREWALL}_fingerprint" "$1"
 }
 
-look_ipv4() { # COMMAND-OF-ip...
+fingerprint_ipv4() { # COMMAND-OF-ip...
 	printf 'ip -4 -batch - <<END\n'
 	printf '%s\n' "link show dev $DEVICE" "$@" END
 }
 
-look_forwarding() { # DEVICES
+fingerprint_forwarding() { # DEVICES
 	local each
 	for each in $1; do
-		# shellcheck disable=SC2016 # whoever looks expands it
+		# shellcheck disable=SC2016 # the reader of the fingerprint expands it
 		printf 'read -r value </proc/sys/net/ipv4/conf/%s/forwarding && echo "$value"\n' "$each"
 	done
 }

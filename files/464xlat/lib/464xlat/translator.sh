@@ -39,7 +39,7 @@ translate() { # TARGET COMMAND
 		# shellcheck disable=SC2086 # a command line
 		$SIIT ctl --socket "$1" "$2"
 	else
-		alone "$1" write_command "$1" "$2"
+		with_lock "$1" write_command "$1" "$2"
 	fi
 }
 
@@ -56,7 +56,7 @@ lock_file() {
 # Run a command while nobody else who asks uses nat46's file. The shim asks as well: the module lists its pairs without
 # its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel. The lock is on the network
 # namespace, for below /proc/net each opening of a file is another inode, and a lock on it keeps nobody out.
-alone() { # TARGET COMMAND...
+with_lock() { # TARGET COMMAND...
 	local tries=0
 	(
 		until flock -n 8; do
@@ -82,7 +82,7 @@ translator_add() { # TARGET DEVICE
 # nat46 ignores what it does not take, so its listing (one long line a device, cut behind the local style) is read back.
 translator_config() { # TARGET DEVICE CONFIGURATION
 	translate "$1" "config $2 $3" || return
-	[ ! -f "$1" ] || alone "$1" grep -q "^config $2 .*local\.style RFC6052" "$1" && return
+	[ ! -f "$1" ] || with_lock "$1" grep -q "^config $2 .*local\.style RFC6052" "$1" && return
 	printf 'the translator at %s did not take the configuration of %s\n' "$1" "$2" >&2
 	return 1
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2034,SC2154 # settings pass between these files as variables
 # SPDX-License-Identifier: ISC
-# What keep.sh of a PLAT knows of the WAN: its devices, and whether it leads anywhere. A node that is announced as a
+# What supervise.sh of a PLAT knows of the WAN: its devices, and whether it leads anywhere. A node that is announced as a
 # platnode and has no way to the IPv4 internet takes its neighbours' clients from those that have one.
 
 add_wan() { # NETWORK-OR-DEVICE; two networks may be of one device
@@ -20,7 +20,7 @@ find_wan() {
 }
 
 # (Which table the route is in, is for the node's routing rules to say.)
-has_line() {
+has_uplink() {
 	local device routes rest="$wan,"
 	[ -n "$wan" ] || return 0
 	routes="$(ip -4 route show table all default 2>/dev/null) "

@@ -1,16 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# keep.sh ROLE up     keep a role as /etc/config/464xlat says: bring it up, try again while something is missing that can
-#                     still come (a device, a module, a translator), and look every few seconds whether all of it is
-#                     still there, for other programs flush firewall rules. Without an IPv4 line, or a translator, a node
-#                     is no platnode. SIGHUP: look now, networks have changed. procd ends it when the file changes.
-# keep.sh ROLE down   take it down, if it is up, and end
+# supervise.sh ROLE up     keep a role as /etc/config/464xlat says. Bring it up. Try again while something is missing that
+#                          may still come: a device, a module, a translator. Check every few seconds that it is still
+#                          complete, because other programs flush firewall rules. A node without an IPv4 line or without
+#                          a translator is no platnode. SIGHUP: networks have changed, check now.
+#                          procd ends this script when the configuration changes.
+# supervise.sh ROLE down   take the role down, if it is up, and end
 #
-# Either tells what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
-# What is missing is logged when it changes, and lies in /var/run/464xlat/ROLE.problem for `service 464xlat status`.
+# Both notify what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
+# A problem is logged when it changes. /var/run/464xlat/ROLE.problem holds it for `service 464xlat status`.
 
-woken=
-trap 'woken=1' HUP # before anything else: at a boot networks come one after the other
+signalled=
+trap 'signalled=1' HUP # before anything else: at a boot networks come one after the other
 
 # shellcheck source=/dev/null
 . /lib/functions.sh
@@ -21,8 +22,8 @@ trap 'woken=1' HUP # before anything else: at a boot networks come one after the
 
 RUN=/var/run/464xlat
 CHECK_S=5
-AGAIN_S=2        # what is gone may be back: a translator that is started anew
-NETWORK_ROUNDS=12 # of looks, after which all is checked and networks are asked for their devices, should an event be lost
+AGAIN_S=2        # what is missing may return: a translator that restarts
+NETWORK_ROUNDS=12 # rounds, after which everything is checked and netifd is asked for the devices, in case an event was lost
 LONGEST_WAIT_S=30
 HUNG_UP=129 # status of a `wait` that SIGHUP has ended
 
@@ -93,16 +94,16 @@ read_options() {
 	fi
 }
 
-tell_problem() { # SENTENCE
-	[ "$1" != "$told" ] || return 0
+report_problem() { # SENTENCE
+	[ "$1" != "$reported" ] || return 0
 	echo "$1" >&2
 	printf '%s\n' "$1" >"$RUN/$role.problem"
-	told=$1
+	reported=$1
 }
 
-forget_problem() {
+clear_problem() {
 	rm -f "$RUN/$role.problem" "$RUN/$role.said"
-	told=
+	reported=
 	wait_s=$AGAIN_S
 }
 
@@ -118,98 +119,98 @@ run() { # OPTIONS, as words of one text
 }
 
 pause() { # SECONDS, at most
-	[ -z "$woken" ] || return 0
+	[ -z "$signalled" ] || return 0
 	sleep "$1" &
 	wait "$!" || kill "$!" 2>/dev/null
 }
 
-wait_longer() {
-	tell_problem "$(tail -n 1 "$RUN/$role.said")"
+back_off() {
+	report_problem "$(tail -n 1 "$RUN/$role.said")"
 	pause "$wait_s"
 	wait_s=$((wait_s * 2))
-	[ -z "$woken" ] || wait_s=$AGAIN_S # what was missing may have come
+	[ -z "$signalled" ] || wait_s=$AGAIN_S # what was missing may have come
 	[ "$wait_s" -le "$LONGEST_WAIT_S" ] || wait_s=$LONGEST_WAIT_S
 }
 
-# A check is some dozen programs, so it is for when something has changed; what shows that is a few (464xlat ROLE look).
-is_whole() {
+# A check runs some dozen programs. So it runs only when the fingerprint has changed, which takes few programs to read.
+is_intact() {
 	local now
-	look=$(464xlat "$role" look 2>/dev/null)
-	now=$(eval "$look" 2>&1)
-	if 464xlat "$role" check >/dev/null 2>&1; then shown=$now; else look='' && return 1; fi
+	fingerprint=$(464xlat "$role" fingerprint 2>/dev/null)
+	now=$(eval "$fingerprint" 2>&1)
+	if 464xlat "$role" check >/dev/null 2>&1; then fingerprint_before=$now; else fingerprint='' && return 1; fi
 }
-is_same() { [ -n "$look" ] && [ "$(eval "$look" 2>&1)" = "$shown" ]; }
-is_made() { [ -z "$is_news" ] && [ "$words$wan" = "$made" ]; }
+is_unchanged() { [ -n "$fingerprint" ] && [ "$(eval "$fingerprint" 2>&1)" = "$fingerprint_before" ]; }
+is_applied() { [ -z "$networks_changed" ] && [ "$words$wan" = "$applied" ]; }
 
-settle() {
-	[ -z "$told" ] || forget_problem
+stay_up() {
+	[ -z "$reported" ] || clear_problem
 	pause "$CHECK_S"
 }
 
-# An exit that leads nowhere takes clients from those that lead somewhere.
+# An exit without an uplink would attract clients of exits that work.
 withdraw() {
-	made='' look=''
-	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && tell_others changed; }
+	applied='' fingerprint=''
+	[ ! -e "$RUN/$role.undo" ] || { 464xlat "$role" down >/dev/null && notify_dependents changed; }
 }
 
-keep_up() {
-	if is_made && is_same; then
-		settle
-	elif ! has_line; then
-		tell_problem "464xlat: plat up: no IPv4 default route leads out of $wan, expected one: is the line up?"
+ensure_up() {
+	if is_applied && is_unchanged; then
+		stay_up
+	elif ! has_uplink; then
+		report_problem "464xlat: plat up: no IPv4 default route leads out of $wan, expected one: is the line up?"
 		withdraw
 		pause "$CHECK_S"
-	elif is_made && { is_whole || { pause "$AGAIN_S" && is_whole; }; }; then
-		settle
+	elif is_applied && { is_intact || { pause "$AGAIN_S" && is_intact; }; }; then
+		stay_up
 	elif run "$words${wan:+ --wan $wan}"; then
-		[ -n "$made" ] || echo "464xlat: $role is up"
-		made=$words$wan is_news='' look=''
-		forget_problem
-		tell_others changed
+		[ -n "$applied" ] || echo "464xlat: $role is up"
+		applied=$words$wan networks_changed='' fingerprint=''
+		clear_problem
+		notify_dependents changed
 	else
-		[ "$role" = clat ] || is_whole || withdraw
-		wait_longer
+		[ "$role" = clat ] || is_intact || withdraw
+		back_off
 	fi
 }
 
-# a node that is no platnode need not have its part
+# a node that is no platnode may lack this file
 find_wan() { :; }
-has_line() { :; }
+has_uplink() { :; }
 # shellcheck source=files/464xlat/lib/464xlat/wan.sh
 [ "$role" = clat ] || [ ! -r /lib/464xlat/wan.sh ] || . /lib/464xlat/wan.sh
 
 wait_s=$AGAIN_S
-told=
+reported=
 words=
 wan=
-made=
-look='' shown='' # lines of sh, and what they said when the role was whole
-is_news= # networks have changed since the last up, which may be of interest to it
-trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # what is half up then undoes itself
+applied=
+fingerprint='' fingerprint_before='' # lines of sh, and their output when the role was complete
+networks_changed= # since the last up
+trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # an unfinished up then undoes itself
 
 if [ "$way" = down ]; then
 	trap '' HUP
-	until [ ! -e "$RUN/$role.undo" ] || run ''; do wait_longer; done
-	forget_problem
-	tell_others changed
+	until [ ! -e "$RUN/$role.undo" ] || run ''; do back_off; done
+	clear_problem
+	notify_dependents changed
 	# procd is to know of nothing that has ended: a role that is off is no service that has died
 	ubus call service delete "{\"name\":\"464xlat\",\"instance\":\"$role\"}"
 	exit
 fi
 
 until load_464xlat 2>"$RUN/$role.said"; do
-	woken=
-	wait_longer
+	signalled=
+	back_off
 done
 read_options
 find_wan
 round=0
 while :; do
 	round=$((round + 1))
-	if [ -n "$woken" ] || [ $((round % NETWORK_ROUNDS)) = 0 ]; then
-		is_news=${woken:-$is_news}
-		woken='' look=''
+	if [ -n "$signalled" ] || [ $((round % NETWORK_ROUNDS)) = 0 ]; then
+		networks_changed=${signalled:-$networks_changed}
+		signalled='' fingerprint=''
 		find_wan
 	fi
-	keep_up
+	ensure_up
 done

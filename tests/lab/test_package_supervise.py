@@ -96,9 +96,9 @@ def test_what_is_taken_from_a_clat_is_told_and_set_up_again(node, harm, said):  
 
 def test_a_line_that_is_lost_or_back_is_noticed_when_netifd_tells(node):  # noqa: F811
     # which looks so seldom here that it has to be told
-    node("sed 's/^CHECK_S=5$/CHECK_S=500/' /lib/464xlat/keep.sh >/run/keep.sh")
-    node("chmod 755 /run/keep.sh && mount --bind /run/keep.sh /lib/464xlat/keep.sh")
-    assert node("grep -c '^CHECK_S=500$' /lib/464xlat/keep.sh") == "1\n"
+    node("sed 's/^CHECK_S=5$/CHECK_S=500/' /lib/464xlat/supervise.sh >/run/supervise.sh")
+    node("chmod 755 /run/supervise.sh && mount --bind /run/supervise.sh /lib/464xlat/supervise.sh")
+    assert node("grep -c '^CHECK_S=500$' /lib/464xlat/supervise.sh") == "1\n"
     up(node)
     keepers = node.file("/run/procd/464xlat/plat/main").read_text()
     for way, state in (("del", "down"), ("add", "up"), ("del", "down"), ("add", "up")):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Whose turn it is among the threads of this process, in the order in which they came.
+"""A lock among the threads of this process that serves them in the order in which they came.
 
-The lock between processes (target.locked) is asked for again and again, so of many threads that ask some could be
-without luck for longer than they wait. So one thread of a process asks at a time.
+The lock between processes (target.locked) is polled. With many pollers, some threads could miss it for longer than they
+wait. So only one thread of a process polls at a time.
 """
 
 import contextlib
@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 
 
-class Turns:
-    """Queues of threads, each of one key."""
+class FairLock:
+    """Queues of waiting threads, one for each key."""
 
     def __init__(self) -> None:
         self.reset()
@@ -24,8 +24,8 @@ class Turns:
         self._queues: dict[object, list[object]] = {}
 
     @contextlib.contextmanager
-    def turn(self, key: object, until_s: float) -> Iterator[bool]:
-        """Wait for one's turn; yield False if it has not come by then (monotonic, s)."""
+    def acquire(self, key: object, until_s: float) -> Iterator[bool]:
+        """Hold the key's lock; yield False if it was not free until until_s (monotonic, s)."""
         ticket = object()
         with self._changed:
             queue = self._queues.setdefault(key, [])
@@ -46,5 +46,5 @@ class Turns:
             self._changed.notify_all()
 
 
-turns = Turns()
-os.register_at_fork(after_in_child=turns.reset)
+fair_lock = FairLock()
+os.register_at_fork(after_in_child=fair_lock.reset)

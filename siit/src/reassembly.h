@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: ISC */
+/* Puts together the fragmented datagrams that can only be translated whole.
+ *
+ * Their checksum covers the datagram, and the translation needs it or changes it: UDP without a checksum on its way to
+ * IPv6, for which one is computed (RFC 7915 section 4.5, RFC 6146 section 3.4), and ICMP, whose checksum gets or loses
+ * a pseudo header (RFC 7915 section 1.2). All other fragments are translated one by one, and nothing here sees them.
+ *
+ * Fragments have to come in order, as a kernel sends them; what does not continue a datagram ends it. No timer: a
+ * datagram that stays incomplete is forgotten when its slot is needed, first one of the source that has the most, or
+ * when it is older than SIIT_REASSEMBLY_MS. All memory is the slots', taken when the first datagram comes: at most
+ * SIIT_REASSEMBLY_SLOTS of 64 KB each.
+ */
+#ifndef SIIT_REASSEMBLY_H
+#define SIIT_REASSEMBLY_H
+
+#include "siit.h"
+
+#define SIIT_REASSEMBLY_SLOTS 4  /* datagrams under way at a time */
+#define SIIT_REASSEMBLY_MS 2000   /* how long one may take; FRAGMENT_MIN of RFC 6146 section 4 */
+
+struct siit_reassembly {
+	struct siit_reassembly_slot {
+		uint8_t *buffer;   /* headroom, the headers of the whole, its transport; NULL before the first use */
+		uint8_t key[38];   /* version, addresses, identification, protocol of the datagram under way */
+		uint32_t header;   /* bytes of headers in the buffer; 0: the slot is free */
+		uint32_t filled;   /* bytes of transport that are there */
+		uint64_t since_ms; /* when its first fragment came */
+	} slots[SIIT_REASSEMBLY_SLOTS];
+};
+
+enum siit_reassembly_result {
+	SIIT_REASSEMBLY_NOT,  /* none of the fragments that this is about: translate it as it is */
+	SIIT_REASSEMBLY_INCOMPLETE, /* taken, and more has to come */
+	SIIT_REASSEMBLY_COMPLETE /* taken, and *packet is the datagram, valid until the next call */
+};
+
+/* Take one packet of IPv4 or IPv6, len bytes; now_ms is of any clock that only goes forward. */
+enum siit_reassembly_result siit_reassembly_add(struct siit_reassembly *reassembly, const uint8_t *data,
+						uint32_t len, uint64_t now_ms, struct siit_packet *packet);
+
+/* Free the slots' memory. */
+void siit_reassembly_free(struct siit_reassembly *reassembly);
+
+#endif
