@@ -4,10 +4,12 @@
 A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first address of a /96, 16 bytes.
 """
 
-from dataclasses import dataclass
+from runtime.record import record
+
+TYPE_CHECKING = False
 
 
-@dataclass(frozen=True, slots=True)
+@record("destination payload source")
 class Send:
     """Send a datagram to port 5523 of an address, from one of our own (None: the kernel's choice)."""
 
@@ -16,7 +18,7 @@ class Send:
     source: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record("payload source")
 class SendToNodes:
     """Send a datagram to the management address of each clatnode that babel knows a way to."""
 
@@ -24,7 +26,7 @@ class SendToNodes:
     source: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac destination payload")
 class SendClaim:
     """Send a CLAIM to a node-client address, if a host route leads there; answer with ClaimUnreachable if not."""
 
@@ -33,7 +35,7 @@ class SendClaim:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address")
 class LookElsewhere:
     """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
 
@@ -41,7 +43,7 @@ class LookElsewhere:
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac place")
 class LookForPlace:
     """Answer with PlaceLooked: whether babel knows a way to the node at whose prefix a client's home is mapped."""
 
@@ -49,19 +51,19 @@ class LookForPlace:
     place: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("address")
 class AddNodeClient:
     """Take the client's node-client address (babel announces it), so that the next CLAIM finds us."""
 
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("address")
 class RemoveNodeClient:
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class AddNeighbour:
     """Pin ipv4 to the MAC on the client device: packets may come before the client's next ARP."""
 
@@ -69,20 +71,20 @@ class AddNeighbour:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class RemoveNeighbour:
     mac: bytes
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac")
 class Unlearn:
     """Have the bridge forget at which port a MAC is: the client's next frame is a ClientSeen then."""
 
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address")
 class AddRoute:
     """A host route to a client's IPv6 address, with its neighbour entry."""
 
@@ -90,13 +92,13 @@ class AddRoute:
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address")
 class RemoveRoute:
     mac: bytes
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class ProbeClient:
     """Ask by ARP, to the MAC alone, whether a client is on our bridge; ArpAnswered says so."""
 
@@ -104,7 +106,7 @@ class ProbeClient:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address")
 class SolicitClient:
     """Ask a MAC by neighbour discovery whether it is on our bridge. After Unlearn its answer is a ClientSeen."""
 
@@ -112,7 +114,7 @@ class SolicitClient:
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class OpenGate:
     """Let a client's IPv4 pass, what the gate holds of it first."""
 
@@ -120,7 +122,7 @@ class OpenGate:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class CloseGate:
     """Hold a client's IPv4 from now on. The gate is closed for whoever was not let in."""
 
@@ -128,7 +130,7 @@ class CloseGate:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class RefuseAtGate:
     """Drop what the gate holds of a client, and what comes: its address is somebody else's here."""
 
@@ -136,7 +138,7 @@ class RefuseAtGate:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("client plat lease_s")
 class UsePlat:
     """Send the traffic of `CLAT::ipv4` (16 bytes) through this PLAT, whatever the CLAT device's own one is."""
 
@@ -145,34 +147,34 @@ class UsePlat:
     lease_s: int
 
 
-@dataclass(frozen=True, slots=True)
+@record("client plat")
 class LeavePlat:
     client: bytes
     plat: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("plat")
 class SetCurrentPlat:
     """The CLAT device's own PLAT is this one now: rules translate to it and back from it. None: there is none."""
 
     plat: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@record("plat")
 class DropPlat:
     """Remove every rule of a PLAT."""
 
     plat: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("plat")
 class LookForPlat:
     """Answer with PlatLooked: whether the kernel has a route to a PLAT."""
 
     plat: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("home at was lease_s serial done failed")
 class MapClient:
     """On the platnode: what comes from `at` is of `home` (both `CLAT::ipv4`), and back, for lease_s seconds.
 
@@ -189,7 +191,7 @@ class MapClient:
     failed: Send
 
 
-@dataclass(frozen=True, slots=True)
+@record("home was done")
 class UnmapClient:
     """On the platnode: the client is at home again, or its lease is over. Then send `done`."""
 
@@ -198,7 +200,7 @@ class UnmapClient:
     done: Send | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class ReleaseLease:
     """Tell our DHCP server that it must not keep this lease: the address is somebody else's here."""
 
@@ -206,7 +208,7 @@ class ReleaseLease:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class RenewLease:
     """Tell our DHCP server that a client that roams keeps its lease."""
 
@@ -214,7 +216,7 @@ class RenewLease:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("level sentence")
 class Log:
     """A sentence for the log; level is that of the module logging."""
 
@@ -222,32 +224,35 @@ class Log:
     sentence: str
 
 
-Action = (
-    Send
-    | SendToNodes
-    | SendClaim
-    | LookElsewhere
-    | LookForPlace
-    | AddNodeClient
-    | RemoveNodeClient
-    | AddNeighbour
-    | RemoveNeighbour
-    | Unlearn
-    | AddRoute
-    | RemoveRoute
-    | ProbeClient
-    | SolicitClient
-    | OpenGate
-    | CloseGate
-    | RefuseAtGate
-    | UsePlat
-    | LeavePlat
-    | SetCurrentPlat
-    | DropPlat
-    | LookForPlat
-    | MapClient
-    | UnmapClient
-    | ReleaseLease
-    | RenewLease
-    | Log
-)
+if TYPE_CHECKING:
+    Action = (
+        Send
+        | SendToNodes
+        | SendClaim
+        | LookElsewhere
+        | LookForPlace
+        | AddNodeClient
+        | RemoveNodeClient
+        | AddNeighbour
+        | RemoveNeighbour
+        | Unlearn
+        | AddRoute
+        | RemoveRoute
+        | ProbeClient
+        | SolicitClient
+        | OpenGate
+        | CloseGate
+        | RefuseAtGate
+        | UsePlat
+        | LeavePlat
+        | SetCurrentPlat
+        | DropPlat
+        | LookForPlat
+        | MapClient
+        | UnmapClient
+        | ReleaseLease
+        | RenewLease
+        | Log
+    )
+else:
+    Action = object  # for annotations alone

@@ -4,10 +4,12 @@
 A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first address of a /96, 16 bytes.
 """
 
-from dataclasses import dataclass
+from runtime.record import record
+
+TYPE_CHECKING = False
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4 is_proof")
 class ClientSeen:
     """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address.
 
@@ -19,14 +21,14 @@ class ClientSeen:
     is_proof: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac")
 class ClientGone:
     """The kernel says that a client left: a station disassociated, an FDB entry aged."""
 
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class ArpAnswered:
     """A client answered our ProbeClient: it is here."""
 
@@ -34,7 +36,7 @@ class ArpAnswered:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address is_sign")
 class AddressSeen:
     """A client uses an IPv6 address of ours: the neighbour table, or the socket's add_address.
 
@@ -46,7 +48,7 @@ class AddressSeen:
     is_sign: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac address")
 class AddressGone:
     """A client does not use an IPv6 address any more."""
 
@@ -54,7 +56,7 @@ class AddressGone:
     address: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4 lease_s is_seen is_renewed")
 class LeaseGranted:
     """Our DHCP server granted or renewed a lease.
 
@@ -69,7 +71,7 @@ class LeaseGranted:
     is_renewed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class LeaseEnded:
     """Our DHCP server let a lease go: expired, released."""
 
@@ -77,7 +79,7 @@ class LeaseEnded:
     ipv4: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("source destination payload")
 class Datagram:
     """A UDP datagram on port 5523."""
 
@@ -86,7 +88,7 @@ class Datagram:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac is_retracted")
 class ClaimUnreachable:
     """No route leads to the node-client address that a CLAIM was for, so it was not sent.
 
@@ -97,14 +99,14 @@ class ClaimUnreachable:
     is_retracted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac")
 class FoundElsewhere:
     """A host route leads to the node-client address of a LookElsewhere: another node serves the client."""
 
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac place is_live")
 class PlaceLooked:
     """What a LookForPlace found. is_live: babel knows a way to that node."""
 
@@ -113,26 +115,26 @@ class PlaceLooked:
     is_live: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class NodeAppeared:
     """A clatnode can be reached that could not for a while, or never before."""
 
 
-@dataclass(frozen=True, slots=True)
+@record("prefix")
 class PlatChosen:
     """prefixd says set_platprefix."""
 
     prefix: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("prefix")
 class PlatLost:
     """prefixd says del_platprefix: this PLAT cannot be reached any more."""
 
     prefix: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record("usable lost")
 class PlatsTold:
     """prefixd says plats: which can be used, and which cannot although there is a route. Of others the route tells."""
 
@@ -140,14 +142,14 @@ class PlatsTold:
     lost: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@record("prefixes")
 class PlatsUnrouted:
     """The kernel's routes to PLATs went away, for a moment or for good."""
 
     prefixes: frozenset[bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@record("prefix has_route")
 class PlatLooked:
     """What a LookForPlat found. has_route: the kernel has a route to this PLAT."""
 
@@ -155,28 +157,31 @@ class PlatLooked:
     has_route: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record()
 class Tick:
     """Time has passed; the core looks at its timers with every event, this one is for when nothing else happens."""
 
 
-Event = (
-    ClientSeen
-    | ClientGone
-    | ArpAnswered
-    | AddressSeen
-    | AddressGone
-    | LeaseGranted
-    | LeaseEnded
-    | Datagram
-    | ClaimUnreachable
-    | FoundElsewhere
-    | PlaceLooked
-    | NodeAppeared
-    | PlatChosen
-    | PlatLost
-    | PlatsTold
-    | PlatsUnrouted
-    | PlatLooked
-    | Tick
-)
+if TYPE_CHECKING:
+    Event = (
+        ClientSeen
+        | ClientGone
+        | ArpAnswered
+        | AddressSeen
+        | AddressGone
+        | LeaseGranted
+        | LeaseEnded
+        | Datagram
+        | ClaimUnreachable
+        | FoundElsewhere
+        | PlaceLooked
+        | NodeAppeared
+        | PlatChosen
+        | PlatLost
+        | PlatsTold
+        | PlatsUnrouted
+        | PlatLooked
+        | Tick
+    )
+else:
+    Event = object  # for annotations alone

@@ -11,8 +11,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def read() -> dict[str, str]:
     """Return the rooms' files: path from the repository's root -> text."""
-    files = sorted(file for room in MICROPYTHON_SAFE for file in (ROOT / room).rglob("*.py"))
-    return {str(file.relative_to(ROOT)): file.read_text() for file in files}
+    found = set()
+    for safe in MICROPYTHON_SAFE:
+        found |= {ROOT / safe} if safe.endswith(".py") else set((ROOT / safe).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): file.read_text() for file in sorted(found)}
 
 
 if __name__ == "__main__":

@@ -63,3 +63,6 @@ METHODS = """
     splitlines start startswith step stop strip sub symmetric_difference symmetric_difference_update
     tell throw to_bytes union unregister update upper value values write
 """
+
+# of a class, which `dir` does not say
+OF_CLASSES = "__name__"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# ruff: noqa: PT018 (MicroPython has no pytest, and less syntax)
+
 """Cases of prefixd.babel: what its lines tell, wherever they are cut and whatever is wrong with them."""
 
 from prefixd_plats import RANGE, A, B, C, plat

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# ruff: noqa: PT018 (MicroPython has no pytest, and less syntax)
+
 """Cases of prefixd.choice: which PLAT is used when, and why."""
 
 from prefixd_plats import A, B, C

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# ruff: noqa: PT017, PT018, RUF005, SIM905 (MicroPython has no pytest, and less syntax)
+
 """Cases of prefixd's command line: what options it takes, and what --status shows."""
 
 from prefixd_plats import RANGE

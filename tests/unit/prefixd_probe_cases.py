@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# ruff: noqa: C403, PT018, RUF005, RUF015 (MicroPython has no pytest, and less syntax)
+
 """Cases of prefixd.probe, and of the choice by what it finds: PLATs answer, are silent, refuse."""
 
 import struct

@@ -11,7 +11,7 @@ import pytest
 from sdk.debian.micropython import PROGRAM
 from sdk.micropython_lint.__main__ import read
 from sdk.micropython_lint.check import check
-from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES
+from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
 from sdk.micropython_lint.rules import RULES
 
 ROWS = [pytest.param(rule, id=rule.what) for rule in RULES]
@@ -93,11 +93,12 @@ def test_the_names_are_there(micropython):
         script += f"import {module}\n"
         script += f"print(json.dumps([n for n in {names.split()!r} if not hasattr({module}, n)]))\n"
     script += f"print(json.dumps([n for n in {BUILTINS.split()!r} if not hasattr(builtins, n)]))\n"
+    script += f"print(json.dumps([n for n in {OF_CLASSES.split()!r} if not hasattr(str, n)]))\n"
     script += OBJECTS
     script += f"print(json.dumps([n for n in {METHODS.split()!r} if n not in there]))\n"
     done = micropython.run("-c", script)
     assert done.returncode == 0, done.stderr
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [[]] * (len(MODULES) + 2)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [[]] * (len(MODULES) + 3)
 
 
 @pytest.mark.parametrize(
@@ -143,5 +144,5 @@ def test_what_is_there_is_let_through(text):
 
 def test_the_rooms_that_run_on_micropython_are_clean():
     files = read()
-    assert {name.partition("/")[0] for name in files} == {"xlat464", "prefixd"}
+    assert {name.partition("/")[0] for name in files} == {"xlat464", "prefixd", "runtime", "l3roamd_py"}
     assert [str(finding) for finding in check(files)] == []
