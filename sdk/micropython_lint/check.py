@@ -6,8 +6,9 @@ import builtins
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from sdk.micropython_lint.f_strings import odd_f_strings
 from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
-from sdk.micropython_lint.rules import RULES, Rule
+from sdk.micropython_lint.rules import ODD_F_STRING, RULES, Rule
 
 # what runs on both Pythons: rooms, wings of rooms, and files of those that do not yet as a whole
 MICROPYTHON_SAFE = (
@@ -37,7 +38,10 @@ def check(files: Mapping[str, str]) -> list[Finding]:
     known = frozenset(METHODS.split() + OF_CLASSES.split()) | {
         name for tree in trees.values() for name in own_names(tree)
     }
-    return [finding for name, tree in trees.items() for finding in _check(name, tree, known)]
+    found = [finding for name, tree in trees.items() for finding in _check(name, tree, known)]
+    for name, text in files.items():
+        found += [Finding(name, line, describe(ODD_F_STRING)) for line in odd_f_strings(text, trees[name])]
+    return found
 
 
 def own_names(tree: ast.AST) -> Iterator[str]:

@@ -65,13 +65,6 @@ RULES = (
         either(calls("endswith", begins_with_tuple), calls("endswith", more_than(1))),
     ),
     Rule(
-        "an f-string: joined to another or raw since 1.24, nested and with {{ since 1.28 only",
-        (1, 28),
-        "%",
-        "f'{{'",
-        is_a("JoinedStr", "TemplateStr"),
-    ),
-    Rule(
         "to_bytes without length and byteorder, or by keyword",
         (1, 27),
         "to_bytes(length, 'big')",
@@ -297,4 +290,13 @@ RULES = (
         "@[lambda f: f][0]\ndef f(): pass",
         has_odd_decorator,
     ),
+)
+
+# of the text around it, which a node of the tree does not show: see f_strings.py
+ODD_F_STRING = Rule(
+    "an f-string that is joined to another string, raw, nested, or has {{ or }}",
+    (1, 28),
+    "%, or a plain one",
+    "f'{{'",
+    is_a("TemplateStr"),
 )

@@ -12,9 +12,10 @@ from sdk.debian.micropython import PROGRAM
 from sdk.micropython_lint.__main__ import read
 from sdk.micropython_lint.check import check
 from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
-from sdk.micropython_lint.rules import RULES
+from sdk.micropython_lint.rules import ODD_F_STRING, RULES
 
-ROWS = [pytest.param(rule, id=rule.what) for rule in RULES]
+ALL_RULES = (*RULES, ODD_F_STRING)
+ROWS = [pytest.param(rule, id=rule.what) for rule in ALL_RULES]
 # runs on both Pythons: a line of JSON in, its value or what it raised out
 EVALUATOR = """
 import sys, json
@@ -57,6 +58,34 @@ def test_each_row_catches_its_example(rule):
     assert any(what.startswith(rule.what) for what in whats(rule.example)), whats(rule.example)
 
 
+ODD = (
+    "f'{1}' 'a'",
+    "'a' f'{1}'",
+    "f'{1}' f'{2}'",
+    "rf'{1}'",
+    "f'{1:{2}}'",
+    "f'{f\"{1}\"}'",
+    "f'{1}}}'",
+    "x = (f'{1}'\n    'a')",
+)
+PLAIN = (
+    "f'{1!r} {2:04x} {[1][0]} {\"a\".upper()} {1 if 2 else 3} {(1, 2)}'",
+    "f'100 % {1 != 2} {1:.1f}|'",
+    "'a' 'b'",
+)
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_odd_f_strings_are_caught(text):
+    assert [what.partition(":")[0] for what in whats(text)] == [ODD_F_STRING.what.partition(":")[0]]
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_plain_f_strings_are_let_through(text, micropython):
+    assert whats(text) == []
+    assert values(micropython.run, [text]) == values(on_cpython, [text])
+
+
 def on_cpython(*words, input):
     return subprocess.run([sys.executable, *words], input=input, capture_output=True, text=True)
 
@@ -76,9 +105,9 @@ def version_of(micropython):
 def test_each_row_is_true_of_the_interpreter(micropython):
     """What a row calls missing fails or differs from CPython; what it calls there since then does not."""
     have = version_of(micropython)
-    examples = [rule.example for rule in RULES]
+    examples = [rule.example for rule in ALL_RULES]
     for rule, here, there in zip(
-        RULES, values(on_cpython, examples), values(micropython.run, examples), strict=True
+        ALL_RULES, values(on_cpython, examples), values(micropython.run, examples), strict=True
     ):
         if rule.since is None or rule.since > have:
             assert there.startswith("!") or there != here, rule.what
