@@ -1,64 +1,32 @@
 # SPDX-License-Identifier: ISC
 """A lab: the machines of a topology, wired, with the programs on them that a router has.
 
-The lab stands in for what a laptop lacks (netifd, procd, radios) and for nothing else: addresses of bridges, links,
-starting programs. What a role sets up, `464xlat` does; which PLAT is used, prefixd decides.
+The lab replaces what a laptop lacks (netifd, procd, radios) and nothing else: addresses of bridges, links, starting
+programs. `464xlat` sets up the roles; prefixd decides which PLAT is used.
 
-This is its face: what there is by name, and what tests and people do with it. How machines come up and go off is in
-power.py, links in wiring.py, programs in programs.py, when all is ready in readiness.py.
+This file has what tests and people call. base.py has the parts of a lab, power.py the order in which machines come up
+and go off, wiring.py the links, programs.py the programs, readiness.py when all is ready.
 """
 
-import os
-import signal
-import subprocess
-from collections.abc import Callable, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 from sdk.lab import power, readiness
 from sdk.lab.associations import Associations
+from sdk.lab.base import LabBase
 from sdk.lab.machine import SITE, TOPOLOGY, LabError, Machines
-from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
-from sdk.lab.plan import PREFIXD_SOCKET, WEB, Cable, Plan, platnodes, text
 from sdk.lab.process_table import find_labs
-from sdk.lab.programs import Programs
-from sdk.lab.site import EXAMPLE, Site, load_site, read_table
-from sdk.lab.topology import Client, Node, Topology
+from sdk.lab.site import load_site
 from sdk.lab.topology_reader import load_topology
 from sdk.lab.wiring import Wiring
-from xlat464.address import format_mac
-
-Part = TypeVar("Part")
 
 
-class Lab:
+class Lab(LabBase):
     """A lab that is up, or that `with` brings up and takes down.
 
-    log takes a sentence at each step that may last. from_packages: a folder of .ipk files for the nodes to run, instead
-    of this repository's; without it the environment decides (packaged.CHOSEN). Raises LabError from every method that
-    asks the kernel.
+    log is called with a sentence at each step that may last. from_packages is a folder of .ipk files: the nodes run
+    these instead of this repository's files. Without it the environment decides (packaged.CHOSEN). Every method that
+    asks the kernel may raise LabError.
     """
-
-    def __init__(
-        self,
-        topology: Topology,
-        site: Site | None = None,
-        *,
-        name: str = "lab",
-        log: Callable[[str], None] = lambda sentence: None,
-        files: tuple[str, str] = ("", ""),
-        from_packages: Path | None = None,
-    ):
-        self.topology = topology
-        self.site = site or load_site(EXAMPLE, topology.settings.pool)
-        self.name, self.log = name, log
-        self.files = files  # topology and site file, for whoever takes over a persistent lab
-        self.plan = Plan(topology, self.site)
-        self.from_packages = from_packages or chosen()
-        self.machines: Machines | None = None
-        self._associations: Associations | None = None
-        self.wires: Wiring | None = None
 
     @classmethod
     def find(cls, name: str) -> "Lab":
@@ -73,7 +41,7 @@ class Lab:
         site = load_site(kept[1], topology.settings.pool)
         lab = cls(topology, site, name=name, files=files)
         lab.from_packages = next((Path(folder) for folder in machines.packaged.values()), None)
-        lab.take(machines)
+        lab.attach(machines)
         return lab
 
     def __enter__(self) -> "Lab":
@@ -91,15 +59,15 @@ class Lab:
         A lab that cannot come up is taken down again. Unless persistent, it ends with this process at the latest.
         """
         files = [str(Path(file).resolve()) if file else "" for file in self.files]
-        self.take(Machines.start(self.name, persistent=persistent, topology=files[0], site=files[1]))
+        self.attach(Machines.start(self.name, persistent=persistent, topology=files[0], site=files[1]))
         try:
             power.bring_up(self)
         except BaseException:
             self.down()
             raise
 
-    def take(self, machines: Machines) -> None:
-        self.machines, self.wires = machines, Wiring(machines, self.plan)
+    def attach(self, machines: Machines) -> None:
+        self.machines, self._wiring = machines, Wiring(machines, self.plan)
         self._associations = Associations(machines, self.plan, self.lay_cable)
 
     def down(self) -> None:
@@ -107,108 +75,11 @@ class Lab:
             self._associations.close()
         if self.machines:
             self.machines.end()
-        self.machines = self.wires = self._associations = None
+        self.machines = self._wiring = self._associations = None
 
     def wait_ready(self, deadline_s: float = readiness.READY_S) -> float:
         """Wait until every client has a lease and an answer from the internet; return the seconds it took."""
         return readiness.wait_ready(self, deadline_s)
-
-    # What it is made of, once it is up
-
-    def need(self, part: Part | None) -> Part:
-        if part is None:
-            raise LabError(f"the lab {self.name!r} is not up")
-        return part
-
-    @property
-    def running(self) -> Machines:
-        return self.need(self.machines)
-
-    @property
-    def associations(self) -> Associations:
-        return self.need(self._associations)
-
-    @property
-    def wiring(self) -> Wiring:
-        return self.need(self.wires)
-
-    @property
-    def programs(self) -> Programs:
-        return Programs(self.running, self.plan, self.packages)
-
-    @cached_property
-    def packages(self) -> Packages | None:
-        """What the nodes run where it is packages."""
-        if self.from_packages is None:
-            return None
-        kept = self.running.kept_files()[1]
-        file = kept if kept.exists() else EXAMPLE
-        return Packages(self.plan, file.read_text(), read_table(file), self.from_packages)
-
-    @property
-    def gateway_device(self) -> str:
-        """A clatnode's device that has the next-node address."""
-        return CLIENT_DEVICE if self.from_packages else "br-client"
-
-    # Commands on machines
-
-    def exec(self, machine: str, argv: Sequence[str], **options) -> subprocess.CompletedProcess:
-        """Run a command on a machine; options as in Machines.exec: check, stdin, timeout_s."""
-        return self.running.exec(machine, argv, **options)
-
-    def popen(self, machine: str, argv: Sequence[str], **options) -> subprocess.Popen:
-        """Start a command on a machine that ends with this process; options as of subprocess.Popen."""
-        return self.running.popen(machine, argv, **options)
-
-    def script(self, machine: str, lines: Sequence[str]) -> None:
-        """Run lines of sh on a machine, as one; the first that fails ends it."""
-        self.running.script(machine, lines)
-
-    # Links
-
-    @property
-    def cables(self) -> dict[str, Cable]:
-        """The links as they are now, by name: clients walk."""
-        return self._associations.cables() if self._associations else self.plan.cables
-
-    def cable(self, name: str) -> Cable:
-        """Return a link by its name, or by its ends in any order with a hyphen between."""
-        cables = self.cables
-        if name in cables:
-            return cables[name]
-        for cable in cables.values():
-            ends = cable.a.machine, cable.b.machine
-            if name in ("-".join(ends), "-".join(reversed(ends))):
-                return cable
-        raise LabError(f"there is no link {name!r}, known are {', '.join(sorted(cables))}")
-
-    def cut(self, name: str) -> None:
-        """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
-        self.wiring.cut(self.cable(name))
-
-    def heal(self, name: str) -> None:
-        """Carry frames again. A link that is not cut stays as it is."""
-        cable = self.cable(name)
-        self.wiring.heal(cable.a, cable.b)
-
-    def lay_cable(self, cable: Cable) -> None:
-        """Make a client's cable to a node that it was not at before. Raises LabError if the node is off."""
-        if not self.alive()[cable.b.machine]:
-            raise LabError(f"the node {cable.b.machine!r} is off: `lab start {cable.b.machine}` powers it on")
-        self.wiring.lay(cable)
-
-    # Nodes
-
-    def node(self, name: str) -> Node:
-        for node in self.topology.nodes:
-            if node.name == name:
-                return node
-        known = ", ".join(node.name for node in self.topology.nodes)
-        raise LabError(f"there is no node {name!r}, known are {known}")
-
-    def alive(self) -> dict[str, bool]:
-        """Return for every node whether it is powered on."""
-        return self.programs.alive()
 
     def kill(self, name: str) -> None:
         """Power a node off: its links go dead without a goodbye, and every process on it ends."""
@@ -220,80 +91,3 @@ class Lab:
         Links that were cut come back whole, but for those to a node that is off.
         """
         power.on(self, self.node(name).name)
-
-    # Clients
-
-    def client(self, name: str) -> Client:
-        if name not in self.plan.clients:
-            raise LabError(
-                f"there is no client {name!r}, known are {', '.join(sorted(self.plan.clients)) or 'none'}"
-            )
-        return self.plan.clients[name]
-
-    def node_of(self, client: str) -> str | None:
-        """Return the node that a client is associated with now, None while it is with none."""
-        return self.associations.node_of(self.client(client).name)
-
-    def roam(self, client: str, node: str, *, hard: bool = False, renew: bool = False) -> float:
-        """Walk a client to another node; return when it was associated there (monotonic clock, seconds).
-
-        hard: the old node hears of nothing. renew: the client asks for its lease again, as phones do after
-        a new association.
-        """
-        walker, target = self.client(client), self.node(node)
-        if not target.role.is_clat:
-            raise LabError(
-                f"the node {node!r} has the role {target.role}, expected clat or both: it takes no clients"
-            )
-        at_s = self.associations.roam(walker, node, hard=hard)
-        if renew:
-            for pid in self.running.daemons()[client].get("udhcpc", []):
-                os.kill(pid, signal.SIGUSR1)
-        return at_s
-
-    # Questions
-
-    def leases(self) -> dict[str, str]:
-        """Return each client's IPv4 address, "" where it has none yet."""
-        return {client.name: self.lease(client.name) for client in self.topology.clients}
-
-    def lease(self, client: str) -> str:
-        return self.associations.kernel(client).ipv4_address("eth0")
-
-    def prefixd_status(self, node: str) -> dict:
-        """Return what prefixd on a node says of itself, or {} while it does not answer."""
-        return self.running.ask(node, PREFIXD_SOCKET, "status")
-
-    def roaming_status(self, node: str) -> dict:
-        """Return what the roaming daemon on a node says of itself, or {} while it does not answer."""
-        return self.programs.roaming_status(node)
-
-    def plat_of(self, node: str) -> str | None:
-        """Return the name of the platnode that a clatnode uses, None if it uses none."""
-        return self.plat_name(self.prefixd_status(node).get("chosen"))
-
-    def plat_of_client(self, client: str) -> str | None:
-        """Return the name of the platnode that a client uses, None if no roaming daemon serves it.
-
-        Its node may have changed to another by now: a client keeps the one of its lease.
-        """
-        served = self.serving(client)
-        return self.plat_name(f"{served['plat']}/96") if served and served.get("plat") else None
-
-    def serving(self, client: str) -> dict | None:
-        """Return what the roaming daemon says of a client at the node where it is; None until it serves it."""
-        node, mac = self.node_of(client), format_mac(self.client(client).mac)
-        for served in self.roaming_status(node).get("clients", []) if node else []:
-            if served["mac"] == mac and served["state"] == "served":
-                return served
-        return None
-
-    def plat_name(self, chosen: str | None) -> str | None:
-        """Return the name of the platnode that has a /96, the /96 itself if that is none of ours."""
-        names = {text(self.plan.plat_prefix(plat)): plat.name for plat in platnodes(self.topology)}
-        return names.get(chosen, chosen) if chosen else None
-
-    def is_answered(self, client: str) -> bool:
-        """Whether the internet answers a client's ping."""
-        ping = ["ping", "-c", "1", "-W", "3", WEB]
-        return self.exec(client, ping, check=False).returncode == 0

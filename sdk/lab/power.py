@@ -5,17 +5,14 @@ A node that starts has forgotten everything; what it leaves behind at its neighb
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sdk.lab.base import LabBase
 from sdk.lab.plan import Cable, other_end
 from sdk.lab.side_by_side import side_by_side
 from sdk.lab.topology import INTERNET
 
-if TYPE_CHECKING:
-    from sdk.lab.lab import Lab
 
-
-def bring_up(lab: "Lab") -> None:
+def bring_up(lab: LabBase) -> None:
     """Boot, wire and set up every machine of a lab whose first process runs."""
     keep_files(lab)  # first: packages are configured by the site that is kept
     topology, plan, wiring, programs = lab.topology, lab.plan, lab.wiring, lab.programs
@@ -34,14 +31,14 @@ def bring_up(lab: "Lab") -> None:
     side_by_side(programs.start_client, topology.clients)
 
 
-def keep_files(lab: "Lab") -> None:
+def keep_files(lab: LabBase) -> None:
     """Keep topology and site as they are now: editing the files does not change a lab that is up."""
     for file, kept in zip(lab.files, lab.running.kept_files(), strict=True):
         if file:
             kept.write_bytes(Path(file).read_bytes())
 
 
-def boot(lab: "Lab", name: str) -> None:
+def boot(lab: LabBase, name: str) -> None:
     node = next((node for node in lab.topology.nodes if node.name == name), None)
     if lab.packages and node:
         lab.running.boot(name, lab.packages.mount(node, lab.running), str(lab.packages.folder))
@@ -49,14 +46,14 @@ def boot(lab: "Lab", name: str) -> None:
         lab.running.boot(name)
 
 
-def off(lab: "Lab", name: str) -> None:
+def off(lab: LabBase, name: str) -> None:
     """Power a node off: its links go dead without a goodbye, and every process on it ends."""
     for cable in cables_at(lab, name):
         lab.wiring.cut(cable)
     lab.running.halt(name, and_holder=False)
 
 
-def on(lab: "Lab", name: str) -> None:
+def on(lab: LabBase, name: str) -> None:
     """Power a node on, or off and on: it boots with nothing, is wired anew, and its programs start."""
     cables = [cable for cable in lab.cables.values() if cable.has_end_at(name)]
     left = cables_at(lab, name)
@@ -78,7 +75,7 @@ def on(lab: "Lab", name: str) -> None:
         lab.programs.start_client(client)
 
 
-def remove_far_end(lab: "Lab", cable: Cable, name: str) -> None:
+def remove_far_end(lab: LabBase, cable: Cable, name: str) -> None:
     """Take away what a node that was powered off left of a link at its neighbour."""
     other = other_end(cable, name)
     lab.wiring.heal(other)
@@ -86,7 +83,7 @@ def remove_far_end(lab: "Lab", cable: Cable, name: str) -> None:
     lab.exec(other.machine, ["ip", "link", "del", other.device], check=False)
 
 
-def cables_at(lab: "Lab", node: str) -> list[Cable]:
+def cables_at(lab: LabBase, node: str) -> list[Cable]:
     """Return every link that ends at a node, those that clients have left there as well."""
     cables = {(cable.a, cable.b): cable for cable in lab.cables.values() if cable.has_end_at(node)}
     for client in lab.plan.clients:

@@ -3,20 +3,17 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sdk.interrupt import raise_missed
+from sdk.lab.base import LabBase
 from sdk.lab.machine import LabError
 from sdk.lab.plan import clatnodes
 from sdk.timeouts import TIMEOUT_SCALE
 
-if TYPE_CHECKING:
-    from sdk.lab.lab import Lab
-
 READY_S = 60.0 * TIMEOUT_SCALE
 
 
-def wait_ready(lab: "Lab", deadline_s: float) -> float:
+def wait_ready(lab: LabBase, deadline_s: float) -> float:
     """Wait until nothing is missing; return the seconds it took. Raises LabError with what is still missing."""
     begun = told = time.monotonic()
     seen: set[str] = set()
@@ -32,7 +29,7 @@ def wait_ready(lab: "Lab", deadline_s: float) -> float:
     return time.monotonic() - begun
 
 
-def missing(lab: "Lab", seen: set[str]) -> list[str]:
+def missing(lab: LabBase, seen: set[str]) -> list[str]:
     """Return what clients and clatnodes still lack for IPv4, in words; nothing if all is ready.
 
     seen collects what was there, which is not asked again: where links lose frames, somebody's ping is
@@ -52,7 +49,7 @@ def missing(lab: "Lab", seen: set[str]) -> list[str]:
     return []
 
 
-def has_way_back(lab: "Lab", node: str) -> bool:
+def has_way_back(lab: LabBase, node: str) -> bool:
     """Whether the platnode that a clatnode uses has babel's route to it: the last one to come."""
     platnode, prefix = lab.plat_of(node), lab.plan.clat_prefix(lab.node(node))
     if platnode is None or platnode == node or platnode not in lab.running.pids:

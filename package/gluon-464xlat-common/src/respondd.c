@@ -12,11 +12,8 @@
 #include <string.h>
 
 enum {
-	ANSWER_BYTES = 256 * 1024, // l3roamd_py says 300 of each client
-	CHUNK_BYTES = 4096,
 	SETTINGS_BYTES = 4096, // a role's, one line
 	VALUE_BYTES = 128,
-	TEXT_BYTES = 256, // the longest text that is passed on
 };
 
 static const char *const roles[] = { "clat", "plat" };
@@ -24,50 +21,6 @@ static const char *const roles[] = { "clat", "plat" };
 static const char *const no_drops[] = {
 	"translated", "fragmented", "in4_", "in6_", "out4_", "out6_", "reassembled", "coalesced", "icmp_sent", "icmp_suppressed",
 };
-
-struct json_object *ask(const char *path, const char *command) {
-	struct json_tokener *tokener;
-	struct json_object *answer = NULL;
-	struct dialogue dialogue;
-	char chunk[CHUNK_BYTES];
-	ssize_t got;
-	size_t total = 0;
-
-	if (!dialogue_open_path(&dialogue, path))
-		return NULL;
-	tokener = json_tokener_new();
-	if (tokener && dialogue_say(&dialogue, command)) {
-		while (!answer && total < ANSWER_BYTES && (got = dialogue_hear(&dialogue, chunk, sizeof(chunk))) > 0) {
-			total += got;
-			answer = json_tokener_parse_ex(tokener, chunk, got);
-			if (!answer && json_tokener_get_error(tokener) != json_tokener_continue)
-				break;
-		}
-	}
-	dialogue_close(&dialogue);
-	if (tokener)
-		json_tokener_free(tokener);
-	if (answer && !json_object_is_type(answer, json_type_object)) {
-		json_object_put(answer);
-		answer = NULL;
-	}
-	return answer;
-}
-
-struct json_object *member(struct json_object *object, const char *name, int type) {
-	struct json_object *found;
-
-	if (!json_object_is_type(object, json_type_object) || !json_object_object_get_ex(object, name, &found) ||
-		!json_object_is_type(found, type))
-		return NULL;
-	return found;
-}
-
-const char *member_text(struct json_object *object, const char *name) {
-	struct json_object *found = member(object, name, json_type_string);
-
-	return found && json_object_get_string_len(found) <= TEXT_BYTES ? json_object_get_string(found) : NULL;
-}
 
 /* Read a role's settings, "NAME=VALUE NAME=VALUE ..."; false if it is not up: they are written last. */
 static bool read_settings(const char *role, char *line) {
