@@ -40,7 +40,7 @@ class Answers:
         self._daemon = daemon
         self._doers: dict[str, Callable[[Command], str]] = {
             "get_clients": lambda _: control.clients_answer(self._clients()),
-            "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.table.options.prefixes),
+            "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.node.options.prefixes),
             "get_meshifs": lambda _: control.meshifs_answer(self._daemon.mesh_devices),
             "add_prefix": self._add_prefix,
             "del_prefix": self._del_prefix,
@@ -71,7 +71,7 @@ class Answers:
 
     def _clients(self) -> Iterator[tuple[str, str, dict[bytes, int]]]:
         daemon = self._daemon
-        for client in daemon.core.table.clients.values():
+        for client in daemon.core.node.clients.values():
             port = daemon.finder.ports.get(client.mac, daemon.finder.client_index)
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
             state = INACTIVE if client.state.value == "absent" else ACTIVE
@@ -89,11 +89,11 @@ class Answers:
     # Prefixes and devices
 
     def _use_prefixes(self, prefixes: list[tuple[bytes, int]]) -> None:
-        table = self._daemon.core.table
+        table = self._daemon.core.node
         table.options = dataclasses.replace(table.options, prefixes=tuple(prefixes))
 
     def _add_prefix(self, command: Command) -> str:
-        known = list(self._daemon.core.table.options.prefixes)
+        known = list(self._daemon.core.node.options.prefixes)
         if command.values[0] not in known:
             if len(known) >= PREFIXES_MAX:
                 raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
@@ -101,7 +101,7 @@ class Answers:
         return f"Added prefix: {command.words[0]}"
 
     def _del_prefix(self, command: Command) -> str:
-        known = self._daemon.core.table.options.prefixes
+        known = self._daemon.core.node.options.prefixes
         self._use_prefixes([each for each in known if each != command.values[0]])
         return f"Deleted prefix: {command.words[0]}"
 
@@ -137,7 +137,7 @@ class Answers:
 
     def _del_address(self, command: Command) -> str:
         address, mac = command.values
-        if mac not in self._daemon.core.table.clients:
+        if mac not in self._daemon.core.node.clients:
             return ""  # as the C daemon says nothing of a client that it does not know
         self._daemon.take([AddressGone(mac, address)])
         return "OK"

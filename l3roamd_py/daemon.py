@@ -31,7 +31,7 @@ from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
 from l3roamd_py.performer import Performer
 from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
-from l3roamd_py.state import Keeper, StateError
+from l3roamd_py.state import StateError, StateWriter
 from l3roamd_py.watch import Watch
 
 LONGEST_WAIT_S = 60.0
@@ -76,7 +76,7 @@ class Daemon:
         parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
         self.performer = Performer(*parts, options.address, self.finder.ports, now_s, nodes)
         self.server = Server(settings.socket, self.watch.selector, Answers(self))
-        self.keeper = Keeper(settings.state, self._describe_state, state.read_boot_id())
+        self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
         self.news: deque[Event] = deque()  # of the finder
         self.bugs = 0
         self.silence = Silence()
@@ -85,7 +85,7 @@ class Daemon:
 
     def _make_core(self) -> Core:
         core = Core(self.settings.options)
-        core.table.port_of = self.finder.port_of
+        core.node.port_of = self.finder.port_of
         return core
 
     def start(self) -> None:
@@ -96,10 +96,10 @@ class Daemon:
         found = self.finder.dump()  # before clients are asked, for that needs the devices
         self.follow()
         self._restore()
-        for error in upkeep.remove_others(self.kernel, self.core.table):
+        for error in upkeep.remove_others(self.kernel, self.core.node):
             log.warning("%s", error)
         # what the bridge remembers of a client that was restored does not say that it is here
-        self.take(event for event in found if getattr(event, "mac", b"") not in self.core.table.clients)
+        self.take(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()
         self.watch.add("udp", self.udp.fileno(), self._read_udp)
         self.watch.add("finder", self.finder.fileno(), self._read_finder)
@@ -189,14 +189,14 @@ class Daemon:
         self._keep(now)
 
     def _next_deadline_s(self) -> float:
-        parts = (self.core, self.server, self.keeper)
+        parts = (self.core, self.server, self.state_writer)
         deadlines = (part.next_deadline_s for part in parts)
         return min((each for each in deadlines if each is not None), default=now_s() + LONGEST_WAIT_S)
 
     def _keep(self, now: float) -> None:
-        self.keeper.note(self.core.changes, now)
+        self.state_writer.note(self.core.changes, now)
         try:
-            self.keeper.tick(now)
+            self.state_writer.tick(now)
         except StateError as error:
             log.warning("%s", error)
 
@@ -294,7 +294,7 @@ class Daemon:
     def close(self) -> None:
         """End, and leave the kernel as it is for the next daemon."""
         with contextlib.suppress(StateError):
-            self.keeper.write()
+            self.state_writer.write()
         self.server.close()
         listeners = (self.udp, self.finder, self.stations, self.horizon, self.arp)
         for part in (*listeners, self.kernel, self.clat, self.plat):

@@ -89,7 +89,7 @@ def save(path: Path, content: dict, boot_id: str) -> None:
         raise StateError(f"{path} cannot be written: {error.strerror}") from None
 
 
-class Keeper:
+class StateWriter:
     """Writes the state a moment after it changed."""
 
     def __init__(self, path: Path, describe: Callable[[], dict], boot_id: str) -> None:

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from l3roamd_py.core.clients import Table
+from l3roamd_py.core.node import Node
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
@@ -19,14 +19,14 @@ class FlushError(Exception):
     """Something could not be removed; one sentence. What was removed stays removed."""
 
 
-def remove_others(kernel: Network, table: Table | None) -> list[KernelError]:
-    """Remove what is ours in the kernel and no client's in the table; what is a client's is known as ours again.
+def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
+    """Remove what is ours in the kernel and no client's of the node; what is a client's is known as ours again.
 
     Return what could not be done: it keeps nobody from the rest.
     """
-    clients = [] if table is None else list(table.clients.values())
-    departed = [] if table is None else list(table.departed)  # their addresses linger
-    wanted = set() if table is None else {table.node_client(mac) for mac in [*table.clients, *departed]}
+    clients = [] if node is None else list(node.clients.values())
+    departed = [] if node is None else list(node.departed)  # their addresses linger
+    wanted = set() if node is None else {node.node_client(mac) for mac in [*node.clients, *departed]}
     tied = {(client.mac, client.ipv4) for client in clients}
     routed = {address for client in clients for address in client.addresses}
 

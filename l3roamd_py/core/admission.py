@@ -8,7 +8,7 @@ source and client.
 """
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.clients import Table
+from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
 from l3roamd_py.core.rate import Rate
@@ -23,28 +23,28 @@ class Admission:
         """Count a datagram, and return whether its source may send it."""
         return self.sources.is_within(source, now_s)
 
-    def is_wanted(self, t: Table, platnode: Platnode | None, source: bytes, body: wire.Body) -> bool:
+    def is_wanted(self, node: Node, platnode: Platnode | None, source: bytes, body: wire.Body) -> bool:
         """Return whether a message of a source that sends too much is to be heard all the same."""
         if isinstance(body, wire.Claim | wire.Ack):
-            return self.subjects.is_within(source + body.mac, t.now_s)
+            return self.subjects.is_within(source + body.mac, node.now_s)
         if isinstance(body, wire.TokenRequest):
-            return self.subjects.is_within(source + body.lease.home, t.now_s)
+            return self.subjects.is_within(source + body.lease.home, node.now_s)
         if isinstance(body, wire.Roam):
             is_signed = platnode is not None and platnode.is_signed(body.lease)
-            return is_signed and self.subjects.is_within(body.lease.home, t.now_s)
-        return is_answer(t, body)
+            return is_signed and self.subjects.is_within(body.lease.home, node.now_s)
+        return is_answer(node, body)
 
 
-def is_answer(t: Table, body: wire.Body) -> bool:
+def is_answer(node: Node, body: wire.Body) -> bool:
     """Return whether a message has the nonce of a question of ours that waits for it."""
     if isinstance(body, wire.Info):
-        client = t.clients.get(body.mac)
+        client = node.clients.get(body.mac)
         return client is not None and client.claim is not None and body.claim_nonce == client.claim.nonce
     if isinstance(body, wire.RoamAck):
-        client = t.clients.get(t.by_ipv4.get(body.at[12:], b""))
+        client = node.clients.get(node.by_ipv4.get(body.at[12:], b""))
         return client is not None and client.roam is not None and body.nonce == client.roam.nonce
     if isinstance(body, wire.TokenGrant):
-        client = t.clients.get(t.by_ipv4.get(body.lease.home[12:], b""))
+        client = node.clients.get(node.by_ipv4.get(body.lease.home[12:], b""))
         is_token = client is not None and client.token is not None and body.nonce == client.token.nonce
-        return is_token or body.nonce == t.proof_nonce or body.nonce in t.away_questions
+        return is_token or body.nonce == node.proof_nonce or body.nonce in node.away_questions
     return False

@@ -10,51 +10,52 @@ import logging
 
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
 from l3roamd_py.core.claiming import ask
-from l3roamd_py.core.clients import Client, State, Table, is_usable
+from l3roamd_py.core.client import Client, State
+from l3roamd_py.core.node import Node, is_usable
 from l3roamd_py.core.serving import forget
 
 
-def arrive(t: Table, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client | None:
+def arrive(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client | None:
     """Take a client in that has just come. is_proof: it is here for certain. None: there is no room for it."""
-    options, port = t.options, t.port_of(mac)
-    if len(t.clients) >= options.max_clients or len(t.claiming) >= options.max_claims:
-        t.count("clients_too_many")
+    options, port = node.options, node.port_of(mac)
+    if len(node.clients) >= options.max_clients or len(node.claiming) >= options.max_claims:
+        node.count("clients_too_many")
         return None
-    if not t.ports.has_room(port, is_proof) and not (is_proof and _make_room(t, port)):
-        _refuse(t, port, is_proof)
+    if not node.ports.has_room(port, is_proof) and not (is_proof and _make_room(node, port)):
+        _refuse(node, port, is_proof)
         if ipv4 is not None and is_usable(ipv4) and not is_proof:
-            ask_stranger(t, ProbeClient(mac, ipv4))
+            ask_stranger(node, ProbeClient(mac, ipv4))
         return None
-    client = Client(mac, State.CLAIMING, t.now_s, former=t.departed.pop(mac, None))
+    client = Client(mac, State.CLAIMING, node.now_s, former=node.departed.pop(mac, None))
     if client.former is not None:
         client.place, client.answer_s = client.former.place, client.former.answer_s
-    t.clients[mac] = client
-    t.ports.add(mac, port)
-    t.count("arrivals")
-    ask(t, client)
+    node.clients[mac] = client
+    node.ports.add(mac, port)
+    node.count("arrivals")
+    ask(node, client)
     return client
 
 
-def _make_room(t: Table, port: str) -> bool:
+def _make_room(node: Node, port: str) -> bool:
     """Return whether one that has not proven to be here, or is away, could give way."""
-    least = t.ports.least(port)
+    least = node.ports.least(port)
     if least is None:
         return False
-    t.count("clients_displaced")
-    forget(t, t.clients[least])
+    node.count("clients_displaced")
+    forget(node, node.clients[least])
     return True
 
 
-def _refuse(t: Table, port: str, is_proof: bool) -> None:
-    t.count("clients_too_many_at_port" if is_proof else "newcomers_too_many_at_port")
-    if t.ports.may_tell(port, t.now_s):
-        most = t.ports.max_clients if is_proof else t.ports.max_newcomers
+def _refuse(node: Node, port: str, is_proof: bool) -> None:
+    node.count("clients_too_many_at_port" if is_proof else "newcomers_too_many_at_port")
+    if node.ports.may_tell(port, node.now_s):
+        most = node.ports.max_clients if is_proof else node.ports.max_newcomers
         kind = "clients" if is_proof else "clients that have not answered yet"
         sentence = f"{port or 'a port'} has {most} {kind}, as many as it may: others wait"
-        t.log(logging.WARNING, sentence)
+        node.log(logging.WARNING, sentence)
 
 
-def ask_stranger(t: Table, question: ProbeClient | SolicitClient) -> None:
+def ask_stranger(node: Node, question: ProbeClient | SolicitClient) -> None:
     """Ask somebody who waits whether it is here: its answer is proof."""
-    if t.ports.may_ask(t.port_of(question.mac), t.now_s):
-        t.do(question)
+    if node.ports.may_ask(node.port_of(question.mac), node.now_s):
+        node.do(question)

@@ -8,53 +8,54 @@ client's name, as often as it takes; when the client is back it finds its lease.
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import RenewLease
-from l3roamd_py.core.clients import NOWHERE, Away, Client, State, Table, node_of
+from l3roamd_py.core.client import NOWHERE, Away, Client, State
+from l3roamd_py.core.node import Node, node_of
 
 
-def note(t: Table, client: Client) -> None:
+def note(node: Node, client: Client) -> None:
     """A client leaves that has a lease of our DHCP server."""
     lease = client.lease
-    granted, _ = t.granted.get(client.mac, (b"", 0.0))
-    if lease is not None and lease.plat != NOWHERE and lease.ipv4 == granted and t.is_home(lease):
-        t.away[client.mac] = Away(lease.plat)
-        watch(t, client.mac)
+    granted, _ = node.granted.get(client.mac, (b"", 0.0))
+    if lease is not None and lease.plat != NOWHERE and lease.ipv4 == granted and node.is_home(lease):
+        node.away[client.mac] = Away(lease.plat)
+        watch(node, client.mac)
 
 
-def watch(t: Table, mac: bytes) -> None:
+def watch(node: Node, mac: bytes) -> None:
     """Come back before the lease of a client that is away ends, if it is."""
-    granted = t.granted.get(mac)
-    if mac in t.away and granted is not None:
-        left_s = granted[1] - t.now_s
-        t.timers.set(("away", mac), t.now_s + max(left_s - t.options.away_margin_s, left_s * 0.75))
+    granted = node.granted.get(mac)
+    if mac in node.away and granted is not None:
+        left_s = granted[1] - node.now_s
+        node.timers.set(("away", mac), node.now_s + max(left_s - node.options.away_margin_s, left_s * 0.75))
 
 
-def on_away_timer(t: Table, mac: bytes) -> None:
-    away, granted, client = t.away.get(mac), t.granted.get(mac), t.clients.get(mac)
+def on_away_timer(node: Node, mac: bytes) -> None:
+    away, granted, client = node.away.get(mac), node.granted.get(mac), node.clients.get(mac)
     is_here = client is not None and client.state is not State.CLAIMING
-    if away is None or granted is None or is_here or granted[1] <= t.now_s:
-        return end(t, mac)
+    if away is None or granted is None or is_here or granted[1] <= node.now_s:
+        return end(node, mac)
     ipv4, until_s = granted
-    t.away_questions.pop(away.nonce, None)
-    away.nonce = t.make_nonce()
-    t.away_questions[away.nonce] = mac
-    request = wire.TokenRequest(wire.Lease(t.at(ipv4), away.plat, t.options.unleased_s))
-    t.send(node_of(away.plat), t.encode(request, away.nonce))
-    next_s = t.now_s + max(t.options.away_again_s, (until_s - t.now_s) / 4)
-    return t.timers.set(("away", mac), min(next_s, until_s))
+    node.away_questions.pop(away.nonce, None)
+    away.nonce = node.make_nonce()
+    node.away_questions[away.nonce] = mac
+    request = wire.TokenRequest(wire.Lease(node.at(ipv4), away.plat, node.options.unleased_s))
+    node.send(node_of(away.plat), node.encode(request, away.nonce))
+    next_s = node.now_s + max(node.options.away_again_s, (until_s - node.now_s) / 4)
+    return node.timers.set(("away", mac), min(next_s, until_s))
 
 
-def on_token(t: Table, grant: wire.TokenGrant) -> None:
+def on_token(node: Node, grant: wire.TokenGrant) -> None:
     """The answer to such a question."""
-    mac = t.away_questions.pop(grant.nonce)
-    ipv4, _ = t.granted.get(mac, (b"", 0.0))
-    is_mapped = bool(ipv4) and grant.lease.home == t.at(ipv4) and grant.at not in (None, grant.lease.home)
+    mac = node.away_questions.pop(grant.nonce)
+    ipv4, _ = node.granted.get(mac, (b"", 0.0))
+    is_mapped = bool(ipv4) and grant.lease.home == node.at(ipv4) and grant.at not in (None, grant.lease.home)
     if is_mapped and grant.reason == wire.OK:
-        t.count("leases_kept")
-        t.do(RenewLease(mac, ipv4))
+        node.count("leases_kept")
+        node.do(RenewLease(mac, ipv4))
 
 
-def end(t: Table, mac: bytes) -> None:
-    away = t.away.pop(mac, None)
+def end(node: Node, mac: bytes) -> None:
+    away = node.away.pop(mac, None)
     if away is not None:
-        t.away_questions.pop(away.nonce, None)
-    t.timers.cancel(("away", mac))
+        node.away_questions.pop(away.nonce, None)
+    node.timers.cancel(("away", mac))

@@ -12,62 +12,63 @@ then, even with another route at hand.)
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import ProbeClient, SendClaim, SendToNodes
-from l3roamd_py.core.clients import Client, Exchange, State, Table
+from l3roamd_py.core.client import Client, Exchange, State
+from l3roamd_py.core.node import Node
 from l3roamd_py.core.serving import ask_client, can_ask
 
 UNKNOWN = bytes(16)  # place of a client that went while we were not there
 
 
-def ask(t: Table, client: Client, nonce: int | None = None) -> None:
+def ask(node: Node, client: Client, nonce: int | None = None) -> None:
     """Ask who had a client that has just come."""
     client.state = State.CLAIMING
-    t.claiming.add(client.mac)
-    _need_proof(t, client)
-    ask_behind(t, client, nonce)
+    node.claiming.add(client.mac)
+    _need_proof(node, client)
+    ask_behind(node, client, nonce)
 
 
-def ask_behind(t: Table, client: Client, nonce: int | None = None) -> None:
+def ask_behind(node: Node, client: Client, nonce: int | None = None) -> None:
     """Ask while we serve the client already: nobody has answered yet, though babel knows somebody."""
-    nonce = t.make_nonce() if nonce is None else nonce
-    payload = t.encode(wire.Claim(client.mac), nonce, t.options.claim_ttl)
+    nonce = node.make_nonce() if nonce is None else nonce
+    payload = node.encode(wire.Claim(client.mac), nonce, node.options.claim_ttl)
     client.answered_by = None
-    t.timers.cancel(("grace", client.mac))
-    client.claim = Exchange(nonce, payload, t.node_client(client.mac), t.now_s)
+    node.timers.cancel(("grace", client.mac))
+    client.claim = Exchange(nonce, payload, node.node_client(client.mac), node.now_s)
     client.claims += 1
-    send_claim(t, client)
+    send_claim(node, client)
 
 
-def send_claim(t: Table, client: Client) -> None:
+def send_claim(node: Node, client: Client) -> None:
     claim = client.claim
     assert claim is not None
     client.is_unrouted = False
-    _send(t, client, claim)
-    is_late = t.now_s >= claim.started_s + t.options.onward_after_s
-    ask_neighbours(t, client, t.options.group_ttl if is_late else wire.FOR_ITS_NODE)
-    if claim.sent in t.options.claim_nodes_copies:
-        ask_nodes(t, client, t.options.group_ttl)
-    next_s = t.repeat(claim, t.options.claim_at_s, t.options.claim_give_up_s)
-    if claim.sent == len(t.options.claim_at_s):
-        _need_proof(t, client)
+    _send(node, client, claim)
+    is_late = node.now_s >= claim.started_s + node.options.onward_after_s
+    ask_neighbours(node, client, node.options.group_ttl if is_late else wire.FOR_ITS_NODE)
+    if claim.sent in node.options.claim_nodes_copies:
+        ask_nodes(node, client, node.options.group_ttl)
+    next_s = node.repeat(claim, node.options.claim_at_s, node.options.claim_give_up_s)
+    if claim.sent == len(node.options.claim_at_s):
+        _need_proof(node, client)
         if client.former is None and client.heard is not None:
-            t.do(ProbeClient(client.mac, client.heard))
-    t.timers.set(("claim", client.mac), next_s)
+            node.do(ProbeClient(client.mac, client.heard))
+    node.timers.set(("claim", client.mac), next_s)
 
 
-def _need_proof(t: Table, client: Client) -> None:
+def _need_proof(node: Node, client: Client) -> None:
     """Another node has it, or had it last: a late sign of it, or one of a moment, must not bring it to us."""
     known = client.former or client
     if client.former is not None or can_ask(client):
         client.is_verified = False
-        ask_client(t, known)
+        ask_client(node, known)
 
 
-def press(t: Table, client: Client) -> None:
+def press(node: Node, client: Client) -> None:
     """A new sign of a client that we claim: who refused the last copy may have lost it since."""
     claim = client.claim
-    if claim is not None and t.now_s >= claim.last_s + t.options.claim_press_s:
-        claim.last_s = t.now_s
-        _send(t, client, claim)
+    if claim is not None and node.now_s >= claim.last_s + node.options.claim_press_s:
+        claim.last_s = node.now_s
+        _send(node, client, claim)
 
 
 def known_place(client: Client) -> bytes | None:
@@ -75,49 +76,49 @@ def known_place(client: Client) -> bytes | None:
     return None if client.place == UNKNOWN else client.place
 
 
-def ask_neighbours(t: Table, client: Client, ttl: int) -> None:
+def ask_neighbours(node: Node, client: Client, ttl: int) -> None:
     """The same CLAIM to whoever is next to us."""
     if client.claim is not None:
-        t.send(wire.GROUP, t.encode(wire.Claim(client.mac), client.claim.nonce, ttl))
+        node.send(wire.GROUP, node.encode(wire.Claim(client.mac), client.claim.nonce, ttl))
 
 
-def ask_who_else(t: Table, client: Client) -> None:
+def ask_who_else(node: Node, client: Client) -> None:
     """We serve the client: who does so too, and does not find it, lets it go and says what it knows."""
-    client.claim = Exchange(t.make_nonce(), b"", wire.GROUP, t.now_s)
+    client.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
     client.answered_by = None
-    on_else_timer(t, client.mac)
+    on_else_timer(node, client.mac)
 
 
-def on_else_timer(t: Table, mac: bytes) -> None:
+def on_else_timer(node: Node, mac: bytes) -> None:
     """Once more: the mesh loses some, and nobody says that there is nobody."""
-    client = t.clients.get(mac)
+    client = node.clients.get(mac)
     claim = None if client is None else client.claim
     if client is None or claim is None or claim.payload or client.answered_by is not None:
         return
-    ask_neighbours(t, client, wire.FOR_ITS_NODE)
-    ask_nodes(t, client, wire.FOR_ITS_NODE)
-    next_s = t.repeat(claim, t.options.else_at_s, 0.0)
-    if claim.sent < len(t.options.else_at_s):
-        t.timers.set(("else", mac), next_s)
+    ask_neighbours(node, client, wire.FOR_ITS_NODE)
+    ask_nodes(node, client, wire.FOR_ITS_NODE)
+    next_s = node.repeat(claim, node.options.else_at_s, 0.0)
+    if claim.sent < len(node.options.else_at_s):
+        node.timers.set(("else", mac), next_s)
 
 
-def ask_nodes(t: Table, client: Client, ttl: int) -> None:
+def ask_nodes(node: Node, client: Client, ttl: int) -> None:
     """The same CLAIM to every clatnode that babel knows, but seldom: there may be hundreds."""
-    if client.claim is not None and t.node_asks.is_within(b"", t.now_s):
-        t.do(SendToNodes(t.encode(wire.Claim(client.mac), client.claim.nonce, ttl), t.address))
+    if client.claim is not None and node.node_asks.is_within(b"", node.now_s):
+        node.do(SendToNodes(node.encode(wire.Claim(client.mac), client.claim.nonce, ttl), node.address))
 
 
-def ask_neighbours_alone(t: Table, client: Client) -> None:
+def ask_neighbours_alone(node: Node, client: Client) -> None:
     """A CLAIM of its own to whoever is next to us, and to nobody else."""
-    client.claim = Exchange(t.make_nonce(), b"", wire.GROUP, t.now_s)
-    ask_neighbours(t, client, t.options.group_ttl)
+    client.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
+    ask_neighbours(node, client, node.options.group_ttl)
 
 
-def _send(t: Table, client: Client, claim: Exchange) -> None:
+def _send(node: Node, client: Client, claim: Exchange) -> None:
     if client.former is not None:
         client.place = client.former.place  # it may have gone on since
     place = known_place(client)
     if place is None:
-        t.do(SendClaim(client.mac, claim.destination, claim.payload))
+        node.do(SendClaim(client.mac, claim.destination, claim.payload))
     else:
-        t.send(place, claim.payload)
+        node.send(place, claim.payload)

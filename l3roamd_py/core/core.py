@@ -34,7 +34,6 @@ from l3roamd_py.core import (
 )
 from l3roamd_py.core.actions import Action, SolicitClient
 from l3roamd_py.core.admission import Admission
-from l3roamd_py.core.clients import Table
 from l3roamd_py.core.events import (
     AddressGone,
     AddressSeen,
@@ -57,6 +56,7 @@ from l3roamd_py.core.events import (
     Tick,
 )
 from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
 from l3roamd_py.core.serving import add_address, remove_address
@@ -68,34 +68,34 @@ ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the ne
 class Core:
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.table = Table(options)
-        self.counters = self.table.counters
-        self.platnode = None if options.plat is None else Platnode(self.table, options.plat)
+        self.node = Node(options)
+        self.counters = self.node.counters
+        self.platnode = None if options.plat is None else Platnode(self.node, options.plat)
         self.admission = Admission(options)
 
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """Take one event, and return what is to be done, in its order."""
-        t = self.table
-        t.now_s = max(t.now_s, now_s)
+        node = self.node
+        node.now_s = max(node.now_s, now_s)
         EVENTS[type(event)](self, event)
         if self.platnode is not None:
             self.platnode.expire()
-        return t.take_actions()
+        return node.take_actions()
 
     def _on_tick(self, _: Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
-        t = self.table
+        node = self.node
         for _round in range(ROUNDS_MAX):  # what is due may set what is due already
-            due = t.timers.take_due(t.now_s)
+            due = node.timers.take_due(node.now_s)
             for kind, mac in due:
-                TIMERS[kind](t, mac)
+                TIMERS[kind](node, mac)
             if not due:
                 break
 
     @property
     def next_deadline_s(self) -> float | None:
         """When there is something to do without an event; None: never."""
-        due = [self.table.timers.next_s]
+        due = [self.node.timers.next_s]
         if self.platnode is not None:
             due.append(self.platnode.timers.next_s)
         return min((at_s for at_s in due if at_s is not None), default=None)
@@ -103,10 +103,10 @@ class Core:
     @property
     def changes(self) -> int:
         """Grows whenever the snapshot would be another one than before."""
-        return self.table.changes
+        return self.node.changes
 
     def snapshot(self, now_s: float) -> dict[str, Any]:
-        return snapshot.take_snapshot(self.table, self.platnode, now_s)
+        return snapshot.take_snapshot(self.node, self.platnode, now_s)
 
     def restore(
         self,
@@ -117,91 +117,91 @@ class Core:
         plats: Iterable[tuple[bytes, bytes]] = (),
     ) -> list[Action]:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
-        self.table.now_s = now_s
-        snapshot.restore(self.table, self.platnode, saved or {}, set(opened), list(mappings))
-        snapshot.leave_plats(self.table, plats)
-        return self.table.take_actions()
+        self.node.now_s = now_s
+        snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
+        snapshot.leave_plats(self.node, plats)
+        return self.node.take_actions()
 
     def status(self, now_s: float) -> dict[str, Any]:
         """Return what people want to know, ready for JSON."""
-        return snapshot.describe_node(self.table, self.platnode, now_s)
+        return snapshot.describe_node(self.node, self.platnode, now_s)
 
     def _on_datagram(self, event: Datagram) -> None:
-        t = self.table
-        is_in_time = self.admission.is_in_time(event.source, t.now_s)
+        node = self.node
+        is_in_time = self.admission.is_in_time(event.source, node.now_s)
         try:
             header, body = wire.decode(event.payload)
         except wire.UnknownTypeError:
-            return t.count("datagrams_unknown" if is_in_time else "datagrams_too_fast")
+            return node.count("datagrams_unknown" if is_in_time else "datagrams_too_fast")
         except wire.DecodeError:
-            return t.count("datagrams_undecodable" if is_in_time else "datagrams_too_fast")
-        if not is_in_time and not self.admission.is_wanted(t, self.platnode, event.source, body):
-            return t.count("datagrams_too_fast")
+            return node.count("datagrams_undecodable" if is_in_time else "datagrams_too_fast")
+        if not is_in_time and not self.admission.is_wanted(node, self.platnode, event.source, body):
+            return node.count("datagrams_too_fast")
         return MESSAGES[type(body)](self, header, body, event)
 
     def _on_roam(self, header: wire.Header, roam: wire.Roam, _: Datagram) -> None:
         if self.platnode is None:
-            return self.table.count("roams_not_a_platnode")
+            return self.node.count("roams_not_a_platnode")
         return self.platnode.on_roam(header, roam)
 
     def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: Datagram) -> None:
         if self.platnode is None:
-            return self.table.count("token_requests_not_a_platnode")
+            return self.node.count("token_requests_not_a_platnode")
         return self.platnode.on_token_request(header, request)
 
     def _on_address(self, event: AddressSeen) -> None:
         """C's scripts name a client's IPv4 address in IPv6 form."""
-        t = self.table
+        node = self.node
         if event.address[:12] == IPV4_MAPPED:
-            arrival.see(t, event.mac, event.address[12:])
-        elif t.is_client_ipv6(event.address):
-            known = t.clients.get(event.mac)
+            arrival.see(node, event.mac, event.address[12:])
+        elif node.is_client_ipv6(event.address):
+            known = node.clients.get(event.mac)
             if not event.is_sign and known is not None and event.address in known.addresses:
                 return
-            client = arrival.see(t, event.mac, is_proof=event.is_sign)
+            client = arrival.see(node, event.mac, is_proof=event.is_sign)
             if client is not None:
-                add_address(t, client, event.address)
-                presence.seek_proof(t, client)
-            elif t.options.clat is not None:
-                admitting.ask_stranger(t, SolicitClient(event.mac, event.address))
+                add_address(node, client, event.address)
+                presence.seek_proof(node, client)
+            elif node.options.clat is not None:
+                admitting.ask_stranger(node, SolicitClient(event.mac, event.address))
 
     def _on_address_gone(self, event: AddressGone) -> None:
-        client = self.table.clients.get(event.mac)
+        client = self.node.clients.get(event.mac)
         if client is not None:
-            remove_address(self.table, client, event.address)
+            remove_address(self.node, client, event.address)
 
 
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
-    ClientSeen: lambda core, e: arrival.see(core.table, e.mac, e.ipv4, e.is_proof),
-    ClientGone: lambda core, e: presence.on_gone(core.table, e.mac),
-    ArpAnswered: lambda core, e: arrival.on_answer(core.table, e.mac, e.ipv4),
+    ClientSeen: lambda core, e: arrival.see(core.node, e.mac, e.ipv4, e.is_proof),
+    ClientGone: lambda core, e: presence.on_gone(core.node, e.mac),
+    ArpAnswered: lambda core, e: arrival.on_answer(core.node, e.mac, e.ipv4),
     AddressSeen: Core._on_address,
     AddressGone: Core._on_address_gone,
-    LeaseGranted: lambda core, e: home.grant(core.table, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed),
-    LeaseEnded: lambda core, e: home.end_grant(core.table, e.mac, e.ipv4),
+    LeaseGranted: lambda core, e: home.grant(core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed),
+    LeaseEnded: lambda core, e: home.end_grant(core.node, e.mac, e.ipv4),
     Datagram: Core._on_datagram,
-    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.table, e.mac, e.is_retracted),
-    FoundElsewhere: lambda core, e: elsewhere.on_found_elsewhere(core.table, e.mac),
-    PlaceLooked: lambda core, e: home.on_place_looked(core.table, e.mac, e.place, e.is_live),
-    NodeAppeared: lambda core, e: elsewhere.on_node_appeared(core.table),
-    PlatChosen: lambda core, e: home.choose_plat(core.table, e.prefix),
-    PlatLost: lambda core, e: plats.lose_plat(core.table, e.prefix),
-    PlatsTold: lambda core, e: plats.take_plats(core.table, e.usable, e.lost),
-    PlatsUnrouted: lambda core, e: plats.on_unrouted(core.table, e.prefixes),
-    PlatLooked: lambda core, e: plats.on_looked(core.table, e.prefix, e.has_route),
+    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.node, e.mac, e.is_retracted),
+    FoundElsewhere: lambda core, e: elsewhere.on_found_elsewhere(core.node, e.mac),
+    PlaceLooked: lambda core, e: home.on_place_looked(core.node, e.mac, e.place, e.is_live),
+    NodeAppeared: lambda core, e: elsewhere.on_node_appeared(core.node),
+    PlatChosen: lambda core, e: home.choose_plat(core.node, e.prefix),
+    PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
+    PlatsTold: lambda core, e: plats.take_plats(core.node, e.usable, e.lost),
+    PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
+    PlatLooked: lambda core, e: plats.on_looked(core.node, e.prefix, e.has_route),
     Tick: Core._on_tick,
 }
 MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
-    wire.Seek: lambda core, header, body, _: core.table.count("seeks"),
-    wire.Claim: lambda core, *rest: departure.on_claim(core.table, *rest),
-    wire.Info: lambda core, header, body, _: arrival.on_info(core.table, header, body),
-    wire.Ack: lambda core, header, body, _: departure.on_ack(core.table, header, body),
+    wire.Seek: lambda core, header, body, _: core.node.count("seeks"),
+    wire.Claim: lambda core, *rest: departure.on_claim(core.node, *rest),
+    wire.Info: lambda core, header, body, _: arrival.on_info(core.node, header, body),
+    wire.Ack: lambda core, header, body, _: departure.on_ack(core.node, header, body),
     wire.Roam: Core._on_roam,
-    wire.RoamAck: lambda core, header, body, _: roaming.on_roam_ack(core.table, header, body),
+    wire.RoamAck: lambda core, header, body, _: roaming.on_roam_ack(core.node, header, body),
     wire.TokenRequest: Core._on_token_request,
-    wire.TokenGrant: lambda core, header, body, _: home.on_token(core.table, header, body),
+    wire.TokenGrant: lambda core, header, body, _: home.on_token(core.node, header, body),
 }
-TIMERS: dict[str, Callable[[Table, bytes], None]] = {
+TIMERS: dict[str, Callable[[Node, bytes], None]] = {
     "claim": arrival.on_claim_timer,
     "remind": arrival.on_remind_timer,
     "grace": arrival.on_grace_timer,

@@ -14,18 +14,9 @@ import logging
 
 from l3roamd_py.core import away, wire
 from l3roamd_py.core.actions import CloseGate, RemoveNodeClient
-from l3roamd_py.core.clients import (
-    NOWHERE,
-    Asked,
-    Client,
-    Departed,
-    Exchange,
-    State,
-    Table,
-    describe,
-    node_of,
-)
+from l3roamd_py.core.client import NOWHERE, Asked, Client, Departed, Exchange, State
 from l3roamd_py.core.events import Datagram
+from l3roamd_py.core.node import Node, describe, node_of
 from l3roamd_py.core.serving import ask_client, can_ask, drop, forget, is_newcomer
 from xlat464.address import contains, format_ipv6
 from xlat464.node import RANGE_LENGTH
@@ -33,9 +24,9 @@ from xlat464.node import RANGE_LENGTH
 IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
 
-def is_node(t: Table, sender: bytes) -> bool:
+def is_node(node: Node, sender: bytes) -> bool:
     """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
-    return contains(t.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
+    return contains(node.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
 
 
 def is_host(address: bytes) -> bool:
@@ -43,102 +34,102 @@ def is_host(address: bytes) -> bool:
     return address[0] != 0xFF and address[:15] != bytes(15)
 
 
-def on_claim(t: Table, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
+def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
     mac = claim.mac
-    if header.sender == t.address:
-        return t.count("claims_own")
-    if not (is_node(t, header.sender) if header.extended else is_host(header.sender)):
-        return t.count("claims_bad_sender")
-    departed = _find(t, mac)
+    if header.sender == node.address:
+        return node.count("claims_own")
+    if not (is_node(node, header.sender) if header.extended else is_host(header.sender)):
+        return node.count("claims_bad_sender")
+    departed = _find(node, mac)
     is_crossing = departed is not None and departed.is_acknowledged and departed.place == header.sender
-    if departed is not None and not (is_crossing and mac in t.clients):
+    if departed is not None and not (is_crossing and mac in node.clients):
         if header.extended and header.ttl <= wire.FOR_ITS_NODE:
-            return t.count("claims_elsewhere")
-        return _redirect(t, departed, header, datagram.payload)
-    if mac in t.clients:  # crossing: we claim it from each other, and what we knew is out of date
-        return _note(t, t.clients[mac], header)
-    return t.count("claims_unknown")
+            return node.count("claims_elsewhere")
+        return _redirect(node, departed, header, datagram.payload)
+    if mac in node.clients:  # crossing: we claim it from each other, and what we knew is out of date
+        return _note(node, node.clients[mac], header)
+    return node.count("claims_unknown")
 
 
-def _note(t: Table, client: Client, header: wire.Header) -> None:
+def _note(node: Node, client: Client, header: wire.Header) -> None:
     asked = client.asked
-    if asked is not None and asked.sender != header.sender and asked.until_s >= t.now_s:
-        return t.count("claims_second")  # it is passed on when the first one has the client
-    if asked is not None and ("probe", client.mac) in t.timers:
+    if asked is not None and asked.sender != header.sender and asked.until_s >= node.now_s:
+        return node.count("claims_second")  # it is passed on when the first one has the client
+    if asked is not None and ("probe", client.mac) in node.timers:
         asked.nonce = header.nonce
         return None
-    until_s = t.now_s + t.options.asked_s
+    until_s = node.now_s + node.options.asked_s
     client.asked = Asked(header.sender, header.nonce, header.extended, until_s)
-    return consider(t, client)
+    return consider(node, client)
 
 
-def consider(t: Table, client: Client) -> None:
+def consider(node: Node, client: Client) -> None:
     """Answer the CLAIM that a client of ours is under, if it is settled whose it is now."""
     if client.asked is None or client.state is State.CLAIMING or client.roam is not None:
         return
-    if client.asked.until_s < t.now_s:
+    if client.asked.until_s < node.now_s:
         client.asked = None
-        t.count("claims_late")
+        node.count("claims_late")
     elif client.believed_until_s is not None:
         return  # in a moment it is known whether it is here
     elif client.is_doubted:  # what we know of it is worth nothing: the node that has it is asked as well
         client.asked = None
-        t.count("claims_in_doubt")
+        node.count("claims_in_doubt")
     elif is_newcomer(client) and not can_ask(client):  # we have nothing to tell, and vouch for nobody
-        t.count("claims_unproven")
-        forget(t, client)
+        node.count("claims_unproven")
+        forget(node, client)
     elif client.state is State.ABSENT or client.is_leaving or not can_ask(client):
-        let_go(t, client)
-    elif ("probe", client.mac) not in t.timers:
-        client.asked.until_s = t.now_s + patience_s(t, client)  # from now on: when we let go
-        _ask(t, client, client.asked)
+        let_go(node, client)
+    elif ("probe", client.mac) not in node.timers:
+        client.asked.until_s = node.now_s + patience_s(node, client)  # from now on: when we let go
+        _ask(node, client, client.asked)
 
 
-def _ask(t: Table, client: Client, asked: Asked) -> None:
+def _ask(node: Node, client: Client, asked: Asked) -> None:
     """Ask the client if it is here. What we ask late may be answered late: the last question has its time."""
-    at_s, asked.questions = t.options.probe_at_s, asked.questions + 1
-    ask_client(t, client)
+    at_s, asked.questions = node.options.probe_at_s, asked.questions + 1
+    ask_client(node, client)
     if asked.questions < len(at_s):
-        return t.timers.set(
-            ("probe", client.mac), t.now_s + at_s[asked.questions] - at_s[asked.questions - 1]
+        return node.timers.set(
+            ("probe", client.mac), node.now_s + at_s[asked.questions] - at_s[asked.questions - 1]
         )
-    asked.until_s = max(asked.until_s, t.now_s + patience_s(t, client) - at_s[-1])
-    return t.timers.set(("probe", client.mac), asked.until_s)
+    asked.until_s = max(asked.until_s, node.now_s + patience_s(node, client) - at_s[-1])
+    return node.timers.set(("probe", client.mac), asked.until_s)
 
 
-def patience_s(t: Table, client: Client) -> float:
+def patience_s(node: Node, client: Client) -> float:
     """How long a client may take to answer that it is here: another node waits for so long if it is not."""
-    options = t.options
+    options = node.options
     usual_s = 0.0 if client.answer_s is None else options.probe_times * client.answer_s
     return max(options.probe_give_up_s, min(usual_s, options.probe_most_s))
 
 
-def on_probe_timer(t: Table, mac: bytes) -> None:
-    client = t.clients.get(mac)
+def on_probe_timer(node: Node, mac: bytes) -> None:
+    client = node.clients.get(mac)
     if client is None or client.asked is None:
         return None
-    if client.asked.questions < len(t.options.probe_at_s):
-        return _ask(t, client, client.asked)
-    if t.believed.is_within(b"", t.now_s):
-        return let_go(t, client)
+    if client.asked.questions < len(node.options.probe_at_s):
+        return _ask(node, client, client.asked)
+    if node.believed.is_within(b"", node.now_s):
+        return let_go(node, client)
     client.asked = None
-    return t.count("claims_too_many")
+    return node.count("claims_too_many")
 
 
-def refuse_claim(t: Table, client: Client) -> None:
+def refuse_claim(node: Node, client: Client) -> None:
     """The client is here: whoever claims it is wrong, or lies."""
-    if client.asked is not None and ("probe", client.mac) in t.timers:
-        t.timers.cancel(("probe", client.mac))
-        t.count("claims_refused")
+    if client.asked is not None and ("probe", client.mac) in node.timers:
+        node.timers.cancel(("probe", client.mac))
+        node.count("claims_refused")
         sender = format_ipv6(client.asked.sender)
-        t.log(logging.DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+        node.log(logging.DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
         client.asked = None
 
 
-def let_go(t: Table, client: Client) -> None:
+def let_go(node: Node, client: Client) -> None:
     asked = client.asked
     assert asked is not None
-    until_s = t.now_s + t.options.departed_s
+    until_s = node.now_s + node.options.departed_s
     departed = Departed(
         client.mac,
         asked.sender,
@@ -147,33 +138,33 @@ def let_go(t: Table, client: Client) -> None:
         client.ipv4,
         client.lease,
         tuple(client.addresses),
-        told_s=t.now_s,
+        told_s=node.now_s,
         asked_s=client.asked_s,
         timed_s=client.timed_s,
         answer_s=client.answer_s,
     )
-    away.note(t, client)
-    remember(t, departed)
+    away.note(node, client)
+    remember(node, departed)
     # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
     if client.ipv4 is not None:
-        t.do(CloseGate(client.mac, client.ipv4))
-    tell(t, departed, asked.nonce)
-    drop(t, client)
-    t.timers.set(("linger", client.mac), until_s)  # while nobody has acknowledged, claims shall find us
-    t.count("departures")
+        node.do(CloseGate(client.mac, client.ipv4))
+    tell(node, departed, asked.nonce)
+    drop(node, client)
+    node.timers.set(("linger", client.mac), until_s)  # while nobody has acknowledged, claims shall find us
+    node.count("departures")
 
 
-def remember(t: Table, departed: Departed) -> None:
-    if len(t.departed) >= t.options.max_departed:
-        end_departed(t, next(iter(t.departed)))
-    t.departed[departed.mac] = departed
-    t.timers.set(("departed", departed.mac), departed.until_s)
+def remember(node: Node, departed: Departed) -> None:
+    if len(node.departed) >= node.options.max_departed:
+        end_departed(node, next(iter(node.departed)))
+    node.departed[departed.mac] = departed
+    node.timers.set(("departed", departed.mac), departed.until_s)
 
 
-def tell(t: Table, departed: Departed, claim_nonce: int) -> None:
+def tell(node: Node, departed: Departed, claim_nonce: int) -> None:
     """Send INFO, and again until its ACK comes."""
     lease = departed.lease
-    left_s = 0 if lease is None else t.seconds_left(lease)
+    left_s = 0 if lease is None else node.seconds_left(lease)
     addresses = list(departed.addresses)
     if departed.ipv4 is not None:
         addresses.insert(0, IPV4_MAPPED + departed.ipv4)
@@ -187,84 +178,84 @@ def tell(t: Table, departed: Departed, claim_nonce: int) -> None:
         else None,
         claim_nonce if departed.is_extended else None,
     )
-    nonce, departed.claim_nonce = t.make_nonce(), claim_nonce
-    departed.info = Exchange(nonce, t.encode(info, nonce), departed.place, t.now_s)
-    _send_info(t, departed)
+    nonce, departed.claim_nonce = node.make_nonce(), claim_nonce
+    departed.info = Exchange(nonce, node.encode(info, nonce), departed.place, node.now_s)
+    _send_info(node, departed)
 
 
-def _send_info(t: Table, departed: Departed) -> None:
-    info, options = departed.info, t.options
+def _send_info(node: Node, departed: Departed) -> None:
+    info, options = departed.info, node.options
     assert info is not None
-    t.send(info.destination, info.payload)
-    next_s = t.repeat(info, options.info_at_s, 2 * options.info_at_s[-1])
-    t.timers.set(("info", departed.mac), next_s)
+    node.send(info.destination, info.payload)
+    next_s = node.repeat(info, options.info_at_s, 2 * options.info_at_s[-1])
+    node.timers.set(("info", departed.mac), next_s)
 
 
-def _find(t: Table, mac: bytes) -> Departed | None:
+def _find(node: Node, mac: bytes) -> Departed | None:
     """Where a client went. One that seems to be back is there until it is ours again."""
-    client = t.clients.get(mac)
-    return t.departed.get(mac) if client is None else client.former
+    client = node.clients.get(mac)
+    return node.departed.get(mac) if client is None else client.former
 
 
-def on_info_timer(t: Table, mac: bytes) -> None:
-    departed = _find(t, mac)
+def on_info_timer(node: Node, mac: bytes) -> None:
+    departed = _find(node, mac)
     if departed is None or departed.info is None:
         return None
-    if departed.info.sent < len(t.options.info_at_s):
-        return _send_info(t, departed)
+    if departed.info.sent < len(node.options.info_at_s):
+        return _send_info(node, departed)
     departed.info = None
-    return t.count("infos_unanswered")
+    return node.count("infos_unanswered")
 
 
-def on_ack(t: Table, header: wire.Header, ack: wire.Ack) -> None:
-    departed = _find(t, ack.mac)
+def on_ack(node: Node, header: wire.Header, ack: wire.Ack) -> None:
+    departed = _find(node, ack.mac)
     if departed is None or departed.info is None or departed.place != header.sender:
-        return t.count("acks_unexpected")
+        return node.count("acks_unexpected")
     departed.info, departed.is_acknowledged = None, True
-    if ("linger", ack.mac) in t.timers:
-        t.timers.set(("linger", ack.mac), t.now_s + t.options.linger_s)
-    t.changes += 1
-    return t.timers.cancel(("info", ack.mac))
+    if ("linger", ack.mac) in node.timers:
+        node.timers.set(("linger", ack.mac), node.now_s + node.options.linger_s)
+    node.changes += 1
+    return node.timers.cancel(("info", ack.mac))
 
 
-def _redirect(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
+def _redirect(node: Node, departed: Departed, header: wire.Header, payload: bytes) -> None:
     """A claim for a client that went on: its new place did not hear us, or babel has not told of it yet."""
-    is_deaf = not departed.is_acknowledged and t.now_s > departed.told_s + t.options.info_deaf_s
-    if is_deaf and departed.mac not in t.clients:
+    is_deaf = not departed.is_acknowledged and node.now_s > departed.told_s + node.options.info_deaf_s
+    if is_deaf and departed.mac not in node.clients:
         # who claimed it then does not hear: perhaps the client was there for a moment only. If not, the CLAIM finds it
         if header.sender != departed.place:
-            _pass_on(t, departed, header, payload)
+            _pass_on(node, departed, header, payload)
         departed.place, departed.is_extended = header.sender, header.extended
-        departed.told_s = t.now_s
+        departed.told_s = node.now_s
     if header.sender != departed.place:
-        return _pass_on(t, departed, header, payload)
+        return _pass_on(node, departed, header, payload)
     info = departed.info
     is_told = info is not None and info.destination == departed.place and departed.claim_nonce == header.nonce
-    if is_told and info is not None and t.now_s < info.last_s + t.options.claim_press_s:
-        return t.count("claims_too_fast")
-    return tell(t, departed, header.nonce)
+    if is_told and info is not None and node.now_s < info.last_s + node.options.claim_press_s:
+        return node.count("claims_too_fast")
+    return tell(node, departed, header.nonce)
 
 
-def _pass_on(t: Table, departed: Departed, header: wire.Header, payload: bytes) -> None:
-    onward = wire.pass_on(payload, t.options.claim_ttl)
+def _pass_on(node: Node, departed: Departed, header: wire.Header, payload: bytes) -> None:
+    onward = wire.pass_on(payload, node.options.claim_ttl)
     if onward is None or not departed.is_extended or not header.extended:
-        return t.count("claims_not_passed_on")
-    t.count("claims_passed_on")
-    return t.send(departed.place, onward)
+        return node.count("claims_not_passed_on")
+    node.count("claims_passed_on")
+    return node.send(departed.place, onward)
 
 
-def on_linger_timer(t: Table, mac: bytes) -> None:
+def on_linger_timer(node: Node, mac: bytes) -> None:
     """Babel has the new place by now, if there is one."""
-    client = t.clients.get(mac)
+    client = node.clients.get(mac)
     if client is None or not client.has_address:
-        t.do(RemoveNodeClient(t.node_client(mac)))
+        node.do(RemoveNodeClient(node.node_client(mac)))
 
 
-def end_departed(t: Table, mac: bytes) -> None:
+def end_departed(node: Node, mac: bytes) -> None:
     """Forget where a client went."""
-    is_known = t.departed.pop(mac, None) is not None
-    if is_known and ("linger", mac) in t.timers:
-        on_linger_timer(t, mac)
+    is_known = node.departed.pop(mac, None) is not None
+    if is_known and ("linger", mac) in node.timers:
+        on_linger_timer(node, mac)
     for name in ("departed", "linger", "info"):
-        t.timers.cancel((name, mac))
-    t.changes += 1
+        node.timers.cancel((name, mac))
+    node.changes += 1

@@ -16,90 +16,93 @@ import logging
 
 from l3roamd_py.core.actions import LookElsewhere, RemoveNodeClient
 from l3roamd_py.core.claiming import ask_neighbours_alone
-from l3roamd_py.core.clients import Client, State, Table, describe
+from l3roamd_py.core.client import Client, State
+from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.serving import ask_client, can_ask, forget, hold
 
 ALL = b""  # whose timer it is that asks them all
 
 
-def on_node_appeared(t: Table) -> None:
+def on_node_appeared(node: Node) -> None:
     """A node can be reached that could not: it may have clients of ours. Babel needs a moment to tell of them."""
-    if t.clients and ("sweep", ALL) not in t.timers:
-        wait_s = t.options.sweep_wait_s * (1 + _random(t))
-        t.timers.set(("sweep", ALL), max(t.now_s + wait_s, t.swept_s + t.options.sweep_pause_s))
+    if node.clients and ("sweep", ALL) not in node.timers:
+        wait_s = node.options.sweep_wait_s * (1 + _random(node))
+        node.timers.set(("sweep", ALL), max(node.now_s + wait_s, node.swept_s + node.options.sweep_pause_s))
 
 
-def on_sweep_timer(t: Table, _: bytes) -> None:
+def on_sweep_timer(node: Node, _: bytes) -> None:
     """Ask all clients, one after the other: as if they had been silent for long."""
-    at_s = t.swept_s = t.now_s
-    for client in t.clients.values():
+    at_s = node.swept_s = node.now_s
+    for client in node.clients.values():
         if client.state is State.ABSENT:
-            t.timers.set(("elsewhere", client.mac), at_s)
+            node.timers.set(("elsewhere", client.mac), at_s)
         elif client.state is not State.CLAIMING and client.believed_until_s is None and can_ask(client):
-            client.seen_s, client.probes, client.is_swept = at_s - t.options.idle_s, 0, True
-            t.timers.set(("idle", client.mac), at_s)
-        at_s += t.options.sweep_pace_s
+            client.seen_s, client.probes, client.is_swept = at_s - node.options.idle_s, 0, True
+            node.timers.set(("idle", client.mac), at_s)
+        at_s += node.options.sweep_pace_s
 
 
-def keep(t: Table, client: Client) -> None:
+def keep(node: Node, client: Client) -> None:
     """A client that was asked because a node came back is here. The answer of who lets it go only needs its ACK."""
-    is_asking = client.state is State.CLAIMING or client.roam is not None or ("claim", client.mac) in t.timers
+    is_asking = (
+        client.state is State.CLAIMING or client.roam is not None or ("claim", client.mac) in node.timers
+    )
     if client.is_swept and not is_asking:
         client.is_swept = False
-        ask_neighbours_alone(t, client)
-        client.answered_by = t.address
+        ask_neighbours_alone(node, client)
+        client.answered_by = node.address
 
 
-def look(t: Table, client: Client) -> None:
+def look(node: Node, client: Client) -> None:
     """The client has become ABSENT, or is still."""
-    options = t.options
+    options = node.options
     if client.has_address:
         client.has_address = False
-        client.look_from_s = t.now_s
+        client.look_from_s = node.now_s
         # not both at once: who takes it again first is seen by the other
-        client.look_until_s = t.now_s + options.look_s * (1 + _random(t) / 2)
-        t.do(RemoveNodeClient(t.node_client(client.mac)))
-    t.timers.set(("elsewhere", client.mac), t.now_s + options.look_again_s)
+        client.look_until_s = node.now_s + options.look_s * (1 + _random(node) / 2)
+        node.do(RemoveNodeClient(node.node_client(client.mac)))
+    node.timers.set(("elsewhere", client.mac), node.now_s + options.look_again_s)
 
 
-def on_elsewhere_timer(t: Table, mac: bytes) -> None:
-    client = t.clients.get(mac)
+def on_elsewhere_timer(node: Node, mac: bytes) -> None:
+    client = node.clients.get(mac)
     if client is None or client.state is not State.ABSENT:
         return None
-    if not client.has_address and t.now_s >= client.look_until_s:
-        return hold(t, client)
+    if not client.has_address and node.now_s >= client.look_until_s:
+        return hold(node, client)
     if not client.has_address:
-        t.do(LookElsewhere(mac, t.node_client(mac)))
+        node.do(LookElsewhere(mac, node.node_client(mac)))
         if can_ask(client):
-            ask_client(t, client)
-    return look(t, client)
+            ask_client(node, client)
+    return look(node, client)
 
 
-def on_found_elsewhere(t: Table, mac: bytes) -> None:
+def on_found_elsewhere(node: Node, mac: bytes) -> None:
     """Babel leads to another node. A client that only sleeps has had time to say that it is here."""
-    client = t.clients.get(mac)
+    client = node.clients.get(mac)
     if client is None or client.state is not State.ABSENT or client.has_address:
         return
-    if t.now_s >= client.look_from_s + t.options.look_patience_s:
-        t.count("clients_elsewhere")
-        t.log(
+    if node.now_s >= client.look_from_s + node.options.look_patience_s:
+        node.count("clients_elsewhere")
+        node.log(
             logging.INFO, f"{describe(mac, client.ipv4)} is another node's: it walked while we could not hear"
         )
-        forget(t, client)
+        forget(node, client)
 
 
-def find(t: Table, client: Client) -> None:
+def find(node: Node, client: Client) -> None:
     """An ABSENT client is here."""
     client.state = State.SERVED
-    t.ports.come_back(client.mac)
-    t.timers.cancel(("elsewhere", client.mac))
+    node.ports.come_back(client.mac)
+    node.timers.cancel(("elsewhere", client.mac))
     if not client.has_address:
-        hold(t, client)
+        hold(node, client)
         client.is_swept = True  # who has taken it meanwhile without our word is told, if it answers
         if can_ask(client):
-            ask_client(t, client)
+            ask_client(node, client)
 
 
-def _random(t: Table) -> float:
+def _random(node: Node) -> float:
     """0 to 1: nodes that see the same at once shall not do the same at once."""
-    return int.from_bytes(t.options.random(2), "big") / 0xFFFF
+    return int.from_bytes(node.options.random(2), "big") / 0xFFFF

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import MapClient, Send, UnmapClient
-from l3roamd_py.core.clients import Table, node_of
 from l3roamd_py.core.departure import is_node
 from l3roamd_py.core.groups import NODE_BYTES, Groups
 from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.timers import Timers
-from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Mint, Token
+from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Token, TokenIssuer
 
 
 @dataclass(slots=True)
@@ -51,68 +51,68 @@ class Entry:
 
 
 class Platnode:
-    def __init__(self, table: Table, plat: bytes) -> None:
-        self.table = table
+    def __init__(self, node: Node, plat: bytes) -> None:
+        self.node = node
         self.plat = plat
-        self.mint = Mint(table.options.random(SECRET_SIZE))
+        self.issuer = TokenIssuer(node.options.random(SECRET_SIZE))
         self.serial = 0  # of the newest token
         self.entries: dict[bytes, Entry] = {}
-        self.guests: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
+        self.home_at: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
         self.groups = Groups()  # the homes of all entries
         self.places: dict[bytes, int] = {}  # how many homes are mapped to a node
         self.timers: Timers[bytes] = Timers()
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
-        t, lease = self.table, request.lease
-        if not t.is_of_client(lease.home) and not is_node(t, lease.home):
-            return t.count("token_requests_out_of_range")
+        node, lease = self.node, request.lease
+        if not node.is_of_client(lease.home) and not is_node(node, lease.home):
+            return node.count("token_requests_out_of_range")
         if lease.plat != self.plat:
             return self._grant(header, lease, wire.NOT_A_PLATNODE)
-        t.count("tokens_made")
+        node.count("tokens_made")
         return self._grant(header, lease, wire.OK)
 
     def _grant(self, header: wire.Header, lease: wire.Lease, reason: int) -> None:
-        t = self.table
-        lease_s = min(lease.lease_s, t.options.max_lease_s)
+        node = self.node
+        lease_s = min(lease.lease_s, node.options.max_lease_s)
         home, at, token = lease.home, None, NO_TOKEN
         if reason == wire.OK:
-            home = self.guests.get(lease.home, lease.home)
+            home = self.home_at.get(lease.home, lease.home)
             entry = self.entries.get(home)
             at = None if entry is None else entry.at
-            token = self.mint.make(home, self._next_serial(), int(t.now_s) + lease_s)
+            token = self.issuer.make(home, self._next_serial(), int(node.now_s) + lease_s)
         answer = wire.Lease(home, lease.plat, lease_s, token)
         self._answer(lease.home, wire.TokenGrant(answer, header.nonce, reason, at))
 
     def on_roam(self, header: wire.Header, roam: wire.Roam) -> None:
-        t, lease, at = self.table, roam.lease, roam.at
-        if not t.is_of_client(at):
-            return t.count("roams_out_of_range")
+        node, lease, at = self.node, roam.lease, roam.at
+        if not node.is_of_client(at):
+            return node.count("roams_out_of_range")
         entry = self.entries.get(lease.home)
         reason = self._judge(roam, entry)
         if reason != wire.OK:
-            t.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
+            node.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
             return self._refuse(header, roam, reason, entry)
         if entry is not None and entry.fresh_serial and entry.serial == self._serial_of(lease):
-            t.count("roams_repeated")
+            node.count("roams_repeated")
         else:
             entry = self._note(lease, at, entry)
         lease_s = self._lease_s(lease)
-        fresh = self.mint.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
+        fresh = self.issuer.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
         granted = wire.Lease(lease.home, self.plat, lease_s, fresh)
         done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
         return self._carry_out(header, roam, entry, done)
 
     def _judge(self, roam: wire.Roam, entry: Entry | None) -> int:
         """Return the reason for the answer; see the module's table."""
-        t, lease, at, token = self.table, roam.lease, roam.at, roam.lease.token
+        node, lease, at, token = self.node, roam.lease, roam.at, roam.lease.token
         if lease.plat != self.plat:
             return wire.NOT_A_PLATNODE
-        if not t.is_of_client(lease.home) or lease.home[12:] != at[12:]:
+        if not node.is_of_client(lease.home) or lease.home[12:] != at[12:]:
             return wire.OUT_OF_RANGE
-        if t.options.is_roam_auth_required:
+        if node.options.is_roam_auth_required:
             if not self.is_signed(lease):
                 return wire.BAD_TOKEN
-            if token.expiry_s <= t.now_s:
+            if token.expiry_s <= node.now_s:
                 return wire.EXPIRED
             if entry is not None and (
                 token.serial < entry.serial
@@ -125,15 +125,15 @@ class Platnode:
 
     def _lease_s(self, lease: wire.Lease) -> int:
         """Return how long a mapping for this lease holds."""
-        return min(lease.lease_s, self.table.options.max_roam_s)
+        return min(lease.lease_s, self.node.options.max_roam_s)
 
     def _serial_of(self, lease: wire.Lease) -> int | None:
         """Return which one of our tokens a lease has; None where anybody may say any."""
-        return lease.token.serial if self.table.options.is_roam_auth_required else None
+        return lease.token.serial if self.node.options.is_roam_auth_required else None
 
     def is_signed(self, lease: wire.Lease) -> bool:
         """Return whether a lease has a token of ours, old or not."""
-        return self.mint.is_ours(lease.home, lease.token)
+        return self.issuer.is_ours(lease.home, lease.token)
 
     def _is_proven(self, roam: wire.Roam, entry: Entry | None) -> bool:
         """Return whether the owner of `at` wants what this ROAM does there, if it does anything there."""
@@ -144,18 +144,18 @@ class Platnode:
         ):
             return True
         proof = roam.proof
-        if proof is None or proof.expiry_s <= self.table.now_s:
+        if proof is None or proof.expiry_s <= self.node.now_s:
             return False
-        return self.mint.is_ours(node_of(roam.at), proof)
+        return self.issuer.is_ours(node_of(roam.at), proof)
 
     def prove(self, at: bytes) -> Token:
         """Return the proof that a prefix belongs to whoever hears us there."""
-        expiry_s = int(self.table.now_s) + self.table.options.max_lease_s
-        return self.mint.make(node_of(at), self._next_serial(), expiry_s)
+        expiry_s = int(self.node.now_s) + self.node.options.max_lease_s
+        return self.issuer.make(node_of(at), self._next_serial(), expiry_s)
 
     def _make_room(self, home: bytes, at: bytes, entry: Entry | None) -> bool:
         """Return whether there is room for this home at this place; who has too many loses the oldest for it."""
-        most = self.table.options.max_roams_of_node
+        most = self.node.options.max_roams_of_node
         is_there = entry is not None and entry.at is not None and entry.at[:NODE_BYTES] == at[:NODE_BYTES]
         if at != home and not is_there and self.places.get(at[:NODE_BYTES], 0) >= most:
             return False
@@ -163,28 +163,28 @@ class Platnode:
             return True
         if self.groups.count(home) >= most:
             self._evict(self.groups.oldest_beside(home))
-        elif len(self.entries) >= self.table.options.max_roams:
+        elif len(self.entries) >= self.node.options.max_roams:
             self._evict(self.groups.oldest_of_largest())
         return True
 
     def _evict(self, home: bytes) -> None:
         at = self.entries[home].at
         if at is None:
-            self.table.count("serials_forgotten")
+            self.node.count("serials_forgotten")
         else:
-            self.table.count("roams_evicted")
-            self.table.do(UnmapClient(home, at))
+            self.node.count("roams_evicted")
+            self.node.do(UnmapClient(home, at))
         self._forget(home)
 
     def _note(self, lease: wire.Lease, at: bytes, old: Entry | None) -> Entry:
         """Remember a ROAM that is accepted. The mapping goes to the kernel, which forgets it by itself."""
-        t = self.table
+        node = self.node
         lease_s = self._lease_s(lease)
-        expiry_s = int(t.now_s) + lease_s + 1
+        expiry_s = int(node.now_s) + lease_s + 1
         kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
-        kept_s = min(kept_s, t.now_s + t.options.max_lease_s + 1)
+        kept_s = min(kept_s, node.now_s + node.options.max_lease_s + 1)
         is_mapped = at != lease.home and lease_s > 0
-        entry = Entry(old.at if old else None, self._serial_of(lease) or 0, t.now_s + lease_s, kept_s)
+        entry = Entry(old.at if old else None, self._serial_of(lease) or 0, node.now_s + lease_s, kept_s)
         entry.fresh_serial, entry.fresh_expiry_s = self._next_serial(), expiry_s
         self.entries[lease.home] = entry
         self.timers.set(lease.home, entry.until_s if is_mapped else kept_s)
@@ -192,17 +192,17 @@ class Platnode:
 
     def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
         """Map or unmap. A duplicate does it again: that costs little, and mends what the kernel refused."""
-        t, home, at, was = self.table, roam.lease.home, roam.at, entry.at
+        node, home, at, was = self.node, roam.lease.home, roam.at, entry.at
         lease_s = self._lease_s(roam.lease)
         if at != home and lease_s:
             self._place(home, entry, at)
             refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
-            t.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
-            return t.count("roams_mapped")
+            node.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
+            return node.count("roams_mapped")
         self._place(home, entry, None)
-        t.do(done if was is None else UnmapClient(home, was, done))
-        t.changes += 1
-        return t.count("roams_home")
+        node.do(done if was is None else UnmapClient(home, was, done))
+        node.changes += 1
+        return node.count("roams_home")
 
     def _refuse(self, header: wire.Header, roam: wire.Roam, reason: int, entry: Entry | None) -> None:
         lease, place = _without_token(roam.lease), None
@@ -213,23 +213,23 @@ class Platnode:
         self._answer(roam.at, wire.RoamAck(lease, roam.at, header.nonce, reason, place))
 
     def _answer(self, of: bytes, body: wire.Body) -> None:
-        self.table.do(self._build(of, body))
+        self.node.do(self._build(of, body))
 
     def _build(self, of: bytes, body: wire.Body) -> Send:
-        t = self.table
-        return Send(node_of(of), t.encode(body), t.address)
+        node = self.node
+        return Send(node_of(of), node.encode(body), node.address)
 
     def _next_serial(self) -> int:
-        self.serial = max(self.serial + 1, int(self.table.now_s * 1000))
+        self.serial = max(self.serial + 1, int(self.node.now_s * 1000))
         return self.serial
 
     def expire(self) -> None:
         """Forget the mappings and serials that are over; the kernel has forgotten the mappings already."""
-        t = self.table
-        for home in self.timers.take_due(t.now_s):
+        node = self.node
+        for home in self.timers.take_due(node.now_s):
             entry = self.entries[home]
             self._place(home, entry, None)
-            if entry.kept_s > t.now_s:
+            if entry.kept_s > node.now_s:
                 self.timers.set(home, entry.kept_s)
             else:
                 self._forget(home)
@@ -241,13 +241,13 @@ class Platnode:
         entry.at = at
         self.groups.put(home, at is not None)
         if at is not None:
-            self.guests[at] = home
+            self.home_at[at] = home
             self.places[at[:NODE_BYTES]] = self.places.get(at[:NODE_BYTES], 0) + 1
 
     def _leave(self, home: bytes, at: bytes) -> None:
         node = at[:NODE_BYTES]
-        if self.guests.get(at) == home:
-            del self.guests[at]
+        if self.home_at.get(at) == home:
+            del self.home_at[at]
         self.places[node] -= 1
         if not self.places[node]:
             del self.places[node]
@@ -267,9 +267,9 @@ class Platnode:
 
     def restore(self, mappings: list[Mapping]) -> None:
         """Take over what the kernel holds. When the tokens of these homes end nobody knows: as late as can be."""
-        t = self.table
-        for mapping in mappings[: t.options.max_roams]:
-            until_s, kept_s = t.now_s + mapping.lease_s, t.now_s + t.options.max_lease_s
+        node = self.node
+        for mapping in mappings[: node.options.max_roams]:
+            until_s, kept_s = node.now_s + mapping.lease_s, node.now_s + node.options.max_lease_s
             entry = self.entries[mapping.home] = Entry(None, mapping.serial, until_s, max(kept_s, until_s))
             self._place(mapping.home, entry, mapping.at)
             self.timers.set(mapping.home, until_s)

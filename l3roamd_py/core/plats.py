@@ -10,71 +10,72 @@ it moves to the current one: its connections are lost anyhow.
 """
 
 from l3roamd_py.core.actions import DropPlat, LookForPlat, SetCurrentPlat
-from l3roamd_py.core.clients import NOWHERE, State, Table
+from l3roamd_py.core.client import NOWHERE, State
 from l3roamd_py.core.departure import consider
 from l3roamd_py.core.leasing import start_afresh
+from l3roamd_py.core.node import Node
 
 
-def lose_plat(t: Table, prefix: bytes) -> None:
-    t.unrouted_plats.pop(prefix, None)
-    t.timers.cancel(("plat", prefix))
-    if t.current == prefix:
-        t.current = None
-        t.do(SetCurrentPlat(None))
-    move(t, prefix)
-    t.do(DropPlat(prefix))
-    t.changes += 1
+def lose_plat(node: Node, prefix: bytes) -> None:
+    node.unrouted_plats.pop(prefix, None)
+    node.timers.cancel(("plat", prefix))
+    if node.current == prefix:
+        node.current = None
+        node.do(SetCurrentPlat(None))
+    move(node, prefix)
+    node.do(DropPlat(prefix))
+    node.changes += 1
 
 
-def move(t: Table, prefix: bytes) -> None:
+def move(node: Node, prefix: bytes) -> None:
     """Bring the clients of a PLAT to the current one, with their requests for tokens one after the other."""
     delay_s = 0.0
-    for client in list(t.clients.values()):
+    for client in list(node.clients.values()):
         if client.lease is None or client.lease.plat != prefix or client.state is State.CLAIMING:
             continue
         is_roaming = client.state is State.ROAMING
         if is_roaming:
             client.state = State.SERVED
-        start_afresh(t, client, delay_s)
+        start_afresh(node, client, delay_s)
         if is_roaming or client.asked is not None:
-            consider(t, client)
-        delay_s += t.options.token_pace_s
+            consider(node, client)
+        delay_s += node.options.token_pace_s
 
 
-def take_plats(t: Table, usable: frozenset[bytes], lost: frozenset[bytes]) -> None:
+def take_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) -> None:
     """This is how it is, whatever was said, or lost, before."""
-    for prefix in _used(t):
+    for prefix in _used(node):
         if prefix in lost:
-            lose_plat(t, prefix)
+            lose_plat(node, prefix)
         elif prefix not in usable:
-            t.do(LookForPlat(prefix))
+            node.do(LookForPlat(prefix))
 
 
-def _used(t: Table) -> list[bytes]:
+def _used(node: Node) -> list[bytes]:
     """The PLATs that clients use, and the one for those to come, which is the last."""
-    found = {client.lease.plat for client in t.clients.values() if client.lease is not None}
-    return [*sorted(found - {NOWHERE, t.current}), *filter(None, [t.current])]
+    found = {client.lease.plat for client in node.clients.values() if client.lease is not None}
+    return [*sorted(found - {NOWHERE, node.current}), *filter(None, [node.current])]
 
 
-def on_unrouted(t: Table, prefixes: frozenset[bytes]) -> None:
+def on_unrouted(node: Node, prefixes: frozenset[bytes]) -> None:
     """Babel may have another way in a moment. Anybody can announce PLATs, and take them back again and again."""
-    for prefix in _used(t):
-        if prefix in prefixes and prefix not in t.unrouted_plats:
-            t.unrouted_plats[prefix] = t.now_s
-            t.timers.set(("plat", prefix), t.now_s + t.options.plat_patience_s)
+    for prefix in _used(node):
+        if prefix in prefixes and prefix not in node.unrouted_plats:
+            node.unrouted_plats[prefix] = node.now_s
+            node.timers.set(("plat", prefix), node.now_s + node.options.plat_patience_s)
 
 
-def on_looked(t: Table, prefix: bytes, has_route: bool) -> None:
-    since_s = t.unrouted_plats.get(prefix)
+def on_looked(node: Node, prefix: bytes, has_route: bool) -> None:
+    since_s = node.unrouted_plats.get(prefix)
     if has_route:
-        t.unrouted_plats.pop(prefix, None)
-        t.timers.cancel(("plat", prefix))
-    elif since_s is not None and t.now_s >= since_s + t.options.plat_patience_s:
-        t.count("plats_unrouted")
-        lose_plat(t, prefix)
+        node.unrouted_plats.pop(prefix, None)
+        node.timers.cancel(("plat", prefix))
+    elif since_s is not None and node.now_s >= since_s + node.options.plat_patience_s:
+        node.count("plats_unrouted")
+        lose_plat(node, prefix)
     else:
-        on_unrouted(t, frozenset((prefix,)))
+        on_unrouted(node, frozenset((prefix,)))
 
 
-def on_plat_timer(t: Table, prefix: bytes) -> None:
-    t.do(LookForPlat(prefix))
+def on_plat_timer(node: Node, prefix: bytes) -> None:
+    node.do(LookForPlat(prefix))

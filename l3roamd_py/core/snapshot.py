@@ -14,30 +14,31 @@ from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetC
 from l3roamd_py.core.away import watch
 from l3roamd_py.core.belief import believe
 from l3roamd_py.core.claiming import UNKNOWN, ask
-from l3roamd_py.core.clients import Away, Client, Departed, Lease, State, Table, is_device, is_usable
+from l3roamd_py.core.client import Away, Client, Departed, Lease, State
 from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.platnode import Platnode
 from l3roamd_py.core.serving import add_address, give_lease
-from l3roamd_py.core.token import Mint, Token
+from l3roamd_py.core.token import Token, TokenIssuer
 from xlat464.address import format_ipv4, format_ipv6, format_mac
 
 DESCRIBED_MAX = 1000  # roams of a hundred thousand: who asks must not hold up who roams
 VERSION = 1
 
 
-def take_snapshot(t: Table, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+def take_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
     """Return the state; {} is a valid one, too."""
     saved: dict[str, Any] = {
         "version": VERSION,
         "now_s": now_s,
-        "current_plat": _hex(t.current),
-        "clients": [_save_client(client) for client in t.clients.values()],
-        "departed": [_save_departed(departed) for departed in t.departed.values()],
-        "away": [[mac.hex(), each.plat.hex()] for mac, each in t.away.items()],
-        "granted": [[mac.hex(), ipv4.hex(), until_s] for mac, (ipv4, until_s) in t.granted.items()],
+        "current_plat": _hex(node.current),
+        "clients": [_save_client(client) for client in node.clients.values()],
+        "departed": [_save_departed(departed) for departed in node.departed.values()],
+        "away": [[mac.hex(), each.plat.hex()] for mac, each in node.away.items()],
+        "granted": [[mac.hex(), ipv4.hex(), until_s] for mac, (ipv4, until_s) in node.granted.items()],
     }
     if platnode is not None:
-        saved["secret"] = platnode.mint.secret.hex()
+        saved["secret"] = platnode.issuer.secret.hex()
         saved["serial"] = platnode.serial
         saved["spent"] = [
             [home.hex(), entry.serial, entry.kept_s]
@@ -114,7 +115,7 @@ def _load_departed(saved: dict[str, Any]) -> Departed:
 
 
 def restore(
-    t: Table,
+    node: Node,
     platnode: Platnode | None,
     saved: dict[str, Any],
     opened: set[tuple[bytes, bytes]],
@@ -124,29 +125,29 @@ def restore(
 
     Raises ValueError, KeyError or TypeError for what is no snapshot of this version; nothing is taken over then.
     """
-    saved = _of_this_boot(saved, t.now_s)
+    saved = _of_this_boot(saved, node.now_s)
     departed = [_load_departed(entry) for entry in saved["departed"]]
     granted = [
         (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
     ]
     away = [(bytes.fromhex(mac), bytes.fromhex(plat)) for mac, plat in saved.get("away", ())]
-    clients = [_load_client(t, entry) for entry in saved["clients"]]
+    clients = [_load_client(node, entry) for entry in saved["clients"]]
     if platnode is not None:
         _restore_platnode(platnode, saved, mappings)
-    t.current = _bytes(saved["current_plat"])
-    if t.current is not None:
-        t.do(SetCurrentPlat(t.current))
-    t.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > t.now_s}
+    node.current = _bytes(saved["current_plat"])
+    if node.current is not None:
+        node.do(SetCurrentPlat(node.current))
+    node.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > node.now_s}
     for mac, plat in away:
-        if mac in t.granted:
-            t.away[mac] = Away(plat)
-            watch(t, mac)
+        if mac in node.granted:
+            node.away[mac] = Away(plat)
+            watch(node, mac)
     for entry in departed:
-        _restore_departed(t, entry)
+        _restore_departed(node, entry)
     for client in clients:
-        _restore_client(t, client, opened)
+        _restore_client(node, client, opened)
     for mac, ipv4 in sorted(opened):
-        _adopt_opened(t, mac, ipv4)
+        _adopt_opened(node, mac, ipv4)
 
 
 def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
@@ -158,19 +159,19 @@ def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
     return saved
 
 
-def leave_plats(t: Table, plats: Iterable[tuple[bytes, bytes]]) -> None:
+def leave_plats(node: Node, plats: Iterable[tuple[bytes, bytes]]) -> None:
     """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
     for at, plat in sorted(plats):
-        if at[12:] not in t.by_ipv4 or at != t.at(at[12:]):
-            t.do(LeavePlat(at, plat))
+        if at[12:] not in node.by_ipv4 or at != node.at(at[12:]):
+            node.do(LeavePlat(at, plat))
 
 
-def _load_client(t: Table, saved: dict[str, Any]) -> Client:
+def _load_client(node: Node, saved: dict[str, Any]) -> Client:
     former = None if saved["former"] is None else _load_departed(saved["former"])
     return Client(
         bytes.fromhex(saved["mac"]),
         State(saved["state"]),
-        t.now_s,
+        node.now_s,
         ipv4=_bytes(saved["ipv4"]),
         lease=_load_lease(saved["lease"]),
         addresses={bytes.fromhex(address): None for address in saved["addresses"]},
@@ -181,68 +182,74 @@ def _load_client(t: Table, saved: dict[str, Any]) -> Client:
 
 def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[Mapping]) -> None:
     if "secret" in saved:
-        platnode.mint = Mint(bytes.fromhex(saved["secret"]))
+        platnode.issuer = TokenIssuer(bytes.fromhex(saved["secret"]))
         platnode.serial = int(saved["serial"])
         for home, serial, kept_s in saved["spent"]:
             platnode.restore_serial(bytes.fromhex(home), int(serial), float(kept_s))
     platnode.restore(mappings)
 
 
-def _restore_departed(t: Table, departed: Departed) -> None:
+def _restore_departed(node: Node, departed: Departed) -> None:
     """Its node-client address lingers no more than a moment, acknowledged or not: who claims it asks no longer."""
-    t.departed[departed.mac] = departed
-    t.timers.set(("departed", departed.mac), departed.until_s)
-    t.timers.set(("linger", departed.mac), t.now_s + t.options.linger_s)
+    node.departed[departed.mac] = departed
+    node.timers.set(("departed", departed.mac), departed.until_s)
+    node.timers.set(("linger", departed.mac), node.now_s + node.options.linger_s)
 
 
-def _restore_client(t: Table, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
+def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
     """Serve it as the kernel does, until it is known to be here; if the kernel does not, ask who has it."""
     addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
     client.addresses, client.lease, client.ipv4 = {}, None, None
-    t.clients[client.mac] = client
-    t.ports.add(client.mac, t.port_of(client.mac))
+    node.clients[client.mac] = client
+    node.ports.add(client.mac, node.port_of(client.mac))
     for address in addresses:
-        add_address(t, client, address)
+        add_address(node, client, address)
     is_ours = ipv4 is None or (client.mac, ipv4) in opened or client.state is State.ROAMING
     if client.state is State.CLAIMING or not is_ours:
-        t.do(RemoveNodeClient(t.node_client(client.mac)))
+        node.do(RemoveNodeClient(node.node_client(client.mac)))
         if client.former is None and lease is not None:
             # as if it had gone where we do not know: it must be heard, and has its lease still
             client.former = Departed(
-                client.mac, UNKNOWN, False, t.now_s + t.options.departed_s, ipv4, lease, tuple(addresses)
+                client.mac,
+                UNKNOWN,
+                False,
+                node.now_s + node.options.departed_s,
+                ipv4,
+                lease,
+                tuple(addresses),
             )
-        return ask(t, client)
-    if lease is not None and lease.until_s > t.now_s and not t.is_taken(client.mac, lease.ipv4):
-        give_lease(t, client, lease)
+        return ask(node, client)
+    if lease is not None and lease.until_s > node.now_s and not node.is_taken(client.mac, lease.ipv4):
+        give_lease(node, client, lease)
     is_roaming = client.state is State.ROAMING and client.lease is not None
-    return believe(t, client, State.ROAMING if is_roaming else State.SERVED)
+    return believe(node, client, State.ROAMING if is_roaming else State.SERVED)
 
 
-def _adopt_opened(t: Table, mac: bytes, ipv4: bytes) -> None:
+def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel."""
-    client = t.clients.get(mac)
+    client = node.clients.get(mac)
     if client is not None and client.ipv4 == ipv4:
         return
-    is_ours = is_device(mac) and is_usable(ipv4) and t.options.clat is not None
-    if client is not None or mac in t.departed or not is_ours or t.is_taken(mac, ipv4):
-        t.do(CloseGate(mac, ipv4))
+    is_ours = is_device(mac) and is_usable(ipv4) and node.options.clat is not None
+    if client is not None or mac in node.departed or not is_ours or node.is_taken(mac, ipv4):
+        node.do(CloseGate(mac, ipv4))
         return
-    client = t.clients[mac] = Client(mac, State.SERVED, t.now_s, ipv4=ipv4)
-    t.by_ipv4[ipv4] = mac
-    t.ports.add(mac, t.port_of(mac))
-    believe(t, client, State.SERVED)
+    client = node.clients[mac] = Client(mac, State.SERVED, node.now_s, ipv4=ipv4)
+    node.by_ipv4[ipv4] = mac
+    node.ports.add(mac, node.port_of(mac))
+    believe(node, client, State.SERVED)
 
 
-def describe_node(t: Table, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
     """Return the state for people: addresses as text, times as seconds left."""
     status: dict[str, Any] = {
-        "address": format_ipv6(t.options.address),
-        "clat": None if t.options.clat is None else format_ipv6(t.options.clat),
-        "plat": None if t.options.plat is None else format_ipv6(t.options.plat),
-        "current_plat": None if t.current is None else format_ipv6(t.current),
-        "clients": [_describe_client(client, now_s) for client in t.clients.values()],
-        "departed": [_describe_departed(departed, now_s) for departed in t.departed.values()],
-        "counters": dict(sorted(t.counters.items())),
+        "address": format_ipv6(node.options.address),
+        "clat": None if node.options.clat is None else format_ipv6(node.options.clat),
+        "plat": None if node.options.plat is None else format_ipv6(node.options.plat),
+        "current_plat": None if node.current is None else format_ipv6(node.current),
+        "clients": [_describe_client(client, now_s) for client in node.clients.values()],
+        "departed": [_describe_departed(departed, now_s) for departed in node.departed.values()],
+        "counters": dict(sorted(node.counters.items())),
     }
     if platnode is not None:
         roamed = ((home, entry) for home, entry in platnode.entries.items() if entry.at is not None)

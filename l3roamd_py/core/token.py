@@ -51,7 +51,7 @@ TOKEN_SIZE = Token.LAYOUT.size
 NO_TOKEN = Token(0, 0, bytes(MAC_SIZE))
 
 
-class Mint:
+class TokenIssuer:
     """Makes tokens under one secret, and tells its own from others."""
 
     def __init__(self, secret: bytes) -> None:

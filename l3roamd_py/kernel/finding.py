@@ -18,8 +18,8 @@ import sys
 from collections import Counter
 from itertools import islice
 
-from l3roamd_py.core.clients import is_device
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
+from l3roamd_py.core.node import is_device
 from l3roamd_py.kernel.netlink import (
     ADD_MEMBERSHIP,
     AF_BRIDGE,

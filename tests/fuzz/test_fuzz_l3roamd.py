@@ -145,26 +145,26 @@ def make_core(clat: bytes | None, plat: bytes | None, is_roam_auth_required: boo
 
 
 def check_bounds(core: Core) -> None:
-    table = core.table
+    node = core.node
     for grown in (
-        table.clients,
-        table.departed,
-        table.granted,
-        table.away,
-        table.away_questions,
-        table.unrouted_plats,
-        table.by_ipv4,
-        table.claiming,
+        node.clients,
+        node.departed,
+        node.granted,
+        node.away,
+        node.away_questions,
+        node.unrouted_plats,
+        node.by_ipv4,
+        node.claiming,
         core.admission.sources,
     ):
         assert len(grown) <= BOUND
-    assert len(table.timers) <= 12 * BOUND
-    assert len(table.timers._heap) <= 24 * BOUND + table.timers.SLACK
-    assert len(table.counters) < 100
-    assert set(table.by_ipv4.values()) <= set(table.clients)
-    assert {client.mac for client in table.clients.values() if client.ipv4} == set(table.by_ipv4.values())
+    assert len(node.timers) <= 12 * BOUND
+    assert len(node.timers._heap) <= 24 * BOUND + node.timers.SLACK
+    assert len(node.counters) < 100
+    assert set(node.by_ipv4.values()) <= set(node.clients)
+    assert {client.mac for client in node.clients.values() if client.ipv4} == set(node.by_ipv4.values())
     if core.platnode is not None:
-        assert len(core.platnode.guests) <= len(core.platnode.entries) <= BOUND
+        assert len(core.platnode.home_at) <= len(core.platnode.entries) <= BOUND
         check_places(core.platnode)
 
 
@@ -195,7 +195,7 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
             elif isinstance(action, do.MapClient):
                 mapped[action.home] = Mapping(action.home, action.at, None, action.lease_s, action.serial)
         assert len(actions) <= 400
-        served = {(client.mac, client.ipv4) for client in core.table.clients.values()}
+        served = {(client.mac, client.ipv4) for client in core.node.clients.values()}
         assert opened <= served, "the gate is open for clients of ours only"
         check_bounds(core)
         now_s += pause_s
@@ -229,7 +229,7 @@ def settle(core: Core, now_s: float) -> None:
 def test_whatever_a_peer_sends_moves_no_client_that_answers(datagrams):
     """A served client that answers ARP: no message of a stranger takes its gate, its PLAT or its address."""
     core = make_core(vectors.B + bytes(4), vectors.PLAT)
-    core.table.options.random(4)
+    core.node.options.random(4)
     now_s = 1000.0
     core.handle(events.PlatChosen(vectors.PLAT), now_s)
     core.handle(events.ClientSeen(vectors.CLIENT), now_s)
@@ -238,7 +238,7 @@ def test_whatever_a_peer_sends_moves_no_client_that_answers(datagrams):
         core.handle(events.Tick(), now_s := now_s + 0.03)
         core.handle(events.ClaimUnreachable(vectors.CLIENT), now_s)
     core.handle(events.LeaseGranted(vectors.CLIENT, vectors.IPV4, 600), now_s)
-    client = core.table.clients[vectors.CLIENT]
+    client = core.node.clients[vectors.CLIENT]
     client.token = client.claim = None  # what it asked is answered
     for payload in datagrams:
         now_s += 0.05
@@ -248,4 +248,4 @@ def test_whatever_a_peer_sends_moves_no_client_that_answers(datagrams):
         actions += core.handle(events.Tick(), now_s + 0.02)
         taken = (do.CloseGate, do.LeavePlat, do.RemoveNodeClient, do.RemoveNeighbour, do.RefuseAtGate)
         assert not any(isinstance(action, taken) for action in actions)
-    assert core.table.clients[vectors.CLIENT].lease.home == vectors.B + vectors.IPV4
+    assert core.node.clients[vectors.CLIENT].lease.home == vectors.B + vectors.IPV4

@@ -87,7 +87,7 @@ class Node:
                 **self.mesh.options,
             )
         )
-        core.table.port_of = lambda mac: self.ports.get(mac, "")
+        core.node.port_of = lambda mac: self.ports.get(mac, "")
         return core
 
     def handle(self, event: events.Event) -> None:
@@ -438,7 +438,7 @@ def check_settled(mesh: Mesh, client: Client) -> None:
     assert mesh.path(client) is not None
     for node in mesh.nodes:
         if node is not client.node:
-            assert client.mac not in node.core.table.clients
+            assert client.mac not in node.core.node.clients
             assert (client.mac, client.ipv4) not in node.kernel.opened | node.kernel.neighbours
             assert node.clat[:12] + client.ipv4 not in node.kernel.plats
 

@@ -2,7 +2,7 @@
 """The values behind the test vectors of docs/protocol.md: whoever changes the wire changes both."""
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.token import Mint
+from l3roamd_py.core.token import TokenIssuer
 from xlat464.address import parse_ipv4, parse_ipv6, parse_mac
 
 SECRET = bytes(range(32))
@@ -20,10 +20,10 @@ LEGACY = parse_ipv6("fd00::5")
 V6 = parse_ipv6("fd11::2aa:bbff:fecc:ddee")
 MAPPED = bytes(10) + b"\xff\xff" + IPV4
 NONCE = 0x01020304
-TOKEN = Mint(SECRET).make(HOME, 5_000_000, 8600)
-FRESH = Mint(SECRET).make(HOME, 5_100_000, 8700)
+TOKEN = TokenIssuer(SECRET).make(HOME, 5_000_000, 8600)
+FRESH = TokenIssuer(SECRET).make(HOME, 5_100_000, 8700)
 LEASE = wire.Lease(HOME, PLAT, 3600, TOKEN)
-PROOF = Mint(SECRET).make(NODE_B, 4_900_000, 91_300)
+PROOF = TokenIssuer(SECRET).make(NODE_B, 4_900_000, 91_300)
 BARE = wire.Lease(HOME, PLAT, 3600)
 
 

@@ -26,7 +26,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
-from l3roamd_py.core.clients import State
+from l3roamd_py.core.client import State
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.rate import Rate
@@ -168,12 +168,12 @@ def test_a_forged_claim_takes_nothing_from_a_client_without_ipv4(mesh):
 def test_the_kernel_s_doubt_is_no_sign_of_a_client(mesh):
     a, mac, address = mesh.nodes[0], make_client(9, 1).mac, CLIENT_IPV6[:15] + b"\x09"
     a.handle(events.AddressSeen(mac, address, is_sign=False))
-    assert mac in a.core.table.clients, "that we did not know"
+    assert mac in a.core.node.clients, "that we did not know"
     mesh.run(2)
     forge(a, wire.Claim(mac))
     a.handle(events.AddressSeen(mac, address, is_sign=False))
     mesh.run(1)
-    assert mac in a.core.table.departed
+    assert mac in a.core.node.departed
 
 
 def test_a_client_that_sleeps_is_lost_to_a_forger_but_comes_back_with_its_address(mesh, client):
@@ -277,7 +277,7 @@ def test_forged_answers_of_the_platnode_change_nothing(mesh, client, nonce):
     mesh.nodes[3].is_up = False
     mesh.move(client, b)
     mesh.run(0.1)
-    assert b.core.table.clients[client.mac].state is State.ROAMING
+    assert b.core.node.clients[client.mac].state is State.ROAMING
     home, at = mesh.nodes[0].clat[:12] + client.ipv4, b.clat[:12] + client.ipv4
     lease = wire.Lease(home, plat, 600)
     for reason in range(9):
@@ -347,7 +347,7 @@ def test_each_roam_may_be_asked_for_a_proof(mesh, client):
     before = mesh.path(client)
 
     def renew(is_answered: bool) -> None:
-        b.core.table.proofs.clear()
+        b.core.node.proofs.clear()
         exit_node.core.platnode.entries.clear()  # as far as it knows, the client has never been there
         b.handle(events.LeaseGranted(client.mac, client.ipv4, 3600))
         mesh.run(0.012)
@@ -386,7 +386,7 @@ def test_a_gratuitous_sign_at_the_old_node_does_not_bring_the_client_back(mesh, 
     assert do.Unlearn(client.mac) in a.actions, "the bridge would not tell when it really comes"
     assert mesh.holders(client) == [b]
     assert mesh.path(client) == before
-    assert a.core.table.departed[client.mac].place == b.core.options.address
+    assert a.core.node.departed[client.mac].place == b.core.options.address
 
 
 def test_floods_cannot_grow_the_tables():
@@ -408,13 +408,13 @@ def test_floods_cannot_grow_the_tables():
             node.handle(events.AddressSeen(mac, CLIENT_IPV6[:14] + bytes((i & 255, j))))
         forge(node, wire.Claim(mac), STRANGER[:10] + bytes((i >> 8, i & 255)) + STRANGER[12:])
         mesh.run(0.02)
-    table = node.core.table
-    assert len(table.clients) <= 20
-    assert len(table.departed) <= 10
-    assert len(table.granted) <= 10
+    known = node.core.node
+    assert len(known.clients) <= 20
+    assert len(known.departed) <= 10
+    assert len(known.granted) <= 10
     assert len(node.core.admission.sources) <= 10
-    assert len(table.timers) <= 5 * 30
-    assert all(len(client.addresses) <= wire.ADDRESSES_MAX for client in table.clients.values())
+    assert len(known.timers) <= 5 * 30
+    assert all(len(client.addresses) <= wire.ADDRESSES_MAX for client in known.clients.values())
 
 
 def test_a_client_may_not_change_its_address_as_it_likes(mesh, client):
@@ -460,7 +460,7 @@ def test_a_released_lease_closes_the_gate(mesh, client):
     a = mesh.nodes[0]
     a.handle(events.LeaseEnded(client.mac, client.ipv4))
     assert mesh.path(client) is None
-    assert not a.core.table.by_ipv4
+    assert not a.core.node.by_ipv4
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 60))
     assert mesh.path(client) is not None
 
@@ -468,11 +468,11 @@ def test_a_released_lease_closes_the_gate(mesh, client):
 def test_a_lease_from_the_file_says_nothing_of_where_the_client_is(mesh):
     client, a = make_client(9, 1), mesh.nodes[0]
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 600, is_seen=False))
-    assert not a.core.table.clients
+    assert not a.core.node.clients
     mesh.clients[client.mac] = client
     mesh.move(client, a)
     mesh.run(1)
-    assert a.core.table.clients[client.mac].lease.is_granted
+    assert a.core.node.clients[client.mac].lease.is_granted
 
 
 def test_the_snapshot_survives_json_and_a_reboot_makes_it_void(mesh, client):
@@ -487,8 +487,8 @@ def test_the_snapshot_survives_json_and_a_reboot_makes_it_void(mesh, client):
         assert other == saved
         rebooted = node.make_core()
         rebooted.restore(saved, 5.0)
-        assert not rebooted.table.departed
-        assert not rebooted.table.clients
+        assert not rebooted.node.departed
+        assert not rebooted.node.clients
     json.dumps([node.core.status(mesh.now_s) for node in mesh.nodes])
     for broken in (
         {"version": 2, **{k: v for k, v in saved.items() if k != "version"}},
@@ -563,10 +563,10 @@ def test_a_daemon_that_ends_while_a_platnode_is_asked_asks_again(mesh):
     mesh.run(3)
     a.restart(0.1, a.core.snapshot(mesh.now_s))
     mesh.run(1)
-    assert a.core.table.clients[other.mac].lease.token.serial == 0
+    assert a.core.node.clients[other.mac].lease.token.serial == 0
     exit_node.is_up = True
     mesh.run(5)
-    assert a.core.table.clients[other.mac].lease.token.serial
+    assert a.core.node.clients[other.mac].lease.token.serial
     assert mesh.path(client) is not None
     assert not exit_node.kernel.home_of
 

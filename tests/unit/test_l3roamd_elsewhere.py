@@ -14,7 +14,7 @@ from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, joined, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
-from l3roamd_py.core.clients import State
+from l3roamd_py.core.client import State
 
 HEAL_S = 45.0  # after this one node has it: waiting, three questions by ARP, babel
 
@@ -33,7 +33,7 @@ def check_served_by(mesh: Mesh, client, number: int) -> None:
     assert [node.number for node in mesh.holders(client)] == [number]
     for node in mesh.nodes:
         if node.number != number:
-            assert client.mac not in node.core.table.clients
+            assert client.mac not in node.core.node.clients
             assert (client.mac, client.ipv4) not in node.kernel.opened | node.kernel.neighbours
 
 
@@ -61,7 +61,7 @@ def test_a_neighbour_that_serves_the_client_beside_us_is_told_before_babel_can()
     mesh.run(12)
     check_served_by(mesh, client, 3)
     assert mesh.path(client) == before
-    assert mesh.nodes[0].core.table.departed[client.mac].is_acknowledged
+    assert mesh.nodes[0].core.node.departed[client.mac].is_acknowledged
     assert mesh.nodes[2].core.counters["roams"] == 0, "what the other knew is out of date"
 
 
@@ -149,7 +149,7 @@ def test_a_client_that_is_back_while_we_look_is_served_on():
     mesh.heal()
     mesh.run(12)
     node = mesh.nodes[0]
-    assert node.core.table.clients[client.mac].state is State.ABSENT
+    assert node.core.node.clients[client.mac].state is State.ABSENT
     node.handle(events.ClientSeen(client.mac))
     assert mesh.holders(client) == [node]
     mesh.run(1)
@@ -196,7 +196,7 @@ def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon():
     mesh.heal()
     mesh.run(HEAL_S)
     assert mesh.holders(client) == [mesh.nodes[2]]
-    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.nodes[0].kernel.routes
 
 
@@ -235,11 +235,11 @@ def test_where_a_client_went_is_forgotten_in_time_though_signs_of_it_come():
     client = joined(mesh, 1)
     mesh.move(client, mesh.nodes[1])
     mesh.run(6)
-    until_s = mesh.nodes[0].core.table.departed[client.mac].until_s
+    until_s = mesh.nodes[0].core.node.departed[client.mac].until_s
     mesh.run(until_s - 0.1 - mesh.now_s)
     mesh.nodes[0].handle(events.ClientSeen(client.mac))
     mesh.run(60)
-    assert not mesh.nodes[0].core.table.departed
+    assert not mesh.nodes[0].core.node.departed
     check_served_by(mesh, client, 2)
 
 
@@ -248,7 +248,7 @@ def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten():
     client = join_without_ipv4(mesh, 1)
     client.node = None
     mesh.run(700)
-    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.nodes[0].kernel.routes | set(mesh.holders(client))
 
 
@@ -263,7 +263,7 @@ def test_a_thousand_clients_cost_the_bridge_and_the_mesh_forty_questions_a_secon
         )
         mesh.join(client, node)
     mesh.run(60)
-    assert len(node.core.table.clients) == 1000
+    assert len(node.core.node.clients) == 1000
     node.actions.clear()
     asked = []
     for _ in range(600):

@@ -35,7 +35,7 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
     assert mesh.holders(client) == [mesh.nodes[0]]
     mesh.run(1)
     check_settled(mesh, client)
-    assert mesh.nodes[0].core.table.clients[client.mac].lease.token.serial
+    assert mesh.nodes[0].core.node.clients[client.mac].lease.token.serial
 
 
 def test_connections_walk_along_and_home_again():
@@ -181,7 +181,7 @@ def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
     other.actions.clear()
     mesh.move(client, one)  # which is where the other one believes that it went
     check_goes_on(mesh, client, before, 0.05)
-    assert other.core.table.counters["claims_elsewhere"]
+    assert other.core.node.counters["claims_elsewhere"]
     assert not [action for action in other.actions if isinstance(action, do.Send)]
 
 
@@ -264,7 +264,7 @@ def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere():
     assert mesh.holders(client) == [client.node]
     assert do.Unlearn(client.mac) in b.actions
     mesh.run(400)
-    assert client.mac not in b.core.table.clients
+    assert client.mac not in b.core.node.clients
     mesh.move(client, b)
     mesh.run(0.2)
     assert mesh.path(client) == before
@@ -295,7 +295,7 @@ def test_a_client_that_comes_back_and_answers_late_is_served():
     mesh.run(0.7)
     client.is_asleep, mesh.nodes[1].is_up = False, True
     mesh.run(1)
-    assert client.mac in mesh.nodes[0].core.table.clients
+    assert client.mac in mesh.nodes[0].core.node.clients
     mesh.knock(client)
     mesh.run(1)
     assert mesh.path(client) == before
@@ -342,14 +342,14 @@ def test_another_plat_is_for_new_leases_and_a_lost_one_moves_its_clients():
         node.handle(events.PlatLost(mesh.nodes[3].plat))
     assert mesh.path(old) == (mesh.nodes[2].plat, mesh.nodes[1].clat[:12] + old.ipv4)
     mesh.run(1)
-    assert mesh.nodes[1].core.table.clients[old.mac].lease.token.serial, "and can roam again"
+    assert mesh.nodes[1].core.node.clients[old.mac].lease.token.serial, "and can roam again"
 
 
 def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret():
     mesh = Mesh()
     client = joined(mesh)
     exit_node = mesh.nodes[3]
-    overheard = mesh.nodes[0].core.table.clients[client.mac].lease.token
+    overheard = mesh.nodes[0].core.node.clients[client.mac].lease.token
     exit_node.is_up = False
     exit_node.kernel = type(exit_node.kernel)()
     for node in mesh.nodes[:3]:
@@ -358,7 +358,7 @@ def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret():
     exit_node.core, exit_node.is_up = exit_node.make_core(), True
     mesh.choose(exit_node)
     mesh.run(10)
-    assert mesh.nodes[0].core.table.clients[client.mac].lease.token != overheard
+    assert mesh.nodes[0].core.node.clients[client.mac].lease.token != overheard
     mesh.move(client, mesh.nodes[1])
     mesh.run(SETTLE_S)
     check_settled(mesh, client)

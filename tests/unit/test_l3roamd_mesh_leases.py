@@ -67,7 +67,7 @@ def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
     for _ in range(5):
         b.handle(events.ClientSeen(roamer.mac))  # and no packet of it
         mesh.run(0.5)
-    assert b.core.table.clients[roamer.mac].ipv4 is None
+    assert b.core.node.clients[roamer.mac].ipv4 is None
     mesh.run(5)
     assert mesh.holders(roamer) == [b]
     assert sum("refused" in action.sentence for action in b.actions if isinstance(action, do.Log)) == 2
@@ -129,9 +129,9 @@ def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
     mesh.run(2)
     client.node = None
     mesh.run(310)
-    assert mesh.nodes[0].core.table.clients[client.mac].state.value == "absent"
+    assert mesh.nodes[0].core.node.clients[client.mac].state.value == "absent"
     mesh.run(600)
-    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.holders(client)
     assert not mesh.nodes[0].kernel.opened
 
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too
     mesh.run(2)
     client.node = None
     mesh.run(600)
-    assert client.mac not in mesh.nodes[0].core.table.clients
+    assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.holders(client)
 
 
@@ -195,7 +195,7 @@ def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_
     for minute in range(30):
         mesh.run(60)
         b.handle(events.LeaseGranted(client.mac, client.ipv4, 300))
-        _, until_s = a.core.table.granted[client.mac]
+        _, until_s = a.core.node.granted[client.mac]
         assert until_s > mesh.now_s, "nobody else is given its address"
         if minute == 15:
             a.restart(0.1, a.core.snapshot(mesh.now_s))
@@ -203,7 +203,7 @@ def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_
     client.node = None
     mesh.run(1000)
     assert renewals(a) <= 8, "the mapping ended, and with it the renewals"
-    assert not a.core.table.away
+    assert not a.core.node.away
 
 
 def test_a_lease_of_a_client_that_is_nowhere_ends_at_its_home():
@@ -229,7 +229,7 @@ def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again():
         mesh.run(70)
         assert mesh.path(first) == before
     assert (second.mac, second.ipv4) in a.kernel.opened, "what it begins is answered there"
-    assert a.core.table.clients[second.mac].lease.token.serial == 0, "and takes no mapping along"
+    assert a.core.node.clients[second.mac].lease.token.serial == 0, "and takes no mapping along"
     mesh.move(second, mesh.nodes[2])
     mesh.run(SETTLE_S)
     assert mesh.path(first) == before
@@ -332,5 +332,5 @@ def test_a_lease_does_not_wear_off_by_roaming():
         mesh.move(client, mesh.nodes[1 + i % 2])
         mesh.run(0.7)
     assert mesh.path(client) == before
-    lease = client.node.core.table.clients[client.mac].lease
+    lease = client.node.core.node.clients[client.mac].lease
     assert lease.until_s - mesh.now_s > 600 - (mesh.now_s - begun_s) - 10

@@ -36,7 +36,7 @@ def test_frames_alone_make_no_route_but_let_through_at_once():
     assert is_open(mesh, client)
     mesh.run(60)
     assert not any(isinstance(action, do.AddNodeClient) for action in a.actions)
-    assert client.mac not in a.core.table.clients
+    assert client.mac not in a.core.node.clients
     assert not is_open(mesh, client)
 
 
@@ -123,7 +123,7 @@ def test_of_an_address_that_nobody_answers_at_comes_no_route():
     a.handle(events.AddressSeen(client.mac, address, is_sign=False))
     mesh.run(60)
     assert mesh.holders(client) == []
-    assert client.mac not in a.core.table.clients
+    assert client.mac not in a.core.node.clients
 
 
 @pytest.mark.parametrize("pause_s", [0.061, 0.07, 0.3])

@@ -36,7 +36,7 @@ def test_what_is_not_in_the_set_and_has_no_route_is_left():
     a.handle(events.PlatsTold(frozenset([other.plat]), NOBODY))
     mesh.run(3)
     assert mesh.path(client) == (other.plat, a.clat[:12] + client.ipv4)
-    assert a.core.table.current == other.plat
+    assert a.core.node.current == other.plat
 
 
 def test_the_current_one_too_is_none_without_a_route():
@@ -48,7 +48,7 @@ def test_the_current_one_too_is_none_without_a_route():
         lose(mesh, number)
     a.handle(events.PlatsTold(NOBODY, NOBODY))
     mesh.run(3)
-    assert a.core.table.current is None
+    assert a.core.node.current is None
     assert a.actions[-1] != do.SetCurrentPlat(a.plat)
 
 
@@ -89,7 +89,7 @@ def test_a_route_that_changes_its_way_costs_nobody_the_exit():
     exit_node.is_gone = False
     mesh.run(10)
     assert mesh.path(client) == before
-    assert not a.core.table.unrouted_plats
+    assert not a.core.node.unrouted_plats
 
 
 def test_a_lost_route_alone_is_enough():
@@ -124,4 +124,4 @@ def test_routes_of_plats_that_nobody_uses_are_nobodys_business():
     a = mesh.nodes[0]
     others = (mesh.nodes[3].plat[:8] + (1 << 20 | number).to_bytes(4, "big") for number in range(1000))
     a.handle(events.PlatsUnrouted(frozenset(each + bytes(4) for each in others)))
-    assert not a.core.table.unrouted_plats
+    assert not a.core.node.unrouted_plats

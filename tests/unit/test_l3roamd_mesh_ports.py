@@ -64,13 +64,13 @@ def test_frames_in_many_names_cost_the_mesh_no_route_and_few_claims():
     mesh = Mesh()
     a = mesh.nodes[0]
     flood(mesh)
-    assert len(a.core.table.clients) <= 128
+    assert len(a.core.node.clients) <= 128
     mesh.run(20)
     assert routes(mesh) == set()
     assert len(claims(a)) <= 3 * 128
-    assert len(a.core.table.clients) == 0
-    assert not a.core.table.ports._clients
-    assert not a.core.table.ports._newcomers
+    assert len(a.core.node.clients) == 0
+    assert not a.core.node.ports._clients
+    assert not a.core.node.ports._newcomers
     assert sum("lan1" in sentence for sentence in sentences(a)) == 1
     assert a.core.counters["newcomers_too_many_at_port"] > MACS - 3 * 128
 
@@ -80,7 +80,7 @@ def test_who_answers_in_many_names_has_as_many_routes_as_a_port_may():
     flood(mesh, is_answering=True)
     mesh.run(20)
     assert len(routes(mesh)) <= 512
-    assert len(mesh.nodes[0].core.table.clients) <= 512
+    assert len(mesh.nodes[0].core.node.clients) <= 512
 
 
 @pytest.mark.parametrize("is_answering", [False, True])
@@ -104,7 +104,7 @@ def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease():
     flood(mesh, is_slow=False)
     client = comes(mesh, "lan1")
     a.handle(events.ClientSeen(client.mac))
-    assert client.mac not in a.core.table.clients
+    assert client.mac not in a.core.node.clients
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
     mesh.run(0.07)
     assert mesh.path(client) is not None
@@ -154,7 +154,7 @@ def test_where_all_have_answered_others_wait_and_come_in_when_one_leaves():
     for _ in range(5):
         a.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
         mesh.run(1)
-    assert client.mac not in a.core.table.clients
+    assert client.mac not in a.core.node.clients
     assert a.core.counters["clients_too_many_at_port"] >= 5
     assert sentences(a) == ["lan1 has 20 clients, as many as it may: others wait"]
     other = comes(mesh, "lan2", number=8)
@@ -164,12 +164,12 @@ def test_where_all_have_answered_others_wait_and_come_in_when_one_leaves():
     gone = mesh.clients.pop(made_up(3).mac)
     a.handle(events.ClientGone(gone.mac))
     mesh.run(30)
-    assert gone.mac in a.core.table.clients, "it may sleep, and has its lease still"
+    assert gone.mac in a.core.node.clients, "it may sleep, and has its lease still"
     mesh.knock(client)
     mesh.run(1)
     assert mesh.holders(client) == [a]
-    assert gone.mac not in a.core.table.clients
-    assert len(a.core.table.clients) == 21
+    assert gone.mac not in a.core.node.clients
+    assert len(a.core.node.clients) == 21
 
 
 def test_a_port_is_remembered_and_moves_with_its_client():

@@ -89,7 +89,7 @@ def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_addr
     mesh = Mesh()
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
-    departed = mesh.nodes[0].core.table.departed
+    departed = mesh.nodes[0].core.node.departed
     for _ in range(100):
         if departed:
             break
@@ -144,11 +144,11 @@ def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives
     platnode.is_up = False
     mesh.move(client, a, is_polite=True)
     mesh.run(0.05)
-    assert client.mac in victim.core.table.departed
+    assert client.mac in victim.core.node.departed
     victim.restart(0.05, saved)
     for _ in range(300):
         mesh.run(0.001)
-        found = victim.core.table.clients.get(client.mac)
+        found = victim.core.node.clients.get(client.mac)
         if found is not None and found.roam is not None and victim.is_up:
             break
     platnode.is_up = True
@@ -204,7 +204,7 @@ def test_what_a_client_has_begun_anew_for_a_while_is_not_given_up_for_what_it_ha
     a.perform = lambda action: (isinstance(action, do.Send) and mesh.now_s < until_s) or perform(action)
     a.is_up = True
     mesh.run(1.4)
-    assert client.mac in a.core.table.departed
+    assert client.mac in a.core.node.departed
     mesh.run(SETTLE_S)
     assert mesh.path(client) == anew
     check_settled(mesh, client)

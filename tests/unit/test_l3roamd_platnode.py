@@ -14,12 +14,12 @@ from l3roamd_mesh import CLAT_RANGE, CLIENTS, PLAT_RANGE
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import MapClient, Send, UnmapClient
-from l3roamd_py.core.clients import node_of
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.events import Datagram, Tick
 from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.core.node import node_of
 from l3roamd_py.core.options import Options
-from l3roamd_py.core.token import NO_TOKEN, Mint, Token
+from l3roamd_py.core.token import NO_TOKEN, Token, TokenIssuer
 
 NOW_S = 5000.0
 ELSEWHERE = bytes.fromhex("fddd133713370200000000ee") + v.IPV4
@@ -33,7 +33,7 @@ def make_core(**options) -> Core:
 
 
 def make_token(serial: int, home: bytes = v.HOME, expiry_s: int = 9000) -> Token:
-    return Mint(v.SECRET).make(home, serial, expiry_s)
+    return TokenIssuer(v.SECRET).make(home, serial, expiry_s)
 
 
 def send(core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7) -> list:
@@ -44,7 +44,7 @@ def send(core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7) -> l
 def roam(
     token: Token, at: bytes = v.AT, home: bytes = v.HOME, plat: bytes = v.PLAT, lease_s: int = 600
 ) -> wire.Roam:
-    proof = Mint(v.SECRET).make(node_of(at), 1, 2**32 - 1)
+    proof = TokenIssuer(v.SECRET).make(node_of(at), 1, 2**32 - 1)
     return wire.Roam(wire.Lease(home, plat, lease_s, token), at, proof)
 
 
@@ -69,7 +69,7 @@ def test_a_good_roam_is_mapped_and_answered_with_a_fresh_token():
     destination, ack = answer(actions)
     assert destination == v.NODE_B
     assert (ack.reason, ack.nonce, ack.at, ack.lease.home) == (wire.OK, 7, v.AT, v.HOME)
-    assert Mint(v.SECRET).is_ours(v.HOME, ack.lease.token)
+    assert TokenIssuer(v.SECRET).is_ours(v.HOME, ack.lease.token)
     assert ack.lease.token.serial > 10
     refusal = wire.decode(action.failed.payload)[1]
     assert (refusal.reason, refusal.lease.token) == (wire.KERNEL, NO_TOKEN)
@@ -83,7 +83,7 @@ def test_a_good_roam_is_mapped_and_answered_with_a_fresh_token():
         (roam(make_token(10), at=v.AT[:12] + bytes((10, 0, 0, 1))), wire.OUT_OF_RANGE),
         (roam(NO_TOKEN), wire.BAD_TOKEN),
         (roam(make_token(10, ELSEWHERE)), wire.BAD_TOKEN),
-        (roam(Mint(bytes(32)).make(v.HOME, 10, 9000)), wire.BAD_TOKEN),
+        (roam(TokenIssuer(bytes(32)).make(v.HOME, 10, 9000)), wire.BAD_TOKEN),
         (roam(Token(11, 9000, make_token(10).mac)), wire.BAD_TOKEN),
         (roam(Token(10, 9001, make_token(10).mac)), wire.BAD_TOKEN),
         (roam(make_token(10, expiry_s=5000)), wire.EXPIRED),
@@ -109,10 +109,10 @@ def test_a_roam_to_where_no_client_can_be_is_dropped(at):
     [
         None,
         NO_TOKEN,
-        Mint(v.SECRET).make(v.HOME, 1, 2**32 - 1),
-        Mint(v.SECRET).make(node_of(v.HOME), 1, 2**32 - 1),
-        Mint(v.SECRET).make(node_of(v.AT), 1, int(NOW_S)),
-        Mint(bytes(32)).make(node_of(v.AT), 1, 2**32 - 1),
+        TokenIssuer(v.SECRET).make(v.HOME, 1, 2**32 - 1),
+        TokenIssuer(v.SECRET).make(node_of(v.HOME), 1, 2**32 - 1),
+        TokenIssuer(v.SECRET).make(node_of(v.AT), 1, int(NOW_S)),
+        TokenIssuer(bytes(32)).make(node_of(v.AT), 1, 2**32 - 1),
     ],
 )
 def test_who_has_a_token_still_maps_nothing_at_a_prefix_of_others(proof):

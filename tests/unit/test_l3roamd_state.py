@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3roamd_py import state
-from l3roamd_py.state import Keeper, StateError, load, save
+from l3roamd_py.state import StateError, StateWriter, load, save
 
 BOOT = "11111111-2222-3333-4444-555555555555"
 
@@ -113,7 +113,7 @@ def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
 
 def make_keeper(path):
     contents = {"core": {"n": 0}}
-    return Keeper(path, lambda: contents, BOOT), contents["core"]
+    return StateWriter(path, lambda: contents, BOOT), contents["core"]
 
 
 def test_a_change_is_written_within_a_tenth_of_a_second_with_those_that_come_with_it(path):
