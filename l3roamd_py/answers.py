@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """What the daemon does and answers for each command of the control socket."""
 
-import dataclasses
 import json
 import logging
 import time
@@ -90,7 +89,7 @@ class Answers:
 
     def _use_prefixes(self, prefixes: list[tuple[bytes, int]]) -> None:
         table = self._daemon.core.node
-        table.options = dataclasses.replace(table.options, prefixes=tuple(prefixes))
+        table.options = table.options.with_prefixes(tuple(prefixes))
 
     def _add_prefix(self, command: Command) -> str:
         known = list(self._daemon.core.node.options.prefixes)

@@ -25,7 +25,7 @@ class Admission:
 
     def is_wanted(self, node: Node, platnode: Platnode | None, source: bytes, body: wire.Body) -> bool:
         """Return whether a message of a source that sends too much is to be heard all the same."""
-        if isinstance(body, wire.Claim | wire.Ack):
+        if isinstance(body, (wire.Claim, wire.Ack)):
             return self.subjects.is_within(source + body.mac, node.now_s)
         if isinstance(body, wire.TokenRequest):
             return self.subjects.is_within(source + body.lease.home, node.now_s)

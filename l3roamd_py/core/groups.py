@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: ISC
 """Homes by the clatnode that they are of, so that what one node has too much of can be found at once. No I/O."""
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
+from runtime.ordered import OldestFirst, oldest
 
 NODE_BYTES = 12  # of a home, `CLATD::IPV4`: the /96 of its node
 
 
-@dataclass(slots=True)
 class Group:
     """A node's homes, in each the oldest first; mapped: a mapping is in the kernel, spent: only a serial is kept."""
 
-    spent: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
-    mapped: OrderedDict[bytes, None] = field(default_factory=OrderedDict)
+    __slots__ = ("mapped", "spent")
+
+    def __init__(self) -> None:
+        self.spent: OldestFirst[bytes, None] = OldestFirst()
+        self.mapped: OldestFirst[bytes, None] = OldestFirst()
 
     def __len__(self) -> int:
         return len(self.spent) + len(self.mapped)
@@ -54,7 +55,7 @@ class Groups:
     def oldest_beside(self, home: bytes) -> bytes:
         """Return the home of the same node that can be spared most; KeyError: it has none."""
         group = self._groups[home[:NODE_BYTES]]
-        return next(iter(group.spent or group.mapped))
+        return oldest(group.spent or group.mapped)
 
     def oldest_of_largest(self) -> bytes:
         """Return the home that can be spared most of the node that has the most; KeyError: there is none."""

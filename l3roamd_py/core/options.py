@@ -2,105 +2,127 @@
 """What the core is told at its start: who this node is, and every time and bound in one place. No I/O."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from xlat464.address import contains, mask
 from xlat464.node import CLIENT_LENGTH, NODE_LENGTH, RANGE_LENGTH, management_address
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 ROAMS_MOST = 131072
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
     """Prefixes are their first address, 16 bytes; clat and plat are this node's own /96, None without that role.
+
+    prefixes: the clients' IPv6 prefixes, each with its length. random: makes nonces and the secret, of so many bytes.
+    others: what is to differ from the values below.
 
     Offsets (`_at_s`) count from a message's first copy; after the last one comes the give-up.
     """
 
-    clat_range: bytes
-    plat_range: bytes
-    node_client_prefix: bytes
-    clat: bytes | None = None
-    plat: bytes | None = None
-    prefixes: tuple[tuple[bytes, int], ...] = ()  # the clients' IPv6 prefixes
-    random: Callable[[int], bytes] = os.urandom  # nonces and the secret
-    is_roam_auth_required: bool = True
+    is_roam_auth_required = True
 
-    claim_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
-    claim_nodes_copies: tuple[int, ...] = (3, 5)  # of these, counted from 0, which go to every clatnode too
-    claim_press_s: float = 0.02  # the least between two copies when the client is seen again meanwhile
-    claim_give_up_s: float = 1.0  # then the client is new
-    unrouted_give_up_s: float = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
-    onward_after_s: float = 0.06  # then neighbours may pass on a CLAIM for a client that they let go
-    group_ttl: int = 3  # of a CLAIM to all neighbours: who let the client go may pass it on
-    arrival_rounds: int = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
-    legacy_grace_s: float = 0.1  # a better INFO may come after one of l3roamd version 0
-    legacy_remind_s: float = 2.0  # then such a node is claimed from once more
-    claim_late_s: float = 5.0  # an INFO may still come this long after its CLAIM
-    anew_late_s: float = 1.5  # but not when the client has begun anew for so long: that is worth more then
-    info_at_s: tuple[float, ...] = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
-    info_deaf_s: float = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
-    roam_at_s: tuple[float, ...] = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
-    roam_give_up_s: float = 1.0  # then the client gets new connectivity
-    token_at_s: tuple[float, ...] = (0, 0.2, 0.5, 1, 2, 4)
-    token_again_s: float = 60.0  # after all of these
-    plat_patience_s: float = 2.0  # a PLAT without a route for so long is none
-    token_pace_s: float = 0.025  # between first requests when many clients change their PLAT at once
-    probe_at_s: tuple[float, ...] = (0, 0.004)
-    probe_give_up_s: float = 0.01  # a client that has not answered ARP by then is gone,
-    probe_times: float = 3.0  # or so many times what its answer usually takes,
-    probe_most_s: float = 0.15  # but no later than that
-    measure_after_s: float = 1.5  # between questions to a client that came, to learn what its answer takes
-    measures: int = 3
-    regret_s: float = 1.0  # an answer that came so late still shows that a client was let go wrongly
-    believed_per_s: float = 16.0  # CLAIMs that are believed because a client was silent
-    believed_burst: float = 64.0
-    asked_s: float = 1.0  # how long another's CLAIM waits for our own ROAM
-    linger_s: float = 4.0  # the node-client address stays so that babel has the new one first
-    departed_s: float = 300.0  # how long we remember where a client went
-    belief_again_s: float = 0.04  # between two questions to a client that a restart restored
-    belief_give_up_s: float = 0.12  # then it is not here,
-    belief_pace_s: float = 0.002  # or as much later for each of them: that many answers are to be read
-    else_at_s: tuple[float, ...] = (0, 0.1, 0.3)  # CLAIMs for one that answered, to whoever has it too
-    belief_quiet_s: float = 0.6  # after that PLATs are asked: who has a client too answers first
-    idle_s: float = 300.0  # then we ask whether it is still here
-    idle_probe_s: float = 1.0
-    idle_probes: int = 3
-    look_s: float = 20.0  # without its address, up to half as long again: babel tells all it knows every 16 s
-    look_again_s: float = 2.5
-    look_patience_s: float = 10.0  # a client that sleeps answers ARP by then
-    sweep_wait_s: float = 2.0  # after a node came back, up to twice that, all clients are asked
-    sweep_pause_s: float = 60.0  # and no sooner again
-    sweep_pace_s: float = 0.025  # between two clients
-    away_margin_s: float = 30.0  # before a lease ends, we ask whether the client roams
-    away_again_s: float = 2.0  # between two such questions
-    unleased_s: int = 600  # lease of an address that no DHCP server of ours gave
-    refuse_pause_s: float = 1.0  # the least between two addresses of a client that the gate is told to refuse
-    node_asks_per_s: float = 5.0  # CLAIMs that go to every clatnode
-    node_asks_burst: float = 20.0
-    claim_ttl: int = 8  # nodes that may pass a CLAIM on
+    claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
+    claim_nodes_copies = (3, 5)  # of these, counted from 0, which go to every clatnode too
+    claim_press_s = 0.02  # the least between two copies when the client is seen again meanwhile
+    claim_give_up_s = 1.0  # then the client is new
+    unrouted_give_up_s = 0.06  # then it is, if babel knows nobody to ask and no neighbour answers
+    onward_after_s = 0.06  # then neighbours may pass on a CLAIM for a client that they let go
+    group_ttl = 3  # of a CLAIM to all neighbours: who let the client go may pass it on
+    arrival_rounds = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
+    legacy_grace_s = 0.1  # a better INFO may come after one of l3roamd version 0
+    legacy_remind_s = 2.0  # then such a node is claimed from once more
+    claim_late_s = 5.0  # an INFO may still come this long after its CLAIM
+    anew_late_s = 1.5  # but not when the client has begun anew for so long: that is worth more then
+    info_at_s = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    info_deaf_s = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
+    roam_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
+    roam_give_up_s = 1.0  # then the client gets new connectivity
+    token_at_s = (0, 0.2, 0.5, 1, 2, 4)
+    token_again_s = 60.0  # after all of these
+    plat_patience_s = 2.0  # a PLAT without a route for so long is none
+    token_pace_s = 0.025  # between first requests when many clients change their PLAT at once
+    probe_at_s = (0, 0.004)
+    probe_give_up_s = 0.01  # a client that has not answered ARP by then is gone,
+    probe_times = 3.0  # or so many times what its answer usually takes,
+    probe_most_s = 0.15  # but no later than that
+    measure_after_s = 1.5  # between questions to a client that came, to learn what its answer takes
+    measures = 3
+    regret_s = 1.0  # an answer that came so late still shows that a client was let go wrongly
+    believed_per_s = 16.0  # CLAIMs that are believed because a client was silent
+    believed_burst = 64.0
+    asked_s = 1.0  # how long another's CLAIM waits for our own ROAM
+    linger_s = 4.0  # the node-client address stays so that babel has the new one first
+    departed_s = 300.0  # how long we remember where a client went
+    belief_again_s = 0.04  # between two questions to a client that a restart restored
+    belief_give_up_s = 0.12  # then it is not here,
+    belief_pace_s = 0.002  # or as much later for each of them: that many answers are to be read
+    else_at_s = (0, 0.1, 0.3)  # CLAIMs for one that answered, to whoever has it too
+    belief_quiet_s = 0.6  # after that PLATs are asked: who has a client too answers first
+    idle_s = 300.0  # then we ask whether it is still here
+    idle_probe_s = 1.0
+    idle_probes = 3
+    look_s = 20.0  # without its address, up to half as long again: babel tells all it knows every 16 s
+    look_again_s = 2.5
+    look_patience_s = 10.0  # a client that sleeps answers ARP by then
+    sweep_wait_s = 2.0  # after a node came back, up to twice that, all clients are asked
+    sweep_pause_s = 60.0  # and no sooner again
+    sweep_pace_s = 0.025  # between two clients
+    away_margin_s = 30.0  # before a lease ends, we ask whether the client roams
+    away_again_s = 2.0  # between two such questions
+    unleased_s = 600  # lease of an address that no DHCP server of ours gave
+    refuse_pause_s = 1.0  # the least between two addresses of a client that the gate is told to refuse
+    node_asks_per_s = 5.0  # CLAIMs that go to every clatnode
+    node_asks_burst = 20.0
+    claim_ttl = 8  # nodes that may pass a CLAIM on
 
-    max_lease_s: int = 86400
-    max_clients: int = 4096
-    max_claims: int = 512
-    max_port_clients: int = 512  # at one port of the bridge
-    max_port_newcomers: int = 128  # of these, that have not proven to be here
-    stranger_asks_per_s: float = 64.0  # questions to those at one port for whom it has no room
-    max_departed: int = 4096
-    max_granted: int = 4096
-    max_roam_s: int = 3600  # of a mapping; who has the client renews it after half of that
-    max_roams: int = (
-        ROAMS_MOST  # homes that a platnode remembers; the command line takes less on a small machine
-    )
-    max_roams_of_node: int = 4096  # of these: of one clatnode, and mapped to one
-    max_senders: int = 4096
-    rate_per_s: float = 50.0  # datagrams from one address
-    burst: float = 100.0
-    subject_rate_per_s: float = 20.0  # above that: CLAIMs and the like for one client from one address
-    subject_burst: float = 20.0
+    max_lease_s = 86400
+    max_clients = 4096
+    max_claims = 512
+    max_port_clients = 512  # at one port of the bridge
+    max_port_newcomers = 128  # of these, that have not proven to be here
+    stranger_asks_per_s = 64.0  # questions to those at one port for whom it has no room
+    max_departed = 4096
+    max_granted = 4096
+    max_roam_s = 3600  # of a mapping; who has the client renews it after half of that
+    max_roams = ROAMS_MOST  # homes that a platnode remembers; the command line takes less on a small machine
+    max_roams_of_node = 4096  # of these: of one clatnode, and mapped to one
+    max_senders = 4096
+    rate_per_s = 50.0  # datagrams from one address
+    burst = 100.0
+    subject_rate_per_s = 20.0  # above that: CLAIMs and the like for one client from one address
+    subject_burst = 20.0
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        clat_range: bytes,
+        plat_range: bytes,
+        node_client_prefix: bytes,
+        clat: bytes | None = None,
+        plat: bytes | None = None,
+        prefixes: tuple[tuple[bytes, int], ...] = (),
+        random: "Callable[[int], bytes]" = os.urandom,
+        **others: "Any",
+    ) -> None:
+        """Raises ValueError for prefixes that are none of a node's, TypeError for an option that there is not."""
+        self.clat_range, self.plat_range, self.node_client_prefix = clat_range, plat_range, node_client_prefix
+        self.clat, self.plat, self.prefixes, self.random = clat, plat, prefixes, random
+        for name, value in others.items():
+            if not hasattr(self, name):
+                raise TypeError(f"{name} is no option")
+            setattr(self, name, value)
+        self._others = others
+        self._check()
+
+    def with_prefixes(self, prefixes: tuple[tuple[bytes, int], ...]) -> "Options":
+        """Return the same options with other prefixes of the clients."""
+        ranges = (self.clat_range, self.plat_range, self.node_client_prefix)
+        return Options(*ranges, self.clat, self.plat, prefixes, self.random, **self._others)
+
+    def _check(self) -> None:
         for name, length in (
             ("clat_range", RANGE_LENGTH),
             ("plat_range", RANGE_LENGTH),

@@ -26,8 +26,6 @@ Who asks for a token for the address to which another home is mapped has that cl
 token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
 """
 
-from dataclasses import dataclass
-
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import MapClient, Send, UnmapClient
 from l3roamd_py.core.departure import is_node
@@ -38,16 +36,14 @@ from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Token, TokenIssuer
 
 
-@dataclass(slots=True)
 class Entry:
     """at: where the home is mapped to, None if it is not. until_s: of the mapping; kept_s: of its tokens."""
 
-    at: bytes | None
-    serial: int
-    until_s: float
-    kept_s: float
-    fresh_serial: int = 0  # of the token in our answer
-    fresh_expiry_s: int = 0
+    __slots__ = ("at", "fresh_expiry_s", "fresh_serial", "kept_s", "serial", "until_s")
+
+    def __init__(self, at: bytes | None, serial: int, until_s: float, kept_s: float) -> None:
+        self.at, self.serial, self.until_s, self.kept_s = at, serial, until_s, kept_s
+        self.fresh_serial = self.fresh_expiry_s = 0  # of the token in our answer
 
 
 class Platnode:

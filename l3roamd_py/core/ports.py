@@ -7,6 +7,7 @@ the oldest gives way to one that has; if there is none, the client that has been
 """
 
 from l3roamd_py.core.rate import Rate
+from runtime.ordered import OldestFirst, oldest
 
 PORTS_MAX = 256  # of which it is known when they were last spoken of
 TOLD_S = 300.0  # the least between two sentences about a port
@@ -21,8 +22,8 @@ class Ports:
         self._told = Rate(1 / TOLD_S, 1, PORTS_MAX)
         self._port_of: dict[bytes, str] = {}
         self._clients: dict[str, set[bytes]] = {}
-        self._newcomers: dict[str, dict[bytes, None]] = {}  # the oldest first
-        self._absent: dict[str, dict[bytes, None]] = {}  # the longest away first
+        self._newcomers: dict[str, OldestFirst[bytes, None]] = {}  # the oldest first
+        self._absent: dict[str, OldestFirst[bytes, None]] = {}  # the longest away first
 
     def has_room(self, port: str, is_proven: bool) -> bool:
         is_full = len(self._clients.get(port, ())) >= self.max_clients
@@ -32,7 +33,7 @@ class Ports:
         """Return the client of a port that gives way, if one does."""
         for macs in (self._newcomers.get(port), self._absent.get(port)):
             if macs:
-                return next(iter(macs))
+                return oldest(macs)
         return None
 
     def add(self, mac: bytes, port: str) -> None:
@@ -45,7 +46,7 @@ class Ports:
         self._port_of[mac] = port
         self._clients.setdefault(port, set()).add(mac)
         if not is_settled:
-            self._newcomers.setdefault(port, {})[mac] = None
+            self._newcomers.setdefault(port, OldestFirst())[mac] = None
 
     def settle(self, mac: bytes) -> None:
         """It has proven to be here."""
@@ -54,7 +55,7 @@ class Ports:
     def leave(self, mac: bytes) -> None:
         """It is not here at the moment."""
         if mac in self._port_of:
-            self._absent.setdefault(self._port_of[mac], {})[mac] = None
+            self._absent.setdefault(self._port_of[mac], OldestFirst())[mac] = None
 
     def come_back(self, mac: bytes) -> None:
         _discard(self._absent, self._port_of.get(mac, ""), mac)
@@ -62,7 +63,11 @@ class Ports:
     def remove(self, mac: bytes) -> None:
         self.settle(mac)
         self.come_back(mac)
-        _discard(self._clients, self._port_of.pop(mac, ""), mac)
+        port = self._port_of.pop(mac, "")
+        if port in self._clients:
+            self._clients[port].discard(mac)
+            if not self._clients[port]:
+                del self._clients[port]
 
     def may_ask(self, port: str, now_s: float) -> bool:
         """Count a question to somebody for whom there is no room, and return whether it may be asked."""
@@ -73,13 +78,9 @@ class Ports:
         return self._told.is_within(port.encode(), now_s)
 
 
-def _discard(table: dict[str, set[bytes]] | dict[str, dict[bytes, None]], port: str, mac: bytes) -> None:
+def _discard(table: dict[str, OldestFirst[bytes, None]], port: str, mac: bytes) -> None:
     macs = table.get(port)
-    if macs is None:
-        return
-    if isinstance(macs, set):
-        macs.discard(mac)
-    else:
+    if macs is not None:
         macs.pop(mac, None)
-    if not macs:
-        del table[port]
+        if not macs:
+            del table[port]

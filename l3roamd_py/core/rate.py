@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """How fast each sender may send: a token bucket each, for a bounded number of senders. No clock."""
 
-from collections import OrderedDict
+from runtime.ordered import OldestFirst, oldest
 
 
 class Rate:
@@ -9,7 +9,7 @@ class Rate:
 
     def __init__(self, rate_per_s: float, burst: float, max_senders: int) -> None:
         self.rate_per_s, self.burst, self.max_senders = rate_per_s, burst, max_senders
-        self._left: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # sender -> what is left, when
+        self._left: OldestFirst[bytes, tuple[float, float]] = OldestFirst()  # sender -> what is left, when
 
     def __len__(self) -> int:
         return len(self._left)
@@ -19,6 +19,6 @@ class Rate:
         left, then_s = self._left.pop(sender, (self.burst, now_s))
         left = min(self.burst, left + (now_s - then_s) * self.rate_per_s)
         if len(self._left) >= self.max_senders:
-            self._left.popitem(last=False)
+            del self._left[oldest(self._left)]
         self._left[sender] = (left - 1 if left >= 1 else left, now_s)
         return left >= 1

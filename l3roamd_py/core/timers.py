@@ -2,10 +2,15 @@
 """Many deadlines, each under a key: setting one again moves it; and when they have surely passed. No clock."""
 
 import heapq
-from collections.abc import Hashable
-from typing import Generic, TypeVar
 
-K = TypeVar("K", bound=Hashable)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from typing import Generic, TypeVar
+
+    K = TypeVar("K", bound=Hashable)
+else:
+    K, Generic = None, {None: object}  # the base class is an ordinary one where nobody checks types
 
 
 class Timers(Generic[K]):

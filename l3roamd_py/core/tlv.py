@@ -8,7 +8,10 @@ offset  size        field
 """
 
 import struct
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class DecodeError(ValueError):
@@ -43,8 +46,9 @@ def need(tlvs: dict[int, bytes], kind: int, size: int | None = None) -> bytes:
     return tlvs[kind]
 
 
-def unpack(layout: struct.Struct, value: bytes) -> tuple[Any, ...]:
+def unpack(layout: str, value: bytes) -> "tuple[Any, ...]":
     """Return the fields of a value. Raises DecodeError if it is of another size."""
-    if len(value) != layout.size:
-        raise DecodeError(f"a TLV of {len(value)} bytes, not {layout.size}")
-    return layout.unpack(value)
+    size = struct.calcsize(layout)
+    if len(value) != size:
+        raise DecodeError(f"a TLV of {len(value)} bytes, not {size}")
+    return struct.unpack(layout, value)

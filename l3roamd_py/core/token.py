@@ -7,27 +7,28 @@ it is for (by its MAC, home itself is not in it), until when it is good, and whi
 offset  size  field
 0       8     serial    milliseconds, grows with every token of a platnode; 0 = no token
 8       4     expiry_s  seconds of the platnode's own clock, of no meaning to others
-12      16    mac       keyed BLAKE2s, 16 bytes, over home (16), serial (8), expiry_s (4)
+12      16    mac       the first 16 bytes of HMAC-SHA-256 over home (16), serial (8), expiry_s (4)
 
 A mapping remembers the serial of the token that made it and accepts a greater one only. Each use is answered with
 a fresh token, so that one that was overheard is worthless once it has been used.
 """
 
 import struct
-from dataclasses import dataclass
-from hashlib import blake2s
-from hmac import compare_digest
-from typing import ClassVar
 
+from runtime.record import record
+from runtime.signing import is_equal, signer
+
+LAYOUT = "!QI16s"
+TOKEN_SIZE = struct.calcsize(LAYOUT)
+SIGNED = "!16sQI"
 MAC_SIZE = 16
 SECRET_SIZE = 32
 
 
-@dataclass(frozen=True, slots=True)
+@record("serial expiry_s mac")
 class Token:
     """See the module; the holder does not look inside."""
 
-    LAYOUT: ClassVar = struct.Struct("!QI16s")
     serial: int
     expiry_s: int
     mac: bytes
@@ -37,17 +38,16 @@ class Token:
             raise ValueError(f"not a token: {self.serial}, {self.expiry_s}, {self.mac.hex()}")
 
     def encode(self) -> bytes:
-        return self.LAYOUT.pack(self.serial, self.expiry_s, self.mac)
+        return struct.pack(LAYOUT, self.serial, self.expiry_s, self.mac)
 
     @classmethod
     def decode(cls, value: bytes) -> "Token":
         """Return the token in 28 bytes; ValueError for another size, any content will do."""
-        if len(value) != cls.LAYOUT.size:
-            raise ValueError(f"a token of {len(value)} bytes, not {cls.LAYOUT.size}")
-        return cls(*cls.LAYOUT.unpack(value))
+        if len(value) != TOKEN_SIZE:
+            raise ValueError(f"a token of {len(value)} bytes, not {TOKEN_SIZE}")
+        return cls(*struct.unpack(LAYOUT, value))
 
 
-TOKEN_SIZE = Token.LAYOUT.size
 NO_TOKEN = Token(0, 0, bytes(MAC_SIZE))
 
 
@@ -58,17 +58,14 @@ class TokenIssuer:
         if len(secret) != SECRET_SIZE:
             raise ValueError(f"a secret of {len(secret)} bytes, not {SECRET_SIZE}")
         self.secret = secret
-        # keying once and copying saves a compression for each token
-        self._keyed = blake2s(key=secret, digest_size=MAC_SIZE)
+        self._hash = signer(secret)
 
     def make(self, home: bytes, serial: int, expiry_s: int) -> Token:
         return Token(serial, expiry_s, self._sign(home, serial, expiry_s))
 
     def is_ours(self, home: bytes, token: Token) -> bool:
         """Return whether we made this token for this home; takes as long for a wrong one as for a right one."""
-        return compare_digest(self._sign(home, token.serial, token.expiry_s), token.mac)
+        return is_equal(self._sign(home, token.serial, token.expiry_s), token.mac)
 
     def _sign(self, home: bytes, serial: int, expiry_s: int) -> bytes:
-        digest = self._keyed.copy()
-        digest.update(struct.pack("!16sQI", home, serial, expiry_s))
-        return digest.digest()
+        return self._hash(struct.pack(SIGNED, home, serial, expiry_s))[:MAC_SIZE]

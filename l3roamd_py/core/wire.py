@@ -17,14 +17,14 @@ everywhere. A TLV that is not known is skipped; one that is known may come once.
 """
 
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Self
 
 from l3roamd_py.core.tlv import DecodeError as DecodeError
 from l3roamd_py.core.tlv import need, put, unpack, walk
 from l3roamd_py.core.token import NO_TOKEN, TOKEN_SIZE, Token
+from runtime.record import record
+from xlat464.address import format_mac
 
+TYPE_CHECKING = False
 PORT = 5523
 GROUP = bytes.fromhex("ff020000000000000000000000005523")
 VERSION = 0
@@ -40,18 +40,18 @@ TLV_BASIC = 1  # of INFO
 TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE = range(4, 10)
 ADDRESSES_MAX = 15  # of a client in INFO: 8 + 15 * 16 fits the length's 8 bits
 
-HEADER = struct.Struct("!BBBBI16s")
-PLAT = struct.Struct("!H16s")
-LEASE = struct.Struct("!16s16sI28s")
-RESULT = struct.Struct("!IB")
-NONCE = struct.Struct("!I")
+HEADER, HEADER_SIZE = "!BBBBI16s", 24
+PLAT = "!H16s"
+LEASE = "!16s16sI28s"
+RESULT = "!IB"
+NONCE = "!I"
 
 
 class UnknownTypeError(DecodeError):
     """A message of a later version of this protocol."""
 
 
-@dataclass(frozen=True, slots=True)
+@record("sender nonce ttl extended")
 class Header:
     """Of every message; its type goes with the body."""
 
@@ -61,7 +61,7 @@ class Header:
     extended: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record("home plat lease_s token")
 class Lease:
     """What a client's IPv4 address hangs on. TLV 4.
 
@@ -78,7 +78,7 @@ class Lease:
     token: Token = NO_TOKEN
 
     def encode(self) -> bytes:
-        return LEASE.pack(self.home, self.plat, self.lease_s, self.token.encode())
+        return struct.pack(LEASE, self.home, self.plat, self.lease_s, self.token.encode())
 
     @classmethod
     def decode(cls, value: bytes) -> "Lease":
@@ -86,11 +86,11 @@ class Lease:
         return cls(home, plat, lease_s, Token.decode(token))
 
 
-@dataclass(frozen=True, slots=True)
+@record("address")
 class Seek:
     """Who has this address? Ours is to understand it, no more."""
 
-    TYPE: ClassVar = SEEK
+    TYPE = SEEK
     address: bytes
 
     def tlvs(self) -> bytes:
@@ -101,35 +101,37 @@ class Seek:
         return cls(need(tlvs, TLV_ADDRESS, 18)[2:])
 
 
-@dataclass(frozen=True, slots=True)
-class _OfMac:
-    """A message that names a client and says no more."""
+@record("mac")
+class Claim:
+    """This client is with me now."""
 
+    TYPE = CLAIM
     mac: bytes
 
     def tlvs(self) -> bytes:
         return put(TLV_MAC, self.mac)
 
     @classmethod
-    def build(cls, tlvs: dict[int, bytes]) -> Self:
+    def build(cls, tlvs: dict[int, bytes]) -> "Claim":
         return cls(_need_mac(need(tlvs, TLV_MAC, 6)))
 
 
-class Claim(_OfMac):
-    """This client is with me now."""
-
-    __slots__ = ()
-    TYPE: ClassVar = CLAIM
-
-
-class Ack(_OfMac):
+@record("mac")
+class Ack:
     """I have your INFO."""
 
-    __slots__ = ()
-    TYPE: ClassVar = ACK
+    TYPE = ACK
+    mac: bytes
+
+    def tlvs(self) -> bytes:
+        return put(TLV_MAC, self.mac)
+
+    @classmethod
+    def build(cls, tlvs: dict[int, bytes]) -> "Ack":
+        return cls(_need_mac(need(tlvs, TLV_MAC, 6)))
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac addresses plat lease_s lease claim_nonce")
 class Info:
     """What I knew of the client that you claimed; it is yours now.
 
@@ -137,7 +139,7 @@ class Info:
     CLAIM that this answers) go to nodes that are extended, and to no others.
     """
 
-    TYPE: ClassVar = INFO
+    TYPE = INFO
     mac: bytes
     addresses: tuple[bytes, ...] = ()
     plat: bytes = bytes(16)
@@ -147,12 +149,12 @@ class Info:
 
     def tlvs(self) -> bytes:
         addresses = b"".join(self.addresses[:ADDRESSES_MAX])
-        parts = put(TLV_PLAT, PLAT.pack(min(self.lease_s, 0xFFFF), self.plat))
+        parts = put(TLV_PLAT, struct.pack(PLAT, min(self.lease_s, 0xFFFF), self.plat))
         parts += put(TLV_BASIC, self.mac + addresses)
         if self.lease is not None:
             parts += put(TLV_LEASE, self.lease.encode())
         if self.claim_nonce is not None:
-            parts += put(TLV_CLAIM_NONCE, NONCE.pack(self.claim_nonce))
+            parts += put(TLV_CLAIM_NONCE, struct.pack(NONCE, self.claim_nonce))
         return parts
 
     @classmethod
@@ -167,14 +169,14 @@ class Info:
         return cls(_need_mac(basic[:6]), addresses, plat, lease_s, lease, nonce)
 
 
-@dataclass(frozen=True, slots=True)
+@record("lease at proof")
 class Roam:
     """To the PLAT: what comes from `at` (CLATB::CLIENTIP) is of lease.home, for lease.lease_s seconds.
 
     proof: the PLAT's word that CLATB is the sender's, from a ROAM_ACK that said NOT_PROVEN.
     """
 
-    TYPE: ClassVar = ROAM
+    TYPE = ROAM
     lease: Lease
     at: bytes
     proof: Token | None = None
@@ -189,14 +191,14 @@ class Roam:
         return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), proof)
 
 
-@dataclass(frozen=True, slots=True)
+@record("lease at nonce reason place")
 class RoamAck:
     """The PLAT's answer; nonce is the ROAM's, lease has a fresh token for OK, a proof for NOT_PROVEN.
 
     place: for STALE, where the home is mapped: who serves the client now, as far as the PLAT knows.
     """
 
-    TYPE: ClassVar = ROAM_ACK
+    TYPE = ROAM_ACK
     lease: Lease
     at: bytes
     nonce: int
@@ -204,7 +206,7 @@ class RoamAck:
     place: bytes | None = None
 
     def tlvs(self) -> bytes:
-        result = put(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
+        result = put(TLV_RESULT, struct.pack(RESULT, self.nonce, self.reason))
         place = b"" if self.place is None else put(TLV_PLACE, self.place)
         return put(TLV_LEASE, self.lease.encode()) + put(TLV_AT, self.at) + result + place
 
@@ -215,11 +217,11 @@ class RoamAck:
         return cls(Lease.decode(need(tlvs, TLV_LEASE)), need(tlvs, TLV_AT, 16), nonce, reason, place)
 
 
-@dataclass(frozen=True, slots=True)
+@record("lease")
 class TokenRequest:
     """To the PLAT: I leased this home; the token in lease means nothing."""
 
-    TYPE: ClassVar = TOKEN_REQUEST
+    TYPE = TOKEN_REQUEST
     lease: Lease
 
     def tlvs(self) -> bytes:
@@ -230,11 +232,11 @@ class TokenRequest:
         return cls(Lease.decode(need(tlvs, TLV_LEASE)))
 
 
-@dataclass(frozen=True, slots=True)
+@record("lease nonce reason at")
 class TokenGrant:
     """The message TOKEN. nonce is the request's; at says where else this home is mapped to, if it is."""
 
-    TYPE: ClassVar = TOKEN
+    TYPE = TOKEN
     lease: Lease
     nonce: int
     reason: int
@@ -242,7 +244,7 @@ class TokenGrant:
 
     def tlvs(self) -> bytes:
         at = b"" if self.at is None else put(TLV_AT, self.at)
-        result = put(TLV_RESULT, RESULT.pack(self.nonce, self.reason))
+        result = put(TLV_RESULT, struct.pack(RESULT, self.nonce, self.reason))
         return put(TLV_LEASE, self.lease.encode()) + at + result
 
     @classmethod
@@ -252,8 +254,13 @@ class TokenGrant:
         return cls(Lease.decode(need(tlvs, TLV_LEASE)), nonce, reason, at)
 
 
-Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant
-BUILD: tuple[Callable[[dict[int, bytes]], Body], ...] = (
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant
+else:
+    Body = object  # for annotations alone
+BUILD: "tuple[Callable[[dict[int, bytes]], Body], ...]" = (
     Seek.build,
     Claim.build,
     Info.build,
@@ -267,20 +274,20 @@ BUILD: tuple[Callable[[dict[int, bytes]], Body], ...] = (
 
 def encode(header: Header, body: Body) -> bytes:
     """Return the datagram."""
-    packed = HEADER.pack(VERSION, header.ttl, body.TYPE, header.extended, header.nonce, header.sender)
+    packed = struct.pack(HEADER, VERSION, header.ttl, body.TYPE, header.extended, header.nonce, header.sender)
     return packed + body.tlvs()
 
 
 def decode(payload: bytes) -> tuple[Header, Body]:
     """Return what a datagram says. Raises DecodeError and nothing else."""
-    if len(payload) < HEADER.size:
+    if len(payload) < HEADER_SIZE:
         raise DecodeError(f"{len(payload)} bytes, less than a header")
-    version, ttl, kind, extended, nonce, sender = HEADER.unpack_from(payload)
+    version, ttl, kind, extended, nonce, sender = struct.unpack_from(HEADER, payload)
     if version != VERSION:
         raise DecodeError(f"version {version}, expected {VERSION}")
     if kind >= len(BUILD):
         raise UnknownTypeError(f"message type {kind} is unknown")
-    return Header(sender, nonce, ttl, extended != 0), BUILD[kind](walk(payload, HEADER.size))
+    return Header(sender, nonce, ttl, extended != 0), BUILD[kind](walk(payload, HEADER_SIZE))
 
 
 def pass_on(payload: bytes, ttl_max: int) -> bytes | None:
@@ -294,5 +301,5 @@ def pass_on(payload: bytes, ttl_max: int) -> bytes | None:
 
 def _need_mac(mac: bytes) -> bytes:
     if mac[0] & 1 or mac == bytes(6):
-        raise DecodeError(f"{mac.hex(':')} is not the address of one device")
+        raise DecodeError(f"{format_mac(mac)} is not the address of one device")
     return mac

@@ -14,9 +14,20 @@ from sdk.micropython_lint.rules import ODD_F_STRING, RULES, Rule
 MICROPYTHON_SAFE = (
     "xlat464",
     "prefixd",
+    "runtime/ordered.py",
     "runtime/record.py",
+    "runtime/signing.py",
     "l3roamd_py/core/actions.py",
     "l3roamd_py/core/events.py",
+    "l3roamd_py/core/groups.py",
+    "l3roamd_py/core/mapping.py",
+    "l3roamd_py/core/options.py",
+    "l3roamd_py/core/ports.py",
+    "l3roamd_py/core/rate.py",
+    "l3roamd_py/core/timers.py",
+    "l3roamd_py/core/tlv.py",
+    "l3roamd_py/core/token.py",
+    "l3roamd_py/core/wire.py",
 )
 LACKING = frozenset(name for name in dir(builtins) if name[0] != "_") - frozenset(BUILTINS.split())
 GUARDS = ("IS_MICRO", "TYPE_CHECKING", "hasattr")  # whoever asks knows that there are two Pythons

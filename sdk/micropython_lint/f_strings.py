@@ -18,8 +18,19 @@ def odd_f_strings(text: str, tree: ast.AST) -> Iterator[int]:
             is_nested = any(isinstance(value, ast.FormattedValue) for each in inside for value in each.values)
             source = ast.get_source_segment(text, node) or ""
             is_raw = "r" in source[: min(source.find("'") % 99, source.find('"') % 99)].lower()
-            if is_nested or is_raw or "{{" in source or "}}" in source or _strings(source) > 1:
+            has_ends = any(map(_is_end, ast.walk(node)))
+            if is_nested or has_ends or is_raw or "{{" in source or "}}" in source or _strings(source) > 1:
                 yield node.lineno
+
+
+def _is_end(node: ast.AST) -> bool:
+    """Return whether something in a field is taken for its end: a text with such a character, a lambda's colon."""
+    if isinstance(node, ast.FormattedValue):
+        texts = [each.value for each in ast.walk(node.value) if isinstance(each, ast.Constant)]
+        return any(set(":{}") & set(text) for text in texts if isinstance(text, str)) or any(
+            isinstance(each, ast.Lambda) for each in ast.walk(node.value)
+        )
+    return False
 
 
 def _strings(source: str) -> int:

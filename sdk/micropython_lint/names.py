@@ -27,6 +27,7 @@ MODULES = {
     """,
     "gc": "collect disable enable isenabled mem_alloc mem_free threshold",
     "hashlib": "sha256",
+    "heapq": "heapify heappop heappush",
     "io": "BytesIO IOBase StringIO open",
     "json": "dump dumps load loads",
     "math": "ceil floor inf isinf isnan nan pow sqrt trunc",

@@ -294,7 +294,7 @@ RULES = (
 
 # of the text around it, which a node of the tree does not show: see f_strings.py
 ODD_F_STRING = Rule(
-    "an f-string that is joined to another string, raw, nested, or has {{ or }}",
+    "an f-string that is joined to a string, raw, nested, or has {{, }}, a lambda, or a text with : in a field",
     (1, 28),
     "%, or a plain one",
     "f'{{'",

@@ -6,9 +6,11 @@ Each function in them whose name starts with "case_" is one; it asserts, and tak
 
 import sys
 
+import l3roamd_leaf_cases
 import record_cases
+import runtime_cases
 
-MODULES = (record_cases,)
+MODULES = (record_cases, runtime_cases, l3roamd_leaf_cases)
 CASES = [
     (name, getattr(module, name)) for module in MODULES for name in sorted(dir(module)) if name[:5] == "case_"
 ]

@@ -2,7 +2,6 @@
 """Role C: what a ROAM must have to move a client, and what becomes of those that have been before."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,11 @@ from l3roamd_py.core.token import NO_TOKEN, Token, TokenIssuer
 NOW_S = 5000.0
 ELSEWHERE = bytes.fromhex("fddd133713370200000000ee") + v.IPV4
 OUTSIDE = bytes.fromhex("fd00000000000000000000ee") + v.IPV4
+
+
+def replace(body, **changes):
+    """The same message with other values."""
+    return type(body)(**{name: getattr(body, name) for name in body.__slots__} | changes)
 
 
 def make_core(**options) -> Core:

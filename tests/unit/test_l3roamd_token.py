@@ -21,12 +21,12 @@ def test_a_token_survives_the_wire():
 
 @given(st.integers(0, 28 * 8 - 1))
 def test_no_bit_of_it_can_be_changed(bit):
-    mint = TokenIssuer(SECRET)
-    token = mint.make(HOME, 77, 99)
-    assert mint.is_ours(HOME, token)
+    issuer = TokenIssuer(SECRET)
+    token = issuer.make(HOME, 77, 99)
+    assert issuer.is_ours(HOME, token)
     forged = bytearray(token.encode())
     forged[bit // 8] ^= 1 << bit % 8
-    assert not mint.is_ours(HOME, Token.decode(bytes(forged)))
+    assert not issuer.is_ours(HOME, Token.decode(bytes(forged)))
 
 
 def test_it_is_good_for_one_home_under_one_secret():

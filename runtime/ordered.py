@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: ISC
+"""A dictionary that tells its oldest key, in the same time whatever there is.
+
+CPython's OrderedDict is one. MicroPython's searches from its start for every key, so there a dictionary of links of a
+chain does it.
+"""
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING or sys.implementation.name != "micropython":
+    from collections import OrderedDict
+
+    OldestFirst = OrderedDict
+
+    def oldest(table: "OldestFirst[K, V]") -> "K":
+        """Return the key that was put in first; KeyError: there is none."""
+        for key in table:
+            return key
+        raise KeyError("empty")
+
+else:
+    PREVIOUS, NEXT, KEY, VALUE = range(4)
+
+    class OldestFirst:
+        """What of a dictionary is used; a key that is there keeps its place when it gets another value."""
+
+        def __init__(self):
+            self._links = {}
+            self._end = end = [None, None, None, None]
+            end[PREVIOUS] = end[NEXT] = end
+
+        def __len__(self):
+            return len(self._links)
+
+        def __contains__(self, key):
+            return key in self._links
+
+        def __iter__(self):
+            link = self._end[NEXT]
+            while link is not self._end:
+                following = link[NEXT]
+                yield link[KEY]
+                link = following
+
+        def __getitem__(self, key):
+            return self._links[key][VALUE]
+
+        def get(self, key, default=None):
+            link = self._links.get(key)
+            return default if link is None else link[VALUE]
+
+        def __setitem__(self, key, value):
+            link = self._links.get(key)
+            if link is None:
+                last = self._end[PREVIOUS]
+                link = self._links[key] = [last, self._end, key, value]
+                last[NEXT] = self._end[PREVIOUS] = link
+            else:
+                link[VALUE] = value
+
+        def __delitem__(self, key):
+            self.pop(key)
+
+        def pop(self, key, *default):
+            link = self._links.pop(key, None)
+            if link is None:
+                if default:
+                    return default[0]
+                raise KeyError(key)
+            link[PREVIOUS][NEXT], link[NEXT][PREVIOUS] = link[NEXT], link[PREVIOUS]
+            return link[VALUE]
+
+    def oldest(table):
+        if not table:
+            raise KeyError("empty")
+        return table._end[NEXT][KEY]
+
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    V = TypeVar("V")
