@@ -69,9 +69,7 @@ class Daemon:
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder.is_client)
         self.clat, self.plat = make_rules(settings)
-        self.horizon = (
-            None if options.clat is None else Horizon(options.clat_range, options.clat, options.plat_range)
-        )
+        self.horizon = self._make_horizon()
         nodes = list if self.horizon is None else self.horizon.nodes
         parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
         self.performer = Performer(*parts, options.address, self.finder.ports, now_s, nodes)
@@ -87,6 +85,12 @@ class Daemon:
         core = Core(self.settings.options)
         core.node.port_of = self.finder.port_of
         return core
+
+    def _make_horizon(self) -> Horizon | None:
+        options = self.settings.options
+        if options.clat is None:
+            return None
+        return Horizon(options.clat_range, options.clat, options.plat_range, self.kernel.prefixes)
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
@@ -105,7 +109,7 @@ class Daemon:
         self.watch.add("finder", self.finder.fileno(), self._read_finder)
         if (horizon := self.horizon) is not None:
             try:
-                horizon.look(self.kernel.prefixes(), now_s())
+                horizon.look(now_s())
             except KernelError as error:
                 log.warning("%s", error)
             self.watch.add("horizon", horizon.fileno(), lambda _events, now: self.take(horizon.read(now)))

@@ -3,11 +3,16 @@
 
 Every message is `nlmsghdr` (length u32, type u16, flags u16, sequence u32, port u32; the machine's byte order) and a
 body. An attribute is length u16 and type u16 (the machine's order) and a value, padded to four bytes.
+
+Runs on CPython and on MicroPython.
 """
 
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+
+TYPE_CHECKING = False  # a constant that mypy takes to be true
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 MESSAGE_ERROR, MESSAGE_DONE = 2, 3
 
@@ -16,15 +21,35 @@ REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 
 NESTED, NETWORK_ORDER, TYPE_MASK = 0x8000, 0x4000, 0x3FFF
 
-HEADER = struct.Struct("=IHHII")
-ATTRIBUTE = struct.Struct("=HH")
-ERROR = struct.Struct("=i")
+HEADER, HEADER_BYTES = "IHHII", 16
 PAD = (b"", b"\0\0\0", b"\0\0", b"\0")  # by length modulo 4
+
+
+def unpack_header(data: bytes, at: int = 0) -> "tuple[int, int, int, int, int]":
+    """Length, type, flags, sequence number and port of the message at an offset."""
+    return struct.unpack_from(HEADER, data, at)
+
+
+def unpack_attribute(data: bytes, at: int = 0) -> "tuple[int, int]":
+    return struct.unpack_from("HH", data, at)
+
+
+def pack_attribute(length: int, kind: int) -> bytes:
+    return struct.pack("HH", length, kind)
+
+
+if hasattr(struct, "Struct"):  # CPython is faster with a layout that was read before
+    unpack_header = struct.Struct(HEADER).unpack_from  # type: ignore[assignment]
+    unpack_attribute = struct.Struct("HH").unpack_from  # type: ignore[assignment]
+    pack_attribute = struct.Struct("HH").pack  # type: ignore[assignment]
+
+
+# --- attributes ------------------------------------------------------------------
 
 
 def attribute(kind: int, value: bytes) -> bytes:
     length = len(value)
-    return ATTRIBUTE.pack(length + 4, kind) + value + PAD[length & 3]
+    return pack_attribute(length + 4, kind) + value + PAD[length & 3]
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -47,43 +72,71 @@ def u64(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(8, "big"))
 
 
-def walk(value: bytes) -> Iterator[tuple[int, bytes]]:
+def walk(value: bytes) -> "Iterator[tuple[int, bytes]]":
     """Yield (type without flags, value) of each attribute in a buffer; ends at what is no attribute."""
     offset = 0
     while offset + 4 <= len(value):
-        length, kind = ATTRIBUTE.unpack_from(value, offset)
+        length, kind = unpack_attribute(value, offset)
         if length < 4 or offset + length > len(value):
             return
         yield kind & TYPE_MASK, value[offset + 4 : offset + length]
         offset += (length + 3) & ~3
 
 
-def attributes(value: bytes) -> dict[int, bytes]:
-    """What walk() yields, by type. Its own loop: a dump of 100,000 elements comes by here."""
-    found, offset, end, unpack = {}, 0, len(value) - 4, ATTRIBUTE.unpack_from
-    while offset <= end:
-        length, kind = unpack(value, offset)
-        if length < 4 or offset + length > end + 4:
+def attributes(value: bytes, at: int = 0) -> "dict[int, bytes]":
+    """What walk() yields, by type, from an offset on. Its own loop: a dump of 100,000 elements comes by here."""
+    found, end, unpack = {}, len(value) - 4, unpack_attribute
+    while at <= end:
+        length, kind = unpack(value, at)
+        if length < 4 or at + length > end + 4:
             break
-        found[kind & TYPE_MASK] = value[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
+        found[kind & TYPE_MASK] = value[at + 4 : at + length]
+        at += (length + 3) & ~3
     return found
 
 
-def number(messages: Iterable[bytes], first: int = 0) -> bytes:
+# --- messages --------------------------------------------------------------------
+
+
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    """A whole request; its sequence number is 0 until number() gives it one."""
+    return struct.pack(HEADER, HEADER_BYTES + len(body), kind, flags | REQUEST, 0, 0) + body
+
+
+def flags_of(message: bytes) -> int:
+    flags: int = unpack_header(message)[2]
+    return flags
+
+
+def with_flags(message: bytes, flags: int) -> bytes:
+    """The same message with these flags beside its own."""
+    return message[:6] + (flags_of(message) | flags).to_bytes(2, sys.byteorder) + message[8:]
+
+
+def number(messages: "Iterable[bytes]", first: int = 0) -> bytes:
     """Join messages, each with its place as its sequence number, so that an error says which one it is about."""
     return b"".join(
-        each[:8] + ((first + place) & 0xFFFFFFFF).to_bytes(4, sys.byteorder) + each[12:]
-        for place, each in enumerate(messages)
+        [
+            each[:8] + ((first + place) & 0xFFFFFFFF).to_bytes(4, sys.byteorder) + each[12:]
+            for place, each in enumerate(messages)
+        ]
     )
 
 
-def split(received: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (type, flags, sequence, rest) of each message in what was received."""
-    offset = 0
-    while offset + HEADER.size <= len(received):
-        length, kind, flags, sequence, _ = HEADER.unpack_from(received, offset)
-        if length < HEADER.size or offset + length > len(received):
+def split(received: bytes) -> "Iterator[tuple[int, int, int, int, int]]":
+    """Yield (type, flags, sequence, begin, end) of each message in what was received: where its body is."""
+    at, size = 0, len(received)
+    while at + HEADER_BYTES <= size:
+        length, kind, flags, sequence, _ = unpack_header(received, at)
+        if length < HEADER_BYTES or at + length > size:
             return
-        yield kind, flags, sequence, received[offset + HEADER.size : offset + length]
-        offset += (length + 3) & ~3
+        yield kind, flags, sequence, at + HEADER_BYTES, at + length
+        at += (length + 3) & ~3
+
+
+def error_of(received: bytes, begin: int, end: int) -> int:
+    """The errno that the body of an ERROR or a DONE message says, 0 for none."""
+    if end < begin + 4:
+        return 0
+    code: int = struct.unpack_from("i", received, begin)[0]
+    return -code if code < 0 else 0

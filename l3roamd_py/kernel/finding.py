@@ -10,7 +10,6 @@ one of the ports. Neighbours are the device's, bridge entries the bridge's.
 An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt.
 """
 
-import contextlib
 import errno
 import socket
 import struct
@@ -21,7 +20,6 @@ from itertools import islice
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
 from l3roamd_py.kernel.netlink import (
-    ADD_MEMBERSHIP,
     AF_BRIDGE,
     DEL_LINK,
     DEL_NEIGHBOUR,
@@ -35,39 +33,28 @@ from l3roamd_py.kernel.netlink import (
     PERMANENT,
     PROBE,
     REACHABLE,
-    SOL_NETLINK,
     KernelError,
     Told,
     ifinfmsg,
-    messages,
     ndmsg,
 )
 from l3roamd_py.kernel.network import Network
-from runtime.netlink import attributes
+from runtime.netlink import attributes, split
+from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain, open_socket
 
-SO_RCVBUFFORCE = 33
 LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
 FORGOTTEN = 512  # of these at a time, when there are more
-NEIGHBOUR = struct.Struct("=16xBxxxiHxx")  # of a message: family, ifindex, state; attributes follow
+NEIGHBOUR = struct.Struct("=BxxxiHxx")  # struct ndmsg: family, ifindex, state; attributes follow
 ADDRESS, MAC, BRIDGE = 1, 2, 9  # NDA_DST, NDA_LLADDR, NDA_MASTER
 LINK_MAC, LINK_NAME, LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 1, 3, 5, 10, 37  # IFLA_
 
 
 def listen(protocol: int) -> socket.socket:
     """A netlink socket that is there to be told."""
-    kind = socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-    listener = socket.socket(socket.AF_NETLINK, kind, protocol)
-    with contextlib.suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
-    listener.bind((0, 0))
-    return listener
-
-
-def packed_mac(text: str | None) -> bytes:
-    return bytes.fromhex(text.replace(":", "")) if text else b""
+    return open_socket(protocol, RECEIVE_BYTES)
 
 
 class Links:
@@ -96,6 +83,9 @@ class Links:
     def is_port_of(self, port: int, bridge: int) -> bool:
         return bool(bridge) and port in self._links and self._links[port][2] == bridge
 
+    def ports_of(self, bridge: int) -> list[int]:
+        return [index for index, (_, _, master) in self._links.items() if bridge and master == bridge]
+
     def bridge_of(self, index: int) -> int:
         """The bridge behind a device: the device itself, unless its other end is a bridge, or a port of one."""
         end = self._other_ends.get(index, 0)
@@ -116,7 +106,7 @@ class Finder:
 
     def __init__(self, kernel: Network) -> None:
         self._kernel = kernel
-        self._socket = listen(socket.NETLINK_ROUTE)
+        self._socket = listen(ROUTE)
         for group in (LINKS, NEIGHBOURS):
             self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         self.links = Links()
@@ -124,6 +114,7 @@ class Finder:
         self.ports: dict[bytes, int] = {}  # MAC of a client -> index of the bridge's port
         self.changed = True
         self.overruns = 0
+        self._has_missed = False  # something, until the next dump
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -140,15 +131,16 @@ class Finder:
         before = dict(self.ports)
         self.links.clear()
         self.changed = True
-        for whole in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
-            self._link(whole, True)
+        for told in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
+            self._link(told, True)
         self.ports.clear()
-        for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
-            self._understand(NEW_NEIGHBOUR, whole)
+        for told in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
+            self._understand(NEW_NEIGHBOUR, told)
         events: list[Event] = [ClientSeen(mac) for mac, port in self.ports.items() if before.get(mac) != port]
         events += [ClientGone(mac) for mac in before if mac not in self.ports]
-        for whole in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
-            events += self._understand(NEW_NEIGHBOUR, whole)
+        for told in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
+            events += self._understand(NEW_NEIGHBOUR, told)
+        self._has_missed = False
         return events
 
     def _follow(self) -> None:
@@ -159,28 +151,29 @@ class Finder:
         """Take what the kernel told since the last time. Raises KernelError."""
         events: list[Event] = []
         try:
-            for _ in range(READS_MAX):
-                for kind, _, whole in messages(self._socket.recv(1 << 16)):
-                    events += self._understand(kind, whole)
-        except BlockingIOError:
-            pass
+            for received in drain(self._socket, READS_MAX):
+                if received is None:
+                    self.overruns += 1
+                    self._has_missed = True
+                    continue
+                for kind, _, _, begin, end in split(received):
+                    events += self._understand(kind, received[begin:end])
         except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise KernelError("what the kernel tells", error.errno or errno.EIO) from None
-            self.overruns += 1
+            raise KernelError("what the kernel tells", error.errno or errno.EIO) from None
+        if self._has_missed:
             events += self.dump()
         return events
 
-    def _understand(self, kind: int, whole: bytes) -> list[Event]:
+    def _understand(self, kind: int, told: bytes) -> list[Event]:
         if kind in (NEW_LINK, DEL_LINK):
-            return self._link(whole, kind == NEW_LINK)
-        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(whole) < NEIGHBOUR.size:
+            return self._link(told, kind == NEW_LINK)
+        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR.size:
             return []
-        family, index, state = NEIGHBOUR.unpack_from(whole)
+        family, index, state = NEIGHBOUR.unpack_from(told)
         is_bridge = family == AF_BRIDGE
         if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
             return []  # that the kernel asks for a neighbour is no answer
-        parts = attributes(whole[NEIGHBOUR.size :])
+        parts = attributes(told, NEIGHBOUR.size)
         if not self.is_client(mac := parts.get(MAC, b"")):
             return []
         if is_bridge:
@@ -189,8 +182,8 @@ class Finder:
         # an entry that the kernel has no use for any more says nothing of the client
         return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
 
-    def _link(self, whole: bytes, is_new: bool) -> list[Event]:
-        told = Told(LINK_FORM, whole)
+    def _link(self, body: bytes, is_new: bool) -> list[Event]:
+        told = Told(LINK_FORM, body)
         if told.fields[0] == AF_BRIDGE:
             return []  # a port's state; the link itself is told of too
         before = self.bridge_index

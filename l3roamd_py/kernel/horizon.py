@@ -6,16 +6,17 @@ wake us. Only the /96 of a node counts.
 """
 
 import contextlib
-import errno
 import random
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
 from l3roamd_py.kernel.finding import listen
-from l3roamd_py.kernel.netlink import ADD_MEMBERSHIP, NEW_ROUTE, SOL_NETLINK, UNICAST
+from l3roamd_py.kernel.netlink import NEW_ROUTE, UNICAST, KernelError
 from l3roamd_py.kernel.udp import attach
+from runtime.netlink import attributes
+from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain
 from xlat464.address import contains
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH, management_address
 
@@ -23,7 +24,6 @@ IPV6_ROUTES = 11  # RTNLGRP_
 DESTINATION = 1  # RTA_DST
 # nlmsghdr and rtmsg: message, family, length of the prefix, type of route
 HEADERS = struct.Struct("=4xH10xBB5xB4x")
-ATTRIBUTE = struct.Struct("=HH")
 AWAY_S = 2.0  # a route that changes its way is gone for less
 NODES_MAX = 16384
 ASKED_MAX = 256  # of all nodes at once
@@ -38,14 +38,21 @@ NODES_ONLY = (
 
 
 class Horizon:
-    """Listens to the kernel's route events; `read` tells of nodes that came and of PLATs that went."""
+    """Listens to the kernel's route events; `read` tells of nodes that came and of PLATs that went.
 
-    def __init__(self, clat_range: bytes, own: bytes, plat_range: bytes) -> None:
+    prefixes: the /96 that routes lead to now; it may raise KernelError.
+    """
+
+    def __init__(
+        self, clat_range: bytes, own: bytes, plat_range: bytes, prefixes: Callable[[], Iterable[bytes]]
+    ) -> None:
         self._range, self._own, self._plat_range = clat_range, own, plat_range
+        self._prefixes = prefixes
+        self._plats: set[bytes] = set()  # that routes lead to
         self._unrouted: set[bytes] = set()  # PLATs whose route went away, not told of yet
         self._here: set[bytes] = set()
         self._lost_s: dict[bytes, float] = {}
-        self._socket = listen(socket.NETLINK_ROUTE)
+        self._socket = listen(ROUTE)
         with contextlib.suppress(OSError):
             attach(self._socket, NODES_ONLY)
         self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
@@ -58,16 +65,15 @@ class Horizon:
 
     def read(self, now_s: float) -> list[Event]:
         """Take what the kernel told; return one NodeAppeared if a node came, however many there were."""
-        has_appeared = False
-        for _ in range(READS_MAX):
-            try:
-                message = self._socket.recv(4096)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                has_appeared |= error.errno == errno.ENOBUFS  # what was lost may have been one
-                continue
-            has_appeared |= self.take(message, now_s)
+        has_appeared = has_missed = False
+        with contextlib.suppress(OSError):
+            for message in drain(self._socket, READS_MAX):
+                has_missed |= message is None
+                has_appeared |= message is not None and self.take(message, now_s)
+        if has_missed:
+            with contextlib.suppress(KernelError):
+                self.look(now_s)
+            has_appeared = True  # what was lost may have been one that came and went
         events: list[Event] = [PlatsUnrouted(frozenset(self._unrouted))] if self._unrouted else []
         self._unrouted.clear()
         return [*events, NodeAppeared()] if has_appeared else events
@@ -77,9 +83,15 @@ class Horizon:
         found = [management_address(prefix) for prefix in self._here]
         return found if len(found) <= ASKED_MAX else random.sample(found, ASKED_MAX)
 
-    def look(self, prefixes: Iterable[bytes], now_s: float) -> None:
-        """Take what is reachable when we begin. KernelError: it cannot be told."""
-        for prefix in prefixes:
+    def look(self, now_s: float) -> None:
+        """Take what is reachable, when we begin and after events were lost. KernelError: it cannot be told."""
+        there = set(self._prefixes())
+        for prefix in self._here - there:
+            self._leave(prefix, now_s)
+        for prefix in self._plats - there:
+            self._unrouted.add(prefix)
+        self._plats = {prefix for prefix in there if contains(self._plat_range, RANGE_LENGTH, prefix)}
+        for prefix in there:
             if contains(self._range, RANGE_LENGTH, prefix) and prefix != self._own:
                 self._come(prefix, now_s)
 
@@ -90,8 +102,8 @@ class Horizon:
         kind, family, length, route = HEADERS.unpack_from(message)
         prefix = destination(message)
         is_there = kind == NEW_ROUTE and route == UNICAST
-        if not is_there and length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
-            self._unrouted.add(prefix)
+        if length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
+            self._take_plat(prefix, is_there)
         is_node = (
             family == socket.AF_INET6
             and length == NODE_LENGTH
@@ -102,9 +114,19 @@ class Horizon:
         if is_there:
             return self._come(prefix, now_s)
         if prefix in self._here:  # it is gone, or babel keeps it as unreachable for a while
-            self._here.remove(prefix)
-            self._lost_s[prefix] = now_s
+            self._leave(prefix, now_s)
         return False
+
+    def _take_plat(self, prefix: bytes, is_there: bool) -> None:
+        if not is_there:
+            self._plats.discard(prefix)
+            self._unrouted.add(prefix)
+        elif len(self._plats) < NODES_MAX:
+            self._plats.add(prefix)
+
+    def _leave(self, prefix: bytes, now_s: float) -> None:
+        self._here.remove(prefix)
+        self._lost_s[prefix] = now_s
 
     def _come(self, prefix: bytes, now_s: float) -> bool:
         if prefix in self._here:
@@ -119,13 +141,5 @@ class Horizon:
 
 def destination(message: bytes) -> bytes:
     """Return the destination in a route message, zeros if it has none that can be one."""
-    at = HEADERS.size
-    while at + ATTRIBUTE.size <= len(message):
-        length, kind = ATTRIBUTE.unpack_from(message, at)
-        if length < ATTRIBUTE.size:
-            break
-        value = message[at + ATTRIBUTE.size : at + length]
-        if kind == DESTINATION and len(value) == 16:
-            return value
-        at += (length + 3) & ~3
-    return bytes(16)
+    value = attributes(message, HEADERS.size).get(DESTINATION, b"")
+    return value if len(value) == 16 else bytes(16)

@@ -1,24 +1,21 @@
 # SPDX-License-Identifier: ISC
 """The door to the kernel: netlink sockets for requests, and the messages, which are pyroute2's.
 
-The sockets are plain ones: pyroute2's own bring an event loop along, and the daemon has its loop already.
+The sockets are ours (runtime/): pyroute2's own bring an event loop along, and the daemon has its loop already.
 """
 
 import contextlib
 import errno
 import importlib.util
 import os
-import socket
 import struct
 import sys
 import types
 from collections.abc import Iterator
 
-from runtime.netlink import attributes
+from runtime.netlink import REQUEST, attributes
+from runtime.netlink_socket import ROUTE, NetlinkSocket
 
-TIMEOUT_S = 2.0  # the kernel answers at once or not at all
-REQUEST, ACK, REPLACE, CREATE, DUMP = 0x1, 0x4, 0x100, 0x400, 0x300  # NLM_F_
-ERROR, DONE = 2, 3  # NLMSG_
 NEW_LINK, DEL_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
@@ -28,9 +25,6 @@ MAIN_TABLE, UNICAST, UNREACHABLE, FIB_MATCH = 254, 1, 7, 0x2000
 REACHABLE, STALE, DELAY, PROBE, FAILED, PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x20, 0x80  # NUD_
 NTF_MASTER = 0x04
 NO_DAD = 0x02  # IFA_F_NODAD
-SOL_NETLINK, ADD_MEMBERSHIP = 270, 1
-STRICT = 12  # a dump gives only what its request describes
-HEADER = struct.Struct("=IHHII")
 ADDRESS_FORM = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 NEIGHBOUR_FORM = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 ROUTE_FORM = struct.Struct(
@@ -79,22 +73,10 @@ __all__ = [
     "ifaddrmsg",
     "ifinfmsg",
     "make",
-    "messages",
     "ndmsg",
     "nlmsg",
     "rtmsg",
 ]
-
-
-def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, sequence and whole of each message in what a netlink socket gave."""
-    at = 0
-    while at + HEADER.size <= len(data):
-        length, kind, _, sequence, _ = HEADER.unpack_from(data, at)
-        if length < HEADER.size:
-            return
-        yield kind, sequence, data[at : at + length]
-        at += length + 3 & ~3
 
 
 class Told:
@@ -105,10 +87,9 @@ class Told:
 
     __slots__ = ("attributes", "fields")
 
-    def __init__(self, form: struct.Struct, whole: bytes) -> None:
-        told = whole[HEADER.size :]
+    def __init__(self, form: struct.Struct, told: bytes) -> None:
         self.fields = form.unpack(told[: form.size].ljust(form.size, b"\0"))
-        self.attributes = attributes(told[form.size :])
+        self.attributes = attributes(told, form.size)
 
     def number(self, kind: int) -> int:
         """An attribute as a number, 0 if there is none."""
@@ -123,51 +104,32 @@ class Told:
 class Netlink:
     """A netlink socket for requests: each is asked and answered before the next."""
 
-    def __init__(self, protocol: int = socket.NETLINK_ROUTE) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-        self._socket.settimeout(TIMEOUT_S)
-        with contextlib.suppress(OSError):  # kernels before 4.20 dump everything
-            self._socket.setsockopt(SOL_NETLINK, STRICT, 1)
-        self._socket.bind((0, 0))
-        self._sequence = 0
+    def __init__(self, protocol: int = ROUTE) -> None:
+        self._socket = NetlinkSocket(protocol, is_strict=True)
 
-    def ask(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> list[nlmsg]:
-        """Send a request; return its answers, in the request's own form. KernelError names `what`."""
-        answers = []
-        for whole in self.stream(what, message, kind, flags):
-            answers.append(type(message)(whole))
-            answers[-1].decode()
-        return answers
+    def ask(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> None:
+        """Have something done. KernelError names `what`."""
+        try:
+            self._socket.ask(encoded(message, kind, flags))
+        except OSError as error:
+            raise KernelError(what, error.errno or errno.EIO) from None
 
     def stream(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> Iterator[bytes]:
-        """The same, each answer as it comes and as the kernel wrote it: a dump may be long."""
-        self._sequence = self._sequence + 1 & 0xFFFFFFFF
-        header = message["header"]
-        header["type"], header["flags"] = kind, REQUEST | ACK | flags
-        header["sequence_number"] = self._sequence
-        message.encode()
+        """Each answer as it comes, without the header of netlink: a dump may be long. KernelError names `what`."""
         try:
-            self._socket.send(message.data)
-            yield from self._answers(what)
+            yield from self._socket.dump(encoded(message, kind, flags))
         except OSError as error:
-            raise KernelError(what, error.errno or errno.ETIMEDOUT) from None
-
-    def _answers(self, what: str) -> Iterator[bytes]:
-        while True:
-            for kind, sequence, whole in messages(self._socket.recv(1 << 17)):
-                if sequence != self._sequence:
-                    continue  # the rest of a request that took too long
-                if kind == DONE:
-                    return
-                if kind == ERROR:
-                    (code,) = struct.unpack_from("=i", whole, HEADER.size)
-                    if code:
-                        raise KernelError(what, -code)
-                    return
-                yield whole
+            raise KernelError(what, error.errno or errno.EIO) from None
 
     def close(self) -> None:
         self._socket.close()
+
+
+def encoded(message: nlmsg, kind: int, flags: int) -> bytes:
+    header = message["header"]
+    header["type"], header["flags"] = kind, REQUEST | flags
+    message.encode()
+    return bytes(message.data)
 
 
 def make(form: type[nlmsg], attributes: list[tuple[str, object]], **fields: int) -> nlmsg:

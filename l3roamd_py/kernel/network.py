@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from l3roamd_py.kernel.netlink import (
     ADDRESS_FORM,
     AF_BRIDGE,
-    CREATE,
     DEL_ADDRESS,
     DEL_NEIGHBOUR,
     DEL_ROUTE,
-    DUMP,
     FIB_MATCH,
     GET_ADDRESS,
     GET_NEIGHBOUR,
@@ -31,7 +29,6 @@ from l3roamd_py.kernel.netlink import (
     NTF_MASTER,
     PERMANENT,
     PROBE,
-    REPLACE,
     ROUTE_FORM,
     STALE,
     UNICAST,
@@ -45,6 +42,7 @@ from l3roamd_py.kernel.netlink import (
     nlmsg,
     rtmsg,
 )
+from runtime.netlink import CREATE, DUMP, REPLACE
 from xlat464.node import NODE_LENGTH
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
@@ -237,8 +235,8 @@ class Network:
             answers = list(self._netlink.stream(f"where {_text(address)} is", request, GET_ROUTE))
         except KernelError:
             return  # how the kernel says that no route leads there
-        for whole in answers:
-            told = Told(ROUTE_FORM, whole)
+        for answer in answers:
+            told = Told(ROUTE_FORM, answer)
             if told.fields[1] == length and told.fields[7] == UNICAST:
                 yield told
 
@@ -268,8 +266,8 @@ class Network:
         self._drop(f"to forget {mac.hex(':')}", message, DEL_NEIGHBOUR)
 
     def _list(self, what: str, request: nlmsg, kind: int, form: struct.Struct) -> Iterator[Told]:
-        for whole in self._netlink.stream(what, request, kind, DUMP):
-            yield Told(form, whole)
+        for answer in self._netlink.stream(what, request, kind, DUMP):
+            yield Told(form, answer)
 
     def dump(self, form: type[nlmsg], kind: int, family: int) -> Iterator[bytes]:
         return self._netlink.stream("to list what there is", make(form, [], family=family), kind, DUMP)

@@ -1,39 +1,25 @@
 # SPDX-License-Identifier: ISC
-"""Finding clients by Wi-Fi: what nl80211 tells of stations that associate and leave."""
+"""Finding clients by Wi-Fi: what nl80211 tells of stations that associate and leave (linux/nl80211.h).
+
+Behind the header of netlink a generic message has `genlmsghdr`: command u8, version u8, two unused.
+"""
 
 import contextlib
 import socket
+import sys
 from collections.abc import Iterator
 
 from l3roamd_py.core.events import ClientGone, ClientSeen, Event
-from l3roamd_py.kernel.finding import READS_MAX, Finder, listen, packed_mac
-from l3roamd_py.kernel.netlink import (
-    ADD_MEMBERSHIP,
-    SOL_NETLINK,
-    KernelError,
-    Netlink,
-    ctrlmsg,
-    genlmsg,
-    messages,
-)
+from l3roamd_py.kernel.finding import READS_MAX, Finder, listen
+from runtime.netlink import DUMP, attribute, attributes, message, split, text, walk
+from runtime.netlink_socket import ADD_MEMBERSHIP, GENERIC, SOL_NETLINK, NetlinkSocket, drain
 
-GENERIC = 16  # NETLINK_GENERIC
-CONTROL_FAMILY, GET_FAMILY = 16, 3  # generic netlink's own
-NEW_STATION, DEL_STATION = 19, 20  # NL80211_CMD_
-
-
-class station_message(genlmsg):
-    """What of nl80211's messages about stations is needed."""
-
-    nla_map = (
-        ("NL80211_ATTR_UNSPEC", "none"),
-        ("NL80211_ATTR_WIPHY", "uint32"),
-        ("NL80211_ATTR_WIPHY_NAME", "asciiz"),
-        ("NL80211_ATTR_IFINDEX", "uint32"),
-        ("NL80211_ATTR_IFNAME", "asciiz"),
-        ("NL80211_ATTR_IFTYPE", "uint32"),
-        ("NL80211_ATTR_MAC", "l2addr"),
-    )
+GENERIC_BYTES = 4  # of genlmsghdr
+CONTROL, GET_FAMILY = 16, 3  # generic netlink's own
+FAMILY_ID, FAMILY_NAME, GROUPS = 1, 2, 7  # CTRL_ATTR_
+GROUP_NAME, GROUP_ID = 1, 2
+GET_STATION, NEW_STATION, DEL_STATION = 17, 19, 20  # NL80211_CMD_
+PORT, MAC = 3, 6  # NL80211_ATTR_IFINDEX, NL80211_ATTR_MAC
 
 
 class Stations:
@@ -42,20 +28,21 @@ class Stations:
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
         self._socket: socket.socket | None = None
+        self._family = 0
+        self._here: dict[bytes, int] = {}  # MAC of a client that is a station -> index of the port
 
     def open(self) -> bool:
         """Try to listen; return whether we newly do. A driver may come later than we."""
         if self._socket is not None:
             return False
-        try:
-            group = _group_of("nl80211", "mlme")
-            if group is None:
-                return False
-            self._socket = listen(GENERIC)
-            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
-        except (KernelError, OSError):
-            self.close()
-        return self._socket is not None
+        with contextlib.suppress(OSError):
+            self._family, group = _family_and_group("nl80211", "mlme")
+            if group:
+                self._socket = listen(GENERIC)
+                self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+                return True
+        self.close()
+        return False
 
     def fileno(self) -> int:
         return -1 if self._socket is None else self._socket.fileno()
@@ -66,39 +53,65 @@ class Stations:
             self._socket = None
 
     def read(self) -> list[Event]:
+        """Take what was told since the last time."""
         events: list[Event] = []
-        with contextlib.suppress(OSError):  # lost messages: the bridge learns the client by its first frame
-            while self._socket is not None and len(events) < READS_MAX:
-                for _, _, whole in messages(self._socket.recv(1 << 16)):
-                    events += self.understand(whole)
+        has_missed = False
+        with contextlib.suppress(OSError):  # the bridge learns the client by its first frame
+            for received in () if self._socket is None else drain(self._socket, READS_MAX):
+                if received is None:
+                    has_missed = True
+                    continue
+                for _, _, _, begin, end in split(received):
+                    events += self.understand(received[begin:end])
+            if has_missed:
+                events += self._look()
         return events
 
-    def understand(self, whole: bytes) -> Iterator[Event]:
+    def understand(self, told: bytes) -> Iterator[Event]:
         """Yield the event in a message, if it is one about a client: a mesh peer is a station too."""
-        if len(whole) < 20 or whole[16] not in (NEW_STATION, DEL_STATION):
+        command = told[0] if told else 0
+        if command not in (NEW_STATION, DEL_STATION):
             return
-        message = station_message(whole)
-        message.decode()
-        mac = packed_mac(message.get_attr("NL80211_ATTR_MAC"))
-        port = message.get_attr("NL80211_ATTR_IFINDEX") or 0
-        if self._finder.is_client(mac) and self._finder.links.is_port_of(port, self._finder.bridge_index):
-            yield ClientSeen(mac, is_proof=True) if message["cmd"] == NEW_STATION else ClientGone(mac)
+        mac, port = station(told)
+        if not self._finder.is_client(mac) or not self._is_ours(port):
+            return
+        if command == NEW_STATION:
+            self._here[mac] = port
+            yield ClientSeen(mac, is_proof=True)
+        elif self._here.pop(mac, port) == port:
+            yield ClientGone(mac)
+
+    def _is_ours(self, port: int) -> bool:
+        return self._finder.links.is_port_of(port, self._finder.bridge_index)
+
+    def _look(self) -> list[Event]:
+        """Ask who is here, after something was not told: who left, and who came."""
+        before, self._here = self._here, {}
+        events: list[Event] = []
+        with contextlib.closing(NetlinkSocket(GENERIC)) as asking:
+            for port in self._finder.links.ports_of(self._finder.bridge_index):
+                body = bytes((GET_STATION, 0, 0, 0)) + attribute(PORT, port.to_bytes(4, sys.byteorder))
+                with contextlib.suppress(OSError):  # a port without Wi-Fi
+                    for told in asking.dump(message(self._family, DUMP, body)):
+                        events += self.understand(told)
+        events = [each for each in events if getattr(each, "mac", b"") not in before]
+        return events + [ClientGone(mac) for mac in before if mac not in self._here]
 
 
-def _group_of(family: str, group: str) -> int | None:
-    """The number of a generic netlink family's multicast group, None if there is no such family."""
-    door = Netlink(GENERIC)
-    try:
-        request = ctrlmsg()
-        request["cmd"], request["version"] = GET_FAMILY, 1
-        request["attrs"] = [("CTRL_ATTR_FAMILY_NAME", family)]
-        (answer,) = door.ask(f"for {family}", request, CONTROL_FAMILY)
-        for each in answer.get_attr("CTRL_ATTR_MCAST_GROUPS") or ():
-            if each.get_attr("CTRL_ATTR_MCAST_GRP_NAME") == group:
-                number: int = each.get_attr("CTRL_ATTR_MCAST_GRP_ID")
-                return number
-    except (KernelError, ValueError):
-        pass  # no such family
-    finally:
-        door.close()
-    return None
+def station(told: bytes) -> tuple[bytes, int]:
+    """The MAC and the device's index in a message about a station; empty and 0 if it has none."""
+    parts = attributes(told, GENERIC_BYTES)
+    return parts.get(MAC, b""), int.from_bytes(parts.get(PORT, b""), sys.byteorder)
+
+
+def _family_and_group(family: str, group: str) -> tuple[int, int]:
+    """The numbers of a generic netlink family and of its multicast group (0: no such group). OSError: no family."""
+    body = bytes((GET_FAMILY, 1, 0, 0)) + text(FAMILY_NAME, family)
+    with contextlib.closing(NetlinkSocket(GENERIC, GENERIC_BYTES)) as asking:
+        (answer,) = asking.dump(message(CONTROL, 0, body))
+    parts, found = attributes(answer), 0
+    for _, each in walk(parts.get(GROUPS, b"")):
+        inside = attributes(each)
+        if inside.get(GROUP_NAME, b"").rstrip(b"\0") == group.encode():
+            found = int.from_bytes(inside[GROUP_ID], sys.byteorder)
+    return int.from_bytes(parts[FAMILY_ID], sys.byteorder), found

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_CONNTRACK, NetfilterSocket, message, suppress_missing
-from runtime.netlink import ACK, CREATE, DUMP, EXCLUSIVE, attribute, attributes, nested, number, walk
+from runtime.netlink import CREATE, DUMP, EXCLUSIVE, attribute, attributes, nested, walk
 
 ENTRY_NEW, ENTRY_GET, ENTRY_DELETE = 0, 1, 2
 ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, ZONE, LABELS = (
@@ -76,7 +76,7 @@ def get_entries() -> bytes:
 
 def delete_entry(entry: Entry) -> bytes:
     original = attribute(ORIGINAL | 0x8000, entry.parts[ORIGINAL])
-    return _message(ENTRY_DELETE, ACK, original + _zone(entry))
+    return _message(ENTRY_DELETE, 0, original + _zone(entry))
 
 
 def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
@@ -97,7 +97,7 @@ def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
             body += attribute(key, entry.parts[key])
     if PROTOCOL_STATE in entry.parts:
         body += _protocol_state(entry.parts[PROTOCOL_STATE])
-    return _message(ENTRY_NEW, ACK | CREATE | EXCLUSIVE, body + _zone(entry))
+    return _message(ENTRY_NEW, CREATE | EXCLUSIVE, body + _zone(entry))
 
 
 def turned(protocol: Parts) -> Parts:
@@ -172,8 +172,7 @@ class Conntrack:
         messages: list[bytes] = []
         for entry in entries:
             messages += [delete_entry(entry), create_entry(entry, source, plat)]
-        self.netfilter.send(number(messages))
-        errors = self.netfilter.errors()
+        errors = self.netfilter.failures(messages)
         for place, entry in enumerate(entries):
             deleted, created = errors.get(2 * place), errors.get(2 * place + 1)
             if deleted == errno.ENOENT:  # it ended meanwhile, and was made again for nothing

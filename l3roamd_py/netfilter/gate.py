@@ -101,6 +101,7 @@ class Gate(ABC):
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         for descriptor in (self.queue.fileno(), self.bell):
             self.poll.register(descriptor, select.EPOLLIN)
+        self._drain()  # what came while the queue was made does not make it readable
         return True
 
     def dissolve(self) -> None:

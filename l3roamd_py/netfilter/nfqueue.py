@@ -5,19 +5,14 @@ Only the beginning of a packet is copied to us, enough for its IPv4 source; the 
 listens to a queue, rules with `bypass` let packets through; packets that wait when we die are lost.
 """
 
+import errno
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from l3roamd_py.netfilter.nfnetlink import (
-    FAMILY_HEADER,
-    NETLINK_NO_ENOBUFS,
-    SOL_NETLINK,
-    SUBSYSTEM_QUEUE,
-    NetfilterSocket,
-    message,
-)
-from runtime.netlink import ACK, attribute, attributes, split, u32
+from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_QUEUE, NetfilterSocket, message
+from runtime.netlink import ACK, MESSAGE_ERROR, attribute, attributes, error_of, split, u32
+from runtime.netlink_socket import NO_ENOBUFS, SOL_NETLINK, NetlinkError
 
 PACKET, VERDICT, CONFIG = 0, 1, 2
 BIND = 1
@@ -35,7 +30,7 @@ VERDICT_HEADER = struct.Struct("!II")
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A packet in the kernel's queue; mac is empty if the device has none."""
+    """A packet in the kernel's queue; mac is empty if the device has none, ipv4 if nothing was copied."""
 
     number: int
     mac: bytes
@@ -63,30 +58,47 @@ def verdict(queue: int, packet: int, code: int) -> bytes:
 
 
 def queued_packet(body: bytes) -> QueuedPacket | None:
-    """The packet that a message (its attributes) tells of; None if it is not whole."""
+    """The packet that a message (its attributes) tells of; None if it is none. One without its source has no ipv4."""
     parts = attributes(body)
-    if len(parts.get(1, b"")) < PACKET_HEADER.size or len(parts.get(10, b"")) < IPV4_SOURCE.stop:
+    if len(parts.get(1, b"")) < PACKET_HEADER.size:
         return None
     number, _, _ = PACKET_HEADER.unpack_from(parts[1])
     hardware = parts.get(9, b"")
     mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
-    return QueuedPacket(number, mac, parts[10][IPV4_SOURCE])
+    ipv4 = parts.get(10, b"")[IPV4_SOURCE]
+    return QueuedPacket(number, mac, ipv4 if len(ipv4) == 4 else b"")
 
 
 class PacketQueue:
-    """The listener of one queue. Raises OSError from everything."""
+    """The listener of one queue. Raises OSError from everything.
+
+    Its socket gets packets from the moment on in which it is bound, between the answers to what is asked then.
+    """
 
     def __init__(self, queue: int, held_max: int):
         self.queue = queue
-        self.netfilter = NetfilterSocket(nonblocking=True)
-        # what does not fit the buffer is counted by the queue; it is no reason to fail
-        self.netfilter.socket.setsockopt(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
+        self.netfilter = NetfilterSocket()
+        self.early: list[bytes] = []  # what came before everything was asked
         try:
-            for each in bind_queue(queue, held_max):
-                self.netfilter.ask(each)
+            # what does not fit the buffer is counted by the queue; it is no reason to fail
+            self.netfilter.socket.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
+            self._bind(bind_queue(queue, held_max))
         except OSError:
             self.netfilter.close()
             raise
+
+    def _bind(self, requests: Sequence[bytes]) -> None:
+        self.netfilter.send(requests)
+        answered = 0
+        while answered < len(requests):
+            if (received := self.netfilter.receive()) is None:
+                raise NetlinkError(errno.ETIMEDOUT)
+            self.early.append(received)
+            for kind, _, _, begin, end in split(received):
+                if kind == MESSAGE_ERROR:
+                    answered += 1
+                    if code := error_of(received, begin, end):
+                        raise NetlinkError(code)
 
     def fileno(self) -> int:
         return self.netfilter.fileno()
@@ -97,15 +109,20 @@ class PacketQueue:
     def read(self, at_most: int) -> Iterator[QueuedPacket]:
         """Yield what arrived. at_most: messages, so that a flood cannot keep us here."""
         for _ in range(at_most):
-            if (received := self.netfilter.receive()) is None:
+            received = self.early.pop(0) if self.early else self.netfilter.receive()
+            if received is None:
                 return
-            for kind, _flags, _sequence, rest in split(received):
+            for kind, _, _, begin, end in split(received):
                 if kind == SUBSYSTEM_QUEUE << 8 | PACKET:
-                    packet = queued_packet(rest[FAMILY_HEADER.size :])
-                    if packet is not None:
+                    packet = queued_packet(received[begin + FAMILY_BYTES : end])
+                    if packet is None:
+                        continue
+                    if packet.ipv4:
                         yield packet
+                    else:  # from before the kernel knew what to copy: no one's, and it takes a place in the queue
+                        self.judge([packet.number], DROP)
 
     def judge(self, packets: Iterable[int], code: int) -> None:
         """Accept or drop packets, in this order."""
-        if messages := b"".join(verdict(self.queue, number, code) for number in packets):
+        if messages := [verdict(self.queue, number, code) for number in packets]:
             self.netfilter.send(messages)

@@ -14,9 +14,7 @@ from sdk.micropython_lint.rules import ODD_F_STRING, RULES, Rule
 MICROPYTHON_SAFE = (
     "xlat464",
     "prefixd",
-    "runtime/ordered.py",
-    "runtime/record.py",
-    "runtime/signing.py",
+    "runtime",
     "l3roamd_py/core/actions.py",
     "l3roamd_py/core/events.py",
     "l3roamd_py/core/groups.py",

@@ -43,7 +43,7 @@ def told(finder, text, state, kind=NEW_NEIGHBOUR, index=INDEX):
     )
     message["header"]["type"] = kind
     message.encode()
-    return finder._understand(kind, bytes(message.data))
+    return finder._understand(kind, bytes(message.data)[16:])
 
 
 @pytest.mark.parametrize("state", [DELAY, PROBE, PERMANENT])
@@ -74,7 +74,7 @@ def entry(mac=MAC, port=PORT, bridge=BRIDGE, state=REACHABLE):
     message = make(ndmsg, described, family=AF_BRIDGE, ifindex=port, state=state)
     message["header"]["type"] = NEW_NEIGHBOUR
     message.encode()
-    return bytes(message.data)
+    return bytes(message.data)[16:]
 
 
 def learnt(finder, *about, kind=NEW_NEIGHBOUR, **more):

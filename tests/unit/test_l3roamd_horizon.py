@@ -20,7 +20,7 @@ UNICAST, UNREACHABLE = 1, 7
 
 @pytest.fixture
 def horizon():
-    made = Horizon(RANGE, OWN, PLATS)
+    made = Horizon(RANGE, OWN, PLATS, list)
     yield made
     made.close()
 
@@ -60,7 +60,7 @@ def test_a_node_appears_when_it_was_away(horizon, events, told):
 
 @given(st.binary(max_size=80), st.integers(0, 64))
 def test_nothing_that_is_no_route_is_taken_for_one(rest, end):
-    made = Horizon(RANGE, OWN, PLATS)
+    made = Horizon(RANGE, OWN, PLATS, list)
     try:
         assert not made.take(rest, 1.0) or len(rest) >= 48
         assert not made.take(route()[:end], 1.0) or end >= 56

@@ -17,7 +17,19 @@ from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import are_independent
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
 from l3roamd_py.netfilter.xtables import ipset
-from runtime.netlink import HEADER, attribute, attributes, nested, number, split, text, u16, u32, u64, walk
+from runtime.netlink import (  # fmt: skip
+    HEADER_BYTES,
+    attribute,
+    attributes,
+    nested,
+    number,
+    split,
+    text,
+    u16,
+    u32,
+    u64,
+    walk,
+)
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the expected bytes are little-endian")
 
@@ -46,18 +58,19 @@ def test_a_message_begins_with_both_headers():
     assert made == bytes.fromhex("18000000 0c0a 0104 00000000 00000000 0a 00 0005 01020304")
 
 
-def test_a_transaction_numbers_its_messages_from_one_and_a_check_has_no_end():
+def test_a_transaction_has_its_messages_between_a_begin_and_an_end_and_a_check_has_no_end():
     wanted = [message(SUBSYSTEM_NFTABLES, kind, 0, b"") for kind in (14, 12)]
-    sent = list(split(transaction(SUBSYSTEM_NFTABLES, wanted)))
-    assert [(kind, sequence) for kind, _, sequence, _ in sent] == [
-        (0x10, 0),
-        (0xA0E, 1),
-        (0xA0C, 2),
-        (0x11, 3),
+    whole = number(transaction(SUBSYSTEM_NFTABLES, wanted), 7)
+    sent = list(split(whole))
+    assert [(kind, sequence) for kind, _, sequence, _, _ in sent] == [
+        (0x10, 7),
+        (0xA0E, 8),
+        (0xA0C, 9),
+        (0x11, 10),
     ]
-    assert [rest[-2:] for *_, rest in (sent[0], sent[3])] == [b"\0\x0a", b"\0\x0a"]
-    checked = list(split(transaction(SUBSYSTEM_NFTABLES, wanted, check_only=True)))
-    assert checked == sent[:-1]
+    assert [whole[begin:end][-2:] for *_, begin, end in (sent[0], sent[3])] == [b"\0\x0a", b"\0\x0a"]
+    checked = transaction(SUBSYSTEM_NFTABLES, wanted, check_only=True)
+    assert checked == transaction(SUBSYSTEM_NFTABLES, wanted)[:-1]
 
 
 @given(st.binary(max_size=300))
@@ -106,7 +119,7 @@ def test_a_packet_in_the_queue_has_its_number_mac_and_source():
     header = attribute(1, (77).to_bytes(4, "big") + b"\x08\0\2")
     body = header + attribute(9, b"\0\6\0\0" + b"\2abcde" + b"\0\0") + attribute(10, packet)
     assert nfqueue.queued_packet(body) == nfqueue.QueuedPacket(77, b"\2abcde", bytes((10, 126, 0, 50)))
-    assert nfqueue.queued_packet(header) is None
+    assert nfqueue.queued_packet(header) == nfqueue.QueuedPacket(77, b"", b"")
     assert nfqueue.queued_packet(attribute(10, packet)) is None
 
 
@@ -119,7 +132,7 @@ def test_a_verdict_byte_for_byte():
 def test_a_member_of_an_ipset_is_read_as_it_was_written():
     for member in (ipset.Member(AT, 300, "b 7"), ipset.Member(bytes((10, 1, 2, 3)))):
         made = ipset.add("l3roamd_roamed", member)
-        data = dict(walk(made[HEADER.size + 4 :]))[ipset.DATA]
+        data = dict(walk(made[HEADER_BYTES + 4 :]))[ipset.DATA]
         assert list(ipset.members_of(nested(ipset.ELEMENTS, nested(ipset.DATA, data)))) == [member]
 
 
@@ -138,7 +151,7 @@ def entry(protocol, answer, status=0x19E, **parts):
 
 
 def created(found):
-    return attributes(conntrack.create_entry(found, AT)[HEADER.size + 4 :])
+    return attributes(conntrack.create_entry(found, AT)[HEADER_BYTES + 4 :])
 
 
 def nat_port(parts):

@@ -13,13 +13,13 @@ from runtime.netlink import (
     CREATE,
     DUMP,
     EXCLUSIVE,
-    HEADER,
     attribute,
     attributes,
     nested,
     text,
     u32,
     u64,
+    unpack_header,
     walk,
 )
 
@@ -238,5 +238,5 @@ def elements_of(answer: bytes) -> Iterator[Element]:
 
 def is_deletion(request: bytes) -> bool:
     """Whether a message removes elements."""
-    kind: int = HEADER.unpack_from(request)[1]
+    kind: int = unpack_header(request)[1]
     return kind == SUBSYSTEM_NFTABLES << 8 | DELETE_ELEMENT

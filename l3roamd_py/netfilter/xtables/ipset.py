@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_IPSET, NetfilterSocket, NetlinkError, message
 from runtime.netlink import (
-    ACK,
     CREATE,
     DUMP,
     EXCLUSIVE,
@@ -56,7 +55,7 @@ class IpSet:
 
 
 def _message(kind: int, flags: int, *body: bytes) -> bytes:
-    return message(SUBSYSTEM_IPSET, kind, flags | ACK, PROTOCOL + b"".join(body), socket.AF_INET)
+    return message(SUBSYSTEM_IPSET, kind, flags, PROTOCOL + b"".join(body), socket.AF_INET)
 
 
 def create(each: IpSet, revision: int) -> bytes:
@@ -123,9 +122,8 @@ class IpSets:
     def revision(self, family: int) -> int:
         """The newest kind of `hash:ip` that this kernel has."""
         body = text(TYPE_NAME, TYPE) + attribute(FAMILY, bytes((family,)))
-        for answer in self.netfilter.dump(_message(SET_TYPE, 0, body)):
-            return attributes(answer)[REVISION][0]
-        raise NetlinkError(errno.EOPNOTSUPP)
+        answers = list(self.netfilter.dump(_message(SET_TYPE, 0, body)))
+        return attributes(answers[0])[REVISION][0]
 
     def destroy(self, name: str) -> None:
         """Remove a set, if it is there. A rule that named it may need a moment to be gone."""

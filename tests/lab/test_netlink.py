@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: ISC
+"""Our netlink sockets where the kernel has more to say than fits: the next request is answered all the same."""
+
+import sys
+import textwrap
+
+from node_lab import NEEDS, REPOSITORY
+from waiting import wait_until
+
+pytestmark = NEEDS
+
+# flows of one client to many ports, as its entries in connection tracking
+FLOWS = """
+    import os, socket
+    from l3roamd_py.core.mapping import Mapping
+    from l3roamd_py.netfilter import conntrack
+    from l3roamd_py.netfilter.choice import choose_rules
+    from runtime.netlink import attributes
+
+    PLAT = bytes.fromhex("fddd13371338020000000003") + bytes(4)
+    SERVER = PLAT[:12] + bytes((198, 51, 100, 2))
+
+    def client(node, last):
+        return bytes.fromhex("fddd133713370200000000%02x" % node) + bytes((10, 126, 0, last))
+
+    def flow(source, number):
+        ports = {1: b"\\x11", 2: (1024 + number).to_bytes(2, "big"), 3: (53).to_bytes(2, "big")}
+        parts = {}
+        for kind, one, other, way in ((1, source, SERVER, ports), (2, SERVER, source, conntrack.turned(ports))):
+            parts[kind] = attributes(conntrack._tuple(kind, one, other, way))[kind]
+        parts[3], parts[7] = (0x8 | 0x2).to_bytes(4, "big"), (600).to_bytes(4, "big")
+        return conntrack.Entry(parts)
+
+    def begin(source, count):
+        netfilter = conntrack.NetfilterSocket()
+        for start in range(0, count, 50):
+            flows = [flow(source, number) for number in range(start, min(start + 50, count))]
+            netfilter.ask(*[conntrack.create_entry(each, source) for each in flows])
+        netfilter.close()
+
+    def sources(table):
+        found = {}
+        for each in table.entries([SERVER]):
+            source = each.address(1, 3)
+            found[source] = found.get(source, 0) + 1
+        return found
+"""
+
+
+def run(machine, program):
+    words = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-c", textwrap.dedent(program)]
+    return machine.output(words).split()
+
+
+def test_a_client_with_thousands_of_flows_moves_and_so_does_the_next(machines):
+    program = """
+        begin(client(1, 1), 12000)
+        begin(client(1, 2), 3)
+        rules = choose_rules("xtables")[1]("plat", PLAT)
+        rules.set_up()
+        table = conntrack.Conntrack()
+        for round in range(3):  # the first has the second's entries as well
+            for last in (1, 2):
+                home, at = client(1, last), client(2 + round, last)
+                was = client(1 + round, last)
+                (error,) = rules.map_clients([Mapping(home, at, was, 600, 1 + round)])
+                assert error is None, error
+            assert sources(table) == {client(2 + round, 1): 12000, client(2 + round, 2): 3}, sources(table)
+        assert {each.serial for each in rules.mappings()} == {3}
+        print("moved")
+    """
+    assert run(machines("node"), textwrap.dedent(FLOWS) + textwrap.dedent(program)) == ["moved"]
+
+
+def test_what_is_in_the_way_of_thousands_is_an_answer_for_each(machines):
+    program = """
+        old, new = client(1, 1), client(2, 1)
+        begin(old, 12000)
+        begin(new, 12000)  # a gate that did not hold: each creation fails
+        table = conntrack.Conntrack()
+        assert table.rehome({old: new}) == {}
+        assert sources(table) == {new: 12000}, sources(table)
+        print("moved")
+    """
+    assert run(machines("node"), textwrap.dedent(FLOWS) + textwrap.dedent(program)) == ["moved"]
+
+
+def test_a_dump_that_nobody_listens_to_keeps_nobody_out(machines):
+    machine = machines("node")
+    lines = "".join(f"route add unreachable fd00::{number:x}/128 dev lo\n" for number in range(1, 3000))
+    machine.run("ip link set lo up")
+    machine.run(["ip", "-6", "-batch", "-"], input=lines)
+    program = """
+        from l3roamd_py.kernel.network import Network
+        from xlat464.address import parse_ipv6
+        network = Network("lo", None)
+        for number in (1, 2999, 5, 3000, 7):
+            assert network.is_retracted(parse_ipv6("fd00::%x" % number)) == (number < 3000)
+            network.addresses()
+        print("told")
+    """
+    assert run(machine, program) == ["told"]
+
+
+def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
+    """Neighbours, routes: more than the kernel keeps for us, and the last word is not what it kept."""
+    machine = machines("node")
+    machine.run("ip link add bridge0 type bridge")
+    for port in ("one", "two"):
+        machine.run(f"ip link add {port} type veth peer name {port}-end")
+        machine.run(f"ip link set {port} master bridge0 up")
+        machine.run(f"ip link set {port}-end up")
+    machine.run("ip link set bridge0 up")
+    for port in ("one", "two"):
+        shown = f"bridge -json link show dev {port}"
+        wait_until(lambda: '"state":"forwarding"' in machine.output(shown), f"port {port}")  # noqa: B023
+    program = """
+        import contextlib, subprocess
+        from l3roamd_py.core.events import NodeAppeared, PlatsUnrouted
+        from l3roamd_py.kernel.finding import Finder
+        from l3roamd_py.kernel.horizon import Horizon
+        from l3roamd_py.kernel.network import Network
+        from xlat464.address import format_ipv6, parse_ipv6
+
+        def batch(program, lines):
+            subprocess.run([*program.split(), "-batch", "-"], input="\\n".join(lines), text=True, check=True)
+
+        def mac(number):
+            return bytes((2, 0, 0, 0)) + number.to_bytes(2, "big")
+
+        def node(kind, number):
+            return bytes.fromhex("fddd1337%04x" % kind) + bytes(4) + number.to_bytes(2, "big") + bytes(4)
+
+        def neighbours(word, port, numbers):
+            batch("bridge", [f"fdb {word} {mac(each).hex(':')} dev {port} master dynamic" for each in numbers])
+
+        def routes(word, kind, numbers):
+            batch("ip -6", [f"route {word} {format_ipv6(node(kind, each))}/96 dev one" for each in numbers])
+
+        network = Network("bridge0", None)
+        with contextlib.closing(Finder(network)) as finder:
+            finder.dump()
+            neighbours("add", "one", range(6000))
+            neighbours("replace", "two", range(6000))
+            neighbours("del", "two", range(3000))
+            for _ in range(1000):
+                finder.read()
+            assert finder.overruns
+            two = finder.links.index_of("two")
+            wanted = {mac(each): two for each in range(3000, 6000)}
+            assert finder.ports == wanted, len(finder.ports)
+
+        plats, clats = parse_ipv6("fddd:1337:1338::"), parse_ipv6("fddd:1337:1337::")
+        horizon = Horizon(clats, node(0x1337, 9999), plats, network.prefixes)
+        routes("add", 0x1338, (1, 2))
+        routes("add", 0x1337, (1, 2))
+        assert horizon.read(0.0) == [NodeAppeared()]
+        routes("add", 0x1337, range(10, 6000))
+        routes("del", 0x1337, [1, *range(10, 6000)])
+        routes("del", 0x1338, (2,))
+        found = [each for _ in range(1000) for each in horizon.read(1.0)]
+        assert PlatsUnrouted(frozenset([node(0x1338, 2)])) in found, found
+        assert horizon._here == {node(0x1337, 2)}, len(horizon._here)
+        horizon.close()
+        print("known")
+    """
+    assert run(machine, program) == ["known"]
