@@ -127,8 +127,8 @@ static uint16_t identify(uint32_t src, uint32_t dst, const uint8_t *transport, u
 /* Write the 20 bytes before an IPv6 packet's transport header, which must stand there already; `header` may lie
  * inside the old one, the addresses may not. The checksum is summed from the values, not read back: reading what
  * has just been written in smaller pieces is slow. */
-void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, const uint8_t src[4],
-		const uint8_t dst[4], uint8_t ttl)
+void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, uint8_t ttl,
+		const uint8_t src[4], const uint8_t dst[4])
 {
 	const uint8_t protocol = in->protocol == PROTOCOL_ICMP6 ? (uint8_t)PROTOCOL_ICMP : in->protocol;
 	const uint32_t version_and_tos = 0x4500 | (get16(in->header) >> 4 & 0xff);
@@ -174,10 +174,4 @@ void fragment_write(uint8_t *header, uint8_t next, uint32_t offset_and_m, uint32
 	header[1] = 0;
 	put16(header + 2, offset_and_m);
 	put32(header + 4, identification);
-}
-
-/* Length and protocol of a pseudo header; its addresses are summed with it. */
-uint64_t pseudo_sum(uint32_t len, uint8_t protocol)
-{
-	return (uint64_t)wire16(len >> 16) + wire16(len & 0xffff) + wire16(protocol);
 }

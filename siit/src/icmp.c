@@ -245,7 +245,7 @@ static int translate_quote_6to4(const struct siit_map *map, struct quote *quote)
 				     sum_bytes(sum_bytes(0, src, 4), dst, 4));
 	}
 	in.transport_len = copied;
-	ipv4_write(quote->to, &in, total_len, total_len > IPV4_MAX_WITHOUT_DF, src, dst, in.header[7]);
+	ipv4_write(quote->to, &in, total_len, total_len > IPV4_MAX_WITHOUT_DF, in.header[7], src, dst);
 	return status;
 }
 
@@ -292,7 +292,7 @@ static void replace(struct siit_packet *packet, const uint8_t *out, uint32_t len
 }
 
 int icmp_error_4to6(const struct siit_map *map, struct siit_packet *packet, const struct ipv4 *in,
-		    const uint8_t dst[16], const uint8_t src[16], uint8_t hop_limit, bool is_hairpin)
+		    uint8_t hop_limit, const uint8_t src[16], const uint8_t dst[16], bool is_hairpin)
 {
 	uint8_t out[ICMP6_MAX], *icmp = out + IPV6_HEADER, length;
 	const uint8_t *from = in->header + in->header_len;
@@ -329,8 +329,8 @@ int icmp_error_4to6(const struct siit_map *map, struct siit_packet *packet, cons
 	return SIIT_TRANSLATED;
 }
 
-int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, struct ipv6 *in, const uint8_t src[4],
-		    const uint8_t dst[4], uint8_t ttl, bool *hairpin)
+int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, struct ipv6 *in, uint8_t ttl,
+		    const uint8_t src[4], const uint8_t dst[4], bool *is_hairpin)
 {
 	uint8_t out[ICMP4_MAX], *icmp = out + IPV4_HEADER, length;
 	const uint8_t *from = in->header + in->header_len;
@@ -362,8 +362,8 @@ int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, stru
 	put32(icmp + 4, header.rest | (uint32_t)length << 16);
 	store16(icmp + 2, (uint16_t)~sum_fold(sum_bytes(0, icmp, len)));
 	in->transport_len = len; /* of the result, from which its identification is made */
-	ipv4_write(out, in, IPV4_HEADER + len, false, src, dst, ttl);
+	ipv4_write(out, in, IPV4_HEADER + len, false, ttl, src, dst);
 	replace(packet, out, IPV4_HEADER + len);
-	*hairpin = quote.is_hairpin;
+	*is_hairpin = quote.is_hairpin;
 	return SIIT_TRANSLATED;
 }

@@ -13,6 +13,7 @@ enum {
 	IPV6_HEADER = 40,
 	FRAGMENT_HEADER = 8,
 	ICMP_HEADER = 8,
+	UDP_HEADER = 8,
 	ICMP4_MAX = 576,  /* bytes of an ICMPv4 error with its IP header, RFC 1812 section 4.3.2.3 */
 	ICMP6_MAX = 1280, /* bytes of an ICMPv6 error with its IP header, RFC 4443 section 2.4 (c) */
 	PROTOCOL_ICMP = 1,
@@ -137,12 +138,23 @@ static inline bool ipv6_is_icmp_error(const struct ipv6 *in)
 int ipv4_read(struct ipv4 *in, const uint8_t *header, uint32_t len, bool is_inner);
 int ipv6_read(struct ipv6 *in, const uint8_t *header, uint32_t len, bool is_inner);
 bool ipv4_has_unexpired_source_route(const struct ipv4 *in);
-void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, const uint8_t src[4],
-		const uint8_t dst[4], uint8_t ttl);
+void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, uint8_t ttl,
+		const uint8_t src[4], const uint8_t dst[4]);
 void ipv6_write(uint8_t *header, uint8_t tos, uint32_t payload_len, uint8_t next, uint8_t hop_limit,
 		const uint8_t src[16], const uint8_t dst[16]);
 void fragment_write(uint8_t *header, uint8_t next, uint32_t offset_and_m, uint32_t identification);
-uint64_t pseudo_sum(uint32_t len, uint8_t protocol);
+
+/* Length and protocol of a pseudo header (RFC 8200 section 8.1); its addresses are summed with it. */
+static inline uint64_t pseudo_sum(uint32_t len, uint8_t protocol)
+{
+	return (uint64_t)wire16(len >> 16) + wire16(len & 0xffff) + wire16(protocol);
+}
+
+/* Add source and destination of an IP header of either version. */
+static inline uint64_t sum_addresses(uint64_t sum, const uint8_t *ip)
+{
+	return ip[0] >> 4 == 4 ? sum_8(sum, ip + 12) : sum_32(sum, ip + 8);
+}
 
 /* addresses.c: which side of its pair a rule is on */
 enum side { SIDE_LOCAL, SIDE_REMOTE };
@@ -196,8 +208,8 @@ static inline struct checksum_place checksum_place(uint8_t protocol)
 
 /* icmp.c: translate an ICMP error in place; hairpin: RFC 7757 section 4 */
 int icmp_error_4to6(const struct siit_map *map, struct siit_packet *packet, const struct ipv4 *in,
-		    const uint8_t dst[16], const uint8_t src[16], uint8_t hop_limit, bool is_hairpin);
-int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, struct ipv6 *in, const uint8_t src[4],
-		    const uint8_t dst[4], uint8_t ttl, bool *hairpin);
+		    uint8_t hop_limit, const uint8_t src[16], const uint8_t dst[16], bool is_hairpin);
+int icmp_error_6to4(const struct siit_map *map, struct siit_packet *packet, struct ipv6 *in, uint8_t ttl,
+		    const uint8_t src[4], const uint8_t dst[4], bool *is_hairpin);
 
 #endif

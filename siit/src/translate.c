@@ -233,7 +233,7 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 			packet->needs_csum = 0;
 		}
 		if (is_error)
-			return icmp_error_4to6(map, packet, &in, dst, src, hop_limit, hairpin);
+			return icmp_error_4to6(map, packet, &in, hop_limit, src, dst, hairpin);
 		if (transport[0] != ICMP4_ECHO && transport[0] != ICMP4_ECHO_REPLY)
 			return SIIT_ICMP_UNKNOWN_TYPE;
 	}
@@ -385,7 +385,7 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 			packet->needs_csum = 0;
 		}
 		if (is_error) {
-			verdict = icmp_error_6to4(map, packet, &in, src, dst, (uint8_t)(in.header[7] - 1), &hairpin);
+			verdict = icmp_error_6to4(map, packet, &in, (uint8_t)(in.header[7] - 1), src, dst, &hairpin);
 			if (verdict == SIIT_TRANSLATED && hairpin)
 				return translate_4to6(map, packet, (struct outlet){NULL, NULL}, true);
 			return verdict;
@@ -428,8 +428,8 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 		size = segment_header + packet->gso_size;
 	packet->data = transport - IPV4_HEADER;
 	packet->len = IPV4_HEADER + in.transport_len;
-	ipv4_write(packet->data, &in, packet->len, IPV4_HEADER + size > IPV4_MAX_WITHOUT_DF, src, dst,
-		   (uint8_t)(in.header[7] - 1));
+	ipv4_write(packet->data, &in, packet->len, IPV4_HEADER + size > IPV4_MAX_WITHOUT_DF,
+		   (uint8_t)(in.header[7] - 1), src, dst);
 	if (hairpin)
 		return translate_4to6(map, packet, (struct outlet){NULL, NULL}, true);
 	return SIIT_TRANSLATED;
