@@ -5,6 +5,7 @@
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
 #   make test FROM_PACKAGES=1                        the tests of labs, on nodes that run the packages
+#   make babeld                                      with it labs run what the patches mend, instead of Debian's
 #   make oldest-micropython                          with it tests try what released OpenWrt has
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
@@ -22,13 +23,15 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
 SUITE := trixie
 ON_PACKAGES := $(patsubst %,tests/lab/test_%.py,lab lab_roam l3roamd_daemon roam_storm package_services)
 OLDEST := build/oldest-micropython/micropython
+BABELD := build/babeld/babeld
+TRY_BABELD = $(MAKE) --no-print-directory babeld || echo "setup: labs run Debian's babeld, which withdraws wrong routes: docs/babeld.md"
 TRY_OLDEST = $(MAKE) --no-print-directory oldest-micropython || echo 'setup: nothing is tried on it'
 PARTS := build/siit.stamp build/nat46.stamp build/bin/wire build/bin/reach-relay
 
@@ -36,10 +39,12 @@ help:
 	sed -n 's/^#   //p' Makefile
 
 demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
+	$(TRY_BABELD)
 	$(if $(FROM_PACKAGES),$(TRY_OLDEST))
 	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
+	$(TRY_BABELD)
 	$(TRY_OLDEST)
 	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
 	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m sdk.suite $(ON_PACKAGES) $(ARGS))
@@ -65,6 +70,7 @@ conformance: setup $(PARTS)
 	$(PYTHON) tests/lab/conformance_page.py $(FROM)
 
 bench: setup $(PARTS)
+	$(TRY_BABELD)
 	$(PYTHON) -m bench $(ARGS)
 
 ipk: setup
@@ -120,9 +126,15 @@ build/bin/reach-relay: $(wildcard reach/relay/src/*.c reach/relay/src/*.h) reach
 
 # what released OpenWrt has; tests do without where Debian cannot be asked for its source, and say so
 oldest-micropython: $(OLDEST)
-$(OLDEST): sdk/debian/micropython.py | setup
+$(OLDEST): sdk/debian/micropython.py sdk/debian/source.py | setup
 	echo 'setup: building the oldest MicroPython'
 	$(PYTHON) -m sdk.debian.micropython
+
+# what Debian's source package and our patches make; labs do with Debian's own where it cannot be had
+babeld: $(BABELD)
+$(BABELD): sdk/debian/babeld.py sdk/debian/source.py $(wildcard patches/babeld/*) | setup-run
+	echo 'setup: building the mended babeld'
+	$(PYTHON) -m sdk.debian.babeld
 
 clean:
 	rm -rf build .venv siit/*.so nat46/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

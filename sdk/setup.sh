@@ -12,7 +12,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 
-RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libc6-dev lua5.1 nftables
+RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev lua5.1 nftables
 	procps python3 python3-dev python3-venv tcpdump util-linux"
 TEST_PACKAGES="conntrack iperf3 libjson-c-dev lua-check ndppd radvd shellcheck sip-tester socat systemd tayga wireguard-go
 	wireguard-tools xz-utils"

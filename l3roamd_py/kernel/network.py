@@ -46,6 +46,7 @@ from runtime.netlink import CREATE, DUMP, REPLACE
 from xlat464.node import NODE_LENGTH
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
+LEAVING = 159  # of a route that goes, for a moment
 IFA_ADDRESS, IFA_PROTO = 1, 11
 NDA_DST, NDA_LLADDR, NDA_PROTOCOL = 1, 2, 12
 RTA_DST, RTA_OIF = 1, 4
@@ -91,9 +92,9 @@ class Network:
             raise KernelError(f"{what} on {self.client_device}", errno.ENODEV)
         return index
 
-    def _drop(self, what: str, message: nlmsg, kind: int) -> None:
+    def _drop(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> None:
         try:
-            self._netlink.ask(what, message, kind)
+            self._netlink.ask(what, message, kind, flags)
         except KernelError as error:
             if error.number not in (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV):
                 raise
@@ -173,9 +174,9 @@ class Network:
                 found.add((told.bytes_of(NDA_LLADDR, 6) or b"", ipv4))
         return found
 
-    def _route(self, address: bytes, index: int) -> nlmsg:
+    def _route(self, address: bytes, index: int, protocol: int = OWNER) -> nlmsg:
         attributes = [("RTA_DST", _text(address)), ("RTA_OIF", index)]
-        fields = {"family": socket.AF_INET6, "dst_len": 128, "table": MAIN_TABLE, "proto": OWNER}
+        fields = {"family": socket.AF_INET6, "dst_len": 128, "table": MAIN_TABLE, "proto": protocol}
         return make(rtmsg, attributes, type=UNICAST, **fields)
 
     def add_route(self, mac: bytes, address: bytes) -> None:
@@ -188,11 +189,20 @@ class Network:
         self._set_neighbour(mac, address, STALE)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
+        """Take a client's route back, so that also a babeld of 1.13 to 1.14 tells of it: docs/babeld.md.
+
+        That one withdraws another prefix than the one that goes. But it tells of a route that changes, too, and when it
+        does so it finds that there is none any more. What it may redistribute it can know by OWNER only, so that is
+        what a route is again before it goes.
+        """
         if self._routes.get(address, mac) != mac:
             return
         self._routes.pop(address, None)
         if index := index_of(self.client_device):
-            self._drop(f"to unroute {_text(address)}", self._route(address, index), DEL_ROUTE)
+            what = f"to unroute {_text(address)}"
+            for protocol in (LEAVING, OWNER):
+                self._drop(what, self._route(address, index, protocol), NEW_ROUTE, REPLACE)
+            self._drop(what, self._route(address, index), DEL_ROUTE)
             self._drop_neighbour(address)
 
     def routes(self) -> set[bytes]:
@@ -202,7 +212,8 @@ class Network:
         for told in self._list("to list routes", request, GET_ROUTE, ROUTE_FORM):
             address = told.bytes_of(RTA_DST, 16)
             _, length, _, _, _, protocol, *_ = told.fields
-            if address is not None and (length, protocol, told.number(RTA_OIF)) == (128, OWNER, index):
+            is_ours = length == 128 and protocol in (OWNER, LEAVING) and told.number(RTA_OIF) == index
+            if address is not None and is_ours:
                 found.add(address)
         return found
 

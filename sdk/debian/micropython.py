@@ -9,20 +9,16 @@ cannot is in the table of sdk/micropython_lint, and checked in the text. MICROPY
 another interpreter: a real 1.23.0, for instance, or a router's own build.
 """
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from sdk.debian.apt import SUITE, Apt, AptError, run
+from sdk.debian import source
+from sdk.debian.apt import AptError, run
 from sdk.interrupt import run_program
 
 HOME = Path(__file__).resolve().parents[2] / "build" / "oldest-micropython"
 PROGRAM = HOME / "micropython"
 LOG = HOME / "build.log"
-BUILD_S = 600
 # what 1.24 and 1.25 added, of what has a switch: py/mpconfig.h of both, and the unix port's own
 WITHOUT = ("MICROPY_PY_BUILTINS_NEXT2", "MICROPY_PY_MICROPYTHON_RINGIO")
 # OpenWrt's -nossl, and no libffi and no frozen library either, which nothing of ours may need
@@ -37,49 +33,22 @@ except TypeError:
 """
 
 
-def fetch(folder: Path) -> Path:
-    """Return the folder with the source, which apt has checked against Debian's signature."""
-    apt = Apt(folder, kind="deb-src")
-    apt.get("update")
-    apt.get("source", "--download-only", "micropython", cwd=folder)
-    archives = sorted(folder.glob("micropython_*.orig.tar.*"))
-    if not archives:
-        raise AptError(f"the suite {SUITE} of this machine's mirror has no source of micropython")
-    tree = folder / "tree"
-    tree.mkdir()
-    run(["tar", "-xf", str(archives[0]), "-C", str(tree), "--strip-components=1"])
+def make(folder: Path) -> None:
+    """Fetch, build and keep it. Raises AptError."""
+    tree = source.fetch(folder, "micropython")
     (tree / "lib/micropython-lib").mkdir(exist_ok=True)
     (tree / "lib/micropython-lib/README.md").touch()  # its makefile looks for it, and for nothing else of it
-    return tree
-
-
-def build(tree: Path) -> None:
-    """Build the source; what it says is in LOG."""
     left_out = " ".join(f"-D{name}=0" for name in WITHOUT)
-    jobs = str(len(os.sched_getaffinity(0)))
-    words = ["make", "-C", str(tree / "ports/unix"), f"-j{jobs}", *SETTINGS, f"CFLAGS_EXTRA={left_out}"]
-    # a make above us has its own ideas of how many run at a time, and of what is silent
-    environment = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    with LOG.open("wb") as log:
-        done = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, env=environment, timeout=BUILD_S)
-    built = tree / "ports/unix/build-standard/micropython"
-    if done.returncode or not built.exists():
-        raise AptError(f"MicroPython did not compile: see {os.path.relpath(LOG)}")
+    port = tree / "ports/unix"
+    source.compile_in(port, LOG, "MicroPython", *SETTINGS, f"CFLAGS_EXTRA={left_out}")
+    built = port / "build-standard/micropython"
     if not run([str(built), "-c", CHECK]).strip():
         raise AptError("the MicroPython that was built has features that it was to be built without")
-    shutil.copy2(built, HOME / ".micropython")
-    (HOME / ".micropython").rename(PROGRAM)  # whole or not at all
+    source.keep(built, PROGRAM)
 
 
 def main() -> int:
-    HOME.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=HOME, prefix=".new-") as folder:
-            build(fetch(Path(folder)))
-    except AptError as error:
-        print(f"setup: no oldest MicroPython: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return source.build(HOME, "oldest MicroPython", make)
 
 
 if __name__ == "__main__":

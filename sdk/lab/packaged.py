@@ -17,6 +17,7 @@ from typing import Any
 
 from sdk.lab.machine import REPOSITORY, LabError, Machines
 from sdk.lab.plan import ADD_BRIDGE, NODE_PREFIX6, Plan
+from sdk.lab.process_table import BABELD
 from sdk.lab.topology import Node
 from sdk.openwrt import node as openwrt
 from xlat464.address import format_ipv6, format_mac
@@ -97,6 +98,9 @@ class Packages:
                 raise LabError(f"{node.name}: the upgrade script {script} does not take the site") from None
             if node.role.is_plat:
                 openwrt.share(root)
+            if (BABELD / "babeld").exists():  # as the image's is patched
+                (root / "usr/sbin").mkdir(parents=True, exist_ok=True)
+                shutil.copy2(BABELD / "babeld", root / "usr/sbin/babeld")
             openwrt.layers(root, layers)
         return openwrt.mount(place, REPOSITORY)
 

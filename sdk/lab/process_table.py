@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+BABELD = REPOSITORY / "build/babeld"  # the mended one's folder, if it could be built; else Debian's is found
 # what tells a process of a lab from others, in its environment
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
 DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
@@ -32,8 +33,8 @@ def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, st
     python = f"{REPOSITORY}/.venv/bin/python"
     return {
         **os.environ,
-        "PATH": f"{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:"
-        "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:{BABELD}:"
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
         # as `-m xlat464`, in half the time: it needs nobody's packages, and to find a module is more work than this one

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: ISC
+"""What babeld says on the wire when a host route goes that was announced beside a /96: the whole of docs/babeld.md."""
+
+import os
+import subprocess
+import sys
+from ipaddress import IPv6Network
+
+import pytest
+from babel_wire import INFINITY, Listener
+from prefixd_lab import REPOSITORY, Namespaces
+
+from sdk.debian import babeld
+from sdk.lab.radio import in_namespace
+from sdk.timeouts import TIMEOUT_SCALE
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
+CLAT, CLIENT, ADDRESS = "fddd:1337:1337:1:2:3::/96", "2001:db8:5::7/128", "fddd:1337:1339::7/128"
+MAC = "02:00:00:00:00:07"
+ANNOUNCED = f"""
+default hello-interval 0.2
+redistribute ip ::/0 eq 0 proto 4 allow
+redistribute local ip {ADDRESS} eq 128 allow
+redistribute local deny
+redistribute ip {CLAT} eq 96 allow
+"""
+ANY = "redistribute ip 2001:db8:5::/64 eq 128 allow\n"
+OURS_ALONE = "redistribute ip 2001:db8:5::/64 eq 128 proto 158 allow\n"
+FLUSH_S = 1.0  # a withdrawal is urgent: babeld waits for others to come for some ten ms
+# the roaming daemon's way to take a client's route back
+REMOVE = f"""
+import socket
+from l3roamd_py.kernel.network import Network
+network = Network("clients", None)
+network.remove_route(bytes.fromhex("{MAC.replace(":", "")}"), socket.inet_pton(socket.AF_INET6, "{CLIENT[:-4]}"))
+assert not network.routes()
+"""
+
+
+class Node:
+    """A node with a babeld, and what it says to its neighbour."""
+
+    def __init__(self, spaces, folder, program, config):
+        self.spaces = spaces
+        self.withdrawn: set[str] = set()  # so far: babeld says each more than once
+        for name in ("node", "peer"):
+            spaces.add(name)
+        spaces.link("node", "peer")
+        for device in ("clat", "clients"):
+            self.ip("link", "add", device, "type", "bridge")
+            self.ip("link", "set", device, "up")
+        peer = spaces.start("peer", ["sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE)
+        peer.stdout.readline()  # it is in its namespace
+        self.listener = in_namespace(peer.pid, lambda: Listener("node"))
+        (folder / "babeld.conf").write_text(config)
+        files = ["-c", str(folder / "babeld.conf"), "-S", str(folder / "state"), "-I", ""]
+        with (folder / "babeld.log").open("wb") as log:
+            spaces.start("node", [str(program), *files, "peer"], stderr=log)
+
+    def ip(self, *words):
+        self.spaces.run("node", "ip", "-6", *words)
+
+    def announce(self, prefix, *words):
+        """Do what makes babeld announce a prefix, and wait for it."""
+        self.ip(*words)
+        heard = self.listener.listen(30 * TIMEOUT_SCALE, lambda update: update == (IPv6Network(prefix), 0))
+        assert (IPv6Network(prefix), 0) in heard
+
+    def withdraws(self):
+        """Return the prefixes that it begins to withdraw from now on."""
+        heard = self.listener.listen(FLUSH_S * TIMEOUT_SCALE)
+        new = {str(update.prefix) for update in heard if update.metric == INFINITY} - self.withdrawn
+        self.withdrawn |= new
+        return new
+
+
+def start(spaces, folder, program, config=ANNOUNCED + ANY, default=False):
+    node = Node(spaces, folder, program, config)
+    node.announce(CLAT, "route", "add", CLAT, "dev", "clat", "proto", "4")
+    if default:
+        node.announce("::/0", "route", "add", "::/0", "dev", "clat", "proto", "4")
+    node.announce(CLIENT, "route", "add", CLIENT, "dev", "clients", "proto", "158")
+    return node
+
+
+def roam_away(node):
+    environment = {"PYTHONPATH": str(REPOSITORY)}
+    words = ["env", *(f"{key}={text}" for key, text in environment.items()), sys.executable, "-c", REMOVE]
+    node.spaces.run("node", *words)
+
+
+@pytest.fixture
+def spaces():
+    with Namespaces() as found:
+        yield found
+
+
+@pytest.fixture
+def mended():
+    if not babeld.PROGRAM.exists():
+        pytest.skip("no mended babeld: make babeld")
+    return babeld.PROGRAM
+
+
+@pytest.fixture
+def shipped():
+    if not babeld.SHIPPED.exists():
+        pytest.skip("no babeld as OpenWrt has it: make babeld")
+    return babeld.SHIPPED
+
+
+@pytest.mark.parametrize("default", [False, True], ids=["node", "gateway"])
+def test_the_mended_one_withdraws_what_goes_and_nothing_else(spaces, tmp_path, mended, default):
+    node = start(spaces, tmp_path, mended, default=default)
+    node.ip("route", "del", CLIENT, "dev", "clients")
+    assert node.withdraws() == {CLIENT}
+    node.announce(ADDRESS, "addr", "add", ADDRESS, "dev", "lo")
+    node.ip("addr", "del", ADDRESS, "dev", "lo")
+    assert node.withdraws() == {ADDRESS}
+    node.ip("route", "del", CLAT, "dev", "clat")
+    assert node.withdraws() == {CLAT}
+
+
+@pytest.mark.parametrize("default", [False, True], ids=["node", "gateway"])
+def test_the_shipped_one_withdraws_what_nobody_has_or_its_own_default_route(
+    spaces, tmp_path, shipped, default
+):
+    node = start(spaces, tmp_path, shipped, default=default)
+    node.ip("route", "del", CLIENT, "dev", "clients")
+    assert node.withdraws() == {"::/0" if default else "2001:db8:5::/96"}
+
+
+@pytest.mark.parametrize(
+    ("program", "routes", "wrong"),
+    [("shipped", ANY, {"2001:db8:5::/96"}), ("mended", ANY, set()), ("mended", OURS_ALONE, set())],
+    ids=["shipped", "mended", "mended, by protocol"],
+)
+def test_the_roaming_daemon_has_either_withdraw_a_client_that_left(
+    spaces, tmp_path, request, program, routes, wrong
+):
+    node = start(spaces, tmp_path, request.getfixturevalue(program), ANNOUNCED + routes)
+    roam_away(node)
+    assert node.withdraws() == {CLIENT} | wrong
+    node.announce(CLIENT, "route", "add", CLIENT, "dev", "clients", "proto", "158")
