@@ -132,7 +132,7 @@ $(OLDEST): sdk/debian/micropython.py sdk/debian/source.py | setup
 
 # what Debian's source package and our patches make; labs do with Debian's own where it cannot be had
 babeld: $(BABELD)
-$(BABELD): sdk/debian/babeld.py sdk/debian/source.py $(wildcard patches/babeld/*) | setup-run
+$(BABELD): sdk/debian/babeld.py sdk/debian/source.py $(wildcard patches/packages/routing/*-babeld-*) | setup-run
 	echo 'setup: building the mended babeld'
 	$(PYTHON) -m sdk.debian.babeld
 

@@ -21,7 +21,8 @@ HOME = REPOSITORY / "build" / "babeld"
 PROGRAM = HOME / "babeld"  # the folder is in the PATH of a lab's machines, and has nothing else that runs
 SHIPPED = HOME / "shipped" / "babeld"
 LOG = HOME / "build.log"
-PATCHES = REPOSITORY / "patches" / "babeld"
+# in the form that Gluon takes: it makes the patches in OpenWrt's feed `routing`
+PATCHES = REPOSITORY / "patches/packages/routing/9464-babeld-withdraw-the-route-that-goes.patch"
 LIBRARIES = "LDLIBS=-lrt -lb2"
 MARK = "+retract"  # at the end of a mended one's version: of the last patch
 
@@ -36,6 +37,23 @@ def version(program: Path | str) -> str:
     return found[1] if found else ""
 
 
+def apply(patch: Path, tree: Path) -> None:
+    """Apply a patch to a tree, wherever it is. Raises AptError."""
+    # git takes a folder in a checkout for a part of it
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    done = subprocess.run(
+        ["git", "apply", str(patch)], cwd=tree, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise AptError(f"{patch.name} does not fit: {done.stderr.strip()}")
+
+
+def unpack_patches(folder: Path) -> list[Path]:
+    """Make the patches of babeld itself in a folder; return them in their order. Raises AptError."""
+    apply(PATCHES, folder)
+    return sorted((folder / "babeld/patches").iterdir())
+
+
 def make(folder: Path) -> None:
     """Fetch, build and keep it, first as it is. Raises AptError."""
     tree = source.fetch(folder, "babeld")
@@ -47,14 +65,8 @@ def make(folder: Path) -> None:
     SHIPPED.parent.mkdir(exist_ok=True)
     source.compile_in(tree, LOG, "babeld", LIBRARIES)
     source.keep(tree / "babeld", SHIPPED)
-    for patch in sorted(PATCHES.glob("*.patch")):
-        # git is in every checkout's company; the tree is in a folder that git ignores, and it must not look above
-        environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder)}
-        done = subprocess.run(
-            ["git", "apply", "-p1", str(patch)], cwd=tree, env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            raise AptError(f"{patch.name} does not fit: {done.stderr.strip().splitlines()[-1:]}")
+    for patch in unpack_patches(folder):
+        apply(patch, tree)
     (tree / "version.h").unlink()
     source.compile_in(tree, LOG, "babeld", LIBRARIES)
     if not version(tree / "babeld").endswith(MARK):

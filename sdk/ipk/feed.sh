@@ -21,6 +21,29 @@ packages_of() { # FOLDER
 		'$1 == "Source-Makefile:" { ours = $2 == makefile } $1 == "Package:" && ours { print $2 }' "feeds/$FEED.index"
 }
 
+# A feed has no place for a patch of another feed's package: OpenWrt looks for it in that package's own folder, and Gluon
+# makes there what `make update` finds in its `patches`. docs/babeld.md tells what these are for.
+patch_babeld() { # of the tree that we are in
+	local folder made patch=packages/routing/9464-babeld-withdraw-the-route-that-goes.patch
+	if [ -n "$gluon" ] && [ -d "$gluon/packages/routing/babeld" ]; then
+		cmp -s "$ROOT/patches/$patch" "$gluon/patches/$patch" && return
+		mkdir -p "$gluon/patches/packages/routing"
+		cp "$ROOT/patches/$patch" "$gluon/patches/$patch"
+		echo "feed: babeld has a patch now, $gluon/patches/$patch: run \`make update\` there again"
+		return
+	fi
+	for folder in feeds/*/babeld; do
+		if [ -n "$gluon" ] || [ ! -e "$folder/Makefile" ]; then continue; fi
+		made=$(mktemp -d)
+		(cd "$made" && GIT_CEILING_DIRECTORIES=${made%/*} git apply "$ROOT/patches/$patch")
+		mkdir -p "$folder/patches"
+		cp "$made"/babeld/patches/* "$folder/patches/"
+		rm -r "$made"
+		return
+	done
+	echo 'feed: this tree has no babeld that could be patched: see docs/babeld.md'
+}
+
 sdk=$1 gluon=$2 packages=$3
 [ -n "$sdk$gluon" ] || fail "no tree given, expected \`make feed SDK=DIR\` or \`make feed GLUON=DIR\`"
 if [ -n "$gluon" ]; then
@@ -53,6 +76,7 @@ for folder in $packages; do
 	[ -e "package/feeds/$FEED/$folder" ] ||
 		fail "another feed's $folder is installed, expected it gone: ./scripts/feeds uninstall $folder"
 done
+patch_babeld
 if [ -n "$gluon" ]; then
 	printf 'feed: Gluon knows these packages now:\n%s\n' "$packages"
 	exit 0

@@ -61,6 +61,7 @@ def checkouts(tmp_path):
     ours = tmp_path / "gluon-464xlat"
     shutil.copytree(ROOT / "docs", ours / "docs")
     shutil.copytree(ROOT / "package", ours / "package")
+    shutil.copytree(ROOT / "patches", ours / "patches")
     git("init", "-q", "-b", "main", ".", cwd=ours)
     git("add", "-A", cwd=ours)
     git("commit", "-q", "-m", "all", cwd=ours)
@@ -73,14 +74,15 @@ def follow(lines: list[str], folder: Path) -> None:
         assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 
 
-def test_five_commands_lead_from_a_gluon_checkout_to_an_image(checkouts):
+def test_six_commands_lead_from_a_gluon_checkout_to_an_image(checkouts):
     ((*commands,),) = blocks("first-steps-gluon.md")
-    assert len(commands) == 5
+    assert len(commands) == 6
     gluon = checkouts / "gluon"
-    gluon.mkdir()
+    (gluon / "patches/packages/routing").mkdir(parents=True)
     (gluon / "Makefile").write_text(MAKEFILE)
     follow(commands, gluon)
     assert (gluon / "output/images").is_dir()
+    assert list((gluon / "patches/packages/routing").glob("*-babeld-*.patch"))
     commit = git("rev-parse", "HEAD", cwd=checkouts / "gluon-464xlat")
     assert git("rev-parse", "base", cwd=gluon / "packages") == commit
 
@@ -89,10 +91,10 @@ def test_five_commands_lead_from_a_gluon_checkout_to_an_image(checkouts):
 def test_gluons_own_update_takes_the_feed_as_the_page_names_it(checkouts):
     (commands,) = blocks("first-steps-gluon.md")
     gluon = checkouts / "gluon"
-    gluon.mkdir()
+    (gluon / "patches/packages/routing").mkdir(parents=True)
     shutil.copytree(f"{GLUON}/scripts", gluon / "scripts")
     shutil.copy(f"{GLUON}/modules", gluon)
-    follow(commands[:3], gluon)
+    follow(commands[:4], gluon)
     commit = git("rev-parse", "HEAD", cwd=checkouts / "gluon-464xlat")
     with (gluon / "site/modules").open("a") as file:  # what is not ours would come from elsewhere
         file.write(

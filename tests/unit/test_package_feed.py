@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sdk.debian import babeld
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
 OF_ITSELF = {name for name in FOLDERS if not name.startswith("gluon-")}
@@ -104,6 +106,48 @@ def test_a_source_that_another_feed_has_brought_is_named(tree):
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "another feed's prefixd" in done.stderr
     assert "make" not in (tree / "calls").read_text().split()
+
+
+@pytest.fixture
+def patches(tmp_path):
+    """babeld's patches, name -> text."""
+    made = tmp_path / "patches"
+    made.mkdir()
+    return {path.name: path.read_text() for path in babeld.unpack_patches(made)}
+
+
+def test_babeld_of_the_tree_is_patched(tree, patches):
+    said = feed(tree, "prefixd").stdout
+    assert "feed: this tree has no babeld" in said
+    folder = tree / "feeds/routing/babeld"
+    (folder / "patches").mkdir(parents=True)
+    (folder / "Makefile").touch()
+    (folder / "patches/600-add-ubus.patch").write_text("its own\n")
+    for _ in range(2):
+        done = feed(tree, "prefixd")
+        assert (done.returncode, "no babeld" in done.stdout) == (0, False)
+    found = {path.name: path.read_text() for path in (folder / "patches").iterdir()}
+    assert found == {"600-add-ubus.patch": "its own\n", **patches}
+
+
+def test_gluons_update_takes_babelds_patches(tree, tmp_path, patches):
+    """As its scripts/patch.sh does it: `git am` in a clone of the feed."""
+    gluon = tmp_path / "gluon"
+    (gluon / "package").mkdir(parents=True)
+    (gluon / "package/gluon.mk").touch()
+    (gluon / "openwrt").symlink_to(tree)
+    routing = gluon / "packages/routing"
+    (routing / "babeld").mkdir(parents=True)
+    (routing / "babeld/Makefile").touch()
+    git = ["git", "-C", str(routing), "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "base"]):
+        subprocess.run([*git, *words], check=True)
+    command = ["sh", str(ROOT / "sdk/ipk/feed.sh"), "", str(gluon), "prefixd"]
+    said = [subprocess.run(command, capture_output=True, text=True) for _ in range(2)]
+    assert [(done.returncode, "run `make update`" in done.stdout) for done in said] == [(0, True), (0, False)]
+    (mail,) = (gluon / "patches/packages/routing").iterdir()
+    subprocess.run([*git, "am", "-q", "--whitespace=nowarn", str(mail)], check=True)
+    assert {path.name: path.read_text() for path in (routing / "babeld/patches").iterdir()} == patches
 
 
 needs_openwrt = pytest.mark.skipif(
