@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: ISC
 """What all tests stand on: the repository on the path, and MicroPython for what must run on both."""
 
-import sys
-from pathlib import Path
-
+import micropython as _micropython  # tests/micropython.py
 import pytest
 from hypothesis import HealthCheck, settings
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import micropython as _micropython  # tests/micropython.py
 
 # what tests share: its assertions say what they compared, too
 pytest.register_assert_rewrite("l3roamd_mesh", "node_lab", "rules_lab", "siit_lab", "talk")

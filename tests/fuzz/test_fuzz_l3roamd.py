@@ -2,16 +2,11 @@
 """The roaming core under any input: it never raises, loops or grows, nor opens a gate unasked."""
 
 import json
-import sys
 from collections import Counter
-from pathlib import Path
-
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
 import l3roamd_vectors as vectors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE
 
 from l3roamd_py.core import actions as do

@@ -9,13 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import micropython
+import pytest
 from prefixd_lab import (
     REPOSITORY,
     FakeBabeld,

@@ -1,16 +1,9 @@
 # SPDX-License-Identifier: ISC
 """docs/conformance.md says what the recordings say, and the recordings are of the table's cases."""
 
-import sys
-from pathlib import Path
-
+import conformance_page as page
+import conformance_table as table
 import pytest
-
-LAB = Path(__file__).resolve().parents[1] / "lab"
-sys.path.append(str(LAB))
-
-import conformance_page as page  # noqa: E402
-import conformance_table as table  # noqa: E402
 
 RECORDED = sorted(file.stem for file in table.RECORDINGS.glob("*.json"))
 

@@ -2,15 +2,10 @@
 """What a node does when others lie to it, repeat themselves, come too late or too often; and its parts."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import (
     CLAT_RANGE,
     CLIENT_IPV6,

@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Two nodes that both serve a client after the mesh was in two parts: one of them lets go, and soon."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, joined, make_client
 
 from l3roamd_py.core import actions as do

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Whole roams in a simulated mesh: who serves the client, whose address the PLAT sees, what is left behind."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import (
     CLIENT_IPV6,
     CLIENTS,

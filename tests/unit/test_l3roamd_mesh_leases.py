@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Addresses and leases in a simulated mesh: whose an address is, until when, and whom it finds when it is over."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import SETTLE_S, Client, Mesh, check_settled, joined, make_client
 
 from l3roamd_py.core import actions as do

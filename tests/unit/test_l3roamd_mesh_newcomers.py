@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Who is new to the mesh has no route in it before more than frames with its MAC say that it is here."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_goes_on, check_settled, make_client
 
 from l3roamd_py.core import actions as do

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Exits come and go in a simulated mesh: a client is never left on one that is gone, whoever was told of it."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import Mesh, Node, joined
 
 from l3roamd_py.core import actions as do

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Who makes MACs up at one port of the bridge takes no room from others, nor from who comes to that port."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_settled, make_client
 
 from l3roamd_py.core import actions as do

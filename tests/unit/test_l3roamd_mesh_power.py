@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a power cut costs, and when: a client's lease and token are in the memory of one node at a time."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import Air, Kernel, Mesh, joined
 from test_l3roamd_core import sent
 

@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Any walk in a simulated mesh, in any air, with restarts in between: one node serves the client in the end."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import SETTLE_S, Air, Client, Mesh, check_goes_on, check_settled, joined
 
 from l3roamd_py.core import actions as do

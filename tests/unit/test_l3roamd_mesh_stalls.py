@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A node has no processor for a while: what was said to it meanwhile must not seem unsaid."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from l3roamd_mesh import Mesh, check_goes_on, check_settled, joined, make_client
 from test_l3roamd_core import forge
 from test_l3roamd_mesh_restarts import AIRS, SLOW, WALKS, wander

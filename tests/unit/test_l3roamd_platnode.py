@@ -1,14 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Role C: what a ROAM must have to move a client, and what becomes of those that have been before."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 import l3roamd_vectors as v
+import pytest
 from l3roamd_mesh import CLAT_RANGE, CLIENTS, PLAT_RANGE
 
 from l3roamd_py.core import wire

@@ -2,16 +2,12 @@
 """The roaming protocol's codec: the vectors of docs/protocol.md, and what nobody may send."""
 
 import re
-import sys
 from pathlib import Path
 
+import l3roamd_vectors as vectors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import l3roamd_vectors as vectors
 
 from l3roamd_py.core import wire
 

@@ -13,9 +13,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from prefixd_babel_cases import line, synced
 from prefixd_cases import CASES
 from prefixd_plats import RANGE, A, B, C, plat

@@ -3,13 +3,11 @@
 
 import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 LAB = Path(__file__).resolve().parents[1] / "lab"
-sys.path.insert(1, str(LAB))
 _spec = importlib.util.spec_from_file_location("lab_conftest", LAB / "conftest.py")
 _lab = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_lab)
