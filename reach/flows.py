@@ -6,8 +6,6 @@ target changed, would go on as it began; one to a port that is not published any
 that began while the rules were gone would leave with an address that nobody can answer.
 """
 
-import socket
-import struct
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +13,10 @@ from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 from reach.firewall import NUMBERS, Dnat, Snat
+from runtime.netlink import attributes
 from xlat464 import flows
 
 PROTOCOL_OF_TUPLE, NUMBER, SOURCE_PORT, DESTINATION_PORT = 2, 1, 2, 3
-WAIT_S = 5.0
 
 Rule = dict[str, Any]  # a Dnat or a Snat as the ledger keeps it
 
@@ -127,27 +125,23 @@ def name_of(rules: Sequence[Rule], flow: Flow) -> str | None:
     return None
 
 
-def ports_of(data: bytes, where: tuple[int, int]) -> tuple[int, int]:
-    """The protocol of a tuple and its destination port."""
-    inside = flows.attributes(data, *where)
-    inside = flows.attributes(data, *inside[PROTOCOL_OF_TUPLE]) if PROTOCOL_OF_TUPLE in inside else {}
-    number = data[inside[NUMBER][0]] if NUMBER in inside else 0
-    wanted = inside.get(DESTINATION_PORT)
-    return number, struct.unpack_from("!H", data, wanted[0])[0] if wanted else 0
+def ports_of(value: bytes) -> tuple[int, int, int]:
+    """The protocol of a tuple, its source's port and its destination's; 0 where there is none."""
+    inside = attributes(attributes(value).get(PROTOCOL_OF_TUPLE, b""))
+    numbers = [
+        int.from_bytes(inside.get(kind, b""), "big") for kind in (NUMBER, SOURCE_PORT, DESTINATION_PORT)
+    ]
+    return numbers[0], numbers[1], numbers[2]
 
 
-def read(data: bytes, at: int, end: int) -> tuple[Flow, bytes] | None:
+def read(parts: dict[int, bytes]) -> tuple[Flow, bytes] | None:
     """A Flow and what names it to the kernel; None for what is no flow of IPv4."""
-    found = flows.read_flow(data, at, end)
+    found = flows.read_flow(parts)
     if found is None or len(found[0][0]) != 4:
         return None
-    inside = flows.attributes(data, at, end)
-    protocol, port = ports_of(data, inside[flows.ORIGINAL])
+    protocol, _, port = ports_of(parts[flows.ORIGINAL])
+    _, answering, _ = ports_of(parts[flows.REPLY])
     source, destination, answerer, answered = map(IPv4Address, found[0])
-    answers = flows.attributes(data, *inside[flows.REPLY])
-    answers = flows.attributes(data, *answers[PROTOCOL_OF_TUPLE]) if PROTOCOL_OF_TUPLE in answers else {}
-    behind = answers.get(SOURCE_PORT)
-    answering = struct.unpack_from("!H", data, behind[0])[0] if behind else 0
     return Flow(protocol, source, destination, port, answerer, answering, answered), found[1]
 
 
@@ -155,10 +149,4 @@ def clear(before: Rules, now: Rules, own: Collection[str]) -> int:
     """Delete the flows that rules would decide otherwise now; how many. Raises OSError when the kernel cannot."""
     if not (before.dnats or before.snats or now.dnats or now.snats):
         return 0
-    with (
-        socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as asking,
-        socket.socket(flows.AF_NETLINK, socket.SOCK_RAW, flows.NETLINK_NETFILTER) as deleting,
-    ):
-        asking.settimeout(WAIT_S)
-        deleting.settimeout(WAIT_S)
-        return flows.clear(asking, deleting, flows.INET, partial(is_stale, before, now, own=own), read)
+    return flows.clear(flows.INET, partial(is_stale, before, now, own=own), read)

@@ -73,7 +73,8 @@ def found(name: str, firewall: str) -> dict[str, str]:
         *(shell_words.functions(text) for path, text in texts(name, firewall) if is_shell(path, text))
     )
     for path, text in texts(name, firewall):
-        if path.suffix == ".py" and "/xlat464/" not in str(path) and "/prefixd/" not in str(path):
+        rooms = ("xlat464", "prefixd") if name.startswith("python3") else ("xlat464", "prefixd", "runtime")
+        if path.suffix == ".py" and path.parent.name not in rooms:
             result.update(needs.python_needs(text))
         elif path.suffix == ".py":
             on_router = "micropython-nossl" if not name.startswith("python3") else needs.LIGHT

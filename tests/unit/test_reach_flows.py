@@ -9,6 +9,7 @@ import pytest
 
 from reach import flows
 from reach.firewall import Dnat, Match, Snat
+from runtime.netlink import attributes
 
 PUBLIC, TARGET, OTHER = (IPv4Address(each) for each in ("203.0.113.7", "192.168.1.210", "192.168.1.9"))
 CALLER = IPv4Address("203.0.113.99")
@@ -124,6 +125,7 @@ def a_tuple(kind, source, destination, source_port, port):
 def test_a_listed_flow_is_read_with_its_ports():
     asked = a_tuple(1, CALLER, PUBLIC, 4000, 5060)
     data = asked + a_tuple(2, TARGET, CALLER, 5070, 4000)
-    assert flows.read(data, 0, len(data)) == (flow(5060, TARGET, 5070), asked)
+    named = attribute(1 | 0x8000, asked[4:])
+    assert flows.read(attributes(data)) == (flow(5060, TARGET, 5070), named)
     for end in range(len(data)):
-        flows.read(data[:end], 0, end)
+        flows.read(attributes(data[:end]))

@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from runtime.netlink import attributes
 from xlat464 import flows
 
 PREFIX = ip_address("fddd:1337:1338:200:0:b2::").packed
@@ -49,37 +50,33 @@ def of_tuple(kind, source, destination):
 
 
 def listed(source, destination, *more):
-    payload = of_tuple(1, source, destination) + of_tuple(2, destination, source) + b"".join(more)
-    return struct.pack("IHHII", 20 + len(payload), 0x100, 2, 1, 0) + bytes((10, 0, 0, 0)) + payload
+    return of_tuple(1, source, destination) + of_tuple(2, destination, source) + b"".join(more)
 
 
 def test_a_listed_flow_is_named_by_tuple_zone_and_identity():
     source, destination = ip_address("fd00::1").packed, ip_address("fd00::2").packed
     zone, identity = attribute(18, b"\0\7"), attribute(12, b"\1\2\3\4")
-    data = listed(source, destination, attribute(3, bytes(4)), identity, zone) * 2
-    found = list(flows.messages(data))
-    assert [kind for kind, _, _ in found] == [0x100, 0x100]
-    for _, begin, end in found:
-        flow, name = flows.read_flow(data, begin + 4, end)
-        assert flow == (source, destination, destination, source)
-        assert name == of_tuple(1, source, destination) + zone + identity
+    data = listed(source, destination, attribute(3, bytes(4)), identity, zone)
+    flow, name = flows.read_flow(attributes(data))
+    assert flow == (source, destination, destination, source)
+    assert name == of_tuple(1, source, destination) + zone + identity
 
 
 def test_what_is_cut_short_is_no_flow_and_no_error():
     source, destination = bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2))
     data = listed(source, destination)
+    whole = flows.read_flow(attributes(data))
     for end in range(len(data)):
-        for _, begin, last in flows.messages(data[:end]):
-            flows.read_flow(data[:end], begin + 4, min(last, end))
+        assert flows.read_flow(attributes(data[:end])) in (None, whole)
 
 
 def test_micropython_reads_the_same(micropython):
     data = listed(bytes((192, 0, 2, 9)), bytes((198, 51, 100, 2)))
     flow = (bytes((192, 0, 2, 9)), bytes(4), bytes(4), bytes((192, 0, 2, 9)))
     calls = [
-        f"flows.read_flow({data!r}, 20, {len(data)})[1]",
+        f"flows.read_flow(flows.attributes({data!r}))[1]",
         f"flows.is_stale({flow!r}, {PREFIX!r}, {POOL!r}, True)",
-        "flows.request(0x102, 5, 10, b'abcd')",
+        "flows.request(0x102, 4, 10, b'abcd')",
     ]
     for call, answer in zip(calls, micropython.each(["from xlat464 import flows"], calls), strict=True):
         expected = eval(call, {"flows": flows})
