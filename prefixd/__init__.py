@@ -6,9 +6,12 @@
     probe.py      who answers                         pure
     choice.py     which PLAT, and why                 pure
     net.py        where the two Pythons differ
-    links.py      babeld, ICMPv6, translator, hook, roaming daemon, status clients: one class each
+    link_*.py     babeld, ICMPv6, translator and hook, roaming daemon, status clients: one class each
     daemon.py     the loop
     table.py      `prefixd --status` for people
 
 The pure modules take events and the time and return actions; they know no socket, no clock and no process.
+A link moves bytes and chooses no PLAT. It has `tick(now_ms)`, to be called often, and `deadline_ms()`, when to call it
+at the latest, or None. None ever blocks, apart from the hook, and none lets an OSError out: what is not there is tried
+again.
 """

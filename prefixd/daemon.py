@@ -8,7 +8,11 @@ import os
 from prefixd import net
 from prefixd.babel import BabelTable
 from prefixd.choice import DOWN, HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
-from prefixd.links import Babel, Control, Probes, Roaming, Translator
+from prefixd.link_babel import Babel
+from prefixd.link_control import Control
+from prefixd.link_probes import Probes
+from prefixd.link_roaming import Roaming
+from prefixd.link_translator import Translator
 from prefixd.probe import Prober
 from xlat464.address import format_prefix6
 

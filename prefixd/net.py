@@ -18,6 +18,8 @@ ENETUNREACH, EHOSTUNREACH = 101, 113
 UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
 S_IFMT, S_IFSOCK = 0o170000, 0o140000
 
+RETRY_MS = 1000  # after how long what is not there is tried again
+
 IPPROTO_ICMPV6 = 58
 ICMP6_FILTER = 1  # option of the level IPPROTO_ICMPV6; RFC 3542 section 3.2
 

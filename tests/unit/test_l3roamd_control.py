@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from l3roamd_py import control, server
 from l3roamd_py.control import Command, CommandError, first_line, parse
 from l3roamd_py.server import Lock, Server, SocketError
-from prefixd.links import PLATS_TOLD, plats_line
+from prefixd.link_roaming import PLATS_TOLD, plats_line
 
 MAC, MAC_TEXT = bytes.fromhex("020000000001"), "02:00:00:00:00:01"
 IPV6 = bytes.fromhex("20010db8000000000000000000000001")

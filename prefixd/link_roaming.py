@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: ISC
+"""What the roaming daemon, when it is there, is told about PLATs."""
+
+import socket
+
+from prefixd import net
+from xlat464.address import format_prefix6
+
+PLATS_TOLD = 256  # of each kind, to the roaming daemon: of others it looks for a route
+
+
+class Roaming:
+    """Tells the roaming daemon, when it is there, about PLATs: a line a connection, as l3roamd reads it.
+
+    What it is told is how things are, not what happened: whoever missed a line knows all after the next. It is told
+    anew when a PLAT was lost, and when either daemon is another one than before.
+    """
+
+    def __init__(self, path, plats):
+        """plats: function that returns the prefixes that can be used, nearest first, and those that cannot although
+        there is a route; None while babeld has not said."""
+        self._path = path
+        self._plats = plats
+        self._chosen = None
+        self._told = None  # (birth of the socket, prefix) of the last set_platprefix
+        self._knows = None  # birth of the socket of who knows all
+        self._next_ms = 0
+        self.state = "none" if path is None else "not there"
+
+    def use(self, prefix):
+        self._chosen = prefix
+        self._next_ms = 0
+
+    def stop(self):
+        self._chosen = None
+
+    def lose(self, prefix):
+        self._knows = None
+        if self._told is not None and self._told[1] == prefix:
+            self._told = None
+        self._next_ms = 0
+
+    def deadline_ms(self):
+        return None if self._path is None else self._next_ms
+
+    def tick(self, now_ms):
+        """Look for the socket every second, and say what it has not been told."""
+        if self._path is None or now_ms < self._next_ms:
+            return
+        self._next_ms = now_ms + net.RETRY_MS
+        birth = net.birth_of(self._path)
+        if birth is None:
+            self._told, self._knows, self.state = None, None, "not there"
+            return
+        if self._chosen is not None and self._told != (birth, self._chosen):
+            if not self._send("set_platprefix %s\n" % format_prefix6(self._chosen, 96)):
+                return
+            self._told = (birth, self._chosen)
+        if self._knows != birth:
+            plats = self._plats()
+            if plats is not None and self._send(plats_line(plats[0], plats[1])):
+                self._knows = birth
+
+    def _send(self, line):
+        """Send one line; return whether that was possible."""
+        line = line.encode()
+        sock = None
+        try:
+            sock = net.open_stream(socket.AF_UNIX, net.unix_address(self._path))
+            is_sent = net.send(sock, line) == len(line)
+            self.state = "told" if is_sent else "full"
+        except OSError as error:
+            is_sent = False
+            self.state = net.error_text(error)
+        if sock is not None:
+            sock.close()
+        return is_sent
+
+
+def plats_line(usable, lost):
+    """Return the line that tells of all PLATs: `plats P/96 ... lost P/96 ... end`. Without its end it means nothing."""
+    words = ["plats"] + [format_prefix6(prefix, 96) for prefix in usable[:PLATS_TOLD]]
+    words += ["lost"] + [format_prefix6(prefix, 96) for prefix in lost[:PLATS_TOLD]]
+    return " ".join(words) + " end\n"
