@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from sdk.demo import settled
+from sdk.demo import all_chosen
 from sdk.lab import Lab, load_topology
 from sdk.phone import Phone
 
@@ -34,9 +34,9 @@ def run(rounds: int = ROUNDS, say: Callable[[str], None] = lambda line: None) ->
         results: dict[str, list[float]] = {"silent": [], "withdrawn": []}
         for i in range(rounds):
             for way, (lose, restore) in WAYS.items():
-                settled(lab)
+                all_chosen(lab)
                 plat = phone.plat()
-                assert plat, "settled means chosen"
+                assert plat, "all have chosen"
                 begun = time.monotonic()
                 lose(lab, plat)
                 results[way].append(phone.connect_anew(begun, WITHIN_S) * 1000)

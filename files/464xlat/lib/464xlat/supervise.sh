@@ -10,8 +10,9 @@
 # Both notify what depends on roles: prefixd, babeld's drop-in, the roaming daemon (lib/464xlat/role.d).
 # A problem is logged when it changes. /var/run/464xlat/ROLE.problem holds it for `service 464xlat status`.
 
-signalled=
-trap 'signalled=1' HUP # before anything else: at a boot networks come one after the other
+signalled='' sleeper=''
+# before anything else: at a boot networks come one after the other
+trap 'signalled=1; [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null' HUP
 
 # shellcheck source=/dev/null
 . /lib/functions.sh
@@ -118,10 +119,13 @@ run() { # OPTIONS, as words of one text
 	done
 }
 
+# SIGHUP may come between any two commands here: it ends what sleeps, or is seen before the wait.
 pause() { # SECONDS, at most
-	[ -z "$signalled" ] || return 0
 	sleep "$1" &
-	wait "$!" || kill "$!" 2>/dev/null
+	sleeper=$!
+	[ -n "$signalled" ] || wait "$sleeper"
+	kill "$sleeper" 2>/dev/null
+	sleeper=
 }
 
 back_off() {
