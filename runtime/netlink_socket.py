@@ -30,13 +30,12 @@ from runtime.netlink import (
     flags_of,
     number,
     split,
-    unpack_header,
     with_flags,
 )
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 IS_MICRO = sys.implementation.name == "micropython"
 AF_NETLINK = 16
@@ -190,10 +189,8 @@ class NetlinkSocket:
             self._is_waiting = False
         return failed
 
-    def dump(self, request: bytes, among: "Collection[bytes]" = ()) -> "Iterator[bytes]":
+    def dump(self, request: bytes) -> "Iterator[bytes]":
         """Yield the body of each message that answers a request. Raises NetlinkError, also in the middle.
-
-        With among, packs of messages in which none of these bytes occur are skipped, unseen and fast.
 
         A dump need not be a picture of one moment: a caller that must not miss anything is the only one who changes
         the table, or is told of every change. Nothing else may be asked of this socket until the dump is over.
@@ -203,8 +200,6 @@ class NetlinkSocket:
         self._is_waiting = True
         while True:
             received = self._wait()
-            if among and is_middle(received) and not any(each in received for each in among):
-                continue
             for kind, flags, answered, begin, end in split(received):
                 if answered != sequence:
                     continue
@@ -221,12 +216,6 @@ class NetlinkSocket:
                     raise RuntimeError("asked in the middle of a dump, over the same socket")
                 if not self._is_waiting:
                     return
-
-
-def is_middle(received: bytes) -> bool:
-    """Whether a pack is part of a longer answer, and not its end."""
-    _, kind, flags, _, _ = unpack_header(received)
-    return bool(flags & MULTI) and kind not in (MESSAGE_DONE, MESSAGE_ERROR)
 
 
 def drain(opened: socket.socket, packs: int) -> "Iterator[bytes | None]":

@@ -40,7 +40,7 @@ FLOWS = """
 
     def sources(table):
         found = {}
-        for each in table.entries([SERVER]):
+        for each in table.entries([SERVER], may_be_destination=True):
             source = each.address(1, 3)
             found[source] = found.get(source, 0) + 1
         return found

@@ -7,7 +7,7 @@ An element may have a timeout and a comment. Adding one that is there gives it t
 import errno
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_IPSET, NetfilterSocket, NetlinkError, message
@@ -142,13 +142,16 @@ class IpSets:
     def add(self, name: str, member: Member) -> None:
         self.netfilter.ask(add(name, member))
 
-    def delete(self, name: str, address: bytes) -> None:
-        """Remove an element, if it is there."""
-        try:
-            self.netfilter.ask(delete(name, address))
-        except NetlinkError as error:
-            if error.errno not in (errno.ENOENT, IS_NOT_THERE):
-                raise
+    def add_each(self, name: str, members: Sequence[Member]) -> dict[int, int]:
+        """Add elements; return the errno of each that could not be, by its place."""
+        return self.netfilter.failures([add(name, member) for member in members])
+
+    def delete(self, name: str, *addresses: bytes) -> None:
+        """Remove elements, if they are there."""
+        failed = self.netfilter.failures([delete(name, address) for address in addresses])
+        for place, code in failed.items():
+            if code not in (errno.ENOENT, IS_NOT_THERE):
+                raise NetlinkError(code, place)
 
     def members(self, name: str) -> list[Member]:
         request = message(SUBSYSTEM_IPSET, SET_LIST, DUMP, PROTOCOL + text(SET_NAME, name), socket.AF_INET)
