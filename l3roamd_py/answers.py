@@ -73,7 +73,7 @@ class Answers:
         for client in daemon.core.node.clients.values():
             port = daemon.finder.ports.get(client.mac, daemon.finder.client_index)
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
-            state = INACTIVE if client.state.value == "absent" else ACTIVE
+            state = INACTIVE if client.state.name == "absent" else ACTIVE
             addresses = dict.fromkeys([*own, *client.addresses], state)
             yield client.mac.hex(":"), daemon.finder.links.name_of(port), addresses
 

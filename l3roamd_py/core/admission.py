@@ -39,12 +39,15 @@ def is_answer(node: Node, body: wire.Body) -> bool:
     """Return whether a message has the nonce of a question of ours that waits for it."""
     if isinstance(body, wire.Info):
         client = node.clients.get(body.mac)
-        return client is not None and client.claim is not None and body.claim_nonce == client.claim.nonce
+        claim = None if client is None else client.search.claim
+        return claim is not None and body.claim_nonce == claim.nonce
     if isinstance(body, wire.RoamAck):
-        client = node.clients.get(node.by_ipv4.get(body.at[12:], b""))
-        return client is not None and client.roam is not None and body.nonce == client.roam.nonce
+        client = node.client_at(body.at)
+        roam = None if client is None or client.lease is None else client.lease.roam
+        return roam is not None and body.nonce == roam.nonce
     if isinstance(body, wire.TokenGrant):
-        client = node.clients.get(node.by_ipv4.get(body.lease.home[12:], b""))
-        is_token = client is not None and client.token is not None and body.nonce == client.token.nonce
+        client = node.client_at(body.lease.home)
+        request = None if client is None or client.lease is None else client.lease.request
+        is_token = request is not None and body.nonce == request.nonce
         return is_token or body.nonce == node.proof_nonce or body.nonce in node.away_questions
     return False

@@ -7,32 +7,29 @@
                  .status(now_s), .counters            for people
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
-The modules, each built on those before: tlv, token, wire, timers, options, ports, clients (the tables), serving,
-departure (role A), leasing and claiming, elsewhere, presence, roaming, admitting, arrival (role B), home (role D),
-platnode (role C), admission, snapshot.
+An event is noted in the record of the client that it is about (signs, search, info, rival, requests, grants: evidence);
+judge.py says what follows, act.py does it, until there is nothing to do but to wait.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from l3roamd_py.core import (
-    admitting,
-    arrival,
-    away,
-    belief,
-    claiming,
-    departure,
-    elsewhere,
-    home,
-    leasing,
+    absence,
+    act,
+    addresses,
+    departed,
+    grants,
+    info,
     plats,
-    presence,
-    roaming,
-    serving,
+    requests,
+    rival,
+    search,
+    signs,
     snapshot,
     wire,
 )
-from l3roamd_py.core.actions import Action, SolicitClient
+from l3roamd_py.core.actions import Action
 from l3roamd_py.core.admission import Admission
 from l3roamd_py.core.events import (
     AddressGone,
@@ -59,9 +56,7 @@ from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
-from l3roamd_py.core.serving import add_address, remove_address
 
-IPV4_MAPPED = departure.IPV4_MAPPED
 ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
 
 
@@ -76,8 +71,9 @@ class Core:
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """Take one event, and return what is to be done, in its order."""
         node = self.node
-        node.now_s = max(node.now_s, now_s)
+        node.clock.now_s = max(node.now_s, now_s)
         EVENTS[type(event)](self, event)
+        act.judge_touched(node)
         if self.platnode is not None:
             self.platnode.expire()
         return node.take_actions()
@@ -85,10 +81,12 @@ class Core:
     def _on_tick(self, _: Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
+        node.clock.due_s = node.now_s
         for _round in range(ROUNDS_MAX):  # what is due may set what is due already
             due = node.timers.take_due(node.now_s)
-            for kind, mac in due:
-                TIMERS[kind](node, mac)
+            for what, mac in due:
+                what(node, mac)
+                act.judge_touched(node)
             if not due:
                 break
 
@@ -117,8 +115,9 @@ class Core:
         plats: Iterable[tuple[bytes, bytes]] = (),
     ) -> list[Action]:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
-        self.node.now_s = now_s
+        self.node.clock.now_s = now_s
         snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
+        act.judge_touched(self.node)
         snapshot.leave_plats(self.node, plats)
         return self.node.take_actions()
 
@@ -149,76 +148,44 @@ class Core:
             return self.node.count("token_requests_not_a_platnode")
         return self.platnode.on_token_request(header, request)
 
-    def _on_address(self, event: AddressSeen) -> None:
-        """C's scripts name a client's IPv4 address in IPv6 form."""
-        node = self.node
-        if event.address[:12] == IPV4_MAPPED:
-            arrival.see(node, event.mac, event.address[12:])
-        elif node.is_client_ipv6(event.address):
-            known = node.clients.get(event.mac)
-            if not event.is_sign and known is not None and event.address in known.addresses:
-                return
-            client = arrival.see(node, event.mac, is_proof=event.is_sign)
-            if client is not None:
-                add_address(node, client, event.address)
-                presence.seek_proof(node, client)
-            elif node.options.clat is not None:
-                admitting.ask_stranger(node, SolicitClient(event.mac, event.address))
-
-    def _on_address_gone(self, event: AddressGone) -> None:
-        client = self.node.clients.get(event.mac)
-        if client is not None:
-            remove_address(self.node, client, event.address)
+    def _on_token(self, _: wire.Header, grant: wire.TokenGrant, __: Datagram) -> None:
+        """A PLAT vouches for our prefix, for the home of a client that is away, or of one that is here."""
+        if plats.accept_proof(self.node, grant):
+            return None
+        if grant.nonce in self.node.away_questions:
+            return grants.on_token(self.node, grant)
+        return requests.on_token(self.node, grant)
 
 
 EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
-    ClientSeen: lambda core, e: arrival.see(core.node, e.mac, e.ipv4, e.is_proof),
-    ClientGone: lambda core, e: presence.on_gone(core.node, e.mac),
-    ArpAnswered: lambda core, e: arrival.on_answer(core.node, e.mac, e.ipv4),
-    AddressSeen: Core._on_address,
-    AddressGone: Core._on_address_gone,
-    LeaseGranted: lambda core, e: home.grant(core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed),
-    LeaseEnded: lambda core, e: home.end_grant(core.node, e.mac, e.ipv4),
+    ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.ipv4, e.is_proof),
+    ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
+    ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.ipv4),
+    AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
+    AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address),
+    LeaseGranted: lambda core, e: signs.on_grant(
+        core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed
+    ),
+    LeaseEnded: lambda core, e: grants.end_grant(core.node, e.mac, e.ipv4),
     Datagram: Core._on_datagram,
-    ClaimUnreachable: lambda core, e: arrival.on_unreachable(core.node, e.mac, e.is_retracted),
-    FoundElsewhere: lambda core, e: elsewhere.on_found_elsewhere(core.node, e.mac),
-    PlaceLooked: lambda core, e: home.on_place_looked(core.node, e.mac, e.place, e.is_live),
-    NodeAppeared: lambda core, e: elsewhere.on_node_appeared(core.node),
-    PlatChosen: lambda core, e: home.choose_plat(core.node, e.prefix),
+    ClaimUnreachable: lambda core, e: search.on_unreachable(core.node, e.mac, e.is_retracted),
+    FoundElsewhere: lambda core, e: absence.on_found_elsewhere(core.node, e.mac),
+    PlaceLooked: lambda core, e: addresses.on_place_looked(core.node, e.mac, e.place, e.is_live),
+    NodeAppeared: lambda core, e: absence.on_node_appeared(core.node),
+    PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix),
     PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
-    PlatsTold: lambda core, e: plats.take_plats(core.node, e.usable, e.lost),
+    PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
     PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
     PlatLooked: lambda core, e: plats.on_looked(core.node, e.prefix, e.has_route),
     Tick: Core._on_tick,
 }
 MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
     wire.Seek: lambda core, header, body, _: core.node.count("seeks"),
-    wire.Claim: lambda core, *rest: departure.on_claim(core.node, *rest),
-    wire.Info: lambda core, header, body, _: arrival.on_info(core.node, header, body),
-    wire.Ack: lambda core, header, body, _: departure.on_ack(core.node, header, body),
+    wire.Claim: lambda core, *rest: rival.on_claim(core.node, *rest),
+    wire.Info: lambda core, header, body, _: info.on_info(core.node, header, body),
+    wire.Ack: lambda core, header, body, _: departed.on_ack(core.node, header, body),
     wire.Roam: Core._on_roam,
-    wire.RoamAck: lambda core, header, body, _: roaming.on_roam_ack(core.node, header, body),
+    wire.RoamAck: lambda core, header, body, _: requests.on_roam_ack(core.node, body),
     wire.TokenRequest: Core._on_token_request,
-    wire.TokenGrant: lambda core, header, body, _: home.on_token(core.node, header, body),
-}
-TIMERS: dict[str, Callable[[Node, bytes], None]] = {
-    "claim": arrival.on_claim_timer,
-    "remind": arrival.on_remind_timer,
-    "grace": arrival.on_grace_timer,
-    "roam": roaming.on_roam_timer,
-    "again": roaming.on_again_timer,
-    "token": leasing.on_token_timer,
-    "probe": departure.on_probe_timer,
-    "info": departure.on_info_timer,
-    "linger": departure.on_linger_timer,
-    "departed": departure.end_departed,
-    "idle": presence.on_idle_timer,
-    "lease": presence.on_lease_timer,
-    "plat": plats.on_plat_timer,
-    "measure": serving.on_measure_timer,
-    "else": claiming.on_else_timer,
-    "away": away.on_away_timer,
-    "belief": belief.on_belief_timer,
-    "elsewhere": elsewhere.on_elsewhere_timer,
-    "sweep": elsewhere.on_sweep_timer,
+    wire.TokenGrant: Core._on_token,
 }

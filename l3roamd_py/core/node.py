@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import Action, Log, Send
-from l3roamd_py.core.client import Away, Client, Departed, Exchange, Lease
+from l3roamd_py.core.client import NEVER, Away, Client, Clock, Departed, Exchange, Lease
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
@@ -19,19 +19,20 @@ from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 RANGE_BYTES = RANGE_LENGTH // 8
 LATE_S = 0.005  # what a copy of a message may be late without moving those after it
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
-TimerKey = tuple[str, bytes]  # what for, whose
+TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
 
 
 class Node:
-    """What the roles of a node share. `now_s` is the time of the event that is being handled."""
+    """What the roles of a node share. A client of which something has become known is `touched` until it is judged."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.address = options.address
-        self.now_s = 0.0
+        self.clock = Clock()
         self.clients: dict[bytes, Client] = {}
         self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
         self.claiming: set[bytes] = set()  # MACs of those clients
+        self.touched: dict[bytes, None] = {}
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
         # the name of the port behind which a MAC is, "" if that is not known
         self.port_of: Callable[[bytes], str] = lambda mac: ""
@@ -46,11 +47,20 @@ class Node:
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: Timers[TimerKey] = Timers()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
-        self.believed = Rate(options.believed_per_s, options.believed_burst, 1)
-        self.swept_s = -math.inf  # when all clients were asked whether they are here
+        self.believed_claims = Rate(options.believed_per_s, options.believed_burst, 1)
+        self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
+        self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counter[str] = Counter()
         self.changes = 0  # grows with everything that a restart must not forget
         self._actions: list[Action] = []
+
+    @property
+    def now_s(self) -> float:
+        """The time of the event that is being handled."""
+        return self.clock.now_s
+
+    def touch(self, mac: bytes) -> None:
+        self.touched[mac] = None
 
     def do(self, *actions: Action) -> None:
         self._actions += actions
@@ -76,13 +86,18 @@ class Node:
     def send(self, destination: bytes, payload: bytes) -> None:
         self.do(Send(destination, payload, self.address))
 
-    def repeat(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> float:
-        """Note that a copy leaves now, and return when the next is due, or the give-up."""
+    def send_copy(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> None:
+        """Send a copy to its destination, and note when the next one is due, or the give-up."""
+        self.send(exchange.destination, exchange.payload)
+        self.note_copy(exchange, offsets_s, give_up_s)
+
+    def note_copy(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> None:
+        """Note that a copy leaves now, and when the next one is due, or the give-up."""
         self.make_up(exchange, offsets_s)
         exchange.sent += 1
         exchange.last_s = self.now_s
         offset_s = offsets_s[exchange.sent] if exchange.sent < len(offsets_s) else give_up_s
-        return max(exchange.started_s + offset_s, self.now_s + 0.001)
+        exchange.next_s = max(exchange.started_s + offset_s, self.now_s + 0.001)
 
     def make_up(self, exchange: Exchange, offsets_s: tuple[float, ...]) -> None:
         """The next copy is late, as after we had no processor: all that follows moves, for it must have its time."""
@@ -97,6 +112,10 @@ class Node:
     def at(self, ipv4: bytes) -> bytes:
         """CLAT::ipv4 with our own CLAT prefix."""
         return own_address(self.options.clat, ipv4)
+
+    def client_at(self, address: bytes) -> Client | None:
+        """Return the client that has the IPv4 address in `CLAT::ipv4` here."""
+        return self.clients.get(self.by_ipv4.get(address[12:], b""))
 
     def is_home(self, lease: Lease) -> bool:
         return lease.home == self.at(lease.ipv4)

@@ -28,8 +28,8 @@ token for that home. Nothing is unmapped for the asking, which anybody can do in
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import MapClient, Send, UnmapClient
-from l3roamd_py.core.departure import is_node
 from l3roamd_py.core.groups import NODE_BYTES, Groups
+from l3roamd_py.core.info import is_node
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.timers import Timers

@@ -9,40 +9,64 @@ A client keeps the PLAT that it began with when another is chosen, for its conne
 it moves to the current one: its connections are lost anyhow.
 """
 
+from l3roamd_py.core import wire
 from l3roamd_py.core.actions import DropPlat, LookForPlat, SetCurrentPlat
-from l3roamd_py.core.client import NOWHERE, State
-from l3roamd_py.core.departure import consider
-from l3roamd_py.core.leasing import start_afresh
-from l3roamd_py.core.node import Node
+from l3roamd_py.core.addresses import start_afresh
+from l3roamd_py.core.client import NOWHERE, Roaming
+from l3roamd_py.core.node import Node, node_of
+from l3roamd_py.core.requests import keep_proof
+from l3roamd_py.core.service import new_served
+
+
+def choose_plat(node: Node, prefix: bytes) -> None:
+    node.current = prefix
+    node.do(SetCurrentPlat(prefix))
+    node.changes += 1
+    _ask_for_proof(node, prefix)
+    _move(node, NOWHERE)
+
+
+def _ask_for_proof(node: Node, plat: bytes) -> None:
+    """Have the proof before the first roam needs it. Once: the PLAT gives it to a ROAM without one as well."""
+    if node.options.clat is not None:
+        node.proof_nonce = node.make_nonce()
+        request = wire.TokenRequest(wire.Lease(node.address, plat, node.options.max_lease_s))
+        node.send(node_of(plat), node.encode(request, node.proof_nonce))
+
+
+def accept_proof(node: Node, grant: wire.TokenGrant) -> bool:
+    """Take the proof that our CLAT prefix is ours, if this is the one that we asked for."""
+    if grant.lease.home != node.address or grant.nonce != node.proof_nonce or grant.reason != wire.OK:
+        return False
+    node.proof_nonce = None
+    keep_proof(node, grant.lease)
+    return True
 
 
 def lose_plat(node: Node, prefix: bytes) -> None:
     node.unrouted_plats.pop(prefix, None)
-    node.timers.cancel(("plat", prefix))
+    node.timers.cancel((look_for_plat, prefix))
     if node.current == prefix:
         node.current = None
         node.do(SetCurrentPlat(None))
-    move(node, prefix)
+    _move(node, prefix)
     node.do(DropPlat(prefix))
     node.changes += 1
 
 
-def move(node: Node, prefix: bytes) -> None:
+def _move(node: Node, prefix: bytes) -> None:
     """Bring the clients of a PLAT to the current one, with their requests for tokens one after the other."""
     delay_s = 0.0
     for client in list(node.clients.values()):
-        if client.lease is None or client.lease.plat != prefix or client.state is State.CLAIMING:
-            continue
-        is_roaming = client.state is State.ROAMING
-        if is_roaming:
-            client.state = State.SERVED
-        start_afresh(node, client, delay_s)
-        if is_roaming or client.asked is not None:
-            consider(node, client)
-        delay_s += node.options.token_pace_s
+        if client.lease is not None and client.lease.plat == prefix:
+            if isinstance(client.state, Roaming):
+                client.state = new_served(node)
+            start_afresh(node, client, delay_s)
+            node.touch(client.mac)
+            delay_s += node.options.token_pace_s
 
 
-def take_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) -> None:
+def compare_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) -> None:
     """This is how it is, whatever was said, or lost, before."""
     for prefix in _used(node):
         if prefix in lost:
@@ -62,14 +86,14 @@ def on_unrouted(node: Node, prefixes: frozenset[bytes]) -> None:
     for prefix in _used(node):
         if prefix in prefixes and prefix not in node.unrouted_plats:
             node.unrouted_plats[prefix] = node.now_s
-            node.timers.set(("plat", prefix), node.now_s + node.options.plat_patience_s)
+            node.timers.set((look_for_plat, prefix), node.now_s + node.options.plat_patience_s)
 
 
 def on_looked(node: Node, prefix: bytes, has_route: bool) -> None:
     since_s = node.unrouted_plats.get(prefix)
     if has_route:
         node.unrouted_plats.pop(prefix, None)
-        node.timers.cancel(("plat", prefix))
+        node.timers.cancel((look_for_plat, prefix))
     elif since_s is not None and node.now_s >= since_s + node.options.plat_patience_s:
         node.count("plats_unrouted")
         lose_plat(node, prefix)
@@ -77,5 +101,5 @@ def on_looked(node: Node, prefix: bytes, has_route: bool) -> None:
         on_unrouted(node, frozenset((prefix,)))
 
 
-def on_plat_timer(node: Node, prefix: bytes) -> None:
+def look_for_plat(node: Node, prefix: bytes) -> None:
     node.do(LookForPlat(prefix))

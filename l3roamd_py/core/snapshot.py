@@ -10,15 +10,30 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from l3roamd_py.core.absence import restore_client
 from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
-from l3roamd_py.core.away import watch
-from l3roamd_py.core.belief import believe
-from l3roamd_py.core.claiming import UNKNOWN, ask
-from l3roamd_py.core.client import Away, Client, Departed, Lease, State
+from l3roamd_py.core.addresses import add_address, give_lease
+from l3roamd_py.core.client import (
+    NEVER,
+    UNKNOWN,
+    Absent,
+    Away,
+    Claiming,
+    Client,
+    Departed,
+    Lease,
+    Presence,
+    Roaming,
+    Served,
+    State,
+    former_of,
+)
+from l3roamd_py.core.departed import end_linger, forget_departed
+from l3roamd_py.core.grants import watch_away
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.platnode import Platnode
-from l3roamd_py.core.serving import add_address, give_lease
+from l3roamd_py.core.search import claim
 from l3roamd_py.core.token import Token, TokenIssuer
 from xlat464.address import format_ipv4, format_ipv6, format_mac
 
@@ -76,13 +91,14 @@ def _load_lease(saved: list[Any] | None) -> Lease | None:
 
 
 def _save_client(client: Client) -> dict[str, Any]:
+    former = former_of(client)
     return {
         "mac": client.mac.hex(),
-        "state": client.state.value,
+        "state": client.state.name,
         "ipv4": _hex(client.ipv4),
         "lease": _save_lease(client.lease),
         "addresses": [address.hex() for address in client.addresses],
-        "former": None if client.former is None else _save_departed(client.former),
+        "former": None if former is None else _save_departed(former),
     }
 
 
@@ -101,17 +117,19 @@ def _save_departed(departed: Departed) -> dict[str, Any]:
 
 
 def _load_departed(saved: dict[str, Any]) -> Departed:
-    return Departed(
+    departed = Departed(
         bytes.fromhex(saved["mac"]),
         bytes.fromhex(saved["place"]),
         bool(saved["is_extended"]),
         float(saved["until_s"]),
         _bytes(saved["ipv4"]),
         _load_lease(saved["lease"]),
-        tuple(bytes.fromhex(address) for address in saved["addresses"]),
-        told_s=float(saved["told_s"]),
-        is_acknowledged=bool(saved["is_acknowledged"]),
+        [bytes.fromhex(address) for address in saved["addresses"]],
+        Presence(0.0),
     )
+    departed.told_s = float(saved["told_s"])
+    departed.is_acknowledged = bool(saved["is_acknowledged"])
+    return departed
 
 
 def restore(
@@ -141,7 +159,7 @@ def restore(
     for mac, plat in away:
         if mac in node.granted:
             node.away[mac] = Away(plat)
-            watch(node, mac)
+            watch_away(node, mac)
     for entry in departed:
         _restore_departed(node, entry)
     for client in clients:
@@ -167,17 +185,15 @@ def leave_plats(node: Node, plats: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def _load_client(node: Node, saved: dict[str, Any]) -> Client:
+    """Return a client as the snapshot has it, which nobody serves yet."""
     former = None if saved["former"] is None else _load_departed(saved["former"])
-    return Client(
-        bytes.fromhex(saved["mac"]),
-        State(saved["state"]),
-        node.now_s,
-        ipv4=_bytes(saved["ipv4"]),
-        lease=_load_lease(saved["lease"]),
-        addresses={bytes.fromhex(address): None for address in saved["addresses"]},
-        former=former,
-        place=None if former is None else former.place,
-    )
+    states: dict[str, State] = {
+        state.name: state for state in (Claiming(former), Roaming(), Served(), Absent(NEVER, NEVER))
+    }
+    client = Client(bytes.fromhex(saved["mac"]), states[saved["state"]], node.now_s, former)
+    client.ipv4, client.lease = _bytes(saved["ipv4"]), _load_lease(saved["lease"])
+    client.addresses = {bytes.fromhex(address): None for address in saved["addresses"]}
+    return client
 
 
 def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[Mapping]) -> None:
@@ -192,8 +208,8 @@ def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[
 def _restore_departed(node: Node, departed: Departed) -> None:
     """Its node-client address lingers no more than a moment, acknowledged or not: who claims it asks no longer."""
     node.departed[departed.mac] = departed
-    node.timers.set(("departed", departed.mac), departed.until_s)
-    node.timers.set(("linger", departed.mac), node.now_s + node.options.linger_s)
+    node.timers.set((forget_departed, departed.mac), departed.until_s)
+    node.timers.set((end_linger, departed.mac), node.now_s + node.options.linger_s)
 
 
 def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
@@ -204,25 +220,24 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
     node.ports.add(client.mac, node.port_of(client.mac))
     for address in addresses:
         add_address(node, client, address)
-    is_ours = ipv4 is None or (client.mac, ipv4) in opened or client.state is State.ROAMING
-    if client.state is State.CLAIMING or not is_ours:
+    is_roaming = isinstance(client.state, Roaming)
+    is_ours = ipv4 is None or (client.mac, ipv4) in opened or is_roaming
+    if isinstance(client.state, Claiming) or not is_ours:
         node.do(RemoveNodeClient(node.node_client(client.mac)))
-        if client.former is None and lease is not None:
+        former = former_of(client)
+        if former is None and lease is not None:
             # as if it had gone where we do not know: it must be heard, and has its lease still
-            client.former = Departed(
-                client.mac,
-                UNKNOWN,
-                False,
-                node.now_s + node.options.departed_s,
-                ipv4,
-                lease,
-                tuple(addresses),
+            until_s = node.now_s + node.options.departed_s
+            former = Departed(
+                client.mac, UNKNOWN, False, until_s, ipv4, lease, list(addresses), client.presence
             )
-        return ask(node, client)
+        client.state = Claiming(former)
+        node.touch(client.mac)
+        return claim(node, client)
     if lease is not None and lease.until_s > node.now_s and not node.is_taken(client.mac, lease.ipv4):
         give_lease(node, client, lease)
-    is_roaming = client.state is State.ROAMING and client.lease is not None
-    return believe(node, client, State.ROAMING if is_roaming else State.SERVED)
+    is_roaming = is_roaming and client.lease is not None
+    return restore_client(node, client, Roaming.name if is_roaming else Served.name)
 
 
 def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
@@ -234,10 +249,11 @@ def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     if client is not None or mac in node.departed or not is_ours or node.is_taken(mac, ipv4):
         node.do(CloseGate(mac, ipv4))
         return
-    client = node.clients[mac] = Client(mac, State.SERVED, node.now_s, ipv4=ipv4)
+    client = node.clients[mac] = Client(mac, Served(), node.now_s)
+    client.ipv4 = ipv4
     node.by_ipv4[ipv4] = mac
     node.ports.add(mac, node.port_of(mac))
-    believe(node, client, State.SERVED)
+    restore_client(node, client, Served.name)
 
 
 def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
@@ -270,10 +286,10 @@ def _describe_client(client: Client, now_s: float) -> dict[str, Any]:
     lease = client.lease
     return {
         "mac": format_mac(client.mac),
-        "state": client.state.value,
+        "state": client.state.name,
         "ipv4": None if client.ipv4 is None else format_ipv4(client.ipv4),
         "addresses": [format_ipv6(address) for address in client.addresses],
-        "seen_s": round(now_s - client.seen_s, 1),
+        "seen_s": round(now_s - client.presence.seen_s, 1),
         "home": None if lease is None else format_ipv6(lease.home),
         "plat": None if lease is None or lease.plat == bytes(16) else format_ipv6(lease.plat),
         "lease_s": None if lease is None else int(lease.until_s - now_s),

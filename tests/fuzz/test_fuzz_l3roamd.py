@@ -234,7 +234,7 @@ def test_whatever_a_peer_sends_moves_no_client_that_answers(datagrams):
         core.handle(events.ClaimUnreachable(vectors.CLIENT), now_s)
     core.handle(events.LeaseGranted(vectors.CLIENT, vectors.IPV4, 600), now_s)
     client = core.node.clients[vectors.CLIENT]
-    client.token = client.claim = None  # what it asked is answered
+    client.lease.request = client.search.claim = None  # what it asked is answered
     for payload in datagrams:
         now_s += 0.05
         actions = core.handle(events.Datagram(vectors.NODE_A, vectors.NODE_B, payload), now_s)

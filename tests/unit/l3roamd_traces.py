@@ -14,6 +14,7 @@ import hashlib
 import json
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -24,6 +25,15 @@ from l3roamd_mesh import CLIENT_IPV6, SETTLE_S, Air, Client, Mesh, make_client
 from l3roamd_py.core import events
 
 SEEDS, STEPS = 300, 14
+COUNTED = (
+    "arrivals",
+    "departures",
+    "roams",
+    "roams_failed",
+    "claims_refused",
+    "absences",
+    "clients_elsewhere",
+)
 PAUSES_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.05, 0.1, 0.3, 0.7, 1.3, 2.0, 5.0, 9.0)
 
 
@@ -80,7 +90,12 @@ class Story:
                 client.is_asleep = False
                 self.mesh.knock(client)
             self.mesh.run(SETTLE_S)
-        return {"calm": self.is_calm, "actions": self._trace(), "outcome": self._outcome()}
+        return {
+            "calm": self.is_calm,
+            "actions": self._trace(),
+            "outcome": self._outcome(),
+            "counters": dict(sum((Counter(node.core.counters) for node in self.mesh.nodes), Counter())),
+        }
 
     def walk(self, client: Client) -> None:
         self.mesh.move(client, self.chance.choice(self.mesh.nodes), self.chance.random() < 0.3)
@@ -182,6 +197,14 @@ DEEDS = [
 ]
 
 
+def _figure(found: dict, name: str) -> int:
+    """Return how many clients one node serves, the right one; of how many packets pass; or a counter."""
+    clients = found["outcome"]["clients"]
+    if name == "served":
+        return sum(holders == [node] for node, holders, _ in clients)
+    return sum(bool(path) for *_, path in clients) if name == "passes" else found["counters"].get(name, 0)
+
+
 def compare(one: dict, other: dict) -> int:
     """Tell how many seeds differ, and of which the outcome does."""
     common = one.keys() & other.keys()
@@ -191,6 +214,10 @@ def compare(one: dict, other: dict) -> int:
         outcomes = [seed for seed in seeds if one[seed]["outcome"] != other[seed]["outcome"]]
         print(f"{kind}: of {len(seeds)} seeds {len(actions)} do otherwise, {len(outcomes)} end otherwise")
         print(*sorted(outcomes, key=int))
+        for name in ("served", "passes", *COUNTED):
+            print(
+                f"  {name:20}", *(sum(_figure(each[seed], name) for seed in seeds) for each in (one, other))
+            )
     return 0
 
 

@@ -21,7 +21,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
-from l3roamd_py.core.client import State
+from l3roamd_py.core.client import Roaming
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.rate import Rate
@@ -272,7 +272,7 @@ def test_forged_answers_of_the_platnode_change_nothing(mesh, client, nonce):
     mesh.nodes[3].is_up = False
     mesh.move(client, b)
     mesh.run(0.1)
-    assert b.core.node.clients[client.mac].state is State.ROAMING
+    assert isinstance(b.core.node.clients[client.mac].state, Roaming)
     home, at = mesh.nodes[0].clat[:12] + client.ipv4, b.clat[:12] + client.ipv4
     lease = wire.Lease(home, plat, 600)
     for reason in range(9):

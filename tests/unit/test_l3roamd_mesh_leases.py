@@ -123,7 +123,7 @@ def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
     mesh.run(2)
     client.node = None
     mesh.run(310)
-    assert mesh.nodes[0].core.node.clients[client.mac].state.value == "absent"
+    assert mesh.nodes[0].core.node.clients[client.mac].state.name == "absent"
     mesh.run(600)
     assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.holders(client)

@@ -143,7 +143,7 @@ def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives
     for _ in range(300):
         mesh.run(0.001)
         found = victim.core.node.clients.get(client.mac)
-        if found is not None and found.roam is not None and victim.is_up:
+        if found is not None and found.lease is not None and found.lease.roam is not None and victim.is_up:
             break
     platnode.is_up = True
     mesh.run(40)

@@ -89,7 +89,7 @@ def test_a_platnode_that_stalls_is_asked_as_often_as_ever(stall_s):
     mesh.nodes[3].is_up = False
     mesh.move(client, b)
     mesh.run(0.04)
-    assert b.core.node.clients[client.mac].roam is not None
+    assert b.core.node.clients[client.mac].lease.roam is not None
     b.stall(stall_s)
     mesh.run(stall_s - 0.001)
     mesh.nodes[3].is_up = True

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: ISC
+"""Role D: the leases that our own DHCP server gave. No I/O.
+
+While a client is away its address must not be leased to somebody else. It renews its lease where it is, so here it runs
+out, and our DHCP server would give the address to the next who asks. Before that we ask its PLAT whether the home is
+mapped still. If it is, our DHCP server hears a renewal in the client's name, as often as it takes; when the client is
+back it finds its lease.
+"""
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.actions import RenewLease
+from l3roamd_py.core.addresses import drop_ipv4
+from l3roamd_py.core.client import NOWHERE, Absent, Away, Claiming, Client, Grant, Served
+from l3roamd_py.core.node import Node, is_device, is_usable, node_of
+
+EXPIRY_SLACK_S = 2.0  # DHCP servers count whole seconds
+
+
+def note_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int) -> Grant | None:
+    """Our DHCP server leased an address. None: not one that a client can have."""
+    if not is_device(mac) or not is_usable(ipv4) or lease_s <= 0 or node.options.clat is None:
+        node.count("leases_ignored")
+        return None
+    until_s = node.now_s + min(lease_s, node.options.max_lease_s)
+    if mac not in node.granted and len(node.granted) >= node.options.max_granted:
+        oldest = next(iter(node.granted))
+        del node.granted[oldest]
+        forget_away(node, oldest)
+    node.granted[mac] = (ipv4, until_s)
+    watch_away(node, mac)
+    node.changes += 1
+    return Grant(ipv4, until_s, False)
+
+
+def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
+    """Our DHCP server let a lease go: it was given back, or ran out here while another node may have renewed it."""
+    granted, until_s = node.granted.get(mac, (None, 0.0))
+    if granted == ipv4:
+        del node.granted[mac]
+        forget_away(node, mac)
+        node.changes += 1
+    client = node.clients.get(mac)
+    lease = None if client is None or client.ipv4 != ipv4 else client.lease
+    soon_s = node.now_s + EXPIRY_SLACK_S
+    if lease is not None and granted == ipv4 and until_s <= soon_s < lease.until_s:
+        return node.count("leases_renewed_elsewhere")
+    if client is None:
+        return None
+    is_settled = isinstance(client.state, Absent) or client.state.name == Served.name
+    if client.ipv4 == ipv4 and is_settled:
+        drop_ipv4(node, client)
+    elif client.grant is not None and client.grant.ipv4 == ipv4:
+        client.grant = None
+    return None
+
+
+def note_away(node: Node, client: Client) -> None:
+    """A client leaves that has a lease of our DHCP server."""
+    lease = client.lease
+    granted, _ = node.granted.get(client.mac, (b"", 0.0))
+    if lease is not None and lease.plat != NOWHERE and lease.ipv4 == granted and node.is_home(lease):
+        node.away[client.mac] = Away(lease.plat)
+        watch_away(node, client.mac)
+
+
+def watch_away(node: Node, mac: bytes) -> None:
+    """Come back before the lease of a client that is away ends, if it is."""
+    granted = node.granted.get(mac)
+    if mac in node.away and granted is not None:
+        left_s = granted[1] - node.now_s
+        at_s = node.now_s + max(left_s - node.options.away_margin_s, left_s * 0.75)
+        node.timers.set((ask_for_away, mac), at_s)
+
+
+def ask_for_away(node: Node, mac: bytes) -> None:
+    """Ask the PLAT whether a home is mapped still."""
+    away, granted, client = node.away.get(mac), node.granted.get(mac), node.clients.get(mac)
+    is_here = client is not None and not isinstance(client.state, Claiming)
+    if away is None or granted is None or is_here or granted[1] <= node.now_s:
+        return forget_away(node, mac)
+    ipv4, until_s = granted
+    node.away_questions.pop(away.nonce, None)
+    away.nonce = node.make_nonce()
+    node.away_questions[away.nonce] = mac
+    request = wire.TokenRequest(wire.Lease(node.at(ipv4), away.plat, node.options.unleased_s))
+    node.send(node_of(away.plat), node.encode(request, away.nonce))
+    next_s = node.now_s + max(node.options.away_again_s, (until_s - node.now_s) / 4)
+    return node.timers.set((ask_for_away, mac), min(next_s, until_s))
+
+
+def on_token(node: Node, grant: wire.TokenGrant) -> None:
+    """The answer to such a question."""
+    mac = node.away_questions.pop(grant.nonce)
+    ipv4, _ = node.granted.get(mac, (b"", 0.0))
+    is_mapped = bool(ipv4) and grant.lease.home == node.at(ipv4) and grant.at not in (None, grant.lease.home)
+    if is_mapped and grant.reason == wire.OK:
+        node.count("leases_kept")
+        node.do(RenewLease(mac, ipv4))
+
+
+def forget_away(node: Node, mac: bytes) -> None:
+    away = node.away.pop(mac, None)
+    if away is not None:
+        node.away_questions.pop(away.nonce, None)
+    node.timers.cancel((ask_for_away, mac))

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: ISC
+"""INFO: what a node that lets a client go tells the one that claimed it. Written here, and read here. No I/O."""
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.addresses import add_address
+from l3roamd_py.core.client import (
+    NEVER,
+    NOWHERE,
+    Answer,
+    Claiming,
+    Client,
+    Departed,
+    Lease,
+    Legacy,
+    Served,
+    can_ask,
+    former_of,
+    has_roam_out,
+)
+from l3roamd_py.core.node import Node, node_of
+from xlat464.address import contains, mask
+from xlat464.node import NODE_LENGTH, RANGE_LENGTH
+
+IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def is_node(node: Node, sender: bytes) -> bool:
+    """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
+    return contains(node.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
+
+
+def is_host(address: bytes) -> bool:
+    """Return whether a node of l3roamd version 0 may have this address: not a group, loopback or unspecified."""
+    return address[0] != 0xFF and address[:15] != bytes(15)
+
+
+def write_info(node: Node, departed: Departed) -> wire.Info:
+    """Return what we know of a client that we let go. A node of version 0 gets nothing that it does not know."""
+    lease, is_extended = departed.lease, departed.is_extended
+    left_s = 0 if lease is None else node.seconds_left(lease)
+    addresses = list(departed.addresses)
+    if departed.ipv4 is not None:
+        addresses.insert(0, IPV4_MAPPED + departed.ipv4)
+    shown = None
+    if is_extended and lease is not None and left_s:
+        shown = wire.Lease(lease.home, lease.plat, left_s, lease.token)
+    return wire.Info(
+        departed.mac,
+        tuple(addresses[: wire.ADDRESSES_MAX]),
+        NOWHERE if lease is None else lease.plat,
+        left_s,
+        shown,
+        departed.claim_nonce if is_extended else None,
+    )
+
+
+def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
+    """Note the answer to our CLAIM. A duplicate, what is worthless or comes too late is acknowledged, and no more."""
+    client = node.clients.get(info.mac)
+    if client is None:
+        return node.count("infos_unknown")
+    if not header.extended:
+        return _on_legacy_info(node, client, header, info)
+    search, claim = client.search, client.search.claim
+    if claim is None or info.claim_nonce != claim.nonce or not is_node(node, header.sender):
+        return node.count("infos_forged")
+    is_spent = info.lease is not None and 0 < info.lease.token.serial <= search.spent_serial
+    if search.answered_by is not None or is_spent or not _is_awaited(node, client):
+        return acknowledge(node, client, header.sender)
+    search.answered_by, claim.next_s = header.sender, NEVER
+    addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
+    search.answer = Answer(header.sender, _read_lease(node, client, info), addresses)
+    if search.answer.lease is None:
+        accept_without_lease(node, client, search.answer)
+    return node.touch(client.mac)
+
+
+def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
+    """Who had the client has let it go, and we have nothing to give it but its routes."""
+    answer.lease = None
+    acknowledge(node, client, answer.sender)
+    former = former_of(client)
+    if former is not None and not can_ask(former):
+        client.presence.is_proven = True  # it cannot be asked, and nobody else has it now
+    for address in answer.addresses:
+        add_address(node, client, address)
+
+
+def _is_awaited(node: Node, client: Client) -> bool:
+    """Return whether an INFO is still of use: the client is not another node's roam already, nor long at home."""
+    search, options = client.search, node.options
+    if isinstance(client.state, Claiming) or search.claim is None:
+        return True
+    late_s = min(search.claim.started_s + options.claim_late_s, search.anew_s + options.anew_late_s)
+    return node.now_s <= late_s and isinstance(client.state, Served) and not has_roam_out(client)
+
+
+def _read_lease(node: Node, client: Client, info: wire.Info) -> Lease | None:
+    """Return the lease in INFO, if it is one that this domain can have and that the client still wants."""
+    lease = info.lease
+    if lease is None or not lease.lease_s:
+        return None
+    in_range = contains(node.options.plat_range, RANGE_LENGTH, lease.plat) or lease.plat == NOWHERE
+    if not node.is_of_client(lease.home) or not in_range or mask(lease.plat, NODE_LENGTH) != lease.plat:
+        node.count("infos_bad_lease")
+        return None
+    if client.grant is not None and client.grant.ipv4 != lease.home[12:]:
+        return None  # it has another address from our own DHCP server by now
+    left_s = min(lease.lease_s, node.options.max_lease_s)
+    return Lease(lease.home, lease.plat, node.now_s + left_s, lease.token)
+
+
+def _on_legacy_info(node: Node, client: Client, header: wire.Header, info: wire.Info) -> None:
+    """l3roamd version 0 knows IPv6 addresses only, and nothing proves that it is asked: others may still answer."""
+    if not is_host(header.sender):
+        return node.count("infos_forged")
+    search, options = client.search, node.options
+    if isinstance(client.state, Claiming) and search.claim is not None:
+        node.count("infos_legacy")
+        before, remind_s = search.legacy, node.now_s + options.legacy_remind_s
+        grace_s = max(node.now_s, search.claim.started_s + options.onward_after_s) + options.legacy_grace_s
+        if before is not None:  # the first one's: a client waits
+            grace_s = min(grace_s, before.grace_s)
+        search.legacy = Legacy(header.sender, grace_s, remind_s)
+        for address in info.addresses:
+            if node.is_client_ipv6(address):
+                add_address(node, client, address)
+        node.touch(client.mac)
+    return acknowledge(node, client, header.sender)
+
+
+def acknowledge(node: Node, client: Client, sender: bytes) -> None:
+    node.send(sender, node.encode(wire.Ack(client.mac)))

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: ISC
+"""What follows from what is known of a client. Pure: it reads the client's record, and changes nothing.
+
+The first row that holds is the verdict; act.py carries it out and asks again, until the verdict is to wait. A deadline
+is due when a Tick came after it, and not before: an answer that waits to be read must come first.
+
+state     evidence                                              verdict                then
+--------  ----------------------------------------------------  ---------------------  ---------
+Claiming  a node of version 0 answered some seconds ago         remind                 Claiming
+Claiming  a node answered, with a lease                         take over              Roaming
+Claiming  no route led to where the CLAIM should go             ask neighbours         Claiming
+Claiming  babel knows somebody who has it, nobody answered      give up claim          Claiming
+Claiming  it was seen since the last copy of the CLAIM          resend claim           Claiming
+Claiming  a copy of the CLAIM is due                            send claim             Claiming
+Claiming  contested or not proven to be back, in early rounds   claim again            Claiming
+Claiming  it left, is not proven to be back, or only passed     forget unproven        forgotten
+Claiming  nobody had it, or who had it knows no lease           settle                 Served
+Roaming   a node of version 0 answered some seconds ago         remind                 Roaming
+Roaming   ROAM_ACK says OK                                      open                   Served
+Roaming   NOT_PROVEN, for the first time                        prove                  Roaming
+Roaming   STALE, for the first time                             claim by place         Claiming
+Roaming   refused, not answered, or there is no PLAT to ask     begin anew             Served
+Roaming   a copy of ROAM is due                                 send roam              Roaming
+Roaming   a copy of the CLAIM to all is due                     send claim             Roaming
+Roaming   all copies have left                                  end claim              Roaming
+Roaming   its lease is over, it has IPv6 addresses              end lease              Served
+Roaming   its lease is over, nothing is left to ask it by       forget with lease      forgotten
+Roaming   it is to be asked whether it is here                  ask                    Roaming
+Served    a node of version 0 answered some seconds ago         remind                 Served
+Served    a node answered late, with a lease                    take over              Roaming
+Served    a node answered late, without one                     announce               Served
+Served    our DHCP server granted it an address                 adopt grant            Served
+Served    it uses an address, and its search is over            use address            Served
+Served    claimed by another node, too long ago                 dismiss late claim     Served
+Served    claimed, and contested: what we know is out of date   dismiss claim          Served
+Served    claimed, a newcomer that cannot be asked              disown                 forgotten
+Served    claimed, it left or cannot be asked                   let go                 Departed
+Served    claimed, it has answered                              refuse claim           Served
+Served    claimed, a question to it is due                      ask for rival          Served
+Served    claimed, it has not answered in time                  yield                  Departed
+Served    contested, it was heard since the search ended        claim behind           Served
+Served    the search: babel knows nobody any more               announce               Served
+Served    the search: a copy of the CLAIM is due                send claim             Served
+Served    the search: not answered, the client was heard        end claim              Served
+Served    the search: not answered, nor was it heard            give up claim          Served
+Served    ROAM_ACK to a renewal says OK                         renewed                Served
+Served    NOT_PROVEN, for the first time                        prove                  Served
+Served    STALE: another node has it                            leave lease            Served
+Served    a renewal is refused                                  begin anew             Served
+Served    a copy of ROAM is due                                 send roam              Served
+Served    a renewal is not answered                             give up roam           Served
+Served    a copy of TOKEN_REQUEST is due                        send request           Served
+Served    TOKEN_REQUEST is not answered                         give up request        Served
+Served    its token or its mapping is to be renewed             renew                  Served
+Served    its lease is over, it was only heard                  extend lease           Served
+Served    its lease is over, it has IPv6 addresses              end lease              Served
+Served    its lease is over, nothing is left to ask it by       forget with lease      forgotten
+Served    it left, and cannot be asked                          forget                 forgotten
+Served    a newcomer that has proven to be here                 announce               Served
+Served    it has answered since a node came back                claim from neighbours  Served
+Served    a newcomer that can be asked, for the first time      ask                    Served
+Served    to be asked, contested, but not by what address       wait for sign          Served
+Served    the same, some minutes ago                            forget                 forgotten
+Served    to be asked, but not by what address                  postpone               Served
+Served    to be asked whether it is here                        ask                    Served
+Served    asked in vain, a newcomer that has sent               postpone               Served
+Served    asked in vain, a newcomer or contested                forget absent          forgotten
+Served    asked in vain                                         miss                   Absent
+Served    to be asked, to learn what its answers take           measure                Served
+Absent    a sign of it came                                     find                   Served
+Absent    our DHCP server granted it an address                 adopt grant            Absent
+Absent    claimed by another node                               let go                 Departed
+Absent    babel leads to another node, for long enough          forget elsewhere       forgotten
+Absent    its lease is over, or it has none for some minutes    forget                 forgotten
+Absent    (its lease's ROAM and TOKEN_REQUEST as above)         renewed                Absent
+Absent    its node-client address is given up for long enough   announce               Absent
+Absent    it is time to see where babel leads                   look elsewhere         Absent
+Restored  it has answered                                       believe                Served
+Restored  it has not, and another node claims it                let go                 Departed
+Restored  it has not                                            disbelieve             Departed
+Restored  a question is due                                     ask restored           Restored
+"""
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.client import (
+    NEVER,
+    Absent,
+    Claiming,
+    Client,
+    Clock,
+    Lease,
+    Restored,
+    Roaming,
+    Served,
+    can_ask,
+    has_roam_out,
+    is_newcomer,
+)
+from l3roamd_py.core.options import Options
+
+Verdict = str
+
+WAIT = "wait"
+ADOPT_GRANT = "adopt grant"
+ANNOUNCE = "announce"
+ASK = "ask"
+ASK_FOR_RIVAL = "ask for rival"
+ASK_NEIGHBOURS = "ask neighbours"
+ASK_RESTORED = "ask restored"
+BEGIN_ANEW = "begin anew"
+BELIEVE = "believe"
+CLAIM_AGAIN = "claim again"
+CLAIM_BEHIND = "claim behind"
+CLAIM_BY_PLACE = "claim by place"
+CLAIM_FROM_NEIGHBOURS = "claim from neighbours"
+DISBELIEVE = "disbelieve"
+DISMISS_CLAIM = "dismiss claim"
+DISMISS_LATE_CLAIM = "dismiss late claim"
+DISOWN = "disown"
+END_CLAIM = "end claim"
+END_LEASE = "end lease"
+EXTEND_LEASE = "extend lease"
+FIND = "find"
+FORGET = "forget"
+FORGET_ABSENT = "forget absent"
+FORGET_ELSEWHERE = "forget elsewhere"
+FORGET_UNPROVEN = "forget unproven"
+FORGET_WITH_LEASE = "forget with lease"
+GIVE_UP_CLAIM = "give up claim"
+GIVE_UP_REQUEST = "give up request"
+GIVE_UP_ROAM = "give up roam"
+LEAVE_LEASE = "leave lease"
+LET_GO = "let go"
+LOOK_ELSEWHERE = "look elsewhere"
+MEASURE = "measure"
+MISS = "miss"
+OPEN = "open"
+POSTPONE = "postpone"
+PROVE = "prove"
+REFUSE_CLAIM = "refuse claim"
+REMIND = "remind"
+RENEW = "renew"
+RENEWED = "renewed"
+RESEND_CLAIM = "resend claim"
+SEND_CLAIM = "send claim"
+SEND_REQUEST = "send request"
+SEND_ROAM = "send roam"
+SETTLE = "settle"
+TAKE_OVER = "take over"
+USE_ADDRESS = "use address"
+WAIT_FOR_SIGN = "wait for sign"
+YIELD = "yield"
+
+
+def judge(client: Client, clock: Clock, options: Options) -> Verdict:
+    """Return what is to be done for a client now, one of the verdicts of the module's table."""
+    return JUDGES[type(client.state)](client, clock, options)
+
+
+def _judge_claiming(client: Client, clock: Clock, options: Options) -> Verdict:
+    search, claim = client.search, client.search.claim
+    assert claim is not None
+    if is_reminder_due(client, clock):
+        return REMIND
+    if search.answer is not None and search.answer.lease is not None:
+        return TAKE_OVER
+    if search.answered_by is not None or search.ended_s < NEVER:
+        return _judge_alone(client, options)
+    if search.is_unreached:
+        return ASK_NEIGHBOURS
+    if client.presence.seen_s >= claim.last_s + options.claim_press_s:
+        return RESEND_CLAIM  # who refused it may have lost the client since
+    is_alone = search.is_unrouted and clock.due_s >= claim.started_s + options.unrouted_give_up_s
+    if search.legacy is not None and search.legacy.grace_s < NEVER:
+        if search.legacy.grace_s <= clock.due_s:
+            return _judge_alone(client, options) if search.is_unrouted else GIVE_UP_CLAIM
+    elif is_alone and claim.next_s <= clock.due_s:
+        return _judge_alone(client, options)
+    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, SEND_CLAIM, GIVE_UP_CLAIM)
+
+
+def _judge_copies(
+    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: Clock, resend: Verdict, give_up: Verdict
+) -> Verdict:
+    """Judge a message that is repeated until its answer comes."""
+    if next_s > clock.due_s:
+        return WAIT
+    return resend if sent < len(offsets_s) else give_up
+
+
+def _judge_alone(client: Client, options: Options) -> Verdict:
+    """Judge a client that nobody had, or of which nobody tells."""
+    search, state = client.search, client.state
+    assert isinstance(state, Claiming)
+    is_unproven = state.former is not None and not client.presence.is_proven
+    # babel knows a node that has it, which stays silent: it may have been there again when that node looked
+    is_passing = search.is_contested and _is_passing(client, options)
+    is_in_doubt = search.is_contested and client.grant is None and (search.heard is None or is_passing)
+    may_ask = search.answered_by is None and search.rounds < options.arrival_rounds
+    if may_ask and not client.presence.is_leaving and (is_unproven or is_in_doubt):
+        return CLAIM_AGAIN  # no other sign of an idle client may come
+    if client.presence.is_leaving or is_unproven or (is_in_doubt and is_passing):
+        return FORGET_UNPROVEN
+    return SETTLE
+
+
+def _is_passing(client: Client, options: Options) -> bool:
+    """Return whether a client was heard when it came, and never since: it may be back where its CLAIM was refused.
+
+    Let in, it would begin anew when it comes again, before that node has let it go.
+    """
+    search, claim = client.search, client.search.claim
+    if claim is None or search.heard is None:
+        return False
+    if not claim.started_s + options.claim_give_up_s <= search.ended_s < NEVER:
+        return False
+    moment_s = options.claim_at_s[-1] if search.rounds == 1 else 0.0
+    return client.presence.seen_s < claim.started_s + moment_s
+
+
+def _judge_roaming(client: Client, clock: Clock, options: Options) -> Verdict:
+    lease = client.lease
+    assert lease is not None
+    if is_reminder_due(client, clock):
+        return REMIND
+    roam = lease.roam
+    if roam is None:
+        return BEGIN_ANEW
+    if roam.answer is not None:
+        return _judge_roam_answer(
+            client, OPEN, BEGIN_ANEW if client.search.is_after_stale else CLAIM_BY_PLACE
+        )
+    verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, SEND_ROAM, BEGIN_ANEW)
+    if verdict == WAIT and client.search.is_to_all:
+        verdict = _judge_search(client, clock, options)
+    if verdict == WAIT and lease.until_s <= clock.due_s:
+        return END_LEASE if client.addresses else FORGET_WITH_LEASE
+    return ASK if verdict == WAIT and client.presence.check_s <= clock.due_s else verdict
+
+
+def _judge_roam_answer(client: Client, if_ok: Verdict, if_stale: Verdict) -> Verdict:
+    roam = None if client.lease is None else client.lease.roam
+    assert roam is not None
+    assert roam.answer is not None
+    reason = roam.answer.reason
+    if reason == wire.NOT_PROVEN and not roam.has_proof:
+        return PROVE
+    return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, BEGIN_ANEW)
+
+
+def is_reminder_due(client: Client, clock: Clock) -> bool:
+    legacy = client.search.legacy
+    return legacy is not None and legacy.remind_s <= clock.due_s
+
+
+def _judge_served(client: Client, clock: Clock, options: Options) -> Verdict:
+    search, lease = client.search, client.lease
+    if is_reminder_due(client, clock):
+        return REMIND
+    if search.answer is not None:
+        return ANNOUNCE if search.answer.lease is None else TAKE_OVER
+    if client.grant is not None:
+        return ADOPT_GRANT
+    if search.heard is not None and (lease is not None or not search.is_running):
+        return USE_ADDRESS
+    verdict = WAIT if client.rival is None else _judge_rival(client, clock, options)
+    if verdict == WAIT:
+        verdict = _judge_search(client, clock, options)
+    if verdict == WAIT and lease is not None:
+        verdict = _judge_lease(lease, client, clock, options)
+    return _judge_presence(client, clock, options) if verdict == WAIT else verdict
+
+
+def _judge_rival(client: Client, clock: Clock, options: Options) -> Verdict:
+    """Judge another node's claim; while a ROAM of ours is out nobody knows what we would have to tell."""
+    rival = client.rival
+    if rival is None or (has_roam_out(client) and not rival.questions):
+        return WAIT
+    if not rival.questions and rival.until_s < clock.now_s:
+        return DISMISS_LATE_CLAIM
+    if client.search.is_contested:
+        return DISMISS_CLAIM  # the node that has it is asked as well
+    if is_newcomer(client) and not can_ask(client):
+        return DISOWN  # we have nothing to tell, and vouch for nobody
+    if isinstance(client.state, Absent) or client.presence.is_leaving or not can_ask(client):
+        return LET_GO
+    if rival.is_refuted:
+        return REFUSE_CLAIM
+    if not rival.questions:
+        return ASK_FOR_RIVAL
+    return _judge_copies(rival.next_s, rival.questions, options.probe_at_s, clock, ASK_FOR_RIVAL, YIELD)
+
+
+def _judge_search(client: Client, clock: Clock, options: Options) -> Verdict:
+    """Judge our question who has a client that we serve."""
+    search, claim, seen_s = client.search, client.search.claim, client.presence.seen_s
+    if claim is None:
+        return WAIT
+    if search.is_contested and not search.is_running and seen_s > search.ended_s:
+        return CLAIM_BEHIND  # the other node will let it go if we ask once more
+    if search.is_running and search.is_unreached:
+        return ANNOUNCE
+    give_up = END_CLAIM if search.is_to_all or seen_s >= claim.last_s else GIVE_UP_CLAIM
+    offsets_s = options.else_at_s if search.is_to_all else options.claim_at_s
+    return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, SEND_CLAIM, give_up)
+
+
+def _judge_lease(lease: Lease, client: Client, clock: Clock, options: Options) -> Verdict:
+    verdict, roam, request = WAIT, lease.roam, lease.request
+    if roam is not None and roam.answer is not None:
+        return _judge_roam_answer(client, RENEWED, LEAVE_LEASE)
+    if roam is not None:
+        verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, SEND_ROAM, GIVE_UP_ROAM)
+    if verdict == WAIT and request is not None:
+        verdict = _judge_copies(
+            request.next_s, request.sent, options.token_at_s, clock, SEND_REQUEST, GIVE_UP_REQUEST
+        )
+    if verdict == WAIT and lease.renew_s <= clock.due_s:
+        return RENEW
+    if verdict != WAIT or lease.until_s > clock.due_s:
+        return verdict
+    if not lease.is_granted:
+        return EXTEND_LEASE
+    return END_LEASE if client.addresses else FORGET_WITH_LEASE
+
+
+def _judge_presence(client: Client, clock: Clock, options: Options) -> Verdict:
+    """Judge whether a client is still here."""
+    presence, is_new = client.presence, is_newcomer(client)
+    if presence.is_leaving and not can_ask(client):
+        return FORGET
+    if is_new and presence.is_proven:
+        return ANNOUNCE
+    if presence.swept_s <= presence.answered_s and not client.search.is_running and not has_roam_out(client):
+        return CLAIM_FROM_NEIGHBOURS
+    if is_new and can_ask(client) and not presence.unanswered:
+        return ASK
+    if presence.check_s <= clock.due_s:
+        return _judge_silence(client, clock, options)
+    is_to_measure = isinstance(client.state, Served) and client.state.measure_s <= clock.due_s
+    return MEASURE if is_to_measure else WAIT
+
+
+def _judge_silence(client: Client, clock: Clock, options: Options) -> Verdict:
+    presence, is_contested = client.presence, client.search.is_contested
+    if not can_ask(client):
+        if not is_contested:
+            return POSTPONE  # the kernel will say when it leaves
+        return FORGET if presence.unanswered else WAIT_FOR_SIGN
+    if presence.unanswered < options.idle_probes:
+        return ASK
+    is_new = is_newcomer(client)
+    if is_new and presence.doubted_s < presence.seen_s > clock.due_s - options.idle_s:
+        return POSTPONE
+    return FORGET_ABSENT if is_new or is_contested else MISS
+
+
+def _judge_absent(client: Client, clock: Clock, options: Options) -> Verdict:
+    state, lease = client.state, client.lease
+    assert isinstance(state, Absent)
+    if state.is_back:
+        return FIND
+    if client.grant is not None:
+        return ADOPT_GRANT
+    verdict = WAIT if client.rival is None else _judge_rival(client, clock, options)
+    if verdict != WAIT:
+        return verdict
+    if state.is_elsewhere:
+        return FORGET_ELSEWHERE
+    is_over = min(state.keep_s, NEVER if lease is None else lease.until_s) <= clock.due_s
+    if is_over or (client.presence.is_leaving and not can_ask(client)):
+        return FORGET
+    if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != WAIT:
+        return verdict
+    if state.look_s > clock.due_s:
+        return WAIT
+    return ANNOUNCE if not client.is_announced and state.until_s <= clock.due_s else LOOK_ELSEWHERE
+
+
+def _judge_restored(client: Client, clock: Clock, _: Options) -> Verdict:
+    state, rival = client.state, client.rival
+    assert isinstance(state, Restored)
+    if state.is_here:
+        return BELIEVE
+    if state.next_s > clock.due_s:
+        return WAIT
+    if state.until_s > clock.due_s:
+        return ASK_RESTORED
+    return LET_GO if rival is not None and rival.until_s >= clock.now_s else DISBELIEVE
+
+
+JUDGES = {
+    Claiming: _judge_claiming,
+    Roaming: _judge_roaming,
+    Served: _judge_served,
+    Absent: _judge_absent,
+    Restored: _judge_restored,
+}
+
+
+def next_deadline_s(client: Client) -> float:
+    """Return when the verdict may be another one although nothing happens."""
+    search, lease, state = client.search, client.lease, client.state
+    if isinstance(state, Restored):
+        return state.next_s
+    due_s = [client.presence.check_s]
+    if search.claim is not None:
+        due_s.append(search.claim.next_s)
+    if search.legacy is not None:
+        due_s += (search.legacy.grace_s, search.legacy.remind_s)
+    if client.rival is not None:
+        due_s.append(client.rival.next_s)
+    if lease is not None:
+        due_s += (lease.until_s, lease.renew_s)
+        due_s += (each.next_s for each in (lease.request, lease.roam) if each is not None)
+    if isinstance(state, Served):
+        due_s.append(state.measure_s)
+    elif isinstance(state, Absent):
+        due_s += (state.look_s, state.keep_s)
+    return min(due_s)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: ISC
+"""What we ask of a PLAT for a client's lease: ROAM, that it is here now; TOKEN_REQUEST, for its word. No I/O."""
+
+from l3roamd_py.core import wire
+from l3roamd_py.core.actions import LookForPlace, LookForPlat, UsePlat
+from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease, Roam
+from l3roamd_py.core.node import Node, node_of
+from xlat464.address import format_ipv6
+
+PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
+
+
+def use_plat(node: Node, lease: Lease) -> None:
+    """Also for the current PLAT: when another is chosen later, the client must be in its own one's set already."""
+    if lease.plat != NOWHERE:
+        node.do(UsePlat(node.at(lease.ipv4), lease.plat, max(1, node.seconds_left(lease))))
+
+
+# TOKEN_REQUEST
+
+
+def request_token(node: Node, lease: Lease, delay_s: float = 0.0) -> None:
+    if lease.plat == NOWHERE or not node.is_home(lease):
+        return
+    nonce = node.make_nonce()
+    request = wire.TokenRequest(wire.Lease(lease.home, lease.plat, node.seconds_left(lease)))
+    starts_s = node.now_s + delay_s
+    lease.request = Exchange(nonce, node.encode(request, nonce), node_of(lease.plat), starts_s)
+    lease.renew_s = NEVER
+    if not delay_s:
+        _send_request(node, lease.request)
+
+
+def send_request(node: Node, client: Client) -> None:
+    if client.lease is not None and client.lease.request is not None:
+        _send_request(node, client.lease.request)
+
+
+def _send_request(node: Node, request: Exchange) -> None:
+    offsets_s = node.options.token_at_s
+    node.send_copy(request, offsets_s, 2 * offsets_s[-1])
+
+
+def give_up_request(node: Node, client: Client) -> None:
+    lease = client.lease
+    assert lease is not None
+    lease.request = None
+    node.count("tokens_unanswered")
+    node.do(LookForPlat(lease.plat))
+    lease.renew_s = node.now_s + node.options.token_again_s
+
+
+def on_token(node: Node, grant: wire.TokenGrant) -> None:
+    """The PLAT vouches for one of our homes."""
+    client = node.client_at(grant.lease.home)
+    lease = None if client is None else client.lease
+    if client is None or lease is None or lease.request is None or lease.request.nonce != grant.nonce:
+        return node.count("tokens_unexpected")
+    is_guest = grant.at == lease.home and node.is_of_client(grant.lease.home)
+    if (lease.home != grant.lease.home and not is_guest) or lease.plat != grant.lease.plat:
+        return node.count("tokens_unexpected")
+    lease.request = None
+    node.touch(client.mac)
+    if grant.reason != wire.OK:
+        node.count("tokens_refused")
+        lease.renew_s = node.now_s + node.options.token_again_s
+        return None
+    if is_guest:  # it roamed to us, and we have forgotten; its connections live where it is mapped
+        lease.home = grant.lease.home
+        node.count("homes_remembered")
+    is_mapped = grant.at not in (None, lease.home)
+    if grant.at is not None and is_mapped and not is_guest and not lease.is_returned:
+        # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
+        return node.do(LookForPlace(client.mac, grant.at))
+    lease.token = grant.lease.token
+    node.changes += 1
+    renew_in_time(node, lease, grant.lease.lease_s)
+    return _bring_home(node, client, lease, is_guest) if is_mapped and lease.roam is None else None
+
+
+def _bring_home(node: Node, client: Client, lease: Lease, is_guest: bool) -> None:
+    """A home is mapped to another node, though its client is here: a ROAM to itself brings it home."""
+    if client.search.is_contested:  # whether it is here at all is known in a moment
+        lease.renew_s = node.now_s + node.options.idle_probe_s
+        return None
+    if not is_guest:
+        node.count("homes_reclaimed")
+    return start_roam(node, client)
+
+
+def renew_in_time(node: Node, lease: Lease, lease_s: int) -> None:
+    """The PLAT may keep a mapping or a token for less than the DHCP lease."""
+    if lease_s + 1 < lease.until_s - node.now_s:
+        lease.renew_s = node.now_s + max(1.0, lease_s / 2)
+
+
+def renew(node: Node, client: Client) -> None:
+    lease = client.lease
+    assert lease is not None
+    lease.renew_s = NEVER
+    use_plat(node, lease)
+    if node.is_home(lease):
+        request_token(node, lease)
+    elif lease.roam is None:
+        start_roam(node, client)
+
+
+# ROAM
+
+
+def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
+    """Send ROAM for the lease that the client has; it is ready to receive by now."""
+    lease = client.lease
+    assert lease is not None
+    lease.roam, lease.renew_s = None, NEVER
+    if lease.plat == NOWHERE:
+        return
+    nonce = node.make_nonce()
+    shown = wire.Lease(lease.home, lease.plat, node.seconds_left(lease), lease.token)
+    body = wire.Roam(shown, node.at(lease.ipv4), node.proofs.get(lease.plat))
+    lease.roam = Roam(nonce, node.encode(body, nonce), node_of(lease.plat), node.now_s)
+    lease.roam.has_proof = has_proof
+    send_roam(node, client)
+
+
+def send_roam(node: Node, client: Client) -> None:
+    if client.lease is not None and client.lease.roam is not None:
+        node.send_copy(client.lease.roam, node.options.roam_at_s, node.options.roam_give_up_s)
+
+
+def give_up_roam(node: Node, client: Client) -> None:
+    """A renewal was not answered."""
+    lease = client.lease
+    assert lease is not None
+    node.count("roams_unanswered")
+    lease.roam = None
+    node.do(LookForPlat(lease.plat))
+    lease.renew_s = node.now_s + node.options.token_again_s
+
+
+def on_roam_ack(node: Node, ack: wire.RoamAck) -> None:
+    """Our ROAM's answer: only its owner knows the nonce, others are dropped."""
+    client = node.client_at(ack.at)
+    lease = None if client is None else client.lease
+    if client is None or lease is None or lease.roam is None or lease.roam.nonce != ack.nonce:
+        return node.count("roam_acks_unexpected")
+    if (ack.lease.home, ack.lease.plat, ack.at) != (lease.home, lease.plat, node.at(lease.ipv4)):
+        return node.count("roam_acks_unexpected")
+    lease.roam.answer, lease.roam.next_s = ack, NEVER
+    return node.touch(client.mac)
+
+
+def accept(node: Node, client: Client) -> None:
+    """The PLAT has taken our ROAM."""
+    lease = client.lease
+    assert lease is not None
+    assert lease.roam is not None
+    assert lease.roam.answer is not None
+    granted = lease.roam.answer.lease
+    lease.token, lease.roam = granted.token, None
+    client.search.is_after_stale = False
+    node.changes += 1
+    renew_in_time(node, lease, granted.lease_s)
+
+
+def prove(node: Node, client: Client) -> None:
+    """The PLAT wants to know that we are at our own CLAT prefix: only there its proof is heard."""
+    assert client.lease is not None
+    assert client.lease.roam is not None
+    assert client.lease.roam.answer is not None
+    keep_proof(node, client.lease.roam.answer.lease)
+    node.count("roams_proven")
+    start_roam(node, client, has_proof=True)
+
+
+def keep_proof(node: Node, shown: wire.Lease) -> None:
+    if len(node.proofs) >= PROOFS_MAX:
+        del node.proofs[next(iter(node.proofs))]
+    node.proofs[shown.plat] = shown.token
+
+
+def refuse_roam(node: Node, client: Client) -> str:
+    """Our ROAM has come to nothing: count it, and return why, for people."""
+    roam = None if client.lease is None else client.lease.roam
+    if client.lease is None or roam is None:
+        return "it has no PLAT"
+    client.lease.roam = None
+    if roam.answer is None:
+        node.count("roams_unanswered")
+        return f"{format_ipv6(roam.destination)} does not answer"
+    node.count("roams_refused")
+    reason = roam.answer.reason
+    if reason == wire.STALE:
+        client.search.spent_serial = client.lease.token.serial
+    why = wire.REASONS[reason] if reason < len(wire.REASONS) else f"reason {reason}"
+    return f"{format_ipv6(roam.destination)} refuses: {why}"
+
+
+def leave_lease(node: Node, client: Client) -> None:
+    """Somebody else has the client by now; our lease shall end by itself."""
+    refuse_roam(node, client)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: ISC
+"""Role A: another node claims a client that we serve. No I/O.
+
+It is asked; if it answers within three times what its answer usually takes, the claim is refused, else it is let go:
+its gate is closed, INFO is told until it is acknowledged, all that belongs to it is removed.
+"""
+
+import logging
+
+from l3roamd_py.core import departed, grants, wire
+from l3roamd_py.core.actions import CloseGate
+from l3roamd_py.core.client import Client, Departed, Restored, Rival
+from l3roamd_py.core.events import Datagram
+from l3roamd_py.core.info import is_host, is_node
+from l3roamd_py.core.node import Node, describe
+from l3roamd_py.core.service import ask_client, drop
+from xlat464.address import format_ipv6
+
+
+def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
+    if header.sender == node.address:
+        return node.count("claims_own")
+    if not (is_node(node, header.sender) if header.extended else is_host(header.sender)):
+        return node.count("claims_bad_sender")
+    gone, client = departed.find_departed(node, claim.mac), node.clients.get(claim.mac)
+    is_crossing = gone is not None and gone.is_acknowledged and gone.place == header.sender
+    if gone is not None and not (is_crossing and client is not None):
+        if header.extended and header.ttl <= wire.FOR_ITS_NODE:
+            return node.count("claims_elsewhere")
+        return departed.answer_claim(node, gone, header, datagram.payload)
+    if client is not None:  # crossing: we claim it from each other, and what we knew is out of date
+        return _note_rival(node, client, header)
+    return node.count("claims_unknown")
+
+
+def _note_rival(node: Node, client: Client, header: wire.Header) -> None:
+    rival = client.rival
+    if rival is not None and rival.sender != header.sender and rival.until_s >= node.now_s:
+        return node.count("claims_second")  # it is passed on when the first one has the client
+    if rival is not None and rival.questions:
+        rival.nonce = header.nonce
+        return None
+    until_s = node.now_s + node.options.asked_s
+    client.rival = Rival(header.sender, header.nonce, header.extended, until_s)
+    return node.touch(client.mac)
+
+
+def ask_for_rival(node: Node, client: Client) -> None:
+    """Ask the client if it is here. What we ask late may be answered late: the last question has its time."""
+    rival, at_s = client.rival, node.options.probe_at_s
+    assert rival is not None
+    if not rival.questions:
+        rival.until_s = node.now_s + _patience_s(node, client)  # from now on: when we let go
+    rival.questions += 1
+    ask_client(node, client)
+    if rival.questions < len(at_s):
+        rival.next_s = node.now_s + at_s[rival.questions] - at_s[rival.questions - 1]
+    else:
+        rival.until_s = max(rival.until_s, node.now_s + _patience_s(node, client) - at_s[-1])
+        rival.next_s = rival.until_s
+
+
+def _patience_s(node: Node, client: Client) -> float:
+    """How long a client may take to answer that it is here: another node waits for so long if it is not."""
+    options, usual_s = node.options, client.presence.usual_s
+    answer_s = 0.0 if usual_s is None else options.probe_times * usual_s
+    return max(options.probe_give_up_s, min(answer_s, options.probe_most_s))
+
+
+def dismiss(node: Node, client: Client, counter: str) -> None:
+    client.rival = None
+    node.count(counter)
+
+
+def refuse_claim(node: Node, client: Client) -> None:
+    """The client is here: whoever claims it is wrong, or lies."""
+    assert client.rival is not None
+    sender = format_ipv6(client.rival.sender)
+    node.log(logging.DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+    dismiss(node, client, "claims_refused")
+
+
+def yield_client(node: Node, client: Client) -> None:
+    """It has not answered: let it go, but not without number."""
+    if node.believed_claims.is_within(b"", node.now_s):
+        let_go(node, client)
+    else:
+        dismiss(node, client, "claims_too_many")
+
+
+def let_go(node: Node, client: Client) -> None:
+    rival = client.rival
+    assert rival is not None
+    if isinstance(client.state, Restored):
+        node.count("beliefs_disproven")
+    until_s = node.now_s + node.options.departed_s
+    gone = make_departed(client, rival.sender, until_s)
+    gone.is_extended, gone.told_s = rival.is_extended, node.now_s
+    grants.note_away(node, client)
+    departed.remember(node, gone)
+    # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
+    if client.ipv4 is not None:
+        node.do(CloseGate(client.mac, client.ipv4))
+    departed.tell(node, gone, rival.nonce)
+    drop(node, client)
+    # while nobody has acknowledged, claims shall find us
+    node.timers.set((departed.end_linger, client.mac), until_s)
+    node.count("departures")
+
+
+def make_departed(client: Client, place: bytes, until_s: float) -> Departed:
+    addresses = list(client.addresses)
+    return Departed(client.mac, place, False, until_s, client.ipv4, client.lease, addresses, client.presence)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: ISC
+"""Serving a client: its node-client address, its IPv6 routes, the question whether it is here, its end. No I/O."""
+
+from l3roamd_py.core.actions import (
+    AddNodeClient,
+    ProbeClient,
+    RemoveNodeClient,
+    SolicitClient,
+    Unlearn,
+)
+from l3roamd_py.core.addresses import drop_ipv4, remove_address
+from l3roamd_py.core.client import (
+    NEVER,
+    Absent,
+    Client,
+    Departed,
+    Presence,
+    Restored,
+    Roaming,
+    Served,
+    former_of,
+)
+from l3roamd_py.core.departed import end_linger, forget_departed
+from l3roamd_py.core.node import Node
+
+ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
+
+
+def serve(node: Node, client: Client, state: Roaming | Served | Restored) -> None:
+    """Serve a client from now on. Nobody finds it here until its node-client address is announced."""
+    search, former = client.search, former_of(client)
+    if former is not None:
+        search.place = former.place
+    client.state = state
+    node.claiming.discard(client.mac)
+    if search.claim is not None:
+        search.claim.next_s = NEVER
+    if search.legacy is not None:
+        search.legacy.grace_s = NEVER
+    client.presence.check_s = node.now_s + node.options.idle_s
+    node.changes += 1
+
+
+def new_served(node: Node) -> Served:
+    return Served(node.now_s + node.options.measure_after_s)
+
+
+def announce(node: Node, client: Client) -> None:
+    """Take the client's node-client address: it can be found here."""
+    search = client.search
+    search.is_contested, search.answer = False, None
+    if search.is_running and search.claim is not None:
+        search.claim.next_s = NEVER
+    if isinstance(client.state, Absent):
+        client.state.look_s = NEVER
+    client.is_announced = True
+    node.ports.settle(client.mac)
+    node.timers.cancel((end_linger, client.mac))
+    node.do(AddNodeClient(node.node_client(client.mac)))
+
+
+def ask_client(node: Node, client: Client | Departed) -> None:
+    """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery, and the bridge shows its answer."""
+    if client.ipv4 is not None:
+        # which question an answer is for it does not say: who asks often cannot make it seem a quick one
+        if node.now_s > client.presence.asked_s + node.options.regret_s:
+            client.presence.timed_s = node.now_s
+        client.presence.asked_s = node.now_s
+        return node.do(ProbeClient(client.mac, client.ipv4))
+    node.do(Unlearn(client.mac))
+    return node.do(*(SolicitClient(client.mac, each) for each in [*client.addresses][-ADDRESSES_ASKED:]))
+
+
+def learn(node: Node, presence: Presence) -> None:
+    """It has answered: note what that usually takes. That it took longer once may be our own doing, if we are busy."""
+    if presence.timed_s is not None:
+        took_s, before_s = node.now_s - presence.timed_s, presence.usual_s
+        presence.timed_s = None
+        if before_s is None or took_s < before_s:
+            presence.usual_s = took_s
+        else:
+            presence.usual_s = before_s + (took_s - before_s) / 4
+
+
+def measure(node: Node, client: Client) -> None:
+    """Ask it, to learn what its answers take."""
+    state = client.state
+    assert isinstance(state, Served)
+    state.measure_s = NEVER
+    if client.ipv4 is not None and state.measures < node.options.measures:
+        state.measures += 1
+        state.measure_s = node.now_s + node.options.measure_after_s
+        ask_client(node, client)
+
+
+def drop(node: Node, client: Client) -> None:
+    """Let go of everything of a client but the node-client address."""
+    drop_ipv4(node, client)
+    for address in list(client.addresses):
+        remove_address(node, client, address)
+    node.clients.pop(client.mac, None)
+    node.ports.remove(client.mac)
+    node.claiming.discard(client.mac)
+    node.touch(client.mac)
+    node.do(Unlearn(client.mac))
+    node.changes += 1
+
+
+def forget(node: Node, client: Client) -> None:
+    """The client is gone. One that came back to us without being heard is where it went before."""
+    former = former_of(client)
+    drop(node, client)
+    if former is not None:
+        node.departed[client.mac] = former
+        node.timers.set((forget_departed, client.mac), max(former.until_s, node.now_s))
+    elif client.is_announced:
+        node.do(RemoveNodeClient(node.node_client(client.mac)))

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: ISC
+"""Signs of a client: what the bridge, its answers and our DHCP server say of it. They are noted, and judged later.
+
+Whoever can send frames can make up MACs, and each client costs memory and a CLAIM. So there is a bound for all clients
+together, and one for each port of the bridge, see ports.py. Nothing is kept of who has to wait: each sign of it tries
+again, and is answered by a question. Who answers that, or gets a lease of our DHCP server, comes before all others.
+"""
+
+import logging
+
+from l3roamd_py.core import grants
+from l3roamd_py.core.actions import ProbeClient, SolicitClient
+from l3roamd_py.core.addresses import add_address, remove_address
+from l3roamd_py.core.client import (
+    AT_ONCE,
+    NEVER,
+    Absent,
+    Claiming,
+    Client,
+    Restored,
+    Roaming,
+    Served,
+    can_ask,
+    former_of,
+    is_newcomer,
+)
+from l3roamd_py.core.info import IPV4_MAPPED
+from l3roamd_py.core.node import Node, is_device, is_usable
+from l3roamd_py.core.search import claim
+from l3roamd_py.core.service import forget, learn
+
+
+def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = False) -> Client | None:
+    """A client is here; ipv4 is what it uses, if the gate has a packet of it. None: it is not taken in.
+
+    is_proof: more than a frame with its MAC says so.
+    """
+    if not is_device(mac) or node.options.clat is None:
+        node.count("not_clients")
+        return None
+    client = node.clients.get(mac) or _admit(node, mac, ipv4, is_proof)
+    if client is None:
+        return None
+    node.ports.add(mac, node.port_of(mac))
+    node.touch(mac)
+    state = client.state
+    _note_sign(node, client, is_proof)
+    if isinstance(state, Restored):
+        # its own word is proof, the bridge's is a reason to ask. The bridge forgot one without IPv4 when it was asked
+        state.is_here |= ipv4 == client.ipv4
+        state.next_s = AT_ONCE
+    elif ipv4 is not None and is_usable(ipv4):
+        _note_address(node, client, ipv4)
+    elif ipv4 is None and client.rival is not None:
+        # a packet may have waited at the gate, but this is news
+        client.rival.is_refuted = client.rival.questions > 0
+    return client
+
+
+def _note_sign(node: Node, client: Client, is_proof: bool) -> None:
+    presence, claim, former = client.presence, client.search.claim, former_of(client)
+    if former is None and (is_proof or (presence.unanswered and client.ipv4 is None)):
+        _note_proof(node, client)  # the latter is the answer of one that cannot be asked by ARP
+    elif former is not None and former.ipv4 is None and claim is not None and node.now_s > claim.started_s:
+        presence.is_proven = True
+    if client.ipv4 is None:
+        presence.answered_s = node.now_s  # the answer of one that cannot be asked by ARP
+    _note_presence(node, client, is_newcomer(client))
+
+
+def _note_presence(node: Node, client: Client, is_asked_on: bool) -> None:
+    """is_asked_on: that it sends does not say that it is here."""
+    presence = client.presence
+    presence.seen_s, presence.is_leaving = node.now_s, False
+    if not is_asked_on:
+        presence.unanswered = 0
+        if presence.check_s < NEVER:
+            presence.check_s = node.now_s + node.options.idle_s
+    if isinstance(client.state, Absent):
+        client.state.is_back = True
+
+
+def _note_proof(node: Node, client: Client) -> None:
+    """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
+    client.presence.is_proven = True
+    node.ports.settle(client.mac)
+
+
+def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
+    """The client uses this address; a packet of it waits at the gate."""
+    if isinstance(client.state, Roaming):
+        return
+    claim = client.search.claim
+    client.search.heard = ipv4
+    if former_of(client) is not None:
+        client.presence.is_proven = claim is None or node.now_s > claim.started_s
+
+
+def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
+    """A client answered our ARP: it is here, even if that came too late to keep it, or if we did not take it in."""
+    departed = node.departed.get(mac)
+    if departed is None and mac not in node.clients:
+        see(node, mac, ipv4, is_proof=True)
+        return
+    if departed is not None and node.now_s <= departed.told_s + node.options.regret_s:
+        node.count("departures_regretted")
+        learn(node, departed.presence)
+        if see(node, mac, departed.ipv4) is None:
+            return
+    client = node.clients.get(mac)
+    if client is None:
+        return
+    learn(node, client.presence)
+    _note_presence(node, client, False)
+    _note_proof(node, client)
+    client.presence.answered_s = node.now_s
+    if client.rival is not None:
+        client.rival.is_refuted = client.rival.questions > 0
+    if isinstance(client.state, Restored):
+        client.state.is_here = True
+    node.touch(mac)
+
+
+def on_gone(node: Node, mac: bytes) -> None:
+    """The kernel says that a client left; a station may only have changed its band."""
+    client = node.clients.get(mac)
+    if client is None or isinstance(client.state, Restored):
+        return
+    presence = client.presence
+    if isinstance(client.state, Claiming):
+        presence.is_proven = False  # whoever answers our CLAIM has let it go: somebody must know its lease
+    elif not isinstance(client.state, Absent):
+        presence.unanswered, presence.check_s = 0, AT_ONCE
+    elif can_ask(client):
+        return
+    presence.is_leaving = True
+    node.touch(mac)
+
+
+def on_address(node: Node, mac: bytes, address: bytes, is_sign: bool) -> None:
+    """A client uses an IPv6 address. C's scripts name its IPv4 address in IPv6 form."""
+    if address[:12] == IPV4_MAPPED:
+        see(node, mac, address[12:])
+    elif node.is_client_ipv6(address):
+        known = node.clients.get(mac)
+        if not is_sign and known is not None and address in known.addresses:
+            return
+        client = see(node, mac, is_proof=is_sign)
+        if client is not None:
+            add_address(node, client, address)
+        elif node.options.clat is not None:
+            _ask_stranger(node, SolicitClient(mac, address))
+
+
+def on_address_gone(node: Node, mac: bytes, address: bytes) -> None:
+    client = node.clients.get(mac)
+    if client is not None:
+        remove_address(node, client, address)
+        node.touch(mac)
+
+
+def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool) -> None:
+    """Our DHCP server leased an address; is_seen: to a client that is here."""
+    grant = grants.note_grant(node, mac, ipv4, lease_s)
+    client = see(node, mac, is_proof=True) if is_seen and grant is not None else node.clients.get(mac)
+    if grant is None or client is None:
+        return
+    grant.is_renewed = is_renewed
+    is_settled = isinstance(client.state, Served | Absent)
+    is_its = is_settled and (client.lease is None or client.lease.ipv4 == ipv4)
+    if is_seen:
+        _note_proof(node, client)
+    if is_seen or is_its:
+        client.grant = grant
+        node.touch(mac)
+
+
+# Who is taken in
+
+
+def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client | None:
+    """Take a client in that has just come. is_proof: it is here for certain. None: there is no room for it."""
+    options, port = node.options, node.port_of(mac)
+    if len(node.clients) >= options.max_clients or len(node.claiming) >= options.max_claims:
+        node.count("clients_too_many")
+        return None
+    if not node.ports.has_room(port, is_proof) and not (is_proof and _make_room(node, port)):
+        _turn_away(node, port, is_proof)
+        if ipv4 is not None and is_usable(ipv4) and not is_proof:
+            _ask_stranger(node, ProbeClient(mac, ipv4))
+        return None
+    former = node.departed.pop(mac, None)
+    client = node.clients[mac] = Client(mac, Claiming(former), node.now_s, former)
+    node.ports.add(mac, port)
+    node.count("arrivals")
+    claim(node, client)
+    return client
+
+
+def _make_room(node: Node, port: str) -> bool:
+    """Return whether one that has not proven to be here, or is away, could give way."""
+    least = node.ports.least(port)
+    if least is None:
+        return False
+    node.count("clients_displaced")
+    forget(node, node.clients[least])
+    return True
+
+
+def _turn_away(node: Node, port: str, is_proof: bool) -> None:
+    node.count("clients_too_many_at_port" if is_proof else "newcomers_too_many_at_port")
+    if node.ports.may_tell(port, node.now_s):
+        most = node.ports.max_clients if is_proof else node.ports.max_newcomers
+        kind = "clients" if is_proof else "clients that have not answered yet"
+        sentence = f"{port or 'a port'} has {most} {kind}, as many as it may: others wait"
+        node.log(logging.WARNING, sentence)
+
+
+def _ask_stranger(node: Node, question: ProbeClient | SolicitClient) -> None:
+    """Ask somebody who waits whether it is here: its answer is proof."""
+    if node.ports.may_ask(node.port_of(question.mac), node.now_s):
+        node.do(question)
