@@ -19,11 +19,21 @@ START = """
     from pathlib import Path
     from sdk import suite
     suite.OUTPUT = Path(sys.argv[1]) / "beside.log"
+    suite.CACHES = [Path(sys.argv[1]) / name for name in ("cache-labs", "cache-beside")]
+    suite.IN_A_LAB = "test_labs"
     suite.LABS, suite.BESIDE = [sys.argv[1] + "/labs"], [os.path.relpath(sys.argv[1] + "/beside")]
     sys.exit(suite.main(sys.argv[2:]))
 """
 PASSES = "def test_it(): assert True\n"
 FAILS = "def test_it(): assert 'white' == 'black'\n"
+FAILS_ONCE = """
+import pathlib
+def test_it():
+    before = pathlib.Path(__file__).with_name("before")
+    is_first = not before.exists()
+    before.touch()
+    assert not is_first
+"""
 HEARS = "import signal\ndef test_it(): assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN\n"
 WAITS = """
 import pathlib, time, pytest
@@ -58,15 +68,39 @@ def start(tmp_path):
 @pytest.mark.parametrize(
     ("labs", "beside", "status"),
     [(PASSES, PASSES, 0), (FAILS, PASSES, 1), (PASSES, FAILS, 1)],
-    ids=["none fails", "one among the labs", "one beside them"],
+    ids=["none fails", "one among the labs, twice", "one beside them"],
 )
 def test_both_parts_count_and_are_shown(start, labs, beside, status):
     process = start(labs, beside)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == status, said
-    assert said.count("1 failed") == status
+    assert said.count("1 failed") == status + (labs == FAILS)
     assert said.count("1 passed") == 2 - status
     assert said.index("test: here") < said.index("test_labs.py") < said.index("test_beside.py")
+
+
+def test_a_lab_that_failed_is_tried_again_alone(start):
+    process = start(FAILS_ONCE, PASSES)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert said.count("1 failed") == 1
+    assert said.index("test: once more, alone: ") < said.index(
+        "test: passed alone, failed beside others, look at "
+    )
+
+
+@pytest.mark.parametrize(("labs", "beside"), [(PASSES, FAILS_ONCE), (FAILS_ONCE, FAILS_ONCE)])
+def test_what_is_no_lab_has_one_try(start, labs, beside):
+    process = start(labs, beside)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1, said
+    assert "once more" not in said
+
+
+def test_many_that_fail_are_no_accident():
+    names = [f"{suite.IN_A_LAB}test_{number}" for number in range(suite.AGAIN_MOST + 1)]
+    assert suite.may_try_again(names[1:])
+    assert not suite.may_try_again(names)
 
 
 def test_words_are_pytests_and_nothing_runs_beside(start, tmp_path):
