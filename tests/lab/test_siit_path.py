@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from siit_lab import CLAT_RULES, DEADLINE_S, NEEDS, ROOT, SIIT
@@ -266,9 +267,21 @@ def test_queues_share_the_work(path):
     clat.run("ip", "link", "set", "clat", "up")
     clat.run("ip", "route", "add", "10.9.0.0/24", "dev", "clat", "mtu", "1480")
     clat.run("ip", "route", "add", "fd00:64:1::/96", "dev", "clat")
-    for port in range(7000, 7004):
+    before = wakeups(clat.daemon)
+    # the kernel chooses a flow's queue by a hash: with so many flows neither queue stays without one
+    for port in range(7000, 7016):
         near, far = connect(client, server, port)
-        transfer(near, far, bytes(1_000_000))
+        transfer(near, far, bytes(100_000))
+    woken = {thread: count - before[thread] for thread, count in wakeups(clat.daemon).items()}
+    assert len(woken) == 2, "a thread for each queue"
+    assert min(woken.values()) >= 5, woken
+
+
+def wakeups(daemon):
+    """How often each thread of a daemon but its first has waited for a packet, by its number."""
+    threads = (path for path in Path(f"/proc/{daemon.pid}/task").iterdir() if path.name != str(daemon.pid))
+    statuses = {path.name: (path / "status").read_text() for path in threads}
+    return {name: int(re.search(r"^voluntary.*:\s*(\d+)", text, re.M)[1]) for name, text in statuses.items()}
 
 
 GOOD4 = bytes.fromhex("4500000000004000401100000a0100020a09000203e807d000001234")

@@ -234,8 +234,10 @@ def test_what_is_planned_is_planned_again_the_same(example, end):
 @pytest.mark.parametrize(("example", "end"), ENDS)
 def test_nft_takes_the_table(example, end):
     found = plan(example, end).firewall
-    if found:
-        run(tool("nft"), "-c", "-f", "-", input=firewall.ruleset_text(found))
+    assert found, "every end of the examples has rules"
+    text = firewall.ruleset_text(found)
+    assert "table inet reach" in text
+    run(tool("nft"), "-c", "-f", "-", input=text)
 
 
 @pytest.mark.parametrize(("example", "end"), ENDS)
