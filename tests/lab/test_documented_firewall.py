@@ -77,22 +77,16 @@ STATE = {
 
 def stand_in(lines: list[str], folder: Path) -> str:
     """Carry commands out by the stand-in of uci; return the rules by that of firewall4."""
-    program = folder / "bin/uci"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/uci.py "$@"\n')
-    program.chmod(0o755)
     config = folder / "config"
     config.mkdir()
     for name, text in OTHERS.items():
         (config / name).write_text(text)
     (config / "464xlat").write_text((ROOT / "files/464xlat/etc/config/464xlat").read_text())
     (config / "firewall").write_text(BEFORE)
-    environment = {"PATH": f"{program.parent}:/usr/bin:/bin", "UCI_DIR": str(config)}
-    done = subprocess.run(
-        ["sh", "-e", "-c", NOT_OURS + "\n".join(lines)], env=environment, capture_output=True, text=True
-    )
+    typed = uci.shell(config) + NOT_OURS + "\n".join(lines)
+    done = subprocess.run(["sh", "-e", "-c", typed], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return firewall4.render(uci.parse((config / "firewall").read_text()), DEVICES)
+    return firewall4.render(uci.load(config, "firewall"), DEVICES)
 
 
 def real(lines: list[str], folder: Path) -> str:

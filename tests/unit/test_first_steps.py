@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import packages
@@ -127,13 +126,11 @@ def test_what_is_installed_from_files_is_all_of_ours_that_is_needed(node, manage
 
 def test_the_meshs_network_is_one(tmp_path, monkeypatch):
     (tmp_path / "network").write_text("")
-    held = uci.Uci(tmp_path)
-    for line in block("clatnode", "platnode"):
-        words = line.split()
-        assert words[0] == "uci" or line == "service network reload"
-        if words[0] == "uci":
-            held.change(words[1], words[2:])
-    (section,) = held.load("network")
+    program = uci.shell(tmp_path) + 'service() { echo "$@"; }\n'
+    typed = "\n".join(block("clatnode", "platnode"))
+    done = subprocess.run(["sh", "-e", "-c", program + typed], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("network reload\n", "")
+    (section,) = uci.load(tmp_path, "network")
     assert (section.kind, section.name) == ("interface", "mesh")
     assert section.options == {"proto": "none", "device": "eth2"}
 
@@ -147,12 +144,11 @@ def test_one_gateway_for_all_nodes_leaves_each_a_mac_of_its_own(tmp_path):
     (tmp_path / "address").write_text("02:00:00:00:00:01\n")
     (tmp_path / "464xlat").write_text((ROOT / "files/464xlat/etc/config/464xlat").read_text())
     (tmp_path / "network").write_text("config device\n\toption name 'br-lan'\nconfig interface 'lan'\n")
-    program = f'uci() {{ UCI_DIR={tmp_path} {sys.executable} {ROOT}/tests/uci.py "$@"; }}; service() {{ echo "$@"; }}\n'
+    program = uci.shell(tmp_path) + 'service() { echo "$@"; }\n'
     done = subprocess.run(["sh", "-e", "-c", program + typed], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("network reload\n", "")
-    held = uci.Uci(tmp_path)
-    device, lan = held.load("network")
-    (node,) = [section for section in held.load("464xlat") if section.name == "node"]
+    device, lan = uci.load(tmp_path, "network")
+    (node,) = [section for section in uci.load(tmp_path, "464xlat") if section.name == "node"]
     assert lan.options == {"ipaddr": "10.46.0.1", "netmask": "255.255.0.0"}
     assert node.options["mac"] == "02:00:00:00:00:01" != device.options["macaddr"]
     assert int(device.options["macaddr"][:2], 16) & 3 == 2  # nobody's own, and no group's

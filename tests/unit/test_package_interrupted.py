@@ -7,10 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_package_gluon import LUA, ROOT, Router, content, pytestmark  # noqa: F401
+from gluon_node import LUA, NEEDS_LUA, ROOT, Router, content
 
 from l3roamd_py import leases
 
+pytestmark = NEEDS_LUA
 POWER_CUT = """
 local cursor, saves = require('simple-uci'), 0
 local made = cursor.cursor

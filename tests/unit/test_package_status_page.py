@@ -15,12 +15,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from test_package_gluon import GLUON, GLUON_PACKAGES, LUA, ROOT, STANDINS, lua
+from gluon_node import GLUON, GLUON_PACKAGES, LUA, NEEDS_LUA, ROOT, STANDINS, lua
 
 PAGE = "lib/gluon/status-page"
 HOSTILE = "<script>alert(1)</script>\"'&"
 REAL = GLUON is not None and GLUON_PACKAGES is not None
-pytestmark = pytest.mark.skipif(LUA is None, reason="no lua5.1: apt-get install lua5.1")
+pytestmark = NEEDS_LUA
 
 NODEINFO = {
     "hostname": "a node",

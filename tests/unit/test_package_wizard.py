@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_package_gluon import GLUON, LUA, Router, changed
+from gluon_node import GLUON, LUA, NEEDS_LUA, Router, changed
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "package/gluon-config-mode-464xlat-plat"
@@ -21,7 +21,7 @@ PAGE = PACKAGE / "luasrc/lib/gluon/config-mode/wizard/0310-464xlat-plat.lua"
 STANDINS = ROOT / "tests/gluon"
 SHARE, LIMIT = "xlat464_share", "xlat464_limit"
 UP, DOWN = "xlat464_limit_up_kbit", "xlat464_limit_down_kbit"
-pytestmark = pytest.mark.skipif(LUA is None, reason="no lua5.1: apt-get install lua5.1")
+pytestmark = NEEDS_LUA
 
 
 class Owner(Router):
