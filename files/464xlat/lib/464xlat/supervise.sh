@@ -141,10 +141,10 @@ is_intact() {
 	local now
 	fingerprint=$(464xlat "$role" fingerprint 2>/dev/null)
 	now=$(eval "$fingerprint" 2>&1)
-	if 464xlat "$role" check >/dev/null 2>&1; then fingerprint_before=$now; else fingerprint='' && return 1; fi
+	if 464xlat "$role" check >/dev/null 2>&1; then expected=$now; else fingerprint='' && return 1; fi
 }
-is_unchanged() { [ -n "$fingerprint" ] && [ "$(eval "$fingerprint" 2>&1)" = "$fingerprint_before" ]; }
-is_applied() { [ -z "$networks_changed" ] && [ "$words$wan" = "$applied" ]; }
+is_unchanged() { [ -n "$fingerprint" ] && [ "$(eval "$fingerprint" 2>&1)" = "$expected" ]; }
+is_applied() { [ -z "$changed" ] && [ "$words$wan" = "$applied" ]; }
 
 stay_up() {
 	[ -z "$reported" ] || clear_problem
@@ -168,7 +168,7 @@ ensure_up() {
 		stay_up
 	elif run "$words${wan:+ --wan $wan}"; then
 		[ -n "$applied" ] || echo "464xlat: $role is up"
-		applied=$words$wan networks_changed='' fingerprint=''
+		applied=$words$wan changed='' fingerprint=''
 		clear_problem
 		notify_dependents changed
 	else
@@ -188,8 +188,8 @@ reported=
 words=
 wan=
 applied=
-fingerprint='' fingerprint_before='' # lines of sh, and their output when the role was complete
-networks_changed= # since the last up
+fingerprint='' expected='' # lines of sh, and their output when the role was complete
+changed= # networks, since the last up
 trap 'kill "$!" 2>/dev/null; wait; exit 143' TERM # an unfinished up then undoes itself
 
 if [ "$way" = down ]; then
@@ -212,7 +212,7 @@ round=0
 while :; do
 	round=$((round + 1))
 	if [ -n "$signalled" ] || [ $((round % NETWORK_ROUNDS)) = 0 ]; then
-		networks_changed=${signalled:-$networks_changed}
+		changed=${signalled:-$changed}
 		signalled='' fingerprint=''
 		find_wan
 	fi
