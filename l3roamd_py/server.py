@@ -36,7 +36,7 @@ class Lock:
         self._path = Path(f"{path}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self._path, "a")  # noqa: SIM115 open as long as we run
+            self._file = open(self._path, "a")
         except OSError as error:
             raise SocketError(f"{path.parent} cannot hold our socket: {error.strerror}") from None
         try:

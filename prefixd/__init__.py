@@ -5,7 +5,7 @@
     babel.py      what babeld says                    pure
     probe.py      who answers                         pure
     choice.py     which PLAT, and why                 pure
-    net.py        where the two Pythons differ
+    net.py        the log, and the socket of probes
     link_*.py     babeld, ICMPv6, translator and hook, roaming daemon, status clients: one class each
     daemon.py     the loop
     table.py      `prefixd --status` for people

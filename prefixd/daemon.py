@@ -14,6 +14,8 @@ from prefixd.link_probes import Probes
 from prefixd.link_roaming import Roaming
 from prefixd.link_translator import Translator
 from prefixd.probe import Prober
+from runtime import IS_MICRO, loop
+from runtime.server import SocketError
 from xlat464.address import format_prefix6
 
 START_MS = 5000  # what babeld has to tell its table before a node without PLATs says so to its clients
@@ -27,8 +29,8 @@ class Daemon:
     """Everything that one prefixd consists of."""
 
     def __init__(self, options):
-        self.clock = net.Clock()
-        self.poller = net.Poller()
+        self.clock = loop.Clock()
+        self.poller = loop.Poller()
         now_ms = self.clock.now_ms()
         self.table = BabelTable(options["plat_range"], own=options["own_plat"])
         self.table.start(now_ms, START_MS)
@@ -80,7 +82,7 @@ class Daemon:
         self.prober.watch(self.choice.chosen, self.choice.metrics, now_ms)
         if is_look:
             self._look_ms = now_ms + LOOK_MS
-            if net.IS_MICRO:
+            if IS_MICRO:
                 gc.collect()  # little at a time: what is once touched stays resident
 
     def _collect(self, is_told, health, now_ms):
@@ -171,17 +173,14 @@ def _describe_lane(lane):
 
 def run(options):
     """Run for ever; return the exit status when that cannot even begin, or when somebody ends it."""
-    if net.IS_MICRO:
+    if IS_MICRO:
         gc.collect()
         gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]
     daemon = Daemon(options)
     try:
         daemon.control.open()
-    except ValueError as error:
+    except SocketError as error:
         net.log(str(error))
-        return 1
-    except OSError as error:
-        net.log("cannot listen on %s: %s" % (options["socket"], net.error_text(error)))
         return 1
     _end_on_sigterm()
     try:

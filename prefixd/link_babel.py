@@ -4,6 +4,7 @@
 import socket
 
 from prefixd import net
+from runtime import sockets
 
 RETRY_MOST_MS = 8000
 GREETING_MS = 10000  # what babeld has to greet and to tell its table
@@ -39,13 +40,13 @@ class Babel:
         kind = self._endpoint[0]
         try:
             if kind == "unix":
-                self._sock = net.open_stream(socket.AF_UNIX, net.unix_address(self._endpoint[1]))
+                self._sock = sockets.open_stream(socket.AF_UNIX, sockets.unix_address(self._endpoint[1]))
             else:
-                self._sock = net.open_stream(
-                    socket.AF_INET6, net.ip6_address(self._endpoint[1], self._endpoint[2])
+                self._sock = sockets.open_stream(
+                    socket.AF_INET6, sockets.ip6_address(self._endpoint[1], self._endpoint[2])
                 )
         except OSError as error:
-            self._fail(net.error_text(error), now_ms)
+            self._fail(sockets.error_text(error), now_ms)
             return
         self._has_asked = False
         self._until_ms = now_ms + GREETING_MS
@@ -56,7 +57,7 @@ class Babel:
         now_ms = self._clock.now_ms()
         try:
             for _ in range(64):  # then the others have their turn
-                data = net.receive(self._sock)
+                data = sockets.receive(self._sock)  # type: ignore[arg-type]
                 if data is None:
                     return
                 if not data:
@@ -66,12 +67,14 @@ class Babel:
                     raise OSError(self._table.error)
                 if self._table.is_greeted and not self._has_asked:
                     self._has_asked = True
-                    net.send(self._sock, b"monitor\n")
+                    sockets.send(self._sock, b"monitor\n")  # type: ignore[arg-type]
                 if self._table.is_synced:
                     self._pause_ms = net.RETRY_MS // 4
                     self._say("reading babeld's routes", "connected")
         except OSError as error:
-            self._hang_up(net.error_text(error) if net.error_number(error) else str(error.args[0]), now_ms)
+            self._hang_up(
+                sockets.error_text(error) if sockets.error_number(error) else str(error.args[0]), now_ms
+            )
 
     def _hang_up(self, why, now_ms):
         self._poller.close(self._sock)

@@ -4,6 +4,7 @@
 import socket
 
 from prefixd import net
+from runtime import sockets
 
 
 class Probes:
@@ -29,7 +30,7 @@ class Probes:
             try:
                 self._sock = net.open_probe_socket(self._source)
             except OSError as error:
-                self._say("cannot probe: " + net.error_text(error))
+                self._say("cannot probe: " + sockets.error_text(error))
                 self._next_ms = now_ms + net.RETRY_MS
                 return
             self._poller.add(self._sock, self._ready)
@@ -41,16 +42,16 @@ class Probes:
             self._prober.cancel(sequence)
             return
         try:
-            self._sock.sendto(packet, net.ip6_address(destination))
+            self._sock.sendto(packet, sockets.ip6_address(destination))
             self._say("open")
         except OSError as error:
-            number = net.error_number(error)
-            if number in net.UNREACHABLE_ERRORS:
-                self._prober.refuse(sequence, net.error_text(error), now_ms)
+            number = sockets.error_number(error)
+            if number in sockets.UNREACHABLE_ERRORS:
+                self._prober.refuse(sequence, sockets.error_text(error), now_ms)
                 return
             self._prober.cancel(sequence)
-            if number != net.EAGAIN:
-                self._say("cannot probe: " + net.error_text(error))
+            if number != sockets.EAGAIN:
+                self._say("cannot probe: " + sockets.error_text(error))
                 self._poller.close(self._sock)
                 self._sock = None
                 self._next_ms = now_ms + net.RETRY_MS
@@ -60,7 +61,7 @@ class Probes:
         for _ in range(32):
             try:
                 packet, address = self._sock.recvfrom(256)  # type: ignore[union-attr]
-                source = net.source_of(address)
+                source = sockets.source_of(address)
             except OSError:  # nothing left, or an error that a probe left behind: what counts comes as ICMPv6
                 return
             self._prober.take_packet(source, packet, now_ms)

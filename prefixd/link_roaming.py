@@ -4,6 +4,7 @@
 import socket
 
 from prefixd import net
+from runtime import sockets
 from xlat464.address import format_prefix6
 
 PLATS_TOLD = 256  # of each kind, to the roaming daemon: of others it looks for a route
@@ -48,7 +49,7 @@ class Roaming:
         if self._path is None or now_ms < self._next_ms:
             return
         self._next_ms = now_ms + net.RETRY_MS
-        birth = net.birth_of(self._path)
+        birth = sockets.birth_of(self._path)
         if birth is None:
             self._told, self._knows, self.state = None, None, "not there"
             return
@@ -66,12 +67,12 @@ class Roaming:
         line = line.encode()
         sock = None
         try:
-            sock = net.open_stream(socket.AF_UNIX, net.unix_address(self._path))
-            is_sent = net.send(sock, line) == len(line)
+            sock = sockets.open_stream(socket.AF_UNIX, sockets.unix_address(self._path))
+            is_sent = sockets.send(sock, line) == len(line)
             self.state = "told" if is_sent else "full"
         except OSError as error:
             is_sent = False
-            self.state = net.error_text(error)
+            self.state = sockets.error_text(error)
         if sock is not None:
             sock.close()
         return is_sent

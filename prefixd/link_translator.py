@@ -5,6 +5,7 @@ import os
 import socket
 
 from prefixd import net
+from runtime import sockets
 from xlat464.address import format_prefix6
 
 REPLY_MS = 3000  # what a translator has to answer
@@ -72,27 +73,27 @@ class Translator:
         remote = format_prefix6(prefix, 96)
         line = "config %s remote.v4 0.0.0.0/0 remote.v6 %s remote.style RFC6052\n" % (self._device, remote)
         try:
-            if net.is_socket(self._target):
-                self._sock = net.open_stream(socket.AF_UNIX, net.unix_address(self._target))
+            if sockets.is_socket(self._target):
+                self._sock = sockets.open_stream(socket.AF_UNIX, sockets.unix_address(self._target))
                 self._poller.add(self._sock, self._ready)
                 self._reply = b""
                 self._until_ms = now_ms + REPLY_MS
-                if net.send(self._sock, line.encode()) != len(line):
-                    raise OSError(net.EAGAIN)
+                if sockets.send(self._sock, line.encode()) != len(line):
+                    raise OSError(sockets.EAGAIN)
             else:
                 # the kernel module takes one command a write, so nothing may buffer or split it
                 with open(self._target, "wb", 0) as control:
                     control.write(line.encode())
                 self._done()
         except OSError as error:
-            self._fail(net.error_text(error), now_ms)
+            self._fail(sockets.error_text(error), now_ms)
 
     def _ready(self):
         now_ms = self._clock.now_ms()
         try:
-            data = net.receive(self._sock)
+            data = sockets.receive(self._sock)  # type: ignore[arg-type]
         except OSError as error:
-            self._fail(net.error_text(error), now_ms)
+            self._fail(sockets.error_text(error), now_ms)
             return
         if data is None:
             return

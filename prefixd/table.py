@@ -7,6 +7,8 @@ import sys
 
 from prefixd import net
 from prefixd.babel import PER_ROUTER
+from runtime import sockets
+from runtime.text import duration, table
 
 ROWS = 20  # PLATs shown; all of them are in --json
 ENOENT, ECONNREFUSED = 2, 111
@@ -19,7 +21,7 @@ def render(status):
     if status["chosen"] is None:
         lines = ["PLAT      none: %s" % status["why"]]
     else:
-        lines = ["PLAT      %s for %s" % (status["chosen"], describe_age(status["since_ms"]))]
+        lines = ["PLAT      %s for %s" % (status["chosen"], duration(status["since_ms"] // 1000))]
         lines.append("why       %s" % status["why"])
     counts = status["babel_counts"]
     dropped = counts["malformed"] + counts["overlong"] + counts["full"]
@@ -42,13 +44,7 @@ def _render_plats(plats):
     rows = [("", "PLAT", "METRIC", "FROM", "NODE", "EXIT", "RTT", "STATE")]
     for plat in plats[:ROWS]:
         rows.append(_row(plat))
-    widths = [max([len(row[i]) for row in rows]) for i in range(len(rows[0]))]
-    lines = [""]
-    for row in rows:
-        cells = []
-        for i in range(len(row)):
-            cells.append(row[i] + " " * (widths[i] - len(row[i])))
-        lines.append("  ".join(cells).rstrip())
+    lines = [""] + table(rows)
     if len(plats) > ROWS:
         lines.append("... and %d more" % (len(plats) - ROWS))
     return lines
@@ -72,16 +68,6 @@ def _describe_lane(lane):
     return "no"
 
 
-def describe_age(age_ms):
-    """Return a duration as people say it."""
-    seconds = age_ms // 1000
-    if seconds < 120:
-        return "%d s" % seconds
-    if seconds < 7200:
-        return "%d min" % (seconds // 60)
-    return "%d h" % (seconds // 3600)
-
-
 class NotRunning(Exception):
     """Nothing listens."""
 
@@ -92,9 +78,9 @@ def fetch(path):
     try:
         sock.settimeout(ANSWER_S)
         try:
-            sock.connect(net.unix_address(path))
+            sock.connect(sockets.unix_address(path))
         except OSError as error:
-            if net.error_number(error) in (ENOENT, ECONNREFUSED):
+            if sockets.error_number(error) in (ENOENT, ECONNREFUSED):
                 raise NotRunning()  # noqa: B904  MicroPython has no "from"
             raise
         sock.send(b"status\n")
@@ -122,7 +108,7 @@ def show(path, is_json):
         net.log("no prefixd runs: nothing listens on %s" % path)
         return NOT_RUNNING
     except OSError as error:
-        net.log("the prefixd on %s does not answer: %s" % (path, net.error_text(error)))
+        net.log("the prefixd on %s does not answer: %s" % (path, sockets.error_text(error)))
         return NO_ANSWER
     except (ValueError, KeyError, TypeError):
         net.log("what listens on %s is no prefixd" % path)

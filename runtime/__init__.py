@@ -1,2 +1,13 @@
 # SPDX-License-Identifier: ISC
-"""What every daemon needs of its operating system, once: nothing here knows what a daemon is for."""
+"""What every daemon needs of its operating system, once: nothing here knows what a daemon is for.
+
+record.py, ordered.py, signing.py   values; dictionaries that know their oldest key; HMAC
+sockets.py, loop.py                 sockets, clock and poll, where CPython and MicroPython differ
+server.py                           a control socket: a line in, an answer out
+files.py, log.py, text.py           files read with a bound and replaced whole; the log; tables for people
+netlink.py                          netlink
+"""
+
+import sys
+
+IS_MICRO = sys.implementation.name == "micropython"

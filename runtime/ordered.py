@@ -5,10 +5,10 @@ CPython's OrderedDict is one. MicroPython's searches from its start for every ke
 chain does it.
 """
 
-import sys
+from runtime import IS_MICRO
 
 TYPE_CHECKING = False
-if TYPE_CHECKING or sys.implementation.name != "micropython":
+if TYPE_CHECKING or not IS_MICRO:
     from collections import OrderedDict
 
     OldestFirst = OrderedDict

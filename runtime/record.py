@@ -14,9 +14,7 @@ Nobody assigns to a field: mypy checks it, at run time it would cost more than a
 write a class with `__slots__` and `__init__`.
 """
 
-import sys
-
-IS_MICRO = sys.implementation.name == "micropython"
+from runtime import IS_MICRO
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:

@@ -107,8 +107,10 @@ def _missing(node: ast.AST, known: Iterable[str], mine: Iterable[str]) -> Iterat
 
 def _is_there(module: str) -> bool:
     path = module.replace(".", "/")
-    return module in MODULES or any(
-        path == safe.removesuffix(".py") or path.startswith(safe + "/") for safe in MICROPYTHON_SAFE
+    return (
+        module in MODULES
+        or f"{path}/__init__.py" in MICROPYTHON_SAFE
+        or any(path == safe.removesuffix(".py") or path.startswith(safe + "/") for safe in MICROPYTHON_SAFE)
     )
 
 

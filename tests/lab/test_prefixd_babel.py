@@ -279,7 +279,7 @@ def test_a_second_prefixd_is_refused_and_a_dead_ones_socket_is_taken(spaces, tmp
     )
     assert second.returncode != 0
     assert second.stderr.count("\n") == 1
-    assert "another prefixd" in second.stderr
+    assert "another daemon answers at" in second.stderr
     assert node.prefixd.chosen() == A
     node.prefixd.process.kill()
     node.prefixd.process.wait()

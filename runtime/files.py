@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: ISC
+"""Files: read with a bound, and replaced whole. Raises OSError."""
+
+import os
+
+from runtime import IS_MICRO
+from runtime.sockets import S_IFMT, S_IFREG
+
+EINVAL = 22
+
+
+def read(path: str, most: int) -> bytes:
+    """Return what a file holds, of one that is larger `most` bytes and one. OSError EINVAL: it is no file.
+
+    It allocates what is there, not what may be: a router has little.
+    """
+    if IS_MICRO:
+        file, found = open(path, "rb"), os.stat(path)
+    else:
+        # a pipe must not hold us up; no link: the file may be named in a directory that others write to
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = open(os.open(path, flags), "rb", 0)  # type: ignore[assignment]
+        found = os.fstat(file.fileno())
+    with file:
+        if found[0] & S_IFMT != S_IFREG:
+            raise OSError(EINVAL, "no file")
+        return file.read(min(found[6], most) + 1) or b""
+
+
+def replace(path: str, data: bytes) -> None:
+    """Have a file hold these bytes, for its owner alone. Whoever reads it finds the old ones or the new ones.
+
+    It is not synced to a disk: the page cache outlives every end of ours. On MicroPython the umask decides who reads.
+    """
+    folder, slash, name = path.rpartition("/")
+    new = folder + slash + "." + name + ".new"
+    remove(new)
+    if IS_MICRO:
+        file = open(new, "wb")
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = open(os.open(new, flags, 0o600), "wb")
+    with file:
+        file.write(data)
+    os.rename(new, path)
+
+
+def remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.args[0] != 2:  # ENOENT
+            raise

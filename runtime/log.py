@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: ISC
+"""The log of a daemon: sentences of a level. What is as it should be goes to stdout, the rest to stderr.
+
+procd logs what comes on stdout as information, what comes on stderr as errors.
+"""
+
+import sys
+
+from runtime import IS_MICRO
+
+DEBUG, INFO, WARNING = 10, 20, 30
+
+
+class Log:
+    """level: what is below it is not said."""
+
+    def __init__(self, program: str, level: int = INFO) -> None:
+        self.program, self.level = program, level
+
+    def say(self, level: int, sentence: str) -> None:
+        if level >= self.level:
+            to = sys.stderr if level >= WARNING else sys.stdout
+            print(self.program + ": " + sentence, file=to)
+            if not IS_MICRO:  # which keeps nothing back
+                to.flush()
+
+    def debug(self, sentence: str) -> None:
+        self.say(DEBUG, sentence)
+
+    def info(self, sentence: str) -> None:
+        self.say(INFO, sentence)
+
+    def warning(self, sentence: str) -> None:
+        self.say(WARNING, sentence)
+
+    def bug(self, sentence: str, error: Exception) -> None:
+        """Say what of ours failed, and where."""
+        self.warning(sentence)
+        if IS_MICRO:
+            sys.print_exception(error, sys.stderr)  # type: ignore[attr-defined]
+        else:
+            import traceback  # what takes a moment, and may never be needed
+
+            traceback.print_exception(error)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: ISC
+"""Sockets where CPython and MicroPython differ: addresses and errors. Everything above uses this alone."""
+
+import os
+import socket
+import struct
+
+from runtime import IS_MICRO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Linux; MicroPython's errno module has a few of them only
+EAGAIN, EACCES, EINPROGRESS = 11, 13, 115
+ENETUNREACH, EHOSTUNREACH = 101, 113
+UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
+S_IFMT, S_IFSOCK, S_IFREG = 0o170000, 0o140000, 0o100000
+
+
+def error_number(error: OSError) -> int:
+    """Return the errno of an OSError (MicroPython has it in args only)."""
+    number = error.args[0] if error.args else 0
+    return number if isinstance(number, int) else 0
+
+
+def error_text(error: OSError) -> str:
+    """Return an OSError as a phrase: MicroPython knows the numbers alone."""
+    number = error_number(error) or EAGAIN  # CPython's timeout has none
+    known = {2: "no such file", 11: "no answer in time", 13: "permission denied", 98: "address in use",
+             99: "no such address here", 101: "network unreachable", 111: "connection refused",
+             113: "no route to host"}  # fmt: skip
+    if number in known:
+        return known[number]
+    return os.strerror(number) if hasattr(os, "strerror") else "error %d" % number
+
+
+def ip6_address(address: bytes, port: int = 0, scope: int = 0) -> "Any":
+    """Return what connect, bind and sendto take for an IPv6 address of 16 bytes; scope: a device's index."""
+    if not IS_MICRO:
+        return (socket.inet_ntop(socket.AF_INET6, address), port, 0, scope)
+    return struct.pack("H", socket.AF_INET6) + struct.pack("!HI", port, 0) + address + struct.pack("I", scope)
+
+
+def unix_address(path: str) -> "Any":
+    """Return what connect and bind take for the path of a Unix socket."""
+    if not IS_MICRO:
+        return path
+    name = path.encode()
+    # an abstract name begins with a zero byte and does not end with one
+    return struct.pack("H", socket.AF_UNIX) + name + (b"" if name[:1] == b"\0" else b"\0")
+
+
+def source_of(address: "Any") -> bytes:
+    """Return the 16 bytes of the IPv6 address that recvfrom gave."""
+    if IS_MICRO:
+        return bytes(address[8:24])
+    return socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
+
+
+def open_stream(family: int, address: "Any") -> socket.socket:
+    """Return a connected (or connecting) stream socket that never blocks; OSError."""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except OSError as error:
+        if error_number(error) != EINPROGRESS:
+            sock.close()
+            raise
+    return sock
+
+
+def receive(sock: socket.socket, size: int = 1024) -> bytes | None:
+    """Return the next bytes, b"" at the end, None when there are none yet; OSError."""
+    try:
+        return sock.recv(size)
+    except OSError as error:
+        if error_number(error) == EAGAIN:
+            return None
+        raise
+
+
+def send(sock: socket.socket, data: "bytes | memoryview") -> int:
+    """Return how many bytes went out, 0 when there is no room; OSError."""
+    try:
+        return sock.send(data)
+    except OSError as error:
+        if error_number(error) == EAGAIN:
+            return 0
+        raise
+
+
+def is_socket(path: str) -> bool:
+    """Return whether the path is a Unix socket; OSError when it does not exist."""
+    return os.stat(path)[0] & S_IFMT == S_IFSOCK
+
+
+def birth_of(path: str) -> "tuple[float, float] | None":
+    """Return something that differs when the file at this path is another one, or None when there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status[1], status[9]
