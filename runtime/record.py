@@ -10,8 +10,8 @@ makes a class that is built by position or by name, equal to a record of the sam
 printed with its fields. The fields are named in the decorator since MicroPython keeps no annotations; CPython checks
 that both agree. A default stands in the class's body and must not be changeable. `__post_init__` may refuse values.
 
-Nobody assigns to a field: mypy checks it, at run time it would cost more than all the rest. What changes is no record:
-write a class with `__slots__` and `__init__`.
+Nobody assigns to a field: mypy checks it, at run time it would cost more than all the rest. What changes is `mutable`:
+declared, built and printed in the same way, and equal to nothing but itself.
 """
 
 from runtime import IS_MICRO
@@ -49,14 +49,23 @@ else:
 @dataclass_transform(frozen_default=True)
 def record(fields: str = "") -> "Callable[[type[T]], type[T]]":
     """Make a class a record with these fields, a word each, in the order of their values."""
-    names = fields.split()
+    return _maker(fields.split(), ("__init__", "__eq__", "__hash__"))
+
+
+@dataclass_transform()
+def mutable(fields: str = "") -> "Callable[[type[T]], type[T]]":
+    """Make a class one whose fields change."""
+    return _maker(fields.split(), ("__init__",))
+
+
+def _maker(names: list[str], made: tuple[str, ...]) -> "Callable[[type[T]], type[T]]":
 
     def make(cls: "type[T]") -> "type[T]":
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
         cls = _with_slots(cls, names)
         methods: dict[str, object] = {"defaults": defaults}
         exec(_source(names, defaults, hasattr(cls, "__post_init__")), methods)
-        for name in ("__init__", "__eq__", "__hash__"):
+        for name in made:
             setattr(cls, name, methods[name])
         cls.__repr__ = _describer(names)  # type: ignore[method-assign]
         return cls

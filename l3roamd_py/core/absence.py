@@ -86,7 +86,7 @@ def sweep(node: Node, _: bytes) -> None:
         state, presence = client.state, client.presence
         if isinstance(state, Absent):
             state.look_s = at_s
-        elif isinstance(state, Roaming | Served) and can_ask(client):
+        elif isinstance(state, (Roaming, Served)) and can_ask(client):
             presence.unanswered, presence.check_s, presence.swept_s = 0, at_s, node.now_s
         node.touch(client.mac)
         at_s += node.options.sweep_pace_s

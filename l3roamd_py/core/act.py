@@ -2,11 +2,14 @@
 """From verdicts to actions: each verdict of judge.py is carried out by one function. No I/O."""
 
 import logging
-from collections.abc import Callable
 
 from l3roamd_py.core import absence, addresses, judge, requests, rival, search, service
 from l3roamd_py.core.client import NEVER, Absent, Client, Restored, Roaming, Served
 from l3roamd_py.core.node import Node, describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROUNDS_MAX = 16  # of verdicts on one client for one event; what is left comes with the next Tick
 
@@ -26,7 +29,7 @@ def judge_touched(node: Node) -> None:
 def _judge_client(node: Node, client: Client) -> None:
     for _round in range(ROUNDS_MAX):
         verdict = judge.judge(client, node.clock, node.options)
-        if verdict == judge.WAIT:
+        if verdict == "wait":
             break
         ACTS[verdict](node, client)
         if node.clients.get(client.mac) is not client:
@@ -64,11 +67,11 @@ def _open(node: Node, client: Client) -> None:
 
 def _begin_anew(node: Node, client: Client) -> None:
     """The client cannot keep its connections: it gets new ones."""
-    why = requests.refuse_roam(node, client)
+    why = requests.end_roam(node, client)
     node.count("roams_failed")
     sentence = f"{describe(client.mac, client.ipv4)} begins anew through our own PLAT: {why}"
     node.log(logging.WARNING, sentence)
-    if isinstance(client.state, Roaming | Absent):
+    if isinstance(client.state, (Roaming, Absent)):
         client.state = service.new_served(node)
         node.ports.come_back(client.mac)
     addresses.start_afresh(node, client)
@@ -104,54 +107,54 @@ def _forget_with_lease(node: Node, client: Client) -> None:
     service.forget(node, client)
 
 
-ACTS: dict[judge.Verdict, Callable[[Node, Client], None]] = {
-    judge.ADOPT_GRANT: addresses.adopt_grant,
-    judge.ANNOUNCE: service.announce,
-    judge.ASK: absence.ask,
-    judge.ASK_FOR_RIVAL: rival.ask_for_rival,
-    judge.ASK_NEIGHBOURS: search.ask_neighbours,
-    judge.ASK_RESTORED: absence.ask_restored,
-    judge.BEGIN_ANEW: _begin_anew,
-    judge.BELIEVE: absence.believe,
-    judge.CLAIM_AGAIN: search.claim,
-    judge.CLAIM_BEHIND: search.look_behind,
-    judge.CLAIM_BY_PLACE: search.claim_by_place,
-    judge.CLAIM_FROM_NEIGHBOURS: search.claim_from_neighbours,
-    judge.DISBELIEVE: absence.disbelieve,
-    judge.DISMISS_CLAIM: lambda node, client: rival.dismiss(node, client, "claims_in_doubt"),
-    judge.DISMISS_LATE_CLAIM: lambda node, client: rival.dismiss(node, client, "claims_late"),
-    judge.DISOWN: _disown,
-    judge.END_CLAIM: search.end_claim,
-    judge.END_LEASE: _end_lease,
-    judge.EXTEND_LEASE: addresses.extend_lease,
-    judge.FIND: absence.find,
-    judge.FORGET: service.forget,
-    judge.FORGET_ABSENT: _forget_absent,
-    judge.FORGET_ELSEWHERE: absence.forget_elsewhere,
-    judge.FORGET_UNPROVEN: _forget_unproven,
-    judge.FORGET_WITH_LEASE: _forget_with_lease,
-    judge.GIVE_UP_CLAIM: search.give_up_claim,
-    judge.GIVE_UP_REQUEST: requests.give_up_request,
-    judge.GIVE_UP_ROAM: requests.give_up_roam,
-    judge.LEAVE_LEASE: requests.leave_lease,
-    judge.LET_GO: rival.let_go,
-    judge.LOOK_ELSEWHERE: absence.look_elsewhere,
-    judge.MEASURE: service.measure,
-    judge.MISS: absence.miss,
-    judge.OPEN: _open,
-    judge.POSTPONE: absence.postpone,
-    judge.PROVE: requests.prove,
-    judge.REFUSE_CLAIM: rival.refuse_claim,
-    judge.REMIND: search.remind,
-    judge.RENEW: requests.renew,
-    judge.RENEWED: requests.accept,
-    judge.RESEND_CLAIM: search.resend_claim,
-    judge.SEND_CLAIM: search.send_claim,
-    judge.SEND_REQUEST: requests.send_request,
-    judge.SEND_ROAM: requests.send_roam,
-    judge.SETTLE: search.settle,
-    judge.TAKE_OVER: search.take_over,
-    judge.USE_ADDRESS: addresses.use_address,
-    judge.WAIT_FOR_SIGN: absence.wait_for_sign,
-    judge.YIELD: rival.yield_client,
+ACTS: "dict[str, Callable[[Node, Client], object]]" = {
+    "adopt grant": addresses.adopt_grant,
+    "announce": service.announce,
+    "ask": absence.ask,
+    "ask for rival": rival.ask_for_rival,
+    "ask neighbours": search.ask_neighbours,
+    "ask restored": absence.ask_restored,
+    "begin anew": _begin_anew,
+    "believe": absence.believe,
+    "claim again": search.claim,
+    "claim behind": search.look_behind,
+    "claim by place": search.claim_by_place,
+    "claim from neighbours": search.claim_from_neighbours,
+    "disbelieve": absence.disbelieve,
+    "dismiss claim": lambda node, client: rival.dismiss(node, client, "claims_in_doubt"),
+    "dismiss late claim": lambda node, client: rival.dismiss(node, client, "claims_late"),
+    "disown": _disown,
+    "end claim": search.end_claim,
+    "end lease": _end_lease,
+    "extend lease": addresses.extend_lease,
+    "find": absence.find,
+    "forget": service.forget,
+    "forget absent": _forget_absent,
+    "forget elsewhere": absence.forget_elsewhere,
+    "forget unproven": _forget_unproven,
+    "forget with lease": _forget_with_lease,
+    "give up claim": search.give_up_claim,
+    "give up request": requests.give_up_request,
+    "give up roam": requests.give_up_roam,
+    "leave lease": requests.end_roam,
+    "let go": rival.let_go,
+    "look elsewhere": absence.look_elsewhere,
+    "measure": service.measure,
+    "miss": absence.miss,
+    "open": _open,
+    "postpone": absence.postpone,
+    "prove": requests.prove,
+    "refuse claim": rival.refuse_claim,
+    "remind": search.remind,
+    "renew": requests.renew,
+    "renewed": requests.accept,
+    "resend claim": search.resend_claim,
+    "send claim": search.send_claim,
+    "send request": requests.send_request,
+    "send roam": requests.send_roam,
+    "settle": search.settle,
+    "take over": search.take_over,
+    "use address": addresses.use_address,
+    "wait for sign": absence.wait_for_sign,
+    "yield": rival.yield_client,
 }

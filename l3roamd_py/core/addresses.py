@@ -74,7 +74,7 @@ def drop_ipv4(node: Node, client: Client) -> None:
     lease = client.lease
     if lease is not None:
         _leave_plat(node, lease)
-        lease.roam = lease.request = None
+        lease.roam = lease.roam_ack = lease.request = None
         lease.renew_s = NEVER
     node.do(RemoveNeighbour(client.mac, client.ipv4))
     node.by_ipv4.pop(client.ipv4, None)
@@ -127,7 +127,7 @@ def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: b
     lease = Lease(node.at(ipv4), node.current or NOWHERE, node.now_s + lease_s, NO_TOKEN, is_granted)
     before = client.lease
     if before is not None and before.home == lease.home:
-        lease.is_returned, lease.roam = before.is_returned, before.roam
+        lease.is_returned, lease.roam, lease.roam_ack = before.is_returned, before.roam, before.roam_ack
         if before.plat != NOWHERE:
             lease.plat, lease.token = before.plat, before.token
     give_lease(node, client, lease)

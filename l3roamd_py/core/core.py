@@ -11,9 +11,6 @@ An event is noted in the record of the client that it is about (signs, search, i
 judge.py says what follows, act.py does it, until there is nothing to do but to wait.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 from l3roamd_py.core import (
     absence,
     act,
@@ -57,6 +54,11 @@ from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
 ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
 
 
@@ -93,26 +95,25 @@ class Core:
     @property
     def next_deadline_s(self) -> float | None:
         """When there is something to do without an event; None: never."""
-        due = [self.node.timers.next_s]
-        if self.platnode is not None:
-            due.append(self.platnode.timers.next_s)
-        return min((at_s for at_s in due if at_s is not None), default=None)
+        next_s = self.node.timers.next_s
+        other_s = None if self.platnode is None else self.platnode.timers.next_s
+        return next_s if other_s is None or (next_s is not None and next_s < other_s) else other_s
 
     @property
     def changes(self) -> int:
         """Grows whenever the snapshot would be another one than before."""
         return self.node.changes
 
-    def snapshot(self, now_s: float) -> dict[str, Any]:
+    def snapshot(self, now_s: float) -> "dict[str, Any]":
         return snapshot.take_snapshot(self.node, self.platnode, now_s)
 
     def restore(
         self,
-        saved: dict[str, Any] | None,
+        saved: "dict[str, Any] | None",
         now_s: float,
-        opened: Iterable[tuple[bytes, bytes]] = (),
-        mappings: Iterable[Mapping] = (),
-        plats: Iterable[tuple[bytes, bytes]] = (),
+        opened: "Iterable[tuple[bytes, bytes]]" = (),
+        mappings: "Iterable[Mapping]" = (),
+        plats: "Iterable[tuple[bytes, bytes]]" = (),
     ) -> list[Action]:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
         self.node.clock.now_s = now_s
@@ -121,7 +122,7 @@ class Core:
         snapshot.leave_plats(self.node, plats)
         return self.node.take_actions()
 
-    def status(self, now_s: float) -> dict[str, Any]:
+    def status(self, now_s: float) -> "dict[str, Any]":
         """Return what people want to know, ready for JSON."""
         return snapshot.describe_node(self.node, self.platnode, now_s)
 
@@ -157,7 +158,7 @@ class Core:
         return requests.on_token(self.node, grant)
 
 
-EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
+EVENTS: "dict[type[Event], Callable[[Core, Any], object]]" = {
     ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.ipv4, e.is_proof),
     ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
     ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.ipv4),
@@ -179,7 +180,7 @@ EVENTS: dict[type[Event], Callable[[Core, Any], object]] = {
     PlatLooked: lambda core, e: plats.on_looked(core.node, e.prefix, e.has_route),
     Tick: Core._on_tick,
 }
-MESSAGES: dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]] = {
+MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]]" = {
     wire.Seek: lambda core, header, body, _: core.node.count("seeks"),
     wire.Claim: lambda core, *rest: rival.on_claim(core.node, *rest),
     wire.Info: lambda core, header, body, _: info.on_info(core.node, header, body),

@@ -98,97 +98,44 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.options import Options
 
-Verdict = str
 
-WAIT = "wait"
-ADOPT_GRANT = "adopt grant"
-ANNOUNCE = "announce"
-ASK = "ask"
-ASK_FOR_RIVAL = "ask for rival"
-ASK_NEIGHBOURS = "ask neighbours"
-ASK_RESTORED = "ask restored"
-BEGIN_ANEW = "begin anew"
-BELIEVE = "believe"
-CLAIM_AGAIN = "claim again"
-CLAIM_BEHIND = "claim behind"
-CLAIM_BY_PLACE = "claim by place"
-CLAIM_FROM_NEIGHBOURS = "claim from neighbours"
-DISBELIEVE = "disbelieve"
-DISMISS_CLAIM = "dismiss claim"
-DISMISS_LATE_CLAIM = "dismiss late claim"
-DISOWN = "disown"
-END_CLAIM = "end claim"
-END_LEASE = "end lease"
-EXTEND_LEASE = "extend lease"
-FIND = "find"
-FORGET = "forget"
-FORGET_ABSENT = "forget absent"
-FORGET_ELSEWHERE = "forget elsewhere"
-FORGET_UNPROVEN = "forget unproven"
-FORGET_WITH_LEASE = "forget with lease"
-GIVE_UP_CLAIM = "give up claim"
-GIVE_UP_REQUEST = "give up request"
-GIVE_UP_ROAM = "give up roam"
-LEAVE_LEASE = "leave lease"
-LET_GO = "let go"
-LOOK_ELSEWHERE = "look elsewhere"
-MEASURE = "measure"
-MISS = "miss"
-OPEN = "open"
-POSTPONE = "postpone"
-PROVE = "prove"
-REFUSE_CLAIM = "refuse claim"
-REMIND = "remind"
-RENEW = "renew"
-RENEWED = "renewed"
-RESEND_CLAIM = "resend claim"
-SEND_CLAIM = "send claim"
-SEND_REQUEST = "send request"
-SEND_ROAM = "send roam"
-SETTLE = "settle"
-TAKE_OVER = "take over"
-USE_ADDRESS = "use address"
-WAIT_FOR_SIGN = "wait for sign"
-YIELD = "yield"
-
-
-def judge(client: Client, clock: Clock, options: Options) -> Verdict:
+def judge(client: Client, clock: Clock, options: Options) -> str:
     """Return what is to be done for a client now, one of the verdicts of the module's table."""
     return JUDGES[type(client.state)](client, clock, options)
 
 
-def _judge_claiming(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_claiming(client: Client, clock: Clock, options: Options) -> str:
     search, claim = client.search, client.search.claim
     assert claim is not None
     if is_reminder_due(client, clock):
-        return REMIND
+        return "remind"
     if search.answer is not None and search.answer.lease is not None:
-        return TAKE_OVER
+        return "take over"
     if search.answered_by is not None or search.ended_s < NEVER:
         return _judge_alone(client, options)
     if search.is_unreached:
-        return ASK_NEIGHBOURS
+        return "ask neighbours"
     if client.presence.seen_s >= claim.last_s + options.claim_press_s:
-        return RESEND_CLAIM  # who refused it may have lost the client since
+        return "resend claim"  # who refused it may have lost the client since
     is_alone = search.is_unrouted and clock.due_s >= claim.started_s + options.unrouted_give_up_s
     if search.legacy is not None and search.legacy.grace_s < NEVER:
         if search.legacy.grace_s <= clock.due_s:
-            return _judge_alone(client, options) if search.is_unrouted else GIVE_UP_CLAIM
+            return _judge_alone(client, options) if search.is_unrouted else "give up claim"
     elif is_alone and claim.next_s <= clock.due_s:
         return _judge_alone(client, options)
-    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, SEND_CLAIM, GIVE_UP_CLAIM)
+    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, "send claim", "give up claim")
 
 
 def _judge_copies(
-    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: Clock, resend: Verdict, give_up: Verdict
-) -> Verdict:
+    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: Clock, resend: str, give_up: str
+) -> str:
     """Judge a message that is repeated until its answer comes."""
     if next_s > clock.due_s:
-        return WAIT
+        return "wait"
     return resend if sent < len(offsets_s) else give_up
 
 
-def _judge_alone(client: Client, options: Options) -> Verdict:
+def _judge_alone(client: Client, options: Options) -> str:
     """Judge a client that nobody had, or of which nobody tells."""
     search, state = client.search, client.state
     assert isinstance(state, Claiming)
@@ -198,10 +145,10 @@ def _judge_alone(client: Client, options: Options) -> Verdict:
     is_in_doubt = search.is_contested and client.grant is None and (search.heard is None or is_passing)
     may_ask = search.answered_by is None and search.rounds < options.arrival_rounds
     if may_ask and not client.presence.is_leaving and (is_unproven or is_in_doubt):
-        return CLAIM_AGAIN  # no other sign of an idle client may come
+        return "claim again"  # no other sign of an idle client may come
     if client.presence.is_leaving or is_unproven or (is_in_doubt and is_passing):
-        return FORGET_UNPROVEN
-    return SETTLE
+        return "forget unproven"
+    return "settle"
 
 
 def _is_passing(client: Client, options: Options) -> bool:
@@ -218,34 +165,29 @@ def _is_passing(client: Client, options: Options) -> bool:
     return client.presence.seen_s < claim.started_s + moment_s
 
 
-def _judge_roaming(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_roaming(client: Client, clock: Clock, options: Options) -> str:
     lease = client.lease
     assert lease is not None
     if is_reminder_due(client, clock):
-        return REMIND
+        return "remind"
     roam = lease.roam
     if roam is None:
-        return BEGIN_ANEW
-    if roam.answer is not None:
-        return _judge_roam_answer(
-            client, OPEN, BEGIN_ANEW if client.search.is_after_stale else CLAIM_BY_PLACE
-        )
-    verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, SEND_ROAM, BEGIN_ANEW)
-    if verdict == WAIT and client.search.is_to_all:
+        return "begin anew"
+    if lease.roam_ack is not None:
+        if_stale = "begin anew" if client.search.is_after_stale else "claim by place"
+        return _judge_roam_ack(lease, lease.roam_ack.reason, "open", if_stale)
+    verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "begin anew")
+    if verdict == "wait" and client.search.is_to_all:
         verdict = _judge_search(client, clock, options)
-    if verdict == WAIT and lease.until_s <= clock.due_s:
-        return END_LEASE if client.addresses else FORGET_WITH_LEASE
-    return ASK if verdict == WAIT and client.presence.check_s <= clock.due_s else verdict
+    if verdict == "wait" and lease.until_s <= clock.due_s:
+        return "end lease" if client.addresses else "forget with lease"
+    return "ask" if verdict == "wait" and client.presence.check_s <= clock.due_s else verdict
 
 
-def _judge_roam_answer(client: Client, if_ok: Verdict, if_stale: Verdict) -> Verdict:
-    roam = None if client.lease is None else client.lease.roam
-    assert roam is not None
-    assert roam.answer is not None
-    reason = roam.answer.reason
-    if reason == wire.NOT_PROVEN and not roam.has_proof:
-        return PROVE
-    return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, BEGIN_ANEW)
+def _judge_roam_ack(lease: Lease, reason: int, if_ok: str, if_stale: str) -> str:
+    if reason == wire.NOT_PROVEN and not lease.has_proof:
+        return "prove"
+    return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, "begin anew")
 
 
 def is_reminder_due(client: Client, clock: Clock) -> bool:
@@ -253,140 +195,140 @@ def is_reminder_due(client: Client, clock: Clock) -> bool:
     return legacy is not None and legacy.remind_s <= clock.due_s
 
 
-def _judge_served(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_served(client: Client, clock: Clock, options: Options) -> str:
     search, lease = client.search, client.lease
     if is_reminder_due(client, clock):
-        return REMIND
+        return "remind"
     if search.answer is not None:
-        return ANNOUNCE if search.answer.lease is None else TAKE_OVER
+        return "announce" if search.answer.lease is None else "take over"
     if client.grant is not None:
-        return ADOPT_GRANT
+        return "adopt grant"
     if search.heard is not None and (lease is not None or not search.is_running):
-        return USE_ADDRESS
-    verdict = WAIT if client.rival is None else _judge_rival(client, clock, options)
-    if verdict == WAIT:
+        return "use address"
+    verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
+    if verdict == "wait":
         verdict = _judge_search(client, clock, options)
-    if verdict == WAIT and lease is not None:
+    if verdict == "wait" and lease is not None:
         verdict = _judge_lease(lease, client, clock, options)
-    return _judge_presence(client, clock, options) if verdict == WAIT else verdict
+    return _judge_presence(client, clock, options) if verdict == "wait" else verdict
 
 
-def _judge_rival(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_rival(client: Client, clock: Clock, options: Options) -> str:
     """Judge another node's claim; while a ROAM of ours is out nobody knows what we would have to tell."""
     rival = client.rival
     if rival is None or (has_roam_out(client) and not rival.questions):
-        return WAIT
+        return "wait"
     if not rival.questions and rival.until_s < clock.now_s:
-        return DISMISS_LATE_CLAIM
+        return "dismiss late claim"
     if client.search.is_contested:
-        return DISMISS_CLAIM  # the node that has it is asked as well
+        return "dismiss claim"  # the node that has it is asked as well
     if is_newcomer(client) and not can_ask(client):
-        return DISOWN  # we have nothing to tell, and vouch for nobody
+        return "disown"  # we have nothing to tell, and vouch for nobody
     if isinstance(client.state, Absent) or client.presence.is_leaving or not can_ask(client):
-        return LET_GO
+        return "let go"
     if rival.is_refuted:
-        return REFUSE_CLAIM
+        return "refuse claim"
     if not rival.questions:
-        return ASK_FOR_RIVAL
-    return _judge_copies(rival.next_s, rival.questions, options.probe_at_s, clock, ASK_FOR_RIVAL, YIELD)
+        return "ask for rival"
+    return _judge_copies(rival.next_s, rival.questions, options.probe_at_s, clock, "ask for rival", "yield")
 
 
-def _judge_search(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_search(client: Client, clock: Clock, options: Options) -> str:
     """Judge our question who has a client that we serve."""
     search, claim, seen_s = client.search, client.search.claim, client.presence.seen_s
     if claim is None:
-        return WAIT
+        return "wait"
     if search.is_contested and not search.is_running and seen_s > search.ended_s:
-        return CLAIM_BEHIND  # the other node will let it go if we ask once more
+        return "claim behind"  # the other node will let it go if we ask once more
     if search.is_running and search.is_unreached:
-        return ANNOUNCE
-    give_up = END_CLAIM if search.is_to_all or seen_s >= claim.last_s else GIVE_UP_CLAIM
+        return "announce"
+    give_up = "end claim" if search.is_to_all or seen_s >= claim.last_s else "give up claim"
     offsets_s = options.else_at_s if search.is_to_all else options.claim_at_s
-    return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, SEND_CLAIM, give_up)
+    return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, "send claim", give_up)
 
 
-def _judge_lease(lease: Lease, client: Client, clock: Clock, options: Options) -> Verdict:
-    verdict, roam, request = WAIT, lease.roam, lease.request
-    if roam is not None and roam.answer is not None:
-        return _judge_roam_answer(client, RENEWED, LEAVE_LEASE)
+def _judge_lease(lease: Lease, client: Client, clock: Clock, options: Options) -> str:
+    verdict, roam, request = "wait", lease.roam, lease.request
+    if lease.roam_ack is not None:
+        return _judge_roam_ack(lease, lease.roam_ack.reason, "renewed", "leave lease")
     if roam is not None:
-        verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, SEND_ROAM, GIVE_UP_ROAM)
-    if verdict == WAIT and request is not None:
+        verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "give up roam")
+    if verdict == "wait" and request is not None:
         verdict = _judge_copies(
-            request.next_s, request.sent, options.token_at_s, clock, SEND_REQUEST, GIVE_UP_REQUEST
+            request.next_s, request.sent, options.token_at_s, clock, "send request", "give up request"
         )
-    if verdict == WAIT and lease.renew_s <= clock.due_s:
-        return RENEW
-    if verdict != WAIT or lease.until_s > clock.due_s:
+    if verdict == "wait" and lease.renew_s <= clock.due_s:
+        return "renew"
+    if verdict != "wait" or lease.until_s > clock.due_s:
         return verdict
     if not lease.is_granted:
-        return EXTEND_LEASE
-    return END_LEASE if client.addresses else FORGET_WITH_LEASE
+        return "extend lease"
+    return "end lease" if client.addresses else "forget with lease"
 
 
-def _judge_presence(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_presence(client: Client, clock: Clock, options: Options) -> str:
     """Judge whether a client is still here."""
     presence, is_new = client.presence, is_newcomer(client)
     if presence.is_leaving and not can_ask(client):
-        return FORGET
+        return "forget"
     if is_new and presence.is_proven:
-        return ANNOUNCE
+        return "announce"
     if presence.swept_s <= presence.answered_s and not client.search.is_running and not has_roam_out(client):
-        return CLAIM_FROM_NEIGHBOURS
+        return "claim from neighbours"
     if is_new and can_ask(client) and not presence.unanswered:
-        return ASK
+        return "ask"
     if presence.check_s <= clock.due_s:
         return _judge_silence(client, clock, options)
     is_to_measure = isinstance(client.state, Served) and client.state.measure_s <= clock.due_s
-    return MEASURE if is_to_measure else WAIT
+    return "measure" if is_to_measure else "wait"
 
 
-def _judge_silence(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_silence(client: Client, clock: Clock, options: Options) -> str:
     presence, is_contested = client.presence, client.search.is_contested
     if not can_ask(client):
         if not is_contested:
-            return POSTPONE  # the kernel will say when it leaves
-        return FORGET if presence.unanswered else WAIT_FOR_SIGN
+            return "postpone"  # the kernel will say when it leaves
+        return "forget" if presence.unanswered else "wait for sign"
     if presence.unanswered < options.idle_probes:
-        return ASK
+        return "ask"
     is_new = is_newcomer(client)
     if is_new and presence.doubted_s < presence.seen_s > clock.due_s - options.idle_s:
-        return POSTPONE
-    return FORGET_ABSENT if is_new or is_contested else MISS
+        return "postpone"
+    return "forget absent" if is_new or is_contested else "miss"
 
 
-def _judge_absent(client: Client, clock: Clock, options: Options) -> Verdict:
+def _judge_absent(client: Client, clock: Clock, options: Options) -> str:
     state, lease = client.state, client.lease
     assert isinstance(state, Absent)
     if state.is_back:
-        return FIND
+        return "find"
     if client.grant is not None:
-        return ADOPT_GRANT
-    verdict = WAIT if client.rival is None else _judge_rival(client, clock, options)
-    if verdict != WAIT:
+        return "adopt grant"
+    verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
+    if verdict != "wait":
         return verdict
     if state.is_elsewhere:
-        return FORGET_ELSEWHERE
+        return "forget elsewhere"
     is_over = min(state.keep_s, NEVER if lease is None else lease.until_s) <= clock.due_s
     if is_over or (client.presence.is_leaving and not can_ask(client)):
-        return FORGET
-    if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != WAIT:
+        return "forget"
+    if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != "wait":
         return verdict
     if state.look_s > clock.due_s:
-        return WAIT
-    return ANNOUNCE if not client.is_announced and state.until_s <= clock.due_s else LOOK_ELSEWHERE
+        return "wait"
+    return "announce" if not client.is_announced and state.until_s <= clock.due_s else "look elsewhere"
 
 
-def _judge_restored(client: Client, clock: Clock, _: Options) -> Verdict:
+def _judge_restored(client: Client, clock: Clock, _: Options) -> str:
     state, rival = client.state, client.rival
     assert isinstance(state, Restored)
     if state.is_here:
-        return BELIEVE
+        return "believe"
     if state.next_s > clock.due_s:
-        return WAIT
+        return "wait"
     if state.until_s > clock.due_s:
-        return ASK_RESTORED
-    return LET_GO if rival is not None and rival.until_s >= clock.now_s else DISBELIEVE
+        return "ask restored"
+    return "let go" if rival is not None and rival.until_s >= clock.now_s else "disbelieve"
 
 
 JUDGES = {

@@ -2,8 +2,6 @@
 """What the roles of a node share: its clients, its tables, the time, what is to be done. No I/O."""
 
 import math
-from collections import Counter
-from collections.abc import Callable
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import Action, Log, Send
@@ -16,10 +14,34 @@ from l3roamd_py.core.token import Token
 from xlat464.address import contains, format_ipv4, format_mac
 from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
+
 RANGE_BYTES = RANGE_LENGTH // 8
 LATE_S = 0.005  # what a copy of a message may be late without moving those after it
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
-TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
+
+
+class Counters:
+    """How often what has happened: 0 for what never did."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    def count(self, name: str) -> None:
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    def sorted(self) -> dict[str, int]:
+        return {name: self._counts[name] for name in sorted(self._counts)}
 
 
 class Node:
@@ -35,7 +57,7 @@ class Node:
         self.touched: dict[bytes, None] = {}
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
         # the name of the port behind which a MAC is, "" if that is not known
-        self.port_of: Callable[[bytes], str] = lambda mac: ""
+        self.port_of: "Callable[[bytes], str]" = lambda mac: ""
         self.departed: dict[bytes, Departed] = {}
         # what our DHCP server leased: MAC -> address, end
         self.granted: dict[bytes, tuple[bytes, float]] = {}
@@ -45,12 +67,12 @@ class Node:
         self.unrouted_plats: dict[bytes, float] = {}  # PLATs that have no route, since when
         self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
-        self.timers: Timers[TimerKey] = Timers()
+        self.timers: "Timers[TimerKey]" = Timers()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
         self.believed_claims = Rate(options.believed_per_s, options.believed_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
         self.swept_s = -NEVER  # when all clients were asked whether they are here
-        self.counters: Counter[str] = Counter()
+        self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
         self._actions: list[Action] = []
 
@@ -70,7 +92,7 @@ class Node:
         return actions
 
     def count(self, name: str) -> None:
-        self.counters[name] += 1
+        self.counters.count(name)
 
     def log(self, level: int, sentence: str) -> None:
         self.do(Log(level, sentence))

@@ -3,7 +3,7 @@
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import LookForPlace, LookForPlat, UsePlat
-from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease, Roam
+from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease
 from l3roamd_py.core.node import Node, node_of
 from xlat464.address import format_ipv6
 
@@ -26,7 +26,7 @@ def request_token(node: Node, lease: Lease, delay_s: float = 0.0) -> None:
     request = wire.TokenRequest(wire.Lease(lease.home, lease.plat, node.seconds_left(lease)))
     starts_s = node.now_s + delay_s
     lease.request = Exchange(nonce, node.encode(request, nonce), node_of(lease.plat), starts_s)
-    lease.renew_s = NEVER
+    lease.request.next_s, lease.renew_s = starts_s, NEVER
     if not delay_s:
         _send_request(node, lease.request)
 
@@ -112,14 +112,13 @@ def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
     """Send ROAM for the lease that the client has; it is ready to receive by now."""
     lease = client.lease
     assert lease is not None
-    lease.roam, lease.renew_s = None, NEVER
+    lease.roam, lease.roam_ack, lease.renew_s, lease.has_proof = None, None, NEVER, has_proof
     if lease.plat == NOWHERE:
         return
     nonce = node.make_nonce()
     shown = wire.Lease(lease.home, lease.plat, node.seconds_left(lease), lease.token)
     body = wire.Roam(shown, node.at(lease.ipv4), node.proofs.get(lease.plat))
-    lease.roam = Roam(nonce, node.encode(body, nonce), node_of(lease.plat), node.now_s)
-    lease.roam.has_proof = has_proof
+    lease.roam = Exchange(nonce, node.encode(body, nonce), node_of(lease.plat), node.now_s)
     send_roam(node, client)
 
 
@@ -146,7 +145,7 @@ def on_roam_ack(node: Node, ack: wire.RoamAck) -> None:
         return node.count("roam_acks_unexpected")
     if (ack.lease.home, ack.lease.plat, ack.at) != (lease.home, lease.plat, node.at(lease.ipv4)):
         return node.count("roam_acks_unexpected")
-    lease.roam.answer, lease.roam.next_s = ack, NEVER
+    lease.roam_ack, lease.roam.next_s = ack, NEVER
     return node.touch(client.mac)
 
 
@@ -154,10 +153,9 @@ def accept(node: Node, client: Client) -> None:
     """The PLAT has taken our ROAM."""
     lease = client.lease
     assert lease is not None
-    assert lease.roam is not None
-    assert lease.roam.answer is not None
-    granted = lease.roam.answer.lease
-    lease.token, lease.roam = granted.token, None
+    assert lease.roam_ack is not None
+    granted = lease.roam_ack.lease
+    lease.token, lease.roam, lease.roam_ack = granted.token, None, None
     client.search.is_after_stale = False
     node.changes += 1
     renew_in_time(node, lease, granted.lease_s)
@@ -166,9 +164,8 @@ def accept(node: Node, client: Client) -> None:
 def prove(node: Node, client: Client) -> None:
     """The PLAT wants to know that we are at our own CLAT prefix: only there its proof is heard."""
     assert client.lease is not None
-    assert client.lease.roam is not None
-    assert client.lease.roam.answer is not None
-    keep_proof(node, client.lease.roam.answer.lease)
+    assert client.lease.roam_ack is not None
+    keep_proof(node, client.lease.roam_ack.lease)
     node.count("roams_proven")
     start_roam(node, client, has_proof=True)
 
@@ -179,23 +176,18 @@ def keep_proof(node: Node, shown: wire.Lease) -> None:
     node.proofs[shown.plat] = shown.token
 
 
-def refuse_roam(node: Node, client: Client) -> str:
+def end_roam(node: Node, client: Client) -> str:
     """Our ROAM has come to nothing: count it, and return why, for people."""
-    roam = None if client.lease is None else client.lease.roam
-    if client.lease is None or roam is None:
+    lease = client.lease
+    if lease is None or lease.roam is None:
         return "it has no PLAT"
-    client.lease.roam = None
-    if roam.answer is None:
+    roam, ack = lease.roam, lease.roam_ack
+    lease.roam = lease.roam_ack = None
+    if ack is None:
         node.count("roams_unanswered")
         return f"{format_ipv6(roam.destination)} does not answer"
     node.count("roams_refused")
-    reason = roam.answer.reason
-    if reason == wire.STALE:
-        client.search.spent_serial = client.lease.token.serial
-    why = wire.REASONS[reason] if reason < len(wire.REASONS) else f"reason {reason}"
+    if ack.reason == wire.STALE:
+        client.search.spent_serial = lease.token.serial
+    why = wire.REASONS[ack.reason] if ack.reason < len(wire.REASONS) else f"reason {ack.reason}"
     return f"{format_ipv6(roam.destination)} refuses: {why}"
-
-
-def leave_lease(node: Node, client: Client) -> None:
-    """Somebody else has the client by now; our lease shall end by itself."""
-    refuse_roam(node, client)

@@ -28,7 +28,7 @@ from l3roamd_py.core.client import (
 from l3roamd_py.core.departed import end_linger
 from l3roamd_py.core.info import accept_without_lease, acknowledge
 from l3roamd_py.core.node import Node, node_of
-from l3roamd_py.core.requests import refuse_roam, request_token, start_roam
+from l3roamd_py.core.requests import end_roam, request_token, start_roam
 from l3roamd_py.core.service import announce, ask_client, new_served, serve
 
 # Our CLAIM
@@ -151,7 +151,6 @@ def claim_from_neighbours(node: Node, client: Client) -> None:
     """A client that was asked because a node came back is here. The answer of who lets it go only needs its ACK."""
     client.presence.swept_s = NEVER
     client.search.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
-    client.search.claim.next_s = NEVER
     client.search.answered_by = node.address
     _ask_neighbours(node, client, node.options.group_ttl)
 
@@ -259,10 +258,9 @@ def claim_by_place(node: Node, client: Client) -> None:
     """The token was used up meanwhile: who has the client by the PLAT's word, or who gave it, may have a fresh one."""
     search, lease = client.search, client.lease
     assert lease is not None
-    assert lease.roam is not None
-    assert lease.roam.answer is not None
-    place = lease.roam.answer.place
-    refuse_roam(node, client)
+    assert lease.roam_ack is not None
+    place = lease.roam_ack.place
+    end_roam(node, client)
     search.is_after_stale, search.heard = True, lease.ipv4
     search.place = search.answered_by if place is None or not node.is_of_client(place) else node_of(place)
     drop_ipv4(node, client)

@@ -23,6 +23,7 @@ from l3roamd_py.core.client import (
     can_ask,
     former_of,
     is_newcomer,
+    make_client,
 )
 from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.node import Node, is_device, is_usable
@@ -166,7 +167,7 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
     if grant is None or client is None:
         return
     grant.is_renewed = is_renewed
-    is_settled = isinstance(client.state, Served | Absent)
+    is_settled = isinstance(client.state, (Served, Absent))
     is_its = is_settled and (client.lease is None or client.lease.ipv4 == ipv4)
     if is_seen:
         _note_proof(node, client)
@@ -189,8 +190,8 @@ def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client
         if ipv4 is not None and is_usable(ipv4) and not is_proof:
             _ask_stranger(node, ProbeClient(mac, ipv4))
         return None
-    former = node.departed.pop(mac, None)
-    client = node.clients[mac] = Client(mac, Claiming(former), node.now_s, former)
+    client = make_client(mac, Claiming(node.departed.pop(mac, None)), node.now_s)
+    node.clients[mac] = client
     node.ports.add(mac, port)
     node.count("arrivals")
     claim(node, client)

@@ -6,10 +6,6 @@ lying in the future. What the kernel keeps is not here: the mappings of the plat
 gate the kernel has closed was let go after the snapshot: it must be asked for anew.
 """
 
-from collections.abc import Iterable
-from itertools import islice
-from typing import Any
-
 from l3roamd_py.core.absence import restore_client
 from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
 from l3roamd_py.core.addresses import add_address, give_lease
@@ -25,25 +21,32 @@ from l3roamd_py.core.client import (
     Presence,
     Roaming,
     Served,
-    State,
     former_of,
+    make_client,
 )
 from l3roamd_py.core.departed import end_linger, forget_departed
 from l3roamd_py.core.grants import watch_away
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, is_device, is_usable
-from l3roamd_py.core.platnode import Platnode
+from l3roamd_py.core.platnode import Entry, Platnode
 from l3roamd_py.core.search import claim
 from l3roamd_py.core.token import Token, TokenIssuer
 from xlat464.address import format_ipv4, format_ipv6, format_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from l3roamd_py.core.client import State
 
 DESCRIBED_MAX = 1000  # roams of a hundred thousand: who asks must not hold up who roams
 VERSION = 1
 
 
-def take_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+def take_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
     """Return the state; {} is a valid one, too."""
-    saved: dict[str, Any] = {
+    saved: "dict[str, Any]" = {
         "version": VERSION,
         "now_s": now_s,
         "current_plat": _hex(node.current),
@@ -71,13 +74,13 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text)
 
 
-def _save_lease(lease: Lease | None) -> list[Any] | None:
+def _save_lease(lease: Lease | None) -> "list[Any] | None":
     if lease is None:
         return None
     return [lease.home.hex(), lease.plat.hex(), lease.until_s, lease.token.encode().hex(), lease.is_granted]
 
 
-def _load_lease(saved: list[Any] | None) -> Lease | None:
+def _load_lease(saved: "list[Any] | None") -> Lease | None:
     if saved is None:
         return None
     home, plat, until_s, token, is_granted = saved
@@ -90,7 +93,7 @@ def _load_lease(saved: list[Any] | None) -> Lease | None:
     )
 
 
-def _save_client(client: Client) -> dict[str, Any]:
+def _save_client(client: Client) -> "dict[str, Any]":
     former = former_of(client)
     return {
         "mac": client.mac.hex(),
@@ -102,7 +105,7 @@ def _save_client(client: Client) -> dict[str, Any]:
     }
 
 
-def _save_departed(departed: Departed) -> dict[str, Any]:
+def _save_departed(departed: Departed) -> "dict[str, Any]":
     return {
         "mac": departed.mac.hex(),
         "place": departed.place.hex(),
@@ -116,7 +119,7 @@ def _save_departed(departed: Departed) -> dict[str, Any]:
     }
 
 
-def _load_departed(saved: dict[str, Any]) -> Departed:
+def _load_departed(saved: "dict[str, Any]") -> Departed:
     departed = Departed(
         bytes.fromhex(saved["mac"]),
         bytes.fromhex(saved["place"]),
@@ -135,7 +138,7 @@ def _load_departed(saved: dict[str, Any]) -> Departed:
 def restore(
     node: Node,
     platnode: Platnode | None,
-    saved: dict[str, Any],
+    saved: "dict[str, Any]",
     opened: set[tuple[bytes, bytes]],
     mappings: list[Mapping],
 ) -> None:
@@ -168,7 +171,7 @@ def restore(
         _adopt_opened(node, mac, ipv4)
 
 
-def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
+def _of_this_boot(saved: "dict[str, Any]", now_s: float) -> "dict[str, Any]":
     """Return the snapshot, or an empty one in the place of none and of one from before a reboot."""
     if not saved or float(saved["now_s"]) > now_s:
         return {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
@@ -177,26 +180,26 @@ def _of_this_boot(saved: dict[str, Any], now_s: float) -> dict[str, Any]:
     return saved
 
 
-def leave_plats(node: Node, plats: Iterable[tuple[bytes, bytes]]) -> None:
+def leave_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
     """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
     for at, plat in sorted(plats):
         if at[12:] not in node.by_ipv4 or at != node.at(at[12:]):
             node.do(LeavePlat(at, plat))
 
 
-def _load_client(node: Node, saved: dict[str, Any]) -> Client:
+def _load_client(node: Node, saved: "dict[str, Any]") -> Client:
     """Return a client as the snapshot has it, which nobody serves yet."""
     former = None if saved["former"] is None else _load_departed(saved["former"])
-    states: dict[str, State] = {
+    states: "dict[str, State]" = {
         state.name: state for state in (Claiming(former), Roaming(), Served(), Absent(NEVER, NEVER))
     }
-    client = Client(bytes.fromhex(saved["mac"]), states[saved["state"]], node.now_s, former)
+    client = make_client(bytes.fromhex(saved["mac"]), states[saved["state"]], node.now_s)
     client.ipv4, client.lease = _bytes(saved["ipv4"]), _load_lease(saved["lease"])
     client.addresses = {bytes.fromhex(address): None for address in saved["addresses"]}
     return client
 
 
-def _restore_platnode(platnode: Platnode, saved: dict[str, Any], mappings: list[Mapping]) -> None:
+def _restore_platnode(platnode: Platnode, saved: "dict[str, Any]", mappings: list[Mapping]) -> None:
     if "secret" in saved:
         platnode.issuer = TokenIssuer(bytes.fromhex(saved["secret"]))
         platnode.serial = int(saved["serial"])
@@ -249,40 +252,43 @@ def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     if client is not None or mac in node.departed or not is_ours or node.is_taken(mac, ipv4):
         node.do(CloseGate(mac, ipv4))
         return
-    client = node.clients[mac] = Client(mac, Served(), node.now_s)
+    client = node.clients[mac] = make_client(mac, Served(), node.now_s)
     client.ipv4 = ipv4
     node.by_ipv4[ipv4] = mac
     node.ports.add(mac, node.port_of(mac))
     restore_client(node, client, Served.name)
 
 
-def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> dict[str, Any]:
+def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
     """Return the state for people: addresses as text, times as seconds left."""
-    status: dict[str, Any] = {
+    status: "dict[str, Any]" = {
         "address": format_ipv6(node.options.address),
         "clat": None if node.options.clat is None else format_ipv6(node.options.clat),
         "plat": None if node.options.plat is None else format_ipv6(node.options.plat),
         "current_plat": None if node.current is None else format_ipv6(node.current),
         "clients": [_describe_client(client, now_s) for client in node.clients.values()],
         "departed": [_describe_departed(departed, now_s) for departed in node.departed.values()],
-        "counters": dict(sorted(node.counters.items())),
+        "counters": node.counters.sorted(),
     }
     if platnode is not None:
-        roamed = ((home, entry) for home, entry in platnode.entries.items() if entry.at is not None)
-        status["roams"] = [
-            {
-                "home": format_ipv6(home),
-                "at": format_ipv6(entry.at),
-                "lease_s": int(entry.until_s - now_s),
-                "serial": entry.serial,
-            }
-            for home, entry in islice(roamed, DESCRIBED_MAX)
-        ]
-        status["roams_total"] = sum(entry.at is not None for entry in platnode.entries.values())
+        status["roams"] = []
+        for home, entry in platnode.entries.items():
+            if entry.at is not None and len(status["roams"]) < DESCRIBED_MAX:
+                status["roams"].append(_describe_roam(home, entry.at, entry, now_s))
+        status["roams_total"] = sum([entry.at is not None for entry in platnode.entries.values()])
     return status
 
 
-def _describe_client(client: Client, now_s: float) -> dict[str, Any]:
+def _describe_roam(home: bytes, at: bytes, entry: Entry, now_s: float) -> "dict[str, Any]":
+    return {
+        "home": format_ipv6(home),
+        "at": format_ipv6(at),
+        "lease_s": int(entry.until_s - now_s),
+        "serial": entry.serial,
+    }
+
+
+def _describe_client(client: Client, now_s: float) -> "dict[str, Any]":
     lease = client.lease
     return {
         "mac": format_mac(client.mac),
@@ -297,7 +303,7 @@ def _describe_client(client: Client, now_s: float) -> dict[str, Any]:
     }
 
 
-def _describe_departed(departed: Departed, now_s: float) -> dict[str, Any]:
+def _describe_departed(departed: Departed, now_s: float) -> "dict[str, Any]":
     return {
         "mac": format_mac(departed.mac),
         "place": format_ipv6(departed.place),

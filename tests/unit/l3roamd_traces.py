@@ -94,7 +94,9 @@ class Story:
             "calm": self.is_calm,
             "actions": self._trace(),
             "outcome": self._outcome(),
-            "counters": dict(sum((Counter(node.core.counters) for node in self.mesh.nodes), Counter())),
+            "counters": dict(
+                sum((Counter(node.core.status(0.0)["counters"]) for node in self.mesh.nodes), Counter())
+            ),
         }
 
     def walk(self, client: Client) -> None:
