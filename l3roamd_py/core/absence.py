@@ -22,8 +22,6 @@ Its gate stays as the kernel has it meanwhile, so that a restart is not noticed;
 for long: what a client that comes back in this time sends is a stranger's to the PLAT.
 """
 
-import logging
-
 from l3roamd_py.core import departed, grants
 from l3roamd_py.core.actions import LookElsewhere, RemoveNodeClient, Unlearn
 from l3roamd_py.core.addresses import open_gate
@@ -43,6 +41,7 @@ from l3roamd_py.core.requests import start_roam
 from l3roamd_py.core.rival import make_departed
 from l3roamd_py.core.search import claim_from_all
 from l3roamd_py.core.service import announce, ask_client, drop, forget, new_served, serve
+from runtime.log import INFO
 
 ALL = b""  # whose timer it is that asks them all
 
@@ -140,7 +139,7 @@ def on_found_elsewhere(node: Node, mac: bytes) -> None:
 def forget_elsewhere(node: Node, client: Client) -> None:
     node.count("clients_elsewhere")
     sentence = f"{describe(client.mac, client.ipv4)} is another node's: it walked while we could not hear"
-    node.log(logging.INFO, sentence)
+    node.log(INFO, sentence)
     forget(node, client)
 
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: ISC
 """From verdicts to actions: each verdict of judge.py is carried out by one function. No I/O."""
 
-import logging
-
 from l3roamd_py.core import absence, addresses, judge, requests, rival, search, service
 from l3roamd_py.core.client import NEVER, Absent, Client, Restored, Roaming, Served
 from l3roamd_py.core.node import Node, describe
+from runtime.log import WARNING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _begin_anew(node: Node, client: Client) -> None:
     why = requests.end_roam(node, client)
     node.count("roams_failed")
     sentence = f"{describe(client.mac, client.ipv4)} begins anew through our own PLAT: {why}"
-    node.log(logging.WARNING, sentence)
+    node.log(WARNING, sentence)
     if isinstance(client.state, (Roaming, Absent)):
         client.state = service.new_served(node)
         node.ports.come_back(client.mac)

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: ISC
 """A client's addresses: routes to its IPv6 ones; whose its IPv4 one is, until when and through which PLAT. No I/O."""
 
-import logging
-
 from l3roamd_py.core.actions import (
     AddNeighbour,
     AddRoute,
@@ -19,6 +17,7 @@ from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import request_token, start_roam, use_plat
 from l3roamd_py.core.token import NO_TOKEN
 from l3roamd_py.core.wire import ADDRESSES_MAX
+from runtime.log import WARNING
 
 
 def add_address(node: Node, client: Client, address: bytes) -> None:
@@ -94,9 +93,7 @@ def make_way(node: Node, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
         return False
     drop_ipv4(node, resident)
     node.count("squatters")
-    node.log(
-        logging.WARNING, f"{describe(resident.mac, ipv4)} was not granted its address: it is another's now"
-    )
+    node.log(WARNING, f"{describe(resident.mac, ipv4)} was not granted its address: it is another's now")
     refuse_at_gate(node, resident, ipv4)
     return True
 
@@ -107,7 +104,7 @@ def refuse(node: Node, client: Client, ipv4: bytes) -> None:
     if client.refused != ipv4:
         client.refused = ipv4
         resident = describe(node.by_ipv4[ipv4], ipv4)
-        node.log(logging.WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
+        node.log(WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
     refuse_at_gate(node, client, ipv4)
     if node.granted.get(client.mac, (None,))[0] == ipv4:
         del node.granted[client.mac]
@@ -208,7 +205,7 @@ def on_place_looked(node: Node, mac: bytes, place: bytes, is_live: bool) -> None
     elif not lease.is_granted and is_live:
         drop_ipv4(node, client)
         sentence = f"{describe(mac, place[12:])} was not granted its address, which roams: refused"
-        node.log(logging.WARNING, sentence)
+        node.log(WARNING, sentence)
         refuse_at_gate(node, client, place[12:])
     else:
         lease.renew_s = node.now_s + node.options.token_again_s

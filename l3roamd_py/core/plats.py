@@ -78,7 +78,7 @@ def compare_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) 
 def _used(node: Node) -> list[bytes]:
     """The PLATs that clients use, and the one for those to come, which is the last."""
     found = {client.lease.plat for client in node.clients.values() if client.lease is not None}
-    return [*sorted(found - {NOWHERE, node.current}), *filter(None, [node.current])]
+    return sorted(found - {NOWHERE, node.current}) + ([] if node.current is None else [node.current])
 
 
 def on_unrouted(node: Node, prefixes: frozenset[bytes]) -> None:

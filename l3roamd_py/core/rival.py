@@ -5,8 +5,6 @@ It is asked; if it answers within three times what its answer usually takes, the
 its gate is closed, INFO is told until it is acknowledged, all that belongs to it is removed.
 """
 
-import logging
-
 from l3roamd_py.core import departed, grants, wire
 from l3roamd_py.core.actions import CloseGate
 from l3roamd_py.core.client import Client, Departed, Restored, Rival
@@ -14,6 +12,7 @@ from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.info import is_host, is_node
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.service import ask_client, drop
+from runtime.log import DEBUG
 from xlat464.address import format_ipv6
 
 
@@ -76,7 +75,7 @@ def refuse_claim(node: Node, client: Client) -> None:
     """The client is here: whoever claims it is wrong, or lies."""
     assert client.rival is not None
     sender = format_ipv6(client.rival.sender)
-    node.log(logging.DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+    node.log(DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
     dismiss(node, client, "claims_refused")
 
 

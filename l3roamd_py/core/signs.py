@@ -6,8 +6,6 @@ together, and one for each port of the bridge, see ports.py. Nothing is kept of 
 again, and is answered by a question. Who answers that, or gets a lease of our DHCP server, comes before all others.
 """
 
-import logging
-
 from l3roamd_py.core import grants
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
 from l3roamd_py.core.addresses import add_address, remove_address
@@ -29,6 +27,7 @@ from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.search import claim
 from l3roamd_py.core.service import forget, learn
+from runtime.log import WARNING
 
 
 def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = False) -> Client | None:
@@ -214,7 +213,7 @@ def _turn_away(node: Node, port: str, is_proof: bool) -> None:
         most = node.ports.max_clients if is_proof else node.ports.max_newcomers
         kind = "clients" if is_proof else "clients that have not answered yet"
         sentence = f"{port or 'a port'} has {most} {kind}, as many as it may: others wait"
-        node.log(logging.WARNING, sentence)
+        node.log(WARNING, sentence)
 
 
 def _ask_stranger(node: Node, question: ProbeClient | SolicitClient) -> None:
