@@ -15,6 +15,9 @@ this very node. babeld hands over from one neighbour to another in two or three 
 `installed yes`), so a loss counts only when it has lasted LINGER_MS: a PLAT must not be left for the gap
 between two lines.
 
+The table has a bound. Where it is full, one that does not answer gives way, or one that is farther than anybody needs:
+by then who answers is known, so no number of false ones keeps a true one out.
+
 An exit has one PLAT, two while it changes its prefix. Of what one router (`id`) announces beyond PER_ROUTER nothing is
 taken, only counted: hundreds of false ones must not stand before the true ones.
 
@@ -103,6 +106,7 @@ class BabelTable:
     metrics  prefix (16 bytes) -> metric of the installed route
     own      prefix -> metric of the xroute: the PLATs of this node
     stale    prefixes, as keys, that only an earlier babeld has told
+    find_spare  function of a new route's metric and of metrics: a prefix that may give way to it, or None
     counts   lines, malformed, overlong, full, crowded (too many of one router): for the status
     """
 
@@ -113,6 +117,7 @@ class BabelTable:
         self.words = find_words(network)
         self.metrics = {}
         self.own = {}
+        self.find_spare = None
         self.counts = {"lines": 0, "malformed": 0, "overlong": 0, "full": 0, "crowded": 0}
         self.error = None  # why this babeld is of no use, one sentence
         self.is_greeted = self.is_synced = self._has_banner = False
@@ -231,7 +236,7 @@ class BabelTable:
                 elif prefix not in self._lingering:
                     self._lingering[prefix] = now_ms
             return
-        if prefix not in table and len(table) >= PLATS:
+        if prefix not in table and len(table) >= PLATS and not (noun == "route" and self._make_room(metric)):
             self.counts["full"] += 1
             return
         if noun == "route":
@@ -246,6 +251,15 @@ class BabelTable:
         if table.get(prefix) != metric:
             table[prefix] = metric
             self._changed[prefix] = True
+
+    def _make_room(self, metric):
+        """Let a prefix give way to a new one; return whether there is such a one."""
+        spare = self.find_spare(metric, self.metrics) if self.find_spare is not None else None
+        if spare is None:
+            return False
+        self._lingering.pop(spare, None)
+        self._forget(spare)
+        return True
 
     def _note_origin(self, prefix, router):
         """Note who announces a prefix; return whether that is not too many of theirs. One that is there stays."""

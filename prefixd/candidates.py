@@ -6,6 +6,9 @@ that answer are watched, and one gives way to a nearer one that answers too, nev
 those a few at a time are tried, and who has lost a probe makes room. They wait in a queue, where who comes, or comes
 again, is behind who has had a route for longer: else false ones that come and go would be before a true one for ever.
 While nothing answers, many are tried at a time. Some that fail are asked on, the others again after a while.
+
+To look at all of them takes its time, and there is news of babel's many times a second. So where there are many, that
+is done now and then, and what is found lasts until then.
 """
 
 from prefixd.choice import GOOD, INFINITY, MANAGEMENT, RECOVERING, UNKNOWN
@@ -15,6 +18,7 @@ WIDE = 48  # how many are tried at a time while nothing answers
 FORGET_MS = 60000  # after that one that failed, and is not asked any more, is one that nobody knows
 ANSWERED = -1  # the place of one that has answered before: at the front
 LATER = 1024  # how many places who was tried stands behind who comes then: a true one is mostly new, and not for ever
+FEW = 64  # up to so many are looked at with all news; of more, a look is followed by a ms of none for each
 
 
 class Candidates:
@@ -28,39 +32,69 @@ class Candidates:
         self.failed = {}
         self.places = {}
         self._last = 0  # place at the queue's end, which those that come together share
+        self._look_ms = None
+        self._waiting = []  # (place, metric, prefix) of those whose turn is next
+        self._failing = []  # (metric, prefix) of the nearest that failed and are not watched
+        self._distant = []  # (-metric, prefix) of the farthest, which nobody needs
+        self._is_looked_at = False
 
-    def pick(self, watched, metrics):
+    def pick(self, watched, metrics, now_ms):
         """Return the prefixes to watch, of metrics (prefix -> metric); watched is prefix -> Watched."""
         answering: list = []
         failing: list = []
+        trying: list = []
         is_any_good = False
-        for prefix, metric in metrics.items():
-            health = self._health(prefix, watched)
+        for prefix, each in watched.items():
+            metric = metrics.get(prefix)
+            health = each.told[0]
+            if metric is None:
+                continue
             if health <= RECOVERING:
                 is_any_good = is_any_good or health == GOOD
                 _keep(answering, (metric, prefix), BEST)
             elif health >= MANAGEMENT:
                 _keep(failing, (metric, prefix), BEST)
+            else:  # who waits for an answer, the queue, who has lost a probe
+                trying.append((2 if each.is_silent() else 0, 0, metric, prefix))
         reach = answering[-1] if len(answering) == BEST else (INFINITY, b"")
-        trying: list = []
+        self._is_looked_at = self._look_ms is None or now_ms >= self._look_ms
+        if self._is_looked_at:
+            self._look(watched, metrics, reach)
+            self._look_ms = now_ms + len(metrics) if len(metrics) > FEW else None
+        for metric, prefix in self._failing:
+            if prefix in self.failed and prefix in metrics:
+                _keep(failing, (metric, prefix), BEST)
+        for place, metric, prefix in self._waiting:
+            if prefix in metrics and prefix not in watched and prefix not in self.failed:
+                trying.append((1, place, metric, prefix))
+        trying = [entry for entry in trying if entry[2:] < reach]
+        trying.sort()
+        return [entry[-1] for entry in answering + failing + trying[: BEST if is_any_good else WIDE]]
+
+    def _look(self, watched, metrics, reach):
+        """Look at all that are not watched: whose turn it is, who failed, who is too far away."""
         self._last += 1
+        self._waiting, self._failing, self._distant = [], [], []
         for prefix, metric in metrics.items():
-            is_due = prefix in watched or prefix not in self.failed
-            if is_due and (metric, prefix) < reach and self._health(prefix, watched) == UNKNOWN:
-                turn = self._turn(prefix, watched.get(prefix))
-                _keep(trying, (turn, metric, prefix), BEST if is_any_good else WIDE)
-        return [entry[-1] for entry in answering + failing + trying]
+            if prefix in watched:
+                continue
+            if prefix in self.failed:
+                if self.failed[prefix][1][0] >= MANAGEMENT:
+                    _keep(self._failing, (metric, prefix), BEST)
+            elif (metric, prefix) < reach:
+                _keep(self._waiting, (self.places.setdefault(prefix, self._last), metric, prefix), 2 * WIDE)
+            else:
+                _keep(self._distant, (-metric, prefix), BEST)
 
-    def _health(self, prefix, watched):
-        if prefix in watched:
-            return watched[prefix].told[0]
-        return self.failed[prefix][1][0] if prefix in self.failed else UNKNOWN
-
-    def _turn(self, prefix, watched):
-        """Return whose turn it is, lowest first: who waits for an answer, the queue, who has lost a probe."""
-        if watched is None:
-            return (1, self.places.setdefault(prefix, self._last))
-        return (2, 0) if watched.is_silent() else (0, 0)
+    def find_spare(self, metric, metrics):
+        """Return a prefix of metrics that may give way to a new one at this metric, or None."""
+        for prefix in self.failed:
+            if prefix in metrics:
+                return prefix
+        for opposite, prefix in self._distant:
+            if -opposite > metric and prefix in metrics:
+                return prefix
+        return None
 
     def take_failed(self, prefix):
         """Return (health, reason) of one that is watched again."""
@@ -78,7 +112,12 @@ class Candidates:
         return health >= UNKNOWN
 
     def forget(self, metrics, now_ms):
-        """Drop what is out of date, or has no route any more; return the prefixes that failed and are unknown now."""
+        """Drop what is out of date, or has no route any more; return the prefixes that failed and are unknown now.
+
+        That is a look at all of them, too.
+        """
+        if not self._is_looked_at:
+            return []
         for prefix in [p for p in self.places if p not in metrics]:
             del self.places[prefix]
         old = [p for p in self.failed if now_ms >= self.failed[p][0] or p not in metrics]
@@ -89,7 +128,15 @@ class Candidates:
 
 def _keep(best, entry, most):
     """Put an entry into a sorted list of the lowest, `most` at most."""
-    if len(best) < most or entry < best[-1]:
-        best.append(entry)
-        best.sort()
-        del best[most:]
+    if len(best) == most:
+        if not entry < best[-1]:
+            return
+        best.pop()
+    low, high = 0, len(best)
+    while low < high:
+        middle = (low + high) // 2
+        if entry < best[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    best.insert(low, entry)

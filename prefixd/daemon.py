@@ -37,6 +37,7 @@ class Daemon:
         self.choice = PlatChoice(options["margin"], options["hold_s"] * 1000)
         self.prober = Prober(options["probe_ipv4"], os.urandom, options["probe_interval_ms"])
         self.prober.excused = self.table.stale
+        self.table.find_spare = self.prober.find_spare
         self.babel = Babel(self.poller, self.clock, self.table, options["babel"])
         self.probes = Probes(self.poller, self.clock, self.prober, options["source"])
         self.translator = Translator(

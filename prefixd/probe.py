@@ -148,7 +148,7 @@ class Prober:
         if is_new:
             self.left, self.chosen = self.chosen, chosen
         candidates = self._candidates
-        wanted = candidates.pick(self.watched, metrics)
+        wanted = candidates.pick(self.watched, metrics, now_ms)
         for prefix in (chosen, self.left):
             if prefix in metrics and prefix not in wanted:
                 wanted.append(prefix)
@@ -165,6 +165,10 @@ class Prober:
         if is_new and chosen in self.watched:
             for index, lane in enumerate(self.watched[chosen].lanes):
                 lane.next_ms = min(lane.next_ms, now_ms + self.interval_ms // (1 + index))
+
+    def find_spare(self, metric, metrics):
+        """Return a prefix of metrics that may give way to a new one at this metric, or None."""
+        return self._candidates.find_spare(metric, metrics)
 
     def take_due(self, now_ms):
         """Return the probes to send now: (sequence, destination, packet)."""

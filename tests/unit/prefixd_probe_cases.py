@@ -359,6 +359,38 @@ def case_false_exits_that_come_and_go_keep_no_true_one_waiting_for_ever():
     assert world.choice.health.get(B) == GOOD and used(world) == [A]
 
 
+class Counted:
+    """Metrics, and how often all of them are looked at."""
+
+    def __init__(self, metrics):
+        self.metrics, self.looks = metrics, 0
+
+    def items(self):
+        self.looks += 1
+        return self.metrics.items()
+
+    def get(self, prefix):
+        return self.metrics.get(prefix)
+
+    def __contains__(self, prefix):
+        return prefix in self.metrics
+
+    def __len__(self):
+        return len(self.metrics)
+
+
+def case_news_of_babel_costs_no_look_at_all_where_there_are_many():
+    for count, at_most in ((500, 4), (20, 200)):
+        world = World([(A, 5000)])
+        FalseExits.COUNT = count
+        FalseExits(world)
+        metrics = Counted(world.choice.metrics)
+        for now_ms in range(0, 2000, 10):
+            world.prober.watch(A, metrics, now_ms)
+        assert 2 <= metrics.looks <= at_most, (count, metrics.looks)
+    FalseExits.COUNT = 120
+
+
 def case_a_false_exit_that_goes_is_forgotten():
     world = World([(A, 5000)])
     false = FalseExits(world)
