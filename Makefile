@@ -12,6 +12,7 @@
 #   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
 #   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
+#   make diagram                                     the drawing of a client's states in docs/architecture.md
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
@@ -23,7 +24,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -68,6 +69,9 @@ test-openwrt: setup $(PARTS)
 conformance: setup $(PARTS)
 	CONFORMANCE_OUT=tests/lab/conformance $(PYTHON) -m pytest tests/lab/test_conformance.py $(ARGS)
 	$(PYTHON) tests/lab/conformance_page.py $(FROM)
+
+diagram: setup
+	$(PYTHON) -m sdk.roaming_states --write
 
 bench: setup $(PARTS)
 	$(TRY_BABELD)

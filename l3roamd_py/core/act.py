@@ -16,8 +16,7 @@ ROUNDS_MAX = 16  # of verdicts on one client for one event; what is left comes w
 def judge_touched(node: Node) -> None:
     """Do what follows for each client of which something has become known."""
     while node.touched:
-        mac = next(iter(node.touched))
-        del node.touched[mac]
+        mac, _ = node.touched.popitem()
         client = node.clients.get(mac)
         if client is None:
             node.timers.cancel((on_due, mac))

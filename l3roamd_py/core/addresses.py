@@ -25,15 +25,15 @@ def add_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
         return
     if len(client.addresses) >= ADDRESSES_MAX:
-        remove_address(node, client, next(iter(client.addresses)))
-    client.addresses[address] = None
+        remove_address(node, client, client.addresses[0])
+    client.addresses.append(address)
     node.do(AddRoute(client.mac, address))
     node.changes += 1
 
 
 def remove_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
-        del client.addresses[address]
+        client.addresses.remove(address)
         node.do(RemoveRoute(client.mac, address))
         node.changes += 1
 

@@ -231,7 +231,7 @@ class Client:
     state: "State"
     search: Search
     presence: Presence
-    addresses: dict[bytes, None]  # IPv6, the oldest first
+    addresses: list[bytes]  # IPv6, the oldest first
     ipv4: bytes | None = None
     lease: Lease | None = None
     rival: Rival | None = None
@@ -253,7 +253,7 @@ def make_client(mac: bytes, state: "State", seen_s: float) -> Client:
     former = state.former if isinstance(state, Claiming) else None
     search = Search() if former is None else Search(former.place)
     presence = Presence(seen_s, None if former is None else former.presence.usual_s)
-    return Client(mac, state, search, presence, {})
+    return Client(mac, state, search, presence, [])
 
 
 def can_ask(client: Client | Departed) -> bool:

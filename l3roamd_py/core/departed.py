@@ -8,6 +8,7 @@ from l3roamd_py.core import info, wire
 from l3roamd_py.core.actions import RemoveNodeClient
 from l3roamd_py.core.client import Departed, Exchange, former_of
 from l3roamd_py.core.node import Node
+from runtime.ordered import oldest
 
 
 def find_departed(node: Node, mac: bytes) -> Departed | None:
@@ -18,7 +19,7 @@ def find_departed(node: Node, mac: bytes) -> Departed | None:
 
 def remember(node: Node, departed: Departed) -> None:
     if len(node.departed) >= node.options.max_departed:
-        forget_departed(node, next(iter(node.departed)))
+        forget_departed(node, oldest(node.departed))
     node.departed[departed.mac] = departed
     node.timers.set((forget_departed, departed.mac), departed.until_s)
 

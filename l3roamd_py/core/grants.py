@@ -12,6 +12,7 @@ from l3roamd_py.core.actions import RenewLease
 from l3roamd_py.core.addresses import drop_ipv4
 from l3roamd_py.core.client import NOWHERE, Absent, Away, Claiming, Client, Grant, Served
 from l3roamd_py.core.node import Node, is_device, is_usable, node_of
+from runtime.ordered import oldest
 
 EXPIRY_SLACK_S = 2.0  # DHCP servers count whole seconds
 
@@ -23,9 +24,9 @@ def note_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int) -> Grant | Non
         return None
     until_s = node.now_s + min(lease_s, node.options.max_lease_s)
     if mac not in node.granted and len(node.granted) >= node.options.max_granted:
-        oldest = next(iter(node.granted))
-        del node.granted[oldest]
-        forget_away(node, oldest)
+        first = oldest(node.granted)
+        del node.granted[first]
+        forget_away(node, first)
     node.granted[mac] = (ipv4, until_s)
     watch_away(node, mac)
     node.changes += 1

@@ -2,83 +2,87 @@
 """What follows from what is known of a client. Pure: it reads the client's record, and changes nothing.
 
 The first row that holds is the verdict; act.py carries it out and asks again, until the verdict is to wait. A deadline
-is due when a Tick came after it, and not before: an answer that waits to be read must come first.
+is due when a Tick came after it, and not before: an answer that waits to be read must come first. `-`: the state stays.
 
-state     evidence                                              verdict                then
---------  ----------------------------------------------------  ---------------------  ---------
-Claiming  a node of version 0 answered some seconds ago         remind                 Claiming
-Claiming  a node answered, with a lease                         take over              Roaming
-Claiming  no route led to where the CLAIM should go             ask neighbours         Claiming
-Claiming  babel knows somebody who has it, nobody answered      give up claim          Claiming
-Claiming  it was seen since the last copy of the CLAIM          resend claim           Claiming
-Claiming  a copy of the CLAIM is due                            send claim             Claiming
-Claiming  contested or not proven to be back, in early rounds   claim again            Claiming
-Claiming  it left, is not proven to be back, or only passed     forget unproven        forgotten
-Claiming  nobody had it, or who had it knows no lease           settle                 Served
-Roaming   a node of version 0 answered some seconds ago         remind                 Roaming
-Roaming   ROAM_ACK says OK                                      open                   Served
-Roaming   NOT_PROVEN, for the first time                        prove                  Roaming
-Roaming   STALE, for the first time                             claim by place         Claiming
-Roaming   refused, not answered, or there is no PLAT to ask     begin anew             Served
-Roaming   a copy of ROAM is due                                 send roam              Roaming
-Roaming   a copy of the CLAIM to all is due                     send claim             Roaming
-Roaming   all copies have left                                  end claim              Roaming
-Roaming   its lease is over, it has IPv6 addresses              end lease              Served
-Roaming   its lease is over, nothing is left to ask it by       forget with lease      forgotten
-Roaming   it is to be asked whether it is here                  ask                    Roaming
-Served    a node of version 0 answered some seconds ago         remind                 Served
-Served    a node answered late, with a lease                    take over              Roaming
-Served    a node answered late, without one                     announce               Served
-Served    our DHCP server granted it an address                 adopt grant            Served
-Served    it uses an address, and its search is over            use address            Served
-Served    claimed by another node, too long ago                 dismiss late claim     Served
-Served    claimed, and contested: what we know is out of date   dismiss claim          Served
-Served    claimed, a newcomer that cannot be asked              disown                 forgotten
-Served    claimed, it left or cannot be asked                   let go                 Departed
-Served    claimed, it has answered                              refuse claim           Served
-Served    claimed, a question to it is due                      ask for rival          Served
-Served    claimed, it has not answered in time                  yield                  Departed
-Served    contested, it was heard since the search ended        claim behind           Served
-Served    the search: babel knows nobody any more               announce               Served
-Served    the search: a copy of the CLAIM is due                send claim             Served
-Served    the search: not answered, the client was heard        end claim              Served
-Served    the search: not answered, nor was it heard            give up claim          Served
-Served    ROAM_ACK to a renewal says OK                         renewed                Served
-Served    NOT_PROVEN, for the first time                        prove                  Served
-Served    STALE: another node has it                            leave lease            Served
-Served    a renewal is refused                                  begin anew             Served
-Served    a copy of ROAM is due                                 send roam              Served
-Served    a renewal is not answered                             give up roam           Served
-Served    a copy of TOKEN_REQUEST is due                        send request           Served
-Served    TOKEN_REQUEST is not answered                         give up request        Served
-Served    its token or its mapping is to be renewed             renew                  Served
-Served    its lease is over, it was only heard                  extend lease           Served
-Served    its lease is over, it has IPv6 addresses              end lease              Served
-Served    its lease is over, nothing is left to ask it by       forget with lease      forgotten
-Served    it left, and cannot be asked                          forget                 forgotten
-Served    a newcomer that has proven to be here                 announce               Served
-Served    it has answered since a node came back                claim from neighbours  Served
-Served    a newcomer that can be asked, for the first time      ask                    Served
-Served    to be asked, contested, but not by what address       wait for sign          Served
-Served    the same, some minutes ago                            forget                 forgotten
-Served    to be asked, but not by what address                  postpone               Served
-Served    to be asked whether it is here                        ask                    Served
-Served    asked in vain, a newcomer that has sent               postpone               Served
-Served    asked in vain, a newcomer or contested                forget absent          forgotten
-Served    asked in vain                                         miss                   Absent
-Served    to be asked, to learn what its answers take           measure                Served
-Absent    a sign of it came                                     find                   Served
-Absent    our DHCP server granted it an address                 adopt grant            Absent
-Absent    claimed by another node                               let go                 Departed
-Absent    babel leads to another node, for long enough          forget elsewhere       forgotten
-Absent    its lease is over, or it has none for some minutes    forget                 forgotten
-Absent    (its lease's ROAM and TOKEN_REQUEST as above)         renewed                Absent
-Absent    its node-client address is given up for long enough   announce               Absent
-Absent    it is time to see where babel leads                   look elsewhere         Absent
-Restored  it has answered                                       believe                Served
-Restored  it has not, and another node claims it                let go                 Departed
-Restored  it has not                                            disbelieve             Departed
-Restored  a question is due                                     ask restored           Restored
+state           evidence                                             verdict                then
+--------------  ---------------------------------------------------  ---------------------  ---------
+Claiming        a node of version 0 answered some seconds ago        remind                 -
+Claiming        a node answered, with a lease                        take over              Roaming
+Claiming        no route led to where the CLAIM should go            ask neighbours         -
+Claiming        it was seen since the last copy of the CLAIM         resend claim           -
+Claiming        babel knows somebody who has it, nobody answered     give up claim          -
+Claiming        a copy of the CLAIM is due                           send claim             -
+Claiming        contested or not proven to be back, in early rounds  claim again            -
+Claiming        it left, is not proven to be back, or only passed    forget unproven        forgotten
+Claiming        nobody else had it since we let it go, roamed        settle                 Roaming
+Claiming        nobody had it, or who had it knows no lease          settle                 Served
+Roaming         a node of version 0 answered some seconds ago        remind                 -
+Roaming         ROAM_ACK says OK                                     open                   Served
+Roaming         NOT_PROVEN, for the first time                       prove                  -
+Roaming         STALE, for the first time                            claim by place         Claiming
+Roaming         refused, not answered, or there is no PLAT to ask    begin anew             Served
+Roaming         a copy of ROAM is due                                send roam              -
+Roaming         a copy of the CLAIM to all is due                    send claim             -
+Roaming         all copies of it have left                           end claim              -
+Roaming         its lease is over, it has IPv6 addresses             end lease              Served
+Roaming         its lease is over, nothing is left to ask it by      forget with lease      forgotten
+Roaming         to be asked whether it is here                       ask                    -
+Served          a node of version 0 answered some seconds ago        remind                 -
+Served          a node answered late, with a lease                   take over              Roaming
+Served          a node answered late, without one                    announce               -
+Served          our DHCP server granted it an address                adopt grant            -
+Served          it uses an address, and its search is over           use address            -
+Served          claimed by another node, too long ago                dismiss late claim     -
+Served          claimed, and contested: what we know is out of date  dismiss claim          -
+Served          claimed, a newcomer that cannot be asked             disown                 forgotten
+Served          claimed, it left or cannot be asked                  let go                 Departed
+Served          claimed, it has answered                             refuse claim           -
+Served          claimed, a question to it is due                     ask for rival          -
+Served          claimed, it has not answered in time                 yield                  Departed
+Served          the same, too many were believed                     yield                  -
+Served          contested, it was heard since the search ended       claim behind           -
+Served          the search: babel knows nobody any more              announce               -
+Served          the search: a copy of the CLAIM is due               send claim             -
+Served          the search: not answered, the client was heard       end claim              -
+Served          the search: not answered, nor was it heard           give up claim          -
+Served, Absent  ROAM_ACK to a renewal says OK                        renewed                -
+Served, Absent  NOT_PROVEN, for the first time                       prove                  -
+Served, Absent  STALE: another node has it                           leave lease            -
+Served, Absent  a renewal is refused                                 begin anew             Served
+Served, Absent  a copy of ROAM is due                                send roam              -
+Served, Absent  a renewal is not answered                            give up roam           -
+Served, Absent  a copy of TOKEN_REQUEST is due                       send request           -
+Served, Absent  TOKEN_REQUEST is not answered                        give up request        -
+Served, Absent  its token or its mapping is to be renewed            renew                  -
+Served          its lease is over, it was only heard                 extend lease           -
+Served          its lease is over, it has IPv6 addresses             end lease              -
+Served          its lease is over, nothing is left to ask it by      forget with lease      forgotten
+Served          it left, and cannot be asked                         forget                 forgotten
+Served          a newcomer that has proven to be here                announce               -
+Served          it has answered since a node came back               claim from neighbours  -
+Served          a newcomer that can be asked, for the first time     ask                    -
+Served          to be asked, contested, but by no address            wait for sign          -
+Served          the same, some minutes ago                           forget                 forgotten
+Served          to be asked, but by no address                       postpone               -
+Served          to be asked whether it is here                       ask                    -
+Served          asked in vain, a newcomer that has sent              postpone               -
+Served          asked in vain, a newcomer or contested               forget absent          forgotten
+Served          asked in vain                                        miss                   Absent
+Served          to be asked, to learn what its answers take          measure                -
+Absent          a sign of it came                                    find                   Served
+Absent          our DHCP server granted it an address                adopt grant            -
+Absent          claimed by another node, too long ago                dismiss late claim     -
+Absent          claimed by another node                              let go                 Departed
+Absent          babel leads to another node, for long enough         forget elsewhere       forgotten
+Absent          its lease is over, or it has none for some minutes   forget                 forgotten
+Absent          its node-client address is given up for long enough  announce               -
+Absent          it is time to see where babel leads                  look elsewhere         -
+Restored        it has answered, and its ROAM was out                believe                Roaming
+Restored        it has answered                                      believe                Served
+Restored        it has not, and another node claims it               let go                 Departed
+Restored        it has not                                           disbelieve             Departed
+Restored        it cannot be asked                                   disbelieve             forgotten
+Restored        a question is due                                    ask restored           -
 """
 
 from l3roamd_py.core import wire

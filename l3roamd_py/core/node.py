@@ -11,6 +11,7 @@ from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
 from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import Token
+from runtime.ordered import OldestFirst
 from xlat464.address import contains, format_ipv4, format_mac
 from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
@@ -58,14 +59,16 @@ class Node:
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
         # the name of the port behind which a MAC is, "" if that is not known
         self.port_of: "Callable[[bytes], str]" = lambda mac: ""
-        self.departed: dict[bytes, Departed] = {}
+        self.departed: "OldestFirst[bytes, Departed]" = OldestFirst()
         # what our DHCP server leased: MAC -> address, end
-        self.granted: dict[bytes, tuple[bytes, float]] = {}
+        self.granted: "OldestFirst[bytes, tuple[bytes, float]]" = OldestFirst()
         self.away: dict[bytes, Away] = {}  # of those, who roams
         self.away_questions: dict[int, bytes] = {}  # nonce -> MAC
         self.current: bytes | None = None  # the PLAT for new leases
         self.unrouted_plats: dict[bytes, float] = {}  # PLATs that have no route, since when
-        self.proofs: dict[bytes, Token] = {}  # PLAT -> its word that our CLAT prefix is ours
+        self.proofs: "OldestFirst[bytes, Token]" = (
+            OldestFirst()
+        )  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: "Timers[TimerKey]" = Timers()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)

@@ -5,6 +5,7 @@ from l3roamd_py.core import wire
 from l3roamd_py.core.actions import LookForPlace, LookForPlat, UsePlat
 from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease
 from l3roamd_py.core.node import Node, node_of
+from runtime.ordered import oldest
 from xlat464.address import format_ipv6
 
 PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
@@ -172,7 +173,7 @@ def prove(node: Node, client: Client) -> None:
 
 def keep_proof(node: Node, shown: wire.Lease) -> None:
     if len(node.proofs) >= PROOFS_MAX:
-        del node.proofs[next(iter(node.proofs))]
+        del node.proofs[oldest(node.proofs)]
     node.proofs[shown.plat] = shown.token
 
 

@@ -68,7 +68,7 @@ def ask_client(node: Node, client: Client | Departed) -> None:
         client.presence.asked_s = node.now_s
         return node.do(ProbeClient(client.mac, client.ipv4))
     node.do(Unlearn(client.mac))
-    return node.do(*(SolicitClient(client.mac, each) for each in list(client.addresses)[-ADDRESSES_ASKED:]))
+    return node.do(*(SolicitClient(client.mac, each) for each in client.addresses[-ADDRESSES_ASKED:]))
 
 
 def learn(node: Node, presence: Presence) -> None:

@@ -51,9 +51,9 @@ def take_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[
         "now_s": now_s,
         "current_plat": _hex(node.current),
         "clients": [_save_client(client) for client in node.clients.values()],
-        "departed": [_save_departed(departed) for departed in node.departed.values()],
+        "departed": [_save_departed(node.departed[mac]) for mac in node.departed],
         "away": [[mac.hex(), each.plat.hex()] for mac, each in node.away.items()],
-        "granted": [[mac.hex(), ipv4.hex(), until_s] for mac, (ipv4, until_s) in node.granted.items()],
+        "granted": [[mac.hex(), node.granted[mac][0].hex(), node.granted[mac][1]] for mac in node.granted],
     }
     if platnode is not None:
         saved["secret"] = platnode.issuer.secret.hex()
@@ -158,7 +158,9 @@ def restore(
     node.current = _bytes(saved["current_plat"])
     if node.current is not None:
         node.do(SetCurrentPlat(node.current))
-    node.granted = {mac: (ipv4, until_s) for mac, ipv4, until_s in granted if until_s > node.now_s}
+    for mac, ipv4, until_s in granted:
+        if until_s > node.now_s:
+            node.granted[mac] = (ipv4, until_s)
     for mac, plat in away:
         if mac in node.granted:
             node.away[mac] = Away(plat)
@@ -195,7 +197,7 @@ def _load_client(node: Node, saved: "dict[str, Any]") -> Client:
     }
     client = make_client(bytes.fromhex(saved["mac"]), states[saved["state"]], node.now_s)
     client.ipv4, client.lease = _bytes(saved["ipv4"]), _load_lease(saved["lease"])
-    client.addresses = {bytes.fromhex(address): None for address in saved["addresses"]}
+    client.addresses = [bytes.fromhex(address) for address in saved["addresses"]]
     return client
 
 
@@ -218,7 +220,7 @@ def _restore_departed(node: Node, departed: Departed) -> None:
 def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]) -> None:
     """Serve it as the kernel does, until it is known to be here; if the kernel does not, ask who has it."""
     addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
-    client.addresses, client.lease, client.ipv4 = {}, None, None
+    client.addresses, client.lease, client.ipv4 = [], None, None
     node.clients[client.mac] = client
     node.ports.add(client.mac, node.port_of(client.mac))
     for address in addresses:
@@ -231,9 +233,7 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
         if former is None and lease is not None:
             # as if it had gone where we do not know: it must be heard, and has its lease still
             until_s = node.now_s + node.options.departed_s
-            former = Departed(
-                client.mac, UNKNOWN, False, until_s, ipv4, lease, list(addresses), client.presence
-            )
+            former = Departed(client.mac, UNKNOWN, False, until_s, ipv4, lease, addresses, client.presence)
         client.state = Claiming(former)
         node.touch(client.mac)
         return claim(node, client)
@@ -267,7 +267,7 @@ def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> "dict[
         "plat": None if node.options.plat is None else format_ipv6(node.options.plat),
         "current_plat": None if node.current is None else format_ipv6(node.current),
         "clients": [_describe_client(client, now_s) for client in node.clients.values()],
-        "departed": [_describe_departed(departed, now_s) for departed in node.departed.values()],
+        "departed": [_describe_departed(node.departed[mac], now_s) for mac in node.departed],
         "counters": node.counters.sorted(),
     }
     if platnode is not None:

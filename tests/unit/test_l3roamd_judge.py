@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: ISC
+"""The table of what follows from what is known of a client: the code, the simulated mesh and the drawing keep to it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from l3roamd_traces import Story
+
+from l3roamd_py.core import act, judge
+from sdk import roaming_states
+
+TABLE = roaming_states.rows()
+SEEDS = 250
+
+
+def test_each_verdict_of_the_table_and_none_other_is_given_and_carried_out():
+    told = {verdict for *_, verdict, _ in TABLE}
+    functions = [node for node in ast.parse(Path(judge.__file__).read_text()).body if hasattr(node, "args")]
+    docs = {ast.get_docstring(each, clean=False) for each in functions}
+    given = {
+        node.value
+        for each in functions
+        for node in ast.walk(each)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docs
+    }
+    assert given - {"wait"} - {"list[float]"} == told == set(act.ACTS)
+
+
+def test_what_happens_in_a_mesh_is_in_the_table(monkeypatch):
+    seen = set()
+
+    def watch(verdict, carry_out):
+        def run(node, client):
+            before = type(client.state).__name__
+            carry_out(node, client)
+            after = type(client.state).__name__
+            if node.clients.get(client.mac) is not client:
+                is_departed = before != "Claiming" and client.mac in node.departed
+                after = "Departed" if is_departed else "forgotten"
+            seen.add((before, verdict, after))
+
+        return run
+
+    for verdict, carry_out in act.ACTS.items():
+        monkeypatch.setitem(act.ACTS, verdict, watch(verdict, carry_out))
+    for seed in range(SEEDS):
+        Story(seed).play()
+    table = {(state, verdict, then) for state, _, verdict, then in TABLE}
+    assert seen <= table
+    assert len(seen) > len(table) * 0.7
+
+
+def test_the_drawing_in_the_documents_is_of_this_table():
+    assert roaming_states.main([]) == 0, "make diagram draws it anew"
+
+
+def test_nobody_is_judged_by_what_has_not_been_waited_for():
+    """An answer that waits to be read must come before the deadline: only a Tick says that a time is over."""
+    story = Story(1)
+    for node in story.mesh.nodes:
+        for client in node.core.node.clients.values():
+            late = judge.Clock()
+            late.now_s, late.due_s = story.mesh.now_s + 1e6, node.core.node.clock.due_s
+            assert judge.judge(client, late, node.core.options) == "wait"
+
+
+@pytest.mark.parametrize("state", sorted({state for state, *_ in TABLE}))
+def test_each_state_has_a_way_out(state):
+    assert any(then not in (state, "Claiming") for each, _, _, then in TABLE if each == state)
