@@ -35,7 +35,7 @@ a clat, from nothing:
   ip link set clat up mtu 1280
   ip route add default dev clat mtu lock 1252; ip route add fd00:1::/96 dev clat
   nat46ctl show; nat46ctl stat; nat46ctl check
-`nat46ctl COMMAND --help` tells more. docs/nat46.md has what the module does otherwise than one thinks.""",
+`nat46ctl COMMAND --help` tells more. docs/nat46.md says how the kernel module differs from what one would expect.""",
     "add": f"""\
 {RULES}
 
