@@ -37,6 +37,7 @@ class Dnat:
     to: IPv4Address
     to_port: int | None = None
     excepted: tuple[tuple[str, int | str], ...] = ()  # a range is text
+    is_own: bool = False  # of what this machine sends itself, not of what comes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def match_text(match: Match) -> str:
 
 def dnat_lines(dnat: Dnat) -> list[str]:
     match = match_text(dnat.match)
-    lines = [f"{match} {protocol} dport {port} return" for protocol, port in dnat.excepted]
+    lines = [f"{match} {protocol} dport {port} return" for protocol, port in dict.fromkeys(dnat.excepted)]
     return [*lines, f"{match} dnat ip to {dnat.to}{f':{dnat.to_port}' if dnat.to_port else ''}"]
 
 
@@ -164,7 +165,12 @@ def chains(firewall: Firewall) -> list[tuple[str, str, list[str]]]:
         (
             "publish",
             "type nat hook prerouting priority dstnat - 5",
-            [r for d in firewall.dnats for r in dnat_lines(d)],
+            [r for d in firewall.dnats if not d.is_own for r in dnat_lines(d)],
+        ),
+        (
+            "publish_own",
+            "type nat hook output priority -105",  # dstnat - 5, which nft has no name for here
+            [r for d in firewall.dnats if d.is_own for r in dnat_lines(d)],
         ),
         (
             "leave",

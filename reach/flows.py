@@ -6,13 +6,14 @@ target changed, would go on as it began; one to a port that is not published any
 that began while the rules were gone would leave with an address that nobody can answer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass
-from functools import partial
-from ipaddress import IPv4Address, ip_network
+from functools import lru_cache, partial
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 from reach.firewall import NUMBERS, Dnat, Snat
+from reach.reading import Address
 from runtime.netlink import attributes
 from xlat464 import flows
 
@@ -26,12 +27,12 @@ class Flow:
     """What a caller sent to, who answers, and whom; ports are 0 where a protocol has none."""
 
     protocol: int
-    source: IPv4Address
-    destination: IPv4Address
+    source: Address
+    destination: Address
     port: int
-    answerer: IPv4Address
+    answerer: Address
     answering_port: int
-    answered: IPv4Address  # the source, or what it was rewritten to
+    answered: Address  # the source, or what it was rewritten to
 
     @property
     def target(self) -> tuple[str, int] | None:
@@ -50,7 +51,10 @@ class Rules:
 
 def snat_rule(snat: Snat) -> Rule:
     """A Snat in plain values; to is empty for a masquerade."""
-    return {"source": [str(each) for each in snat.match.source], "to": str(snat.to or "")}
+    match = snat.match
+    found: Rule = {"source": [str(each) for each in match.source], "to": str(snat.to or "")}
+    found |= {"destination": str(match.destination)} if match.destination else {}
+    return found | ({"published": True} if match.is_published else {})
 
 
 def rule(dnat: Dnat) -> Rule:
@@ -64,6 +68,7 @@ def rule(dnat: Dnat) -> Rule:
         "to": str(dnat.to),
         "to_port": dnat.to_port,
         "excepted": [[protocol, *bounds(port)] for protocol, port in dnat.excepted],
+        "own": dnat.is_own,
     }
 
 
@@ -72,19 +77,27 @@ def bounds(ports: int | str) -> tuple[int, int]:
     return int(first), int(last or first)
 
 
-def is_for(rule: Rule, flow: Flow) -> bool:
+def is_for(rule: Rule, flow: Flow, own: Collection[str]) -> bool:
     return (
         str(flow.destination) == rule["destination"]
+        and bool(rule.get("own")) == (str(flow.source) in own)
         and (not rule["protocol"] or NUMBERS[rule["protocol"]] == flow.protocol)
         and (not rule["ports"] or any(first <= flow.port <= last for first, last in rule["ports"]))
-        and (not rule["source"] or any(flow.source in ip_network(each) for each in rule["source"]))
+        and (not rule["source"] or is_in(flow.source, rule["source"]))
     )
 
 
-def target(rules: Sequence[Rule], flow: Flow) -> tuple[str, int] | None:
-    """Where rules, the first that fits, send a flow; None: nowhere else."""
+network = lru_cache(ip_network)  # thousands of flows are compared with a few
+
+
+def is_in(address: Address, networks: Sequence[str]) -> bool:
+    return any(address in network(each) for each in networks)
+
+
+def target(rules: Sequence[Rule], flow: Flow, own: Collection[str] = ()) -> tuple[str, int] | None:
+    """Where rules, the first that fits, send a flow; None: nowhere else. own: this machine's addresses."""
     for each in rules:
-        if not is_for(each, flow):
+        if not is_for(each, flow, own):
             continue
         if any(
             NUMBERS[p] == flow.protocol and first <= flow.port <= last for p, first, last in each["excepted"]
@@ -94,16 +107,16 @@ def target(rules: Sequence[Rule], flow: Flow) -> tuple[str, int] | None:
     return None
 
 
-def is_stale(before: Rules, now: Rules, flow: Flow, own: Collection[str] = ()) -> bool:
+def is_stale(before: Rules, now: Rules, flow: Flow, own: Set[str] = frozenset()) -> bool:
     """Whether a flow goes where it would not today, or in another's name; what somebody else's rules rewrote is theirs.
 
     own: this machine's addresses, to which nothing leaves."""
-    wanted = target(now.dnats, flow)
-    if wanted is not None:
-        return flow.target != wanted
-    if flow.target is not None:
-        return flow.target == target(before.dnats, flow)
-    return str(flow.destination) not in own and is_misnamed(before.snats, now.snats, flow)
+    wanted = target(now.dnats, flow, own)
+    if wanted is not None and flow.target != wanted:
+        return True
+    if wanted is None and flow.target is not None:
+        return flow.target == target(before.dnats, flow, own)
+    return not own & {str(flow.answerer), str(flow.source)} and is_misnamed(before.snats, now.snats, flow)
 
 
 def is_misnamed(before: Sequence[Rule], now: Sequence[Rule], flow: Flow) -> bool:
@@ -116,11 +129,15 @@ def is_misnamed(before: Sequence[Rule], now: Sequence[Rule], flow: Flow) -> bool
 
 def name_of(rules: Sequence[Rule], flow: Flow) -> str | None:
     """The source that rules give a flow, empty: any of this machine's; None: they leave it as it is."""
-    inside = [ip_network(each) for rule in rules for each in rule["source"]]
-    if any(flow.destination in each for each in inside if each.version == 4):
-        return None  # from one of ours to another
+    general = [rule for rule in rules if not rule.get("destination")]
+    if is_in(flow.destination, [each for rule in general for each in rule["source"]]):
+        general = []  # from one of ours to another
     for each in rules:
-        if any(flow.source in ip_network(network) for network in each["source"]):
+        if each.get("destination"):
+            fits = is_in(flow.answerer, [each["destination"]]) and (not each.get("published") or flow.target)
+        else:
+            fits = each in general
+        if fits and (not each["source"] or is_in(flow.source, each["source"])):
             return str(each["to"])
     return None
 
@@ -135,18 +152,19 @@ def ports_of(value: bytes) -> tuple[int, int, int]:
 
 
 def read(parts: dict[int, bytes]) -> tuple[Flow, bytes] | None:
-    """A Flow and what names it to the kernel; None for what is no flow of IPv4."""
+    """A Flow and what names it to the kernel; None for what is no flow."""
     found = flows.read_flow(parts)
-    if found is None or len(found[0][0]) != 4:
+    if found is None:
         return None
     protocol, _, port = ports_of(parts[flows.ORIGINAL])
     _, answering, _ = ports_of(parts[flows.REPLY])
-    source, destination, answerer, answered = map(IPv4Address, found[0])
+    source, destination, answerer, answered = map(ip_address, found[0])
     return Flow(protocol, source, destination, port, answerer, answering, answered), found[1]
 
 
-def clear(before: Rules, now: Rules, own: Collection[str]) -> int:
+def clear(before: Rules, now: Rules, own: Set[str]) -> int:
     """Delete the flows that rules would decide otherwise now; how many. Raises OSError when the kernel cannot."""
     if not (before.dnats or before.snats or now.dnats or now.snats):
         return 0
-    return flows.clear(flows.INET, partial(is_stale, before, now, own=own), read)
+    is_wanted = partial(is_stale, before, now, own=own)
+    return sum(flows.clear(each, is_wanted, read) for each in (flows.INET, flows.INET6))

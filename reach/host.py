@@ -20,9 +20,8 @@ def advice(plan: Plan, listing: str, addresses: set[str]) -> list[Finding]:
 
 def strangers(plan: Plan, addresses: set[str]) -> Iterator[Finding]:
     """Public addresses that no device has: the provider translates them, or they are another server's."""
-    asked = {str(dnat.match.destination) for dnat in plan.firewall.dnats}
-    asked |= {str(listener.listen) for listener in plan.listeners}
-    for each in sorted(asked - addresses):
+    if plan.public and str(plan.public) not in addresses:
+        each = plan.public
         yield warning(
             "server.ipv4",
             f"{each} is at no device of this machine, so nobody will come by it; if the provider translates it, write"

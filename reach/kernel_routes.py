@@ -133,10 +133,11 @@ class Routes:
         values = step.values
         words: dict[str, Any] = {"family": socket.AF_INET if values["family"] == 4 else socket.AF_INET6}
         words |= {"priority": values["priority"], "table": values["table"]}
-        if values["source"]:
-            network = ipaddress.ip_network(values["source"])
-            words |= {"src": str(network.network_address), "src_len": network.prefixlen}
-        words |= {"iifname": values["device"]} if values.get("device") else {}  # not in older ledgers
+        for side, key in (("src", "source"), ("dst", "destination")):
+            if values.get(key):  # not all keys are in older ledgers
+                network = ipaddress.ip_network(values[key])
+                words |= {side: str(network.network_address), f"{side}_len": network.prefixlen}
+        words |= {"iifname": values["device"]} if values.get("device") else {}
         words |= {"fwmark": values["mark"]} if values["mark"] else {}
         words |= {"flags": FIB_RULE_INVERT} if values["inverted"] else {}
         words |= {"FRA_SUPPRESS_PREFIXLEN": 0} if values["suppresses"] else {}
@@ -148,8 +149,8 @@ class Routes:
 
     def has_rule(self, step: Step) -> bool:
         words = self.rule_words(step)
-        wanted = [words.get(key) for key in ("priority", "table", "src", "iifname", "fwmark")]
-        names = ("FRA_PRIORITY", "FRA_TABLE", "FRA_SRC", "FRA_IIFNAME", "FRA_FWMARK")
+        wanted = [words.get(key) for key in ("priority", "table", "src", "dst", "iifname", "fwmark")]
+        names = ("FRA_PRIORITY", "FRA_TABLE", "FRA_SRC", "FRA_DST", "FRA_IIFNAME", "FRA_FWMARK")
         there = self.route.get_rules(family=words["family"])
         return any([each.get_attr(name) or None for name in names] == wanted for each in there)
 

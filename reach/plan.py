@@ -96,7 +96,8 @@ class Rule:
     mark: int | None = None
     is_mark_inverted: bool = False
     suppresses_default: bool = False  # the main table, but not its default route
-    in_device: str | None = None  # which need not exist yet
+    in_device: str | None = None  # which need not exist yet; lo: what this machine sends itself
+    destination: Network | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,7 @@ class Plan:
     role: str
     wan: str | None
     lan: str | None
+    public: Address | None  # at which this machine itself is asked for what is published
     devices: tuple[Device, ...]
     addresses: tuple[DeviceAddress, ...]
     routes: tuple[Route, ...]
@@ -170,6 +172,7 @@ class Draft:
     """A plan while it is being drawn up; each list keeps its order and takes nothing twice."""
 
     wan: str | None = None  # the device towards the internet, also when it is a bridge's port
+    public: Address | None = None
     devices: list[Device] = field(default_factory=list)
     addresses: list[DeviceAddress] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
@@ -216,4 +219,12 @@ class Draft:
             }
 
         firewall = Firewall(**filled(Firewall))
-        return Plan(end=end, role=role, wan=self.wan, lan=lan, firewall=firewall, **filled(Plan))
+        return Plan(
+            end=end,
+            role=role,
+            wan=self.wan,
+            lan=lan,
+            public=self.public,
+            firewall=firewall,
+            **filled(Plan),
+        )

@@ -13,6 +13,7 @@ EVERYTHING = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 MAIN = 254
 SUPPRESS_PRIORITY = 4640  # "main, but its default route": specific routes win over our rules
 RULE_PRIORITY = 4641
+LAST_PRIORITY = 32780  # behind the main table (32766): for what it has no way to
 
 
 def families(networks: Iterable[Network]) -> list[int]:

@@ -98,7 +98,8 @@ def rule(each: Rule) -> Step:
     values |= {"source": str(each.source) if each.source else None}
     values |= {"inverted": each.is_mark_inverted, "suppresses": each.suppresses_default}
     values |= {"device": each.in_device}
-    about = each.source or each.mark or each.in_device or ""
+    values |= {"destination": str(each.destination) if each.destination else None}
+    about = each.source or each.destination or each.mark or each.in_device or ""
     return Step("rule", f"IPv{each.family} {each.priority} {about}", values)
 
 

@@ -263,6 +263,7 @@ def rule_words(rule: Rule) -> str:
     words = [f"priority {rule.priority}"]
     words += ["not"] if rule.is_mark_inverted else []
     words += [f"from {rule.source}"] if rule.source else []
+    words += [f"to {rule.destination}"] if rule.destination else []
     words += [f"fwmark {rule.mark}"] if rule.mark else []
     words += [f"iif {rule.in_device}"] if rule.in_device else []
     words += [f"lookup {rule.table}"]

@@ -14,7 +14,7 @@ RULE_PORTS = 15  # of -m multiport
 ANSWERS = "-m conntrack --ctstate ESTABLISHED,RELATED"
 Written = tuple[str, str, str, Match | None]  # table, built-in chain, rule, and what tells its family
 CHAINS = {
-    "nat": ("PREROUTING", "POSTROUTING"),
+    "nat": ("PREROUTING", "OUTPUT", "POSTROUTING"),
     "filter": ("INPUT", "FORWARD"),
     "mangle": ("PREROUTING", "OUTPUT", "FORWARD"),
 }
@@ -82,13 +82,13 @@ def rules(firewall: Firewall, family: int) -> list[tuple[str, str, str]]:
 
 def destinations(firewall: Firewall) -> Iterator[Written]:
     for dnat in firewall.dnats:
-        match = words(dnat.match)
-        for protocol, port in dnat.excepted:
+        match, chain = words(dnat.match), "OUTPUT" if dnat.is_own else "PREROUTING"
+        for protocol, port in dict.fromkeys(dnat.excepted):
             kept = f"-p {protocol} --dport {str(port).replace('-', ':')} -j RETURN"
-            yield "nat", "PREROUTING", f"{match} {kept}", None
+            yield "nat", chain, f"{match} {kept}", None
         target = f"{dnat.to}:{dnat.to_port}" if dnat.to_port else f"{dnat.to}"
         for part in fitting(dnat.match):
-            yield "nat", "PREROUTING", f"{words(part)} -j DNAT --to-destination {target}", part
+            yield "nat", chain, f"{words(part)} -j DNAT --to-destination {target}", part
 
 
 def sources(firewall: Firewall) -> Iterator[Written]:

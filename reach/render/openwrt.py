@@ -150,6 +150,7 @@ def routing(plan: Plan) -> list[str]:
             continue
         options = {"priority": str(rule.priority), "lookup": str(rule.table)}
         options |= {"src": str(rule.source)} if rule.source else {}
+        options |= {"dest": str(rule.destination)} if rule.destination else {}
         options |= {"mark": str(rule.mark)} if rule.mark else {}
         options |= {"invert": "1"} if rule.is_mark_inverted else {}
         options |= {"suppress_prefixlength": "0"} if rule.suppresses_default else {}

@@ -79,7 +79,7 @@ def test_4in6_a_tunnel_from_the_machines_own_address_leaves_that_as_it_is():
 
 def test_4in6_the_whole_address_goes_home_but_ssh():
     text = firewall.nft_text(plan("4in6", "server").firewall)
-    caller = 'iifname "eth0" ip daddr 203.0.113.144'
+    caller = "\t\tip daddr 203.0.113.144"  # whoever it is, also over a link
     assert text.index(f"{caller} tcp dport 22 return") < text.index(f"{caller} dnat ip to 192.168.1.210\n")
     assert 'oifname "eth0" ip saddr 192.168.1.210/32 snat ip to 203.0.113.144' in text
 
@@ -89,6 +89,8 @@ def test_4in6_answers_go_back_through_the_tunnel_and_nothing_else_of_the_lan_doe
     assert Route(network("0.0.0.0/0"), "wrap1", 42) in home.routes
     assert home.rules == (
         Rule(4, 4640, 254, suppresses_default=True),
+        # of this machine's own, where it has no way to the public address
+        Rule(4, 32780, 42, in_device="lo", destination=network("203.0.113.144/32")),
         Rule(4, 4641, 42, source=network("192.168.1.210/32")),
     )
 
