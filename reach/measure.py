@@ -11,6 +11,7 @@ import statistics
 import threading
 import time
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from reach.description import Description, WireGuard
 from reach.plan_wireguard import inner
@@ -29,6 +30,9 @@ class Way:
 
     name: str
     to: Address
+    inside: tuple[
+        Address, ...
+    ] = ()  # this end's own addresses in links, which a plain way does not go out with
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,12 @@ class Result:
 def ways(whole: Description, end: str, other: str) -> list[Way]:
     """Every address of another end that this end may know, plain ones first. Pure."""
     there = whole.ends[other]
-    found = [Way("plain IPv6", there.ipv6.ip)] if there.ipv6 else []
-    found += [Way("plain IPv4", there.ipv4)] if there.ipv4 else []
-    for link in whole.links_of(end):
-        if isinstance(link, WireGuard) and other in link.ends:
+    links = [link for link in whole.links_of(end) if isinstance(link, WireGuard)]
+    own = tuple(interface.ip for link in links for interface in inner(link, end))
+    found = [Way("plain IPv6", there.ipv6.ip, own)] if there.ipv6 else []
+    found += [Way("plain IPv4", there.ipv4, own)] if there.ipv4 else []
+    for link in links:
+        if other in link.ends:
             found += [Way(link.name, interface.ip) for interface in inner(link, other)]
     return found
 
@@ -78,6 +84,9 @@ def measure(way: Way, port: int = PORT, seconds: float = SECONDS) -> Result:
 def connect(way: Way, port: int, wish: bytes) -> socket.socket:
     connection = socket.create_connection((str(way.to), port), timeout=PATIENCE_S)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if ip_address(connection.getsockname()[0]) in way.inside:  # a home without IPv4 goes by the link
+        connection.close()
+        raise ConnectionError(f"{way.to} is reached through a link only")
     connection.sendall(wish)
     return connection
 
