@@ -12,9 +12,8 @@ import socket
 import pytest
 from reach_day import answers, udp
 from reach_lab import Machine, address, cable, wait_until
-from test_reach_apply import ENDS, HOST, WG, Site, call, keys, serve_tcp, servers, tell, whoami
-
 from sdk.patience import SLOWER
+from test_reach_apply import ENDS, HOST, WG, Site, call, keys, serve_tcp, servers, tell, whoami
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
