@@ -12,8 +12,9 @@ import socket
 import pytest
 from reach_day import answers, udp
 from reach_lab import Machine, address, cable, wait_until
-from sdk.patience import SLOWER
 from test_reach_apply import ENDS, HOST, WG, Site, call, keys, serve_tcp, servers, tell, whoami
+
+from sdk.timeouts import TIMEOUT_SCALE
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -144,7 +145,7 @@ def telephones(machine, target, at):
 def test_everybody_reaches_what_is_published_by_its_public_address(site):
     inside = [site.caller, site.pc, site.host, site.home, site.server]
     for machine in [*inside, site.site][: None if site.known == PUBLIC else -1]:
-        assert call(machine, site.known, TCP, timeout_s=5 * SLOWER)
+        assert call(machine, site.known, TCP, timeout_s=5 * TIMEOUT_SCALE)
         telephones(machine, site.known, site.host)
         if "8443" in site.described:
             assert call(machine, site.known, 8443)
