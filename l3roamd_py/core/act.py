@@ -10,6 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SOON_S = 5.0
 ROUNDS_MAX = 16  # of verdicts on one client for one event; what is left comes with the next Tick
 
 
@@ -26,7 +27,7 @@ def judge_touched(node: Node) -> None:
 
 def _judge_client(node: Node, client: Client) -> None:
     for _round in range(ROUNDS_MAX):
-        verdict = judge.judge(client, node.clock, node.options)
+        verdict = judge.judge(client, node, node.options)
         if verdict == "wait":
             break
         ACTS[verdict](node, client)
@@ -34,7 +35,8 @@ def _judge_client(node: Node, client: Client) -> None:
             return  # it was let go, or forgotten
     node.touched.pop(client.mac, None)  # by what was done for itself
     next_s = judge.next_deadline_s(client)
-    if next_s < client.due_s:  # a timer that is set too early does no harm
+    # a timer that is set too early does no harm, if it is not soon
+    if next_s < client.due_s or (next_s > client.due_s and client.due_s < node.now_s + SOON_S):
         client.due_s = max(next_s, node.now_s + 0.001)
         node.timers.set((on_due, client.mac), client.due_s)
 

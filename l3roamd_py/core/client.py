@@ -26,14 +26,6 @@ NOWHERE = bytes(16)  # the PLAT of a lease while there is none
 UNKNOWN = bytes(16)  # the place of a client that went while we were not there
 
 
-@mutable("now_s due_s")
-class Clock:
-    """now_s: of the event that is handled. due_s: of the last Tick: deadlines before it are due."""
-
-    now_s: float = 0.0
-    due_s: float = 0.0
-
-
 @mutable("nonce payload destination started_s sent last_s next_s")
 class Exchange:
     """A message that is repeated until its answer comes. next_s: when the next copy is due, or to give up."""

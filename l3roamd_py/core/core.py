@@ -73,7 +73,7 @@ class Core:
     def handle(self, event: Event, now_s: float) -> list[Action]:
         """Take one event, and return what is to be done, in its order."""
         node = self.node
-        node.clock.now_s = max(node.now_s, now_s)
+        node.now_s = max(node.now_s, now_s)
         EVENTS[type(event)](self, event)
         act.judge_touched(node)
         if self.platnode is not None:
@@ -83,7 +83,7 @@ class Core:
     def _on_tick(self, _: Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
-        node.clock.due_s = node.now_s
+        node.due_s = node.now_s
         for _round in range(ROUNDS_MAX):  # what is due may set what is due already
             due = node.timers.take_due(node.now_s)
             for what, mac in due:
@@ -116,7 +116,7 @@ class Core:
         plats: "Iterable[tuple[bytes, bytes]]" = (),
     ) -> list[Action]:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
-        self.node.clock.now_s = now_s
+        self.node.now_s = now_s
         snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
         act.judge_touched(self.node)
         snapshot.leave_plats(self.node, plats)

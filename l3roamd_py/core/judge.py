@@ -91,7 +91,7 @@ from l3roamd_py.core.client import (
     Absent,
     Claiming,
     Client,
-    Clock,
+    Exchange,
     Lease,
     Restored,
     Roaming,
@@ -102,16 +102,24 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.options import Options
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
 
-def judge(client: Client, clock: Clock, options: Options) -> str:
+    class Clock(Protocol):
+        now_s: float  # of the event that is handled
+        due_s: float  # of the last Tick: deadlines before it are due
+
+
+def judge(client: Client, clock: "Clock", options: Options) -> str:
     """Return what is to be done for a client now, one of the verdicts of the module's table."""
     return JUDGES[type(client.state)](client, clock, options)
 
 
-def _judge_claiming(client: Client, clock: Clock, options: Options) -> str:
+def _judge_claiming(client: Client, clock: "Clock", options: Options) -> str:
     search, claim = client.search, client.search.claim
     assert claim is not None
-    if is_reminder_due(client, clock):
+    if _is_reminder_due(client, clock):
         return "remind"
     if search.answer is not None and search.answer.lease is not None:
         return "take over"
@@ -131,7 +139,7 @@ def _judge_claiming(client: Client, clock: Clock, options: Options) -> str:
 
 
 def _judge_copies(
-    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: Clock, resend: str, give_up: str
+    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: "Clock", resend: str, give_up: str
 ) -> str:
     """Judge a message that is repeated until its answer comes."""
     if next_s > clock.due_s:
@@ -169,10 +177,10 @@ def _is_passing(client: Client, options: Options) -> bool:
     return client.presence.seen_s < claim.started_s + moment_s
 
 
-def _judge_roaming(client: Client, clock: Clock, options: Options) -> str:
+def _judge_roaming(client: Client, clock: "Clock", options: Options) -> str:
     lease = client.lease
     assert lease is not None
-    if is_reminder_due(client, clock):
+    if _is_reminder_due(client, clock):
         return "remind"
     roam = lease.roam
     if roam is None:
@@ -181,8 +189,8 @@ def _judge_roaming(client: Client, clock: Clock, options: Options) -> str:
         if_stale = "begin anew" if client.search.is_after_stale else "claim by place"
         return _judge_roam_ack(lease, lease.roam_ack.reason, "open", if_stale)
     verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "begin anew")
-    if verdict == "wait" and client.search.is_to_all:
-        verdict = _judge_search(client, clock, options)
+    if verdict == "wait" and client.search.is_to_all and client.search.claim is not None:
+        verdict = _judge_search(client, client.search.claim, clock, options)
     if verdict == "wait" and lease.until_s <= clock.due_s:
         return "end lease" if client.addresses else "forget with lease"
     return "ask" if verdict == "wait" and client.presence.check_s <= clock.due_s else verdict
@@ -194,14 +202,14 @@ def _judge_roam_ack(lease: Lease, reason: int, if_ok: str, if_stale: str) -> str
     return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, "begin anew")
 
 
-def is_reminder_due(client: Client, clock: Clock) -> bool:
+def _is_reminder_due(client: Client, clock: "Clock") -> bool:
     legacy = client.search.legacy
     return legacy is not None and legacy.remind_s <= clock.due_s
 
 
-def _judge_served(client: Client, clock: Clock, options: Options) -> str:
+def _judge_served(client: Client, clock: "Clock", options: Options) -> str:
     search, lease = client.search, client.lease
-    if is_reminder_due(client, clock):
+    if search.legacy is not None and search.legacy.remind_s <= clock.due_s:
         return "remind"
     if search.answer is not None:
         return "announce" if search.answer.lease is None else "take over"
@@ -210,14 +218,14 @@ def _judge_served(client: Client, clock: Clock, options: Options) -> str:
     if search.heard is not None and (lease is not None or not search.is_running):
         return "use address"
     verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
-    if verdict == "wait":
-        verdict = _judge_search(client, clock, options)
+    if verdict == "wait" and search.claim is not None:
+        verdict = _judge_search(client, search.claim, clock, options)
     if verdict == "wait" and lease is not None:
         verdict = _judge_lease(lease, client, clock, options)
     return _judge_presence(client, clock, options) if verdict == "wait" else verdict
 
 
-def _judge_rival(client: Client, clock: Clock, options: Options) -> str:
+def _judge_rival(client: Client, clock: "Clock", options: Options) -> str:
     """Judge another node's claim; while a ROAM of ours is out nobody knows what we would have to tell."""
     rival = client.rival
     if rival is None or (has_roam_out(client) and not rival.questions):
@@ -237,21 +245,21 @@ def _judge_rival(client: Client, clock: Clock, options: Options) -> str:
     return _judge_copies(rival.next_s, rival.questions, options.probe_at_s, clock, "ask for rival", "yield")
 
 
-def _judge_search(client: Client, clock: Clock, options: Options) -> str:
+def _judge_search(client: Client, claim: Exchange, clock: "Clock", options: Options) -> str:
     """Judge our question who has a client that we serve."""
-    search, claim, seen_s = client.search, client.search.claim, client.presence.seen_s
-    if claim is None:
-        return "wait"
-    if search.is_contested and not search.is_running and seen_s > search.ended_s:
+    search, seen_s = client.search, client.presence.seen_s
+    if search.is_contested and seen_s > search.ended_s and not search.is_running:
         return "claim behind"  # the other node will let it go if we ask once more
-    if search.is_running and search.is_unreached:
+    if claim.next_s == NEVER:
+        return "wait"
+    if search.is_unreached and search.is_running:
         return "announce"
     give_up = "end claim" if search.is_to_all or seen_s >= claim.last_s else "give up claim"
     offsets_s = options.else_at_s if search.is_to_all else options.claim_at_s
     return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, "send claim", give_up)
 
 
-def _judge_lease(lease: Lease, client: Client, clock: Clock, options: Options) -> str:
+def _judge_lease(lease: Lease, client: Client, clock: "Clock", options: Options) -> str:
     verdict, roam, request = "wait", lease.roam, lease.request
     if lease.roam_ack is not None:
         return _judge_roam_ack(lease, lease.roam_ack.reason, "renewed", "leave lease")
@@ -270,9 +278,9 @@ def _judge_lease(lease: Lease, client: Client, clock: Clock, options: Options) -
     return "end lease" if client.addresses else "forget with lease"
 
 
-def _judge_presence(client: Client, clock: Clock, options: Options) -> str:
+def _judge_presence(client: Client, clock: "Clock", options: Options) -> str:
     """Judge whether a client is still here."""
-    presence, is_new = client.presence, is_newcomer(client)
+    presence, is_new = client.presence, not client.is_announced and is_newcomer(client)
     if presence.is_leaving and not can_ask(client):
         return "forget"
     if is_new and presence.is_proven:
@@ -287,7 +295,7 @@ def _judge_presence(client: Client, clock: Clock, options: Options) -> str:
     return "measure" if is_to_measure else "wait"
 
 
-def _judge_silence(client: Client, clock: Clock, options: Options) -> str:
+def _judge_silence(client: Client, clock: "Clock", options: Options) -> str:
     presence, is_contested = client.presence, client.search.is_contested
     if not can_ask(client):
         if not is_contested:
@@ -301,7 +309,7 @@ def _judge_silence(client: Client, clock: Clock, options: Options) -> str:
     return "forget absent" if is_new or is_contested else "miss"
 
 
-def _judge_absent(client: Client, clock: Clock, options: Options) -> str:
+def _judge_absent(client: Client, clock: "Clock", options: Options) -> str:
     state, lease = client.state, client.lease
     assert isinstance(state, Absent)
     if state.is_back:
@@ -323,7 +331,7 @@ def _judge_absent(client: Client, clock: Clock, options: Options) -> str:
     return "announce" if not client.is_announced and state.until_s <= clock.due_s else "look elsewhere"
 
 
-def _judge_restored(client: Client, clock: Clock, _: Options) -> str:
+def _judge_restored(client: Client, clock: "Clock", _: Options) -> str:
     state, rival = client.state, client.rival
     assert isinstance(state, Restored)
     if state.is_here:
@@ -349,18 +357,21 @@ def next_deadline_s(client: Client) -> float:
     search, lease, state = client.search, client.lease, client.state
     if isinstance(state, Restored):
         return state.next_s
-    due_s = [client.presence.check_s]
-    if search.claim is not None:
-        due_s.append(search.claim.next_s)
+    due_s = client.presence.check_s
+    if search.claim is not None and search.claim.next_s < due_s:
+        due_s = search.claim.next_s
     if search.legacy is not None:
-        due_s += (search.legacy.grace_s, search.legacy.remind_s)
-    if client.rival is not None:
-        due_s.append(client.rival.next_s)
-    if lease is not None:
-        due_s += (lease.until_s, lease.renew_s)
-        due_s += (each.next_s for each in (lease.request, lease.roam) if each is not None)
+        due_s = min(due_s, search.legacy.grace_s, search.legacy.remind_s)
+    if client.rival is not None and client.rival.next_s < due_s:
+        due_s = client.rival.next_s
     if isinstance(state, Served):
-        due_s.append(state.measure_s)
+        due_s = min(due_s, state.measure_s)
     elif isinstance(state, Absent):
-        due_s += (state.look_s, state.keep_s)
-    return min(due_s)
+        due_s = min(due_s, state.look_s, state.keep_s)
+    if lease is None:
+        return due_s
+    if lease.request is not None and lease.request.next_s < due_s:
+        due_s = lease.request.next_s
+    if lease.roam is not None and lease.roam.next_s < due_s:
+        due_s = lease.roam.next_s
+    return min(due_s, lease.until_s, lease.renew_s)

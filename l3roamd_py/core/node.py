@@ -5,7 +5,7 @@ import math
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import Action, Log, Send
-from l3roamd_py.core.client import NEVER, Away, Client, Clock, Departed, Exchange, Lease
+from l3roamd_py.core.client import NEVER, Away, Client, Departed, Exchange, Lease
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
@@ -51,7 +51,8 @@ class Node:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.address = options.address
-        self.clock = Clock()
+        self.now_s = 0.0  # the time of the event that is being handled
+        self.due_s = 0.0  # of the last Tick
         self.clients: dict[bytes, Client] = {}
         self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
         self.claiming: set[bytes] = set()  # MACs of those clients
@@ -78,11 +79,6 @@ class Node:
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
         self._actions: list[Action] = []
-
-    @property
-    def now_s(self) -> float:
-        """The time of the event that is being handled."""
-        return self.clock.now_s
 
     def touch(self, mac: bytes) -> None:
         self.touched[mac] = None
