@@ -7,8 +7,8 @@ Settled roams: a few clients roam between the clatnodes without deauthentication
 converged and the state of the last roam has expired. sdk/roaming.py defines a handoff. The network's share of it is two
 round trips, CLAIM to the old node and ROAM to the platnode, measured by ping in the same lab.
 
-A storm: one client goes on after a quarter of a second, ROAMS times (environment; default 1,000) or until the time is
-over, with 20 TCP connections and a stream of datagrams. What it loses counts.
+A storm: one client roams every quarter of a second, with 20 TCP connections and a stream of datagrams. It stops after
+ROAMS roams (environment; default 1,000) or when the time is over. Its losses are counted.
 
 What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """How fast packets cross CLAT and PLAT: siit and tayga side by side, plain IPv6 forwarding as the measure.
 
-One path of four network namespaces, joined by veth; which variant translates depends on the addresses alone,
-so all variants share every link and run in turn, round by round:
+The path is four network namespaces, joined by veth. The addresses alone decide which variant translates. So all
+variants share every link, and run in turn in each round:
 
     client --IPv4+6-- clat --IPv6-- plat --IPv4+6-- server
 

@@ -17,9 +17,9 @@
     debug               level of the device's messages; belongs to no pair
 
 A pair maps by its two rules: from IPv4 to IPv6 the local rule the source and the remote rule the destination,
-on the way back the reverse. RFC6052 embeds (v6's length is 32, 40, 48, 56, 64 or 96); NONE maps the one
-address v4 to the one address v6 if they are a /32 and a /128, and nothing otherwise, so a pair with a NONE
-rule of 0.0.0.0/0 and ::/0 is an empty one.
+on the way back the reverse. RFC6052 embeds (v6's length is 32, 40, 48, 56, 64 or 96). NONE maps the address v4 to the
+address v6 if they are a /32 and a /128, and nothing otherwise. So a pair with a NONE rule of 0.0.0.0/0 and ::/0 is
+empty.
 
 Where nat46 ignores what it does not understand, a typing error included, and says "success", we raise
 ControlError: for an unknown command or key, a bad value, a key given twice, a missing or impossible device
@@ -239,8 +239,8 @@ def changes_of(pair: Pair, debug: int | None = None) -> Changes:
 def show(device: str, pairs: tuple[Pair, ...], debug: int = 0) -> list[str]:
     """Return the lines that nat46's file shows for a device: `add`, an `insert` for each pair, `config`.
 
-    Reading them as commands gives the same pairs in another order when there are more than two (each insert
-    goes before the ones before it); `commands_for` gives those that rebuild the device.
+    Run as commands, they give more than two pairs in another order, since each insert goes before the earlier ones.
+    `commands_for` returns commands that rebuild the device.
     """
     lines = [format(Add(device))]
     for i, pair in enumerate(pairs):

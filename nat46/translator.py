@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
 """Devices and pairs of a translator, changed so that a success means something.
 
-The kernel module answers "success" to everything (nat46_proc_write returns the count), so each command here is
-checked before (checks.py), sent in one write, and read back: what the listing shows has to be what the command asks
-for, and everything else has to be as it was. Otherwise NotApplied says what was wanted and what was found.
+The kernel module reports success for everything (nat46_proc_write returns the count). So each command is checked before
+(checks.py), sent in one write, and read back: what the listing shows has to be what the command asks for, and
+everything else has to be as it was. Otherwise NotApplied says what was wanted and what was found.
 
 The listing may be cut (listing.py), so keys are sent in the reverse order of a listing: the module stops at the first
-one that it does not take (nat46_set_ipair_config), hence a visible key that has changed vouches for the hidden ones
-that went before it.
+one that it does not take (nat46_set_ipair_config). So if a visible key has changed, the hidden keys sent before it have
+changed too.
 
 A device that this process sees exists already, a device or pair that is not there, is refused and nothing is sent.
 Another program may still change the device between two steps: flock keeps out those that use this shim, the rest
@@ -56,8 +56,8 @@ def find_target(path: str | None = None, namespace: str | int | None = None) -> 
 class Translator:
     """A target's devices. May be used by several threads at a time; holds nothing open between calls.
 
-    Every method raises CallFailed (ModuleMissing, DaemonMissing, NotPermitted) and Unreadable; those that change
-    something also Refused before and NotApplied or Rejected after they have sent a command.
+    Every method may raise CallFailed (ModuleMissing, DaemonMissing, NotPermitted) and Unreadable. Those that change
+    something may also raise Refused before they send a command, and NotApplied or Rejected after it.
     """
 
     def __init__(

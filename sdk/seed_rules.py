@@ -6,9 +6,9 @@ For every clatnode D that a client came from and every clatnode B that one went 
     ip6tables -t nat -I POSTROUTING -o plat -m set --match-set rofromD src -j NETMAP --to CLATD/96
     ip6tables -t nat -A PREROUTING -i plat -m set --match-set rotoB dst -j NETMAP --to CLATB/96
 
-They break open connections: conntrack has seen the flow with its old source and sees a new one now, and a flow's
-source is translated once, which the NAT66 does already. And their number grows with the mesh. A set is named after
-the MAC in the clatnode's prefix.
+They break open connections: conntrack knows the flow by its old source and now sees a new one. A flow's source is
+translated only once, and the NAT66 does that already. And their number grows with the mesh. A set is named after the
+MAC in the clatnode's prefix.
 """
 
 import subprocess

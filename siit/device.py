@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """A translator device: a persistent TUN, a pump and a thread for each of its queues.
 
-The BPF fast path (siit/bpf) will sit on the same device: Device.use gives each new set of rules to the pumps,
-and would give it to the BPF maps there; what the BPF program passes on still comes to the pumps.
+The BPF fast path (siit/bpf) will sit on the same device: Device.use gives each new set of rules to the pumps, and would
+give it to the BPF maps. The pumps still get what the BPF program passes on.
 """
 
 import errno

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The devices with their rules, and the state file that has them for the next daemon: carries requests out.
 
-The devices are persistent: when the daemon ends, however it ends, they and their routes stay, and the next
-one finds in its state file which are its own and by which rules they translate.
+The devices are persistent: when the daemon ends, they and their routes stay. The next daemon reads from its state file
+which devices are its own, and their rules.
 """
 
 import json
@@ -105,8 +105,8 @@ class Translators:
         self.write()
 
     def write(self) -> None:
-        """Write the state file, in one step. When that fails the rules hold all the same, for a full file system must
-        stop no failover; it is said once, and `unwritten` is the reason until a later call succeeds."""
+        """Write the state file, in one step. If that fails, the rules still apply, since a full file system must not
+        stop a failover. The failure is logged once, and `unwritten` is the reason until a later call succeeds."""
         try:
             write_atomically(self._state, control.format_state(self.rules))
         except OSError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Text and bytes of IPv4 addresses, IPv6 addresses (RFC 4291, RFC 5952), prefixes and MACs.
 
-The parsers are strict: no leading zeros in a decimal octet (some read them as octal), no white space, no
-zone, and no host bits in a prefix, for those are a typing error as a rule.
+The parsers are strict: no leading zeros in a decimal octet (some programs read them as octal), no white space, no zone.
+No host bits in a prefix: they are usually a typing error.
 """
 
 DECIMAL = "0123456789"

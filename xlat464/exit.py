@@ -38,8 +38,8 @@ SPECIAL = (
 def routes(prefix, allowed, addresses):
     """Return [(type, 16 bytes, length)], sorted, type `prohibit` or `unicast`, for a /96 (16 bytes).
 
-    allowed: (4 bytes, length) of networks that it shall lead to nevertheless; of the node's own addresses that is
-    true only of one that is named by itself. addresses: (4 bytes, length) of the node's, with the host's bits.
+    allowed: (4 bytes, length) of networks that are reachable nevertheless. An address of the node itself is reachable
+    only if it is listed alone. addresses: (4 bytes, length) of the node's, with the host's bits.
     """
     networks = [(bytes(address), length) for address, length in SPECIAL]
     # of a length like a default route's none is a network that somebody lives in

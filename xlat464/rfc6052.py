@@ -9,9 +9,9 @@
     64              9 10 11 12
     96      12 13 14 15
 
-Octet 8 (bits 64 to 71, "u") must be zero, so no IPv4 octet stands there, and with lengths 32 to 64 an address
-that has it set is not of this making. With a length of 96 it lies inside the prefix, where RFC 6052 leaves it
-to whoever assigns the prefix: a node's MAC does stand there (see node.py), so it is taken as it comes.
+Octet 8 (bits 64 to 71, "u") must be zero, so it holds no IPv4 octet. With lengths 32 to 64 an address with another
+value there is not an RFC 6052 address. With a length of 96 it lies inside the prefix, where RFC 6052 leaves it to
+whoever assigns the prefix: a node's MAC does stand there (see node.py), so it is taken as it comes.
 """
 
 from xlat464.address import format_ipv6, mask, need_bytes

@@ -4,9 +4,9 @@
     python -m sdk.debian.micropython     build it, into build/oldest-micropython; `make oldest-micropython` when needed
 
 OpenWrt 24.10 and 25.12 have 1.23.0, in two variants; the smaller, `micropython-nossl`, has no TLS and no library but
-asyncio. Debian 13 has the source of 1.25.0. What came between that can be left out at build time is left out; what
-cannot is in the table of sdk/micropython_lint, and checked in the text. MICROPYTHON=PROGRAM in the environment takes
-another interpreter: a real 1.23.0, for instance, or a router's own build.
+asyncio. Debian 13 has the source of 1.25.0. Later features that have a build switch are left out. The others are in the
+table of sdk/micropython_lint, which checks the text. MICROPYTHON=PROGRAM in the environment takes another interpreter:
+a real 1.23.0, for instance, or a router's own build.
 """
 
 import sys

@@ -3,9 +3,9 @@
 
     python -m sdk.debian.root [--suite SUITE] [--] WORDS...
 
-The root is build/debian/SUITE/root and stays there, with what was installed in it; so does its own copy of the files,
-build/debian/SUITE/src, with its own .venv. What runs in it is one PID namespace with one mount namespace: whatever
-ends it, the kernel takes processes, mounts and labs with it. It has this machine's network to install from, and root's
+The root build/debian/SUITE/root stays, with all that was installed in it. So does its copy of the files,
+build/debian/SUITE/src, with its own .venv. What runs in it is one PID namespace with one mount namespace: whatever ends
+it, the kernel takes processes, mounts and labs with it. It has this machine's network to install from, and root's
 rights, for labs need them: it is a Debian to test on, no prison.
 """
 

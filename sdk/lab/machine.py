@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Machines of namespaces: each a process of its own, all of a lab in one PID namespace.
 
-A lab is its first process; when that ends, for whatever reason, the kernel ends every other process of the lab and
-removes their namespaces and devices. Nothing is noted outside: which labs and machines there are is read from the
-process table, so that nothing can be out of date.
+A lab is its first process. When that ends, the kernel ends every other process of the lab and removes their namespaces
+and devices. Nothing is noted outside: which labs and machines there are is read from the process table, so that nothing
+can be out of date.
 """
 
 import contextlib
@@ -43,8 +43,8 @@ DAEMON_S = 60.0 * TIMEOUT_SCALE  # for a daemon's socket to appear
 # it stays as the parent of the lab's first process, and takes it along when it dies
 UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 
-# A machine's first process. The kernel's first file of a new network namespace is its own /sys; /run is empty as after
-# a boot; /proc is that of the lab, or a pid in it would mean somebody else's process. $2 are lines that mount a root.
+# A machine's first process. A new network namespace needs its own /sys. /run is empty as after a boot. /proc must be
+# the lab's, or its process numbers would be wrong. $2 are lines that mount a root.
 HOLD = """
 read -r pid _ </proc/self/stat
 hostname "$1"

@@ -297,8 +297,8 @@ def no_ipv6(device: str) -> str:
 def netem(impairments: Impairments) -> str:
     """Return the words of `tc qdisc add … netem` for a link's impairments.
 
-    netem overtakes by sending at once, for which there has to be a delay; and it lets jitter reorder unless there is
-    a rate, so one that no link reaches keeps the order.
+    netem reorders by sending some frames at once, so there must be a delay. It also lets jitter reorder frames unless
+    there is a rate. A rate above that of any link keeps the order.
     """
     delay_ms = (
         max(impairments.delay_ms, OVERTAKEN_MIN_MS) if impairments.reorder_percent else impairments.delay_ms

@@ -2,8 +2,8 @@
 """What stands in for a radio: which node a client is associated with.
 
 A client's eth0 is a bridge with one port at a time, a cable to the node that it is associated with. So eth0 keeps its
-MAC, its address and its sockets, and loses its carrier for the moment in between, as Wi-Fi does; the node's end of the
-cable stays up whatever the client does, as an access point's device does. What a node hears of it:
+MAC, its address and its sockets, and loses its carrier for a moment, as Wi-Fi does. The node's end of the cable stays
+up whatever the client does, as an access point's device does. What a node hears of it:
 
 joining  the frame with which an access point's kernel tells bridges of a new station (IEEE 802.2 XID, sent in
          the station's name): the node's bridge learns the client's MAC from it

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The same work for many machines, several at a time.
 
-An interrupt is raised between any two steps of the main thread, also between taking a lock and noting that it is to be
-given back: in the middle of a pool's own work it would leave that to wait for ever. So it waits until the pool has what
-it is to do, and from then on the main thread waits where no lock of Python's is held.
+An interrupt may be raised between any two steps of the main thread, even between taking a lock and noting that it must
+be released. Inside the pool's own code that would block it for ever. So interrupts are deferred while the pool takes
+its work. After that the main thread waits where it holds no lock of Python's.
 """
 
 import signal

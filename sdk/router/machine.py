@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A node of a root file system: its own procd as the first process, of namespaces of its own inside a lab.
 
-What it writes goes to an overlay in the /run of the lab's first process, so that a reboot finds it and the end of the
-lab takes it along. Of this machine it sees a /dev of its own and, in /proc/sys and /sys, of what can be written only
-its network: kernel.*, vm.* and devices are everybody's. What would reach the kernel past them, it may not do.
+Its writes go to an overlay in the /run of the lab's first process. A reboot finds them there, and they end with the
+lab. Of this machine it sees a /dev of its own and, in /proc/sys and /sys, of what can be written only its network:
+kernel.*, vm.* and devices are everybody's. What would reach the kernel past them, it may not do.
 """
 
 import contextlib

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: ISC
 """Run a command on a Debian kernel of its own: sdk/vm/run [OPTIONS] -- CMD.
 
-The machine sees this one's files as they are, but for /run, /dev, /proc and /sys; what it writes is gone with it, but
-for what is in $OUT. CMD starts in this folder, without input, network and this one's environment. Exit status is CMD's;
-124 when the time is over, 125 when the machine ended without one, 126 when it could not start CMD (a module that the
-kernel does not take, a folder that is not there), 130 with Ctrl-C, 2 when it cannot be as asked.
+The machine sees this machine's files, except /run, /dev, /proc and /sys. Its writes are lost when it ends, except those
+in $OUT. CMD starts in this folder, without input, network and this one's environment. Exit status is CMD's; 124 when
+the time is over, 125 when the machine ended without one, 126 when it could not start CMD (a module that the kernel does
+not take, a folder that is not there), 130 with Ctrl-C, 2 when it cannot be as asked.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 """Boot a kernel in QEMU over the live root file system, run one command, and hand out what it said and left.
 
 virtme-ng says how: it makes the first files (initramfs) of a kernel from its modules, and the command line of QEMU. The
-first process is ours (init). Between inside and outside there are two shares of 9p, this machine's root to read and a
-folder to write, and a port each for standard output and error. There is no network. QEMU is this process's child, and
-the kernel ends it when this process ends, however that is.
+first process is ours (init). Two 9p shares connect inside and outside: this machine's root, read-only, and a folder to
+write to. Standard output and error have a port each. There is no network. QEMU is this process's child, and the kernel
+ends it when this process ends, however that is.
 """
 
 import contextlib

@@ -4,8 +4,8 @@
     python -m sdk.vm.suite [--kernel VERSION] [--nat46 FILE] [-k WORD] [--only SUITE]…
 
 In its machine each suite is a pytest of its own with a time limit, one after the other. What they say is in the
-machine's folder of build/vm/out, the result of each in result.json there. A Python takes seconds to start in a machine,
-so suites are forked from one that has all that they import, and nothing is compiled there that can be outside.
+machine's folder of build/vm/out, the result of each in result.json there. Python takes seconds to start in a machine.
+So suites are forked from one process that has imported everything, and bytecode is compiled outside.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 /* The translated packets of one batch, until they are written: UDP packets of one flow become super-packets.
  *
  * A chain is a super-packet in the making: its head, and the packets that follow it. Chains are written in the order of
- * their heads, and a chain takes no more packets as soon as a packet between the same addresses does not join it. So a
+ * their heads. When a packet between the same addresses does not join a chain, that chain takes no more packets. So a
  * flow keeps its order.
  */
 #ifndef SIIT_BATCH_H

@@ -49,8 +49,8 @@ void send_error4(const struct siit_map *map, const struct ipv4 *in, uint8_t type
 	emit_error(header, IPV4_HEADER + len, outlet);
 }
 
-/* The source is icmp_v4 under the rule that maps the packet's destination, or any other; a translator that has
- * only one-to-one pairs has no address of its own and answers as the destination. */
+/* The source is icmp_v4 under the rule that maps the packet's destination, or under any other rule. A translator that
+ * has only one-to-one pairs has no address of its own and answers as the destination. */
 void send_error6(const struct siit_map *map, const struct ipv6 *in, uint8_t type, uint8_t code, uint32_t rest,
 		 int local_pair, struct outlet outlet)
 {

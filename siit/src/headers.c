@@ -56,9 +56,9 @@ static bool is_illegal_after_fragment(uint8_t next)
 	       next == HEADER_HIP || next == HEADER_SHIM6;
 }
 
-/* Skip the extension headers that RFC 7915 section 5.1 ignores. None may follow a fragment header, and there AH
- * counts too (5.1.1); all are read all the same, to know whether this is an ICMPv6 error. AH elsewhere, ESP, and
- * what is unknown are transports: their number is copied. */
+/* Skip the extension headers that RFC 7915 section 5.1 ignores. None may follow a fragment header, where AH counts too
+ * (5.1.1). All are read nevertheless, to know whether this is an ICMPv6 error. AH elsewhere, ESP, and what is unknown
+ * are transports: their number is copied. */
 int ipv6_read(struct ipv6 *in, const uint8_t *header, uint32_t len, bool is_inner)
 {
 	uint32_t at = IPV6_HEADER, end;
@@ -124,9 +124,9 @@ static uint16_t identify(uint32_t src, uint32_t dst, const uint8_t *transport, u
 	return (uint16_t)(hash >> 48);
 }
 
-/* Write the 20 bytes before an IPv6 packet's transport header, which must stand there already; `header` may lie
- * inside the old one, the addresses may not. The checksum is summed from the values, not read back: reading what
- * has just been written in smaller pieces is slow. */
+/* Write the 20 bytes before an IPv6 packet's transport header, which must be in its place already. `header` may lie
+ * inside the old header, the addresses may not. The checksum is summed from the values, not read back: reading what has
+ * just been written in smaller pieces is slow. */
 void ipv4_write(uint8_t *header, const struct ipv6 *in, uint32_t total_len, bool df, uint8_t ttl,
 		const uint8_t src[4], const uint8_t dst[4])
 {

@@ -2,8 +2,8 @@
 /* ICMP errors, each with the packet that it is about: RFC 7915 sections 4.2, 4.3, 5.2, 5.3, RFC 4884, RFC 6791.
  *
  * The result is built beside the packet, since an inner packet, its padding and an extension all move, and then
- * copied over it. It is as long as an ICMP error may be: 1280 bytes in IPv6, 576 in IPv4; what gives way is first
- * the end of the quoted packet down to 128 bytes, then the extension as a whole.
+ * copied over it. It is as long as an ICMP error may be: 1280 bytes in IPv6, 576 in IPv4. To fit, first the quoted
+ * packet is cut down to 128 bytes, then the whole extension is left out.
  */
 #include "internal.h"
 

@@ -35,8 +35,8 @@ enum {
 enum { IPV4_DF = 0x4000, IPV4_MF = 0x2000, IPV4_OFFSET = 0x1fff, IPV6_MF = 1 };
 
 /* An IPv4 protocol number that IPv6 reads as an extension header (RFC 7045 section 4). RFC 7915 section 4.1 would copy
- * it, but then hosts, firewalls and the translator at the other end find a transport behind it that no firewall on the
- * IPv4 side has seen. AH and ESP mean the same in both versions. */
+ * it. But then hosts, firewalls and the translator at the other end find a transport header behind it that no firewall
+ * on the IPv4 side has seen. AH and ESP mean the same in both versions. */
 static inline bool is_extension_number(uint8_t protocol)
 {
 	switch (protocol) {
@@ -62,8 +62,8 @@ struct outlet {
 	void *context;
 };
 
-/* One IPv4 packet as its header describes it; transport_len is what is there, which in the packet inside an
- * ICMP error may be less than the header promises. */
+/* One IPv4 packet as its header describes it. transport_len is what is there; inside an ICMP error that may be less
+ * than the header promises. */
 struct ipv4 {
 	const uint8_t *header;
 	uint32_t header_len, total_len, transport_len; /* bytes */

@@ -3,12 +3,12 @@
  *
  * One pump, one queue, one thread: siit_pump_run does not return until it is stopped or the device is gone.
  * The other functions may be called from any other thread meanwhile. All the pump's memory is taken at
- * siit_pump_new: an arena of SIIT_ARENA bytes, in which the packets of a batch lie one behind the other, so
- * that a batch of small packets stays in the processor's cache.
+ * siit_pump_new: an arena of SIIT_ARENA bytes. The packets of a batch lie in it one behind the other, so a batch of
+ * small packets stays in the processor's cache.
  *
  * Every packet comes and goes with a struct virtio_net_hdr (IFF_VNET_HDR, the default size of 10 bytes, host
- * byte order): a TCP super-packet of 64 KB crosses as one, and UDP packets of one flow and one size that
- * arrive together leave as one super-packet where the kernel takes those (TUN_F_USO4, Linux 6.2).
+ * byte order): a TCP super-packet of 64 KB is translated as one packet. UDP packets of one flow and size that arrive
+ * together leave as one super-packet if the kernel takes those (TUN_F_USO4, Linux 6.2).
  */
 #ifndef SIIT_PUMP_H
 #define SIIT_PUMP_H

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /* Puts together the fragmented datagrams that can only be translated whole.
  *
- * Their checksum covers the datagram, and the translation needs it or changes it: UDP without a checksum on its way to
- * IPv6, for which one is computed (RFC 7915 section 4.5, RFC 6146 section 3.4), and ICMP, whose checksum gets or loses
- * a pseudo header (RFC 7915 section 1.2). All other fragments are translated one by one, and nothing here sees them.
+ * Their checksum covers the whole datagram, and the translation computes or changes it. UDP without a checksum gets one
+ * on its way to IPv6 (RFC 7915 section 4.5, RFC 6146 section 3.4). ICMP's checksum gains or loses a pseudo header (RFC
+ * 7915 section 1.2). All other fragments are translated one by one and do not come here.
  *
- * Fragments have to come in order, as a kernel sends them; what does not continue a datagram ends it. No timer: a
- * datagram that stays incomplete is forgotten when its slot is needed, first one of the source that has the most, or
- * when it is older than SIIT_REASSEMBLY_MS. All memory is the slots', taken when the first datagram comes: at most
- * SIIT_REASSEMBLY_SLOTS of 64 KB each.
+ * Fragments must come in order, as a kernel sends them. A fragment that does not continue its datagram ends it. There
+ * is no timer. An incomplete datagram is dropped when it is older than SIIT_REASSEMBLY_MS, or when its slot is needed:
+ * first one of the source that has the most. A slot takes 64 KB when it is first used, and there are
+ * SIIT_REASSEMBLY_SLOTS.
  */
 #ifndef SIIT_REASSEMBLY_H
 #define SIIT_REASSEMBLY_H

@@ -78,11 +78,11 @@ struct siit_pair {
 };
 
 /* Everything a translation depends on. Immutable once made: a change of rules makes a new map.
- * Source and destination are matched independently over all pairs, and the longest prefix wins (of IPv4 going
- * to IPv6, of IPv6 going to IPv4); a tie goes to the pair that matched the source, then to the first. The
- * search is linear: some hundred pairs cost a microsecond a packet. mtu6 decides what passes whole (whoever sets
- * the device's MTU knows the network behind it); what is cut, or came as a fragment without DF, leaves in pieces of
- * at most lowest_mtu6, RFC 7915's lowest-ipv6-mtu. */
+ * Source and destination are matched independently over all pairs. The longest prefix wins: of IPv4 going to IPv6, of
+ * IPv6 going to IPv4. A tie goes to the pair that matched the source, then to the first. The search is linear: some
+ * hundred pairs cost a microsecond a packet. mtu6 decides what passes unfragmented: whoever sets the device's MTU knows
+ * the network behind it. Fragments that are made here, and those that came without DF, are at most lowest_mtu6 long
+ * (RFC 7915's lowest-ipv6-mtu). */
 struct siit_map {
 	uint32_t mtu6;      /* bytes; the largest IPv6 packet to make (the device's MTU), below 1280 counts as 1280 */
 	uint32_t lowest_mtu6; /* bytes; the largest fragment to make: 1280 to mtu6, what is outside counts as the nearer end */
@@ -94,8 +94,8 @@ struct siit_map {
 
 enum siit_gso { SIIT_GSO_NONE, SIIT_GSO_TCP, SIIT_GSO_UDP };
 
-/* A packet and what the kernel said of it in its virtio_net_hdr. On a result, needs_csum and gso_type survive
- * only for TCP and UDP without fragment header, so the transport header starts at byte 20 or 40 of it. */
+/* A packet and what the kernel said of it in its virtio_net_hdr. A result has needs_csum and gso_type only for TCP and
+ * UDP without a fragment header. So its transport header starts at byte 20 or 40. */
 struct siit_packet {
 	uint8_t *data;      /* first byte of the IP header */
 	uint32_t len;       /* bytes */

@@ -101,9 +101,8 @@ struct pieces {
 };
 
 /* Write a transport of len bytes as fragments [4]: they fit every link, and nobody could be told that they do not. A
- * router that reassembles them (conntrack) quotes a whole packet in its Packet Too Big, from which the sender hears of
- * an MTU without room for the fragment header. Each header overwrites the end of the piece before, which is gone by
- * then. */
+ * router that reassembles them (conntrack) quotes a whole packet in its Packet Too Big. From that the sender learns an
+ * MTU without room for the fragment header. Each header overwrites the end of the piece before, which is gone by then. */
 static void emit_fragments(uint8_t *transport, uint32_t len, uint16_t identification, const struct pieces *pieces)
 {
 	const uint32_t headers = IPV6_HEADER + FRAGMENT_HEADER, room = (pieces->mtu6 - headers) & ~7u;
@@ -158,8 +157,8 @@ static void emit_segments(uint8_t *udp, uint32_t len, uint32_t segment, uint16_t
 	}
 }
 
-/* RFC 7757 section 4.2: the source of what is turned back must be the address that the sender wrote to, which is
- * its RFC 6052 one; also that of an ICMP error that the original destination itself sends. */
+/* RFC 7757 section 4.2: the source of a hairpinned packet must be the address that the sender wrote to, which is its
+ * RFC 6052 one. So must that of an ICMP error that the original destination itself sends. */
 static bool may_source_be_one_to_one(const struct ipv4 *in, bool is_error, bool hairpin)
 {
 	const uint8_t *inner = in->header + in->header_len + ICMP_HEADER;
@@ -170,9 +169,8 @@ static bool may_source_be_one_to_one(const struct ipv4 *in, bool is_error, bool 
 	       memcmp(in->header + 12, inner + 16, 4) != 0;
 }
 
-/* hairpin: this is the result of translate_6to4, on its way back to IPv6 in one go (RFC 7757 section 4.2.2). It
- * is the same router's second look at the packet, so the hop limit is not counted twice, and what fitted when it
- * came fits when it leaves. */
+/* hairpin: this is the result of translate_6to4, on its way back to IPv6 in one go (RFC 7757 section 4.2.2). The same
+ * router handles the packet twice, so the hop limit is decremented once. What fitted when it came fits when it leaves. */
 static int translate_4to6(const struct siit_map *map, struct siit_packet *packet, struct outlet outlet, bool hairpin)
 {
 	const uint32_t mtu6 = mtu6_of(map), fragment_mtu6 = fragment_mtu6_of(map);

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """What tests of a node's set-up stand on: machines of their own, and 464xlat on them.
 
-A Machine is a process with its own network, mount and PID namespace and an empty /run, so the programs run
-with the paths they have on a router, and all of it ends with the process, however the test run ends. Where packets
-count the translator is the real siit; for what is about set-up alone, a stand-in makes a TUN device and no more.
+A Machine is a process with its own network, mount and PID namespace and an empty /run. So programs use the same paths
+as on a router, and everything ends with the process, however the test run ends. Where packets count the translator is
+the real siit; for what is about set-up alone, a stand-in makes a TUN device and no more.
 """
 
 import contextlib

@@ -43,8 +43,8 @@ between = ["a", "c"]
 """
 POINTS = {"a": (1, 2412), "b": (6, 2437)}  # channel and MHz of each access point
 PHONE = "phone"
-# what hwsim, which knows no distance, takes from an access point's 20 dBm on the way; from -45 dBm the phone looks for
-# another, and below -67 dBm, 25 over the noise, it takes it
+# the loss that hwsim, which knows no distance, applies to an access point's 20 dBm. Below -45 dBm the phone scans for
+# another, and below -67 dBm, 25 over the noise, it changes
 NEAR_DB, FAR_DB = -50, -100
 SEARCH_DBM = -45
 # the key management asked for, more for hostapd, what wpa_supplicant calls it, and what hostapd says when it has keys:

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: ISC
 # What the services share: the configuration, the settings of the roles that are up, and who depends on roles.
 
-# Reads /etc/config/464xlat; functions.sh is sourced already. UCI leaves out what it cannot read of a file, and config_load
-# says nothing of it; but half of a configuration is no word to change anything. Nor is an empty file, as power cuts make.
+# Reads /etc/config/464xlat; functions.sh is sourced already. UCI leaves out the lines that it cannot read, and
+# config_load does not report them. Half a configuration must not change anything, nor an
+# empty file, as power cuts leave it.
 load_464xlat() {
 	uci -q get 464xlat.node >/dev/null && config_load 464xlat && return
 	echo "464xlat: UCI cannot read /etc/config/464xlat, expected 'uci show 464xlat.node' to work: all stays as it is" >&2

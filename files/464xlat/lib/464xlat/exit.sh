@@ -3,8 +3,8 @@
 # Where an exit does not lead: private and special networks, those that this node has addresses in, and the node itself.
 #
 # Routes of type prohibit inside the PLAT prefix, longer than it: the kernel answers "administratively prohibited" before
-# there is a connection or a translation. They cost a packet nothing, hold for every engine, and no rule of a firewall
-# comes before them or takes them along when it is flushed.
+# there is a connection or a translation. They cost a packet nothing and work with every engine. No firewall rule comes
+# before them, and no flush removes them.
 
 # Make the routes what the node's addresses ask for, and change nothing that is so already.
 exit_routes() { # PREFIX DEVICE ALLOW

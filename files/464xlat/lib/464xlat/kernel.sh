@@ -39,8 +39,8 @@ node_up() {
 	ledger_exists node && ! ledger_finished node && ledger_undo node quiet
 	ledger_exists node && return
 	ledger_open node
-	# the kernel forgets default routes it has from router advertisements when it becomes a router, and ignores new ones,
-	# except on devices where accept_ra is 2; and when forwarding goes off again, it does so for every device
+	# a kernel that becomes a router forgets its default routes from router advertisements and ignores new ones,
+	# except on devices with accept_ra 2. Turning forwarding off again affects every device
 	if [ "$(sysctl_get net/ipv6/conf/all/forwarding)" = 0 ]; then
 		for device in /proc/sys/net/ipv6/conf/*; do
 			device=${device##*/}
@@ -52,8 +52,8 @@ node_up() {
 		done
 		sysctl_set net/ipv6/conf/all/forwarding 1
 	fi
-	# of `all` and a device the kernel takes the larger value, so a translator's device can be exempt from the reverse path
-	# filter only when `all` is 0 and the other devices have the value themselves
+	# the kernel uses the larger value of `all` and the device. So a translator's device is exempt from the reverse
+	# path filter only if `all` is 0 and the other devices have the value themselves
 	value=$(sysctl_get net/ipv4/conf/all/rp_filter)
 	if [ "$value" != 0 ]; then
 		for device in /proc/sys/net/ipv4/conf/*; do

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: ISC
 # The undo ledger: what one `up` changed, as shell commands that undo it, in $XLAT464_RUN/NAME.undo.
 #
-# A line is written before its change, so that not even SIGKILL leaves a change nobody knows of; a change that fails
-# takes its line back. Undoing runs the lines from the last to the first. The settings lie beside, in NAME.settings, and
-# are written last: a ledger without settings is an `up` that did not get to its end.
+# A line is written before its change, so not even SIGKILL leaves an unknown change. If a change fails, its line is
+# removed. Undoing runs the lines from the last to the first. The settings lie beside, in NAME.settings, and are written
+# last: a ledger without settings is an `up` that did not get to its end.
 #
 # NAME is a role (clat, plat), or `node` for what the roles share and the last of them undoes.
 

@@ -45,8 +45,8 @@ limit_set() {
 		echo "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" >"$XLAT464_RUN/plat.limit"
 }
 
-# 10 ms of the rate at once, or two packets, so that no timer has to be better; 50 ms wait, or ten packets, where the
-# kernel has no queue that is fair to each connection. The quantum is nobody's, the classes share nothing.
+# A burst is 10 ms of the rate, at least two packets, so coarse timers suffice. If the kernel has no fair queue, at most
+# 50 ms of the rate wait, at least ten packets. The quantum is nobody's, the classes share nothing.
 limit_class() { # add|change NUMBER PROTOCOL KBIT
 	local kbit="$4" burst queue
 	[ "$kbit" != 0 ] || kbit=$LIMIT_MAX_KBIT

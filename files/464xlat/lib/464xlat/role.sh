@@ -1,9 +1,10 @@
 # shellcheck shell=sh disable=SC2034,SC2153 # settings pass between these files as variables
 # SPDX-License-Identifier: ISC
-# Up and down of a role, clat or plat, whose own steps are in files of their names; what it lacks, and what status shows.
+# Up and down of a role (clat or plat), what it lacks, and what status shows. The steps of each role are in the file of
+# its name.
 
-# Make the role what the settings say. Nothing happens if it is that already; with other settings it is made anew, and
-# for a CLAT prefixd has to choose again, for its device is a new one.
+# Make the role what the settings say. Nothing happens if it has these settings already. With other settings it is made
+# again; then a CLAT has a new device, and prefixd has to choose again.
 role_up() { # clat | plat WORD...
 	local role="$1"
 	shift

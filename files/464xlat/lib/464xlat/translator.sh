@@ -54,8 +54,8 @@ lock_file() {
 }
 
 # Run a command while nobody else who asks uses nat46's file. The shim asks as well: the module lists its pairs without
-# its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel. The lock is on the network
-# namespace, for below /proc/net each opening of a file is another inode, and a lock on it keeps nobody out.
+# its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel. The lock is on the
+# network namespace: below /proc/net each opening of a file is another inode, so a lock there excludes nobody.
 with_lock() { # TARGET COMMAND...
 	local tries=0
 	(
