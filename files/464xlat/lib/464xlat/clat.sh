@@ -38,8 +38,8 @@ need_client_prefixes() {
 	CLIENT_PREFIXES=$found
 }
 
-# Whence clients' packets come. Gluon's is one end of a veth whose other end is a port of the clients' bridge, and the
-# bridge itself takes packets too.
+# The devices from which clients' packets come. Gluon's is one end of a veth whose other end is a port of the clients'
+# bridge; packets come from the bridge itself too.
 find_client_devices() {
 	local other bridge
 	other=$(ip -o link show dev "$CLIENT_DEVICE" | sed -n 's/^[0-9]*: [^:@]*@\([^:]*\):.*/\1/p')
@@ -47,8 +47,8 @@ find_client_devices() {
 	CLIENT_DEVICES=$CLIENT_DEVICE${bridge:+ $bridge}
 }
 
-# Client traffic goes by policy, so that a default route of the node's own is none of the clients'. While the table is
-# empty the last rule answers "network unreachable" at once.
+# Policy rules route client traffic, so clients do not use the node's own default route. While the table is empty the
+# last rule answers "network unreachable" at once.
 clat_rules() {
 	local pick="iif $CLIENT_DEVICE"
 	# shellcheck disable=SC2086 # words
@@ -62,7 +62,7 @@ clat_rules() {
 	}
 }
 
-# What must not be there already, unless it is our own of an earlier up.
+# What must not exist already, unless an earlier up of ours made it.
 clat_need_free() {
 	[ "$DEVICE" = "$(setting clat device)" ] || need_free DEVICE
 	[ "$TABLE" = "$(setting clat table)" ] || [ -z "$(ip -4 route show table "$TABLE" 2>/dev/null)" ] ||
@@ -77,7 +77,7 @@ clat_make() {
 	sysctl_set "net/ipv4/conf/$CLIENT_DEVICE/forwarding" 1
 	change "ip -6 addr del $ADDRESS/128 dev $DEVICE" ip -6 addr add "$ADDRESS/128" dev "$DEVICE"
 	firewall_up clat
-	# prefixd's, but the table is ours to leave empty
+	# prefixd fills the table; our undo empties it
 	change "clat_route_stop $DEVICE $TABLE" true
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static

@@ -6,7 +6,7 @@
 # there is a connection or a translation. They cost a packet nothing and work with every engine. No firewall rule comes
 # before them, and no flush removes them.
 
-# Make the routes what the node's addresses ask for, and change nothing that is so already.
+# Make the routes that the node's addresses require. Routes that are right already are not changed.
 exit_routes() { # PREFIX DEVICE ALLOW
 	local now wanted line
 	own_addresses
@@ -36,7 +36,7 @@ exit_routes_are_intact() { # PREFIX
 	[ "$ADDRESSES" = "$made" ]
 }
 
-# Every address that the node has, and who is at the other end of a link, in ADDRESSES.
+# Put every address of the node, and of the other end of its point-to-point links, into ADDRESSES.
 own_addresses() {
 	local family address word other said
 	said=$(ip -4 -o address show)

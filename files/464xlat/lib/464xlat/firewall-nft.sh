@@ -3,18 +3,18 @@
 # The rules as nftables: one table a role, loaded in one go and deleted in one.
 # nft takes no name that begins with a digit, hence xlat464.
 
-# Whether nft is there and its kernel can do all of it: a check goes to the kernel and is taken back.
+# Whether nft is there and its kernel can do all of it: a check is sent to the kernel and rolled back.
 nft_check() { nft_rules "$1" | nft -c -f -; } # clat | plat
 
 nft_up() { # clat | plat
 	change "nft delete table inet xlat464_$1" nft_load "$1"
 }
 
-# As it was set up: without what changes by itself, counters and the elements of sets.
+# The table as it was set up, without what changes by itself: counters and the elements of sets.
 nft_list() { nft -s -t list table inet "xlat464_$1"; } # clat | plat
 nft_fingerprint() { printf 'exec nft -s -t list table inet xlat464_%s\n' "$1"; } # clat | plat
 
-# In one go, also over what is left of it: no packet finds half of the rules, or none.
+# In one transaction, which also replaces an earlier table: no packet meets half of the rules, or none.
 nft_load() { # clat | plat
 	{ printf 'table inet xlat464_%s\ndelete table inet xlat464_%s\n' "$1" "$1" && nft_rules "$1"; } | nft -f -
 }
@@ -38,7 +38,7 @@ nft_rules() { # clat | plat
 	printf '}\n'
 }
 
-# What siit does by itself and the module nat46 does not: docs/nat46.md
+# Rules for what the module nat46 lacks and siit does by itself: docs/nat46.md
 nft_nat46_clat() {
 	cat <<-NFT
 		chain out_of_nat46 {
@@ -81,7 +81,7 @@ nft_clat_rules() {
 	devices=$(nft_names "$CLIENT_DEVICES")
 	cat <<-NFT
 		chain own_sources {
-			# those of the prefixes that we are told, and those that are routed to where they came from
+			# those of the configured prefixes, and those that are routed back to where they came from
 			ip saddr != $CLIENT_RANGE drop
 			ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing drop
 		}
@@ -119,7 +119,7 @@ nft_plat_rules() {
 	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]"
 	local clients="ip6 saddr & ${CLIENTS#* } == ${CLIENTS% *}" nodes="ip6 saddr & ${NODES#* } == ${NODES% *}"
 	local allowed='' named='' node_only=''
-	# as 192.0.0.1 a client would reach what nodes say to each other
+	# through 192.0.0.1 a client would reach the nodes' own traffic
 	[ -z "$CLIENT_RANGE" ] || node_only="ip6 daddr $ADDRESS $clients reject with icmpv6 type admin-prohibited"
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || snat="$snat-[$POOL_LAST]"
 	[ "$TRANSLATOR" != jool ] || nat66= # it has a NAT of its own
@@ -147,13 +147,14 @@ nft_plat_rules() {
 		}
 		$(nft_flow_sets)
 		chain count_flows {
-			# as long as nobody answers all of a flow's packets are new, and each would cost a look at all the client's
+			# until a flow is answered all its packets are new, and each would cost a search of all the
+			# client's flows
 			ct status confirmed accept
 			$(nft_flow_limits)
 			accept
 		}
 		chain from4 {
-			# of flows too that were let through once, before a way changed or was not allowed any more
+			# also for flows that were let through earlier, before a route changed or was forbidden
 			ct state invalid drop
 			oifname { $wan } accept
 			${allowed:+$allowed accept}

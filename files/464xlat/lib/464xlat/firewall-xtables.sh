@@ -8,8 +8,8 @@ XTABLES_WAIT_S=10 # for the lock that iptables programs share
 
 xtables_works() { command -v iptables >/dev/null 2>&1 && command -v ip6tables >/dev/null 2>&1; }
 
-# What must hold, whatever an admin's rules accept before ours, is in mangle: it drops. filter answers with an error, if it
-# gets that far.
+# mangle has what must be dropped even if an admin's rules accept it before ours. filter answers with an error, for
+# packets that get that far.
 xtables_up() { # clat | plat
 	local device
 	if [ "$1" = clat ]; then
@@ -25,14 +25,14 @@ xtables_up() { # clat | plat
 		return
 	fi
 	xtables_load iptables mangle FORWARD XLAT464_plat "$(xtables_mss plat)"
-	# as long as nobody answers all of a flow's packets are new, and each would cost a look at all the client's
+	# until a flow is answered all its packets are new, and each would cost a search of all the client's flows
 	[ "$CLIENT_MAX$NODE_MAX" = 00 ] || xtables_load ip6tables mangle \
 		"FORWARD -o $DEVICE -m conntrack --ctstate NEW ! --ctstatus CONFIRMED" XLAT464_new "$(xtables_flow_limits)"
 	xtables_load iptables mangle POSTROUTING XLAT464_out "$(xtables_out4)"
 	xtables_load ip6tables mangle "POSTROUTING -o $DEVICE" XLAT464_out "$(xtables_out6)"
 	xtables_load iptables mangle "INPUT -i $DEVICE" XLAT464_in "$(xtables_in)"
 	xtables_load ip6tables mangle "INPUT -i $DEVICE" XLAT464_in "$(ALLOW='' xtables_in)"
-	# as 192.0.0.1 a client would reach what nodes say to each other
+	# through 192.0.0.1 a client would reach the nodes' own traffic
 	[ -z "$CLIENT_RANGE" ] || xtables_load ip6tables mangle "INPUT -d $ADDRESS" XLAT464_node \
 		"-A XLAT464_node -s $(echo "$CLIENTS" | tr ' ' /) -j DROP"
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
@@ -75,7 +75,7 @@ xtables_mss() { # clat | plat
 	done
 }
 
-# Of what siit does and the module nat46 does not, the part that needs no change of a packet: docs/nat46.md
+# Rules for what the module nat46 lacks, as far as no packet has to be changed: docs/nat46.md
 xtables_nat46() {
 	cat <<-RULES
 		-A XLAT464_nat46 -i $DEVICE ! -d $CLIENT_RANGE -j DROP
@@ -100,7 +100,7 @@ xtables_client6() { # WORDS
 		$1 -d $PLAT_RANGE -j DROP
 		$1 -p udp --dport 5523 -j DROP
 	RULES
-	# clients' own addresses: of the prefixes that we are told, or routed to where they came from
+	# clients' own addresses: of the configured prefixes, or routed back to where they came from
 	for each in fe80::/10 ::/128 $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do echo "$1 -s $each -j RETURN"; done
 	echo "$1 -m rpfilter --invert -j DROP"
 }
@@ -111,7 +111,7 @@ xtables_flow_limits() {
 	[ "$NODE_MAX" = 0 ] || echo "$rule --connlimit-above $NODE_MAX --connlimit-mask 96 -j DROP"
 }
 
-# Whose packets enter the PLAT.
+# Sources whose packets may enter the PLAT.
 xtables_sources() { # CHAIN
 	cat <<-RULES
 		-A $1 -s $(echo "$CLIENTS" | tr ' ' /) -j RETURN
@@ -137,7 +137,7 @@ xtables_filter6() {
 	RULES
 }
 
-# What comes from the pool leaves by the WAN, and nobody begins to speak to it.
+# Packets from the pool leave by the WAN only, and nobody may open a connection to it.
 xtables_out4() {
 	local rule='-A XLAT464_out'
 	cat <<-RULES
@@ -148,7 +148,7 @@ xtables_out4() {
 	RULES
 }
 
-# The ways out for IPv4: the WAN, and to what is let through.
+# Where IPv4 may go: to the WAN, and to the allowed destinations.
 xtables_ways() { # WORDS TARGET
 	local each
 	for each in $(printf '%s' "$WAN" | tr ',' ' '); do echo "$1 -o $each -j $2"; done
@@ -185,7 +185,7 @@ xtables_nat66() {
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || pool=$POOL_FIRST-$POOL_LAST
 	local snat="-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE"
 	for protocol in tcp udp; do
-		# whoever comes from below 1024 keeps such a port, which no other gets: RFC 4787, REQ-3
+		# a source port below 1024 is mapped to one below 1024, and no other is: RFC 4787, REQ-3
 		echo "$snat -p $protocol --sport 0:1023 -j SNAT --to-source $pool --persistent"
 		echo "$snat -p $protocol -j SNAT --to-source [$pool]:$HIGH_PORTS --persistent"
 	done

@@ -18,7 +18,7 @@
 # They only ever take traffic away: what else the node's firewall forbids stays forbidden.
 
 for back_end in nft xtables; do
-	# an image has the one that it has the programs for
+	# an image has the back end that fits its programs
 	# shellcheck source=/dev/null
 	[ ! -r "$XLAT464_LIB/firewall-$back_end.sh" ] || . "$XLAT464_LIB/firewall-$back_end.sh"
 done
@@ -42,7 +42,7 @@ firewall_choose() { # clat | plat
 	fi
 }
 
-# Whether a role's rules are those that were set up: other programs flush more than is theirs.
+# Whether a role's rules are those that were set up: other programs flush more than their own.
 firewall_is_intact() { # BACK-END clat | plat
 	local sum=''
 	[ "$1" != none ] || return 0
@@ -58,7 +58,7 @@ firewall_up() { # clat | plat
 	firewall_sum "$FIREWALL" "$1" >"$XLAT464_RUN/$1.rules"
 }
 
-# Set a role's rules up again, and nothing else of it. The role's ledger has their undo already.
+# Set up a role's rules again, and nothing else. The role's ledger has their undo already.
 firewall_restore() { # clat | plat
 	local line
 	LEDGER=

@@ -26,7 +26,7 @@ need_jool() {
 jool_space() { printf 'xlat464-%s' "$1"; } # DEVICE
 inside() { ip netns exec "$(jool_space "$DEVICE")" "$@"; } # COMMAND...
 
-# The namespace's end takes all that is in it along: Jool's instance and its sessions, and both ends of the veth.
+# When the namespace ends, so does all that is in it: Jool's instance with its sessions, and both ends of the veth.
 jool_up() {
 	change "ip netns del $(jool_space "$DEVICE")" ip netns add "$(jool_space "$DEVICE")"
 	change "jool_unlink $DEVICE" ip link add "$DEVICE" address "$JOOL_MAC" type veth \

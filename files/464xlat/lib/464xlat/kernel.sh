@@ -5,8 +5,8 @@
 # (/sys/class/net is of the network namespace that /sys was mounted in, which need not be ours.)
 device_exists() { ip link show dev "$1" >/dev/null 2>&1; } # DEVICE
 
-# Set a value that is not so already. Undoing restores the old one unless somebody has changed it since, or the device
-# it belongs to is gone.
+# Set a value if it differs. The undo restores the old value, unless somebody has changed it since or its device is
+# gone.
 sysctl_set() { # PATH VALUE
 	local old
 	[ -e "/proc/sys/$1" ] || return 0
@@ -30,9 +30,9 @@ sysctl_get() { # PATH; nothing if there is no such setting
 	printf '%s' "$value"
 }
 
-# What both roles need of the node as a whole. It has a ledger of its own, for the roles come and go one by one.
+# Settings of the node that both roles need. They have a ledger of their own, because roles come and go one by one.
 #
-# IPv4 forwarding is none of it: each role switches it on for its own devices, so that a server does not become a router
+# IPv4 forwarding is not among them: each role enables it for its own devices, so that a server does not become a router
 # between all its networks.
 node_up() {
 	local device value
@@ -72,7 +72,7 @@ node_release() {
 	ledger_exists clat || ledger_exists plat || ledger_undo node
 }
 
-# A device that was made anew (a line that dials, a bridge) has the kernel's defaults again.
+# A device that was created again (a dial-up line, a bridge) has the kernel's defaults.
 forwarding_lacks() { # DEVICE[,DEVICE...]
 	local device value rest="$1,"
 	while [ -n "$rest" ]; do
@@ -82,7 +82,7 @@ forwarding_lacks() { # DEVICE[,DEVICE...]
 	done
 }
 
-# What a translator's device needs to pass packets: it is no host's link, so nothing may answer or filter on it.
+# What a translator's device needs to pass packets: it is not a link with hosts, so nothing may answer or filter on it.
 device_sysctls() { # DEVICE
 	sysctl_write "net/ipv4/conf/$1/rp_filter" 0 && # ICMP errors come from 192.0.0.8 (RFC 7600), which is routed nowhere
 		sysctl_write "net/ipv4/conf/$1/forwarding" 1 &&

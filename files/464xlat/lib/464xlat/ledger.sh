@@ -8,7 +8,7 @@
 #
 # NAME is a role (clat, plat), or `node` for what the roles share and the last of them undoes.
 
-# One line, whatever a setting that it quotes is made of.
+# Print one line, whatever characters a quoted setting has.
 die() { # SENTENCE...
 	printf '464xlat: %s%s\n' "${DOING:+$DOING: }" "$(printf '%s' "$*" | tr '\001-\037\177' '?')" >&2
 	exit 1
@@ -35,7 +35,7 @@ ledger_lock() {
 }
 LOCK_WAIT_S=30
 
-# From here to ledger_close, whatever ends this shell undoes what is in the ledger.
+# From here to ledger_close, the end of this shell for any reason undoes what is in the ledger.
 ledger_open() { # NAME
 	LEDGER_NAME=$1
 	LEDGER=$XLAT464_RUN/$1.undo
@@ -84,12 +84,12 @@ ledger_undo() { # NAME [quiet]
 	local file="$XLAT464_RUN/$1.undo" line said lines
 	rm -f "$XLAT464_RUN/$1.settings" "$XLAT464_RUN/$1.rules"
 	[ -e "$file" ] || return 0
-	# the list is taken first: an undo may not read the ledger that it stands in. No file: there may be no room for one
+	# read the list first, since an undo may change the ledger. Not into a file: there may be no room for one
 	lines=$(sed -n '1!G;h;$p' "$file")
 	while IFS= read -r line <&8; do
 		[ -n "$line" ] || continue
 		tell "$line"
-		# a change that somebody else undid already must not keep us from undoing the others
+		# a change that somebody else has undone must not stop us from undoing the others
 		said=$(eval "$line" 2>&1 </dev/null) || [ "${2:-}" = quiet ] ||
 			warn "\`$line\` failed: $(printf '%s' "$said" | tail -n 1)"
 	done 8<<-LINES

@@ -23,13 +23,13 @@ limit_current() { # UP DOWN
 	if [ -e "$XLAT464_RUN/plat.limit" ]; then cat "$XLAT464_RUN/plat.limit"; else echo 0 0; fi
 }
 
-# Whether the device has what holds the limit: whoever shapes devices may have put something else in its place.
+# Whether the device still has our qdisc: another traffic shaper may have replaced it.
 limit_is_intact() { # DEVICE
 	[ ! -e "$XLAT464_RUN/plat.limit" ] || case "$(ip link show dev "$1" 2>/dev/null)" in *' qdisc htb '*) ;; *) false ;; esac
 }
 
-# Set the limit of a device that is up. One that is there is changed as it is, with what waits in it: a connection whose
-# packets all wait would stand still for a second without them. So it stays, as wide as can be, when it is to be none.
+# Set the limit of a device that is up. An existing qdisc is changed in place with the packets that wait in it: without
+# them a connection could stall for a second. So with no limit the qdisc stays, at the highest rate.
 limit_set() {
 	local way=change
 	if [ ! -e "$XLAT464_RUN/plat.limit" ] || ! limit_is_intact "$DEVICE"; then
@@ -46,7 +46,7 @@ limit_set() {
 }
 
 # A burst is 10 ms of the rate, at least two packets, so coarse timers suffice. If the kernel has no fair queue, at most
-# 50 ms of the rate wait, at least ten packets. The quantum is nobody's, the classes share nothing.
+# 50 ms of the rate wait, at least ten packets. The quantum has no effect, since the classes share nothing.
 limit_class() { # add|change NUMBER PROTOCOL KBIT
 	local kbit="$4" burst queue
 	[ "$kbit" != 0 ] || kbit=$LIMIT_MAX_KBIT
@@ -66,7 +66,7 @@ limit_class() { # add|change NUMBER PROTOCOL KBIT
 	fi
 }
 
-# For an exit that is being made: without the limit that its owner wants there is none.
+# For an exit that is being made: if its owner's limit cannot be set, it must not come up.
 limit_up() {
 	local said
 	change "rm -f $XLAT464_RUN/plat.limit" true
@@ -75,7 +75,7 @@ limit_up() {
 		die "the limit cannot be set ($(printf '%s' "$said" | tail -n 1)), expected a kernel with sch_htb and cls_u32: the package kmod-sched-core"
 }
 
-# For an exit that is up. It has to be made anew if that is no success.
+# For an exit that is up. If this fails, the role has to be made again.
 limit_restore() {
 	[ "$(limit_current)" = "$LIMIT_UP_KBIT $LIMIT_DOWN_KBIT" ] && limit_is_intact "$DEVICE" && return
 	tell limit_set

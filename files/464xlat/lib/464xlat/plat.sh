@@ -45,8 +45,8 @@ mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$
 client_range=$CLIENT_RANGE allow=$ALLOW client_flows=$CLIENT_FLOWS node_flows=$NODE_FLOWS"
 }
 
-# Whose packets may pass, each as address and mask: clients, which are all of clat_range if their range is not told, and
-# the nodes themselves, which ask through the exit whether it works.
+# Sources that may pass, each as address and mask: clients (all of clat_range if their range is not set), and the nodes
+# themselves, which send probes through the exit.
 plat_sources() {
 	ask clat-sources "$CLAT_RANGE" "${CLIENT_RANGE:-0.0.0.0/0}"
 	CLIENTS=$ANSWER
@@ -54,15 +54,15 @@ plat_sources() {
 	NODES=$ANSWER
 }
 
-# How many flows one client, and all of a node, may have open here at a time; 0 for no limit.
+# How many flows one client, and all clients of a node, may have open here at a time; 0 for no limit.
 need_flows() { # NAME
 	local value
 	eval "value=\$$1"
 	[ "$value" = auto ] || need_number "$1" 0 4294967
 }
 
-# What `auto` means, in CLIENT_MAX and NODE_MAX: shares of what connection tracking holds, where a flow takes two places. A
-# few thousand are enough for anybody, and each new flow may cost a look at all that its client has.
+# What `auto` means, in CLIENT_MAX and NODE_MAX: shares of connection tracking's table, of which a flow takes two
+# entries. A few thousand are enough for a client, and each new flow may cost a search of all the client's flows.
 find_flow_limits() {
 	local places
 	places=$(cat /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null)
@@ -80,7 +80,7 @@ flow_limit() { # NAME SETTING SHARE LEAST MOST
 	eval "$1=\$limit"
 }
 
-# Single addresses that are let through, with a comma behind each: the node's own are reached only if they are named so.
+# Single addresses that are allowed, each followed by a comma: the node's own are reached only if listed so.
 allowed_hosts() {
 	local each
 	for each in $(printf '%s' "$ALLOW" | tr ',' ' '); do
@@ -106,7 +106,7 @@ need_ports() {
 		if [ ${#FIRST_PORT} -le 5 ] && [ ${#LAST_PORT} -le 5 ] && [ "$FIRST_PORT" -ge 1 ] &&
 			[ "$FIRST_PORT" -le "$LAST_PORT" ] && [ "$LAST_PORT" -le 65535 ]; then
 			HIGH_PORTS=$PORTS
-			# below 1024 is where services are: what comes from there stays there, and nothing else comes
+			# ports below 1024 belong to services: a source port there is mapped there, and no other is
 			[ "$FIRST_PORT" -ge 1024 ] || [ "$LAST_PORT" -lt 1024 ] || HIGH_PORTS=1024-$LAST_PORT
 			return
 		fi
@@ -127,7 +127,7 @@ need_wan() {
 	case "$WAN" in ,* | *, | *,,*) die "--wan: '$WAN' is no list of devices, expected one like wan,lte" ;; esac
 }
 
-# What must not be there already, unless it is our own of an earlier up.
+# What must not exist already, unless an earlier up of ours made it.
 plat_need_free() {
 	[ "$DEVICE" = "$(setting plat device)" ] || need_free DEVICE
 	[ "$POOL" = "$(setting plat pool)" ] || [ -z "$(ip -4 route show exact "$POOL" 2>/dev/null)" ] ||
@@ -137,9 +137,9 @@ plat_need_free() {
 plat_make() {
 	node_up
 	ledger_open plat
-	# before the device: a packet that meets no NAT66 leaves an untranslated conntrack entry behind
+	# before the device: a packet without NAT66 would leave an untranslated conntrack entry behind
 	firewall_up plat
-	# to IPv4, "local" is the internet and "remote" the pool: the sides change places against the CLAT
+	# to IPv4, "local" is the internet and "remote" the pool: the reverse of the CLAT
 	if [ "$TRANSLATOR" = jool ]; then
 		jool_up
 	else
@@ -147,11 +147,12 @@ plat_make() {
 	fi
 	limit_up
 	plat_wan_sysctls
-	# per destination, and all clients are the pool's one address. While there is no route each error takes two of a
-	# bucket that both limits share (ip_error, icmp_send): then nobody hears any. icmp_msgs_per_sec still holds
+	# this limit is per destination, and all clients share the pool's address. Without a route each error takes two
+	# tokens from a bucket that both limits share (ip_error, icmp_send), so no client would get any.
+	# icmp_msgs_per_sec still applies
 	sysctl_set net/ipv4/icmp_ratelimit 0
-	# whence errors come, RFC 7600: without it from 127.0.0.1 while the WAN has no address, and then nobody hears of it.
-	# Before the route, for the device's last address takes all IPv4 routes along when it goes
+	# the source of errors, RFC 7600: without it errors come from 127.0.0.1 while the WAN has no address, and are
+	# lost. It is added before the route, since removing a device's last address removes its IPv4 routes
 	change "ip -4 addr del 192.0.0.8/32 dev $DEVICE" ip -4 addr add 192.0.0.8/32 dev "$DEVICE"
 	# `lock`, for older kernels forward by a route's MTU only then
 	change "ip -4 route del $POOL dev $DEVICE" \
@@ -173,8 +174,8 @@ plat_wan_sysctls() {
 	done
 }
 
-# Whether it is the WAN alone that is another. The exit then stays up with other rules, for connections over a line that
-# is still there go on.
+# Whether only the WAN differs. Then the exit stays up with other rules, so connections over a line that remains
+# continue.
 plat_differs_in_wan() {
 	local noted now
 	noted=$(ledger_settings plat) now=$(setting plat wan)
@@ -183,7 +184,7 @@ plat_differs_in_wan() {
 	ledger_note plat "$SETTINGS"
 }
 
-# What may have changed while the role was up.
+# Update what may have changed while the role was up.
 plat_refresh() {
 	LEDGER=$XLAT464_RUN/plat.undo
 	plat_wan_sysctls
@@ -191,7 +192,7 @@ plat_refresh() {
 	limit_restore
 }
 
-# The flows of a time without our rules go on as they began, unless they are asked about anew.
+# Flows that began without our rules would continue without them, so clear them.
 plat_clear_flows() {
 	$XLAT464 forget-flows "$PREFIX" "$POOL" "$TRANSLATOR" >/dev/null 2>"$XLAT464_RUN/said" </dev/null ||
 		warn "$(tail -n 1 "$XLAT464_RUN/said")"

@@ -13,7 +13,7 @@ role_up() { # clat | plat WORD...
 	[ -r "$XLAT464_LIB/$role.sh" ] || die "there is no $XLAT464_LIB/$role.sh, expected the package 464xlat-$role"
 	"${role}_settings" "$@"
 	ledger_lock
-	# an up that was killed left things behind, perhaps the device whose name must be free
+	# an up that was killed left changes behind, perhaps the device whose name must be free
 	if ledger_exists "$role" && ! ledger_finished "$role"; then ledger_undo "$role" quiet; fi
 	if ledger_finished "$role" && role_is_served &&
 		{ [ "$(ledger_settings "$role")" = "$SETTINGS" ] || { [ "$role" = plat ] && plat_differs_in_wan; }; }; then
@@ -36,7 +36,7 @@ role_up() { # clat | plat WORD...
 	guard_down
 }
 
-# While a CLAT is made anew its clients' packets must not take the node's own default route.
+# While a CLAT is made again its clients' packets must not use the node's own default route.
 GUARD=""
 GUARD_PRIORITY=32500
 guard_up() { # ROLE
@@ -75,7 +75,7 @@ setting() { # ROLE KEY
 	done
 }
 
-# Take the settings of a role that is up from its notes.
+# Read the settings of a role that is up from its notes.
 noted_settings() { # clat | plat
 	local word line=''
 	TRANSLATOR=''
@@ -106,7 +106,7 @@ role_is_served() {
 	return 1
 }
 
-# What a role lacks of what its up has made, the first of it, by its settings; nothing if it is whole.
+# Print the first thing that a role lacks of what its up has made; nothing if it is complete.
 role_lacks() { # clat | plat
 	if ! role_is_served; then
 		case "$LINK" in

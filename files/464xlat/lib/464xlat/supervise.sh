@@ -31,7 +31,7 @@ HUNG_UP=129 # status of a `wait` that SIGHUP has ended
 role=$1 way=${2:-up}
 mkdir -p "$RUN" || exit 1
 
-# Words of the command line, from options that are set: a wrong one is the program's to complain about.
+# Words of the command line, from options that are set. The program itself refuses wrong ones.
 add_option() { # SECTION OPTION --NAME
 	local value
 	config_get value "$1" "$2"
@@ -119,7 +119,7 @@ run() { # OPTIONS, as words of one text
 	done
 }
 
-# SIGHUP may come between any two commands here: it ends what sleeps, or is seen before the wait.
+# SIGHUP may come between any two commands here: it ends the sleep, or is seen before the wait.
 pause() { # SECONDS, at most
 	sleep "$1" &
 	sleeper=$!
@@ -197,7 +197,7 @@ if [ "$way" = down ]; then
 	until [ ! -e "$RUN/$role.undo" ] || run ''; do back_off; done
 	clear_problem
 	notify_dependents changed
-	# procd is to know of nothing that has ended: a role that is off is no service that has died
+	# procd must forget the instance: a disabled role is not a service that has died
 	ubus call service delete "{\"name\":\"464xlat\",\"instance\":\"$role\"}"
 	exit
 fi

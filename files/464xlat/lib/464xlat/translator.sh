@@ -53,9 +53,10 @@ lock_file() {
 	if [ -e /proc/self/ns/net ]; then echo /proc/self/ns/net; else echo /proc; fi
 }
 
-# Run a command while nobody else who asks uses nat46's file. The shim asks as well: the module lists its pairs without
-# its own lock, and who reads while a pair or a device goes reads freed memory, in the kernel. The lock is on the
-# network namespace: below /proc/net each opening of a file is another inode, so a lock there excludes nobody.
+# Run a command while no other user of this lock uses nat46's file. The shim takes the lock too: the module lists its
+# pairs without a lock of its own, so a reader may read freed memory in the kernel while a pair or device is removed.
+# The lock is on the network namespace: below /proc/net each opening of a file is another inode, so a lock there
+# excludes nobody.
 with_lock() { # TARGET COMMAND...
 	local tries=0
 	(
@@ -79,7 +80,8 @@ translator_add() { # TARGET DEVICE
 	return 1
 }
 
-# nat46 ignores what it does not take, so its listing (one long line a device, cut behind the local style) is read back.
+# nat46 ignores what it does not take. So its listing is read back (one long line for each device, cut off behind the
+# local style).
 translator_config() { # TARGET DEVICE CONFIGURATION
 	translate "$1" "config $2 $3" || return
 	[ ! -f "$1" ] || with_lock "$1" grep -q "^config $2 .*local\.style RFC6052" "$1" && return
@@ -87,11 +89,12 @@ translator_config() { # TARGET DEVICE CONFIGURATION
 	return 1
 }
 
-# Take the device away even if the translator is not there: siit makes it again from its notes when it is back, and then
-# it is ours to take, hence DEVICE.left. First down: nat46 frees the pairs of a device, and stops its packets then.
+# Delete the device even if the translator does not run. siit would make it again from its state file when it starts;
+# DEVICE.left notes that it must be deleted then. Take it down first: nat46 frees the pairs of a device before it stops
+# packets.
 translator_del() { # TARGET DEVICE
 	[ ! -f "$1" ] || ip link set dev "$2" down 2>/dev/null || true
-	# one that refuses and has no such device has nothing to make again
+	# a translator that refuses and has no such device will not make it again
 	{ [ -e "$1" ] && { translate "$1" "del $2" || ! device_exists "$2"; }; } || : >"$XLAT464_RUN/$2.left"
 	! device_exists "$2" || ip link del dev "$2"
 }
@@ -112,16 +115,17 @@ device_up() { # CONFIGURATION
 	must ip link set dev "$DEVICE" up
 }
 
-# Run a command whose undo is the device's: it goes with the device.
+# Run a command that needs no undo of its own: its effect ends with the device.
 must() { # COMMAND...
 	local said
 	tell "$@"
 	said=$("$@" 2>&1 </dev/null) || die "\`$*\` failed: $(printf '%s' "$said" | tail -n 1)"
 }
 
-# Bytes of the largest IPv4 packet to send into the device. siit takes what comes, and says Fragmentation Needed or cuts
-# itself: what only a whole packet allows (a checksum for UDP that has none, a large ping) is lost when the kernel has cut
-# before. nat46 makes no fragments, so there the eight bytes of a fragment header are kept free.
+# Bytes of the largest IPv4 packet to send into the device. siit takes packets of any size, and answers Fragmentation
+# Needed or fragments itself. Some packets can only be translated whole (UDP without a checksum, large pings), so the
+# kernel must not fragment them before. nat46 makes no fragments, so there eight bytes are kept free for a fragment
+# header.
 ipv4_mtu() {
 	case "$TRANSLATOR" in
 	siit) echo 65520 ;; # the kernel's largest
