@@ -13,6 +13,7 @@ from l3roamd_py.core import judge
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "architecture.md"
 BEGIN, END = "<!-- drawn by make diagram -->\n", "<!-- drawn up to here -->\n"
+STATES = ("Claiming", "Roaming", "Served", "Absent", "Restored")
 # what is no verdict: signs of who is not known, and time
 AROUND = (
     ("[*]", "Claiming", "seen"),
@@ -29,7 +30,7 @@ def rows() -> list[tuple[str, str, str, str]]:
     found = []
     for line in filter(None, lines):
         cells = [line[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
-        for state in cells[0].split(", "):
+        for state in STATES if cells[0] == "any" else cells[0].split(", "):
             found.append((state, cells[1], cells[2], state if cells[3] == "-" else cells[3]))
     return found
 

@@ -19,26 +19,20 @@ def judge_touched(node: Node) -> None:
     while node.touched:
         mac, _ = node.touched.popitem()
         client = node.clients.get(mac)
+        for _round in range(ROUNDS_MAX):
+            verdict = "wait" if client is None else judge.judge(client, node, node.options)
+            if client is None or verdict == "wait":
+                break
+            ACTS[verdict](node, client)
+            client = node.clients.get(mac)  # it may have been let go, or forgotten
+        node.touched.pop(mac, None)  # by what was done for itself
+        next_s = NEVER if client is None else judge.next_deadline_s(client)
         if client is None:
             node.timers.cancel((on_due, mac))
-        else:
-            _judge_client(node, client)
-
-
-def _judge_client(node: Node, client: Client) -> None:
-    for _round in range(ROUNDS_MAX):
-        verdict = judge.judge(client, node, node.options)
-        if verdict == "wait":
-            break
-        ACTS[verdict](node, client)
-        if node.clients.get(client.mac) is not client:
-            return  # it was let go, or forgotten
-    node.touched.pop(client.mac, None)  # by what was done for itself
-    next_s = judge.next_deadline_s(client)
-    # a timer that is set too early does no harm, if it is not soon
-    if next_s < client.due_s or (next_s > client.due_s and client.due_s < node.now_s + SOON_S):
-        client.due_s = max(next_s, node.now_s + 0.001)
-        node.timers.set((on_due, client.mac), client.due_s)
+        # a timer that is set too early does no harm, if it is not soon
+        elif next_s < client.due_s or (next_s > client.due_s and client.due_s < node.now_s + SOON_S):
+            client.due_s = max(next_s, node.now_s + 0.001)
+            node.timers.set((on_due, mac), client.due_s)
 
 
 def on_due(node: Node, mac: bytes) -> None:

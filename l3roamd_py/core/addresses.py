@@ -14,7 +14,7 @@ from l3roamd_py.core.actions import (
 )
 from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Lease
 from l3roamd_py.core.node import Node, describe
-from l3roamd_py.core.requests import request_token, start_roam, use_plat
+from l3roamd_py.core.requests import request_token, start_roam
 from l3roamd_py.core.token import NO_TOKEN
 from l3roamd_py.core.wire import ADDRESSES_MAX
 from runtime.log import WARNING
@@ -45,13 +45,14 @@ def give_lease(node: Node, client: Client, lease: Lease) -> None:
     """
     assert not node.is_taken(client.mac, lease.ipv4)
     if client.ipv4 != lease.ipv4:
-        drop_ipv4(node, client)
+        if client.ipv4 is not None:
+            drop_ipv4(node, client)
         node.do(AddNeighbour(client.mac, lease.ipv4))
     elif client.lease is not None and client.lease.plat != lease.plat:
         _leave_plat(node, client.lease)
     client.ipv4, client.lease = lease.ipv4, lease
     node.by_ipv4[lease.ipv4] = client.mac
-    use_plat(node, lease)
+    node.use_plat(lease)
     node.changes += 1
 
 
@@ -143,7 +144,7 @@ def adopt_grant(node: Node, client: Client) -> None:
             client.lease.is_returned |= grant.is_renewed
         return
     lease.until_s = grant.until_s
-    use_plat(node, lease)
+    node.use_plat(lease)
     node.changes += 1
     if lease.roam is None:
         start_roam(node, client)

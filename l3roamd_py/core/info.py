@@ -10,6 +10,7 @@ from l3roamd_py.core.client import (
     Claiming,
     Client,
     Departed,
+    Exchange,
     Lease,
     Legacy,
     Served,
@@ -17,16 +18,11 @@ from l3roamd_py.core.client import (
     former_of,
     has_roam_out,
 )
-from l3roamd_py.core.node import Node, node_of
+from l3roamd_py.core.node import Node
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
 IPV4_MAPPED = bytes(10) + b"\xff\xff"
-
-
-def is_node(node: Node, sender: bytes) -> bool:
-    """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
-    return contains(node.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
 
 
 def is_host(address: bytes) -> bool:
@@ -62,11 +58,12 @@ def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
     if not header.extended:
         return _on_legacy_info(node, client, header, info)
     search, claim = client.search, client.search.claim
-    if claim is None or info.claim_nonce != claim.nonce or not is_node(node, header.sender):
+    if claim is None or info.claim_nonce != claim.nonce or not node.is_node(header.sender):
         return node.count("infos_forged")
     is_spent = info.lease is not None and 0 < info.lease.token.serial <= search.spent_serial
-    if search.answered_by is not None or is_spent or not _is_awaited(node, client):
-        return acknowledge(node, client, header.sender)
+    is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim)
+    if search.answered_by is not None or is_spent or not is_awaited:
+        return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
     search.answer = Answer(header.sender, _read_lease(node, client, info), addresses)
@@ -78,7 +75,7 @@ def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
 def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
     """Who had the client has let it go, and we have nothing to give it but its routes."""
     answer.lease = None
-    acknowledge(node, client, answer.sender)
+    node.acknowledge(client.mac, answer.sender)
     former = former_of(client)
     if former is not None and not can_ask(former):
         client.presence.is_proven = True  # it cannot be asked, and nobody else has it now
@@ -86,12 +83,10 @@ def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
         add_address(node, client, address)
 
 
-def _is_awaited(node: Node, client: Client) -> bool:
+def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:
     """Return whether an INFO is still of use: the client is not another node's roam already, nor long at home."""
-    search, options = client.search, node.options
-    if isinstance(client.state, Claiming) or search.claim is None:
-        return True
-    late_s = min(search.claim.started_s + options.claim_late_s, search.anew_s + options.anew_late_s)
+    options = node.options
+    late_s = min(claim.started_s + options.claim_late_s, client.search.anew_s + options.anew_late_s)
     return node.now_s <= late_s and isinstance(client.state, Served) and not has_roam_out(client)
 
 
@@ -126,8 +121,4 @@ def _on_legacy_info(node: Node, client: Client, header: wire.Header, info: wire.
             if node.is_client_ipv6(address):
                 add_address(node, client, address)
         node.touch(client.mac)
-    return acknowledge(node, client, header.sender)
-
-
-def acknowledge(node: Node, client: Client, sender: bytes) -> None:
-    node.send(sender, node.encode(wire.Ack(client.mac)))
+    return node.acknowledge(info.mac, header.sender)

@@ -6,7 +6,7 @@ is due when a Tick came after it, and not before: an answer that waits to be rea
 
 state           evidence                                             verdict                then
 --------------  ---------------------------------------------------  ---------------------  ---------
-Claiming        a node of version 0 answered some seconds ago        remind                 -
+any             a node of version 0 answered some seconds ago        remind                 -
 Claiming        a node answered, with a lease                        take over              Roaming
 Claiming        no route led to where the CLAIM should go            ask neighbours         -
 Claiming        it was seen since the last copy of the CLAIM         resend claim           -
@@ -16,7 +16,6 @@ Claiming        contested or not proven to be back, in early rounds  claim again
 Claiming        it left, is not proven to be back, or only passed    forget unproven        forgotten
 Claiming        nobody else had it since we let it go, roamed        settle                 Roaming
 Claiming        nobody had it, or who had it knows no lease          settle                 Served
-Roaming         a node of version 0 answered some seconds ago        remind                 -
 Roaming         ROAM_ACK says OK                                     open                   Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
 Roaming         STALE, for the first time                            claim by place         Claiming
@@ -27,7 +26,6 @@ Roaming         all copies of it have left                           end claim  
 Roaming         its lease is over, it has IPv6 addresses             end lease              Served
 Roaming         its lease is over, nothing is left to ask it by      forget with lease      forgotten
 Roaming         to be asked whether it is here                       ask                    -
-Served          a node of version 0 answered some seconds ago        remind                 -
 Served          a node answered late, with a lease                   take over              Roaming
 Served          a node answered late, without one                    announce               -
 Served          our DHCP server granted it an address                adopt grant            -
@@ -113,14 +111,15 @@ if TYPE_CHECKING:
 
 def judge(client: Client, clock: "Clock", options: Options) -> str:
     """Return what is to be done for a client now, one of the verdicts of the module's table."""
+    legacy = client.search.legacy
+    if legacy is not None and legacy.remind_s <= clock.due_s:
+        return "remind"
     return JUDGES[type(client.state)](client, clock, options)
 
 
 def _judge_claiming(client: Client, clock: "Clock", options: Options) -> str:
     search, claim = client.search, client.search.claim
     assert claim is not None
-    if _is_reminder_due(client, clock):
-        return "remind"
     if search.answer is not None and search.answer.lease is not None:
         return "take over"
     if search.answered_by is not None or search.ended_s < NEVER:
@@ -180,15 +179,15 @@ def _is_passing(client: Client, options: Options) -> bool:
 def _judge_roaming(client: Client, clock: "Clock", options: Options) -> str:
     lease = client.lease
     assert lease is not None
-    if _is_reminder_due(client, clock):
-        return "remind"
     roam = lease.roam
     if roam is None:
         return "begin anew"
     if lease.roam_ack is not None:
         if_stale = "begin anew" if client.search.is_after_stale else "claim by place"
         return _judge_roam_ack(lease, lease.roam_ack.reason, "open", if_stale)
-    verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "begin anew")
+    verdict = "wait"
+    if roam.next_s <= clock.due_s:
+        verdict = "send roam" if roam.sent < len(options.roam_at_s) else "begin anew"
     if verdict == "wait" and client.search.is_to_all and client.search.claim is not None:
         verdict = _judge_search(client, client.search.claim, clock, options)
     if verdict == "wait" and lease.until_s <= clock.due_s:
@@ -202,15 +201,8 @@ def _judge_roam_ack(lease: Lease, reason: int, if_ok: str, if_stale: str) -> str
     return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, "begin anew")
 
 
-def _is_reminder_due(client: Client, clock: "Clock") -> bool:
-    legacy = client.search.legacy
-    return legacy is not None and legacy.remind_s <= clock.due_s
-
-
 def _judge_served(client: Client, clock: "Clock", options: Options) -> str:
     search, lease = client.search, client.lease
-    if search.legacy is not None and search.legacy.remind_s <= clock.due_s:
-        return "remind"
     if search.answer is not None:
         return "announce" if search.answer.lease is None else "take over"
     if client.grant is not None:

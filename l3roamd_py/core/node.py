@@ -4,8 +4,8 @@
 import math
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import Action, Log, Send
-from l3roamd_py.core.client import NEVER, Away, Client, Departed, Exchange, Lease
+from l3roamd_py.core.actions import Action, Log, Send, UsePlat
+from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Exchange, Lease
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
@@ -107,6 +107,15 @@ class Node:
     def send(self, destination: bytes, payload: bytes) -> None:
         self.do(Send(destination, payload, self.address))
 
+    def acknowledge(self, mac: bytes, sender: bytes) -> None:
+        """Tell the sender of INFO that it has been heard."""
+        self.send(sender, self.encode(wire.Ack(mac)))
+
+    def use_plat(self, lease: Lease) -> None:
+        """Also for the current PLAT: when another is chosen later, the client must be in its own one's set already."""
+        if lease.plat != NOWHERE:
+            self.do(UsePlat(self.at(lease.ipv4), lease.plat, max(1, self.seconds_left(lease))))
+
     def send_copy(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> None:
         """Send a copy to its destination, and note when the next one is due, or the give-up."""
         self.send(exchange.destination, exchange.payload)
@@ -137,6 +146,10 @@ class Node:
     def client_at(self, address: bytes) -> Client | None:
         """Return the client that has the IPv4 address in `CLAT::ipv4` here."""
         return self.clients.get(self.by_ipv4.get(address[12:], b""))
+
+    def is_node(self, sender: bytes) -> bool:
+        """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
+        return contains(self.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
 
     def is_home(self, lease: Lease) -> bool:
         return lease.home == self.at(lease.ipv4)

@@ -29,7 +29,6 @@ token for that home. Nothing is unmapped for the asking, which anybody can do in
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import MapClient, Send, UnmapClient
 from l3roamd_py.core.groups import NODE_BYTES, Groups
-from l3roamd_py.core.info import is_node
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.timers import Timers
@@ -60,7 +59,7 @@ class Platnode:
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
         node, lease = self.node, request.lease
-        if not node.is_of_client(lease.home) and not is_node(node, lease.home):
+        if not node.is_of_client(lease.home) and not node.is_node(lease.home):
             return node.count("token_requests_out_of_range")
         if lease.plat != self.plat:
             return self._grant(header, lease, wire.NOT_A_PLATNODE)

@@ -2,19 +2,13 @@
 """What we ask of a PLAT for a client's lease: ROAM, that it is here now; TOKEN_REQUEST, for its word. No I/O."""
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import LookForPlace, LookForPlat, UsePlat
+from l3roamd_py.core.actions import LookForPlace, LookForPlat
 from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease
 from l3roamd_py.core.node import Node, node_of
 from runtime.ordered import oldest
 from xlat464.address import format_ipv6
 
 PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
-
-
-def use_plat(node: Node, lease: Lease) -> None:
-    """Also for the current PLAT: when another is chosen later, the client must be in its own one's set already."""
-    if lease.plat != NOWHERE:
-        node.do(UsePlat(node.at(lease.ipv4), lease.plat, max(1, node.seconds_left(lease))))
 
 
 # TOKEN_REQUEST
@@ -99,7 +93,7 @@ def renew(node: Node, client: Client) -> None:
     lease = client.lease
     assert lease is not None
     lease.renew_s = NEVER
-    use_plat(node, lease)
+    node.use_plat(lease)
     if node.is_home(lease):
         request_token(node, lease)
     elif lease.roam is None:
@@ -120,7 +114,7 @@ def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
     shown = wire.Lease(lease.home, lease.plat, node.seconds_left(lease), lease.token)
     body = wire.Roam(shown, node.at(lease.ipv4), node.proofs.get(lease.plat))
     lease.roam = Exchange(nonce, node.encode(body, nonce), node_of(lease.plat), node.now_s)
-    send_roam(node, client)
+    node.send_copy(lease.roam, node.options.roam_at_s, node.options.roam_give_up_s)
 
 
 def send_roam(node: Node, client: Client) -> None:

@@ -9,7 +9,7 @@ from l3roamd_py.core import departed, grants, wire
 from l3roamd_py.core.actions import CloseGate
 from l3roamd_py.core.client import Client, Departed, Restored, Rival
 from l3roamd_py.core.events import Datagram
-from l3roamd_py.core.info import is_host, is_node
+from l3roamd_py.core.info import is_host
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.service import ask_client, drop
 from runtime.log import DEBUG
@@ -19,7 +19,7 @@ from xlat464.address import format_ipv6
 def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
     if header.sender == node.address:
         return node.count("claims_own")
-    if not (is_node(node, header.sender) if header.extended else is_host(header.sender)):
+    if not (node.is_node(header.sender) if header.extended else is_host(header.sender)):
         return node.count("claims_bad_sender")
     gone, client = departed.find_departed(node, claim.mac), node.clients.get(claim.mac)
     is_crossing = gone is not None and gone.is_acknowledged and gone.place == header.sender

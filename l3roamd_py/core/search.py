@@ -26,7 +26,7 @@ from l3roamd_py.core.client import (
     former_of,
 )
 from l3roamd_py.core.departed import end_linger
-from l3roamd_py.core.info import accept_without_lease, acknowledge
+from l3roamd_py.core.info import accept_without_lease
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.requests import end_roam, request_token, start_roam
 from l3roamd_py.core.service import announce, ask_client, new_served, serve
@@ -199,7 +199,8 @@ def take_over(node: Node, client: Client) -> None:
     assert answer is not None
     assert answer.lease is not None
     lease, search.heard = answer.lease, None
-    if not make_way(node, client.mac, lease.ipv4, lease.token.serial > 0):
+    is_granted = lease.token.serial > 0
+    if node.is_taken(client.mac, lease.ipv4) and not make_way(node, client.mac, lease.ipv4, is_granted):
         refuse(node, client, lease.ipv4)
         accept_without_lease(node, client, answer)
         client.presence.is_proven = True  # it has no address that we could ask it by
@@ -213,7 +214,7 @@ def take_over(node: Node, client: Client) -> None:
     if client.presence.is_leaving or is_unproven:  # is it here?
         client.presence.check_s = node.now_s + node.options.idle_probe_s
     start_roam(node, client)
-    acknowledge(node, client, answer.sender)
+    node.acknowledge(client.mac, answer.sender)
     announce(node, client)
     for address in answer.addresses:
         add_address(node, client, address)

@@ -2,17 +2,20 @@
 """The table of what follows from what is known of a client: the code, the simulated mesh and the drawing keep to it."""
 
 import ast
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from l3roamd_mesh import Mesh, joined
 from l3roamd_traces import Story
 
-from l3roamd_py.core import act, judge
+from l3roamd_py.core import act, events, judge, wire
 from sdk import roaming_states
 
 TABLE = roaming_states.rows()
 SEEDS = 250
+LEAVES = ("client", "node", "ports", "rate", "timers", "tlv", "token", "wire")
 
 
 def test_each_verdict_of_the_table_and_none_other_is_given_and_carried_out():
@@ -69,3 +72,35 @@ def test_nobody_is_judged_by_what_has_not_been_waited_for():
 @pytest.mark.parametrize("state", sorted({state for state, *_ in TABLE}))
 def test_each_state_has_a_way_out(state):
     assert any(then not in (state, "Claiming") for each, _, _, then in TABLE if each == state)
+
+
+def test_an_info_makes_no_more_than_fifteen_stops():
+    """Functions between the datagram and our ROAM, beside those that all of them stand on."""
+    mesh = Mesh()
+    client, node, stops = joined(mesh), mesh.nodes[1], {}
+    handle = node.core.handle
+
+    def note(frame, event, _):
+        code = frame.f_code
+        file = Path(code.co_filename)
+        if (
+            event == "call"
+            and file.parent.name == "core"
+            and file.stem not in LEAVES
+            and "<" not in code.co_name
+        ):
+            stops[file.stem, code.co_name] = None
+
+    def watch(event, now_s):
+        is_info = isinstance(event, events.Datagram) and wire.decode(event.payload)[1].TYPE == wire.INFO
+        sys.setprofile(note if is_info else None)
+        try:
+            return handle(event, now_s)
+        finally:
+            sys.setprofile(None)
+
+    node.core.handle = watch
+    mesh.move(client, node)
+    mesh.run(1)
+    assert ("requests", "start_roam") in stops
+    assert len(stops) <= 15, stops
