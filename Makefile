@@ -20,11 +20,13 @@
 #   make deb                                         reach for Debian, in build/deb
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
+#   make bpf                                         siit/bpf/insns.h again, after a change of fast.bpf.c
+#   make fuzz-fast [PACKETS=1000000 SEED=N]          siit's fast path against its slow one, packet for packet
 #   make fix                                         let ruff mend what it can
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix setup setup-run setup-vm clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -99,6 +101,12 @@ fix: setup
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+bpf: setup
+	$(PYTHON) siit/bpf/make_insns.py
+
+fuzz-fast: $(PARTS)
+	PYTHONPATH=. $(PYTHON) tests/fuzz/siit_fast.py --packets $(or $(PACKETS),1000000) $(addprefix --seed ,$(SEED))
+
 setup:
 	sh sdk/setup.sh test
 
@@ -109,7 +117,7 @@ setup-vm:
 	sh sdk/setup.sh vm
 
 # after setup in any order of the command line, but not again only because setup ran
-build/siit.stamp: $(wildcard siit/src/*.c siit/src/*.h) siit/_build.py requirements.txt | setup-run
+build/siit.stamp: $(wildcard siit/src/*.[ch] siit/bpf/*.[ch]) siit/_build.py requirements.txt | setup-run
 	echo 'setup: compiling siit'
 	$(PYTHON) -m siit._build >build/siit.log 2>&1 || { echo 'setup: siit did not compile: see build/siit.log' >&2; exit 1; }
 	touch $@

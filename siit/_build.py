@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Compile the translator and the pump into the extension module siit._siit: `python -m siit._build`.
 
-Every siit/src/*.c is compiled in. What Python sees of it is what stands between the marks `cffi: begin` and
-`cffi: end` in siit/src/*.h, so that no declaration is written twice: a file that wants to be called from
-Python puts the marks into its header.
+Every *.c of siit/src and siit/bpf is compiled in, but for the BPF program: its instructions are in siit/bpf/insns.h.
+What Python sees of it is what stands between the marks `cffi: begin` and `cffi: end` in the headers, so that no
+declaration is written twice: a file that wants to be called from Python puts the marks into its header.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from cffi import FFI  # type: ignore[import-untyped]
 
 HERE = Path(__file__).resolve().parent
-SOURCES = HERE / "src"
+FOLDERS = (HERE / "src", HERE / "bpf")
 MARKED = re.compile(r"/\* cffi: begin \*/\n(.*?)/\* cffi: end \*/", re.DOTALL)
 NUMBER = re.compile(r"^#define (\w+)[ \t]+[^\n]*$", re.MULTILINE)
 # what translator.py hands to the translator as its emit function
@@ -22,9 +22,15 @@ COLLECT = 'extern "Python" void siit_collect(void *context, const struct siit_pa
 FLAGS = ["-std=gnu11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
 
 
+def files(pattern: str) -> list[Path]:
+    return sorted(
+        path for folder in FOLDERS for path in folder.glob(pattern) if not path.name.endswith(".bpf.c")
+    )
+
+
 def headers() -> list[Path]:
     """The headers that have something for Python; siit.h first, since the others build on it."""
-    marked = (path for path in SOURCES.glob("*.h") if MARKED.search(path.read_text()))
+    marked = (path for path in files("*.h") if MARKED.search(path.read_text()))
     return sorted(marked, key=lambda path: (path.name != "siit.h", path.name))
 
 
@@ -41,9 +47,9 @@ def make() -> FFI:
     builder.set_source(
         "siit._siit",
         "".join(f'#include "{header.name}"\n' for header in headers()),
-        sources=[str(path) for path in sorted(SOURCES.glob("*.c"))],
-        depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
-        include_dirs=[str(SOURCES)],
+        sources=[str(path) for path in files("*.c")],
+        depends=[str(path) for path in files("*.h")],
+        include_dirs=[str(folder) for folder in FOLDERS],
         extra_compile_args=FLAGS,
     )
     return builder

@@ -111,7 +111,7 @@ def run_daemon(options: argparse.Namespace) -> None:
     wrong.setLevel(logging.WARNING)
     logging.basicConfig(handlers=[told, wrong], level=logging.INFO, format="siit: %(message)s")
     try:
-        daemon.run(options.socket, options.state, options.queues, make_policy(options))
+        daemon.run(options.socket, options.state, options.queues, make_policy(options), options.fast)
     except daemon.DaemonError as error:
         raise Failure(str(error)) from None
 
@@ -152,7 +152,7 @@ def table(device: dict) -> list[str]:
     if not device["attached"]:
         return [f"{device['name']}: not attached, {device['pairs']} rule pairs (see the daemon's messages)"]
     shape = f"MTU {device['mtu_bytes']}, {device['pairs']} rule pairs, {device['queues']} queues"
-    lines = [f"{device['name']}: {shape}"]
+    lines = [f"{device['name']}: {shape}", f"  fast path {device['fast']}"]
     counted = [(name, value) for name, value in device["counters"].items() if value]
     from siit.device import MEANINGS
 
@@ -268,6 +268,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--queues", type=whole(1, 16), default=1, metavar="N", help="threads per device (%(default)s)"
+    )
+    command.add_argument(
+        "--fast",
+        choices=("off", "on", "auto"),
+        default="off",
+        help="translate what is simple in the kernel, by BPF; auto tries it at the start (%(default)s)",
     )
     add_policy(command)
     command = add("ctl", run_ctl, "send commands to the daemon")

@@ -77,7 +77,25 @@ def _listen(path: Path) -> socket.socket:
     return listener
 
 
-def run(socket_path: Path, state: Path, queues: int = 1, policy: Policy = DEFAULT_POLICY) -> None:
+def _why_no_fast(mode: str) -> str | None:
+    """Why no device shall have a fast path; None: all that can."""
+    if mode == "auto":
+        from siit import fast_trial
+
+        reason = fast_trial.reason_against()
+        if reason:
+            log.info("no fast path: %s", reason)
+        return f"off: {reason}" if reason else None
+    return None if mode == "on" else "off"
+
+
+def run(
+    socket_path: Path,
+    state: Path,
+    queues: int = 1,
+    policy: Policy = DEFAULT_POLICY,
+    fast_mode: str = "off",
+) -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
     threading.stack_size(THREAD_STACK_BYTES)
     with _alone(socket_path, "socket"), _alone(state, "state"):
@@ -89,7 +107,7 @@ def run(socket_path: Path, state: Path, queues: int = 1, policy: Policy = DEFAUL
             with contextlib.suppress(BlockingIOError):
                 wake_write.send(b"!")
 
-        translators = Translators(state, queues, wake, policy)
+        translators = Translators(state, queues, wake, policy, _why_no_fast(fast_mode))
         try:
             translators.restore()
             listener = _listen(socket_path)

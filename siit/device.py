@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: ISC
 """A translator device: a persistent TUN, a pump and a thread for each of its queues.
 
-The BPF fast path (siit/bpf) will sit on the same device: Device.use gives each new set of rules to the pumps, and would
-give it to the BPF maps. The pumps still get what the BPF program passes on.
+The BPF fast path, if it is asked for, is on the same device. It gets each new set of rules as the pumps do; what it
+leaves alone comes to the pumps.
 """
 
+import contextlib
 import errno
 import fcntl
+import logging
 import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nat46.language import Pair
-from siit import control
+from siit import control, fast
 from siit.translator import DEFAULT_POLICY, MIN_MTU6, Map, Policy
 
 try:
@@ -34,8 +36,11 @@ SIOCGIFMTU = 0x8921
 VNET_HDR_BYTES = 10
 ICMP_PER_S = 1000  # errors of our own, for the whole device; Linux's icmp_msgs_per_sec
 DEFAULT_MTU_BYTES = 1500
-COUNTERS = tuple(ffi.string(lib.siit_counter_name(i)).decode() for i in range(lib.siit_counter_count()))
-MEANINGS = {name: ffi.string(lib.siit_counter_meaning(i)).decode() for i, name in enumerate(COUNTERS)}
+PUMP_COUNTERS = tuple(ffi.string(lib.siit_counter_name(i)).decode() for i in range(lib.siit_counter_count()))
+COUNTERS = (*PUMP_COUNTERS, "translated_in_kernel")
+MEANINGS = {name: ffi.string(lib.siit_counter_meaning(i)).decode() for i, name in enumerate(PUMP_COUNTERS)}
+MEANINGS["translated_in_kernel"] = "of those translated: by the BPF fast path"
+log = logging.getLogger("siit")
 
 
 class DeviceError(Exception):
@@ -46,7 +51,8 @@ class Device:
     """A device that is there and translates; made new, or found as an earlier daemon left it.
 
     A new one ends with this process until `persist`. on_end is called, from another thread, when the device was
-    deleted under our hands. Raises DeviceError.
+    deleted under our hands. no_fast: why there is to be no fast path, for `siit stat`; None: have one.
+    Raises DeviceError.
     """
 
     def __init__(
@@ -56,8 +62,11 @@ class Device:
         queues: int,
         on_end: Callable[[], object],
         policy: Policy = DEFAULT_POLICY,
+        no_fast: str | None = "off",
     ) -> None:
         self.name = name
+        self._no_fast = no_fast or ""
+        self._fast: fast.Fast | None = None
         self._policy = policy
         self._on_end = on_end
         self._map: Map | None = None
@@ -66,9 +75,9 @@ class Device:
         self._threads: list[threading.Thread] = []
         self._stopping = False
         self.is_alive = True
-        self._queues = _open_queues(name, queues)
+        self._queues = open_queues(name, queues)
         try:
-            self.coalesces = set(map(_set_offloads, self._queues)) == {True}
+            self.coalesces = set(map(set_offloads, self._queues)) == {True}
             self.mtu_bytes = _read_mtu(name)
             for fd in self._queues:
                 pump = lib.siit_pump_new(fd, max(1, ICMP_PER_S // queues), self.coalesces)
@@ -76,6 +85,7 @@ class Device:
                     raise DeviceError(f"no memory for {name}")
                 self._pumps.append(pump)
             self._switch()
+            self._start_fast(no_fast is None)
             for i, pump in enumerate(self._pumps):
                 thread = threading.Thread(target=self._run, args=(pump,), name=f"{name}-{i}", daemon=True)
                 thread.start()
@@ -94,19 +104,48 @@ class Device:
             self.is_alive = False
             self._on_end()
 
+    def _start_fast(self, is_wanted: bool) -> None:
+        if not is_wanted:
+            fast.detach(self.name)
+            return
+        assert self._map is not None
+        with self._or_none():
+            self._fast = fast.Fast(self.name, self._map)
+
+    @contextlib.contextmanager
+    def _or_none(self) -> Iterator[None]:
+        """Without a fast path the pumps do it all; one that no longer follows the rules must not stay."""
+        try:
+            yield
+        except fast.FastError as error:
+            log.warning("%s has no fast path: %s", self.name, error)
+            self._no_fast = f"off: {error}"
+            fast.detach(self.name)
+            if self._fast:
+                self._fast.close()
+            self._fast = None
+
+    @property
+    def fast_state(self) -> str:
+        """Whether there is a fast path, and why not, for people."""
+        return self._fast.state() if self._fast else self._no_fast
+
     def _switch(self) -> None:
         new = Map(self._sides, max(self.mtu_bytes, MIN_MTU6), policy=self._policy)
         for pump in self._pumps:
             lib.siit_pump_use(pump, new.pointer)
         self._map = new  # only now may the one before be freed
+        if self._fast:
+            with self._or_none():
+                self._fast.use(new)
 
     def use(self, pairs: tuple[Pair, ...]) -> None:
         """Translate by these rules from now on; no packet is lost over it."""
         self._sides = control.make_sides(pairs)
         self._switch()
 
-    def follow_mtu(self) -> None:
-        """Make IPv6 packets no larger than the device's MTU, which others set."""
+    def follow(self) -> None:
+        """Make IPv6 packets no larger than the device's MTU, and leave them to its qdisc: others set those."""
         try:
             mtu_bytes = _read_mtu(self.name)
         except DeviceError:
@@ -114,19 +153,28 @@ class Device:
         if mtu_bytes != self.mtu_bytes:
             self.mtu_bytes = mtu_bytes
             self._switch()
+        if self._fast:
+            with self._or_none():
+                self._fast.follow()
 
     def counters(self) -> dict[str, int]:
         """All counters by name, summed over the queues; the pumps go on meanwhile."""
-        total = [0] * len(COUNTERS)
-        values = ffi.new("uint64_t[]", len(COUNTERS))
+        total = [0] * len(PUMP_COUNTERS)
+        values = ffi.new("uint64_t[]", len(PUMP_COUNTERS))
         for pump in self._pumps:
             lib.siit_pump_counters(pump, values)
             total = [a + b for a, b in zip(total, values, strict=True)]
-        return dict(zip(COUNTERS, total, strict=True))
+        counters = {**dict(zip(PUMP_COUNTERS, total, strict=True)), "translated_in_kernel": 0}
+        if self._fast:
+            self._fast.add_to(counters)
+        return counters
 
     def leave(self) -> None:
         """Stop translating; a device that persists stays for the next daemon with its routes, another goes."""
         self._stopping = True
+        if self._fast:
+            self._fast.close()
+        self._fast = None
         for pump in self._pumps:
             lib.siit_pump_stop(pump)
         for thread in self._threads:
@@ -147,7 +195,7 @@ class Device:
                 raise DeviceError(f"{self.name} cannot be kept or given up: {error.strerror}") from error
 
 
-def _open_queues(name: str, queues: int) -> list[int]:
+def open_queues(name: str, queues: int) -> list[int]:
     """Attach to a device, new or left behind, as many times as it is to have queues."""
     flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
     fds: list[int] = []
@@ -174,7 +222,7 @@ def _explain(name: str, error: OSError) -> str:
     return f"{name} cannot be made: {error.strerror}"
 
 
-def _set_offloads(fd: int) -> bool:
+def set_offloads(fd: int) -> bool:
     """Have super-packets come and go whole. Returns whether UDP's do, which older kernels lack."""
     fcntl.ioctl(fd, TUNSETVNETHDRSZ, struct.pack("i", VNET_HDR_BYTES))
     tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN

@@ -2,7 +2,7 @@
 """The control socket: who is connected, what they sent and what they have not read yet. Lines in, replies out.
 
 What a line means is control.py's business, what it does the translators'. The loop also waits for whatever else wakes
-the daemon: signals, and what the kernel says of links.
+the daemon: signals, and what the kernel says of links and their qdiscs.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from siit.translators import Translators
 CLIENTS = 64  # connections at a time; one more closes the one that has been quiet for longest
 UNREAD_BYTES = 256 * 1024  # replies that a client has not read; beyond, its further commands wait
 REWRITE_S = 5  # until the next try to write a state file that could not be written
-RTMGRP_LINK = 1
+RTMGRP_LINK, RTMGRP_TC = 1, 8
 
 
 class Client:
@@ -58,7 +58,7 @@ class Client:
 
 
 class Server:
-    """One loop over the listening socket, its clients, and what the kernel says of links."""
+    """One loop over the listening socket, its clients, and what the kernel says of links and their qdiscs."""
 
     def __init__(self, listener: socket.socket, translators: Translators, wake: socket.socket) -> None:
         self._translators = translators
@@ -66,7 +66,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._is_stopping = False
         self._links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
-        self._links.bind((0, RTMGRP_LINK))
+        self._links.bind((0, RTMGRP_LINK | RTMGRP_TC))
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._selector.register(wake, selectors.EVENT_READ, self._drain)
         self._selector.register(self._links, selectors.EVENT_READ, self._drain)

@@ -25,11 +25,14 @@ class DaemonError(Exception):
 class Translators:
     """The devices and their rules: carries requests out and keeps the state file."""
 
-    def __init__(self, state: Path, queues: int, wake, policy: Policy = DEFAULT_POLICY) -> None:
+    def __init__(
+        self, state: Path, queues: int, wake, policy: Policy = DEFAULT_POLICY, no_fast: str | None = "off"
+    ) -> None:
         self._state = state
         self._queues = queues
         self._wake = wake
         self._policy = policy
+        self._no_fast = no_fast
         self.rules: dict[str, tuple[Pair, ...]] = {}
         self.devices: dict[str, Device] = {}
         self.unwritten = ""  # why the state file is not as the rules are
@@ -44,10 +47,13 @@ class Translators:
             raise DaemonError(f"{self._state}: {error}: correct the file or delete it") from error
         for name, pairs in self.rules.items():
             try:
-                self.devices[name] = Device(name, pairs, self._queues, self._wake, self._policy)
+                self.devices[name] = self._make(name, pairs)
                 self.devices[name].persist(True)
             except DeviceError as error:
                 log.warning("%s; its rules are kept", error)
+
+    def _make(self, name: str, pairs: tuple[Pair, ...]) -> Device:
+        return Device(name, pairs, self._queues, self._wake, self._policy, self._no_fast)
 
     def answer(self, line: str) -> list[str]:
         """Carry out one line; return the reply. ControlError, DeviceError: refused, nothing changed."""
@@ -66,7 +72,7 @@ class Translators:
         return []
 
     def _create(self, request: control.Create) -> None:
-        device = Device(request.device, request.pairs, self._queues, self._wake, self._policy)
+        device = self._make(request.device, request.pairs)
         self._keep({**self.rules, request.device: request.pairs})
         self.devices[request.device] = device
         device.persist(True)  # only now: killed before, we leave no device that no state file knows
@@ -97,6 +103,7 @@ class Translators:
             "pairs": len(self.rules[name]),
             "queues": self._queues,
             "coalesces_udp": device.coalesces,
+            "fast": device.fast_state,
             "counters": device.counters(),
         }
 
@@ -120,10 +127,10 @@ class Translators:
         self.unwritten = ""
 
     def follow(self) -> None:
-        """Something about links has changed: take over MTUs, forget devices that others have deleted."""
+        """Something about links has changed: take over MTUs and limits, forget devices that others have deleted."""
         for name, device in list(self.devices.items()):
             if device.is_alive:
-                device.follow_mtu()
+                device.follow()
                 continue
             log.warning("%s was deleted by somebody else, its rules are gone with it", name)
             del self.devices[name]
