@@ -7,6 +7,7 @@ import os
 import pytest
 from node_lab import machines, node  # noqa: F401 # fixtures
 from siit_lab import namespaces  # noqa: F401 # a fixture
+from siit_path_lab import path  # noqa: F401 # a fixture
 
 from sdk.lab import Lab, LabError, check_machine, load_site, parse_topology
 

@@ -42,6 +42,8 @@ class Namespace:
         self.state = folder / f"{name}.rules"
         self.log = folder / f"{name}.log"
         self.daemon = None
+        self.options = ()  # of each daemon
+        self.wrapper = ()  # the command that runs it
         subprocess.run(["ip", "netns", "add", name], check=True)
         self.run("ip", "link", "set", "lo", "up")
         self.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -74,8 +76,9 @@ class Namespace:
     def start_siit(self, *options, env=None):
         log = self.log.open("a")
         before = log.tell()
+        files = ("--socket", self.socket, "--state", self.state)
         self.daemon = subprocess.Popen(
-            self.command(SIIT, "daemon", "--socket", self.socket, "--state", self.state, *options),
+            self.command(*self.wrapper, SIIT, "daemon", *files, *self.options, *options),
             stdout=log,
             stderr=log,
             env={**os.environ, **(env or {})},

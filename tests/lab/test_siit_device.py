@@ -234,3 +234,37 @@ def test_ctl_sends_what_was_written_and_reads_every_reply(alone):
     assert done.stderr == "siit: clat exists already, expected a name that is free\n"
     assert done.returncode == 1
     assert links(alone) == {"lo", "clat"}
+
+
+def fast_path(node):
+    (described,) = json.loads(node.run(SIIT, "stat", "--socket", node.socket, "--json").stdout)["devices"]
+    return described["fast"]
+
+
+def test_auto_has_the_fast_path_where_a_trial_of_it_is_passed(namespaces):
+    (node,) = namespaces("auto")
+    node.start_siit("--fast", "auto")
+    node.ctl("add clat", f"config clat {CLAT_RULES}")
+    assert fast_path(node) == "on"
+    assert links(node) == {"lo", "clat"}, "the trial's device went with its namespace"
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        ("auto", "off: it cannot be tried without a network namespace: Operation not permitted"),
+        ("on", "off: the kernel allows no BPF (lockdown, or no CAP_BPF and CAP_NET_ADMIN)"),
+    ],
+)
+def test_without_the_fast_path_the_daemon_says_why_and_translates(namespaces, mode, reason):
+    (node,) = namespaces(f"without-{mode}")
+    node.wrapper = ("setpriv", "--bounding-set=-bpf,-sys_admin", "--inh-caps=-bpf,-sys_admin")
+    node.start_siit("--fast", mode)
+    node.ctl("add clat", f"config clat {CLAT_RULES}")
+    assert fast_path(node) == reason
+    assert reason.removeprefix("off: ") in node.log.read_text()
+    node.run("ip", "link", "set", "clat", "up")
+    node.run("ip", "address", "add", "10.1.0.1/32", "dev", "lo")
+    node.run("ip", "route", "add", "10.9.0.0/24", "dev", "clat", "src", "10.1.0.1")
+    node.run("ping", "-c", "1", "-W", "1", "10.9.0.1", check=False)
+    assert node.counters("clat")["translated"] == 1

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: ISC
+"""siit's fast path against its slow one: `make fuzz-fast` does the same with as many packets as one likes."""
+
+import os
+from pathlib import Path
+
+import pytest
+import siit_fast
+from siit_fast import Hook
+from siit_fast_packets import CLAT_SIDE, MTU6, PLAT_SIDE, ROLES, Maker
+
+from siit.translator import NOTHING, Map, one_to_one, rfc6052
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+    pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no /dev/net/tun"),
+]
+PACKETS = 10_000
+EAM = one_to_one(bytes((10, 1, 0, 1)), bytes.fromhex("20010db8") + bytes(11) + b"\x01")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_the_fast_path_translates_is_what_the_translator_makes(role):
+    seen = siit_fast.run(role, PACKETS // len(ROLES), seed=464)
+    became = {what: sum(count for (_, each), count in seen.items() if each == what) for _, what in seen}
+    assert became["translated"] > PACKETS // len(ROLES) // 2
+    assert became["left"] > PACKETS // len(ROLES) // 10
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [(CLAT_SIDE, NOTHING)],
+        [(EAM, NOTHING), (CLAT_SIDE, PLAT_SIDE)],
+        [(CLAT_SIDE, rfc6052(bytes(4), 0, PLAT_SIDE.v6, 64))],
+        [(rfc6052(CLAT_SIDE.v4, 16, bytes.fromhex("fe80") + bytes(14), 96), PLAT_SIDE)],
+        [(CLAT_SIDE, rfc6052(bytes(4), 0, bytes(16), 96))],
+    ],
+    ids=["none", "half", "one-to-one", "another-length", "link-local", "compatible"],
+)
+def test_rules_that_it_does_not_know_leave_everything_as_it_came(pairs):
+    hook, maker = Hook(Map([ROLES["clat"]], MTU6)), Maker(1, "clat")
+    try:
+        assert hook.through(maker.simple())[0], "it translates"
+        hook.use(Map(pairs, MTU6), is_held=False)
+        for _ in range(100):
+            sent = maker.simple()
+            translated, left = hook.through(sent)
+            assert [each[10:] for each in left] == [sent.data]
+            assert not translated
+        hook.use(Map([ROLES["clat"]], MTU6))
+        assert hook.through(maker.simple())[0], "and translates again"
+    finally:
+        hook.close()
+
+
+def test_the_counters_count_packets_and_bytes_of_each_version():
+    hook, maker = Hook(Map([ROLES["plat"]], MTU6)), Maker(2, "plat")
+    expected = {4: [0, 0], 6: [0, 0]}
+    try:
+        for _ in range(200):
+            sent = maker.simple()
+            assert hook.through(sent)[0]
+            expected[sent.version][0] += 1
+            expected[sent.version][1] += len(sent.data)
+        assert hook.count() == (*expected[4], *expected[6])
+    finally:
+        hook.close()
