@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """How long clients are without new connections when the exit in use is lost, in the diamond with stock babeld.
 
-silent     every link of the platnode dies without a word, as when its power fails
-withdrawn  `464xlat plat down` on it: its route goes, and it says so
+silent every link of the platnode loses all frames, as when its power fails withdrawn `464xlat plat down` on it: its
+route goes, and it says so
 
 From the moment it is done until a new TCP connection of a client has echoed a byte. Each round waits until the
 better exit is in use again.

@@ -8,5 +8,5 @@ from nat46.cli import main
 
 for each in (signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(each) == signal.SIG_DFL:  # not with nohup
-        signal.signal(each, lambda number, _: sys.exit(128 + number))  # what is half made is taken away again
+        signal.signal(each, lambda number, _: sys.exit(128 + number))  # an interrupted change is undone
 sys.exit(main())

@@ -275,19 +275,21 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # where it has no letters for what say leaves
     try:
         code = options.does(options) or 0
-        if sys.stdout:  # None where it was closed: then nobody wants to know
+        if sys.stdout:  # None if it is closed
             sys.stdout.flush()
         return code
     except (ControlError, Nat46Error) as error:
         print(f"nat46ctl: {printable(one_line(error))}", file=sys.stderr)
-        # what cannot be right is wrong usage; what is not so in this translator is a failure
+        # a command that is wrong everywhere is wrong usage; one that does not fit this translator is a failure
         return 2 if isinstance(error, ControlError) or type(error) is Refused else 1
-    except BrokenPipeError:  # `nat46ctl show | head`: nobody wants more
+    except BrokenPipeError:  # `nat46ctl show | head`: the reader has closed the pipe
         sys.stderr.close()
         return 1
-    except OSError as error:  # what was to be done is done, but nobody can be told
+    except OSError as error:  # the work is done, but its output cannot be written
         print(f"nat46ctl: standard output: {error.strerror}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries again at its end
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or Python tries to flush it again at exit
         return 1
     except KeyboardInterrupt:
         return 130
@@ -299,7 +301,7 @@ def say(lines: list[str]) -> None:
 
 
 def printable(line: str) -> str:
-    """The line with what a terminal would take for an order as its number: names of devices may be any bytes."""
+    """The line with control characters escaped: names of devices may be any bytes."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 

@@ -24,7 +24,7 @@ import os
 
 
 class Nat46Error(Exception):
-    """The base of all; str() of it is one sentence for a person. Survives the way to another process."""
+    """The base of all; str() of it is one sentence for a person. Can be pickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _remake, (type(self), self.args), self.__dict__

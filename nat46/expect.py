@@ -97,7 +97,7 @@ def to_make(device: str, pairs: Iterable[Changes] | Changes) -> list[Command]:
 
 
 def is_halfway(found: tuple[Shown, ...], commands: Iterable[Command]) -> bool:
-    """Whether nothing is shown but what belongs to an empty pair or to one that these commands make."""
+    """Whether all that is shown belongs to an empty pair or to one that these commands make."""
     known = [EMPTY, *(dict(getattr(command, "changes", ())) for command in commands)]
     return all(
         key not in EMPTY or any(value == each.get(key) for each in known)

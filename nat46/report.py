@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Devices for the eye and for programs, and how they differ from what was wanted. Pure."""
+"""Devices as text and as JSON, and how they differ from what was wanted. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -22,7 +22,7 @@ def table(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def show(devices: Iterable[Device], target: str) -> list[str]:
-    """Devices and pairs, one line a side, and who was asked; `?` where a listing is cut."""
+    """Devices and pairs, one line a side, and the target; `?` where a listing is cut off."""
     rows: list[tuple[str, ...]] = [HEADINGS]
     for device in devices:
         if not device.pairs:

@@ -85,7 +85,7 @@ class Target(Protocol):
 
 
 def failed(call: str, path: str, number: int, hint: str = "") -> CallFailed:
-    """The error for an errno, of the class that it deserves."""
+    """The error for an errno, of the class that fits it."""
     if number in (errno.EACCES, errno.EPERM):
         return NotPermitted(call, path, number, "it takes root")
     return CallFailed(call, path, number, hint)

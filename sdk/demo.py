@@ -134,12 +134,12 @@ def reduced_mtu(lab: Lab, node: str):
 
 
 def path_mtu(lab: Lab, phone: Phone) -> str:
-    """Packets that do not fit are answered by a router inside the IPv6 mesh; the phone must hear of it in IPv4."""
+    """A router inside the IPv6 mesh answers packets that do not fit. The phone must get this error in IPv4."""
     plat = phone.plat()
     if plat is None:
         raise DemoError("no PLAT to squeeze")
     with reduced_mtu(lab, plat):
-        # a download first: the server, too, must hear that its segments are too long
+        # a download first: the server, too, must learn that its segments are too long
         fetched = phone.download(5_000_000)
         # the largest that the CLAT takes, so that it is the mesh that refuses it
         size = ["-s", str(lab.site.mesh_mtu - 20 - 28)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Whatever asks a program to end asks it to clean up: what `with` and `finally` hold is undone, as Ctrl-C does it.
+"""Every signal that ends a program lets it clean up: `with` and `finally` run, as with Ctrl-C.
 
 Python raises an interrupt wherever the program is, and only prints it where nobody could catch it, as in what runs when
-an object goes. So it is noted as well, and who goes on for long asks from time to time.
+an object goes. So it is noted as well, and code that runs for long calls raise_missed from time to time.
 """
 
 import signal
@@ -16,9 +16,9 @@ _came: list[int] = []
 
 
 def handle_requests() -> None:
-    """Take SIGTERM, and SIGHUP unless `nohup` stands before us, for Ctrl-C.
+    """Treat SIGTERM as Ctrl-C, and SIGHUP too unless we run under `nohup`.
 
-    And SIGINT itself: it is ignored in what a script starts with &. None of them is held back, whoever started us.
+    SIGINT is set as well, since a script's `&` makes programs ignore it. All are unblocked, whatever we inherited.
     """
     for number in REQUESTS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

@@ -2,8 +2,7 @@
 """The C translator from Python: make a map, translate a packet. No I/O; the pump translates without this.
 
 A map is what `struct siit_map` in siit/src/siit.h says it is, and that file is the reference for every
-meaning here. Addresses are bytes in network byte order, prefix lengths are ints: text is somebody else's
-business.
+meaning here. Addresses are bytes in network byte order, prefix lengths are ints: text is parsed elsewhere.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Folders and texts become archives: the same input gives the same bytes, whoever builds, whenever and wherever."""
+"""Archives of folders and texts. The same input gives the same bytes, on every machine and at any time."""
 
 import gzip
 import io

@@ -118,7 +118,7 @@ class LabBase:
         raise LabError(f"there is no link {name!r}, known are {', '.join(sorted(cables))}")
 
     def cut(self, name: str) -> None:
-        """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
+        """Drop every frame of a link, both ways and without loss of carrier, as when a radio link fails."""
         self.wiring.cut(self.cable(name))
 
     def heal(self, name: str) -> None:
@@ -159,10 +159,9 @@ class LabBase:
         return self.associations.node_of(self.client(client).name)
 
     def roam(self, client: str, node: str, *, hard: bool = False, renew: bool = False) -> float:
-        """Walk a client to another node; return when it was associated there (monotonic clock, seconds).
+        """Move a client to another node; return when it was associated there (monotonic clock, seconds).
 
-        hard: the old node hears of nothing. renew: the client asks for its lease again, as phones do after
-        a new association.
+        hard: the old node is not told. renew: the client renews its lease, as phones do after a new association.
         """
         walker, target = self.client(client), self.node(node)
         if not target.role.is_clat:

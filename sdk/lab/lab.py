@@ -82,12 +82,12 @@ class Lab(LabBase):
         return readiness.wait_ready(self, deadline_s)
 
     def kill(self, name: str) -> None:
-        """Power a node off: its links go dead without a goodbye, and every process on it ends."""
+        """Power a node off: its links lose all frames, and every process on it ends."""
         power.off(self, self.node(name).name)
 
     def start(self, name: str) -> None:
-        """Power a node on, or off and on: it boots with nothing, is wired anew, and its programs start.
+        """Power a node on, or off and on: it boots without state, its links are made again, and its programs start.
 
-        Links that were cut come back whole, but for those to a node that is off.
+        Links that were cut work again, except those to a node that is off.
         """
         power.on(self, self.node(name).name)

@@ -40,7 +40,7 @@ START_S = 30 * TIMEOUT_SCALE  # a first process that has not said so by then wil
 ASK_S = 5 * TIMEOUT_SCALE  # for a daemon to answer
 END_S = 60 * TIMEOUT_SCALE  # for the kernel to end a lab's processes
 DAEMON_S = 60.0 * TIMEOUT_SCALE  # for a daemon's socket to appear
-# it stays as the parent of the lab's first process, and takes it along when it dies
+# it stays as the parent of the lab's first process, which ends with it
 UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", "--kill-child=SIGKILL")
 
 # A machine's first process. A new network namespace needs its own /sys. /run is empty as after a boot. /proc must be
@@ -206,7 +206,7 @@ class Machines:
             del self.pids[machine]
 
     def into(self, machine: str, argv: Sequence[str], *, bound: bool = True, folder: str = "") -> list[str]:
-        """Return the command that runs argv on a machine; bound: it dies with the thread that started it.
+        """Return the command that runs argv on a machine; bound: it ends with the thread that started it.
 
         It runs in the folder; by default in this repository, and where packages run in the root, as services do.
         """
@@ -306,8 +306,7 @@ class Machines:
         return found
 
     def stop(self, machine: str, name: str, number: int = signal.SIGKILL) -> None:
-        """End a program that daemon() or an init script started, for good, and return when it is gone: its ports, too,
-        are free again."""
+        """End a program that daemon() or an init script started. Return when it has ended and its ports are free."""
         if machine in self.packaged:
             services = [service for service, daemon in SERVICES.items() if daemon == name] or [name]
             self.exec(machine, ["sh", "-c", f"rm -f /run/procd/{services[0]}/*/respawn"])
@@ -317,7 +316,8 @@ class Machines:
                 process = os.pidfd_open(pid)
                 stack.callback(os.close, process)
                 signal.pidfd_send_signal(process, number)
-                # its descriptors outlive its environment by a moment, in which daemons() does not see it any more
+                # its descriptors stay open for a moment after its environment is gone, when daemons() does not find it
+                # any more
                 if not select.select([process], [], [], max(0.0, deadline - time.monotonic()))[0]:
                     raise LabError(f"{machine}: {name} did not end")
 
@@ -332,8 +332,8 @@ class Machines:
 # The parents (nsenter) of processes that outlive a call: kept, for a Popen that is forgotten warns when it is collected
 HOLDERS: list[subprocess.Popen] = []
 
-# The first process of a lab: collects the dead, and says its process id as the machine outside sees it. /run is its own
-# so that the wire's pipes are nobody else's.
+# The first process of a lab: reaps ended processes, and prints its process id as seen from outside. It has a /run of
+# its own for the wire's pipes.
 INIT = """
 import os, signal, subprocess
 subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)

@@ -134,7 +134,7 @@ class Plan:
             address = [no_ipv6(device), f"ip addr replace {here}/30 dev wan", up]
             return [*address, f"ip route replace default via {there} dev wan"]
         if end.machine in self.clients:
-            # it has no voice of its own: the client speaks through eth0, whose port it becomes
+            # it sends nothing itself: it becomes a port of eth0, which the client uses
             return [no_ipv6(device), f"ip link set {device} arp off", up]
         if device.startswith("mesh"):
             return [f"echo 0 >/proc/sys/net/ipv6/conf/{device}/accept_dad", up]

@@ -47,14 +47,14 @@ def boot(lab: LabBase, name: str) -> None:
 
 
 def off(lab: LabBase, name: str) -> None:
-    """Power a node off: its links go dead without a goodbye, and every process on it ends."""
+    """Power a node off: its links lose all frames, and every process on it ends."""
     for cable in cables_at(lab, name):
         lab.wiring.cut(cable)
     lab.running.halt(name, and_holder=False)
 
 
 def on(lab: LabBase, name: str) -> None:
-    """Power a node on, or off and on: it boots with nothing, is wired anew, and its programs start."""
+    """Power a node on, or off and on: it boots without state, its links are made again, and its programs start."""
     cables = [cable for cable in lab.cables.values() if cable.has_end_at(name)]
     left = cables_at(lab, name)
     clients = [client for client in lab.topology.clients if lab.node_of(client.name) == name]
@@ -79,7 +79,7 @@ def remove_far_end(lab: LabBase, cable: Cable, name: str) -> None:
     """Take away what a node that was powered off left of a link at its neighbour."""
     other = other_end(cable, name)
     lab.wiring.heal(other)
-    # its device may outlive the node by a moment, and its name must be free
+    # its device may exist for a moment after the node has ended, and its name must be free
     lab.exec(other.machine, ["ip", "link", "del", other.device], check=False)
 
 

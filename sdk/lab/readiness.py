@@ -30,10 +30,9 @@ def wait_ready(lab: LabBase, deadline_s: float) -> float:
 
 
 def missing(lab: LabBase, seen: set[str]) -> list[str]:
-    """Return what clients and clatnodes still lack for IPv4, in words; nothing if all is ready.
+    """Return what clients and clatnodes still lack for IPv4, in words; an empty list if all is ready.
 
-    seen collects what was there, which is not asked again: where links lose frames, somebody's ping is
-    always lost.
+    seen collects what was there; it is not checked again, because on lossy links some ping always fails.
     """
     clients, nodes = list(lab.plan.clients), [node.name for node in clatnodes(lab.topology)]
     for sentence, names, has in (

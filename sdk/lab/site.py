@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The domain's values, from a Gluon site.conf or domain file: a Lua table, read by Debian's Lua.
 
-The file is somebody else's: it gets an empty environment, an instruction count (site_reader.lua), and limits of
-time and memory. What a lab needs of it is checked here, in one sentence that says what, where and what would be right.
+The file is not trusted: it gets an empty environment, an instruction limit (site_reader.lua), and limits of time and
+memory. What a lab needs of it is checked here, in one sentence that says what, where and what would be right.
 """
 
 import json

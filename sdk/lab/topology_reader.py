@@ -85,7 +85,7 @@ def parse_topology(text: str, file: str) -> Topology:
 
 
 class Table:
-    """A TOML table being read: knows where it stands, checks types, and refuses what nobody asked for."""
+    """A TOML table being read: it knows its position, checks types, and refuses unknown keys."""
 
     def __init__(self, values: Any, where: str):
         if not isinstance(values, dict):

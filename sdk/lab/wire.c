@@ -188,7 +188,7 @@ static void release_due(uint64_t now)
 		struct direction *d = frame->direction;
 
 		d->queued--;
-		/* a device that is down, or whose namespace is gone, loses the frame as a dead radio would */
+		/* a device that is down, or whose namespace is gone, loses the frame */
 		if (!d->wire->is_cut && write(d->out, frame->bytes, frame->len) < 0)
 			errno = 0;
 		free(frame);
@@ -384,7 +384,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	random_state = strtoull(argv[1], NULL, 10);
-	/* a link waits for no CPU: frames that leave late would have a delay that nobody wished for */
+	/* a link does not wait for a CPU: frames that leave late would have more than the configured delay */
 	(void)setpriority(PRIO_PROCESS, 0, -20);
 	event.data.ptr = NULL; /* standard input */
 	if (epoll_ctl(loop, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0) {

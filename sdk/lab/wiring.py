@@ -73,7 +73,7 @@ class Wiring:
     # Cut and heal
 
     def cut(self, cable: Cable) -> None:
-        """Drop every frame of a link, both ways and without loss of carrier: how a radio link dies."""
+        """Drop every frame of a link, both ways and without loss of carrier, as when a radio link fails."""
         for end in (cable.a, cable.b):
             rule = f"type filter hook ingress device {end.device} priority -500; drop"
             table = f"table netdev cut-{end.device} {{\n chain c {{\n {rule}\n }}\n}}\n"

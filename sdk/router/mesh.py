@@ -94,7 +94,7 @@ class Mesh(ABC):
 
     @abstractmethod
     def renew(self) -> None:
-        """Let the client ask for its lease anew, as a device does whose link was gone."""
+        """Let the client ask for a lease again, as a device does after its link was down."""
 
     def pull_wan(self) -> None:
         """Pull the cable of the platnode's WAN."""
@@ -104,7 +104,7 @@ class Mesh(ABC):
         raise NotImplementedError
 
     def reboot(self, node: str) -> None:
-        """Reboot a node by its own command; returns when its procd has begun anew."""
+        """Reboot a node by its own command; returns when its new procd runs."""
         raise NotImplementedError
 
     def traces(self, node: str) -> dict[str, str]:

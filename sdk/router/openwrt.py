@@ -54,7 +54,7 @@ SECOND_DEVICE = (
     "uci add babeld interface && uci set babeld.@interface[-1].ifname=mesh2 && uci commit",
     "service babeld restart",
 )
-# What differs between two moments without anybody's doing, or is the package manager's own
+# What changes by itself, or belongs to the package manager
 NOT_TRACED = ("usr/lib/opkg/", "lib/apk/db/", "etc/apk/world", "etc/resolv.conf", "root/")
 COMPILED = re.compile(
     r"usr/lib/python3[^/]*/(?!site-packages/(siit|nat46|xlat464|usage|l3roamd_py)/).*__pycache__/"

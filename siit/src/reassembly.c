@@ -81,8 +81,8 @@ static unsigned count_of_source(const struct siit_reassembly *reassembly, const 
 	return count;
 }
 
-/* A free slot, or the oldest one of the source that has the most: whoever begins many datagrams and ends none is in its
- * own way. NULL: no memory. */
+/* A free slot, or the oldest one of the source that has the most: so a source that begins many datagrams and completes
+ * none harms only itself. NULL: no memory. */
 static struct siit_reassembly_slot *make_room(struct siit_reassembly *reassembly)
 {
 	struct siit_reassembly_slot *slot = NULL;

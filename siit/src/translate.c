@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: ISC
-/* The way of one packet: read its headers, map its addresses, decide on its size, write the new header.
+/* The path of one packet: read its headers, map its addresses, decide on its size, write the new header.
  *
  * A packet is only changed once it is certain to leave: whatever comes before may answer with an ICMP error that
  * quotes it. Numbers in brackets are sections of RFC 7915.
@@ -54,7 +54,7 @@ static void complete_checksum(uint8_t *transport, uint32_t len, uint32_t offset,
 	store16(transport + offset, checksum == 0 && protocol == PROTOCOL_UDP ? 0xffff : checksum);
 }
 
-/* Whether the device's word about the packet can be true; bytes of transport header per segment for GSO. */
+/* Whether the packet's offload fields can be true of it; bytes of transport header per segment for GSO. */
 static bool fits_offload(const struct siit_packet *packet, uint8_t protocol, bool is_fragment,
 			 const uint8_t *transport, uint32_t len, uint32_t *segment_header)
 {
@@ -184,7 +184,7 @@ static int translate_4to6(const struct siit_map *map, struct siit_packet *packet
 		return verdict;
 	const bool is_fragment = ipv4_is_fragment(&in), is_error = ipv4_is_icmp_error(&in);
 	const bool is_first = (in.flags & IPV4_OFFSET) == 0;
-	/* [4.1]: an error's illegal source is translated, to help whoever looks for the trouble */
+	/* [4.1]: an error's illegal source is translated, since it helps to find the fault */
 	if (!is_error && is_illegal4(in.header + 12))
 		return SIIT_ILLEGAL_SOURCE;
 	if (is_illegal4(in.header + 16))
@@ -412,7 +412,7 @@ static int translate_6to4(const struct siit_map *map, struct siit_packet *packet
 
 		transport[0] = transport[0] == ICMP6_ECHO ? ICMP4_ECHO : ICMP4_ECHO_REPLY;
 		store16(transport + 2, checksum_adjust(load16(transport + 2), sum_delta(before, load16(transport))));
-		/* an echo reply of nothing but zeros is the one packet whose sum is zero in earnest: its checksum is not */
+		/* only an echo reply of zeros has a sum that really is zero: its checksum is not */
 		if (load16(transport + 2) == 0 && sum_bytes(0, transport, in.transport_len) == 0)
 			store16(transport + 2, 0xffff);
 	} else if (is_first && place.need != 0 &&

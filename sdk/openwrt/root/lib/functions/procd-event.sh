@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# Play procd when an event comes: run what services want to be woken up by. Usage: procd-event.sh interface.update
+# Do what procd does for an event: run the triggers that services have registered. Usage: procd-event.sh
+# interface.update
 
 for file in "${PROCD_RUN:-/var/run/procd}"/*/triggers; do
 	[ -e "$file" ] || continue

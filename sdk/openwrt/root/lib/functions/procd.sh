@@ -126,7 +126,7 @@ procd_send_signal() { # SERVICE INSTANCE|* SIGNAL
 	return "$status"
 }
 
-# What wakes a service up: noted, for whoever plays netifd (procd-event.sh).
+# A service's triggers are noted for procd-event.sh, which stands in for netifd.
 procd_open_trigger() { :; }
 procd_close_trigger() { :; }
 procd_add_raw_trigger() { # EVENT DELAY-MS COMMAND...
