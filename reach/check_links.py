@@ -70,6 +70,12 @@ def four_in_six(whole: Description, link: FourInSix) -> Iterator[Finding]:
         yield Finding(
             f"link.{link.name}", f"both ends would have {link.home_address}; each has a /64 of its own"
         )
+    for end, address in ((whole.server, link.server_address), (whole.ends[link.home], link.home_address)):
+        if end.ipv6 and address not in end.ipv6.network:
+            yield warning(
+                f"link.{link.name}.{end.role}_address",
+                f"{address} is not in {end.place}.ipv6, {end.ipv6.network}: the provider must lead it there as well",
+            )
     if not any(lan.version == 4 for lan in whole.ends[link.home].lan):
         yield Finding(
             f"home.{link.home}.lan",

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: ISC
 """What in the publications of a description cannot work, or will surprise; the other half of `check`. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 
-from reach.description import SERVER, Bridge, Description, End, Publication, WireGuard
+from reach.description import SERVER, Bridge, Description, End, Link, Publication, WireGuard
 from reach.ranges import is_nobodys
 from reach.reading import Address, Finding, warning
 
@@ -67,11 +67,35 @@ def by_kernel(whole: Description, each: Publication) -> Iterator[Finding]:
             yield Finding(f"{each.key}.to", f"{each.to} is {lan} as a whole; expected a machine in it")
         if isinstance(link, WireGuard) and link.route == "nothing":
             yield Finding(f"{each.key}.to", f'{each.link} has route = "nothing", so {lan} is not behind it')
+        own = in_link(link, home)
+        yield from beside_gateway(home, each.to, each.key, f"to = {own[0]}" if own else "to = its address")
     if each.is_whole and ("tcp", SSH_PORT) not in each.excepted:
         yield warning(
             each.key,
             f"SSH to {whole.server.ipv4} will reach {each.to}, not the server: manage the server over IPv6, or add"
             ' except = ["tcp/22"]',
+        )
+
+
+def in_link(link: Link | None, end: End) -> list[Address]:
+    """An end's own addresses in a link."""
+    if not isinstance(link, WireGuard):
+        return []
+    return [network[link.number(end.name)] for network in link.networks]
+
+
+def beside_gateway(home: End, to: Address, key: str, itself: str) -> Iterator[Finding]:
+    """Its machines answer who calls from the internet by their gateway, and that is another one.
+
+    itself: what publishes a port of the home's end."""
+    if home.is_beside_gateway and home.masquerades is None:
+        seems = "has no lan_device" if home.lan_device is None else f"has {home.device} on both sides"
+        yield warning(
+            f"{key}.to",
+            f"{to} must answer by {home.name}, which {seems} and so may not be its gateway: then callers time out. What"
+            f" works: masquerade = true in [{home.place}] (SNAT: {to} sees {home.name} as the caller), or"
+            f' by = "relay" to its IPv6 address, or {itself}, {home.name} itself. masquerade = false says that all is'
+            " well, as it does answer that way",
         )
 
 
@@ -81,9 +105,7 @@ def home_of(whole: Description, each: Publication) -> End | None:
     if isinstance(link, WireGuard) and link.hub != SERVER:
         return None
     for end in (whole.ends[name] for name in (link.ends if link else ())):
-        own: Iterable[Address] = ()
-        if isinstance(link, WireGuard):
-            own = [network[link.number(end.name)] for network in link.networks]
+        own = in_link(link, end)
         if end.role != "server" and (each.to in own or any(each.to in lan for lan in end.lan)):
             return end
     return None
@@ -104,6 +126,9 @@ def by_relay(whole: Description, each: Publication) -> Iterator[Finding]:
         )
     if each.link:
         yield Finding(f"{each.key}.link", "the relay needs no link, it connects to the target by itself")
+    for home in whole.homes:  # by a link: the relay speaks with the server's address in it
+        if any(each.to in lan for lan in home.lan if lan.version == 4):
+            yield from beside_gateway(home, each.to, each.key, "to = its IPv6 address")
     if each.proxy and each.udp:
         yield Finding(f"{each.key}.proxy", "the PROXY protocol is for tcp; publish the udp ports separately")
 

@@ -16,7 +16,8 @@ from reach import check, host, keys, measure, plan_publish, reader, session, sta
 from reach.apply import Ledger, alone, bring_up, down
 from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
-from reach.kernel import Kernel, KernelError, addresses, chains
+from reach.kernel import Kernel, KernelError
+from reach.kernel_look import look_at
 from reach.keys import Keys
 from reach.pending import Pending
 from reach.plan import Plan
@@ -164,7 +165,7 @@ def run_up(options: argparse.Namespace) -> int:
         within_s = CONFIRM_S if ssh else 0
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
-        show_findings(host.advice(plan, chains(), addresses()))
+        show_findings(host.advice(plan, look_at()))
         changed = bring_up(options.state, plan.end, wanted, within_s)
     except RenderError as error:
         raise Wrong(f"{error}; nothing was changed") from None
@@ -211,10 +212,11 @@ def run_status(options: argparse.Namespace) -> int:
     known, _ = keys.read(key_folder(options), whole.ends)
     plan = plan_publish.make(whole, end_of(options, whole))
     with Kernel(options.state) as kernel:
-        found = status.read(whole, plan, known.public, kernel)
+        found = status.read(whole, plan, known.public, kernel, look_at())
     found["unconfirmed_s"] = Pending(options.state, plan.end).left_s()
+    found["problems"] = status.problems(found)
     print(json.dumps(found) if options.json else status.text(found))
-    return 0 if found["is_up"] and not found["lost"] else 1
+    return 1 if found["problems"] else 0
 
 
 def run_test(options: argparse.Namespace) -> int:

@@ -73,8 +73,10 @@ WORDS: dict[str, tuple[bool, str, str]] = {
     "status": (
         True,
         "show links, handshakes, and whether what is published answers",
-        "Exit status 1 when the end is down, or when something of it is lost, such as the table by another's `flush\n"
-        "ruleset`; `reach up END` makes it again. The first line says whether an `up` waits for `reach confirm END`.\n"
+        "Exit status 1 when anything is not as it should be: the end is down; something of it is lost, such as the\n"
+        "table by another's `flush ruleset` (`reach up END` makes it again); a TCP port does not answer; a firewall\n"
+        "here holds up what is needed; the hub, or a home with keepalives, is not heard of. --json lists them\n"
+        "as `problems`. The first line says whether an `up` waits for `reach confirm END`.\n"
         "A link that is up and never heard of its peer: wrong keys, or a firewall between; the port is UDP.",
     ),
     "test": (

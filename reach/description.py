@@ -43,6 +43,12 @@ class End:
     listen: IPv4Address | None = None  # what the server's device has instead of ipv4, behind a provider's NAT
     lan: tuple[Network, ...] = ()
     lan_device: str | None = None
+    masquerades: bool | None = None  # what it lets into its lan, in its own name; None: nobody has said
+
+    @property
+    def is_beside_gateway(self) -> bool:
+        """Whether it looks like a machine in the LAN, and not like its router: one device, or none towards the LAN."""
+        return self.lan_device in (None, self.device)
 
     @property
     def place(self) -> str:

@@ -14,7 +14,7 @@ from reach.reading import Address, Network, Ports
 
 TABLE = "reach"
 TCP_BYTES = {"ip": 20 + 20, "ip6": 40 + 20}  # the headers of a TCP packet
-NUMBERS = {"tcp": 6, "udp": 17, "ipip": 4}  # names that not every system knows
+NUMBERS = {"tcp": 6, "udp": 17, "ipip": 4, "gre": 47}  # names that not every system knows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,32 @@ Our table opens nothing that another one closes; what is published is asked for 
 a publication may take the connection that one is working over.
 """
 
-import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from reach.firewall import TABLE
+from reach import passages
 from reach.plan import Plan
 from reach.reading import Finding, warning
+from reach.ruleset import Table
 
 
-def advice(plan: Plan, listing: str, addresses: set[str]) -> list[Finding]:
-    """Warnings about a machine with these addresses, and with the chains that `nft -j list chains` lists."""
-    return list(strangers(plan, addresses)) + of_chains(plan, listing)
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How it is, beside what we do to it."""
+
+    tables: tuple[Table, ...]  # of firewalls
+    addresses: frozenset[str]
+    filters_bridges: bool = False  # net.bridge.bridge-nf-call-iptables
+
+
+def advice(plan: Plan, machine: Machine) -> list[Finding]:
+    """Warnings about a machine on which a plan is to work."""
+    addresses = set(machine.addresses)
+    held = passages.blocked(plan, machine.tables, addresses, machine.filters_bridges)
+    return [
+        *strangers(plan, addresses),
+        *(warning(each.place, passages.sentence(each, plan)) for each in held),
+    ]
 
 
 def strangers(plan: Plan, addresses: set[str]) -> Iterator[Finding]:
@@ -27,28 +42,6 @@ def strangers(plan: Plan, addresses: set[str]) -> Iterator[Finding]:
             f"{each} is at no device of this machine, so nobody will come by it; if the provider translates it, write"
             f" what {plan.wan} has as server.listen",
         )
-
-
-def of_chains(plan: Plan, listing: str) -> list[Finding]:
-    """Those that drop what they do not know."""
-    found = []
-    for each in json.loads(listing)["nftables"]:
-        chain = each.get("chain", {})
-        if chain.get("table") == TABLE or chain.get("policy") != "drop":
-            continue
-        place = f"table {chain['family']} {chain['table']}, chain {chain['name']}"
-        if chain.get("hook") == "forward" and plan.firewall.closed:
-            devices = " and ".join(plan.firewall.closed)
-            found.append(
-                warning(place, f"drops what it does not know: let {devices} through there, both ways")
-            )
-        if chain.get("hook") == "input" and plan.firewall.accepts:
-            ports = {f"{m.protocol} {first}" for m in plan.firewall.accepts for first, _ in m.ports}
-            ports |= {"protocol 4 (IPv4 in IPv6)" for m in plan.firewall.accepts if m.protocol == "ipip"}
-            found.append(
-                warning(place, f"drops what it does not know: accept {', '.join(sorted(ports))} there")
-            )
-    return found
 
 
 def cut_off(plan: Plan, ssh: str) -> str | None:

@@ -46,11 +46,6 @@ def nothing_to_note(step: Step) -> Note:
     return {}
 
 
-def chains() -> str:
-    """The base chains of all tables, as nft's JSON."""
-    return run("nft", "-j", "list", "chains")
-
-
 def addresses() -> set[str]:
     """Those of this machine, and of who is at the other end of a line."""
     names = ("IFA_LOCAL", "IFA_ADDRESS")

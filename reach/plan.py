@@ -154,6 +154,7 @@ class Plan:
     wan: str | None
     lan: str | None
     public: Address | None  # at which this machine itself is asked for what is published
+    families: tuple[int, ...]  # of its addresses outside of the links
     devices: tuple[Device, ...]
     addresses: tuple[DeviceAddress, ...]
     routes: tuple[Route, ...]
@@ -164,6 +165,7 @@ class Plan:
     listeners: tuple[Listener, ...]
     dns: tuple[Dns, ...]
     services: tuple[Service, ...]
+    leaving: tuple[str, ...]  # links whose packets go on to the internet here
     untouched_offloads: tuple[str, ...]  # devices whose checksums must be made in software
 
 
@@ -173,6 +175,7 @@ class Draft:
 
     wan: str | None = None  # the device towards the internet, also when it is a bridge's port
     public: Address | None = None
+    families: tuple[int, ...] = (4, 6)
     devices: list[Device] = field(default_factory=list)
     addresses: list[DeviceAddress] = field(default_factory=list)
     routes: list[Route] = field(default_factory=list)
@@ -191,6 +194,7 @@ class Draft:
     listeners: list[Listener] = field(default_factory=list)
     dns: list[Dns] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
+    leaving: list[str] = field(default_factory=list)
     untouched_offloads: list[str] = field(default_factory=list)
 
     def forward_family(self, version: int, device: str | None) -> None:
@@ -225,6 +229,7 @@ class Draft:
             wan=self.wan,
             lan=lan,
             public=self.public,
+            families=self.families,
             firewall=firewall,
             **filled(Plan),
         )

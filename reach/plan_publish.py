@@ -28,11 +28,14 @@ LINKS = {FourInSix: four_in_six, WireGuard: wireguard, Bridge: bridge}
 
 def make(whole: Description, name: str) -> Plan:
     """The plan of one end of a description that `check` has no errors about."""
-    draft = Draft(wan=whole.ends[name].device)
+    families = sorted({address.version for _, address in whole.ends[name].outside})
+    draft = Draft(wan=whole.ends[name].device, families=tuple(families) or (4, 6))
     whole = outside_of_bridges(whole)
     end = whole.ends[name]
     for link in whole.links_of(name):
         LINKS[type(link)](whole, link, end, draft)  # type: ignore[operator]
+    if end.masquerades and whole.links_of(name):  # its machines' gateway is another one
+        draft.snats += [Snat(Match(destination=lan)) for lan in end.lan]
     # a port of its own goes before the whole address
     for publication in sorted(whole.publications, key=lambda each: each.is_whole):
         if publication.by == "relay":

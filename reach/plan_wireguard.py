@@ -95,6 +95,7 @@ def wireguard_hub(whole: Description, link: WireGuard, end: End, draft: Draft) -
         draft.forwards.append(Match(in_device=end.lan_device, out_device=link.name))
     leaving = list(link.masqueraded)
     if link.route in ("all", "uplink"):
+        draft.leaving.append(link.name)
         leaving += [lan for peer, _ in link.peers for lan in whole.ends[peer].lan if lan.version == 4]
     for group in by_family(leaving):
         draft.snats.append(Snat(Match(not_out_device=link.name, source=group)))

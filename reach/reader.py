@@ -74,6 +74,7 @@ def read_end(end: str, role: str, table: Table) -> End:
         table.take("listen", values.address4, None) if role == "server" else None,
         () if role == "server" else table.take("lan", values.each(values.network), ()),
         None if role == "server" else table.take("lan_device", values.device, None),
+        table.take("masquerade", values.boolean, None) if role == "home" else None,
     )
     table.finish()
     return found
@@ -125,11 +126,14 @@ def known_members(ends: dict[str, End], most: int):
     return convert
 
 
+TUNNEL_PREFIX_BITS = 64  # what is left of an address has room for an IPv4 address as one reads it
+
+
 def tunnel_address(public: IPv4Address, site: IPv6Interface) -> IPv6Address:
     """An end's address of a 4in6 link: its /64, then the public address as one sees it: …:203:0:113:7."""
     groups = [int(octet, 16) for octet in str(public).split(".")]  # decimal digits, read as hex ones
     suffix = int.from_bytes(b"".join(group.to_bytes(2, "big") for group in groups), "big")
-    prefix = IPv6Network((site.network.network_address, min(64, site.network.prefixlen)), strict=False)
+    prefix = IPv6Network((site.ip, TUNNEL_PREFIX_BITS), strict=False)
     return prefix.network_address + suffix
 
 
@@ -154,8 +158,14 @@ def read_tunnel_address(key: str, table: Table, ends: dict[str, End], name: str 
     if given or not end or not server or not server.ipv4:
         return given
     if end.ipv6 is None:
-        place = SERVER if end.role == "server" else f"home.{name}"
-        table.wrong(key, f'cannot be derived without {place}.ipv6; add ipv6 = "2001:db8:1:2::1/64" there')
+        table.wrong(key, f'cannot be derived without {end.place}.ipv6; add ipv6 = "2001:db8:1:2::1/64" there')
+        return None
+    if end.ipv6.network.prefixlen > TUNNEL_PREFIX_BITS:
+        table.wrong(
+            key,
+            f"cannot be derived from {end.place}.ipv6: the rest of that /64 is not in {end.ipv6.network}, and so not"
+            f' this machine\'s; write down one that is, for example its own: {key} = "{end.ipv6.ip}"',
+        )
         return None
     return tunnel_address(server.ipv4, end.ipv6)
 

@@ -12,11 +12,15 @@ from typing import Any
 from reach import process
 from reach.apply import Ledger, lost
 from reach.check_publish import home_of
-from reach.description import SERVER, Description
+from reach.description import SERVER, Description, Publication, WireGuard
+from reach.host import Machine
 from reach.kernel import Kernel
+from reach.passages import Blocked, blocked, sentence
 from reach.plan import Plan, Wg
+from reach.ruleset import Packet
 
 ANSWER_S = 3.0
+SESSION_S = 180  # WireGuard's REJECT_AFTER_TIME: with keepalives there is a newer session by then
 
 
 def peers(plan: Plan, device: Wg, public: dict[str, str]) -> list[dict[str, Any]]:
@@ -40,6 +44,16 @@ def peers(plan: Plan, device: Wg, public: dict[str, str]) -> list[dict[str, Any]
     return found
 
 
+def is_silent(whole: Description, plan: Plan, device: Wg, peer: dict[str, Any]) -> bool:
+    """Whether nothing is heard of a peer that ought to be there: the hub, or a home that keeps its link alive."""
+    link, end = whole.link(device.name), whole.ends.get(peer["end"])
+    if not isinstance(link, WireGuard) or end is None:
+        return False
+    is_expected = link.hub == end.name or (end.role == "home" and link.hub == plan.end)
+    age = peer["handshake_age_s"]
+    return is_expected and link.keepalive_s > 0 and (age is None or age > SESSION_S + link.keepalive_s)
+
+
 def answers(target: str, port: int) -> bool:
     """Whether somebody accepts TCP connections there."""
     try:
@@ -49,22 +63,42 @@ def answers(target: str, port: int) -> bool:
         return False
 
 
-def published(whole: Description) -> list[dict[str, Any]]:
-    """What the server publishes; UDP cannot be asked, so `answers` is null for it."""
+def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
+    """What the server publishes, whether the target answers the server, and what holds up everybody else.
+
+    UDP cannot be asked, so `answers` is null for it."""
     found: list[dict[str, Any]] = []
     with ThreadPoolExecutor(16) as pool:
         for each in whole.publications:
             home = home_of(whole, each)
             common = {"to": str(each.to), "by": each.by, "home": home.name if home else None}
             if each.is_whole:
-                found.append({"what": "whole address", **common, "answers": None})
+                places = holding_up(each, None, 0, held)
+                found.append({"what": "whole address", **common, "asked": None, "held_up_by": places})
             for protocol, (first, last) in each.protocols():
                 asked = (
                     pool.submit(answers, str(each.to), each.to_port or first) if protocol == "tcp" else None
                 )
                 what = f"{protocol} {first}" + (f"-{last}" if last > first else "")
-                found.append({"what": what, **common, "answers": asked})
-        return [{**each, "answers": each["answers"].result() if each["answers"] else None} for each in found]
+                places = holding_up(each, protocol, first, held)
+                found.append({"what": what, **common, "asked": asked, "held_up_by": places})
+        for one in found:
+            asked = one.pop("asked")
+            one["answers"] = False if one["held_up_by"] else asked.result() if asked else None
+    return found
+
+
+def holding_up(each: Publication, protocol: str | None, port: int, held: list[Blocked]) -> list[str]:
+    """The chains that take what callers of a publication send, or the answers."""
+    inside = (each.to_port or port) if each.by == "kernel" else port
+
+    def is_its(packet: Packet) -> bool:
+        if each.by == "relay":
+            return packet.hook == "input" and (packet.protocol, packet.port) == (protocol, inside)
+        is_to = each.to in (packet.source, packet.destination)
+        return is_to and (protocol is None or (packet.protocol, packet.port) == (protocol, inside))
+
+    return [one.place for one in held if one.is_certain and any(map(is_its, one.packets))]
 
 
 def relay_counters(folder: Path) -> dict[str, int] | None:
@@ -77,21 +111,49 @@ def relay_counters(folder: Path) -> dict[str, int] | None:
         return None
 
 
-def read(whole: Description, plan: Plan, public: dict[str, str], kernel: Kernel) -> dict[str, Any]:
+def read(
+    whole: Description, plan: Plan, public: dict[str, str], kernel: Kernel, machine: Machine
+) -> dict[str, Any]:
     links, folder = [], kernel.folder
     for device in plan.devices:
         link: dict[str, Any] = {"name": device.name, "kind": type(device).__name__.lower()}
         link["state"] = kernel.devices.state(device.name)
         if isinstance(device, Wg):
-            link["peers"] = peers(plan, device, public)
+            link["peers"] = [
+                each | {"is_silent": is_silent(whole, plan, device, each)}
+                for each in peers(plan, device, public)
+            ]
         links.append(link)
     found: dict[str, Any] = {"end": plan.end, "is_up": (folder / f"{plan.end}.json").exists(), "links": links}
+    held = blocked(plan, machine.tables, set(machine.addresses), machine.filters_bridges)
+    found["firewall"] = [
+        {"place": each.place, "says": sentence(each, plan), "is_certain": each.is_certain} for each in held
+    ]
     if plan.end == SERVER:
-        found["published"] = published(whole)
+        found["published"] = published(whole, held)
     found["lost"] = lost(kernel, Ledger(folder, plan.end))
     if plan.listeners:
         found["relay"] = relay_counters(folder) if process.running(folder, "relay") else None
     return found
+
+
+def problems(found: dict[str, Any]) -> list[str]:
+    """What of an end is not as it should be, each in a few words; none: all is well."""
+    links, listed = found["links"], found.get("published", [])
+    is_gone = "relay" in found and found["relay"] is None
+    return [
+        *([] if found["is_up"] else ["it is not up"]),
+        *(f"{step} is lost" for step in found["lost"]),
+        *(
+            f"nothing is heard of {p['end']}"
+            for each in links
+            for p in each.get("peers", [])
+            if p["is_silent"]
+        ),
+        *(f"{each['place']} holds up what is needed" for each in found["firewall"] if each["is_certain"]),
+        *(f"{each['what']} does not answer" for each in listed if each["answers"] is False),
+        *(["the relay is not there"] if is_gone else []),
+    ]
 
 
 def text(found: dict[str, Any]) -> str:
@@ -109,9 +171,12 @@ def text(found: dict[str, Any]) -> str:
         for peer in link.get("peers", []):
             age = peer["handshake_age_s"]
             heard = "never heard of" if age is None else f"handshake {age} s ago"
+            heard += ", SILENT" if peer["is_silent"] and age is not None else ""
             lines.append(f"    {peer['end']}: {heard}, from {peer['endpoint'] or 'nowhere yet'}")
     for each in found.get("published", []):
         says = {True: "answers", False: "DOES NOT ANSWER", None: "cannot be asked"}[each["answers"]]
+        if each["held_up_by"]:
+            says = f"CALLERS ARE HELD UP by {', '.join(each['held_up_by'])}"
         lines.append(f"  {each['what']} to {each['to']} by the {each['by']}: {says}")
     if "relay" in found:
         relay = found["relay"]
@@ -120,6 +185,8 @@ def text(found: dict[str, Any]) -> str:
             if relay
             else "  relay: not there"
         )
+    for each in found["firewall"]:
+        lines.append(f"  {'FIREWALL' if each['is_certain'] else 'firewall'}: {each['place']}: {each['says']}")
     if lost_steps := found.get("lost"):
         lines.append(f"  LOST: {', '.join(lost_steps)}; `reach up {found['end']}` makes it again")
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from reach.render.commands import (
     all_or_nothing,
     commands,
     configs,
+    dns,
     undo_file,
 )
 
@@ -30,6 +31,8 @@ def render(plan: Plan, place: Place) -> list[File]:
     files = []
     for number, link in enumerate(links):
         rest = others(plan, place, links) if number == 0 else []
+        # not `DNS =`, for which wg-quick needs resolvconf, and takes the link down where there is none
+        rest += [dns(each) for each in plan.dns if each.device == link.name]
         files += [undo_file(place.undo(link.name), rest)] if rest else []
         files.append(File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, rest), 0o600))
     if plan.firewall:
@@ -83,7 +86,7 @@ def config(plan: Plan, place: Place, link: Wg, rest: list[Command], key: str | N
         f"PrivateKey = {key}" if key else f"PostUp = wg set %i private-key {place.private_key(plan.end)}"
     )
     for each in plan.dns:
-        if each.device == link.name:
+        if each.device == link.name and key:
             lines.append(
                 f"DNS = {', '.join([*map(str, each.servers), *([each.domain] if each.domain else [])])}"
             )

@@ -4,6 +4,7 @@
 
 import base64
 import os
+import re
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -86,6 +87,57 @@ def test_tunnel_addresses_come_from_the_public_address_as_one_reads_it():
     (link,) = reader.read(FOUR_IN_SIX).links
     assert link.server_address == IPv6Address("54a0:6231:d015:6ef9:231:201:224:144")
     assert link.home_address == IPv6Address("2e5b:9a11:b0a8:fdd2:231:201:224:144")
+
+
+@pytest.mark.parametrize("bits", [65, 80, 96, 112, 124, 126, 127, 128])
+@pytest.mark.parametrize(
+    ("end", "own"), [("server", "54a0:6231:d015:6ef9::5"), ("home", "2e5b:9a11:b0a8:fdd2::5")]
+)
+def test_a_prefix_without_room_for_a_tunnel_address_is_refused_and_the_own_address_serves(end, own, bits):
+    text = re.sub(rf"{own.partition('::')[0]}:[0-9a-f:]+/64", f"{own}/{bits}", TUNNEL)
+    place, key = "server" if end == "server" else "home.attic", f"link.wrap1.{end}_address"
+    (said,) = complaints(text)
+    assert said.startswith(
+        f"error: {key}: cannot be derived from {place}.ipv6: the rest of that /64 is not in "
+    )
+    assert said.endswith(f'for example its own: {end}_address = "{own}"')
+    assert complaints(f'{text}\n{end}_address = "{own}"') == []
+    (said,) = complaints(f'{text}\n{end}_address = "2001:db8::9"')
+    assert said.startswith(f"warning: {key}: 2001:db8::9 is not in {place}.ipv6, ")
+
+
+def test_a_larger_prefix_gives_an_address_in_the_64_of_the_machine():
+    text = FOUR_IN_SIX.replace("fdd2::1/64", "fdd2::1/56")
+    assert text != FOUR_IN_SIX
+    (link,) = reader.read(text).links
+    assert link.home_address == IPv6Address("2e5b:9a11:b0a8:fdd2:231:201:224:144")
+
+
+PI = BASE.replace('device = "wan"', 'device = "eth0"').replace('lan_device = "br-lan"', "")
+TO_LAN = '[[publish]]\ntcp = 443\nto = "192.168.1.9"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "is_said"),
+    [
+        (PI + TO_LAN, True),
+        (PI.replace("[home.attic]", '[home.attic]\nlan_device = "eth0"') + TO_LAN, True),
+        (PI.replace("[home.attic]", '[home.attic]\nlan_device = "eth1"') + TO_LAN, False),
+        (PI.replace("[home.attic]", "[home.attic]\nmasquerade = true") + TO_LAN, False),
+        (PI.replace("[home.attic]", "[home.attic]\nmasquerade = false") + TO_LAN, False),
+        (PI + TO_LAN.replace("192.168.1.9", "198.18.0.2"), False),
+        (PI + TO_LAN.replace("tcp = 443", "whole_address = true\nexcept = ['tcp/22']"), True),
+        (PI + TO_LAN + 'by = "relay"\n', True),
+        (PI + TO_LAN.replace("192.168.1.9", "2001:db8::9"), False),
+    ],
+)
+def test_a_target_that_may_answer_by_another_gateway_is_pointed_at(text, is_said):
+    said = [line for line in complaints(text) if "must answer by attic" in line]
+    assert len(said) == is_said
+    if said:
+        assert all(
+            way in said[0] for way in ("masquerade = true in [home.attic]", 'by = "relay"', "attic itself")
+        )
 
 
 def test_a_tunnel_has_no_encapsulation_limit_unless_asked_for_and_the_room_it_takes():

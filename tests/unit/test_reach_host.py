@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """What a machine does to a plan."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from reach import host, reader
 from reach.plan_publish import make
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "reach" / "examples"
-NO_CHAINS = json.dumps({"nftables": []})
 
 
 @pytest.mark.parametrize(
@@ -18,12 +16,12 @@ NO_CHAINS = json.dumps({"nftables": []})
 )
 def test_a_public_address_that_the_machine_has_not_is_pointed_at(example, public):
     plan = make(reader.read((EXAMPLES / f"{example}.toml").read_text()), "server")
-    (said,) = host.advice(plan, NO_CHAINS, {"10.0.0.4"})
+    (said,) = host.advice(plan, host.Machine((), frozenset(["10.0.0.4"])))
     assert not said.is_error
     assert f"{public} is at no device of this machine" in said.sentence
-    assert host.advice(plan, NO_CHAINS, {public, "::1"}) == []
+    assert host.advice(plan, host.Machine((), frozenset([public, "::1"]))) == []
 
 
 def test_at_home_nobody_asks_for_it():
     plan = make(reader.read((EXAMPLES / "4in6.toml").read_text()), "attic")
-    assert host.advice(plan, NO_CHAINS, set()) == []
+    assert host.advice(plan, host.Machine((), frozenset())) == []
