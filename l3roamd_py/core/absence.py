@@ -51,7 +51,7 @@ ALL = b""  # whose timer it is that asks them all
 
 def ask(node: Node, client: Client) -> None:
     if not client.presence.unanswered:
-        client.presence.doubted_s = node.now_s
+        client.presence.first_asked_s = node.now_s
     client.presence.unanswered += 1
     client.presence.check_s = node.now_s + node.options.idle_probe_s
     ask_client(node, client)
@@ -84,7 +84,7 @@ def sweep(node: Node, _: bytes) -> None:
     for client in node.clients.values():
         state, presence = client.state, client.presence
         if isinstance(state, Absent):
-            state.look_s = at_s
+            state.next_s = at_s
         elif isinstance(state, (Roaming, Served)) and can_ask(client):
             presence.unanswered, presence.check_s, presence.swept_s = 0, at_s, node.now_s
         node.touch(client.mac)
@@ -94,7 +94,7 @@ def sweep(node: Node, _: bytes) -> None:
 # Absent
 
 
-def miss(node: Node, client: Client) -> None:
+def mark_absent(node: Node, client: Client) -> None:
     """It does not answer: keep its lease for whoever claims it."""
     node.count("absences")
     keep_s = NEVER if client.lease is not None else node.now_s + node.options.departed_s
@@ -111,12 +111,12 @@ def _give_address_up(node: Node, client: Client, state: Absent) -> None:
     if client.is_announced:
         client.is_announced, state.from_s = False, node.now_s
         # not both at once: who takes it again first is seen by the other
-        state.until_s = node.now_s + options.look_s * (1 + _random(node) / 2)
+        state.until_s = node.now_s + options.unannounced_s * (1 + _random(node) / 2)
         node.do(RemoveNodeClient(node.node_client(client.mac)))
-    state.look_s = node.now_s + options.look_again_s
+    state.next_s = node.now_s + options.elsewhere_again_s
 
 
-def look_elsewhere(node: Node, client: Client) -> None:
+def check_elsewhere(node: Node, client: Client) -> None:
     assert isinstance(client.state, Absent)
     if not client.is_announced:
         node.do(LookElsewhere(client.mac, node.node_client(client.mac)))
@@ -131,7 +131,7 @@ def on_found_elsewhere(node: Node, mac: bytes) -> None:
     state = None if client is None else client.state
     if client is None or not isinstance(state, Absent) or client.is_announced:
         return
-    if node.now_s >= state.from_s + node.options.look_patience_s:
+    if node.now_s >= state.from_s + node.options.elsewhere_patience_s:
         state.is_elsewhere = True
         node.touch(mac)
 
@@ -143,7 +143,7 @@ def forget_elsewhere(node: Node, client: Client) -> None:
     forget(node, client)
 
 
-def find(node: Node, client: Client) -> None:
+def serve_again(node: Node, client: Client) -> None:
     """An Absent client is here."""
     client.state = Served()
     client.presence.check_s = node.now_s + node.options.idle_s
@@ -163,7 +163,7 @@ def find(node: Node, client: Client) -> None:
 def restore_client(node: Node, client: Client, name: str) -> None:
     """Serve a client as the kernel does, until it is known whether it is here. name: of its state before."""
     options = node.options
-    patience_s = options.belief_give_up_s + options.belief_pace_s * len(node.clients)
+    patience_s = options.restored_give_up_s + options.restored_pace_s * len(node.clients)
     # one that cannot be asked is given up: its next sign is an arrival
     serve(node, client, Restored(name, node.now_s + patience_s if can_ask(client) else AT_ONCE))
     client.is_announced = True
@@ -173,10 +173,10 @@ def restore_client(node: Node, client: Client, name: str) -> None:
 def ask_restored(node: Node, client: Client) -> None:
     assert isinstance(client.state, Restored)
     ask_client(node, client)
-    client.state.next_s = min(node.now_s + node.options.belief_again_s, client.state.until_s)
+    client.state.next_s = min(node.now_s + node.options.restored_again_s, client.state.until_s)
 
 
-def believe(node: Node, client: Client) -> None:
+def confirm_restored(node: Node, client: Client) -> None:
     """It is here."""
     lease, was_roaming = client.lease, client.state.name == Roaming.name
     announce(node, client)
@@ -190,12 +190,12 @@ def believe(node: Node, client: Client) -> None:
     elif lease is not None:
         open_gate(node, client)
         # what we had asked its PLAT has had its answer without us; but who has it too answers first
-        lease.renew_s = node.now_s + node.options.belief_quiet_s + _random(node)
+        lease.renew_s = node.now_s + node.options.restored_quiet_s + _random(node)
 
 
-def disbelieve(node: Node, client: Client) -> None:
+def give_up_restored(node: Node, client: Client) -> None:
     """It is not to be found here."""
-    node.count("beliefs_disproven")
+    node.count("restored_not_here")
     lease_s = 0.0 if client.lease is None else client.lease.until_s
     gone = make_departed(client, UNKNOWN, max(node.now_s + node.options.departed_s, lease_s))
     grants.note_away(node, client)

@@ -44,12 +44,12 @@ def on_due(node: Node, mac: bytes) -> None:
     claim, state = client.search.claim, client.state
     if claim is not None and client.search.is_running and claim.next_s <= node.now_s:
         node.make_up(claim, node.options.claim_at_s)
-    if isinstance(state, Restored) and node.now_s >= state.until_s + node.options.belief_again_s:
-        state.until_s = max(state.until_s, node.now_s + node.options.belief_again_s)
+    if isinstance(state, Restored) and node.now_s >= state.until_s + node.options.restored_again_s:
+        state.until_s = max(state.until_s, node.now_s + node.options.restored_again_s)
     node.touch(mac)
 
 
-def _open(node: Node, client: Client) -> None:
+def _let_in(node: Node, client: Client) -> None:
     """The PLAT sends what is the client's to us: let it in."""
     requests.accept(node, client)
     client.state = service.new_served(node)
@@ -109,46 +109,46 @@ ACTS: "dict[str, Callable[[Node, Client], object]]" = {
     "ask neighbours": search.ask_neighbours,
     "ask restored": absence.ask_restored,
     "begin anew": _begin_anew,
-    "believe": absence.believe,
+    "confirm restored": absence.confirm_restored,
     "claim again": search.claim,
-    "claim behind": search.look_behind,
+    "claim contested": search.claim_contested,
     "claim by place": search.claim_by_place,
     "claim from neighbours": search.claim_from_neighbours,
-    "disbelieve": absence.disbelieve,
-    "dismiss claim": lambda node, client: rival.dismiss(node, client, "claims_in_doubt"),
+    "give up restored": absence.give_up_restored,
+    "dismiss claim": lambda node, client: rival.dismiss(node, client, "claims_contested"),
     "dismiss late claim": lambda node, client: rival.dismiss(node, client, "claims_late"),
     "disown": _disown,
-    "end claim": search.end_claim,
+    "end search": search.end_search,
     "end lease": _end_lease,
     "extend lease": addresses.extend_lease,
-    "find": absence.find,
+    "serve again": absence.serve_again,
     "forget": service.forget,
     "forget absent": _forget_absent,
     "forget elsewhere": absence.forget_elsewhere,
     "forget unproven": _forget_unproven,
     "forget with lease": _forget_with_lease,
-    "give up claim": search.give_up_claim,
+    "give up search": search.give_up_search,
     "give up request": requests.give_up_request,
     "give up roam": requests.give_up_roam,
     "leave lease": requests.end_roam,
     "let go": rival.let_go,
-    "look elsewhere": absence.look_elsewhere,
+    "check elsewhere": absence.check_elsewhere,
     "measure": service.measure,
-    "miss": absence.miss,
-    "open": _open,
+    "mark absent": absence.mark_absent,
+    "let in": _let_in,
     "postpone": absence.postpone,
     "prove": requests.prove,
     "refuse claim": rival.refuse_claim,
     "remind": search.remind,
     "renew": requests.renew,
-    "renewed": requests.accept,
+    "note renewal": requests.accept,
     "resend claim": search.resend_claim,
     "send claim": search.send_claim,
     "send request": requests.send_request,
     "send roam": requests.send_roam,
-    "settle": search.settle,
+    "serve alone": search.serve_alone,
     "take over": search.take_over,
     "use address": addresses.use_address,
     "wait for sign": absence.wait_for_sign,
-    "yield": rival.yield_client,
+    "let go silent": rival.let_go_silent,
 }

@@ -85,7 +85,7 @@ def drop_ipv4(node: Node, client: Client) -> None:
     node.touch(client.mac)
 
 
-def make_way(node: Node, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
+def free_address(node: Node, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
     """Return whether an address is free for a client: whoever was only heard to use it yields to who was granted it."""
     resident = node.clients.get(node.by_ipv4.get(ipv4, mac))
     if not node.is_taken(mac, ipv4):
@@ -120,7 +120,7 @@ def refuse_at_gate(node: Node, client: Client, ipv4: bytes) -> None:
 
 def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: bool) -> None:
     """Make us the home of a client's address, on the current PLAT unless it is on one of its own already."""
-    if not make_way(node, client.mac, ipv4, is_granted):
+    if not free_address(node, client.mac, ipv4, is_granted):
         return refuse(node, client, ipv4)
     lease = Lease(node.at(ipv4), node.current or NOWHERE, node.now_s + lease_s, NO_TOKEN, is_granted)
     before = client.lease

@@ -107,7 +107,7 @@ class Search:
 
 
 @mutable(
-    "seen_s usual_s is_proven is_leaving check_s unanswered doubted_s swept_s answered_s asked_s timed_s"
+    "seen_s usual_s is_proven is_leaving check_s unanswered first_asked_s swept_s answered_s asked_s timed_s"
 )
 class Presence:
     """Is it here? What it was asked, what was heard of it."""
@@ -118,7 +118,7 @@ class Presence:
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     check_s: float = NEVER  # when it is asked whether it is still here
     unanswered: int = 0  # questions
-    doubted_s: float = LONG_AGO  # when the first of these was asked
+    first_asked_s: float = LONG_AGO  # when the first of these was asked
     swept_s: float = NEVER  # when it was asked because a node came back
     answered_s: float = LONG_AGO
     asked_s: float = LONG_AGO  # by ARP
@@ -180,12 +180,12 @@ class Served:
     measures: int = 0
 
 
-@mutable("look_s keep_s from_s until_s is_elsewhere is_back")
+@mutable("next_s keep_s from_s until_s is_elsewhere is_back")
 class Absent:
     """Its node-client address is given up for a while, to see whether babel leads to another node then."""
 
     name = "absent"
-    look_s: float  # when we look for the next time
+    next_s: float  # when we look for the next time
     keep_s: float  # when it is forgotten if it has no lease
     from_s: float = 0.0  # how long the address is given up
     until_s: float = 0.0

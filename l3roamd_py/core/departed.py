@@ -89,7 +89,7 @@ def answer_claim(node: Node, departed: Departed, header: wire.Header, payload: b
         return _pass_on(node, departed, header, payload)
     told = departed.info
     is_told = told is not None and told.destination == departed.place and departed.claim_nonce == header.nonce
-    if is_told and told is not None and node.now_s < told.last_s + node.options.claim_press_s:
+    if is_told and told is not None and node.now_s < told.last_s + node.options.claim_resend_s:
         return node.count("claims_too_fast")
     return tell(node, departed, header.nonce)
 

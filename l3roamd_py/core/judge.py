@@ -10,19 +10,19 @@ any             a node of version 0 answered some seconds ago        remind     
 Claiming        a node answered, with a lease                        take over              Roaming
 Claiming        no route led to where the CLAIM should go            ask neighbours         -
 Claiming        it was seen since the last copy of the CLAIM         resend claim           -
-Claiming        babel knows somebody who has it, nobody answered     give up claim          -
+Claiming        babel knows somebody who has it, nobody answered     give up search         -
 Claiming        a copy of the CLAIM is due                           send claim             -
 Claiming        contested or not proven to be back, in early rounds  claim again            -
 Claiming        it left, is not proven to be back, or only passed    forget unproven        forgotten
-Claiming        nobody else had it since we let it go, roamed        settle                 Roaming
-Claiming        nobody had it, or who had it knows no lease          settle                 Served
-Roaming         ROAM_ACK says OK                                     open                   Served
+Claiming        nobody else had it since we let it go, roamed        serve alone            Roaming
+Claiming        nobody had it, or who had it knows no lease          serve alone            Served
+Roaming         ROAM_ACK says OK                                     let in                 Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
 Roaming         STALE, for the first time                            claim by place         Claiming
 Roaming         refused, not answered, or there is no PLAT to ask    begin anew             Served
 Roaming         a copy of ROAM is due                                send roam              -
 Roaming         a copy of the CLAIM to all is due                    send claim             -
-Roaming         all copies of it have left                           end claim              -
+Roaming         all copies of it have left                           end search             -
 Roaming         its lease is over, it has IPv6 addresses             end lease              Served
 Roaming         its lease is over, nothing is left to ask it by      forget with lease      forgotten
 Roaming         to be asked whether it is here                       ask                    -
@@ -36,14 +36,14 @@ Served          claimed, a newcomer that cannot be asked             disown     
 Served          claimed, it left or cannot be asked                  let go                 Departed
 Served          claimed, it has answered                             refuse claim           -
 Served          claimed, a question to it is due                     ask for rival          -
-Served          claimed, it has not answered in time                 yield                  Departed
-Served          the same, too many were believed                     yield                  -
-Served          contested, it was heard since the search ended       claim behind           -
+Served          claimed, it has not answered in time                 let go silent          Departed
+Served          the same, too many were believed                     let go silent          -
+Served          contested, it was heard since the search ended       claim contested        -
 Served          the search: babel knows nobody any more              announce               -
 Served          the search: a copy of the CLAIM is due               send claim             -
-Served          the search: not answered, the client was heard       end claim              -
-Served          the search: not answered, nor was it heard           give up claim          -
-Served, Absent  ROAM_ACK to a renewal says OK                        renewed                -
+Served          the search: not answered, the client was heard       end search             -
+Served          the search: not answered, nor was it heard           give up search         -
+Served, Absent  ROAM_ACK to a renewal says OK                        note renewal           -
 Served, Absent  NOT_PROVEN, for the first time                       prove                  -
 Served, Absent  STALE: another node has it                           leave lease            -
 Served, Absent  a renewal is refused                                 begin anew             Served
@@ -65,21 +65,21 @@ Served          to be asked, but by no address                       postpone   
 Served          to be asked whether it is here                       ask                    -
 Served          asked in vain, a newcomer that has sent              postpone               -
 Served          asked in vain, a newcomer or contested               forget absent          forgotten
-Served          asked in vain                                        miss                   Absent
+Served          asked in vain                                        mark absent            Absent
 Served          to be asked, to learn what its answers take          measure                -
-Absent          a sign of it came                                    find                   Served
+Absent          a sign of it came                                    serve again            Served
 Absent          our DHCP server granted it an address                adopt grant            -
 Absent          claimed by another node, too long ago                dismiss late claim     -
 Absent          claimed by another node                              let go                 Departed
 Absent          babel leads to another node, for long enough         forget elsewhere       forgotten
 Absent          its lease is over, or it has none for some minutes   forget                 forgotten
 Absent          its node-client address is given up for long enough  announce               -
-Absent          it is time to see where babel leads                  look elsewhere         -
-Restored        it has answered, and its ROAM was out                believe                Roaming
-Restored        it has answered                                      believe                Served
+Absent          it is time to see where babel leads                  check elsewhere        -
+Restored        it has answered, and its ROAM was out                confirm restored       Roaming
+Restored        it has answered                                      confirm restored       Served
 Restored        it has not, and another node claims it               let go                 Departed
-Restored        it has not                                           disbelieve             Departed
-Restored        it cannot be asked                                   disbelieve             forgotten
+Restored        it has not                                           give up restored       Departed
+Restored        it cannot be asked                                   give up restored       forgotten
 Restored        a question is due                                    ask restored           -
 """
 
@@ -126,15 +126,15 @@ def _judge_claiming(client: Client, clock: "Clock", options: Options) -> str:
         return _judge_alone(client, options)
     if search.is_unreached:
         return "ask neighbours"
-    if client.presence.seen_s >= claim.last_s + options.claim_press_s:
+    if client.presence.seen_s >= claim.last_s + options.claim_resend_s:
         return "resend claim"  # who refused it may have lost the client since
     is_alone = search.is_unrouted and clock.due_s >= claim.started_s + options.unrouted_give_up_s
     if search.legacy is not None and search.legacy.grace_s < NEVER:
         if search.legacy.grace_s <= clock.due_s:
-            return _judge_alone(client, options) if search.is_unrouted else "give up claim"
+            return _judge_alone(client, options) if search.is_unrouted else "give up search"
     elif is_alone and claim.next_s <= clock.due_s:
         return _judge_alone(client, options)
-    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, "send claim", "give up claim")
+    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, "send claim", "give up search")
 
 
 def _judge_copies(
@@ -159,7 +159,7 @@ def _judge_alone(client: Client, options: Options) -> str:
         return "claim again"  # no other sign of an idle client may come
     if client.presence.is_leaving or is_unproven or (is_in_doubt and is_passing):
         return "forget unproven"
-    return "settle"
+    return "serve alone"
 
 
 def _is_passing(client: Client, options: Options) -> bool:
@@ -184,7 +184,7 @@ def _judge_roaming(client: Client, clock: "Clock", options: Options) -> str:
         return "begin anew"
     if lease.roam_ack is not None:
         if_stale = "begin anew" if client.search.is_after_stale else "claim by place"
-        return _judge_roam_ack(lease, lease.roam_ack.reason, "open", if_stale)
+        return _judge_roam_ack(lease, lease.roam_ack.reason, "let in", if_stale)
     verdict = "wait"
     if roam.next_s <= clock.due_s:
         verdict = "send roam" if roam.sent < len(options.roam_at_s) else "begin anew"
@@ -234,27 +234,29 @@ def _judge_rival(client: Client, clock: "Clock", options: Options) -> str:
         return "refuse claim"
     if not rival.questions:
         return "ask for rival"
-    return _judge_copies(rival.next_s, rival.questions, options.probe_at_s, clock, "ask for rival", "yield")
+    return _judge_copies(
+        rival.next_s, rival.questions, options.probe_at_s, clock, "ask for rival", "let go silent"
+    )
 
 
 def _judge_search(client: Client, claim: Exchange, clock: "Clock", options: Options) -> str:
     """Judge our question who has a client that we serve."""
     search, seen_s = client.search, client.presence.seen_s
     if search.is_contested and seen_s > search.ended_s and not search.is_running:
-        return "claim behind"  # the other node will let it go if we ask once more
+        return "claim contested"  # the other node will let it go if we ask once more
     if claim.next_s == NEVER:
         return "wait"
     if search.is_unreached and search.is_running:
         return "announce"
-    give_up = "end claim" if search.is_to_all or seen_s >= claim.last_s else "give up claim"
-    offsets_s = options.else_at_s if search.is_to_all else options.claim_at_s
+    give_up = "end search" if search.is_to_all or seen_s >= claim.last_s else "give up search"
+    offsets_s = options.claim_all_at_s if search.is_to_all else options.claim_at_s
     return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, "send claim", give_up)
 
 
 def _judge_lease(lease: Lease, client: Client, clock: "Clock", options: Options) -> str:
     verdict, roam, request = "wait", lease.roam, lease.request
     if lease.roam_ack is not None:
-        return _judge_roam_ack(lease, lease.roam_ack.reason, "renewed", "leave lease")
+        return _judge_roam_ack(lease, lease.roam_ack.reason, "note renewal", "leave lease")
     if roam is not None:
         verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "give up roam")
     if verdict == "wait" and request is not None:
@@ -296,16 +298,16 @@ def _judge_silence(client: Client, clock: "Clock", options: Options) -> str:
     if presence.unanswered < options.idle_probes:
         return "ask"
     is_new = is_newcomer(client)
-    if is_new and presence.doubted_s < presence.seen_s > clock.due_s - options.idle_s:
+    if is_new and presence.first_asked_s < presence.seen_s > clock.due_s - options.idle_s:
         return "postpone"
-    return "forget absent" if is_new or is_contested else "miss"
+    return "forget absent" if is_new or is_contested else "mark absent"
 
 
 def _judge_absent(client: Client, clock: "Clock", options: Options) -> str:
     state, lease = client.state, client.lease
     assert isinstance(state, Absent)
     if state.is_back:
-        return "find"
+        return "serve again"
     if client.grant is not None:
         return "adopt grant"
     verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
@@ -318,21 +320,21 @@ def _judge_absent(client: Client, clock: "Clock", options: Options) -> str:
         return "forget"
     if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != "wait":
         return verdict
-    if state.look_s > clock.due_s:
+    if state.next_s > clock.due_s:
         return "wait"
-    return "announce" if not client.is_announced and state.until_s <= clock.due_s else "look elsewhere"
+    return "announce" if not client.is_announced and state.until_s <= clock.due_s else "check elsewhere"
 
 
 def _judge_restored(client: Client, clock: "Clock", _: Options) -> str:
     state, rival = client.state, client.rival
     assert isinstance(state, Restored)
     if state.is_here:
-        return "believe"
+        return "confirm restored"
     if state.next_s > clock.due_s:
         return "wait"
     if state.until_s > clock.due_s:
         return "ask restored"
-    return "let go" if rival is not None and rival.until_s >= clock.now_s else "disbelieve"
+    return "let go" if rival is not None and rival.until_s >= clock.now_s else "give up restored"
 
 
 JUDGES = {
@@ -359,7 +361,7 @@ def next_deadline_s(client: Client) -> float:
     if isinstance(state, Served):
         due_s = min(due_s, state.measure_s)
     elif isinstance(state, Absent):
-        due_s = min(due_s, state.look_s, state.keep_s)
+        due_s = min(due_s, state.next_s, state.keep_s)
     if lease is None:
         return due_s
     if lease.request is not None and lease.request.next_s < due_s:

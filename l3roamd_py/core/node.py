@@ -73,7 +73,7 @@ class Node:
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: "Timers[TimerKey]" = Timers()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
-        self.believed_claims = Rate(options.believed_per_s, options.believed_burst, 1)
+        self.silent_claims = Rate(options.silent_per_s, options.silent_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
         self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counters = Counters()

@@ -48,7 +48,7 @@ class Ports:
         if not is_settled:
             self._newcomers.setdefault(port, OldestFirst())[mac] = None
 
-    def settle(self, mac: bytes) -> None:
+    def note_proof(self, mac: bytes) -> None:
         """It has proven to be here."""
         _discard(self._newcomers, self._port_of.get(mac, ""), mac)
 
@@ -61,7 +61,7 @@ class Ports:
         _discard(self._absent, self._port_of.get(mac, ""), mac)
 
     def remove(self, mac: bytes) -> None:
-        self.settle(mac)
+        self.note_proof(mac)
         self.come_back(mac)
         port = self._port_of.pop(mac, "")
         if port in self._clients:

@@ -79,9 +79,9 @@ def refuse_claim(node: Node, client: Client) -> None:
     dismiss(node, client, "claims_refused")
 
 
-def yield_client(node: Node, client: Client) -> None:
+def let_go_silent(node: Node, client: Client) -> None:
     """It has not answered: let it go, but not without number."""
-    if node.believed_claims.is_within(b"", node.now_s):
+    if node.silent_claims.is_within(b"", node.now_s):
         let_go(node, client)
     else:
         dismiss(node, client, "claims_too_many")
@@ -91,7 +91,7 @@ def let_go(node: Node, client: Client) -> None:
     rival = client.rival
     assert rival is not None
     if isinstance(client.state, Restored):
-        node.count("beliefs_disproven")
+        node.count("restored_not_here")
     until_s = node.now_s + node.options.departed_s
     gone = make_departed(client, rival.sender, until_s)
     gone.is_extended, gone.told_s = rival.is_extended, node.now_s

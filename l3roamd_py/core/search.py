@@ -12,7 +12,7 @@ then, even with another route at hand.)
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CloseGate, ProbeClient, SendClaim, SendToNodes
-from l3roamd_py.core.addresses import add_address, drop_ipv4, give_lease, make_way, open_gate, refuse
+from l3roamd_py.core.addresses import add_address, drop_ipv4, free_address, give_lease, open_gate, refuse
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -39,10 +39,10 @@ def claim(node: Node, client: Client, nonce: int | None = None) -> None:
     node.claiming.add(client.mac)
     client.presence.check_s = NEVER
     _need_proof(node, client)
-    claim_behind(node, client, nonce)
+    _start_claim(node, client, nonce)
 
 
-def claim_behind(node: Node, client: Client, nonce: int | None = None) -> None:
+def _start_claim(node: Node, client: Client, nonce: int | None = None) -> None:
     """Ask while we serve the client already: nobody has answered yet, though babel knows somebody."""
     search, nonce = client.search, node.make_nonce() if nonce is None else nonce
     payload = node.encode(wire.Claim(client.mac), nonce, node.options.claim_ttl)
@@ -54,11 +54,11 @@ def claim_behind(node: Node, client: Client, nonce: int | None = None) -> None:
     send_claim(node, client)
 
 
-def look_behind(node: Node, client: Client) -> None:
+def claim_contested(node: Node, client: Client) -> None:
     """A contested client was heard: if we ask once more, the other node will let it go."""
     if (end_linger, client.mac) not in node.timers:
         client.search.place = None  # where it went is silent: ask whom babel knows, now that this is not us
-    claim_behind(node, client)
+    _start_claim(node, client)
 
 
 def send_claim(node: Node, client: Client) -> None:
@@ -68,7 +68,7 @@ def send_claim(node: Node, client: Client) -> None:
     if search.is_to_all:
         _ask_neighbours(node, client, wire.FOR_ITS_NODE)
         _ask_nodes(node, client, wire.FOR_ITS_NODE)
-        return node.note_copy(claim, options.else_at_s, options.else_at_s[-1])
+        return node.note_copy(claim, options.claim_all_at_s, options.claim_all_at_s[-1])
     search.is_unrouted = search.is_unreached = False
     resend_claim(node, client)
     is_late = node.now_s >= claim.started_s + options.onward_after_s
@@ -165,7 +165,7 @@ def remind(node: Node, client: Client) -> None:
 # The question is over
 
 
-def end_claim(node: Node, client: Client) -> None:
+def end_search(node: Node, client: Client) -> None:
     """All copies have left. Nobody answered, though babel knows somebody; but the client is here."""
     assert client.search.claim is not None
     client.search.claim.next_s = NEVER
@@ -174,7 +174,7 @@ def end_claim(node: Node, client: Client) -> None:
         announce(node, client)
 
 
-def give_up_claim(node: Node, client: Client) -> None:
+def give_up_search(node: Node, client: Client) -> None:
     """Babel knows a node that serves the client, and it stayed silent: is the client here at all?"""
     search = client.search
     assert search.claim is not None
@@ -200,7 +200,7 @@ def take_over(node: Node, client: Client) -> None:
     assert answer.lease is not None
     lease, search.heard = answer.lease, None
     is_granted = lease.token.serial > 0
-    if node.is_taken(client.mac, lease.ipv4) and not make_way(node, client.mac, lease.ipv4, is_granted):
+    if node.is_taken(client.mac, lease.ipv4) and not free_address(node, client.mac, lease.ipv4, is_granted):
         refuse(node, client, lease.ipv4)
         accept_without_lease(node, client, answer)
         client.presence.is_proven = True  # it has no address that we could ask it by
@@ -220,7 +220,7 @@ def take_over(node: Node, client: Client) -> None:
         add_address(node, client, address)
 
 
-def settle(node: Node, client: Client) -> None:
+def serve_alone(node: Node, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
     search, former = client.search, former_of(client)
     lease = None if former is None or search.answered_by is not None else former.lease
@@ -238,12 +238,12 @@ def settle(node: Node, client: Client) -> None:
     if client.grant is not None:
         search.heard = None
     is_left = lease is not None and lease.until_s > node.now_s
-    if lease is not None and is_left and make_way(node, client.mac, lease.ipv4, lease.is_granted):
+    if lease is not None and is_left and free_address(node, client.mac, lease.ipv4, lease.is_granted):
         search.heard = None
-        resume(node, client, lease)
+        _resume(node, client, lease)
 
 
-def resume(node: Node, client: Client, lease: Lease) -> None:
+def _resume(node: Node, client: Client, lease: Lease) -> None:
     """Go on with a lease that we held before."""
     lease.is_returned = True
     give_lease(node, client, lease)

@@ -52,9 +52,9 @@ def announce(node: Node, client: Client) -> None:
     if search.is_running and search.claim is not None:
         search.claim.next_s = NEVER
     if isinstance(client.state, Absent):
-        client.state.look_s = NEVER
+        client.state.next_s = NEVER
     client.is_announced = True
-    node.ports.settle(client.mac)
+    node.ports.note_proof(client.mac)
     node.timers.cancel((end_linger, client.mac))
     node.do(AddNodeClient(node.node_client(client.mac)))
 
@@ -71,7 +71,7 @@ def ask_client(node: Node, client: Client | Departed) -> None:
     return node.do(*(SolicitClient(client.mac, each) for each in client.addresses[-ADDRESSES_ASKED:]))
 
 
-def learn(node: Node, presence: Presence) -> None:
+def note_answer_time(node: Node, presence: Presence) -> None:
     """It has answered: note what that usually takes. That it took longer once may be our own doing, if we are busy."""
     if presence.timed_s is not None:
         took_s, before_s = node.now_s - presence.timed_s, presence.usual_s
@@ -83,7 +83,7 @@ def learn(node: Node, presence: Presence) -> None:
 
 
 def measure(node: Node, client: Client) -> None:
-    """Ask it, to learn what its answers take."""
+    """Ask it, to note_answer_time what its answers take."""
     state = client.state
     assert isinstance(state, Served)
     state.measure_s = NEVER

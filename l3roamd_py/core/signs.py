@@ -26,7 +26,7 @@ from l3roamd_py.core.client import (
 from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.search import claim
-from l3roamd_py.core.service import forget, learn
+from l3roamd_py.core.service import forget, note_answer_time
 from runtime.log import WARNING
 
 
@@ -83,7 +83,7 @@ def _note_presence(node: Node, client: Client, is_asked_on: bool) -> None:
 def _note_proof(node: Node, client: Client) -> None:
     """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
     client.presence.is_proven = True
-    node.ports.settle(client.mac)
+    node.ports.note_proof(client.mac)
 
 
 def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
@@ -104,13 +104,13 @@ def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
         return
     if departed is not None and node.now_s <= departed.told_s + node.options.regret_s:
         node.count("departures_regretted")
-        learn(node, departed.presence)
+        note_answer_time(node, departed.presence)
         if see(node, mac, departed.ipv4) is None:
             return
     client = node.clients.get(mac)
     if client is None:
         return
-    learn(node, client.presence)
+    note_answer_time(node, client.presence)
     _note_presence(node, client, False)
     _note_proof(node, client)
     client.presence.answered_s = node.now_s

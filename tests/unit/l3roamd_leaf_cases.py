@@ -106,10 +106,10 @@ def case_ports_have_room_for_so_many():
     ports.add(b"a", "eth0")
     assert not ports.has_room("eth0", False) and ports.has_room("eth0", True)
     assert ports.least("eth0") == b"a"
-    ports.settle(b"a")
+    ports.note_proof(b"a")
     ports.leave(b"a")
     ports.add(b"b", "eth0")
-    ports.settle(b"b")
+    ports.note_proof(b"b")
     assert not ports.has_room("eth0", True) and ports.least("eth0") == b"a"
     ports.remove(b"a")
     assert ports.has_room("eth0", True) and ports.least("eth0") is None

@@ -172,7 +172,7 @@ def test_a_port_is_remembered_and_moves_with_its_client():
     assert not ports.has_room("x", False)
     assert ports.has_room("x", True)
     assert ports.least("x") == b"a"
-    ports.settle(b"a")
+    ports.note_proof(b"a")
     assert ports.has_room("x", False)
     ports.add(b"b", "x")
     assert not ports.has_room("x", True)
@@ -185,7 +185,7 @@ def test_a_port_is_remembered_and_moves_with_its_client():
     assert ports.least("x") is None
     ports.leave(b"a")
     assert ports.least("y") == b"b"
-    ports.settle(b"b")
+    ports.note_proof(b"b")
     assert ports.least("y") == b"a"
     ports.come_back(b"a")
     assert ports.least("y") is None

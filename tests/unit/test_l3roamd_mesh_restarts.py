@@ -237,7 +237,7 @@ def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_
     mesh.run(0.29)
     mesh.move(client, mesh.nodes[1])  # a moment before its node is back
     check_goes_on(mesh, client, before, 1.0)
-    assert a.core.counters["beliefs_disproven"]
+    assert a.core.counters["restored_not_here"]
 
 
 def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_client_is_there():

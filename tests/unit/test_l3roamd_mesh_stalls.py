@@ -110,7 +110,7 @@ def test_who_was_restored_is_asked_again_after_a_stall(stall_s):
     mesh.run(stall_s - 0.001)
     client.is_asleep = False
     check_goes_on(mesh, client, before, 0.3)
-    assert a.core.counters["beliefs_disproven"] == 0
+    assert a.core.counters["restored_not_here"] == 0
 
 
 @SLOW
