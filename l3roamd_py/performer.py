@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from l3roamd_py import leases
 from l3roamd_py.core import actions
 from l3roamd_py.core.actions import Action, MapClient, Send
-from l3roamd_py.core.events import ClaimUnreachable, Event, FoundElsewhere, PlaceLooked, PlatLooked
+from l3roamd_py.core.events import ClaimUnreachable, Event, FoundElsewhere, PlaceChecked, PlatChecked
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
@@ -74,8 +74,8 @@ class Performer:
             actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
             actions.SendToNodes: self._send_to_nodes,
             actions.SendClaim: self._claim,
-            actions.LookElsewhere: self._look,
-            actions.LookForPlace: self._look_for_place,
+            actions.CheckElsewhere: self._check_elsewhere,
+            actions.CheckPlace: self._check_place,
             actions.AddNodeClient: lambda a: kernel.add_address(a.address),
             actions.RemoveNodeClient: lambda a: kernel.remove_address(a.address),
             actions.AddNeighbour: lambda a: kernel.pin(a.mac, a.ipv4),
@@ -92,7 +92,7 @@ class Performer:
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
             actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),
-            actions.LookForPlat: self._look_for_plat,
+            actions.CheckPlat: self._check_plat,
             actions.MapClient: self._map,
             actions.UnmapClient: self._unmap,
             actions.ReleaseLease: self._release,
@@ -132,16 +132,16 @@ class Performer:
         for address in self._nodes():
             self._udp.send(address, action.payload, action.source)
 
-    def _look(self, action: actions.LookElsewhere) -> None:
+    def _check_elsewhere(self, action: actions.CheckElsewhere) -> None:
         if self._kernel.leads_elsewhere(action.address):
             self.events.append(FoundElsewhere(action.mac))
 
-    def _look_for_place(self, action: actions.LookForPlace) -> None:
+    def _check_place(self, action: actions.CheckPlace) -> None:
         is_live = self._kernel.leads_to_node(action.place)
-        self.events.append(PlaceLooked(action.mac, action.place, is_live))
+        self.events.append(PlaceChecked(action.mac, action.place, is_live))
 
-    def _look_for_plat(self, action: actions.LookForPlat) -> None:
-        self.events.append(PlatLooked(action.plat, self._kernel.leads_to_node(action.plat)))
+    def _check_plat(self, action: actions.CheckPlat) -> None:
+        self.events.append(PlatChecked(action.plat, self._kernel.leads_to_node(action.plat)))
 
     def _unlearn(self, action: actions.Unlearn) -> None:
         if port := self._ports.pop(action.mac, 0):

@@ -23,7 +23,7 @@ for long: what a client that comes back in this time sends is a stranger's to th
 """
 
 from l3roamd_py.core import departed, grants
-from l3roamd_py.core.actions import LookElsewhere, RemoveNodeClient, Unlearn
+from l3roamd_py.core.actions import CheckElsewhere, RemoveNodeClient, Unlearn
 from l3roamd_py.core.addresses import open_gate
 from l3roamd_py.core.client import (
     AT_ONCE,
@@ -119,7 +119,7 @@ def _give_address_up(node: Node, client: Client, state: Absent) -> None:
 def check_elsewhere(node: Node, client: Client) -> None:
     assert isinstance(client.state, Absent)
     if not client.is_announced:
-        node.do(LookElsewhere(client.mac, node.node_client(client.mac)))
+        node.do(CheckElsewhere(client.mac, node.node_client(client.mac)))
         if can_ask(client):
             ask_client(node, client)
     _give_address_up(node, client, client.state)

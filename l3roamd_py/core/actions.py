@@ -36,7 +36,7 @@ class SendClaim:
 
 
 @record("mac address")
-class LookElsewhere:
+class CheckElsewhere:
     """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
 
     mac: bytes
@@ -44,8 +44,8 @@ class LookElsewhere:
 
 
 @record("mac place")
-class LookForPlace:
-    """Answer with PlaceLooked: whether babel knows a way to the node at whose prefix a client's home is mapped."""
+class CheckPlace:
+    """Answer with PlaceChecked: whether babel knows a way to the node at whose prefix a client's home is mapped."""
 
     mac: bytes
     place: bytes
@@ -168,8 +168,8 @@ class DropPlat:
 
 
 @record("plat")
-class LookForPlat:
-    """Answer with PlatLooked: whether the kernel has a route to a PLAT."""
+class CheckPlat:
+    """Answer with PlatChecked: whether the kernel has a route to a PLAT."""
 
     plat: bytes
 
@@ -229,8 +229,8 @@ if TYPE_CHECKING:
         Send
         | SendToNodes
         | SendClaim
-        | LookElsewhere
-        | LookForPlace
+        | CheckElsewhere
+        | CheckPlace
         | AddNodeClient
         | RemoveNodeClient
         | AddNeighbour
@@ -247,7 +247,7 @@ if TYPE_CHECKING:
         | LeavePlat
         | SetCurrentPlat
         | DropPlat
-        | LookForPlat
+        | CheckPlat
         | MapClient
         | UnmapClient
         | ReleaseLease

@@ -186,7 +186,7 @@ def start_afresh(node: Node, client: Client, delay_s: float = 0.0) -> None:
     request_token(node, lease, delay_s)
 
 
-def on_place_looked(node: Node, mac: bytes, place: bytes, is_live: bool) -> None:
+def on_place_checked(node: Node, mac: bytes, place: bytes, is_live: bool) -> None:
     """A client has an address that is mapped to another node, as somebody roamed there with it.
 
     the address is    that node can be reached    it cannot

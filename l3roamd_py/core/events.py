@@ -101,14 +101,14 @@ class ClaimUnreachable:
 
 @record("mac")
 class FoundElsewhere:
-    """A host route leads to the node-client address of a LookElsewhere: another node serves the client."""
+    """A host route leads to the node-client address of a CheckElsewhere: another node serves the client."""
 
     mac: bytes
 
 
 @record("mac place is_live")
-class PlaceLooked:
-    """What a LookForPlace found. is_live: babel knows a way to that node."""
+class PlaceChecked:
+    """What a CheckPlace found. is_live: babel knows a way to that node."""
 
     mac: bytes
     place: bytes
@@ -150,8 +150,8 @@ class PlatsUnrouted:
 
 
 @record("prefix has_route")
-class PlatLooked:
-    """What a LookForPlat found. has_route: the kernel has a route to this PLAT."""
+class PlatChecked:
+    """What a CheckPlat found. has_route: the kernel has a route to this PLAT."""
 
     prefix: bytes
     has_route: bool
@@ -174,13 +174,13 @@ if TYPE_CHECKING:
         | Datagram
         | ClaimUnreachable
         | FoundElsewhere
-        | PlaceLooked
+        | PlaceChecked
         | NodeAppeared
         | PlatChosen
         | PlatLost
         | PlatsTold
         | PlatsUnrouted
-        | PlatLooked
+        | PlatChecked
         | Tick
     )
 else:

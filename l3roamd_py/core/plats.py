@@ -10,7 +10,7 @@ it moves to the current one: its connections are lost anyhow.
 """
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import DropPlat, LookForPlat, SetCurrentPlat
+from l3roamd_py.core.actions import CheckPlat, DropPlat, SetCurrentPlat
 from l3roamd_py.core.addresses import start_afresh
 from l3roamd_py.core.client import NOWHERE, Roaming
 from l3roamd_py.core.node import Node, node_of
@@ -45,7 +45,7 @@ def accept_proof(node: Node, grant: wire.TokenGrant) -> bool:
 
 def lose_plat(node: Node, prefix: bytes) -> None:
     node.unrouted_plats.pop(prefix, None)
-    node.timers.cancel((look_for_plat, prefix))
+    node.timers.cancel((check_plat, prefix))
     if node.current == prefix:
         node.current = None
         node.do(SetCurrentPlat(None))
@@ -72,7 +72,7 @@ def compare_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) 
         if prefix in lost:
             lose_plat(node, prefix)
         elif prefix not in usable:
-            node.do(LookForPlat(prefix))
+            node.do(CheckPlat(prefix))
 
 
 def _used(node: Node) -> list[bytes]:
@@ -86,14 +86,14 @@ def on_unrouted(node: Node, prefixes: frozenset[bytes]) -> None:
     for prefix in _used(node):
         if prefix in prefixes and prefix not in node.unrouted_plats:
             node.unrouted_plats[prefix] = node.now_s
-            node.timers.set((look_for_plat, prefix), node.now_s + node.options.plat_patience_s)
+            node.timers.set((check_plat, prefix), node.now_s + node.options.plat_patience_s)
 
 
-def on_looked(node: Node, prefix: bytes, has_route: bool) -> None:
+def on_plat_checked(node: Node, prefix: bytes, has_route: bool) -> None:
     since_s = node.unrouted_plats.get(prefix)
     if has_route:
         node.unrouted_plats.pop(prefix, None)
-        node.timers.cancel((look_for_plat, prefix))
+        node.timers.cancel((check_plat, prefix))
     elif since_s is not None and node.now_s >= since_s + node.options.plat_patience_s:
         node.count("plats_unrouted")
         lose_plat(node, prefix)
@@ -101,5 +101,5 @@ def on_looked(node: Node, prefix: bytes, has_route: bool) -> None:
         on_unrouted(node, frozenset((prefix,)))
 
 
-def look_for_plat(node: Node, prefix: bytes) -> None:
-    node.do(LookForPlat(prefix))
+def check_plat(node: Node, prefix: bytes) -> None:
+    node.do(CheckPlat(prefix))

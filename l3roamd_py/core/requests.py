@@ -2,7 +2,7 @@
 """What we ask of a PLAT for a client's lease: ROAM, that it is here now; TOKEN_REQUEST, for its word. No I/O."""
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import LookForPlace, LookForPlat
+from l3roamd_py.core.actions import CheckPlace, CheckPlat
 from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease
 from l3roamd_py.core.node import Node, node_of
 from runtime.ordered import oldest
@@ -41,7 +41,7 @@ def give_up_request(node: Node, client: Client) -> None:
     assert lease is not None
     lease.request = None
     node.count("tokens_unanswered")
-    node.do(LookForPlat(lease.plat))
+    node.do(CheckPlat(lease.plat))
     lease.renew_s = node.now_s + node.options.token_again_s
 
 
@@ -66,7 +66,7 @@ def on_token(node: Node, grant: wire.TokenGrant) -> None:
     is_mapped = grant.at not in (None, lease.home)
     if grant.at is not None and is_mapped and not is_guest and not lease.is_returned:
         # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
-        return node.do(LookForPlace(client.mac, grant.at))
+        return node.do(CheckPlace(client.mac, grant.at))
     lease.token = grant.lease.token
     node.changes += 1
     renew_in_time(node, lease, grant.lease.lease_s)
@@ -128,7 +128,7 @@ def give_up_roam(node: Node, client: Client) -> None:
     assert lease is not None
     node.count("roams_unanswered")
     lease.roam = None
-    node.do(LookForPlat(lease.plat))
+    node.do(CheckPlat(lease.plat))
     lease.renew_s = node.now_s + node.options.token_again_s
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE
 
 from l3roamd_py.core import actions as do
-from l3roamd_py.core import events, wire
+from l3roamd_py.core import events, judge, wire
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
@@ -105,8 +105,8 @@ EVENTS = st.one_of(
     st.builds(events.PlatLost, PREFIXES),
     st.builds(events.PlatsTold, st.frozensets(PREFIXES), st.frozensets(PREFIXES)),
     st.builds(events.PlatsUnrouted, st.frozensets(PREFIXES)),
-    st.builds(events.PlatLooked, PREFIXES, st.booleans()),
-    st.builds(events.PlaceLooked, MACS, HOMES, st.booleans()),
+    st.builds(events.PlatChecked, PREFIXES, st.booleans()),
+    st.builds(events.PlaceChecked, MACS, HOMES, st.booleans()),
     st.just(events.Tick()),
 )
 SCRIPTS = st.lists(st.tuples(EVENTS, st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0, 5.0, 400.0])), max_size=60)
@@ -157,6 +157,7 @@ def check_bounds(core: Core) -> None:
     assert len(node.timers._heap) <= 24 * BOUND + node.timers.SLACK
     assert len(node.counters) < 100
     assert set(node.by_ipv4.values()) <= set(node.clients)
+    assert {judge.judge(client, node, node.options) for client in node.clients.values()} <= {"wait"}
     assert {client.mac for client in node.clients.values() if client.ipv4} == set(node.by_ipv4.values())
     if core.platnode is not None:
         assert len(core.platnode.home_at) <= len(core.platnode.entries) <= BOUND

@@ -156,19 +156,19 @@ class Node:
             datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
             self.mesh.carry(self, target, datagram)
 
-    def look(self, action: do.LookElsewhere) -> None:
+    def look(self, action: do.CheckElsewhere) -> None:
         if self.mesh.route(self, action.address) not in (None, self):
             self.mesh.after(0.0, lambda: self.handle(events.FoundElsewhere(action.mac)))
 
-    def look_for_place(self, action: do.LookForPlace) -> None:
+    def check_place(self, action: do.CheckPlace) -> None:
         there = self.mesh.owner(management_address(action.place[:12] + bytes(4)))
         is_live = there is not None and self.mesh.leads_to(self, there)
-        self.mesh.after(0.0, lambda: self.handle(events.PlaceLooked(action.mac, action.place, is_live)))
+        self.mesh.after(0.0, lambda: self.handle(events.PlaceChecked(action.mac, action.place, is_live)))
 
-    def look_for_plat(self, action: do.LookForPlat) -> None:
+    def check_plat(self, action: do.CheckPlat) -> None:
         there = next((node for node in self.mesh.nodes if node.plat == action.plat), None)
         has_route = there is not None and self.mesh.leads_to(self, there)
-        self.mesh.after(0.0, lambda: self.handle(events.PlatLooked(action.plat, has_route)))
+        self.mesh.after(0.0, lambda: self.handle(events.PlatChecked(action.plat, has_route)))
 
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
@@ -240,8 +240,8 @@ PERFORM: dict[type, Callable] = {
     do.Send: _send,
     do.SendToNodes: _send_to_nodes,
     do.SendClaim: Node.claim,
-    do.LookElsewhere: Node.look,
-    do.LookForPlace: Node.look_for_place,
+    do.CheckElsewhere: Node.look,
+    do.CheckPlace: Node.check_place,
     do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
     do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),
     do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),
@@ -255,7 +255,7 @@ PERFORM: dict[type, Callable] = {
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
-    do.LookForPlat: Node.look_for_plat,
+    do.CheckPlat: Node.check_plat,
     do.DropPlat: Node.drop_plat,
     do.RenewLease: Node.renew_lease,
     do.MapClient: Node.map_client,
