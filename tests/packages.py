@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 from sdk.ipk import __main__ as ipk
 from sdk.openwrt import node
@@ -26,12 +27,15 @@ def built() -> dict[str, ipk.Package]:
 
 @cache
 def trees(firewall: str) -> dict[str, Path]:
-    """The folder of each package as make leaves it, of packages for xtables or nft."""
+    """The folder of each package as make leaves it, of packages for nft, for iptables (xtables), and for iptables on a
+    kernel without nf_tables (xtables-alone)."""
     folder = FOLDER
-    if firewall == "nft":
+    if firewall != "xtables":
         folder = Path(tempfile.mkdtemp(prefix="ipk-test-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        ipk.build(folder, [], [ipk.IPV6, ipk.FIREWALL4])
+        variable = {"XLAT464_ROAM_RULES": "nft" if firewall == "nft" else "xtables"}
+        with mock.patch.dict(os.environ, variable):
+            ipk.build(folder, [], [ipk.IPV6, *([ipk.FIREWALL4] if firewall == "nft" else [])])
     else:
         built()
     return {path.name: path for path in (folder / "tree").iterdir()}

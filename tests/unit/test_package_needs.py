@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
 )
-FIREWALLS = ["xtables", "nft"]
+FIREWALLS = ["xtables", "xtables-alone", "nft"]
 
 
 def declared(name: str, firewall: str) -> set[str]:
@@ -115,6 +115,12 @@ def test_a_package_says_nothing_that_its_files_do_not_need(name, firewall):
     shown = set(found(name, firewall))
     shown |= {need for need, words in needs.EVIDENCE.get(name, {}).items() if re.search(words, everything)}
     assert declared(name, firewall) - shown == set()
+
+
+def test_an_image_with_iptables_roams_by_nf_tables_if_its_kernel_may_have_it():
+    core, program, sets = "kmod-nft-core", "nftables", "kmod-ipt-ipset"
+    needs = {firewall: declared("l3roamd-py", firewall) & {core, program, sets} for firewall in FIREWALLS}
+    assert needs == {"xtables": {core}, "xtables-alone": {sets}, "nft": {core}}
 
 
 @pytest.mark.parametrize(
