@@ -28,7 +28,7 @@ from l3roamd_py.kernel.stations import Stations
 from l3roamd_py.kernel.udp import Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
-from l3roamd_py.performer import Performer
+from l3roamd_py.performer import MAPS_MAX, Performer
 from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
@@ -94,6 +94,8 @@ class Daemon:
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
+        for refusal in upkeep.remove_other_kind(self.clat, self.plat):
+            log.warning("%s", refusal)
         for rules in (self.clat, self.plat):
             if rules is not None:
                 rules.set_up()
@@ -190,12 +192,30 @@ class Daemon:
             self.follow()
         self.performer.flush()
         self.server.tick(now)
+        self._look_after_rules(now)
         self._keep(now)
 
     def _next_deadline_s(self) -> float:
         parts = (self.core, self.server, self.state_writer)
-        deadlines = (part.next_deadline_s for part in parts)
+        deadlines = [part.next_deadline_s for part in parts]
+        deadlines += [rules.looks.next_s for rules in (self.clat, self.plat) if rules is not None]
         return min((each for each in deadlines if each is not None), default=now_s() + LONGEST_WAIT_S)
+
+    def _look_after_rules(self, now: float) -> None:
+        """Rules that somebody flushed come back, and mappings with them."""
+        try:
+            if self.clat is not None:
+                self.clat.tick(now)
+            if self.plat is not None and self.plat.tick(now):
+                log.warning("somebody removed the rules of who has roamed: they are made again")
+                assert self.core.platnode is not None
+                mappings = self.core.platnode.mappings()
+                for i in range(0, len(mappings), MAPS_MAX):
+                    for error in self.plat.map_clients(mappings[i : i + MAPS_MAX]):
+                        if error is not None:
+                            log.warning("%s", error)
+        except RulesError as error:
+            log.warning("%s", error)
 
     def _keep(self, now: float) -> None:
         self.state_writer.note(self.core.changes, now)

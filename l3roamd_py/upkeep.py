@@ -81,6 +81,24 @@ def _need_no_daemon() -> None:
             raise FlushError(f"a roaming daemon has UDP port {PORT}, expected none: end it first") from None
 
 
+def remove_other_kind(clat: ClatRules | None, plat: PlatRules | None) -> list[RulesError]:
+    """Remove rules of the other backend, which a daemon before us has used; return what could not be done.
+
+    Both at once would keep clients out, or send them to the wrong PLAT.
+    """
+    failures: list[RulesError] = []
+    for backend in (choice.NFT, choice.XTABLES):
+        if isinstance(clat, backend) or isinstance(plat, backend) or not choice.has_left(backend):
+            continue
+        for rules in (backend[0]("", "clat"), backend[1]("plat", bytes(16))):
+            try:
+                rules.tear_down()
+            except RulesError as error:
+                failures.append(error)
+            rules.close()
+    return failures
+
+
 def _rules_of_both_kinds(client_device: str) -> Iterator[ClatRules | PlatRules]:
     """The rules that may be there: whoever changed --rules has both. By name, so the devices do not matter."""
     for kind in ("nft", "xtables"):

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.rules import Looks, RulesError
 from xlat464.address import format_ipv6, mask
 from xlat464.node import NODE_LENGTH
 
@@ -54,10 +54,14 @@ class SeedPlatRules:
 
     def __init__(self, plat_device: str, plat: bytes = bytes(16)):
         self.device = plat_device
+        self.looks = Looks()
         self.made: dict[str, list[str]] = {}  # set name -> its rule, as ip6tables takes it behind -A or -I
 
     def set_up(self) -> None:
         pass
+
+    def tick(self, now_s: float) -> bool:
+        return False
 
     def tear_down(self) -> None:
         tear_down()

@@ -254,6 +254,15 @@ class Platnode:
         self.groups.remove(home)
         self.timers.cancel(home)
 
+    def mappings(self) -> list[Mapping]:
+        """Return what is mapped, for a kernel that has lost it."""
+        now_s = self.node.now_s
+        return [
+            Mapping(home, entry.at, None, max(1, int(entry.until_s - now_s)), entry.serial)
+            for home, entry in self.entries.items()
+            if entry.at is not None
+        ]
+
     def restore_serial(self, home: bytes, serial: int, kept_s: float) -> None:
         """Take over the serial of a home that is not mapped."""
         entry = self.entries[home] = Entry(None, serial, 0.0, kept_s)

@@ -11,10 +11,11 @@ from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.clat import NftClatRules
 from l3roamd_py.netfilter.nft.plat import NftPlatRules
 from l3roamd_py.netfilter.nft.rewrite import SOURCE, swap_quoted
-from l3roamd_py.netfilter.nft.table import layout
+from l3roamd_py.netfilter.nft.table import find_table, layout
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.clat import XtablesClatRules
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets
-from l3roamd_py.netfilter.xtables.rules import XtablesClatRules, XtablesPlatRules
+from l3roamd_py.netfilter.xtables.plat import XtablesPlatRules
 
 Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
@@ -34,6 +35,27 @@ def choose_rules(wanted: str = "auto") -> Choice:
     if not lacking:
         raise ValueError(f"no rules {wanted!r}")
     raise RulesError(f"no firewall that can roam works here ({'; '.join(lacking)})")
+
+
+def has_left(backend: Choice) -> bool:
+    """Whether rules of a backend are in the kernel, by the names of its tables or sets."""
+    netfilter, sets = NetfilterSocket(), IpSets()
+    try:
+        if backend == XTABLES:
+            return bool(sets.names("l3roam"))
+        return any(
+            find_table(netfilter, family, name) is not None
+            for family, name in (
+                (nftables.IPV4, "l3roamd"),
+                (nftables.IPV6, "l3roamd_clat"),
+                (nftables.IPV6, "l3roamd_plat"),
+            )
+        )
+    except OSError:
+        return False  # a kernel without this backend
+    finally:
+        netfilter.close()
+        sets.close()
 
 
 def nft_lacks() -> str | None:
@@ -58,7 +80,9 @@ def nft_lacks() -> str | None:
 
 def xtables_lacks() -> str | None:
     """What keeps iptables, ipset and conntrack from working here, None if nothing does."""
-    for program in ("iptables", "iptables-restore", "ip6tables", "ip6tables-restore"):
+    for program in (
+        f"{name}{end}" for name in ("iptables", "ip6tables") for end in ("", "-save", "-restore")
+    ):
         if not shutil.which(program):
             return f"there is no {program}"
     probe = IpSet(f"l3roamd_probe_{os.getpid()}", socket.AF_INET6, has_timeout=True)

@@ -4,7 +4,7 @@
 A packet that reaches the platnode before ROAM does opens a second connection there, and the server answers it with a
 reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4), and goes on in its order when
 the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by. This is what waits; the rules that send
-it here are in gate_nft and rules_xtables.
+it here are in nft/gate.py and xtables/gate.py.
 
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
 the newest is dropped, over the second everything of the client that has waited longest; and what has waited for HELD_S
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
-from l3roamd_py.netfilter.rules import Held
+from l3roamd_py.netfilter.rules import Held, Looks
 
 QUEUE = 5523
 HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
@@ -82,7 +82,8 @@ class Gate(ABC):
         self.clock = clock
         self.room = WaitingRoom()
         self.queue: PacketQueue | None = None
-        self.poll: select.epoll | None = None
+        self.poll = select.epoll()
+        self.looks = Looks()
         self.arrived: dict[Client, None] = {}
         self.bell = -1  # makes fileno() readable when a packet was read that nobody was told of
         self.count = {"held": 0, "released": 0, "dropped": 0}
@@ -97,12 +98,15 @@ class Gate(ABC):
             if error.errno in (errno.EBUSY, errno.EPERM):
                 raise
             return False
-        self.poll = select.epoll()
         self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         for descriptor in (self.queue.fileno(), self.bell):
-            self.poll.register(descriptor, select.EPOLLIN)
+            self.heed(descriptor)
         self._drain()  # what came while the queue was made does not make it readable
         return True
+
+    def heed(self, descriptor: int) -> None:
+        """Be readable when this is, until it is closed."""
+        self.poll.register(descriptor, select.EPOLLIN)
 
     def dissolve(self) -> None:
         """Let everybody go on who waits, then close."""
@@ -110,24 +114,32 @@ class Gate(ABC):
             self._drain()
             for client in list(self.room.waiting):
                 self._judge(self.room.take(client), ACCEPT)
-        Gate.close(self)
+        self.unlisten()
+
+    def unlisten(self) -> None:
+        """Let go of the queue; what waits in it is lost."""
+        if self.queue is not None:
+            os.close(self.bell)
+            self.queue.close()
+        self.queue = None
+        self.room = WaitingRoom()
 
     def close(self) -> None:
         """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
-        if self.queue is not None and self.poll is not None:
-            self.poll.close()
-            os.close(self.bell)
-            self.queue.close()
-        self.queue = self.poll = None
-        self.room = WaitingRoom()
+        self.unlisten()
+        self.poll.close()
 
     def fileno(self) -> int:
-        return self.poll.fileno() if self.poll else -1
+        return self.poll.fileno()
+
+    @property
+    def holds_packets(self) -> bool:
+        return self.queue is not None
 
     def read_held(self) -> list[Held]:
         with refusal("cannot read what waits at the gate"):
             self._drain()
-        if self.poll:  # the bell rang for who is gone, too: it must not go on
+        if self.queue:  # the bell rang for who is gone, too: it must not go on
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.bell)
         arrived, self.arrived = self.arrived, {}
@@ -172,6 +184,19 @@ class Gate(ABC):
         with refusal("cannot refuse a client"):
             self._refuse(mac, ipv4)
             self._end_wait((mac, ipv4), DROP)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something was begun that go_on ends."""
+        return False
+
+    def go_on(self) -> None:
+        """Go on with what was begun. Raises RulesError; never waits."""
+        return
+
+    @abstractmethod
+    def tick(self, now_s: float) -> None:
+        """Look, at times, whether all is there still. Raises RulesError."""
 
     def counters(self) -> dict[str, int]:
         return {**self.count, "waiting": self.room.held}

@@ -8,7 +8,7 @@ listens to a queue, rules with `bypass` let packets through; packets that wait w
 import errno
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_QUEUE, NetfilterSocket, message
 from runtime.netlink import ACK, MESSAGE_ERROR, attribute, attributes, error_of, split, u32
@@ -30,18 +30,22 @@ VERDICT_HEADER = struct.Struct("!II")
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A packet in the kernel's queue; mac is empty if the device has none, ipv4 if nothing was copied."""
+    """A packet in the kernel's queue; mac is empty if the device has none, ipv4 if nothing was copied.
+
+    copied: its beginning, as much as the queue's listener asked for.
+    """
 
     number: int
     mac: bytes
     ipv4: bytes
+    copied: bytes = field(default=b"", compare=False)
 
 
-def bind_queue(queue: int, held_max: int) -> list[bytes]:
+def bind_queue(queue: int, held_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
     """What makes a socket the listener of a queue, for up to held_max packets without a verdict."""
     return [
         _config(queue, attribute(1, COMMAND.pack(BIND, 0, 0))),
-        _config(queue, attribute(2, PARAMETERS.pack(COPIED_BYTES, COPY_PACKET))),
+        _config(queue, attribute(2, PARAMETERS.pack(copied_bytes, COPY_PACKET))),
         _config(queue, u32(3, held_max)),
         _config(queue, u32(4, WHOLE_GSO) + u32(5, WHOLE_GSO)),
     ]
@@ -65,8 +69,9 @@ def queued_packet(body: bytes) -> QueuedPacket | None:
     number, _, _ = PACKET_HEADER.unpack_from(parts[1])
     hardware = parts.get(9, b"")
     mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
-    ipv4 = parts.get(10, b"")[IPV4_SOURCE]
-    return QueuedPacket(number, mac, ipv4 if len(ipv4) == 4 else b"")
+    copied = parts.get(10, b"")
+    ipv4 = copied[IPV4_SOURCE]
+    return QueuedPacket(number, mac, ipv4 if len(ipv4) == 4 else b"", copied)
 
 
 class PacketQueue:
@@ -75,14 +80,14 @@ class PacketQueue:
     Its socket gets packets from the moment on in which it is bound, between the answers to what is asked then.
     """
 
-    def __init__(self, queue: int, held_max: int):
+    def __init__(self, queue: int, held_max: int, copied_bytes: int = COPIED_BYTES):
         self.queue = queue
         self.netfilter = NetfilterSocket()
         self.early: list[bytes] = []  # what came before everything was asked
         try:
             # what does not fit the buffer is counted by the queue; it is no reason to fail
             self.netfilter.socket.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
-            self._bind(bind_queue(queue, held_max))
+            self._bind(bind_queue(queue, held_max, copied_bytes))
         except OSError:
             self.netfilter.close()
             raise

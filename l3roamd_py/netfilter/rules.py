@@ -33,6 +33,23 @@ def are_independent(mappings: Sequence[Mapping]) -> bool:
     return sum(map(len, sets)) == len(set().union(*sets))
 
 
+LOOK_S = 10.0  # between looks whether somebody took rules of ours away
+
+
+class Looks:
+    """When a backend looks again; on the clock of whoever asks."""
+
+    def __init__(self) -> None:
+        self.next_s: float | None = None
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether to look now; the first time that somebody asks all is there still."""
+        is_first, is_due = self.next_s is None, self.next_s is not None and now_s >= self.next_s
+        if is_first or is_due:
+            self.next_s = now_s + LOOK_S
+        return is_due
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A packet that came to the gate and waits there."""
@@ -45,11 +62,20 @@ class ClatRules(Protocol):
     """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
 
     plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
+    looks: Looks  # when tick wants to be called
 
     def set_up(self) -> None: ...
     def tear_down(self) -> None: ...
     def fileno(self) -> int:
-        """A descriptor that is readable when packets arrive at the gate; -1 if the gate cannot hold packets."""
+        """A descriptor that is readable when packets arrive at the gate, or go_on has something to do."""
+        ...
+
+    def go_on(self) -> None:
+        """Go on with what was begun: programs that write rules are not waited for."""
+        ...
+
+    def tick(self, now_s: float) -> None:
+        """Look, at times, whether all is there still, and make again what somebody took away."""
         ...
 
     def read_held(self) -> list[Held]:
@@ -75,6 +101,8 @@ class ClatRules(Protocol):
 class PlatRules(Protocol):
     """On a platnode: where the roamed clients are."""
 
+    looks: Looks  # when tick wants to be called
+
     def set_up(self) -> None: ...
     def tear_down(self) -> None: ...
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
@@ -82,6 +110,10 @@ class PlatRules(Protocol):
         ...
 
     def unmap_client(self, home: bytes, was: bytes) -> None: ...
+    def tick(self, now_s: float) -> bool:
+        """Look, at times, whether all is there still; whether it had to be made again, and so holds no mapping."""
+        ...
+
     def mappings(self) -> Iterable[Mapping]:
         """What the kernel holds, for a restart; was is None."""
         ...

@@ -25,6 +25,9 @@ FRONT_END = REPOSITORY / "files/464xlat/usr/sbin/464xlat"
 SIIT = f"{sys.executable} -m siit"
 SHELLS = {"dash": ["dash"], "busybox ash": ["busybox", "ash"]}
 FIREWALLS = ("nft", "xtables-nft", "xtables-legacy")
+BESIDE = (
+    "xtables-legacy+nft"  # an image with iptables: its roles have iptables, its roams the kernel's nf_tables
+)
 EITHER_KIND = ("nft", "xtables-legacy")  # where it is the kernel that is asked, not the two iptables
 RANGES = "--clat-range fddd:1337:1337::/48 --plat-range fddd:1337:1338::/48"
 CLAT = f"{RANGES} --mac 12:34:56:78:9a:bc --client-range 10.126.0.0/16 --mesh-mtu 1374"
@@ -155,16 +158,18 @@ class Node:
     """A machine with 464xlat on it, run by one of the shells, with one of the firewalls."""
 
     def __init__(self, machine, shell="dash", firewall="nft", siit="/run/bin/siit"):
-        self.machine, self.shell, self.firewall = machine, SHELLS[shell], firewall
+        self.machine, self.shell = machine, SHELLS[shell]
+        self.firewall, _, rules = firewall.partition("+")
+        self.rules = rules or self.firewall.split("-")[0]  # the backend of roams
         machine.run("mkdir -p /run/bin")
         self.variables = {
             "PATH": f"/run/bin:{os.environ['PATH']}",
             "SIIT": siit,
             "XLAT464": f"{sys.executable} -S -m xlat464",
         }
-        if firewall.startswith("xtables-"):
+        if self.firewall.startswith("xtables-"):
             for program, end in itertools.product(("iptables", "ip6tables"), ("", "-save", "-restore")):
-                target = shutil.which(f"{program}-{firewall.removeprefix('xtables-')}{end}")
+                target = shutil.which(f"{program}-{self.firewall.removeprefix('xtables-')}{end}")
                 machine.run(f"ln -s {target} /run/bin/{program}{end}")
 
     def xlat(self, command, check=True, **variables):

@@ -9,6 +9,7 @@ is played by Hand, a process on a node that does what the test says.
 
 import json
 import os
+import select
 import subprocess
 import sys
 import textwrap
@@ -42,10 +43,13 @@ HAND = """
 
     print(os.getpid(), flush=True)
     for line in sys.stdin:
-        name, arguments = eval(line)
+        name, arguments, waits = eval(line)
         try:
             found = is_awake if name == "is_awake" else getattr(rules, name)
             answer = found(*arguments) if callable(found) else found
+            while waits and getattr(rules, "is_busy", False):  # as the daemon's loop does
+                select.select([rules], [], [])
+                rules.go_on()
             print(repr(list(answer) if name == "mappings" else answer), flush=True)
         except RulesError as error:
             print(repr(error), flush=True)
@@ -114,7 +118,7 @@ SERVER_PROGRAM = """
 
 # one word a line on stdin, one answer a line on stdout
 CLIENT_PROGRAM = """
-    import socket, sys, threading
+    import select, socket, sys, threading
     SERVER = "198.51.100.2"
     tcp = socket.create_connection((SERVER, 7), 30); tcp.setsockopt(6, 1, 1)
     lines = tcp.makefile("rb")
@@ -123,6 +127,22 @@ CLIENT_PROGRAM = """
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.connect((SERVER, 7)); udp.settimeout(30)
     note = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); note.connect((SERVER, 9)); note.settimeout(30)
     echoed, fresh = 0, []
+
+    def refuser(port, ttl):  # from whom an error is that a datagram to the server brings
+        s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        s.connect((SERVER, port))
+        poll = select.poll()
+        poll.register(s, 0)
+        for _ in range(3):
+            try:
+                s.send(b"trace")
+            except OSError:
+                pass
+            if poll.poll(2000):
+                ancillary = s.recvmsg(100, 1000, 0x2000)[1][0][2]  # MSG_ERRQUEUE
+                return socket.inet_ntoa(ancillary[20:24])  # behind sock_extended_err, a sockaddr_in
 
     def answer(word, *rest):
         global echoed
@@ -158,6 +178,18 @@ CLIENT_PROGRAM = """
         if word == "big":
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"go", (SERVER, 19))
             return True
+        if word == "refused":
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+            s.connect((SERVER, 4))
+            s.send(b"x")
+            return s.recv(10)
+        if word == "trace":  # who answers to each TTL, until the server does
+            hops = []
+            while not hops or (hops[-1] != SERVER and len(hops) < 12):
+                hops.append(refuser(33434 + len(hops), len(hops) + 1))
+            return hops
+        if word == "hop":
+            return refuser(33500, 64)
         if word == "mtu":
             s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.3)
             s.setsockopt(socket.IPPROTO_IP, 10, 2); s.connect((SERVER, 7))
@@ -192,7 +224,7 @@ class Hand:
 
     def __init__(self, node, role, *arguments):
         self.node = node
-        wanted = node.firewall.split("-")[0]
+        wanted = node.rules
         variables = [f"{name}={value}" for name, value in node.variables.items()]
         self.process = subprocess.Popen(
             node.machine.words(
@@ -213,15 +245,19 @@ class Hand:
         self.pid = int(self.process.stdout.readline())
 
     def __getattr__(self, name):
-        def call(*arguments):
-            print(repr((name, arguments)), file=self.process.stdin, flush=True)
-            names = {"Mapping": Mapping, "Held": Held, "RulesError": RulesError}
-            answer = eval(self.process.stdout.readline(), names)
-            if isinstance(answer, RulesError):
-                raise answer
-            return answer
+        return lambda *arguments: self.call(name, arguments, waits=True)
 
-        return call
+    def now(self, name, *arguments):
+        """Call a method, and do not wait for what it has begun."""
+        return self.call(name, arguments, waits=False)
+
+    def call(self, name, arguments, waits):
+        print(repr((name, arguments, waits)), file=self.process.stdin, flush=True)
+        names = {"Mapping": Mapping, "Held": Held, "RulesError": RulesError}
+        answer = eval(self.process.stdout.readline(), names)
+        if isinstance(answer, RulesError):
+            raise answer
+        return answer
 
     def kill(self):
         """SIGKILL: it has no time for anything."""
@@ -389,6 +425,12 @@ class RoamingMesh:
         client.connect()
         assert client.do("echo") is True
         return client
+
+    def hear_with_errors(self, name, client):
+        """What a client says, while the daemon of a node does what it has to for errors."""
+        while not select.select([client.process.stdout], [], [], 0.02)[0]:
+            self.hands[name].read_held()
+        return client.hear()
 
     def hold(self, name, client):
         """Wait until the gate of a node holds packets of a client."""

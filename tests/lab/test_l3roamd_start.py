@@ -55,3 +55,23 @@ def test_the_daemon_starts_among_entries_of_all_kinds(machines):
     left = node.output("ip neigh show proto 158") + node.output("ip -6 route show proto 158 dev br-client")
     assert "10.46.0.7 " not in left, "what is nobody's is removed"
     assert "2001:db8:5::9 " not in left
+
+
+def test_rules_of_the_other_backend_go_when_it_is_another(machines):
+    node = machines("node")
+    for name in ("br-client", "mesh0", "clat", "plat"):
+        node.run(f"ip link add {name} type bridge")
+        node.run(f"ip link set {name} up")
+    address(node, "mesh0", "fe80::1/64")
+    node.run("ip addr add 10.46.0.1/16 dev br-client")
+    listed = "iptables-save; ip6tables-save; nft list ruleset; ipset list -n"
+    left = {"nft": "table ip6 l3roamd_clat", "xtables": "L3ROAMD_to_plat"}
+    for rules, other in (("xtables", "nft"), ("nft", "xtables"), ("xtables", "nft")):
+        daemon = node.start([sys.executable, *DAEMON.split(), "--rules", rules])
+        wait_until(lambda process=daemon: status(node) or process.poll() is not None, "the daemon")
+        assert daemon.poll() is None, daemon.stdout.read()
+        shown = node.output(["sh", "-c", listed])
+        assert left[rules] in shown
+        assert left[other] not in shown
+        node.run("pkill -f l3roamd_py.daemon")  # in the node's own PID namespace
+        daemon.wait(30)

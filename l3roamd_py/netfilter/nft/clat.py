@@ -38,11 +38,20 @@ from l3roamd_py.netfilter.nft.rewrite import (
     put,
     put_quoted,
 )
-from l3roamd_py.netfilter.nft.table import find_element, layout, list_elements, raise_table, remove_table
+from l3roamd_py.netfilter.nft.table import (
+    find_element,
+    is_whole,
+    layout,
+    list_elements,
+    list_sets,
+    raise_table,
+    remove_table,
+)
 from l3roamd_py.netfilter.rules import PLATS_MAX, RulesError, spare_plats
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
 
 STEM = "plat_"
+AGAIN_S = 3600  # of an element that somebody took away: the daemon takes it out before, when the client goes
 
 
 class NftClatRules(NftGate):
@@ -63,15 +72,33 @@ class NftClatRules(NftGate):
             with suppress_missing():
                 found = list_elements(self.netfilter, self.table, "current")
                 self.current = found[0].key if found else None
-            names = raise_table(self.netfilter, self.table, set_of_name, self._rules)
-            self.plats = [plat for name in names if (plat := plat_of_name(STEM, name))]
+            self._raise()
             self.plat_of = self._read_uses()
+
+    def _raise(self) -> None:
+        names = raise_table(self.netfilter, self.table, set_of_name, self._rules)
+        self.plats = [plat for name in names if (plat := plat_of_name(STEM, name))]
 
     def tear_down(self) -> None:
         with refusal(f"cannot remove table {self.table.name}"):
             remove_table(self.netfilter, self.table.family, self.table.name)
         self.plats, self.plat_of, self.current = [], {}, None
         super().tear_down()
+
+    def _look(self) -> None:
+        super()._look()
+        names = [name_of_plat(STEM, plat) for plat in self.plats]
+        is_there = is_whole(self.netfilter, self.table, len(self._rules(names)))
+        if is_there and set(names) <= set(list_sets(self.netfilter, self.table)):
+            return
+        with suppress_missing():
+            remove_table(self.netfilter, self.table.family, self.table.name)
+        plat_of, plats, self.plats, self.plat_of = self.plat_of, self.plats, [], {}
+        self._raise()
+        self.set_current_plat(self.current)
+        for client, plat in plat_of.items():
+            if plat in plats:
+                self.use_plat(client, plat, AGAIN_S)
 
     def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None:
         if plat not in self.plats and len(self.plats) >= PLATS_MAX:

@@ -43,8 +43,16 @@ from l3roamd_py.netfilter.nft.expressions import (
     verdict,
 )
 from l3roamd_py.netfilter.nft.messages import FORWARD, TYPE_ETHER_IPV4, Chain, Element, Set
-from l3roamd_py.netfilter.nft.table import find_element, layout, list_elements, raise_table, remove_table
-from l3roamd_py.netfilter.xtables.chains import OwnChain, queue_rule
+from l3roamd_py.netfilter.nft.table import (
+    find_element,
+    is_whole,
+    layout,
+    list_elements,
+    raise_table,
+    remove_table,
+)
+from l3roamd_py.netfilter.rules import Held, RulesError
+from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
 
 MARK = 0x20000000
 REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
@@ -58,7 +66,10 @@ class NftGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int):
         super().__init__(client_device, clat_device, queue)
         self.netfilter = NetfilterSocket()
-        self.gate = self._layout("drop")
+        self.chains = Chains(self.heed)
+        self.way = "drop"
+        self.gate = self._layout(self.way)
+        self.let_in: set[Client] = set()
 
     def _layout(self, way: str) -> nftables.Table:
         chains = [Chain("gate", FORWARD, -151), Chain("unmark", FORWARD, -149)]
@@ -70,16 +81,14 @@ class NftGate(Gate):
 
     def set_up(self) -> None:
         with refusal("cannot make the gate"):
-            way = self._way()
-            if way == "mark":
-                devices = f"-i {self.client_device} -o {self.clat_device}"
-                MARKED.write(
-                    [f"{devices} -m mark --mark {MARK:#x}/{MARK:#x} {queue_rule(self.queue_number)}"]
-                )
-            self.gate = self._layout(way)
-            raise_table(
-                self.netfilter, self.gate, lambda name: None, lambda names: list(self._gate_rules(way))
-            )
+            self.way = self._way()
+            self.gate = self._layout(self.way)
+            self._raise_gate()
+            self.let_in = self._opened()
+
+    def _raise_gate(self) -> None:
+        rules = list(self._gate_rules(self.way))
+        raise_table(self.netfilter, self.gate, lambda name: None, lambda names: rules)
 
     def _way(self) -> str:
         """How packets can be held here."""
@@ -88,19 +97,57 @@ class NftGate(Gate):
         if has_nft_queue(self.netfilter):
             return "queue"
         if shutil.which("iptables"):
+            devices = f"-i {self.client_device} -o {self.clat_device}"
+            rule = f"{devices} -m mark --mark {MARK:#x}/{MARK:#x} {queue_rule(self.queue_number)}"
+            self.chains.want(MARKED, [rule])
+            self.chains.finish()
             return "mark"
-        Gate.close(self)
+        self.unlisten()
         return "drop"
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
             remove_table(self.netfilter, nftables.IPV4, "l3roamd")
-        MARKED.remove()
+        self.chains.want(MARKED, [])
+        self.chains.remove()
+        self.let_in = set()
         self.dissolve()
 
     def close(self) -> None:
+        self.chains.close()
         super().close()
         self.netfilter.close()
+
+    # Looking after it
+
+    @property
+    def is_busy(self) -> bool:
+        return not self.chains.is_settled
+
+    def read_held(self) -> list[Held]:
+        self.go_on()
+        return super().read_held()
+
+    def go_on(self) -> None:
+        self.chains.go_on()
+        if self.chains.errors:
+            sentences, self.chains.errors = self.chains.errors, []
+            raise RulesError("; ".join(sentences))
+
+    def tick(self, now_s: float) -> None:
+        if self.looks.is_due(now_s):
+            with refusal("cannot make the rules again"):
+                self._look()
+            self.chains.look()
+            self.go_on()
+
+    def _look(self) -> None:
+        """Make again what somebody took away, with who was let in."""
+        if is_whole(self.netfilter, self.gate, len(list(self._gate_rules(self.way)))):
+            return
+        self._raise_gate()
+        for mac, ipv4 in self.let_in:
+            self._admit(mac, ipv4)
 
     def _gate_rules(self, way: str) -> Iterator[bytes]:
         passing = device(META_IIF_NAME, self.client_device) + device(META_OIF_NAME, self.clat_device)
@@ -121,11 +168,14 @@ class NftGate(Gate):
 
     def _admit(self, mac: bytes, ipv4: bytes) -> None:
         self._move(key_of(mac, ipv4), leave="refused", enter="open")
+        self.let_in.add((mac, ipv4))
 
     def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
+        self.let_in.discard((mac, ipv4))
         self._move(key_of(mac, ipv4), leave="open")
 
     def _refuse(self, mac: bytes, ipv4: bytes) -> None:
+        self.let_in.discard((mac, ipv4))
         self._move(key_of(mac, ipv4), leave="open", enter="refused", expires_ms=REFUSED_MS)
 
     def _move(self, key: bytes, leave: str, enter: str = "", expires_ms: int | None = None) -> None:
@@ -140,7 +190,10 @@ class NftGate(Gate):
 
     def opened(self) -> set[Client]:
         with refusal("cannot read who was let in"):
-            return {(each.key[:6], each.key[8:]) for each in list_elements(self.netfilter, self.gate, "open")}
+            return self._opened()
+
+    def _opened(self) -> set[Client]:
+        return {(each.key[:6], each.key[8:]) for each in list_elements(self.netfilter, self.gate, "open")}
 
 
 def key_of(mac: bytes, ipv4: bytes) -> bytes:

@@ -28,7 +28,7 @@ ONLY_EMPTY = 0x100  # NLM_F_NONREC, of a deletion
 
 NEW_TABLE, GET_TABLE, DELETE_TABLE = 0, 1, 2
 NEW_CHAIN, GET_CHAIN = 3, 4
-NEW_RULE, DELETE_RULE = 6, 8
+NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 
@@ -37,7 +37,7 @@ TYPE_IPV4, TYPE_IPV6, TYPE_ETHER = 7, 8, 9
 TYPE_ETHER_IPV4 = TYPE_ETHER << 6 | TYPE_IPV4
 
 SET_MAP, SET_TIMEOUT = 0x8, 0x10
-PREROUTING, FORWARD, POSTROUTING = 0, 2, 4  # hooks
+PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4  # hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Chain:
     name: str
     hook: int
     priority: int
+    kind: str = "filter"  # or "route", at OUTPUT: what gets another address there is routed anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +144,17 @@ def add_chain(table: Table, chain: Chain) -> bytes:
         text(3, chain.name),
         hook,
         u32(5, 1),
-        text(7, "filter"),
+        text(7, chain.kind),
     )
 
 
 def add_rule(table: Table, chain: str, *expressions: bytes) -> bytes:
     body = text(1, table.name), text(2, chain), nested(4, *expressions)
     return _message(table.family, NEW_RULE, CREATE | APPEND, *body)
+
+
+def get_rules(family: int, table: str) -> bytes:
+    return _message(family, GET_RULE, DUMP, text(1, table))
 
 
 def flush_chain(table: Table, chain: str) -> bytes:

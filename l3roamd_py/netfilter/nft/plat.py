@@ -9,6 +9,9 @@ A client may be at home while the kernel still has it elsewhere: it came back wh
 it begins there goes back there: a flow whose first packet came from a home itself has a bit in its conntrack mark that
 keeps it from `to`, until one of its packets comes by `from`. Bits of others stay.
 
+What this node itself says of a packet on its way, in ICMPv6 errors, comes by no prerouting: two chains at output do the
+same for it, so that a client hears why it is refused, and a server what fits.
+
 Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
 elsewhere the place is a home of its own.
 
@@ -51,17 +54,25 @@ from l3roamd_py.netfilter.nft.expressions import (
     translate,
     verdict,
 )
-from l3roamd_py.netfilter.nft.messages import PREROUTING, TYPE_IPV6, Chain, Element, Set
+from l3roamd_py.netfilter.nft.messages import OUTPUT, PREROUTING, TYPE_IPV6, Chain, Element, Set
 from l3roamd_py.netfilter.nft.rewrite import (
     ADDRESS_BYTES,
     DESTINATION,
+    ICMPV6_ERROR,
     PREFIX_BYTES,
     SOURCE,
     swap,
     swap_quoted,
 )
-from l3roamd_py.netfilter.nft.table import find_element, layout, list_elements, raise_table, remove_table
-from l3roamd_py.netfilter.rules import RulesError, are_independent
+from l3roamd_py.netfilter.nft.table import (
+    find_element,
+    is_whole,
+    layout,
+    list_elements,
+    raise_table,
+    remove_table,
+)
+from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
 CLASHES = (errno.EEXIST, errno.EBUSY)
@@ -79,9 +90,12 @@ class NftPlatRules:
             Chain("before_conntrack", PREROUTING, -350),
             Chain("after_conntrack", PREROUTING, -199),
             Chain("after_nat", PREROUTING, -50),
+            Chain("own_before_conntrack", OUTPUT, -350),
+            Chain("own_after_conntrack", OUTPUT, -50, "route"),
         ]
         self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
         self.netfilter = NetfilterSocket()
+        self.looks = Looks()
 
     def set_up(self) -> None:
         with refusal(f"cannot make table {self.table.name}"):
@@ -93,6 +107,13 @@ class NftPlatRules:
 
     def close(self) -> None:
         self.netfilter.close()
+
+    def tick(self, now_s: float) -> bool:
+        with refusal(f"cannot look for table {self.table.name}"):
+            if not self.looks.is_due(now_s) or is_whole(self.netfilter, self.table, len(self._rules())):
+                return False
+        self.set_up()
+        return True
 
     def _rules(self) -> list[bytes]:
         into = device(META_IIF_NAME, self.device, NOT_EQUAL)
@@ -109,11 +130,18 @@ class NftPlatRules:
             has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
             begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
         )
+        own_after = (
+            ICMPV6_ERROR + at_home + verdict(ACCEPT),
+            swap_quoted("to", SOURCE),
+            ICMPV6_ERROR + swap("to", DESTINATION),
+        )
         after_nat = (at_home + verdict(ACCEPT), swap("to", DESTINATION), swap_quoted("to", SOURCE))
         return [
             *(nftables.add_rule(self.table, "before_conntrack", into, rule) for rule in before_conntrack),
             *(nftables.add_rule(self.table, "after_conntrack", into, rule) for rule in after_conntrack),
             *(nftables.add_rule(self.table, "after_nat", out, rule) for rule in after_nat),
+            nftables.add_rule(self.table, "own_before_conntrack", swap_quoted("from", DESTINATION)),
+            *(nftables.add_rule(self.table, "own_after_conntrack", rule) for rule in own_after),
         ]
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:

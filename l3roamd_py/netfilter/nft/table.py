@@ -39,6 +39,15 @@ def find_table(netfilter: NetfilterSocket, family: int, name: str) -> str | None
     return nftables.table_comment(answers[0]) or ""
 
 
+def is_whole(netfilter: NetfilterSocket, table: Table, rules: int) -> bool:
+    """Whether a table of ours is there with all that it should have, by number: somebody may have flushed it."""
+    if find_table(netfilter, table.family, table.name) != table.comment:
+        return False
+    found = list(netfilter.dump(nftables.get_rules(table.family, table.name)))
+    names = set(list_sets(netfilter, table))
+    return len(found) == rules and names >= {each.name for each in table.sets}
+
+
 def list_sets(netfilter: NetfilterSocket, table: Table) -> list[str]:
     return [nftables.set_name(each) for each in netfilter.dump(nftables.get_sets(table.family, table.name))]
 

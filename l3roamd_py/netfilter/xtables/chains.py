@@ -2,16 +2,23 @@
 """iptables and ip6tables: chains of our own that a built-in chain ends with. Set-up only, never for a single roam.
 
 At the end, because NFQUEUE and NETMAP end the way through a table: what others do there (the TCP MSS) comes first.
-A restore takes effect in one go, and it empties our chain before it fills it, so a chain of an earlier run is replaced.
+A restore takes a table's rules in one go, and it empties our chain before it fills it, so a chain of an earlier run is
+replaced.
+
+The programs share a lock, which anybody may hold for as long as they like. So each run of one is a child process: who
+has `register`ed its descriptor hears when it has ended, and calls go_on. What a save shows, which takes no lock, is
+what is there: whether our jump is, and how many rules of ours. A program that fails has shown nothing.
 
 iptables over nftables makes the table and the built-in chain when they are first needed, and never removes them. A
 comment at our jump says that this was for us; then they go with it, unless somebody else has put something into them.
 """
 
 import contextlib
+import re
+import select
 import shutil
-import subprocess
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import (
@@ -24,10 +31,11 @@ from l3roamd_py.netfilter.nfnetlink import (
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, run
 
 MADE_FOR_US = "made-for-l3roamd"
-LOCK_WAIT_S = "10"  # for the lock that iptables programs share
-DEADLINE_S = 60
+LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
+LOCK_IS_TAKEN = 4  # exit status; over nftables there is no lock, and it says something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,75 +47,223 @@ class OwnChain:
     hook: str
     name: str
 
-    def write(self, rules: Sequence[str]) -> None:
-        """Make the chain consist of these rules, and the hook lead to it. Raises RulesError."""
-        is_there = any(self._does("-C", *each) for each in self._jumps())
-        jump = [] if is_there else [f"-A {' '.join(self._jumps()[self._is_first()])}"]
-        rules = [f"-A {self.name} {rule}" for rule in rules]
-        lines = [f"*{self.table}", f":{self.name} - [0:0]", *rules, *jump, "COMMIT", ""]
-        run([f"{self.program}-restore", "-w", LOCK_WAIT_S, "-n"], "\n".join(lines))
-
-    def remove(self) -> None:
-        if shutil.which(self.program) and self._does("-n", "-L", self.name):
-            plain, first = self._jumps()
-            is_ours = self._does("-C", *first)
-            while self._does("-D", *plain) or self._does("-D", *first):
-                pass
-            run(self._words("-F", self.name))
-            run(self._words("-X", self.name))
-            # -X does nothing if it has rules, or another policy
-            if is_ours and self._does("-X", self.hook):
-                self._remove_table()
-
-    def _jumps(self) -> tuple[list[str], list[str]]:
-        """Our jump, without and with the word that the built-in chain was made for it."""
-        to = ["-j", self.name]
-        return [self.hook, *to], [self.hook, "-m", "comment", "--comment", MADE_FOR_US, *to]
-
-    def _is_first(self) -> bool:
-        """Whether the built-in chain is one of nftables that is not there yet."""
-        if "nf_tables" not in _run([self.program, "--version"]).stdout:
-            return False
-        with contextlib.closing(NetfilterSocket()) as netfilter, refusal(f"cannot look for {self.hook}"):
-            try:
-                list(netfilter.dump(nftables.get_chain(self._family, self.table, self.hook)))
-            except NetlinkError as error:
-                if is_missing(error):
-                    return True
-                raise
-        return False
-
-    def _remove_table(self) -> None:
-        with contextlib.closing(NetfilterSocket()) as netfilter, contextlib.suppress(TransactionError):
-            empty = nftables.delete_table(self._family, self.table, nftables.ONLY_EMPTY)
-            netfilter.commit(SUBSYSTEM_NFTABLES, [empty])
-
     @property
-    def _family(self) -> int:
+    def family(self) -> int:
         return nftables.IPV4 if self.program == "iptables" else nftables.IPV6
 
-    def _words(self, *words: str) -> list[str]:
-        return [self.program, "-w", LOCK_WAIT_S, "-t", self.table, *words]
+    def jump(self, is_first: bool) -> str:
+        """Our jump; is_first: with the word that the built-in chain was made for it."""
+        word = f"-m comment --comment {MADE_FOR_US} " if is_first else ""
+        return f"{self.hook} {word}-j {self.name}"
 
-    def _does(self, *words: str) -> bool:
-        return _run(self._words(*words)).returncode == 0
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a save shows of a chain: our jumps to it, as the words behind -A, and how many rules it has (or None)."""
+
+    jumps: list[str]
+    rules: int | None
+
+
+def find(chain: OwnChain, saved: str) -> Found:
+    section = re.search(rf"^\*{chain.table}\n(.*?)^COMMIT$", saved, re.M | re.S)
+    text = section[1] if section else ""
+    word = rf'(?:-m comment --comment "?{MADE_FOR_US}"? )?'
+    jumps = re.findall(rf"^-A ({chain.hook} {word}-j {chain.name})$", text, re.M)
+    is_there = re.search(rf"^:{chain.name} ", text, re.M)
+    return Found(jumps, len(re.findall(rf"^-A {chain.name} ", text, re.M)) if is_there else None)
+
+
+def restore_text(lines: Iterable[tuple[str, list[str]]]) -> str:
+    """The input of a restore: lines of tables, in this order; several of one table become one."""
+    tables: dict[str, list[str]] = {}
+    for table, words in lines:
+        tables.setdefault(table, []).extend(words)
+    return "".join("\n".join([f"*{table}", *words, "COMMIT", ""]) for table, words in tables.items())
+
+
+class Chains:
+    """What our chains are to be, and the child that makes them so. register: of its descriptor, which closes by itself.
+
+    on_lost: called when a look has found something gone, before it is made again.
+    """
+
+    def __init__(self, register: Callable[[int], None], on_lost: Callable[[], None] = lambda: None) -> None:
+        self._register, self._on_lost = register, on_lost
+        self.wanted: dict[OwnChain, list[str]] = {}
+        self.errors: list[str] = []  # what went wrong, for the log
+        self._written: dict[OwnChain, list[str]] = {}
+        self._refused: dict[OwnChain, list[str]] = {}
+        self._led_to: set[OwnChain] = set()
+        self._to_look: dict[str, None] = {}  # programs
+        self._child: Child | None = None
+        self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
+
+    def want(self, chain: OwnChain, rules: Sequence[str]) -> None:
+        """Have a chain consist of these rules, and its hook lead to it, soon: see go_on."""
+        if chain not in self.wanted:
+            self._to_look[chain.program] = None
+        self.wanted[chain] = list(rules)
+
+    def look(self) -> None:
+        """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again."""
+        self._to_look |= dict.fromkeys(chain.program for chain in self.wanted)
+        self._refused.clear()
+
+    def is_written(self, chain: OwnChain) -> bool:
+        return not self._is_due(chain) and (self._sent is None or chain not in self._sent)
+
+    @property
+    def is_settled(self) -> bool:
+        return self._child is None and not self._to_look and not any(map(self._is_due, self.wanted))
+
+    def go_on(self) -> bool:
+        """Hear the child, start the next; return whether all is as wanted, or refused. Never waits."""
+        while True:
+            if self._child is not None:
+                if not self._child.has_ended():
+                    return False
+                child, self._child = self._child, None
+                self._take(child)
+            if self.is_settled:
+                return True
+            try:
+                self._start()
+            except RulesError as error:
+                self.errors.append(str(error))
+                self._to_look.clear()
+                self._refused |= {chain: self.wanted[chain] for chain in self.wanted if self._is_due(chain)}
+
+    def finish(self) -> None:
+        """Wait until all is as wanted. Raises RulesError. Not for the loop."""
+        deadline_s = time.monotonic() + FINISH_S
+        while not self.go_on():
+            assert self._child is not None
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                raise RulesError(f"{self._child.words[0]}: did not end within {FINISH_S} s")
+            poll = select.poll()
+            poll.register(self._child.fileno(), select.POLLIN)
+            poll.poll(left_s * 1000)
+        if self.errors:
+            sentence, self.errors = self.errors[-1], []
+            raise RulesError(sentence)
+
+    def remove(self) -> None:
+        """Take all away that is wanted, and want nothing. Waits; raises RulesError."""
+        chains, self.wanted = list(self.wanted), {}
+        if self._child is not None:
+            self._child.kill()
+        self.close()
+        remove(chains)
+
+    def close(self) -> None:
+        """Leave the child to itself: what it does it does."""
+        if self._child is not None:
+            self._child.close()
+        self._child, self._sent = None, None
+        self._written, self._refused, self._led_to, self._to_look = {}, {}, set(), {}
+
+    def _is_due(self, chain: OwnChain) -> bool:
+        rules = self.wanted[chain]
+        is_there = self._written.get(chain) == rules and chain in self._led_to
+        return not is_there and self._refused.get(chain) != rules
+
+    def _start(self) -> None:
+        if self._to_look:
+            program = next(iter(self._to_look))
+            del self._to_look[program]
+            self._sent = None
+            self._child = Child([f"{program}-save"])
+        else:
+            program = next(chain.program for chain in self.wanted if self._is_due(chain))
+            due = [chain for chain in self.wanted if chain.program == program and self._is_due(chain)]
+            text = restore_text((chain.table, self._lines(chain)) for chain in due)
+            self._sent = {chain: self.wanted[chain] for chain in due}
+            self._child = Child([f"{program}-restore", "-w", LOCK_WAIT_S, "-n"], text)
+        self._register(self._child.fileno())
+
+    def _lines(self, chain: OwnChain) -> list[str]:
+        rules = [f":{chain.name} - [0:0]", *(f"-A {chain.name} {rule}" for rule in self.wanted[chain])]
+        return rules if chain in self._led_to else [*rules, f"-A {chain.jump(is_first(chain))}"]
+
+    def _take(self, child: Child) -> None:
+        """What has become of a child."""
+        status, sent = child.process.returncode, self._sent
+        self._sent = None
+        if sent is None:
+            self._take_look(child)
+        elif not status:
+            self._written |= sent
+            self._led_to |= set(sent)
+        elif status != LOCK_IS_TAKEN or "lock" not in child.text:
+            self.errors.append(child.complaint)
+            self._refused |= sent
+
+    def _take_look(self, child: Child) -> None:
+        program = child.words[0].removesuffix("-save")
+        if child.process.returncode:
+            # it has shown nothing: not that something is there, and not that nothing is
+            self.errors.append(child.complaint)
+            self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
+            return
+        is_lost = False
+        for chain in self.wanted:
+            if chain.program == program:
+                found, known = find(chain, child.text), self._written.get(chain)
+                if found.jumps:
+                    self._led_to.add(chain)
+                else:
+                    is_lost |= chain in self._led_to
+                    self._led_to.discard(chain)
+                if known is not None and found.rules != len(known):
+                    is_lost = True
+                    del self._written[chain]
+        if is_lost:
+            self._on_lost()
+
+
+def is_first(chain: OwnChain) -> bool:
+    """Whether the built-in chain is one of nftables that is not there yet. Raises RulesError."""
+    if "nf_tables" not in run([chain.program, "--version"]):
+        return False
+    with contextlib.closing(NetfilterSocket()) as netfilter, refusal(f"cannot look for {chain.hook}"):
+        try:
+            list(netfilter.dump(nftables.get_chain(chain.family, chain.table, chain.hook)))
+        except NetlinkError as error:
+            if is_missing(error):
+                return True
+            raise
+    return False
+
+
+def remove(chains: Iterable[OwnChain]) -> None:
+    """Take chains of ours away, if they are there. Waits; raises RulesError."""
+    saved: dict[str, str] = {}
+    for chain in chains:
+        if not shutil.which(chain.program):
+            continue
+        if chain.program not in saved:
+            saved[chain.program] = run([f"{chain.program}-save"])
+        found = find(chain, saved[chain.program])
+        if found.rules is None:
+            continue
+        lines = [*(f"-D {jump}" for jump in found.jumps), f"-F {chain.name}", f"-X {chain.name}"]
+        text = restore_text([(chain.table, lines)])
+        run([f"{chain.program}-restore", "-w", LOCK_WAIT_S, "-n"], text)
+        if any(MADE_FOR_US in jump for jump in found.jumps):
+            _remove_built_in(chain)
+
+
+def _remove_built_in(chain: OwnChain) -> None:
+    """Remove what iptables made of nftables for us; -X does nothing if it has rules, or another policy."""
+    with contextlib.suppress(RulesError):
+        run([chain.program, "-w", LOCK_WAIT_S, "-t", chain.table, "-X", chain.hook])
+        with contextlib.closing(NetfilterSocket()) as netfilter, contextlib.suppress(TransactionError):
+            empty = nftables.delete_table(chain.family, chain.table, nftables.ONLY_EMPTY)
+            netfilter.commit(SUBSYSTEM_NFTABLES, [empty])
 
 
 def queue_rule(queue: int) -> str:
     """To NFQUEUE; on if nobody listens there."""
     return f"-j NFQUEUE --queue-num {queue} --queue-bypass"
-
-
-def run(words: Sequence[str], stdin: str = "") -> None:
-    """Run a program. Raises RulesError with the first line of what it said."""
-    result = _run(words, stdin)
-    if result.returncode:
-        said = (result.stderr.strip().splitlines() or ["failed without a word"])[0]
-        raise RulesError(f"{words[0]}: {said}")
-
-
-def _run(words: Sequence[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=DEADLINE_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RulesError(f"{words[0]}: {error}") from error

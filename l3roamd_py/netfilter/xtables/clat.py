@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: ISC
+"""The clatnode's rules with iptables and ipset: a set of clients per PLAT and a pair of NETMAP rules for each.
+
+A program runs only when a PLAT comes or goes; a client is an element of a set. Nobody waits for a program, so what
+depends on its rules comes when they are there: a client whose PLAT is new stays at the gate until then.
+
+NETMAP is kept by conntrack, so entries from the time of another PLAT are removed when that changes: a flow is taken up
+again in the middle, with the addresses that are right now. An entry that begins before has the answers of the old one,
+so it gets another source port, and the server ends a connection that it does not know. So until the entries are gone
+what clients with a PLAT of their own send is dropped, whichever PLAT it is for: the one that the node has turned to
+before we have heard of it may be their own.
+"""
+
+import contextlib
+import ipaddress
+import socket
+
+from l3roamd_py.netfilter.conntrack import Conntrack
+from l3roamd_py.netfilter.gate import QUEUE
+from l3roamd_py.netfilter.nfnetlink import refusal
+from l3roamd_py.netfilter.rules import PLATS_MAX, Held, spare_plats
+from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.xtables.chains import OwnChain
+from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
+from l3roamd_py.netfilter.xtables.errors import rules as error_rules
+from l3roamd_py.netfilter.xtables.gate import XtablesGate
+from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
+
+CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
+PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
+AGAIN_S = (
+    3600  # of an element whose set somebody took away: the daemon takes it out before, when the client goes
+)
+
+# in the order of their writing: clients are held back before the rules of PLATs change
+UNHEARD_PLAT = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_unheard_plat")
+TO_PLAT = OwnChain("ip6tables", "nat", "PREROUTING", "L3ROAMD_to_plat")
+FROM_PLAT = OwnChain("ip6tables", "nat", "POSTROUTING", "L3ROAMD_from_plat")
+ERRORS = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_errors")
+OWN_ERRORS = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_own_errors")
+CHAINS = (UNHEARD_PLAT, ERRORS, OWN_ERRORS, TO_PLAT, FROM_PLAT)
+
+
+def seconds(lease_s: int) -> int:
+    return max(lease_s, 1)
+
+
+class XtablesClatRules(XtablesGate):
+    """ClatRules with ipset and NETMAP. The current PLAT is an element of a set, for a restart."""
+
+    def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
+        super().__init__(client_device, clat_device, queue)
+        self.conntrack = Conntrack()
+        self.errors: Errors | None = None
+        self.current: bytes | None = None
+        self.plats: list[bytes] = []
+        self.plat_of: dict[bytes, bytes] = {}
+        self._unwritten: set[bytes] = set()  # PLATs whose rules are not there yet
+        self._doomed: dict[bytes, list[bytes]] = {}  # PLATs whose rules are going, and who was there
+        self._is_turning = False  # the current PLAT is another, and entries of the old one may still be there
+        # of clients whose PLAT's rules are not there yet, by their IPv4
+        self._to_forget: dict[bytes, bytes] = {}
+        self._to_open: dict[bytes, bytes] = {}  # -> MAC
+
+    def set_up(self) -> None:
+        super().set_up()
+        with refusal("cannot make the rules of the PLATs"):
+            self.sets.create(CURRENT)
+            self.current = next((each.address for each in self.sets.members(CURRENT.name)), None)
+            self.plats = self._plats()
+            self.plat_of = self._read_uses()
+            if self.errors is None:
+                with contextlib.suppress(OSError):  # then NAT does what it can
+                    self.errors = Errors()
+                    self.heed(self.errors.fileno())
+            self._want_plats()
+        self.chains.finish()
+
+    def tear_down(self) -> None:
+        with refusal("cannot remove the rules of the PLATs"):
+            for chain in CHAINS:
+                self.chains.want(chain, [])
+            super().tear_down()
+            for name in [*(set_of_plat(plat) for plat in self._plats()), CURRENT.name]:
+                self.sets.destroy(name)
+        self.plats, self.plat_of, self.current = [], {}, None
+        self._unwritten, self._doomed, self._is_turning = set(), {}, False
+        self._to_forget, self._to_open = {}, {}
+
+    def close(self) -> None:
+        if self.errors is not None:
+            self.errors.close()
+        super().close()
+        self.conntrack.close()
+
+    def read_held(self) -> list[Held]:
+        if self.errors is not None:
+            with refusal("cannot read the errors for clients"):
+                self.errors.read(self.plat_of.get, self.current)
+        return super().read_held()
+
+    # Clients
+
+    def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None:
+        with refusal("cannot give a client its PLAT"):
+            if plat not in self.plats:
+                self._add_plat(plat)
+            self.sets.add(set_of_plat(plat), Member(client, seconds(lease_s)))
+            old = self.plat_of.get(client)
+            self.plat_of[client] = plat
+            if old is not None and old != plat:
+                self.sets.delete(set_of_plat(old), client)
+            if old != plat:
+                # what came while the client was elsewhere left entries without, or with another's, NETMAP
+                if plat in self._unwritten:
+                    self._to_forget[client[12:]] = client
+                else:
+                    self.conntrack.forget([client])
+        self.go_on()
+
+    def _add_plat(self, plat: bytes) -> None:
+        if len(self.plats) >= PLATS_MAX:
+            self.plat_of = self._read_uses()
+            for spare in spare_plats(self.plats, self.plat_of):
+                self._drop(spare)
+        self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
+        for client in self._doomed.pop(plat, []):
+            self.sets.delete(set_of_plat(plat), client)
+        self.plats.append(plat)
+        self._unwritten.add(plat)
+        self._want_plats()
+
+    def leave_plat(self, client: bytes, plat: bytes) -> None:
+        if self.plat_of.get(client) == plat:
+            del self.plat_of[client]
+            self._to_forget.pop(client[12:], None)
+            self._to_open.pop(client[12:], None)
+        if plat in self.plats:
+            with refusal("cannot take a client's PLAT away"):
+                self.sets.delete(set_of_plat(plat), client)
+
+    def open_gate(self, mac: bytes, ipv4: bytes) -> None:
+        if ipv4 in self._to_forget:
+            self._to_open[ipv4] = mac
+        else:
+            super().open_gate(mac, ipv4)
+        self.go_on()
+
+    def close_gate(self, mac: bytes, ipv4: bytes) -> None:
+        self._to_open.pop(ipv4, None)
+        super().close_gate(mac, ipv4)
+
+    def refuse(self, mac: bytes, ipv4: bytes) -> None:
+        super().refuse(mac, ipv4)
+        self.go_on()
+
+    # PLATs
+
+    def set_current_plat(self, plat: bytes | None) -> None:
+        before, self.current = self.current, plat
+        with refusal("cannot change the current PLAT"):
+            if before and before != plat:
+                self.sets.delete(CURRENT.name, before)
+            if plat:
+                self.sets.add(CURRENT.name, Member(plat))
+            self._is_turning = self._is_turning or before != plat
+            self._want_plats()
+        self.go_on()
+
+    def drop_plat(self, plat: bytes) -> None:
+        if plat in self.plats:
+            self._drop(plat)
+            self.go_on()
+
+    def _drop(self, plat: bytes) -> None:
+        self.plats.remove(plat)
+        self._unwritten.discard(plat)
+        self._doomed[plat] = [client for client, each in self.plat_of.items() if each == plat]
+        self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
+        self._want_plats()
+
+    # What follows when rules are written
+
+    def go_on(self) -> None:
+        with refusal("cannot do what was to follow a PLAT's rules"):
+            while self.chains.go_on() and self._follow():
+                pass
+        super().go_on()
+
+    def _follow(self) -> bool:
+        """Do what waited for the rules of PLATs; whether there are others to write now."""
+        self._unwritten.clear()
+        self.conntrack.forget(self._to_forget.values())
+        self._to_forget, opened, self._to_open = {}, self._to_open, {}
+        for ipv4, mac in opened.items():
+            super().open_gate(mac, ipv4)
+        for plat in list(self._doomed):
+            self.conntrack.forget(self._doomed.pop(plat))
+            self.sets.destroy(set_of_plat(plat))
+        if self._is_turning:
+            self.conntrack.forget(self.plat_of.keys())
+            self._is_turning = False
+            self._want_plats()
+        return not self.chains.is_settled
+
+    def _make_sets(self) -> None:
+        super()._make_sets()
+        with refusal("cannot make the PLATs' sets again"):
+            self.sets.create(CURRENT)
+            if self.current:
+                self.sets.add(CURRENT.name, Member(self.current))
+            for plat in self.plats:
+                self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
+            there = self._read_uses()
+            for client, plat in self.plat_of.items():
+                if there.get(client) != plat:
+                    self.sets.add(set_of_plat(plat), Member(client, AGAIN_S))
+
+    def _read_uses(self) -> dict[bytes, bytes]:
+        return {
+            member.address: plat for plat in self.plats for member in self.sets.members(set_of_plat(plat))
+        }
+
+    def _plats(self) -> list[bytes]:
+        """The PLATs that the kernel has a set for."""
+        names = self.sets.names(PLAT_SET)
+        return [plat for name in names if (plat := plat_of_name(PLAT_SET, name))]
+
+    def _want_plats(self) -> None:
+        self.chains.want(UNHEARD_PLAT, self._unheard_rules())
+        others = [
+            f"-m set --match-set {set_of_plat(plat)} dst" for plat in self.plats if plat != self.current
+        ]
+        errors = [rule for match in others for rule in error_rules(match)] if self.errors else []
+        self.chains.want(ERRORS, errors)
+        self.chains.want(OWN_ERRORS, [own_error_rule(self.clat_device)] if errors else [])
+        self.chains.want(TO_PLAT, [f"{self._to(plat)} -j NETMAP --to {network(plat)}" for plat in self.plats])
+        from_plat = [
+            f"-o {self.clat_device} -s {network(plat)} -m set --match-set {set_of_plat(plat)} dst"
+            f" -j NETMAP --to {network(self.current)}"
+            for plat in self.plats
+            if self.current
+        ]
+        self.chains.want(FROM_PLAT, from_plat)
+
+    def _unheard_rules(self) -> list[str]:
+        """Drop what clients with a PLAT send to one that is not, as far as we know, the node's."""
+        known = []
+        if self.current and not self._is_turning:
+            known = [f"-i {self.clat_device} -d {network(self.current)} -j RETURN"]
+        return [*known, *(f"{self._to(plat)} -j DROP" for plat in self.plats)]
+
+    def _to(self, plat: bytes) -> str:
+        return f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src"
+
+
+def network(plat: bytes) -> str:
+    return f"{ipaddress.IPv6Address(plat)}/96"
+
+
+def set_of_plat(plat: bytes) -> str:
+    return name_of_plat(PLAT_SET, plat)
