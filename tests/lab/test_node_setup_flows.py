@@ -35,6 +35,9 @@ FLUSHES = {
         "iptables -t nat -F",
         "iptables -F",
         "ip6tables -t mangle -F XLAT464_out",
+        # what is accepted in mangle before ours is not looked at by ours
+        "iptables -t mangle -I POSTROUTING -j ACCEPT",
+        "ip6tables -t mangle -I INPUT -i plat -j ACCEPT",
     ],
 }
 WITHOUT_NAT = {  # what stands in NAT's way, for both families
@@ -70,6 +73,24 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
         assert "broken" not in node.xlat("plat status", check=False).stdout
     node.xlat("plat down")
     assert "XLAT464" not in node.snapshot()
+
+
+def test_rules_are_not_there_twice_when_somebody_held_the_lock_of_iptables(machines):
+    mesh = mesh_that_carries(machines, "xtables-legacy")
+    node, up = mesh.plat_node, f"plat up {mesh.plat_options}"
+    saved = "iptables-save; ip6tables-save"
+    before = sorted(rules(mesh).splitlines())
+    mesh.plat.run("iptables -t nat -F", **node.variables)
+    holder = mesh.plat.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
+    assert holder.stdout.readline() == "taken\n"
+    assert "broken" in node.xlat("plat status", check=False).stdout, "who looks waits for no lock"
+    assert holder.poll() is None
+    assert "set up again" in node.xlat(up).stderr
+    assert holder.wait() == 0
+    after = mesh.plat.output(["sh", "-c", saved], **node.variables)
+    ours = [line for line in after.splitlines() if "XLAT464" in line]
+    assert sorted(ours) == [line for line in before if "XLAT464" in line and "{" not in line]
+    assert "broken" not in node.xlat("plat status", check=False).stdout
 
 
 @pytest.mark.parametrize("firewall", FIREWALLS)

@@ -4,7 +4,7 @@
 # A restore takes a table's rules in one go. (ip6tables takes ports for TCP and UDP only, so here the identifiers
 # of ICMPv6 echoes are free.)
 
-XTABLES_WAIT_S=10 # for the lock that iptables programs share
+XTABLES_WAIT_S=30 # for the lock that iptables programs share
 
 xtables_works() { command -v iptables >/dev/null 2>&1 && command -v ip6tables >/dev/null 2>&1; }
 
@@ -41,12 +41,16 @@ xtables_up() { # clat | plat
 	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
-# As it was set up. iptables-save without -t knows the tables that are in use.
+# As it was set up, and what of others' comes before ours in mangle, where ours must be first to hold. iptables-save
+# without -t knows the tables that are in use; it takes no lock.
 xtables_list() { eval "$(xtables_fingerprint "$1")"; } # clat | plat
 xtables_fingerprint() { # clat | plat
 	local chains='clat|from_[^ ]*|nat46'
 	[ "$1" = clat ] || chains='plat|out|in|node|new'
-	printf "{ iptables-save && ip6tables-save; } | grep -E '^-A.* XLAT464_(%s)( |$)'\n" "$chains"
+	printf "{ iptables-save && ip6tables-save; } | awk '%s'\n" "
+/^\*/ { mangle = /mangle/; split(\"\", before) }
+/^-A.* XLAT464_($chains)( |\$)/ { printf \"%s\", before[\$2]; print; before[\$2] = \"\"; next }
+mangle && /^-A/ && !/ XLAT464_/ { before[\$2] = before[\$2] \$0 \"\\n\" }"
 }
 
 # HOOK may have words of a match behind it, which are the jump's.
@@ -54,15 +58,26 @@ xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
 	change "xtables_unload $1 $2 '$3' $4" xtables_restore "$@"
 }
 
+# In one go, also over what is left of it: our jump is there once, and first.
 xtables_restore() { # PROGRAM TABLE HOOK CHAIN RULES
-	printf '*%s\n:%s - [0:0]\n-I %s -j %s\n%s\nCOMMIT\n' "$2" "$4" "$3" "$4" "$5" | "$1-restore" -w "$XTABLES_WAIT_S" -n
+	{
+		printf '*%s\n:%s - [0:0]\n' "$2" "$4"
+		xtables_jumps "$@"
+		printf -- '-I %s -j %s\n%s\nCOMMIT\n' "$3" "$4" "$5"
+	} | "$1-restore" -w "$XTABLES_WAIT_S" -n
 }
 
 xtables_unload() { # PROGRAM TABLE HOOK CHAIN
-	# shellcheck disable=SC2086 # words
-	"$1" -w "$XTABLES_WAIT_S" -t "$2" -D $3 -j "$4"
-	"$1" -w "$XTABLES_WAIT_S" -t "$2" -F "$4" && "$1" -w "$XTABLES_WAIT_S" -t "$2" -X "$4"
+	"$1-save" -t "$2" | grep -q "^:$4 " || return
+	{
+		echo "*$2"
+		xtables_jumps "$@"
+		printf -- '-F %s\n-X %s\nCOMMIT\n' "$4" "$4"
+	} | "$1-restore" -w "$XTABLES_WAIT_S" -n
 }
+
+# The lines that take our jumps away.
+xtables_jumps() { "$1-save" -t "$2" | sed -n "s/^-A \(${3%% *} .*-j $4\)\$/-D \1/p"; } # PROGRAM TABLE HOOK CHAIN
 
 xtables_mss() { # clat | plat
 	local direction device

@@ -60,10 +60,6 @@ firewall_up() { # clat | plat
 
 # Set up a role's rules again, and nothing else. The role's ledger has their undo already.
 firewall_restore() { # clat | plat
-	local line
 	LEDGER=
-	sed -n '1!G;h;$p' "$XLAT464_RUN/$1.undo" | while IFS= read -r line; do
-		case "$line" in 'xtables_unload '*) eval "$line" >/dev/null 2>&1 </dev/null ;; esac
-	done
 	firewall_up "$1"
 }
