@@ -33,6 +33,7 @@ from sdk.lab import (
     load_topology,
     topology_file,
 )
+from sdk.lab.__main__ import add_rules_option, use_rules
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
@@ -298,6 +299,7 @@ def main() -> int:
     parser.add_argument(
         "--site", default=str(REPOSITORY / "sdk/lab/site.conf"), help="a Gluon site.conf or domain file"
     )
+    add_rules_option(parser)
     parser.add_argument("--keep", action="store_true", help="leave the mesh up at the end")
     parser.add_argument(
         "--from-packages",
@@ -309,6 +311,7 @@ def main() -> int:
     )
     parser.add_argument("--json", default=str(REPOSITORY / "build/demo.json"), help="where the result goes")
     arguments = parser.parse_args()
+    use_rules(arguments)
     handle_requests()
     checks = CheckRun(colour=sys.stdout.isatty() and "NO_COLOR" not in os.environ)
     lab = None

@@ -16,9 +16,10 @@ from sdk.lab.lab import Lab
 from sdk.lab.machine import LabError, Machines
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import DNS, ECHO, WEB
-from sdk.lab.process_table import TOPOLOGY, find_labs
+from sdk.lab.process_table import RULES, TOPOLOGY, find_labs
 from sdk.lab.readiness import READY_S
 from sdk.lab.site import EXAMPLE, SiteError, load_site
+from sdk.lab.topology import RULES as KINDS_OF_RULES
 from sdk.lab.topology import Topology
 from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, topology_file
 from usage import Parser
@@ -40,6 +41,7 @@ UP_EXAMPLES = """\
 The lab stays up until `lab down`. Ctrl-C before it is ready takes it down again.
   lab up diamond
   lab up diamond --from-packages      what routers will run, after `make ipk`
+  lab up mesh12 --rules xtables       as on an image with iptables whose kernel has no nf_tables
   lab up my-mesh.toml --site my-community/site.conf --name mine
 What a topology file may say is in sdk/lab/topology.py; the ones that ship are in sdk/lab/topologies."""
 EXEC_EXAMPLES = """\
@@ -111,6 +113,7 @@ def add_up_options(up: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--site", default=str(EXAMPLE), help="a Gluon site.conf or domain file (default: our example)"
     )
+    add_rules_option(up)
     up.add_argument(
         "--from-packages",
         action="store_true",
@@ -120,6 +123,21 @@ def add_up_options(up: argparse.ArgumentParser) -> None:
     up.add_argument(
         "--wait", type=seconds, default=READY_S, metavar="S", help="seconds to wait for IPv4; 0: do not wait"
     )
+
+
+def add_rules_option(command: argparse.ArgumentParser) -> None:
+    """What `lab up` and the demo take: RULES in the environment, by an option."""
+    command.add_argument(
+        "--rules",
+        choices=KINDS_OF_RULES,
+        help="firewall rules: nft; iptables for roles and roams (xtables); or iptables for roles, nf_tables for roams "
+        "(default: the topology's, which is nft if it says nothing)",
+    )
+
+
+def use_rules(options: argparse.Namespace) -> None:
+    if options.rules:
+        os.environ[RULES] = options.rules
 
 
 def seconds(text: str) -> float:
@@ -138,6 +156,7 @@ def lab_name(text: str) -> str:
 
 
 def run_up(options: argparse.Namespace) -> int:
+    use_rules(options)
     topology = load_topology(options.file)
     site = load_site(options.site, topology.settings.pool)
     name = lab_name(options.name)

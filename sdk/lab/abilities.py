@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 from sdk.lab.machine import LabError
-from sdk.lab.process_table import environment
+from sdk.lab.process_table import RULES, environment
 
 # what a lab runs, and the Debian package it is in
 PROGRAMS = {
@@ -50,6 +50,10 @@ def check_machine() -> None:
                 raise LabError(
                     f"{program} is not installed: apt-get install {package}, or `make demo`, which does"
                 )
+    rules = os.environ.get(RULES, "")
+    for program in ("iptables-legacy", "ip6tables-legacy", "ipset") if "xtables" in rules else ():
+        if shutil.which(program, path=path) is None:
+            raise LabError(f"{program} is not installed: apt-get install iptables ipset")
     for command, sentence in ABILITIES:
         if subprocess.run([*TRIAL, command], stdin=subprocess.DEVNULL, capture_output=True).returncode:
             raise LabError(sentence)

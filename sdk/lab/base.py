@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from sdk.lab.associations import Associations
 from sdk.lab.machine import LabError, Machines
 from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
 from sdk.lab.plan import PREFIXD_SOCKET, WEB, Cable, Plan, platnodes, text
+from sdk.lab.process_table import RULES
 from sdk.lab.programs import Programs
 from sdk.lab.site import EXAMPLE, Site, load_site, read_table
 from sdk.lab.topology import Client, Node, Topology
@@ -23,6 +25,15 @@ from sdk.lab.wiring import Wiring
 from xlat464.address import format_mac
 
 Part = TypeVar("Part")
+
+
+def with_rules(topology: Topology, rules: str) -> Topology:
+    """Return the topology with other rules, if any are said. Raises LabError."""
+    try:
+        settings = replace(topology.settings, rules=rules or topology.settings.rules)
+    except ValueError as error:
+        raise LabError(f"{RULES}: {error}") from None
+    return replace(topology, settings=settings)
 
 
 class LabBase:
@@ -38,7 +49,7 @@ class LabBase:
         files: tuple[str, str] = ("", ""),
         from_packages: Path | None = None,
     ):
-        self.topology = topology
+        self.topology = topology = with_rules(topology, os.environ.get(RULES, ""))
         self.site = site or load_site(EXAMPLE, topology.settings.pool)
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab

@@ -98,6 +98,9 @@ class Packages:
                 raise LabError(f"{node.name}: the upgrade script {script} does not take the site") from None
             if node.role.is_plat:
                 openwrt.share(root)
+            settings = self.plan.topology.settings
+            openwrt.change(root, "node", "firewall", settings.firewall)
+            openwrt.change(root, "roaming", "rules", settings.roam_rules)
             if (BABELD / "babeld").exists():  # as the image's is patched
                 (root / "usr/sbin").mkdir(parents=True, exist_ok=True)
                 shutil.copy2(BABELD / "babeld", root / "usr/sbin/babeld")
@@ -109,6 +112,7 @@ class Packages:
         site, prefix = self.plan.site, IPv6Network(self.table.get("node_prefix6", f"{NODE_PREFIX6}/64"))
         address = format_ipv6(node_client_address(prefix.network_address.packed, node.mac))
         lines = [
+            *self.plan.iptables_lines(),
             SYSCTLS,
             f"ip -6 addr replace {address}/128 dev lo",
         ]

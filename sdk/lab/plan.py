@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 
+from sdk.lab.process_table import IPTABLES
 from sdk.lab.site import Site
 from sdk.lab.topology import INTERNET, TRANSLATORS, Client, Impairments, Node, Topology
 from xlat464.address import format_ipv6, format_mac
@@ -175,6 +176,7 @@ class Plan:
     def node_lines(self, node: Node) -> list[str]:
         """Return the lines of sh that make a machine a node of the mesh, before any role."""
         lines = [
+            *self.iptables_lines(),
             "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.forwarding=1",
             f"ip -6 addr replace {self.node_address(node)}/128 dev lo nodad",
         ]
@@ -187,6 +189,23 @@ class Plan:
                 "ip link set br-client up",
             ]
         return lines
+
+    def iptables_lines(self) -> list[str]:
+        """Return the lines of sh that make iptables the one that Gluon's images have, whatever this machine's is."""
+        if self.topology.settings.firewall != "xtables":
+            return []
+        programs = [
+            f"{name} {end}" for name in ("iptables", "ip6tables") for end in ("-", "-save", "-restore")
+        ]
+        links = (each.replace(" ", "-legacy").removesuffix("-") for each in programs)
+        names = (each.replace(" ", "").removesuffix("-") for each in programs)
+        return [
+            f"mkdir -p {IPTABLES}",
+            *(
+                f'ln -sf "$(command -v {link})" {IPTABLES}/{name}'
+                for link, name in zip(links, names, strict=True)
+            ),
+        ]
 
     def program_names(self) -> str:
         roaming = ["l3roamd_py"] if self.topology.settings.roaming else []
@@ -206,7 +225,9 @@ class Plan:
     def role_options(self, node: Node) -> list[str]:
         """Return what `464xlat clat up` and `464xlat plat up` both take."""
         mtu = ["--mesh-mtu", str(self.site.mesh_mtu)]
-        return [*self.ranges(), "--mac", format_mac(node.mac), *mtu, "--client-range", str(self.site.prefix4)]
+        firewall = ["--firewall", self.topology.settings.firewall]
+        clients = ["--client-range", str(self.site.prefix4)]
+        return [*self.ranges(), "--mac", format_mac(node.mac), *mtu, *clients, *firewall]
 
     def plat_options(self) -> list[str]:
         return ["--pool", str(self.site.pool), "--wan", "wan"]
@@ -248,7 +269,8 @@ class Plan:
         plat = ["--plat"] if node.role.is_plat else []
         mesh = [word for device in self.babeld_devices(node) for word in ("--mesh", device)]
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
-        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh]
+        rules = ["--rules", self.topology.settings.roam_rules]
+        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *rules]
 
     def node_client_prefix(self) -> list[str]:
         return ["--node-client-prefix", str(self.site.node_client_prefix6)]

@@ -17,6 +17,9 @@ PACKAGED = (
     "XLAT464_PACKAGED"  # the folder of the packages that a machine runs, instead of this repository's files
 )
 PYTHON_PACKAGES = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"  # of packages
+# of every lab of a process, and in that of a lab's first one: what rules are made of, instead of the topology's word
+RULES = "LAB_RULES"
+IPTABLES = "/run/iptables"  # a folder of a machine: the iptables that its PATH has first, if there
 INIT_ARGV0 = "464xlat-lab"  # of a lab's first process
 
 
@@ -27,13 +30,15 @@ def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, st
     """
     labels = {LAB: lab, MACHINE: machine, "PS1": f"{machine}# "}
     if packages:
-        path = f"/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/bin:/sbin:/bin"
+        path = (
+            f"{IPTABLES}:/usr/sbin:{REPOSITORY}/.venv/bin:/usr/local/sbin:/usr/local/bin:/usr/bin:/sbin:/bin"
+        )
         own = {"PATH": path, "PYTHONPATH": PYTHON_PACKAGES, "PROCD_TAG": DAEMON, PACKAGED: packages}
         return {**os.environ, **own, **labels}
     python = f"{REPOSITORY}/.venv/bin/python"
     return {
         **os.environ,
-        "PATH": f"{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:{BABELD}:"
+        "PATH": f"{IPTABLES}:{REPOSITORY}/bin:{REPOSITORY}/files/464xlat/usr/sbin:{REPOSITORY}/.venv/bin:{BABELD}:"
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",

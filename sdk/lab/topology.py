@@ -155,6 +155,7 @@ class Settings:
     seed: int = 1
     roaming: bool = True
     translator: str = "siit"
+    rules: str = "nft"
 
     def __post_init__(self) -> None:
         need_between("lease_s", self.lease_s, 120, 604_800)  # dnsmasq grants no less than two minutes
@@ -166,9 +167,23 @@ class Settings:
             raise ValueError(f"links is {self.links!r}, expected {one_of(LINK_MAKERS)}")
         if self.translator not in TRANSLATORS:
             raise ValueError(f"translator is {self.translator!r}, expected {one_of(TRANSLATORS)}")
+        if self.rules not in RULES:
+            raise ValueError(f"rules is {self.rules!r}, expected {one_of(RULES)}")
+
+    @property
+    def firewall(self) -> str:
+        """What the rules of roles are made of: nft or xtables."""
+        return self.rules.partition("+")[0]
+
+    @property
+    def roam_rules(self) -> str:
+        """What the rules of roams are made of."""
+        return self.rules.rpartition("+")[2]
 
 
 PREFIXD_PYTHONS = ("python", "micropython")
+# the last is an image with iptables on a kernel with nf_tables, which roams use
+RULES = ("nft", "xtables", "xtables+nft")
 LINK_MAKERS = ("auto", "netem", "wire")
 # where each is told what to do
 TRANSLATORS = {"siit": "/run/siit/control.sock", "nat46": "/proc/net/nat46/control"}

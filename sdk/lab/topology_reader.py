@@ -11,6 +11,7 @@ prefixd = "python"          # or "micropython"
 links = "auto"              # links with impairments by "netem" or by our own "wire"; auto: what the kernel has
 seed = 1                    # of every random choice a wire makes
 roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
+rules = "nft"               # or "xtables": roles and roams by iptables; or "xtables+nft": only the roles
 translator = "siit"         # or "nat46": the kernel's module, which has to be loaded
 
 [nodes.a]
@@ -170,6 +171,7 @@ def read_settings(table: Table) -> Settings:
             seed=table.get("seed", int, default.seed),
             roaming=table.get("roaming", bool, default.roaming),
             translator=table.get("translator", str, default.translator),
+            rules=table.get("rules", str, default.rules),
         ),
     )
 

@@ -109,6 +109,14 @@ def share(root: Path) -> None:
     subprocess.run([LUA, "-e", SHARE], env=lua_environment(root), check=True)
 
 
+def change(root: Path, section: str, option: str, value: str) -> None:
+    """Change an option of 464xlat in a configured root, as its admin would."""
+    text = f"""local uci = require('simple-uci').cursor()
+uci:set('464xlat', '{section}', '{option}', '{value}')
+uci:save('464xlat')"""
+    subprocess.run([LUA, "-e", text], env=lua_environment(root), check=True)
+
+
 def lua_environment(root: Path) -> dict[str, str]:
     """The environment in which a root's Lua finds its modules, and UCI its files."""
     return {

@@ -26,6 +26,7 @@ BAD = 'delay_ms = 2, jitter_ms = 1, loss_percent = 0.5, reorder_percent = 1, typ
 MESH = """
 [lab]
 hello_interval_ms = 500
+rules = "RULES"
 [nodes]
 a = { role = "clat" }
 b = { role = "clat" }
@@ -43,9 +44,9 @@ STALL_S = 13.0  # what TCP asks for in vain for so long, six times, is lost
 ENDLESS = f"http://{WEB}/bytes/{10**12}"
 
 
-@pytest.fixture(scope="module")
-def mesh(lab_of):
-    return lab_of(MESH)
+@pytest.fixture(scope="module", params=["nft", "xtables"])
+def mesh(lab_of, request):
+    return lab_of(MESH.replace("RULES", request.param))
 
 
 @pytest.fixture
