@@ -79,6 +79,13 @@ GOALS = (
         for roamed in roam_rules.ROAMED
     ),
     Goal("roam.roams_per_s", "", "ROAMs a second on one core, 100,000 clients have roamed", at_least=2000),
+    Goal("roam.xtables_handoff_p50_ms", "ms", "with iptables: handoffs of a stroll, median"),
+    Goal("roam.xtables_handoff_p99_ms", "ms", "the same, 99th percentile", at_most=60),
+    Goal("roam.xtables_storm_handoff_p99_ms", "ms", "with iptables: a storm's handoffs, 99th percentile"),
+    Goal("roam.xtables_roams", "", "of that storm"),
+    Goal("roam.xtables_connections_lost", "", "TCP connections lost in all of both", at_most=0),
+    Goal("roam.xtables_roam_us", "us", "with iptables: one ROAM, 1,000 clients of four flows have roamed"),
+    Goal("roam.xtables_roams_per_s", "", "ROAMs a second on one core, in batches", at_least=1000),
     Goal("roam.rss_kib", "KiB", "the roaming daemon with 1,000 clients, resident", at_most=40 * 1024),
     Goal("roam.idle_cpu_percent", "%", "of a CPU that it takes then while nothing happens", at_most=1),
     *(

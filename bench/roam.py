@@ -10,6 +10,8 @@ round trips, CLAIM to the old node and ROAM to the platnode, measured by ping in
 A storm: one client roams every quarter of a second, with 20 TCP connections and a stream of datagrams. It stops after
 ROAMS roams (environment; default 1,000) or when the time is over. Its losses are counted.
 
+The same with iptables instead of nftables (roam.xtables_...), for a shorter time.
+
 What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py.
 """
 
@@ -36,6 +38,7 @@ CLIENTS = ("ann", "ben", "cay", "dan")
 SETTLED_ROAMS_S, SETTLED_STAY_S = 270.0, 4.5
 ROAMS = 1000
 STORM_S = 280.0  # the roams that fit into it are those that count
+XTABLES_S = 120.0  # of either, with iptables
 STAY_S = (0.15, 0.35)  # at a node, at least and at most
 CONNECTIONS, PAUSE_MS, DATAGRAM_MS = 20, 100, 4
 LINK_MS = 5
@@ -54,10 +57,14 @@ MESH = "\n".join(
 
 
 def roam_figures(
-    roams: int = ROAMS, seconds: float = STORM_S, say: Callable[[str], None] = lambda line: None
+    roams: int = ROAMS,
+    seconds: float = STORM_S,
+    say: Callable[[str], None] = lambda line: None,
+    rules: str = "nft",
 ) -> dict[str, float]:
     """Walk, and return handoffs, losses and stalls. Raises LabError when the lab does not do as it should."""
-    with Lab(parse_topology(MESH, "the bench's mesh"), name=f"bench-{os.getpid()}", log=say) as lab:
+    topology = parse_topology(f'[lab]\nrules = "{rules}"\n{MESH}', "the bench's mesh")
+    with Lab(topology, name=f"bench-{os.getpid()}", log=say) as lab:
         lab.wait_ready()
         wait_for_neighbours(lab)
         network_ms = round_trips_ms(lab)
@@ -151,6 +158,13 @@ def percentiles_ms(handoffs: list[Handoff]) -> tuple[float, float]:
     return statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
 
 
+def xtables_figures(roams: int, say: Callable[[str], None]) -> dict[str, float]:
+    """Return those of the figures with iptables that have a goal, or say what these are about."""
+    found = roam_figures(roams, XTABLES_S, say, rules="xtables")
+    names = ("handoff_p50_ms", "handoff_p99_ms", "storm_handoff_p99_ms", "roams", "connections_lost")
+    return {f"roam.xtables_{name}": found[f"roam.{name}"] for name in names}
+
+
 def settled_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]:
     p50, p99 = percentiles_ms(handoffs)
     return {
@@ -181,6 +195,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     roams = int(os.environ.get("ROAMS", ROAMS))
     return {
         **roam_figures(roams, say=say),
+        **xtables_figures(roams, say),
         **roam_rules.run(say),
         **roam_daemon.run(say),
     }

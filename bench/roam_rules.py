@@ -4,6 +4,7 @@
 roam.roam_us_N          CPU time of one ROAM (datagram in, token check, maps in the kernel, ROAM_ACK out) that moves
                         a client again, while N clients have roamed
 roam.roams_per_s        how many of these fit into a second of one core, as many at a time as the daemon takes
+roam.xtables_roam_us    the same with iptables, where 1,000 clients have roamed and each has four flows
 roam.seed_setup_ms_N    the seed's pairs of rules for N clatnodes, all at once, which is kinder than what it does
 roam.seed_one_more_ms_N the pair of one more clatnode then
 roam.seed_pps_N         packets a second through the platnode, each the first of a flow, of clients of N clatnodes
@@ -31,9 +32,12 @@ from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.token import Token
+from l3roamd_py.netfilter import conntrack
 from l3roamd_py.netfilter.choice import choose_rules
+from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.rules import PlatRules
 from l3roamd_py.performer import Performer
+from runtime.netlink import attribute, nested
 from sdk.lab.machine import LabError, Machines
 from sdk.seed_rules import SeedPlatRules
 from xlat464.address import format_ipv6
@@ -49,6 +53,7 @@ LEASE_S = 3600
 ROAMED = (100, 10_000, 100_000)
 CLATNODES = (1, 100, 1000)
 SAMPLE, TOGETHER, FILL = 1000, 32, 512
+FLOWS_OF_CLIENT = 4  # that a ROAM with iptables has to move
 FLOWS, ROUNDS = 20_000, 3
 SERVER = PLAT[:12] + bytes((198, 51, 100, 7))
 
@@ -62,8 +67,46 @@ def mappings(count: int) -> Iterator[Mapping]:
     return (Mapping(clat(HOME, i), clat(AT, i), None, LEASE_S, i + 1) for i in range(count))
 
 
-def our_rules() -> PlatRules:
-    return choose_rules("nft")[1]("plat", PLAT)
+def our_rules(backend: str = "nft") -> PlatRules:
+    return choose_rules(backend)[1]("plat", PLAT)
+
+
+def begin_flows(homes: list[bytes]) -> None:
+    """Give clients flows in the kernel's connection tracking, as if the NAT66 had sent them out."""
+    pool = PLAT[:12] + bytes((10, 23, 0, 9))
+    track = Conntrack()
+    try:
+        for number, home in enumerate(homes):
+            for flow in range(FLOWS_OF_CLIENT):
+                track.netfilter.ask(
+                    udp_flow(home, pool, 20_000 + flow, 1024 + FLOWS_OF_CLIENT * number + flow)
+                )
+    finally:
+        track.close()
+
+
+def udp_flow(client: bytes, pool: bytes, port: int, pool_port: int) -> bytes:
+    """A message that makes an entry of a client's UDP flow to SERVER that goes out by an address of the pool."""
+    udp = {conntrack.NUMBER: bytes((socket.IPPROTO_UDP,)), conntrack.DESTINATION_PORT: (7).to_bytes(2, "big")}
+    original = {**udp, conntrack.SOURCE_PORT: port.to_bytes(2, "big")}
+    answer = {
+        **udp,
+        conntrack.SOURCE_PORT: (7).to_bytes(2, "big"),
+        conntrack.DESTINATION_PORT: pool_port.to_bytes(2, "big"),
+    }
+    parts = {
+        conntrack.ORIGINAL: one_way(client, SERVER, original),
+        conntrack.REPLY: one_way(SERVER, pool, answer),
+        conntrack.STATUS: (conntrack.IS_NAT_SOURCE | conntrack.KEPT_STATUS).to_bytes(4, "big"),
+        conntrack.TIMEOUT: (600).to_bytes(4, "big"),
+    }
+    return conntrack.create_entry(conntrack.Entry(parts), client)
+
+
+def one_way(source: bytes, destination: bytes, protocol: dict[int, bytes]) -> bytes:
+    ends = attribute(conntrack.SOURCE, source) + attribute(conntrack.DESTINATION, destination)
+    ports = b"".join(attribute(kind, value) for kind, value in protocol.items())
+    return nested(conntrack.TUPLE_ADDRESSES, ends) + nested(conntrack.TUPLE_PROTOCOL, ports)
 
 
 # One ROAM
@@ -82,8 +125,8 @@ class Wire:
 class Platnode:
     """The daemon's parts on a platnode, without its loop."""
 
-    def __init__(self, roamed: int) -> None:
-        rules = our_rules()
+    def __init__(self, roamed: int, backend: str) -> None:
+        rules = our_rules(backend)
         rules.set_up()
         options = Options(CLAT_RANGE, PLAT_RANGE, NODE_CLIENTS, plat=PLAT)
         self.core, self.rules = Core(options), rules
@@ -136,9 +179,11 @@ class Platnode:
         return took_s / count
 
 
-def measure_roams(roamed: int) -> dict[str, float]:
+def measure_roams(roamed: int, backend: str) -> dict[str, float]:
     """In a namespace of its own: the cost of a ROAM with so many clients that have roamed."""
-    node = Platnode(roamed)
+    node = Platnode(roamed, backend)
+    if backend == "xtables":
+        begin_flows([clat(AT, number) for number in range(roamed)])
     count = min(SAMPLE, roamed)
     alone_s = node.roams_s(count, 1, ELSEWHERE)
     together_s = node.roams_s(count, TOGETHER, AT + 1)
@@ -238,7 +283,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
         machines = Machines.start(f"bench-{os.getpid()}", persistent=False)
         try:
             machines.boot("exit")
-            told = in_machine(machines, "exit", "roams", str(roamed))
+            told = in_machine(machines, "exit", "roams", str(roamed), "nft")
         finally:
             machines.end()
         say(
@@ -246,12 +291,26 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
         )
         found[f"roam.roam_us_{roamed}"] = round(told["alone_us"], 1)
         found["roam.roams_per_s"] = round(1e6 / told["together_us"])
-    return {**found, **measure_rules(say)}
+    return {**found, **xtables_roams(say), **measure_rules(say)}
+
+
+def xtables_roams(say: Callable[[str], None]) -> dict[str, float]:
+    machines = Machines.start(f"bench-{os.getpid()}", persistent=False)
+    try:
+        machines.boot("exit")
+        told = in_machine(machines, "exit", "roams", str(SAMPLE), "xtables")
+    finally:
+        machines.end()
+    say(f"with iptables: one ROAM {told['alone_us']:.0f} us, {told['together_us']:.0f} in bulk")
+    return {
+        "roam.xtables_roam_us": round(told["alone_us"], 1),
+        "roam.xtables_roams_per_s": round(1e6 / told["together_us"]),
+    }
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["roams"]:
-        print(json.dumps(measure_roams(int(sys.argv[2]))))
+        print(json.dumps(measure_roams(int(sys.argv[2]), sys.argv[3])))
     elif sys.argv[1:2] == ["set-up"]:
         print(json.dumps(set_up(sys.argv[2], int(sys.argv[3]))))
     else:
