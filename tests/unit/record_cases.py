@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Records on both Pythons: what a dataclass would do, they do."""
 
-from runtime.record import record
+from runtime.record import mutable, record
 
 
 @record("mac ipv4")
@@ -34,6 +34,19 @@ class Span:
 @record()
 class Tick:
     """Nothing in it."""
+
+
+@mutable("name left")
+class Counter:
+    """What changes."""
+
+    kind = "counter"
+    name: str
+    left: int = 3
+
+    @property
+    def is_over(self):
+        return self.left <= 0
 
 
 def raises(kind, does, *arguments, **named):
@@ -79,3 +92,12 @@ def case_record_is_found_in_sets_and_dicts():
 def case_record_prints_its_fields():
     assert repr(Seen(b"a")) == "Seen(mac=b'a', ipv4=None)"
     assert repr(Tick()) == "Tick()"
+
+
+def case_mutable_changes_and_equals_nothing_but_itself():
+    one, other = Counter("a"), Counter("a", left=3)
+    one.left -= 3
+    assert (one.left, one.is_over, other.left, other.is_over, one.kind) == (0, True, 3, False, "counter")
+    assert one == one and Counter("a") != Counter("a") and len({one, other}) == 2
+    assert repr(one) == "Counter(name='a', left=0)"
+    raises(TypeError, Counter)

@@ -6,11 +6,12 @@ Each function in them whose name starts with "case_" is one; it asserts, and tak
 
 import sys
 
+import l3roamd_core_cases
 import l3roamd_leaf_cases
 import record_cases
 import runtime_cases
 
-MODULES = (record_cases, runtime_cases, l3roamd_leaf_cases)
+MODULES = (record_cases, runtime_cases, l3roamd_leaf_cases, l3roamd_core_cases)
 CASES = [
     (name, getattr(module, name)) for module in MODULES for name in sorted(dir(module)) if name[:5] == "case_"
 ]

@@ -13,7 +13,7 @@ def test_case(case):
 
 
 def test_all_cases_hold_on_micropython(micropython):
-    done = micropython.run("tests/unit/roaming_cases.py", timeout=300)
+    done = micropython.run("-X", "heapsize=16m", "tests/unit/roaming_cases.py", timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == [f"ok {name}" for name, _ in CASES]
 
