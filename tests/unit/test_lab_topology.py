@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from sdk.lab.base import with_rules
+from sdk.lab.machine import LabError
 from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
 from sdk.lab.side_by_side import side_by_side
 from sdk.lab.site import EXAMPLE, load_site
@@ -93,6 +95,10 @@ def with_(text):
         (
             "[lab]\nlinks = 'pigeon'\n[nodes.a]\nrole = 'clat'",
             "links is 'pigeon', expected auto, netem or wire",
+        ),
+        (
+            "[lab]\nrules = 'ipchains'\n[nodes.a]\nrole = 'clat'",
+            "rules is 'ipchains', expected nft, xtables or xtables+nft",
         ),
         (
             "[lab]\ntranslator = 'tayga'\n[nodes.a]\nrole = 'clat'",
@@ -287,6 +293,30 @@ def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_modul
         assert [each for each in plan.programs(topology.nodes[0]) if each == "siit"] == programs
         words = plan.prefixd(topology.nodes[0])
         assert words[words.index("--target") + 1] == target
+
+
+@pytest.mark.parametrize(
+    ("rules", "firewall", "roams"),
+    [
+        ("nft", "nft", "nft"),
+        ("xtables", "xtables", "xtables"),
+        ("xtables+nft", "xtables", "nft"),
+    ],
+)
+def test_roles_and_roams_have_the_rules_that_the_topology_wants(rules, firewall, roams):
+    topology = parse_topology(f"[lab]\nrules = '{rules}'\n[nodes.a]\nrole = 'both'\n", "the test's")
+    default = parse_topology("[nodes.a]\nrole = 'both'\n", "the test's")
+    for each in (topology, with_rules(default, rules)):
+        (node,) = each.nodes
+        plan = Plan(each, load_site(EXAMPLE))
+        role, daemon = plan.role_options(node), plan.l3roamd(node)
+        assert role[role.index("--firewall") + 1] == firewall
+        assert daemon[daemon.index("--rules") + 1] == roams
+        has_iptables = any("ln -s" in line for line in plan.node_lines(node))
+        assert has_iptables == (firewall == "xtables")
+    assert with_rules(topology, "") == topology
+    with pytest.raises(LabError, match="LAB_RULES: rules is 'ipchains'"):
+        with_rules(topology, "ipchains")
 
 
 def test_the_exits_of_a_node_are_those_that_links_lead_to():
