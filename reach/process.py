@@ -102,7 +102,10 @@ def has_started(made: subprocess.Popen, folder: Path, name: str) -> bool:
     ready = READY.get(name)
     if ready is None:
         return not wait(lambda: made.poll() is not None, FAILS_WITHIN_S)
-    wait(lambda: made.poll() is not None or ready in said(folder, name))
+    # its keeper writes its number down when it has started, which may be after it has said that it is ready
+    wait(
+        lambda: made.poll() is not None or (ready in said(folder, name) and running(folder, name) is not None)
+    )
     return made.poll() is None and ready in said(folder, name)
 
 

@@ -68,6 +68,10 @@ class Place:
     def ruleset(self) -> str:
         return str(self.folder / "reach.nft")
 
+    @property
+    def flows(self) -> str:
+        return str(self.folder / "flows.sh")
+
 
 def all_or_nothing(found: list[Command], undo: str) -> list[str]:
     """Command lines for a system that stops at the first that fails: all but it are taken back then.
@@ -95,7 +99,10 @@ def commands(plan: Plan, place: Place, with_firewall: bool = True) -> list[Comma
     if with_firewall and plan.firewall:
         if plan.firewall.bridge_ports:  # the file has a second table, to be taken back as well
             found.append(Command("nft add table bridge reach", "nft delete table bridge reach"))
-        found.append(Command(f"nft -f {place.ruleset}", "nft delete table inet reach"))
+        load, unload = f"nft -f {place.ruleset}", "nft delete table inet reach"
+        if plan.firewall.dnats or plan.firewall.snats:
+            load, unload = f"{load} && sh {place.flows}", f"{unload}; sh {place.flows} down"
+        found.append(Command(load, unload, needs_shell=True))
     return found + [dns(each) for each in plan.dns]
 
 

@@ -3,7 +3,7 @@
 
 from reach.firewall import ruleset_text
 from reach.plan import Plan
-from reach.render import systemd
+from reach.render import flows, systemd
 from reach.render.commands import Command, File, Place, all_or_nothing, commands, configs, names, undo_file
 
 FIRST = "lo"  # what belongs to no link comes with the loopback device, which is always up
@@ -20,7 +20,7 @@ def render(plan: Plan, place: Place) -> list[File]:
     files = [File("/etc/network/interfaces.d/reach", text)] if parts else []
     files += [undo_file(place.undo(name), mine) for name, mine in of_links.items()]
     if plan.firewall:
-        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
+        files += [File(place.ruleset, ruleset_text(plan.firewall)), *flows.files(plan, place)]
     return files + configs(plan, place) + systemd.service_units(plan, place, "networking.service")
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from reach import keeper
 from reach.plan import Plan, Service, Wg
-from reach.render import iptables
+from reach.render import flows, iptables
 from reach.render.commands import File, Place, commands, configs, service_words, services
 
 SCRIPT = "/opt/etc/init.d/S62reach"
@@ -20,7 +20,9 @@ def render(plan: Plan, place: Place) -> list[File]:
     devices = tuple(replace(d, is_userspace=True) if isinstance(d, Wg) else d for d in plan.devices)
     plan = replace(plan, devices=devices)
     found = [(each.up, each.down) for each in commands(plan, place, with_firewall=False)]
-    files = []
+    files = flows.files(plan, place)
+    again = f"sh {place.flows}"
+    found += [(":", f"{again} down")] if files else []
     for family, program in ((4, "iptables"), (6, "ip6tables")):
         text = iptables.restore_text(plan.firewall, family)
         if text:
@@ -28,6 +30,7 @@ def render(plan: Plan, place: Place) -> list[File]:
             files.append(File(path, text))
             found.append((f"{program}-restore --noflush <{path}", None))
             found += iptables.jumps(plan.firewall, family)
+    found += [(again, None)] if flows.has_flows(plan.firewall) else []
     kept = services(plan, place)
     files += [File(str(FOLDER / KEEPER), keeper.SCRIPT)] if kept else []
     found += [running(service, place) for service in kept]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from reach.firewall import Match, range_text, ruleset_text
 from reach.plan import Br, Plan, Wg
+from reach.render import flows
 from reach.render.commands import (
     Command,
     File,
@@ -41,6 +42,7 @@ def render(plan: Plan, place: Place) -> list[File]:
     ]
     if replace(plan.firewall, accepts=(), clamps=()):
         files.append(File(place.ruleset, ruleset_text(replace(plan.firewall, accepts=(), clamps=()))))
+    files += flows.files(plan, place)
     return files + configs(plan, place)
 
 
@@ -63,7 +65,7 @@ def uci_name(text: str) -> str:
 def script(plan: Plan, place: Place) -> str:
     needed = {word for d in plan.devices for word in MODULES.get(type(d).__name__, "").split()}
     programs = {each.command[0] for each in services(plan, place)} - {"sh"}
-    needed |= programs
+    needed |= programs | ({"conntrack"} if flows.has_flows(plan.firewall) else set())
     lines = [*network(plan, place), *routing(plan), *firewall(plan)]
     return f"""\
 #!/bin/sh
@@ -83,6 +85,7 @@ if [ "${{1:-}}" = remove ]; then
 	{SCRIPT} stop
 	{SCRIPT} disable
 	nft delete table inet reach 2>/dev/null # an include that is gone leaves its table
+	[ ! -f {place.flows} ] || sh {place.flows} down
 	reload_config
 	exit
 fi
@@ -167,6 +170,9 @@ def firewall(plan: Plan) -> list[str]:
     if replace(plan.firewall, accepts=(), clamps=()):
         include: dict[str, str | list[str]] = {"type": "nftables", "path": "/etc/reach/reach.nft"}
         lines += section("firewall", "reach_nft", "include", include | {"position": "ruleset-post"})
+    if flows.has_flows(plan.firewall):  # after each start and reload; the last option is fw3's
+        include = {"type": "script", "path": "/etc/reach/flows.sh", "fw4_compatible": "1", "reload": "1"}
+        lines += section("firewall", "reach_flows", "include", include)
     return lines
 
 

@@ -3,6 +3,7 @@
 
 from reach.firewall import ruleset_text
 from reach.plan import Plan, Service
+from reach.render import flows
 from reach.render.commands import Command, File, Place, commands, configs, service_words, services
 
 UNITS = "/etc/systemd/system"
@@ -27,7 +28,7 @@ ExecReload=/bin/kill -HUP $MAINPID
 def render(plan: Plan, place: Place) -> list[File]:
     files = [File(f"{UNITS}/reach.service", setup_unit(plan, commands(plan, place)))]
     if plan.firewall:
-        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
+        files += [File(place.ruleset, ruleset_text(plan.firewall)), *flows.files(plan, place)]
     return files + configs(plan, place) + service_units(plan, place)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from reach.firewall import ruleset_text
 from reach.plan import Plan, Wg
-from reach.render import systemd
+from reach.render import flows, systemd
 from reach.render.commands import (
     Command,
     File,
@@ -36,7 +36,7 @@ def render(plan: Plan, place: Place) -> list[File]:
         files += [undo_file(place.undo(link.name), rest)] if rest else []
         files.append(File(f"{FOLDER}/{link.name}.conf", config(plan, place, link, rest), 0o600))
     if plan.firewall:
-        files.append(File(place.ruleset, ruleset_text(plan.firewall)))
+        files += [File(place.ruleset, ruleset_text(plan.firewall)), *flows.files(plan, place)]
     return files + configs(plan, place) + systemd.service_units(plan, place)
 
 

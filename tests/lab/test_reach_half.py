@@ -18,6 +18,7 @@ from reach.render.commands import commands
 
 PROGRAMS = ("ip", "wg", "nft", "sysctl", "ethtool", "modprobe")
 OF_ENTWARE = ("wireguard-go", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore")
+OWN = "ip -o addr show"  # whom the script about flows asks for the machine's addresses
 STAYS = "#!/bin/sh\necho radvd >>/run/said\nexec sleep 1000\n"
 STAND_IN = """#!/bin/sh
 echo "${0##*/} $*" >>/run/said
@@ -68,18 +69,24 @@ def called(machine, fails, *words):
     machine.run("sh", "-c", "cat >/run/fails", input=fails)
     machine.run("sh", "-c", ": >/run/said")
     done = machine.run(*words, check=False)
-    return machine.run("cat", "/run/said").stdout.splitlines(), done.returncode
+    said = machine.run("cat", "/run/said").stdout.splitlines()
+    return [line for line in said if line != OWN], done.returncode
+
+
+def of_programs(line):
+    """What a command has the stand-ins do: the script about flows is not one of them."""
+    return line.replace("; ", " && ").split(" && ")[0]
 
 
 def taken_back(found):
-    return [each.down for each in reversed(found) if each.down]
+    return [of_programs(each.down) for each in reversed(found) if each.down]
 
 
 def failures(found):
     """The first, second and last command as the one that fails, with what is done before and taken back after it."""
     for number in (0, 1, len(found) - 1):
-        done = [each.up for each in found[: number + 1]]
-        yield found[number].up, [*done, *(taken_back(found) if number else [])]
+        done = [of_programs(each.up) for each in found[: number + 1]]
+        yield of_programs(found[number].up), [*done, *(taken_back(found) if number else [])]
 
 
 def test_an_ifup_that_fails_has_taken_back_what_it_did(machine, place, tmp_path):
@@ -90,7 +97,10 @@ def test_an_ifup_that_fails_has_taken_back_what_it_did(machine, place, tmp_path)
     last = [each for each in commands(PLAN, place) if debian.belongs(each, "taps-88", links)]
     for fails, expected in failures(last):
         assert called(machine, fails, *ifup) == (expected, 1)
-    assert called(machine, "none", *ifup) == ([*(each.up for each in last), "ip link set dev taps-88 up"], 0)
+    assert called(machine, "none", *ifup) == (
+        [*(of_programs(each.up) for each in last), "ip link set dev taps-88 up"],
+        0,
+    )
     said, status = called(machine, "none", "ifdown", *ifup[1:])
     assert (said[-len(taken_back(last)) :], status) == (taken_back(last), 0)
 
@@ -105,6 +115,31 @@ def test_a_wg_quick_that_fails_has_taken_back_what_it_did(machine, place, tmp_pa
         begins = said.index(rest[0].up)
         assert said[begins : begins + len(expected)] == expected
         assert said[-1] == "ip link delete dev wg0"
+
+
+def test_wg_quick_sets_names_by_what_is_there_and_says_what_is_missing(machine, tmp_path):
+    """`DNS =` needs resolvconf, and takes the link down without."""
+    if shutil.which("resolvconf") or shutil.which("resolvectl"):
+        pytest.skip("this machine has one")
+    whole = reader.read((ROOT / "reach/examples/relay-wireguard.toml").read_text())
+    public = {end: keys.public_of(keys.make()) for end in whole.ends}
+    place, config = Place(keys.Keys({}, public), PurePosixPath(tmp_path / "reach")), tmp_path / "wg0.conf"
+    config.write_text(write(wgquick.render(make(whole, "laptop"), place), place)["wg0.conf"])
+    machine.run("sh", "-c", "echo none >/run/fails")
+    done = machine.run("wg-quick", "up", config, check=False)
+    assert done.returncode != 0
+    assert (
+        "neither systemd-resolved nor resolvconf is there; install openresolv, or leave dns out"
+        in done.stderr
+    )
+    machine.run("mount", "-t", "tmpfs", "none", "/usr/local/sbin")
+    machine.run("cp", "/run/stand-in", "/usr/local/sbin/resolvectl")
+    said, status = called(machine, "none", "wg-quick", "up", config)
+    assert status == 0
+    assert {"resolvectl dns wg0 192.168.178.1", "resolvectl domain wg0 fritz.box"} <= set(said)
+    assert "ip link delete dev wg0" not in said
+    said, _ = called(machine, "none", "sh", place.undo("wg0"))
+    assert "resolvectl revert wg0" in said
 
 
 @pytest.fixture
