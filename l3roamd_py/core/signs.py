@@ -42,7 +42,6 @@ def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = Fals
     if client is None:
         return None
     node.ports.add(mac, node.port_of(mac))
-    node.touch(mac)
     state = client.state
     _note_sign(node, client, is_proof)
     if isinstance(state, Restored):
@@ -54,7 +53,17 @@ def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = Fals
     elif ipv4 is None and client.rival is not None:
         # a packet may have waited at the gate, but this is news
         client.rival.is_refuted = client.rival.questions > 0
+    if not _is_settled(client):
+        node.touch(mac)
     return client
+
+
+def _is_settled(client: Client) -> bool:
+    """Return whether a sign of a client is nothing new, and moves deadlines alone: most are of such."""
+    if not client.is_announced or client.rival is not None or not isinstance(client.state, Served):
+        return False
+    search = client.search
+    return not search.is_contested and search.heard is None and client.presence.swept_s == NEVER
 
 
 def _note_sign(node: Node, client: Client, is_proof: bool) -> None:
