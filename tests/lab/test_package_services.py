@@ -347,12 +347,18 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
 
 def test_siit_takes_its_options_from_the_configuration_and_lives_with_wrong_ones(node):
     section = "\nconfig siit 'siit'\n\toption lowest_ipv6_mtu '{}'\n\toption udp_zero_checksum '{}'\n"
-    for mtu, policy, said in (
-        ("1400", "drop", ["--lowest-ipv6-mtu", "1400", "--udp-zero-checksum", "drop"]),
-        ("1279", "compute", ["--udp-zero-checksum", "compute"]),
-        ("many", "guess", []),
+    section += "\toption fast '{}'\n"
+    for mtu, policy, fast, said in (
+        (
+            "1400",
+            "drop",
+            "auto",
+            ["--lowest-ipv6-mtu", "1400", "--udp-zero-checksum", "drop", "--fast", "auto"],
+        ),
+        ("1279", "compute", "on", ["--udp-zero-checksum", "compute", "--fast", "on"]),
+        ("many", "guess", "yes", []),
     ):
-        node.write(CONFIG + section.format(mtu, policy))
+        node.write(CONFIG + section.format(mtu, policy, fast))
         node("/etc/init.d/siit reload")
         assert node.command_line("siit")[4:] == said
         node.wait("siit show >/dev/null && echo answers", "answers")
