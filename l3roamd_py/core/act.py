@@ -73,32 +73,11 @@ def _begin_anew(node: Node, client: Client) -> None:
         search.verify(client)
 
 
-def _forget_unproven(node: Node, client: Client) -> None:
-    node.count("arrivals_unproven")
-    service.forget(node, client)
-
-
-def _disown(node: Node, client: Client) -> None:
-    node.count("claims_unproven")
-    service.forget(node, client)
-
-
-def _forget_absent(node: Node, client: Client) -> None:
-    node.count("absences")
-    service.forget(node, client)
-
-
 def _end_lease(node: Node, client: Client) -> None:
     node.count("leases_over")
     addresses.drop_ipv4(node, client)
     if isinstance(client.state, Roaming):
         client.state = Served()
-
-
-def _forget_with_lease(node: Node, client: Client) -> None:
-    """Nothing is left to ask it by; its next sign, if it is here, is an arrival."""
-    node.count("leases_over")
-    service.forget(node, client)
 
 
 ACTS: "dict[str, Callable[[Node, Client], object]]" = {
@@ -117,16 +96,16 @@ ACTS: "dict[str, Callable[[Node, Client], object]]" = {
     "give up restored": absence.give_up_restored,
     "dismiss claim": lambda node, client: rival.dismiss(node, client, "claims_contested"),
     "dismiss late claim": lambda node, client: rival.dismiss(node, client, "claims_late"),
-    "disown": _disown,
+    "disown": lambda node, client: service.forget(node, client, "claims_unproven"),
     "end search": search.end_search,
     "end lease": _end_lease,
     "extend lease": addresses.extend_lease,
     "serve again": absence.serve_again,
     "forget": service.forget,
-    "forget absent": _forget_absent,
+    "forget absent": lambda node, client: service.forget(node, client, "absences"),
     "forget elsewhere": absence.forget_elsewhere,
-    "forget unproven": _forget_unproven,
-    "forget with lease": _forget_with_lease,
+    "forget unproven": lambda node, client: service.forget(node, client, "arrivals_unproven"),
+    "forget with lease": lambda node, client: service.forget(node, client, "leases_over"),
     "give up search": search.give_up_search,
     "give up request": requests.give_up_request,
     "give up roam": requests.give_up_roam,

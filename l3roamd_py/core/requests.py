@@ -3,7 +3,7 @@
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CheckPlace, CheckPlat
-from l3roamd_py.core.client import NEVER, NOWHERE, Client, Exchange, Lease
+from l3roamd_py.core.client import AT_ONCE, NEVER, NOWHERE, Client, Exchange, Lease
 from l3roamd_py.core.node import Node, node_of
 from runtime.ordered import oldest
 from xlat464.address import format_ipv6
@@ -11,36 +11,36 @@ from xlat464.address import format_ipv6
 PROOFS_MAX = 256  # PLATs; the oldest goes, and asks again
 
 
-# TOKEN_REQUEST
-
-
 def request_token(node: Node, lease: Lease, delay_s: float = 0.0) -> None:
     if lease.plat == NOWHERE or not node.is_home(lease):
         return
-    nonce = node.make_nonce()
+    nonce, starts_s = node.make_nonce(), node.now_s + delay_s
     request = wire.TokenRequest(wire.Lease(lease.home, lease.plat, node.seconds_left(lease)))
-    starts_s = node.now_s + delay_s
     lease.request = Exchange(nonce, node.encode(request, nonce), node_of(lease.plat), starts_s)
-    lease.request.next_s, lease.renew_s = starts_s, NEVER
-    if not delay_s:
-        _send_request(node, lease.request)
+    lease.request.next_s, lease.renew_s = starts_s if delay_s else AT_ONCE, NEVER
 
 
 def send_request(node: Node, client: Client) -> None:
     if client.lease is not None and client.lease.request is not None:
-        _send_request(node, client.lease.request)
-
-
-def _send_request(node: Node, request: Exchange) -> None:
-    offsets_s = node.options.token_at_s
-    node.send_copy(request, offsets_s, 2 * offsets_s[-1])
+        offsets_s = node.options.token_at_s
+        node.send_copy(client.lease.request, offsets_s, 2 * offsets_s[-1])
 
 
 def give_up_request(node: Node, client: Client) -> None:
-    lease = client.lease
-    assert lease is not None
-    lease.request = None
-    node.count("tokens_unanswered")
+    if client.lease is not None:
+        client.lease.request = None
+        _renew_later(node, client.lease, "tokens_unanswered")
+
+
+def give_up_roam(node: Node, client: Client) -> None:
+    """A renewal was not answered."""
+    if client.lease is not None:
+        client.lease.roam = None
+        _renew_later(node, client.lease, "roams_unanswered")
+
+
+def _renew_later(node: Node, lease: Lease, counter: str) -> None:
+    node.count(counter)
     node.do(CheckPlat(lease.plat))
     lease.renew_s = node.now_s + node.options.token_again_s
 
@@ -100,9 +100,6 @@ def renew(node: Node, client: Client) -> None:
         start_roam(node, client)
 
 
-# ROAM
-
-
 def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
     """Send ROAM for the lease that the client has; it is ready to receive by now."""
     lease = client.lease
@@ -120,16 +117,6 @@ def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
 def send_roam(node: Node, client: Client) -> None:
     if client.lease is not None and client.lease.roam is not None:
         node.send_copy(client.lease.roam, node.options.roam_at_s, node.options.roam_give_up_s)
-
-
-def give_up_roam(node: Node, client: Client) -> None:
-    """A renewal was not answered."""
-    lease = client.lease
-    assert lease is not None
-    node.count("roams_unanswered")
-    lease.roam = None
-    node.do(CheckPlat(lease.plat))
-    lease.renew_s = node.now_s + node.options.token_again_s
 
 
 def on_roam_ack(node: Node, ack: wire.RoamAck) -> None:

@@ -66,15 +66,15 @@ def send_claim(node: Node, client: Client) -> None:
     search, claim, options = client.search, client.search.claim, node.options
     assert claim is not None
     if search.is_to_all:
-        _ask_neighbours(node, client, wire.FOR_ITS_NODE)
-        _ask_nodes(node, client, wire.FOR_ITS_NODE)
+        _ask_neighbours(node, client.mac, claim, wire.FOR_ITS_NODE)
+        _ask_nodes(node, client.mac, claim, wire.FOR_ITS_NODE)
         return node.note_copy(claim, options.claim_all_at_s, options.claim_all_at_s[-1])
     search.is_unrouted = search.is_unreached = False
     resend_claim(node, client)
     is_late = node.now_s >= claim.started_s + options.onward_after_s
-    _ask_neighbours(node, client, options.group_ttl if is_late else wire.FOR_ITS_NODE)
+    _ask_neighbours(node, client.mac, claim, options.group_ttl if is_late else wire.FOR_ITS_NODE)
     if claim.sent in options.claim_nodes_copies:
-        _ask_nodes(node, client, options.group_ttl)
+        _ask_nodes(node, client.mac, claim, options.group_ttl)
     node.note_copy(claim, options.claim_at_s, options.claim_give_up_s)
     if claim.sent == len(options.claim_at_s):
         _need_proof(node, client)
@@ -104,17 +104,15 @@ def _need_proof(node: Node, client: Client) -> None:
         ask_client(node, former or client)
 
 
-def _ask_neighbours(node: Node, client: Client, ttl: int) -> None:
+def _ask_neighbours(node: Node, mac: bytes, claim: Exchange, ttl: int) -> None:
     """The same CLAIM to whoever is next to us."""
-    if client.search.claim is not None:
-        node.send(wire.GROUP, node.encode(wire.Claim(client.mac), client.search.claim.nonce, ttl))
+    node.send(wire.GROUP, node.encode(wire.Claim(mac), claim.nonce, ttl))
 
 
-def _ask_nodes(node: Node, client: Client, ttl: int) -> None:
+def _ask_nodes(node: Node, mac: bytes, claim: Exchange, ttl: int) -> None:
     """The same CLAIM to every clatnode that babel knows, but seldom: there may be hundreds."""
-    claim = client.search.claim
-    if claim is not None and node.node_asks.is_within(b"", node.now_s):
-        node.do(SendToNodes(node.encode(wire.Claim(client.mac), claim.nonce, ttl), node.address))
+    if node.node_asks.is_within(b"", node.now_s):
+        node.do(SendToNodes(node.encode(wire.Claim(mac), claim.nonce, ttl), node.address))
 
 
 def on_unreachable(node: Node, mac: bytes, is_retracted: bool) -> None:
@@ -132,11 +130,14 @@ def on_unreachable(node: Node, mac: bytes, is_retracted: bool) -> None:
 
 def ask_neighbours(node: Node, client: Client) -> None:
     """A copy of our CLAIM had nowhere to go."""
-    search = client.search
+    search, claim = client.search, client.search.claim
+    assert claim is not None
     search.is_unreached = False
-    _ask_neighbours(node, client, node.options.group_ttl)
-    if search.is_unrouted and search.claim is not None and search.claim.sent == 1:
-        _ask_nodes(node, client, wire.FOR_ITS_NODE)  # babel may not have told yet who has it since a moment
+    _ask_neighbours(node, client.mac, claim, node.options.group_ttl)
+    if search.is_unrouted and claim.sent == 1:
+        _ask_nodes(
+            node, client.mac, claim, wire.FOR_ITS_NODE
+        )  # babel may not have told yet who has it since a moment
 
 
 def claim_from_all(node: Node, client: Client) -> None:
@@ -150,9 +151,9 @@ def claim_from_all(node: Node, client: Client) -> None:
 def claim_from_neighbours(node: Node, client: Client) -> None:
     """A client that was asked because a node came back is here. The answer of who lets it go only needs its ACK."""
     client.presence.swept_s = NEVER
-    client.search.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
+    claim = client.search.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
     client.search.answered_by = node.address
-    _ask_neighbours(node, client, node.options.group_ttl)
+    _ask_neighbours(node, client.mac, claim, node.options.group_ttl)
 
 
 def remind(node: Node, client: Client) -> None:

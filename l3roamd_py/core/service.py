@@ -106,8 +106,10 @@ def drop(node: Node, client: Client) -> None:
     node.changes += 1
 
 
-def forget(node: Node, client: Client) -> None:
+def forget(node: Node, client: Client, counter: str | None = None) -> None:
     """The client is gone. One that came back to us without being heard is where it went before."""
+    if counter is not None:
+        node.count(counter)
     former = former_of(client)
     drop(node, client)
     if former is not None:
