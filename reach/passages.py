@@ -199,14 +199,25 @@ def example(each: Blocked, plan: Plan) -> str:
     return f"; for example: {' && '.join(commands)}" if commands else ""
 
 
+def of_firewalld(each: Blocked, packet: Packet, link: str) -> list[str]:
+    """The link's device gets a zone of its own; a policy is for what goes into it from others."""
+    if each.chain.hook == "input":
+        protocol = NUMBERS[packet.protocol] if not packet.port else packet.protocol
+        words = [f"--add-port={packet.port}/{protocol}" if packet.port else f"--add-protocol={protocol}"]
+    elif any(held.in_device == link for held in each.packets):
+        words = [f"--zone=trusted --add-interface={link}"]
+    else:
+        ways = ("--set-target=ACCEPT", "--add-ingress-zone=ANY", "--add-egress-zone=trusted")
+        words = ["--new-policy=reach", *(f"--policy=reach {way}" for way in ways)]
+    return [*(f"firewall-cmd --permanent {each}" for each in words), "firewall-cmd --reload"]
+
+
 def commands_for(each: Blocked, packet: Packet, link: str) -> list[str]:
     is_input, program = each.chain.hook == "input", each.table.name.partition(",")[0]
     protocol = NUMBERS[packet.protocol] if packet.protocol in ("ipip", "gre") else packet.protocol
     port = f" --dport {packet.port}" if packet.port else ""
     if each.table.name.endswith(" firewalld"):
-        add = f"--add-port={packet.port}/{protocol}" if packet.port else f"--add-protocol={protocol}"
-        words = add if is_input else f"--zone=trusted --add-interface={link}"
-        return [f"firewall-cmd --permanent {words}", "firewall-cmd --reload"]
+        return of_firewalld(each, packet, link)
     if any(name.startswith("ufw-") for name in each.table.chains) and (packet.port or not is_input):
         if is_input:
             return [f"ufw allow {packet.port}/{protocol}"]

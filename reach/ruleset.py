@@ -157,7 +157,7 @@ def walk(table: Table, name: str, packet: Packet, depth: int = 0) -> Decision:
         fits = all_hold(rule.tests, packet)
         if fits is False or rule.verdict is None:
             continue
-        if rule.verdict == "unknown":
+        if rule.verdict == "unknown" or (rule.target and rule.target not in table.chains):
             possible |= {"accept", "drop"}
         elif rule.verdict in ("accept", "drop"):
             if fits:

@@ -94,7 +94,10 @@ def read(program: str, family: int, text: str) -> list[Table]:
             name, policy, *_ = line[1:].split()
             table.chains[name] = Chain(name, (), HOOKS.get(name), VERDICTS.get(policy, "accept"))
         elif table and line.startswith("-A "):
-            name, rule = rule_of(shlex.split(line)[1:])
+            try:
+                name, rule = rule_of(shlex.split(line)[1:])
+            except (ValueError, IndexError):  # words that are not known here
+                name, rule = line.split()[1], Rule((UNKNOWN,), "unknown")
             old = table.chains.get(name, Chain(name))
             table.chains[name] = Chain(name, (*old.rules, rule), old.hook, old.policy)
     return found

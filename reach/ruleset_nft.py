@@ -24,6 +24,7 @@ NAMED = {
     "domain": 53,
 }  # nft -n prints numbers; without it some are names
 BITS = 0xFFFFFFFF
+FOREIGN = (KeyError, ValueError, TypeError, IndexError, AttributeError)  # of words that are not known here
 Sets = dict[tuple[str, str, str], list[Any]]
 
 
@@ -43,7 +44,11 @@ def read(text: str) -> list[Table]:
     for kind, value in found:
         if kind == "rule":
             where = value["family"], value["table"], value["chain"]
-            rules.setdefault(where, []).extend(rules_of(value["expr"], where[:2], named))
+            try:
+                read_rules = list(rules_of(value["expr"], where[:2], named))
+            except FOREIGN:
+                read_rules = [Rule((UNKNOWN,), "unknown")]
+            rules.setdefault(where, []).extend(read_rules)
     tables: dict[tuple[str, str], Table] = {}
     for kind, value in found:
         if kind != "chain" or value["family"] not in FAMILIES:
@@ -67,7 +72,7 @@ def rules_of(expressions: list[Any], where: tuple[str, str], named: Sets) -> Ite
         elif kind in ("limit", "ct count", "quota"):
             tests += [NEVER] if value.get("inv") else []
         elif kind in ("jump", "goto"):
-            yield Rule(tuple(tests), kind, value["target"])
+            yield Rule(tuple(tests), kind, str(value["target"]))
         elif kind in VERDICTS:
             yield Rule(tuple(tests), VERDICTS[kind])
         elif kind == "xt" and value.get("type") == "target":
@@ -77,13 +82,15 @@ def rules_of(expressions: list[Any], where: tuple[str, str], named: Sets) -> Ite
                 match_one = {"op": "==", "left": value["key"], "right": element}
                 does, target = named_part(verdict)
                 here = (*tests, *match(match_one, where, named))
-                yield Rule(here, VERDICTS.get(does, does), target.get("target", ""))
+                yield Rule(here, VERDICTS.get(does, does), str(target.get("target", "")))
         elif kind not in PASSING:
             tests.append(UNKNOWN)
 
 
 def named_part(expression: Any) -> tuple[str, Any]:
     """The only key of an object and its value; some values are null, some keys stand alone."""
+    if not expression:
+        raise NotUnderstood("nothing")
     kind, value = next(iter(expression.items())) if isinstance(expression, dict) else (expression, None)
     return kind, {} if value is None else value
 
@@ -107,7 +114,7 @@ def plain(element: Any) -> Any:
 def match(value: Any, where: tuple[str, str], named: Sets) -> list[Test]:
     try:
         return understood(value["left"], value["op"], members(value["right"], where, named))
-    except (NotUnderstood, KeyError, ValueError, TypeError, IndexError):
+    except FOREIGN:
         return [UNKNOWN]
 
 
@@ -115,7 +122,7 @@ def understood(left: Any, op: str, values: list[Any]) -> list[Test]:
     """A match as tests: what its field implies, and the comparison. Raises NotUnderstood, or what a lookup does."""
     if op not in ("==", "!=", "in"):
         raise NotUnderstood(op)
-    kind, inside = next(iter(left.items()))
+    kind, inside = named_part(left)
     if kind == "concat":
         parts = [
             tuple(
@@ -129,7 +136,7 @@ def understood(left: Any, op: str, values: list[Any]) -> list[Test]:
     mask = BITS
     if kind == "&":
         left, mask = inside
-        kind, inside = next(iter(left.items()))
+        kind, inside = named_part(left)
     implied, field = field_of(kind, inside)
     if field == "mark":
         return [*implied, Test(field, tuple((number(each), int(mask)) for each in values), op == "!=")]
