@@ -218,7 +218,7 @@ def commands_for(each: Blocked, packet: Packet, link: str) -> list[str]:
     port = f" --dport {packet.port}" if packet.port else ""
     if each.table.name.endswith(" firewalld"):
         return of_firewalld(each, packet, link)
-    if any(name.startswith("ufw-") for name in each.table.chains) and (packet.port or not is_input):
+    if any(name.startswith("ufw") for name in each.table.chains) and (packet.port or not is_input):
         if is_input:
             return [f"ufw allow {packet.port}/{protocol}"]
         return [f"ufw route allow in on {link}", f"ufw route allow out on {link}"]
