@@ -175,7 +175,7 @@ class Platnode:
         took_s = time.process_time() - begun
         moved = sum(mapping.at[7] == kind for mapping in self.rules.mappings())
         if moved != count:
-            raise LabError(f"{moved} of {count} ROAMs were carried out: {self.core.counters}")
+            raise LabError(f"{moved} of {count} ROAMs were carried out: {self.core.counters.sorted()}")
         return took_s / count
 
 

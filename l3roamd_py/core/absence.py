@@ -11,7 +11,7 @@ to the other, for it has that address itself. Who of us is wrong is told by the 
                            nowhere: it sleeps, or is away; we take the address again, for whoever claims it
 All clients are asked when a node has come back to the mesh.
 
-What a restart restores is a belief: a client may have walked to another node while nobody was here.
+What a restart restores may be out of date: a client may have walked to another node while nobody was here.
 
     it answers                we serve it on, and ask all others who has it too: who has it and does not find it there
                               lets it go, and what that node says is newer than what we remember
@@ -97,8 +97,8 @@ def sweep(node: Node, _: bytes) -> None:
 def mark_absent(node: Node, client: Client) -> None:
     """It does not answer: keep its lease for whoever claims it."""
     node.count("absences")
-    keep_s = NEVER if client.lease is not None else node.now_s + node.options.departed_s
-    client.state = Absent(node.now_s, keep_s)
+    forget_s = NEVER if client.lease is not None else node.now_s + node.options.departed_s
+    client.state = Absent(node.now_s, forget_s)
     client.presence.check_s = NEVER
     if client.search.claim is not None:
         client.search.claim.next_s = NEVER
@@ -150,9 +150,8 @@ def serve_again(node: Node, client: Client) -> None:
     node.ports.come_back(client.mac)
     if not client.is_announced:
         announce(node, client)
-        client.presence.swept_s = (
-            node.now_s
-        )  # who has taken it meanwhile without our word is told, if it answers
+        # who has taken it meanwhile without our word is told, if it answers
+        client.presence.swept_s = node.now_s
         if can_ask(client):
             ask_client(node, client)
 

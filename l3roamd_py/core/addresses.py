@@ -80,7 +80,7 @@ def drop_ipv4(node: Node, client: Client) -> None:
     node.by_ipv4.pop(client.ipv4, None)
     client.ipv4 = client.lease = None
     if isinstance(client.state, Absent):
-        client.state.keep_s = node.now_s + node.options.departed_s
+        client.state.forget_s = node.now_s + node.options.departed_s
     node.changes += 1
     node.touch(client.mac)
 

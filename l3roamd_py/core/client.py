@@ -180,13 +180,13 @@ class Served:
     measures: int = 0
 
 
-@mutable("next_s keep_s from_s until_s is_elsewhere is_back")
+@mutable("next_s forget_s from_s until_s is_elsewhere is_back")
 class Absent:
     """Its node-client address is given up for a while, to see whether babel leads to another node then."""
 
     name = "absent"
     next_s: float  # when we look for the next time
-    keep_s: float  # when it is forgotten if it has no lease
+    forget_s: float  # when it is forgotten if it has no lease
     from_s: float = 0.0  # how long the address is given up
     until_s: float = 0.0
     is_elsewhere: bool = False  # babel leads to another node, not judged yet

@@ -315,7 +315,7 @@ def _judge_absent(client: Client, clock: "Clock", options: Options) -> str:
         return verdict
     if state.is_elsewhere:
         return "forget elsewhere"
-    is_over = min(state.keep_s, NEVER if lease is None else lease.until_s) <= clock.due_s
+    is_over = min(state.forget_s, NEVER if lease is None else lease.until_s) <= clock.due_s
     if is_over or (client.presence.is_leaving and not can_ask(client)):
         return "forget"
     if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != "wait":
@@ -361,7 +361,7 @@ def next_deadline_s(client: Client) -> float:
     if isinstance(state, Served):
         due_s = min(due_s, state.measure_s)
     elif isinstance(state, Absent):
-        due_s = min(due_s, state.next_s, state.keep_s)
+        due_s = min(due_s, state.next_s, state.forget_s)
     if lease is None:
         return due_s
     if lease.request is not None and lease.request.next_s < due_s:

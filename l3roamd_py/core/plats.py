@@ -14,7 +14,7 @@ from l3roamd_py.core.actions import CheckPlat, DropPlat, SetCurrentPlat
 from l3roamd_py.core.addresses import start_afresh
 from l3roamd_py.core.client import NOWHERE, Roaming
 from l3roamd_py.core.node import Node, node_of
-from l3roamd_py.core.requests import keep_proof
+from l3roamd_py.core.requests import store_proof
 from l3roamd_py.core.service import new_served
 
 
@@ -39,7 +39,7 @@ def accept_proof(node: Node, grant: wire.TokenGrant) -> bool:
     if grant.lease.home != node.address or grant.nonce != node.proof_nonce or grant.reason != wire.OK:
         return False
     node.proof_nonce = None
-    keep_proof(node, grant.lease)
+    store_proof(node, grant.lease)
     return True
 
 

@@ -147,12 +147,12 @@ def prove(node: Node, client: Client) -> None:
     """The PLAT wants to know that we are at our own CLAT prefix: only there its proof is heard."""
     assert client.lease is not None
     assert client.lease.roam_ack is not None
-    keep_proof(node, client.lease.roam_ack.lease)
+    store_proof(node, client.lease.roam_ack.lease)
     node.count("roams_proven")
     start_roam(node, client, has_proof=True)
 
 
-def keep_proof(node: Node, shown: wire.Lease) -> None:
+def store_proof(node: Node, shown: wire.Lease) -> None:
     if len(node.proofs) >= PROOFS_MAX:
         del node.proofs[oldest(node.proofs)]
     node.proofs[shown.plat] = shown.token

@@ -194,7 +194,7 @@ def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client
         node.count("clients_too_many")
         return None
     if not node.ports.has_room(port, is_proof) and not (is_proof and _make_room(node, port)):
-        _turn_away(node, port, is_proof)
+        _refuse_room(node, port, is_proof)
         if ipv4 is not None and is_usable(ipv4) and not is_proof:
             _ask_stranger(node, ProbeClient(mac, ipv4))
         return None
@@ -216,7 +216,7 @@ def _make_room(node: Node, port: str) -> bool:
     return True
 
 
-def _turn_away(node: Node, port: str, is_proof: bool) -> None:
+def _refuse_room(node: Node, port: str, is_proof: bool) -> None:
     node.count("clients_too_many_at_port" if is_proof else "newcomers_too_many_at_port")
     if node.ports.may_tell(port, node.now_s):
         most = node.ports.max_clients if is_proof else node.ports.max_newcomers
