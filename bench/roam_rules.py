@@ -37,6 +37,7 @@ from l3roamd_py.netfilter.choice import choose_rules
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.rules import PlatRules
 from l3roamd_py.performer import Performer
+from runtime.log import Log
 from runtime.netlink import attribute, nested
 from sdk.lab.machine import LabError, Machines
 from sdk.seed_rules import SeedPlatRules
@@ -135,9 +136,9 @@ class Platnode:
             for error in rules.map_clients(everybody[i : i + FILL]):
                 if error:
                     raise error
-        nothing: dict[bytes, int] = {}
+        parts = (None, Wire(), None, None, rules, PLAT, None, time.monotonic, Log("bench"))
         # a platnode that is no clatnode asks nothing of the kernel but its rules
-        self.performer = Performer(None, Wire(), None, None, rules, PLAT, nothing, time.monotonic)  # type: ignore[arg-type]
+        self.performer = Performer(*parts)  # type: ignore[arg-type]
         self.core.restore(None, time.monotonic(), set(), everybody)
         self.grants: list[wire.TokenGrant] = []
 

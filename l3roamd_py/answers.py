@@ -2,42 +2,41 @@
 """What the daemon does and answers for each command of the control socket."""
 
 import json
-import logging
-import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from l3roamd_py import control
-from l3roamd_py.control import MAPPED, Command, CommandError
+from l3roamd_py.control import MAPPED, Command, CommandError, line_bytes, parse
 from l3roamd_py.core.events import (
     AddressGone,
     AddressSeen,
-    Event,
     LeaseEnded,
     PlatChosen,
     PlatLost,
     PlatsTold,
 )
 from l3roamd_py.kernel.netlink import KernelError
-from xlat464.address import contains, format_ipv6
+from runtime.log import DEBUG, INFO, WARNING
+from xlat464.address import contains, format_ipv6, format_mac
 from xlat464.node import RANGE_LENGTH
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from l3roamd_py.core.events import Event
     from l3roamd_py.daemon import Daemon
 
-LEVELS = {"none": logging.WARNING, "verbose": logging.INFO, "debug": logging.DEBUG}
+LEVELS = {"none": WARNING, "verbose": INFO, "debug": DEBUG}
 DEVICES_MAX = 256
 PREFIXES_MAX = 64
 INACTIVE, ACTIVE = 0, 1  # of an address in get_clients; 2 is tentative
-log = logging.getLogger("l3roamd_py")
 
 
 class Answers:
-    """Callable with a command; CommandError refuses it."""
+    """The language of the control socket: what a line is answered. CommandError refuses it."""
 
     def __init__(self, daemon: "Daemon") -> None:
         self._daemon = daemon
-        self._doers: dict[str, Callable[[Command], str]] = {
+        self._doers: "dict[str, Callable[[Command], str]]" = {
             "get_clients": lambda _: control.clients_answer(self._clients()),
             "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.node.options.prefixes),
             "get_meshifs": lambda _: control.meshifs_answer(self._daemon.mesh_devices),
@@ -58,24 +57,30 @@ class Answers:
             "get_status": lambda _: json.dumps(self._daemon.describe()) + "\n",
         }
 
-    def __call__(self, command: Command) -> str:
+    def line_bytes(self, data: bytes) -> int:
+        return line_bytes(data)
+
+    def answer(self, line: bytes) -> tuple[str, ...]:
+        return (self.carry_out(parse(line)),)
+
+    def carry_out(self, command: Command) -> str:
         try:
             return self._doers[command.name](command)
         except KernelError as error:
             raise CommandError(str(error)) from None
 
-    def _tell(self, *events: Event) -> str:
+    def _tell(self, *events: "Event") -> str:
         self._daemon.take(events)
         return ""
 
-    def _clients(self) -> Iterator[tuple[str, str, dict[bytes, int]]]:
+    def _clients(self) -> "Iterator[tuple[str, str, dict[bytes, int]]]":
         daemon = self._daemon
         for client in daemon.core.node.clients.values():
             port = daemon.finder.ports.get(client.mac, daemon.finder.client_index)
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
             state = INACTIVE if client.state.name == "absent" else ACTIVE
-            addresses = dict.fromkeys([*own, *client.addresses], state)
-            yield client.mac.hex(":"), daemon.finder.links.name_of(port), addresses
+            addresses = dict.fromkeys(own + list(client.addresses), state)
+            yield format_mac(client.mac), daemon.finder.links.name_of(port), addresses
 
     def _set_plat(self, command: Command) -> str:
         (plat,) = command.values
@@ -96,7 +101,7 @@ class Answers:
         if command.values[0] not in known:
             if len(known) >= PREFIXES_MAX:
                 raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
-            self._use_prefixes([*known, command.values[0]])
+            self._use_prefixes(known + [command.values[0]])
         return f"Added prefix: {command.words[0]}"
 
     def _del_prefix(self, command: Command) -> str:
@@ -124,7 +129,7 @@ class Answers:
     def _probe(self, command: Command) -> str:
         address, mac = command.values
         if address[:12] == MAPPED:
-            self._daemon.arp.probe(mac, address[12:], time.clock_gettime(time.CLOCK_BOOTTIME))
+            self._daemon.arp.probe(mac, address[12:], self._daemon.now_s())
         else:
             self._daemon.kernel.probe(mac, address)
         return ""
@@ -142,12 +147,11 @@ class Answers:
         return "OK"
 
     def _lease(self, command: Command) -> str:
-        action, mac, ipv4, *rest = command.values
+        action, mac, ipv4 = command.values[:3]
         if action == "del":
             return self._tell(LeaseEnded(mac, ipv4))
-        self._daemon.hear_lease(
-            action, mac, ipv4, rest[0] if rest else self._daemon.settings.options.max_lease_s
-        )
+        lease_s = command.values[3] if command.values[3:] else self._daemon.settings.options.max_lease_s
+        self._daemon.hear_lease(action, mac, ipv4, lease_s)
         return ""
 
     # The rest
@@ -162,5 +166,5 @@ class Answers:
         )
 
     def _verbosity(self, command: Command) -> str:
-        logging.getLogger().setLevel(LEVELS[command.values[0]])
+        self._daemon.log.level = LEVELS[command.values[0]]
         return ""

@@ -8,7 +8,13 @@ nothing heavy is imported before a command needs it.
 import os
 import socket
 import sys
-from collections.abc import Callable
+
+from runtime.command_line import UsageError
+from runtime.sockets import error_text, unix_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SOCKET = "/var/run/l3roamd.sock"
 ANSWER_S = 10.0
@@ -82,34 +88,39 @@ class Failure(Exception):
     """One sentence for the user; exit code 1."""
 
 
-class UsageError(Exception):
-    """The command line is wrong; one sentence says what would be right. Exit code 2."""
-
-
 def ask(path: str, line: str, timeout_s: float = ANSWER_S) -> str:
     """Send a line to the daemon and return its whole answer. Raises Failure."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         connection.settimeout(timeout_s)
-        try:
-            connection.connect(path)
-            connection.sendall(line.encode("utf-8", "surrogateescape") + b"\n")
-            pieces = []
-            while piece := connection.recv(1 << 16):
-                pieces.append(piece)
-        except OSError as error:
-            why = error.strerror or "no answer in time"
-            raise Failure(f"no daemon answers at {path} ({why}): start `l3roamd_py daemon` first") from None
-    answer = b"".join(pieces).decode("ascii", "replace")
+        connection.connect(unix_address(path))
+        send_all(connection, line.encode() + b"\n")
+        pieces = []
+        piece = connection.recv(1 << 14)
+        while piece:
+            pieces.append(piece)
+            piece = connection.recv(1 << 14)
+    except OSError as error:
+        why = error_text(error)
+        raise Failure(f"no daemon answers at {path} ({why}): start `l3roamd_py daemon` first") from None
+    finally:
+        connection.close()
+    answer = b"".join(pieces).decode()
     if answer.startswith("error: "):
-        raise Failure(answer.removeprefix("error: ").strip())
+        raise Failure(answer[7:].strip())
     return answer
 
 
+def send_all(connection: socket.socket, data: bytes) -> None:
+    while data:
+        data = data[connection.send(data) :]
+
+
 def run_lease(words: list[str]) -> None:
-    """dnsmasq's dhcp-script. By hand, for argparse alone would double its time."""
+    """dnsmasq's dhcp-script. By hand, for it waits until we end."""
     from l3roamd_py.dhcp_script import line_for
 
-    path = os.environ.get("L3ROAMD_SOCKET", SOCKET)
+    path = os.getenv("L3ROAMD_SOCKET") or SOCKET
     while words and words[0].startswith("-"):
         if words[0] in ("-h", "--help"):
             print(LEASE_HELP, end="")
@@ -120,7 +131,7 @@ def run_lease(words: list[str]) -> None:
     if not words:
         raise UsageError("lease: expected add|old|del MAC IPV4, see `l3roamd_py lease --help`")
     try:
-        line = line_for(words, os.environ)
+        line = line_for(words, os.getenv)
     except ValueError as error:
         raise UsageError(f"lease: {error}") from None
     if line is not None:
@@ -135,19 +146,22 @@ def run_rest(words: list[str]) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    does: Callable[[list[str]], None] = run_rest
+    does: "Callable[[list[str]], None]" = run_rest
     if words and words[0] == "lease":
         does, words = run_lease, words[1:]
     try:
         does(words)
-        sys.stdout.flush()
+        if hasattr(sys.stdout, "flush"):
+            sys.stdout.flush()
     except UsageError as error:
         print(f"l3roamd_py: {error}", file=sys.stderr)
         return 2
     except Failure as failure:
         print(f"l3roamd_py: {failure}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # `l3roamd_py status | head`: nobody wants more
+    except OSError as error:
+        if error.args[0] != 32:  # EPIPE, of `l3roamd_py status | head`: nobody wants more
+            raise
         sys.stderr.close()
         return 1
     return 0

@@ -17,11 +17,13 @@ and ours:
     get_roams   get_status                             JSON
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
 
+from runtime.record import record
+from runtime.server import Refused
 from xlat464.address import (
     format_ipv6,
+    parse_decimal,
     parse_ipv4,
     parse_ipv6,
     parse_mac,
@@ -31,6 +33,10 @@ from xlat464.address import (
 )
 from xlat464.device import parse_device
 from xlat464.node import NODE_LENGTH, need_unicast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 LINE_BYTES = 1024  # of a command; the C daemon's limit
 PLATS, PLATS_MAX = "plats", 1024  # prefixes in such a line
@@ -42,11 +48,11 @@ VERBOSITIES = ("none", "verbose", "debug")
 LEASE_ACTIONS = ("add", "old", "del")
 
 
-class CommandError(Exception):
+class CommandError(Refused):
     """A line is no command; one sentence says what would be one."""
 
 
-@dataclass(frozen=True, slots=True)
+@record("name values words")
 class Command:
     """A command with its values: what the command's row in COMMANDS parses, in that order."""
 
@@ -80,26 +86,27 @@ def _mac(text: str) -> bytes:
 
 
 def _seconds(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > LEASE_MAX_S:
+    number: int | None = parse_decimal(text, LEASE_MAX_S)
+    if number is None:
         raise ValueError(f"{quote(text)} is no number of seconds from 0 to {LEASE_MAX_S}")
-    return int(text)
+    return number
 
 
-def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+def _one_of(words: tuple[str, ...]) -> "Callable[[str], str]":
     def parse(text: str) -> str:
         if text not in words:
-            raise ValueError(f"{quote(text)}, expected one of {', '.join(words)}")
+            raise ValueError(f"{quote(text)}, expected one of " + ", ".join(words))
         return text
 
     return parse
 
 
-@dataclass(frozen=True, slots=True)
+@record("names parsers optional")
 class _Form:
     """The words behind a command: what each is called and what parses it; the last ones may be missing."""
 
     names: str
-    parsers: tuple[Callable, ...]
+    parsers: "tuple[Callable, ...]"
     optional: int = 0
 
 
@@ -129,22 +136,22 @@ COMMANDS = {
 def parse(line: bytes) -> Command:
     """Return the command in a line (without its line feed). Raises CommandError and nothing else."""
     try:
-        name, *words = line.decode("ascii").split()
-    except UnicodeDecodeError:
+        words = ascii_text(line).split()
+    except UnicodeError:
         raise CommandError("the line has bytes that are not ASCII, expected a command") from None
-    except ValueError:
-        raise CommandError(f"the line is empty, expected one of {', '.join(COMMANDS)}") from None
+    if not words:
+        raise CommandError("the line is empty, expected one of " + ", ".join(COMMANDS))
+    name, words = words[0], words[1:]
     if name == PLATS:
         return _parse_plats(words)
     form = COMMANDS.get(name)
     if form is None:
-        raise CommandError(f"{quote(name)} is no command, expected one of {', '.join(COMMANDS)}")
+        raise CommandError(f"{quote(name)} is no command, expected one of " + ", ".join(COMMANDS))
     if not len(form.parsers) - form.optional <= len(words) <= len(form.parsers):
-        raise CommandError(
-            f"expected `{f'{name} {form.names}'.strip()}`, not {len(words)} words behind {name}"
-        )
+        expected = f"{name} {form.names}".strip()
+        raise CommandError(f"expected `{expected}`, not {len(words)} words behind {name}")
     try:
-        values = tuple(parser(word) for parser, word in zip(form.parsers, words, strict=False))
+        values = tuple([parser(word) for parser, word in zip(form.parsers, words)])
     except ValueError as error:
         raise CommandError(f"{name}: {error}") from None
     return Command(name, values, tuple(words))
@@ -159,7 +166,7 @@ def _parse_plats(words: list[str]) -> Command:
         raise CommandError(f"plats: {len(words) - 2} PLATs, expected at most {PLATS_MAX - 2}")
     at = words.index("lost")
     try:
-        usable, lost = (frozenset(map(_plat, part)) for part in (words[:at], words[at + 1 : -1]))
+        usable, lost = [frozenset(map(_plat, part)) for part in (words[:at], words[at + 1 : -1])]
     except ValueError as error:
         raise CommandError(f"plats: {error}") from None
     return Command(PLATS, (usable, lost))
@@ -170,15 +177,12 @@ def line_bytes(data: bytes) -> int:
     return PLATS_BYTES if data.startswith(PLATS.encode() + b" ") else LINE_BYTES
 
 
-def first_line(data: bytes, has_ended: bool) -> bytes | None:
-    """Return the command line in what a peer sent so far, None if more must come. Raises CommandError."""
-    ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
-    bytes_max = line_bytes(data)
-    if not ends and len(data) <= bytes_max:
-        return data if has_ended and data else None
-    if min(ends, default=bytes_max + 1) > bytes_max:
-        raise CommandError(f"the line has more than {bytes_max} bytes, expected one command")
-    return data[: min(ends)]
+def ascii_text(line: bytes) -> str:
+    """Raises UnicodeError for bytes that are none."""
+    text = line.decode()
+    if any(c > "\x7f" for c in text):
+        raise UnicodeError("not ASCII")
+    return text
 
 
 # Answers in the C daemon's shape
@@ -186,15 +190,18 @@ def first_line(data: bytes, has_ended: bool) -> bytes | None:
 
 def spaced(value: object) -> str:
     """JSON as json-c spaces it: `{ "a": [ "b" ] }`. Text, whole numbers, lists and dicts with text keys."""
-    if isinstance(value, Mapping):
-        inside = ", ".join(f"{spaced(key)}: {spaced(each)}" for key, each in value.items())
-        return f"{{ {inside} }}" if inside else "{ }"
+    if isinstance(value, dict):
+        inside = ", ".join([spaced(key) + ": " + spaced(each) for key, each in value.items()])
+        return "{ " + inside + " }" if inside else "{ }"
     if isinstance(value, list):
-        return f"[ {', '.join(map(spaced, value))} ]" if value else "[ ]"
+        return "[ " + ", ".join(map(spaced, value)) + " ]" if value else "[ ]"
     if isinstance(value, int):
         return str(value)
-    text = str(value)
-    return '"' + "".join(c if " " <= c <= "~" and c not in '"\\' else f"\\u{ord(c):04x}" for c in text) + '"'
+    return '"' + "".join(map(_escaped, str(value))) + '"'
+
+
+def _escaped(c: str) -> str:
+    return c if " " <= c <= "~" and c not in '"\\' else "\\u%04x" % ord(c)
 
 
 def text_of(address: bytes) -> str:
@@ -204,32 +211,36 @@ def text_of(address: bytes) -> str:
     return format_ipv6(address)
 
 
-def clients_answer(clients: Iterable[tuple[str, str, Mapping[bytes, int]]]) -> str:
+def clients_answer(clients: "Iterable[tuple[str, str, Mapping[bytes, int]]]") -> str:
     """get_clients: (MAC, device, address of 16 bytes -> state), where state is 0 inactive, 1 active, 2 tentative."""
     listed: dict[str, object] = {}
     for mac, device, addresses in clients:
-        listed[mac] = {"interface": device}
+        about: dict[str, object] = OrderedDict()
+        listed[mac] = about
+        about["interface"] = device
         if addresses:
-            states = {text_of(address): {"state": state} for address, state in addresses.items()}
-            listed[mac] = {"interface": device, "addresses": states}
-    answer: dict[str, object] = {"clients": len(listed)}
-    return spaced({**answer, "clientlist": listed} if listed else answer)
+            about["addresses"] = {text_of(address): {"state": state} for address, state in addresses.items()}
+    answer: dict[str, object] = OrderedDict()
+    answer["clients"] = len(listed)
+    if listed:
+        answer["clientlist"] = listed
+    return spaced(answer)
 
 
-def prefixes_answer(prefixes: Iterable[tuple[bytes, int]]) -> str:
+def prefixes_answer(prefixes: "Iterable[tuple[bytes, int]]") -> str:
     """get_prefixes: IPv4's and the link-local one always come first."""
     return spaced(
         {"prefixes": [text_of(each) for each in (MAPPED + bytes(4), LINK_LOCAL)] + _texts(prefixes)}
     )
 
 
-def _texts(prefixes: Iterable[tuple[bytes, int]]) -> list[str]:
+def _texts(prefixes: "Iterable[tuple[bytes, int]]") -> list[str]:
     return [text_of(prefix) for prefix, _ in prefixes]
 
 
-def meshifs_answer(devices: Iterable[str]) -> str:
+def meshifs_answer(devices: "Iterable[str]") -> str:
     return spaced({"mesh_interfaces": list(devices)})
 
 
 def has_route_answer(word: str, has_route: bool) -> str:
-    return f"found route {word}/128: {'YES' if has_route else 'NO'}\n"
+    return f"found route {word}/128: " + ("YES\n" if has_route else "NO\n")

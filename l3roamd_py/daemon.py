@@ -5,18 +5,12 @@ What a daemon makes outlives it: addresses, neighbours, routes and rules stay in
 ends, so that clients notice nothing of an upgrade; the next one takes them over. `flush` in upkeep.py removes all.
 """
 
-import contextlib
-import logging
-import time
-from collections import deque
-from collections.abc import Iterable
-from typing import Any
+from time import time as since_1970_s
 
 from l3roamd_py import leases, state, upkeep
 from l3roamd_py.answers import Answers
-from l3roamd_py.core.actions import Action
 from l3roamd_py.core.core import Core
-from l3roamd_py.core.events import ClientSeen, Event, LeaseGranted, Tick
+from l3roamd_py.core.events import ClientSeen, LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
@@ -25,29 +19,36 @@ from l3roamd_py.kernel.horizon import Horizon
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.stations import Stations
-from l3roamd_py.kernel.udp import Udp
+from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
-from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import MAPS_MAX, Performer
-from l3roamd_py.server import Lock, Server, SocketError
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
-from l3roamd_py.watch import Watch
+from runtime import files
+from runtime.log import DEBUG, INFO, Log
+from runtime.loop import BootClock, Poller
+from runtime.server import Lock, Server, SocketError
+from runtime.sockets import ENOENT, error_number, error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from l3roamd_py.core.actions import Action
+    from l3roamd_py.core.events import Event
+    from l3roamd_py.netfilter.rules import ClatRules, PlatRules
 
 LONGEST_WAIT_S = 60.0
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
 NEWS_ROUND = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
 NEWS_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
-log = logging.getLogger("l3roamd_py")
+PEER_S = 5.0  # what a peer at the control socket has
 
 
 class DaemonError(Exception):
     """The daemon cannot start; one sentence says why and what would be right."""
-
-
-def now_s() -> float:
-    """Seconds since the boot, time asleep included: leases go on while a node sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Daemon:
@@ -56,26 +57,33 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings, options = settings, settings.options
         self.mesh_devices = list(settings.mesh_devices)
-        self.watch = Watch()
+        self.log = Log("l3roamd_py", DEBUG if settings.is_verbose else INFO)
+        self.poller = Poller()
+        self.now_s = BootClock().now_s
+        self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
         self.is_stopping = False
         try:
-            self.udp = Udp()
-        except OSError as error:
-            sentence = f"UDP port {PORT} cannot be ours ({error.strerror}): end the other roaming daemon"
+            self.udp = Udp(options.address)
+        except PortTaken:
+            sentence = f"UDP port {PORT} cannot be ours (address in use): end the other roaming daemon"
             raise DaemonError(sentence) from None
+        except OSError as error:
+            raise DaemonError(f"UDP port {PORT} cannot be ours: {error_text(error)}") from None
         self.kernel = Network(settings.client_device, options.node_client_prefix)
         self.finder = Finder(self.kernel)
         self.core = self._make_core()
         self.stations = Stations(self.finder)
-        self.arp = Arp(settings.client_device, self.finder.is_client)
+        self.arp = Arp(settings.client_device, self.finder)
         self.clat, self.plat = make_rules(settings)
         self.horizon = self._make_horizon()
         nodes = list if self.horizon is None else self.horizon.nodes
         parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
-        self.performer = Performer(*parts, options.address, self.finder.ports, now_s, nodes)
-        self.server = Server(settings.socket, self.watch.selector, Answers(self))
+        self.performer = Performer(
+            *parts, options.address, self.finder.forget_port, self.now_s, self.log, nodes
+        )
+        self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, Answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
-        self.news: deque[Event] = deque()  # of the finder
+        self.news: "list[Event]" = []  # of the finder
         self.bugs = 0
         self.silence = Silence()
 
@@ -95,7 +103,7 @@ class Daemon:
     def start(self) -> None:
         """Take over what there is, then look who is here."""
         for refusal in upkeep.remove_other_kind(self.clat, self.plat):
-            log.warning("%s", refusal)
+            self.log.warning(str(refusal))
         for rules in (self.clat, self.plat):
             if rules is not None:
                 rules.set_up()
@@ -103,20 +111,38 @@ class Daemon:
         self.follow()
         self._restore()
         for error in upkeep.remove_others(self.kernel, self.core.node):
-            log.warning("%s", error)
+            self.log.warning(str(error))
         # what the bridge remembers of a client that was restored does not say that it is here
         self.take(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()
-        self.watch.add("udp", self.udp.fileno(), self._read_udp)
-        self.watch.add("finder", self.finder.fileno(), self._read_finder)
+        self._watch_udp()
+        self._watch("finder", self.finder.socket(), self._read_finder)
         if (horizon := self.horizon) is not None:
             try:
-                horizon.look(now_s())
+                horizon.look(self.now_s())
             except KernelError as error:
-                log.warning("%s", error)
-            self.watch.add("horizon", horizon.fileno(), lambda _events, now: self.take(horizon.read(now)))
+                self.log.warning(str(error))
+            self._watch("horizon", horizon.socket(), lambda: self.take(horizon.read(self.now_s())))
         if self.clat is not None:
-            self.watch.add("gate", self.clat.fileno(), self._read_gate)
+            self._watch("gate", self.clat, self._read_gate)
+
+    def _watch(self, name: str, sock: "Any", read: "Callable[[], object]") -> None:
+        """Wait for a part's socket, which may be another one than before, or none."""
+        self._unwatch(name)
+        if sock is not None:
+            self.poller.add(sock, read)
+            self._watched[name] = sock
+
+    def _unwatch(self, name: str) -> None:
+        """Forget a part's socket: before it is closed."""
+        sock = self._watched.pop(name, None)
+        if sock is not None:
+            self.poller.forget(sock)
+
+    def _watch_udp(self) -> None:
+        self.udp.is_changed = False
+        for place, sock in enumerate(self.udp.sockets()):
+            self._watch(f"udp {place}", sock, self._read_udp)
 
     def _restore(self) -> None:
         """Go on with what the kernel holds and the state file says; a state file that lies is none."""
@@ -125,12 +151,12 @@ class Daemon:
         plats = [] if self.clat is None else list(self.clat.plat_of.items())
         try:
             found = state.load(self.settings.state, state.read_boot_id()) or {}
-            actions = self.core.restore(found.get("core", {}), now_s(), opened, mappings, plats)
+            actions = self.core.restore(found.get("core", {}), self.now_s(), opened, mappings, plats)
         except (StateError, ValueError, KeyError, TypeError) as error:
             sentence = f"{self.settings.state} is damaged ({error!r}): starting without"
-            log.warning("%s", error if isinstance(error, StateError) else sentence)
+            self.log.warning(str(error) if isinstance(error, StateError) else sentence)
             self.core = self._make_core()
-            actions = self.core.restore({}, now_s(), opened, mappings, plats)
+            actions = self.core.restore({}, self.now_s(), opened, mappings, plats)
         self.take(self.carry_out(actions))
         self.performer.flush()
 
@@ -140,13 +166,12 @@ class Daemon:
         if path is None or self.clat is None:
             return
         try:
-            text = state.read_file(path, leases.FILE_BYTES).decode("ascii", "replace")
-        except FileNotFoundError:
+            text = ascii_of(files.read(path, leases.FILE_BYTES))
+        except OSError as error:
+            if error_number(error) != ENOENT:
+                self.log.warning(f"the leases are not known: {path}: {error_text(error)}")
             return
-        except (OSError, StateError) as error:
-            log.warning("the leases are not known: %s", error)
-            return
-        for lease in leases.parse_file(text, time.time()):
+        for lease in leases.parse_file(text, since_1970_s()):
             self.hear_lease("old", lease.mac, lease.ipv4, lease.lease_s)
 
     def hear_lease(self, action: str, mac: bytes, ipv4: bytes, lease_s: int) -> None:
@@ -167,23 +192,31 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
-        wait_s = 0.0 if self.news else max(0.0, self._next_deadline_s() - now_s())
-        ready = self.watch.selector.select(wait_s)
-        polled_s = now_s()
+        wait_s = 0.0 if self.news else max(0.0, self._next_deadline_s() - self.now_s())
+        ready = self.poller.ready(int(wait_s * 1000 + 0.999))
+        polled_s = self.now_s()
         # the finder first: who says something by ARP is at a port that it knows
-        for key, events in sorted(ready, key=lambda each: each[0].fd != self.finder.fileno()):
-            if key.fd in self.watch.selector.get_map():
-                key.data(events, now_s())
-        is_reading = any(key.fd in (self.udp.fileno(), self.arp.fileno()) for key, _ in ready)
-        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, is_reading):
+        first = self.finder.socket().fileno()
+        if first in ready:
+            self.poller.call(first)
+        for descriptor in ready:
+            if descriptor != first:
+                self.poller.call(descriptor)
+        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, self._is_answered(ready)):
             self.performer.flush()
         else:
             self._go_on(polled_s)
 
+    def _is_answered(self, ready: "list[int]") -> bool:
+        """Return whether clients or nodes said something in this round."""
+        heard = self.udp.sockets() + [self.arp.socket()]
+        return any(each is not None and each.fileno() in ready for each in heard)
+
     def _go_on(self, polled_s: float) -> None:
         """Do what there is to do besides answering."""
-        self.take([self.news.popleft() for _ in range(min(NEWS_ROUND, len(self.news)))])
-        now = now_s()
+        batch, self.news = self.news[:NEWS_ROUND], self.news[NEWS_ROUND:]
+        self.take(batch)
+        now = self.now_s()
         deadline_s = self.core.next_deadline_s
         # what came due since the poll waits for the next one: its answer may have come as well
         if deadline_s is not None and deadline_s <= polled_s:
@@ -191,15 +224,17 @@ class Daemon:
         if self.finder.changed:
             self.follow()
         self.performer.flush()
+        if self.udp.is_changed:
+            self._watch_udp()
         self.server.tick(now)
         self._look_after_rules(now)
         self._keep(now)
 
     def _next_deadline_s(self) -> float:
-        parts = (self.core, self.server, self.state_writer)
-        deadlines = [part.next_deadline_s for part in parts]
-        deadlines += [rules.looks.next_s for rules in (self.clat, self.plat) if rules is not None]
-        return min((each for each in deadlines if each is not None), default=now_s() + LONGEST_WAIT_S)
+        parts = [self.core.next_deadline_s, self.server.next_deadline, self.state_writer.next_deadline_s]
+        parts += [rules.looks.next_s for rules in (self.clat, self.plat) if rules is not None]
+        found = [each for each in parts if each is not None]
+        return min(found) if found else self.now_s() + LONGEST_WAIT_S
 
     def _look_after_rules(self, now: float) -> None:
         """Rules that somebody flushed come back, and mappings with them."""
@@ -207,72 +242,74 @@ class Daemon:
             if self.clat is not None:
                 self.clat.tick(now)
             if self.plat is not None and self.plat.tick(now):
-                log.warning("somebody removed the rules of who has roamed: they are made again")
+                self.log.warning("somebody removed the rules of who has roamed: they are made again")
                 assert self.core.platnode is not None
                 mappings = self.core.platnode.mappings()
                 for i in range(0, len(mappings), MAPS_MAX):
                     for error in self.plat.map_clients(mappings[i : i + MAPS_MAX]):
                         if error is not None:
-                            log.warning("%s", error)
+                            self.log.warning(str(error))
         except RulesError as error:
-            log.warning("%s", error)
+            self.log.warning(str(error))
 
     def _keep(self, now: float) -> None:
         self.state_writer.note(self.core.changes, now)
         try:
             self.state_writer.tick(now)
         except StateError as error:
-            log.warning("%s", error)
+            self.log.warning(str(error))
 
-    def take(self, events: Iterable[Event]) -> None:
+    def take(self, events: "Iterable[Event]") -> None:
         """Bring events to the core, and what comes of its actions too."""
-        waiting = deque(events)
-        for _ in range(len(waiting) + EVENTS_MAX):
-            if not waiting:
-                return
-            event = waiting.popleft()
+        waiting = list(events)
+        bound, at = len(waiting) + EVENTS_MAX, 0
+        while at < min(len(waiting), bound):
+            event = waiting[at]
+            at += 1
             try:
-                actions = self.core.handle(event, now_s())
-            except Exception:  # a bug of ours must not take the other clients' roams along
+                actions = self.core.handle(event, self.now_s())
+            except Exception as error:  # a bug of ours must not take the other clients' roams along
                 self.bugs += 1
-                log.exception("the core failed at %s", type(event).__name__)
+                self.log.bug(f"the core failed at {type(event).__name__}", error)
                 continue
             waiting += self.carry_out(actions)
 
-    def carry_out(self, actions: Iterable[Action]) -> list[Event]:
+    def carry_out(self, actions: "Iterable[Action]") -> "list[Event]":
         """Perform actions; return the events that came of it."""
         for action in actions:
             self.performer.perform(action)
-        events = self.performer.events.copy()
-        self.performer.events.clear()
+        events = self.performer.events
+        if events:
+            self.performer.events = []
         return events
 
     # What the descriptors bring
 
-    def _read_udp(self, _events: int, _now: float) -> None:
+    def _read_udp(self) -> None:
         self.take(self.udp.read())
 
-    def _read_finder(self, _events: int, _now: float) -> None:
+    def _read_finder(self) -> None:
         try:
             if len(self.news) < NEWS_MAX:
                 self.news += self.finder.read()
         except KernelError as error:
-            log.warning("%s", error)
+            self.log.warning(str(error))
 
-    def _read_stations(self, _events: int, _now: float) -> None:
+    def _read_stations(self) -> None:
         self.take(self.stations.read())
 
-    def _read_arp(self, _events: int, now: float) -> None:
-        self.take(self.arp.read(now))
-        if self.arp.fileno() < 0:
-            self.watch.drop("arp")
+    def _read_arp(self) -> None:
+        watched = self.arp.socket()
+        self.take(self.arp.read(self.now_s()))
+        if self.arp.socket() is not watched:
+            self._watched.pop("arp", None)
 
-    def _read_gate(self, _events: int, _now: float) -> None:
+    def _read_gate(self) -> None:
         assert self.clat is not None
         try:
             held = self.clat.read_held()
         except RulesError as error:
-            log.warning("%s", error)
+            self.log.warning(str(error))
             return
         self.take(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
 
@@ -282,20 +319,20 @@ class Daemon:
         self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
         if self.clat is None:
             return
-        self.watch.drop("arp")
+        self._unwatch("arp")
         is_other = self.arp.follow(self.finder.client_index)
-        self.watch.add("arp", self.arp.fileno(), self._read_arp)
+        self._watch("arp", self.arp.socket(), self._read_arp)
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
-                log.warning("%s", error)
+                self.log.warning(str(error))
         if self.stations.open():
-            self.watch.add("stations", self.stations.fileno(), self._read_stations)
+            self._watch("stations", self.stations.socket(), self._read_stations)
 
     # Telling
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> "dict[str, Any]":
         """What people want to know, ready for JSON."""
-        status = self.core.status(now_s())
+        status = self.core.status(self.now_s())
         counters = status["counters"]
         parts = [self.udp.counters, self.server.counters]
         if self.clat is not None:
@@ -313,38 +350,48 @@ class Daemon:
     # Ending
 
     def _describe_state(self) -> dict:
-        return {"core": self.core.snapshot(now_s())}
+        return {"core": self.core.snapshot(self.now_s())}
 
     def close(self) -> None:
         """End, and leave the kernel as it is for the next daemon."""
-        with contextlib.suppress(StateError):
+        try:
             self.state_writer.write()
+        except StateError:
+            pass
         self.server.close()
         listeners = (self.udp, self.finder, self.stations, self.horizon, self.arp)
-        for part in (*listeners, self.kernel, self.clat, self.plat):
-            if close := getattr(part, "close", None):
+        for part in listeners + (self.kernel, self.clat, self.plat):
+            close = getattr(part, "close", None)
+            if close is not None:
                 close()
 
 
 def run(settings: Settings) -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
     try:
-        lock = Lock(settings.socket)
+        lock = Lock(settings.socket, "l3roamd_py")
         daemon = Daemon(settings)
-        daemon.watch.stop_on_signals(daemon.stop)
+        daemon.poller.stop_on_signals(daemon.stop)
         daemon.start()
     except (SocketError, RulesError, KernelError) as error:
         raise DaemonError(str(error)) from None
-    log.info("ready at %s", settings.socket)
+    daemon.log.info(f"ready at {settings.socket}")
     try:
         daemon.run()
     finally:
         daemon.close()
         lock.release()
-    log.info("ended; addresses, routes and rules stay for the next one")
+    daemon.log.info("ended; addresses, routes and rules stay for the next one")
 
 
-def make_rules(settings: Settings) -> tuple[ClatRules | None, PlatRules | None]:
+def ascii_of(data: bytes) -> str:
+    """Return a text in which what is not ASCII is a question mark."""
+    if any(octet > 0x7E for octet in data):
+        data = bytes([octet if octet < 0x7F else 0x3F for octet in data])
+    return data.decode()
+
+
+def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]":
     """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
     clat_rules, plat_rules = choice.choose_rules(settings.rules)
     options = settings.options

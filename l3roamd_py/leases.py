@@ -7,24 +7,28 @@ with a dnsmasq for routers without a clock, the lease's length. IPv6 leases come
 
 import socket
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 from l3roamd_py.dhcp_script import FOREVER_S
-from xlat464.address import parse_ipv4, parse_mac
+from runtime.packets import SO_BINDTODEVICE, ip4_address
+from runtime.record import record
+from xlat464.address import DECIMAL, parse_ipv4, parse_mac
 from xlat464.node import need_unicast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EARLIEST_END = 1_000_000_000  # less is a length: no lease of these days ended in 2001
 LEASES_MAX = 65536
 FILE_BYTES = 4 << 20  # that are read of dnsmasq's file
-DHCP_SERVER, SO_BINDTODEVICE = 67, 25
+DHCP_SERVER = 67
 BOOTREQUEST, ETHERNET, MAC_BYTES = 1, 1, 6
 MAGIC = bytes((99, 130, 83, 99))
 MESSAGE_TYPE, REQUEST, RELEASE, SERVER_ID, END = 53, 3, 7, 54, 255
-BOOTP = struct.Struct("!BBBBIHH4s4s4s4s16s192x4s")
+BOOTP = "!BBBBIHH4s4s4s4s16s192s4s"
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4 lease_s")
 class LeaseLine:
     """A lease that dnsmasq holds; lease_s: seconds left."""
 
@@ -33,23 +37,28 @@ class LeaseLine:
     lease_s: int
 
 
-def parse_file(text: str, now_s: float) -> Iterator[LeaseLine]:
+def parse_file(text: str, now_s: float) -> "Iterator[LeaseLine]":
     """Yield the IPv4 leases in a lease file that are not over; what is no such line is passed over.
 
     now_s: seconds since 1970.
     """
     for line in text.splitlines()[:LEASES_MAX]:
         words = line.split()
-        if len(words) < 3 or not words[0].isascii() or not words[0].isdigit() or len(words[0]) > 12:
+        if len(words) < 3 or not is_decimal(words[0]) or len(words[0]) > 12:
             continue
         try:
-            mac, ipv4 = need_unicast(parse_mac(words[1].removeprefix("01-"))), parse_ipv4(words[2])
+            named = words[1][3:] if words[1].startswith("01-") else words[1]
+            mac, ipv4 = need_unicast(parse_mac(named)), parse_ipv4(words[2])
         except ValueError:
             continue
         end = int(words[0])
         left_s = end - int(now_s) if end >= EARLIEST_END else end or FOREVER_S
         if left_s > 0:
             yield LeaseLine(mac, ipv4, min(left_s, FOREVER_S))
+
+
+def is_decimal(text: str) -> bool:
+    return bool(text) and all(c in DECIMAL for c in text)
 
 
 def encode_release(server: bytes, mac: bytes, ipv4: bytes, transaction: int) -> bytes:
@@ -65,13 +74,17 @@ def encode_renewal(mac: bytes, ipv4: bytes, transaction: int) -> bytes:
 def _encode(kind: int, options: bytes, mac: bytes, ipv4: bytes, transaction: int) -> bytes:
     fixed = (BOOTREQUEST, ETHERNET, MAC_BYTES, 0, transaction, 0, 0)
     nobody = bytes(4)
-    head = BOOTP.pack(*fixed, ipv4, nobody, nobody, nobody, mac.ljust(16, b"\0"), MAGIC)
+    head = struct.pack(BOOTP, *fixed, ipv4, nobody, nobody, nobody, mac, b"", MAGIC)
     return head + bytes((MESSAGE_TYPE, 1, kind)) + options + bytes((END,))
 
 
 def tell(device: str, server: bytes, packet: bytes) -> None:
     """Send the DHCP server of this node a client's message. OSError when it cannot be told."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as teller:
+    teller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        teller.setblocking(False)
         # the server listens on the device only, and knows leases by the device
         teller.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, device.encode() + b"\0")
-        teller.sendto(packet, (socket.inet_ntoa(server), DHCP_SERVER))
+        teller.sendto(packet, ip4_address(server, DHCP_SERVER))
+    finally:
+        teller.close()

@@ -5,48 +5,53 @@ What fails is one sentence in the log and the others go on; a MapClient that fai
 actions are collected until the round ends, because a hundred in one transaction cost the kernel little more than one.
 """
 
-import logging
 import os
-from collections.abc import Callable
-from typing import Any, Protocol
 
 from l3roamd_py import leases
 from l3roamd_py.core import actions
-from l3roamd_py.core.actions import Action, MapClient, Send
-from l3roamd_py.core.events import ClaimUnreachable, Event, FoundElsewhere, PlaceChecked, PlatChecked
+from l3roamd_py.core.events import ClaimUnreachable, FoundElsewhere, PlaceChecked, PlatChecked
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel.netlink import KernelError
-from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.netfilter.rules import RulesError
+from runtime.log import Log
+from runtime.sockets import error_text
+from xlat464.address import format_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Protocol
+
+    from l3roamd_py.core.actions import Action, MapClient, Send
+    from l3roamd_py.core.events import Event
+    from l3roamd_py.netfilter.rules import ClatRules, PlatRules
+
+    class Sender(Protocol):
+        def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None: ...
+
+    class Prober(Protocol):
+        def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None: ...
+        def solicit(self, mac: bytes, address: bytes) -> None: ...
+        def own_ipv4(self) -> bytes: ...
+
+    class Ours(Protocol):
+        """What of network.Network is needed."""
+
+        client_device: str
+
+        def add_address(self, address: bytes) -> None: ...
+        def remove_address(self, address: bytes) -> None: ...
+        def pin(self, mac: bytes, ipv4: bytes) -> None: ...
+        def unpin(self, mac: bytes, ipv4: bytes) -> None: ...
+        def add_route(self, mac: bytes, address: bytes) -> None: ...
+        def remove_route(self, mac: bytes, address: bytes) -> None: ...
+        def leads_elsewhere(self, address: bytes) -> bool: ...
+        def leads_to_node(self, address: bytes) -> bool: ...
+        def is_retracted(self, address: bytes) -> bool: ...
+        def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
+
 
 MAPS_MAX = 256  # of one transaction
-log = logging.getLogger("l3roamd_py")
-
-
-class Sender(Protocol):
-    def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None: ...
-
-
-class Prober(Protocol):
-    def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None: ...
-    def solicit(self, mac: bytes, address: bytes) -> None: ...
-    def own_ipv4(self) -> bytes: ...
-
-
-class Ours(Protocol):
-    """What of network.Network is needed."""
-
-    client_device: str
-
-    def add_address(self, address: bytes) -> None: ...
-    def remove_address(self, address: bytes) -> None: ...
-    def pin(self, mac: bytes, ipv4: bytes) -> None: ...
-    def unpin(self, mac: bytes, ipv4: bytes) -> None: ...
-    def add_route(self, mac: bytes, address: bytes) -> None: ...
-    def remove_route(self, mac: bytes, address: bytes) -> None: ...
-    def leads_elsewhere(self, address: bytes) -> bool: ...
-    def leads_to_node(self, address: bytes) -> bool: ...
-    def is_retracted(self, address: bytes) -> bool: ...
-    def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
 
 
 class Performer:
@@ -54,23 +59,25 @@ class Performer:
 
     def __init__(
         self,
-        kernel: Ours,
-        udp: Sender,
-        arp: Prober,
-        clat: ClatRules | None,
-        plat: PlatRules | None,
+        kernel: "Ours",
+        udp: "Sender",
+        arp: "Prober",
+        clat: "ClatRules | None",
+        plat: "PlatRules | None",
         source: bytes,
-        ports: dict[bytes, int],
-        clock: Callable[[], float],
-        nodes: Callable[[], list[bytes]] = list,
+        forget_port: "Callable[[bytes], int]",
+        clock: "Callable[[], float]",
+        log: Log,
+        nodes: "Callable[[], list[bytes]]" = list,
     ) -> None:
         self._kernel, self._udp, self._arp = kernel, udp, arp
         self._clat, self._plat = clat, plat
-        self._source, self._ports, self._clock, self._nodes = source, ports, clock, nodes
-        self._maps: list[MapClient] = []
-        self.events: list[Event] = []  # what came of it, for the core
+        self._source, self._forget_port, self._clock, self._nodes = source, forget_port, clock, nodes
+        self._log = log
+        self._maps: "list[MapClient]" = []
+        self.events: "list[Event]" = []  # what came of it, for the core
         self.failures = 0
-        self._doers: dict[type, Callable[[Any], None]] = {
+        self._doers: "dict[type, Callable[[Any], None]]" = {
             actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
             actions.SendToNodes: self._send_to_nodes,
             actions.SendClaim: self._claim,
@@ -97,35 +104,34 @@ class Performer:
             actions.UnmapClient: self._unmap,
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
-            actions.Log: lambda a: log.log(a.level, "%s", a.sentence),
+            actions.Log: lambda a: log.say(a.level, a.sentence),
         }
 
     @property
-    def _as_clat(self) -> ClatRules:
+    def _as_clat(self) -> "ClatRules":
         if self._clat is None:
             raise RulesError("this node is no clatnode, so it has no rules for clients")
         return self._clat
 
-    def perform(self, action: Action) -> None:
+    def perform(self, action: "Action") -> None:
         try:
             self._doers[type(action)](action)
         except (RulesError, KernelError) as error:
             self._fail(str(error))
         except OSError as error:
-            self._fail(f"{type(action).__name__}: {error.strerror or error}")
+            self._fail(f"{type(action).__name__}: {error_text(error)}")
 
     def _fail(self, sentence: str) -> None:
         self.failures += 1
-        log.warning("%s", sentence)
+        self._log.warning(sentence)
 
     def _claim(self, action: actions.SendClaim) -> None:
         if self._kernel.leads_elsewhere(action.destination):
             self._udp.send(action.destination, action.payload, self._source)
         else:
             is_retracted = self._kernel.is_retracted(action.destination)
-            log.debug(
-                "babel %s who has %s", "forgot" if is_retracted else "does not know", action.mac.hex(":")
-            )
+            knows = "forgot" if is_retracted else "does not know"
+            self._log.debug(f"babel {knows} who has {format_mac(action.mac)}")
             self.events.append(ClaimUnreachable(action.mac, is_retracted))
 
     def _send_to_nodes(self, action: actions.SendToNodes) -> None:
@@ -144,7 +150,8 @@ class Performer:
         self.events.append(PlatChecked(action.plat, self._kernel.leads_to_node(action.plat)))
 
     def _unlearn(self, action: actions.Unlearn) -> None:
-        if port := self._ports.pop(action.mac, 0):
+        port = self._forget_port(action.mac)
+        if port:
             self._kernel.forget_bridge_entry(action.mac, port)
 
     def _release(self, action: actions.ReleaseLease) -> None:
@@ -158,7 +165,7 @@ class Performer:
 
     # The platnode's mappings
 
-    def _map(self, action: MapClient) -> None:
+    def _map(self, action: "MapClient") -> None:
         self._maps.append(action)
         if len(self._maps) >= MAPS_MAX:
             self.flush()
@@ -185,10 +192,10 @@ class Performer:
                 results = self._plat.map_clients(wanted)
             except RulesError as error:
                 results = [error] * len(maps)
-        for each, result in zip(maps, results, strict=True):
+        for each, result in zip(maps, results):
             if result is not None:
                 self._fail(str(result))
             self._send(each.done if result is None else each.failed)
 
-    def _send(self, answer: Send) -> None:
+    def _send(self, answer: "Send") -> None:
         self._udp.send(answer.destination, answer.payload, answer.source)

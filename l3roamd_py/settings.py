@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: ISC
 """The daemon's command line as checked values. No I/O."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from l3roamd_py.core.options import Options
+from runtime.record import record
 
-SOCKET = Path("/var/run/l3roamd.sock")
-STATE = Path("/var/run/l3roamd.state")
+SOCKET = "/var/run/l3roamd.sock"
+STATE = "/var/run/l3roamd.state"
 BACKENDS = ("auto", "nft", "xtables")
 
 
-@dataclass(frozen=True, slots=True)
+@record("options client_device clat_device plat_device mesh_devices lease_file socket state rules is_verbose")
 class Settings:
     """options: what the core is told; the rest is of the daemon around it."""
 
@@ -20,8 +18,8 @@ class Settings:
     clat_device: str = "clat"
     plat_device: str = "plat"
     mesh_devices: tuple[str, ...] = ()
-    lease_file: Path | None = None
-    socket: Path = SOCKET
-    state: Path = STATE
+    lease_file: str | None = None
+    socket: str = SOCKET
+    state: str = STATE
     rules: str = "auto"
     is_verbose: bool = False

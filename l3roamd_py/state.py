@@ -6,20 +6,22 @@ all, the boot's number in it says so. It holds the secret of the lease tokens, s
 synced to a disk: the page cache outlives every end of ours.
 """
 
-import contextlib
 import json
-import os
-import stat
-import time
-from collections.abc import Callable
-from pathlib import Path
+
+from runtime import files
+from runtime.loop import BootClock
+from runtime.sockets import ENOENT, error_number, error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FORMAT = 1
 BYTES_MAX = 16 << 20
 PAUSE_S = 0.1  # a change is written within this time, and all that come with it
 PAUSES_MOST = 20  # times what writing took: a large state may be late, but takes no more than 5 % of the time
 RETRY_S = 5.0  # when writing failed
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class StateError(Exception):
@@ -28,40 +30,28 @@ class StateError(Exception):
 
 def read_boot_id() -> str:
     try:
-        return BOOT_ID.read_text("ascii").strip()
+        with open(BOOT_ID) as file:
+            return file.read().strip()
     except OSError:
         return ""
 
 
-def read_file(path: Path, bytes_max: int, flags: int = 0) -> bytes:
-    """Return what a file holds, of one that is larger bytes_max and a byte. OSError, StateError: it is none.
-
-    It allocates what is there, not what may be: a router has little.
-    """
-    descriptor = os.open(
-        path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags
-    )  # a pipe must not hold us up
-    with open(descriptor, "rb", 0) as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise StateError(f"{path} is no file: starting without")
-        return file.read(min(found.st_size, bytes_max) + 1) or b""
-
-
-def load(path: Path, boot_id: str) -> dict | None:
+def load(path: str, boot_id: str) -> dict | None:
     """Return what was saved, None if there is nothing of this boot. StateError: damaged, start without."""
     try:
-        # no link: the file is named in a directory that others may write to
-        data = read_file(path, BYTES_MAX, os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
+        data = files.read(path, BYTES_MAX)
     except OSError as error:
-        raise StateError(f"{path} cannot be read ({error.strerror}): starting without") from None
+        if error_number(error) == ENOENT:
+            return None
+        why = "is no file" if files.is_no_file(error) else f"cannot be read ({error_text(error)})"
+        raise StateError(f"{path} {why}: starting without") from None
     if len(data) > BYTES_MAX:
         raise StateError(f"{path} has more than {BYTES_MAX} bytes: starting without")
     try:
+        if data[-1:] != b"}":
+            raise ValueError  # MicroPython before 1.26 takes the beginning of a text for a whole one
         found = json.loads(data)
-    except (ValueError, RecursionError):
+    except (ValueError, RuntimeError):  # the latter: nested too deeply
         raise StateError(f"{path} is damaged: starting without") from None
     if (
         not isinstance(found, dict)
@@ -72,32 +62,29 @@ def load(path: Path, boot_id: str) -> dict | None:
     return found if found.get("boot") == boot_id else None
 
 
-def save(path: Path, content: dict, boot_id: str) -> None:
+def save(path: str, content: dict, boot_id: str) -> None:
     """Replace the file. Whoever reads it finds the old or the new. Raises StateError."""
-    data = json.dumps({"format": FORMAT, "boot": boot_id, **content}, separators=(",", ":")).encode()
+    whole = {"format": FORMAT, "boot": boot_id}
+    whole.update(content)
+    data = json.dumps(whole, separators=(",", ":")).encode()
     if len(data) > BYTES_MAX:
         raise StateError(f"the state has {len(data)} bytes, expected at most {BYTES_MAX}: not written")
-    new = path.with_name(f".{path.name}.new")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(new, flags, 0o600), "wb") as file:
-            file.write(data)
-        os.replace(new, path)
+        files.replace(path, data)
     except OSError as error:
-        raise StateError(f"{path} cannot be written: {error.strerror}") from None
+        raise StateError(f"{path} cannot be written: {error_text(error)}") from None
 
 
 class StateWriter:
     """Writes the state a moment after it changed."""
 
-    def __init__(self, path: Path, describe: Callable[[], dict], boot_id: str) -> None:
+    def __init__(self, path: str, describe: "Callable[[], dict]", boot_id: str) -> None:
         self._path = path
         self._describe = describe
         self._boot_id = boot_id
         self._seen: object = None
         self._cost_s = 0.0
+        self._clock = BootClock()
         self.next_deadline_s: float | None = None
         self.failures = 0
 
@@ -124,6 +111,6 @@ class StateWriter:
             self.failures = 0
 
     def write(self) -> None:
-        started_s = time.monotonic()
+        started_s = self._clock.now_s()
         save(self._path, self._describe(), self._boot_id)
-        self._cost_s = time.monotonic() - started_s
+        self._cost_s = self._clock.now_s() - started_s

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: ISC
 """`l3roamd_py status`: what the daemon says about itself, for people. No I/O."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from runtime.text import duration, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 ROWS = 40  # of each table; all of them are in --json
 
 
-def render(status: Mapping[str, Any]) -> list[str]:
+def render(status: "Mapping[str, Any]") -> list[str]:
     """The lines for a status as get_status gives it."""
     lines = [
         f"node      {status['address']}",
         f"CLAT      {status['clat'] or 'none'}",
         f"PLAT      {status['plat'] or 'none'}",
-        f"uses      {status['current_plat'] or 'no PLAT yet: prefixd has chosen none'}",
-        f"mesh      {', '.join(status['mesh']) or 'no device'}",
+        "uses      " + (status["current_plat"] or "no PLAT yet: prefixd has chosen none"),
+        "mesh      " + (", ".join(status["mesh"]) or "no device"),
         f"rules     {status['rules']}",
     ]
     for title, head, rows in (
@@ -30,40 +34,25 @@ def render(status: Mapping[str, Any]) -> list[str]:
         total = status.get(f"{title}_total", len(found))
         lines += ["", f"{title}: {total}"]
         if found:
-            lines += _table([head, *found[:ROWS]])
+            lines += ["  " + line for line in table([head] + found[:ROWS])]
         if total > min(ROWS, len(found)):
             lines.append(f"... and {total - min(ROWS, len(found))} more")
     counted = [(name, value) for name, value in sorted(status["counters"].items()) if value]
     lines += ["", "counters:" if counted else "counters: all zero"]
-    width = max((len(name) for name, _ in counted), default=0)
-    return lines + [f"  {name:{width}}  {value:>10}" for name, value in counted]
+    return lines + ["  " + line for line in table([(name, f"{value:>10}") for name, value in counted])]
 
 
-def _client(client: Mapping[str, Any]) -> Sequence[str]:
-    lease = "-" if client["lease_s"] is None else describe_s(client["lease_s"])
+def _client(client: "Mapping[str, Any]") -> "Sequence[str]":
+    lease = "-" if client["lease_s"] is None else duration(client["lease_s"])
     rest = (client["home"] or "-", client["plat"] or "-", "yes" if client["has_token"] else "no")
-    return (client["mac"], client["state"], client["ipv4"] or "-", lease, *rest, describe_s(client["seen_s"]))
+    return (
+        (client["mac"], client["state"], client["ipv4"] or "-", lease) + rest + (duration(client["seen_s"]),)
+    )
 
 
-def _departed(departed: Mapping[str, Any]) -> Sequence[str]:
-    return (departed["mac"], departed["place"], describe_s(departed["left_s"]))
+def _departed(departed: "Mapping[str, Any]") -> "Sequence[str]":
+    return (departed["mac"], departed["place"], duration(departed["left_s"]))
 
 
-def _roam(roam: Mapping[str, Any]) -> Sequence[str]:
-    return (roam["home"], roam["at"], describe_s(roam["lease_s"]))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def describe_s(seconds: float) -> str:
-    """A duration as people say it."""
-    whole = max(0, int(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 7200 else f"{whole // 3600} h"
+def _roam(roam: "Mapping[str, Any]") -> "Sequence[str]":
+    return (roam["home"], roam["at"], duration(roam["lease_s"]))

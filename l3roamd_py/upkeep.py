@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: ISC
 """What a daemon before us left in the kernel: what the restored clients do not need goes; `flush` removes all."""
 
-import errno
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
-from l3roamd_py.kernel.udp import Udp
+from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
-from l3roamd_py.server import Lock, SocketError
+from runtime import files
+from runtime.server import Lock, SocketError
+from runtime.sockets import error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 class FlushError(Exception):
@@ -26,7 +28,7 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     """
     clients = [] if node is None else list(node.clients.values())
     departed = [] if node is None else list(node.departed)  # their addresses linger
-    wanted = set() if node is None else {node.node_client(mac) for mac in [*node.clients, *departed]}
+    wanted = set() if node is None else {node.node_client(mac) for mac in list(node.clients) + departed}
     tied = {(client.mac, client.ipv4) for client in clients}
     routed = {address for client in clients for address in client.addresses}
 
@@ -40,7 +42,7 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     return failures
 
 
-def _each(failures: list[KernelError], listed: Callable[[], set], put_right: Callable) -> None:
+def _each(failures: list[KernelError], listed: "Callable[[], set]", put_right: "Callable") -> None:
     """Do something for each of what the kernel lists, and note what it refuses."""
     found: set = set()
     try:
@@ -54,34 +56,35 @@ def _each(failures: list[KernelError], listed: Callable[[], set], put_right: Cal
             failures.append(error)
 
 
-def flush(socket: Path, state: Path, client_device: str, node_client_prefix: bytes | None) -> None:
+def flush(socket: str, state: str, client_device: str, node_client_prefix: bytes | None) -> None:
     """Remove everything that a daemon made. Raises FlushError."""
     try:
-        lock = Lock(socket)
+        lock = Lock(socket, "l3roamd_py")
         _need_no_daemon()
         for rules in _rules_of_both_kinds(client_device):
             rules.tear_down()
         for error in remove_others(Network(client_device, node_client_prefix), None):
             raise error
-        state.unlink(missing_ok=True)
-        socket.unlink(missing_ok=True)
-        lock.remove()
+        files.remove(state)
+        files.remove(socket)
+        lock.release()
     except (SocketError, RulesError, KernelError) as error:
         raise FlushError(str(error)) from None
     except OSError as error:
-        raise FlushError(f"{error.filename} cannot be removed: {error.strerror}") from None
+        raise FlushError(f"{state} or {socket} cannot be removed: {error_text(error)}") from None
 
 
 def _need_no_daemon() -> None:
     """Raise FlushError if a daemon serves this node: its socket may be another than we were told."""
     try:
         Udp().close()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise FlushError(f"a roaming daemon has UDP port {PORT}, expected none: end it first") from None
+    except PortTaken:
+        raise FlushError(f"a roaming daemon has UDP port {PORT}, expected none: end it first") from None
+    except OSError:
+        pass
 
 
-def remove_other_kind(clat: ClatRules | None, plat: PlatRules | None) -> list[RulesError]:
+def remove_other_kind(clat: "ClatRules | None", plat: "PlatRules | None") -> list[RulesError]:
     """Remove rules of the other backend, which a daemon before us has used; return what could not be done.
 
     Both at once would keep clients out, or send them to the wrong PLAT.
@@ -99,7 +102,7 @@ def remove_other_kind(clat: ClatRules | None, plat: PlatRules | None) -> list[Ru
     return failures
 
 
-def _rules_of_both_kinds(client_device: str) -> Iterator[ClatRules | PlatRules]:
+def _rules_of_both_kinds(client_device: str) -> "Iterator[ClatRules | PlatRules]":
     """The rules that may be there: whoever changed --rules has both. By name, so the devices do not matter."""
     for kind in ("nft", "xtables"):
         try:

@@ -6,7 +6,7 @@ import os
 from runtime import IS_MICRO
 from runtime.sockets import S_IFMT, S_IFREG
 
-EINVAL = 22
+EINVAL, NO_FILE = 22, "no file"
 
 
 def read(path: str, most: int) -> bytes:
@@ -23,8 +23,13 @@ def read(path: str, most: int) -> bytes:
         found = os.fstat(file.fileno())
     with file:
         if found[0] & S_IFMT != S_IFREG:
-            raise OSError(EINVAL, "no file")
+            raise OSError(EINVAL, NO_FILE)
         return file.read(min(found[6], most) + 1) or b""
+
+
+def is_no_file(error: OSError) -> bool:
+    """Return whether read() refused what is there: a pipe, a folder, a link."""
+    return bool(error.args[-1] == NO_FILE)
 
 
 def replace(path: str, data: bytes) -> None:

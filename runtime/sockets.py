@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Sockets where CPython and MicroPython differ: addresses and errors. Everything above uses this alone."""
 
+import errno
 import os
 import socket
 import struct
@@ -11,11 +12,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Linux; MicroPython's errno module has a few of them only
-EAGAIN, EACCES, EINPROGRESS = 11, 13, 115
-ENETUNREACH, EHOSTUNREACH = 101, 113
+EACCES, EADDRINUSE, EAGAIN, ECONNREFUSED = errno.EACCES, errno.EADDRINUSE, errno.EAGAIN, errno.ECONNREFUSED
+EHOSTUNREACH, EINPROGRESS, ENOENT = errno.EHOSTUNREACH, errno.EINPROGRESS, errno.ENOENT
+IS_MIPS = EINPROGRESS == 150  # whose Linux has other numbers than all other processors' that there are
+ENETUNREACH, EADDRNOTAVAIL = (128, 126) if IS_MIPS else (101, 99)  # MicroPython's errno has no name for these
+ESRCH, EPIPE = 3, 32
 UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
 S_IFMT, S_IFSOCK, S_IFREG = 0o170000, 0o140000, 0o100000
+PHRASES = {
+    ENOENT: "no such file",
+    EAGAIN: "no answer in time",
+    EACCES: "permission denied",
+    EADDRINUSE: "address in use",
+    EADDRNOTAVAIL: "no such address here",
+    ENETUNREACH: "network unreachable",
+    ECONNREFUSED: "connection refused",
+    EHOSTUNREACH: "no route to host",
+}
 
 
 def error_number(error: OSError) -> int:
@@ -27,12 +40,12 @@ def error_number(error: OSError) -> int:
 def error_text(error: OSError) -> str:
     """Return an OSError as a phrase: MicroPython knows the numbers alone."""
     number = error_number(error) or EAGAIN  # CPython's timeout has none
-    known = {2: "no such file", 11: "no answer in time", 13: "permission denied", 98: "address in use",
-             99: "no such address here", 101: "network unreachable", 111: "connection refused",
-             113: "no route to host"}  # fmt: skip
-    if number in known:
-        return known[number]
-    return os.strerror(number) if hasattr(os, "strerror") else "error %d" % number
+    return PHRASES[number] if number in PHRASES else phrase_of(number)
+
+
+def phrase_of(number: int) -> str:
+    """Return what the system calls an error, or its number where nobody knows."""
+    return os.strerror(number) if hasattr(os, "strerror") else PHRASES.get(number, "error %d" % number)
 
 
 def ip6_address(address: bytes, port: int = 0, scope: int = 0) -> "Any":

@@ -48,6 +48,8 @@ PYTHON = {
     "xlat464": "python3-xlat464",
     "xml": "python3-xml",
 }
+# modules of MicroPython itself, which only it imports
+OF_MICROPYTHON = {"uctypes"}
 # what modules of python3-light import when they are imported, of Python 3.11 (test_needs.py reads it off there)
 OF_LIGHT = {"pathlib": {"urllib"}}
 
@@ -208,6 +210,8 @@ def imports(source: str) -> set[str]:
 def python_needs(source: str) -> Iterator[tuple[str, str]]:
     """The packages that a Python text needs, and why. Raises ValueError for a module that is in no list."""
     for name in imports(source):
+        if name in OF_MICROPYTHON:
+            continue
         if name not in PYTHON and name not in sys.stdlib_module_names:
             raise ValueError(f"{name}: who brings this module? Expected it in needs.PYTHON")
         for module in {name} | OF_LIGHT.get(name, set()):

@@ -10,24 +10,28 @@ one of the ports. Neighbours are the device's, bridge entries the bridge's.
 An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt.
 """
 
-import errno
-import socket
 import struct
-import sys
-from collections import Counter
-from itertools import islice
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
+    AF_INET6,
+    DEL_ADDRESS,
     DEL_LINK,
     DEL_NEIGHBOUR,
     DELAY,
     FAILED,
-    GET_LINK,
-    GET_NEIGHBOUR,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    LINK_BYTES,
     LINK_FORM,
+    NDA_DST,
+    NDA_LLADDR,
+    NDA_MASTER,
+    NEIGHBOUR_BYTES,
+    NEIGHBOUR_FORM,
+    NEW_ADDRESS,
     NEW_LINK,
     NEW_NEIGHBOUR,
     PERMANENT,
@@ -35,26 +39,37 @@ from l3roamd_py.kernel.netlink import (
     REACHABLE,
     KernelError,
     Told,
-    ifinfmsg,
-    ndmsg,
+    number_of,
 )
 from l3roamd_py.kernel.network import Network
 from runtime.netlink import attributes, split
 from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain, open_socket
+from runtime.ordered import OldestFirst
+from runtime.sockets import error_number
 
-LINKS, NEIGHBOURS = 1, 3  # RTNLGRP_
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
 FORGOTTEN = 512  # of these at a time, when there are more
-NEIGHBOUR = struct.Struct("=BxxxiHxx")  # struct ndmsg: family, ifindex, state; attributes follow
-ADDRESS, MAC, BRIDGE = 1, 2, 9  # NDA_DST, NDA_LLADDR, NDA_MASTER
-LINK_MAC, LINK_NAME, LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 1, 3, 5, 10, 37  # IFLA_
+LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 5, 10, 37  # IFLA_LINK, IFLA_MASTER, IFLA_LINK_NETNSID
 
 
-def listen(protocol: int) -> socket.socket:
+def listen(protocol: int) -> "socket.socket":
     """A netlink socket that is there to be told."""
     return open_socket(protocol, RECEIVE_BYTES)
+
+
+def device_name(value: bytes) -> str:
+    """Return a device's name; the kernel takes bytes that are no text, and we have no use for these."""
+    try:
+        return value.rstrip(b"\0").decode()
+    except UnicodeError:
+        return ""
 
 
 class Links:
@@ -66,19 +81,22 @@ class Links:
         self.own_macs: set[bytes] = set()
 
     def take(self, told: Told, is_new: bool) -> None:
-        index = told.fields[2]
+        index = told.fields[3]
         if not is_new:
             self._links.pop(index, None)
             self._other_ends.pop(index, None)
         else:
-            name = told.attributes.get(LINK_NAME, b"").rstrip(b"\0").decode("utf-8", "replace")
-            self._links[index] = (name, told.attributes.get(LINK_MAC, b""), told.number(LINK_MASTER))
+            name = device_name(told.attributes.get(IFLA_IFNAME, b""))
+            self._links[index] = (name, told.attributes.get(IFLA_ADDRESS, b""), told.number(LINK_MASTER))
             is_here = LINK_NAMESPACE not in told.attributes
             self._other_ends[index] = told.number(LINK_OTHER_END) if is_here else 0
         self.own_macs = {mac for _, mac, _ in self._links.values()}
 
     def index_of(self, name: str) -> int:
-        return next((index for index, link in self._links.items() if link[0] == name), 0)
+        for index, link in self._links.items():
+            if link[0] == name:
+                return index
+        return 0
 
     def is_port_of(self, port: int, bridge: int) -> bool:
         return bool(bridge) and port in self._links and self._links[port][2] == bridge
@@ -96,6 +114,9 @@ class Links:
     def name_of(self, index: int) -> str:
         return self._links[index][0] if index in self._links else ""
 
+    def mac_of(self, index: int) -> bytes:
+        return self._links[index][1] if index in self._links else bytes(6)
+
     def clear(self) -> None:
         self._links.clear()
         self._other_ends.clear()
@@ -107,17 +128,22 @@ class Finder:
     def __init__(self, kernel: Network) -> None:
         self._kernel = kernel
         self._socket = listen(ROUTE)
-        for group in (LINKS, NEIGHBOURS):
+        for group in (LINKS, NEIGHBOURS, IPV4_ADDRESSES):
             self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         self.links = Links()
         self.client_index = self.bridge_index = 0
-        self.ports: dict[bytes, int] = {}  # MAC of a client -> index of the bridge's port
+        self.own_ipv4: bytes | None = None  # of the client device; None: to be asked for
+        self.ports: OldestFirst[bytes, int] = OldestFirst()  # MAC of a client -> index of the bridge's port
         self.changed = True
         self.overruns = 0
         self._has_missed = False  # something, until the next dump
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def socket(self) -> "socket.socket":
+        return self._socket
+
+    def forget_port(self, mac: bytes) -> int:
+        """Forget the port that a MAC is at, and return its index, 0 if none is known."""
+        return self.ports.pop(mac, 0)
 
     def close(self) -> None:
         self._socket.close()
@@ -128,20 +154,26 @@ class Finder:
 
     def dump(self) -> list[Event]:
         """Ask for everything anew: at start, and after messages were lost. Of the bridge tell what is not as it was."""
-        before = dict(self.ports)
+        before = {mac: self.ports[mac] for mac in self.ports}
         self.links.clear()
         self.changed = True
-        for told in self._kernel.dump(ifinfmsg, GET_LINK, socket.AF_UNSPEC):
+        for told in self._kernel.links():
             self._link(told, True)
-        self.ports.clear()
-        for told in self._kernel.dump(ndmsg, GET_NEIGHBOUR, AF_BRIDGE):
+        self.ports = OldestFirst()
+        for told in self._kernel.neighbours(AF_BRIDGE):
             self._understand(NEW_NEIGHBOUR, told)
-        events: list[Event] = [ClientSeen(mac) for mac, port in self.ports.items() if before.get(mac) != port]
+        events: list[Event] = [ClientSeen(mac) for mac in self.ports if before.get(mac) != self.ports[mac]]
         events += [ClientGone(mac) for mac in before if mac not in self.ports]
-        for told in self._kernel.dump(ndmsg, GET_NEIGHBOUR, socket.AF_INET6):
+        for told in self._kernel.neighbours(AF_INET6):
             events += self._understand(NEW_NEIGHBOUR, told)
         self._has_missed = False
         return events
+
+    def own_addresses(self) -> tuple[bytes, bytes]:
+        """Return MAC and IPv4 address of the client device, zeros if it has none. Raises KernelError."""
+        if self.own_ipv4 is None:
+            self.own_ipv4 = self._kernel.own_ipv4(self.client_index) if self.client_index else bytes(4)
+        return self.links.mac_of(self.client_index), self.own_ipv4
 
     def _follow(self) -> None:
         self.client_index = self.links.index_of(self._kernel.client_device)
@@ -159,7 +191,7 @@ class Finder:
                 for kind, _, _, begin, end in split(received):
                     events += self._understand(kind, received[begin:end])
         except OSError as error:
-            raise KernelError("what the kernel tells", error.errno or errno.EIO) from None
+            raise KernelError("what the kernel tells", error_number(error)) from None
         if self._has_missed:
             events += self.dump()
         return events
@@ -167,35 +199,39 @@ class Finder:
     def _understand(self, kind: int, told: bytes) -> list[Event]:
         if kind in (NEW_LINK, DEL_LINK):
             return self._link(told, kind == NEW_LINK)
-        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR.size:
+        if kind in (NEW_ADDRESS, DEL_ADDRESS):
+            self.own_ipv4 = None
+        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES:
             return []
-        family, index, state = NEIGHBOUR.unpack_from(told)
+        family, _, _, index, state, _, _ = struct.unpack_from(NEIGHBOUR_FORM, told, 0)
         is_bridge = family == AF_BRIDGE
         if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
             return []  # that the kernel asks for a neighbour is no answer
-        parts = attributes(told, NEIGHBOUR.size)
-        if not self.is_client(mac := parts.get(MAC, b"")):
+        parts = attributes(told, NEIGHBOUR_BYTES)
+        mac = parts.get(NDA_LLADDR, b"")
+        if not self.is_client(mac):
             return []
         if is_bridge:
             return self._bridge_entry(mac, index, parts, kind == NEW_NEIGHBOUR)
-        address = parts.get(ADDRESS)
+        address = parts.get(NDA_DST)
         # an entry that the kernel has no use for any more says nothing of the client
         return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
 
     def _link(self, body: bytes, is_new: bool) -> list[Event]:
-        told = Told(LINK_FORM, body)
+        told = Told(LINK_FORM, LINK_BYTES, body)
         if told.fields[0] == AF_BRIDGE:
             return []  # a port's state; the link itself is told of too
         before = self.bridge_index
         self.links.take(told, is_new)
         self.changed = True
         self._follow()
+        self.own_ipv4 = None
         if self.bridge_index != before:
-            self.ports.clear()
+            self.ports = OldestFirst()
         return []
 
     def _bridge_entry(self, mac: bytes, port: int, parts: dict[int, bytes], is_new: bool) -> list[Event]:
-        is_ours = int.from_bytes(parts.get(BRIDGE, b""), sys.byteorder) == self.bridge_index
+        is_ours = number_of(parts, NDA_MASTER) == self.bridge_index
         if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
             return []
         if is_new:
@@ -210,8 +246,11 @@ class Finder:
 
     def _make_room(self) -> None:
         """Forget the oldest MACs of the port with the most: who floods one must not hide who is at another."""
-        (most, _), *_rest = Counter(self.ports.values()).most_common(1)
-        for mac in list(islice((mac for mac, port in self.ports.items() if port == most), FORGOTTEN)):
+        count: dict[int, int] = {}
+        for mac in self.ports:
+            count[self.ports[mac]] = count.get(self.ports[mac], 0) + 1
+        most = max(count, key=lambda port: count[port])
+        for mac in [mac for mac in self.ports if self.ports[mac] == most][:FORGOTTEN]:
             del self.ports[mac]
 
     def port_of(self, mac: bytes) -> str:

@@ -5,25 +5,26 @@ The kernel tells of every route that babel changes, and there are many: those of
 wake us. Only the /96 of a node counts.
 """
 
-import contextlib
 import random
-import socket
 import struct
-from collections.abc import Callable, Iterable
 
 from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
 from l3roamd_py.kernel.finding import listen
-from l3roamd_py.kernel.netlink import NEW_ROUTE, UNICAST, KernelError
-from l3roamd_py.kernel.udp import attach
+from l3roamd_py.kernel.netlink import AF_INET6, NEW_ROUTE, RTA_DST, UNICAST, KernelError
 from runtime.netlink import attributes
 from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain
+from runtime.packets import attach_filter
 from xlat464.address import contains
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH, management_address
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+
 IPV6_ROUTES = 11  # RTNLGRP_
-DESTINATION = 1  # RTA_DST
-# nlmsghdr and rtmsg: message, family, length of the prefix, type of route
-HEADERS = struct.Struct("=4xH10xBB5xB4x")
+# nlmsghdr: -, type, flags, sequence, port; rtmsg: family, length, -, -, table, protocol, scope, type, flags
+HEADERS, HEADERS_BYTES = "IHHIIBBBBBBBBI", 28
 AWAY_S = 2.0  # a route that changes its way is gone for less
 NODES_MAX = 16384
 ASKED_MAX = 256  # of all nodes at once
@@ -44,7 +45,7 @@ class Horizon:
     """
 
     def __init__(
-        self, clat_range: bytes, own: bytes, plat_range: bytes, prefixes: Callable[[], Iterable[bytes]]
+        self, clat_range: bytes, own: bytes, plat_range: bytes, prefixes: "Callable[[], Iterable[bytes]]"
     ) -> None:
         self._range, self._own, self._plat_range = clat_range, own, plat_range
         self._prefixes = prefixes
@@ -53,12 +54,14 @@ class Horizon:
         self._here: set[bytes] = set()
         self._lost_s: dict[bytes, float] = {}
         self._socket = listen(ROUTE)
-        with contextlib.suppress(OSError):
-            attach(self._socket, NODES_ONLY)
+        try:
+            attach_filter(self._socket, NODES_ONLY)
+        except OSError:
+            pass  # then it is told of more than it needs
         self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def socket(self) -> "socket.socket":
+        return self._socket
 
     def close(self) -> None:
         self._socket.close()
@@ -66,22 +69,29 @@ class Horizon:
     def read(self, now_s: float) -> list[Event]:
         """Take what the kernel told; return one NodeAppeared if a node came, however many there were."""
         has_appeared = has_missed = False
-        with contextlib.suppress(OSError):
+        try:
             for message in drain(self._socket, READS_MAX):
-                has_missed |= message is None
-                has_appeared |= message is not None and self.take(message, now_s)
+                has_missed = has_missed or message is None
+                has_appeared = (message is not None and self.take(message, now_s)) or has_appeared
+        except OSError:
+            pass
         if has_missed:
-            with contextlib.suppress(KernelError):
+            try:
                 self.look(now_s)
+            except KernelError:
+                pass
             has_appeared = True  # what was lost may have been one that came and went
         events: list[Event] = [PlatsUnrouted(frozenset(self._unrouted))] if self._unrouted else []
         self._unrouted.clear()
-        return [*events, NodeAppeared()] if has_appeared else events
+        return events + [NodeAppeared()] if has_appeared else events
 
     def nodes(self) -> list[bytes]:
         """Where the nodes hear us that can be reached, some of them if there are many."""
         found = [management_address(prefix) for prefix in self._here]
-        return found if len(found) <= ASKED_MAX else random.sample(found, ASKED_MAX)
+        if len(found) <= ASKED_MAX:
+            return found
+        first = random.randrange(len(found))
+        return (found + found)[first : first + ASKED_MAX]
 
     def look(self, now_s: float) -> None:
         """Take what is reachable, when we begin and after events were lost. KernelError: it cannot be told."""
@@ -97,18 +107,15 @@ class Horizon:
 
     def take(self, message: bytes, now_s: float) -> bool:
         """Take one route event; return whether a node has come that was away."""
-        if len(message) < HEADERS.size:
+        if len(message) < HEADERS_BYTES:
             return False
-        kind, family, length, route = HEADERS.unpack_from(message)
+        fields = struct.unpack_from(HEADERS, message, 0)
+        kind, family, length, route = fields[1], fields[5], fields[6], fields[12]
         prefix = destination(message)
         is_there = kind == NEW_ROUTE and route == UNICAST
         if length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
             self._take_plat(prefix, is_there)
-        is_node = (
-            family == socket.AF_INET6
-            and length == NODE_LENGTH
-            and contains(self._range, RANGE_LENGTH, prefix)
-        )
+        is_node = family == AF_INET6 and length == NODE_LENGTH and contains(self._range, RANGE_LENGTH, prefix)
         if not is_node or prefix == self._own:
             return False
         if is_there:
@@ -141,5 +148,5 @@ class Horizon:
 
 def destination(message: bytes) -> bytes:
     """Return the destination in a route message, zeros if it has none that can be one."""
-    value = attributes(message, HEADERS.size).get(DESTINATION, b"")
+    value = attributes(message, HEADERS_BYTES).get(RTA_DST, b"")
     return value if len(value) == 16 else bytes(16)

@@ -1,82 +1,70 @@
 # SPDX-License-Identifier: ISC
-"""The door to the kernel: netlink sockets for requests, and the messages, which are pyroute2's.
+"""rtnetlink (RFC 3549, linux/rtnetlink.h): the messages about links, addresses, neighbours and routes.
 
-The sockets are ours (runtime/): pyroute2's own bring an event loop along, and the daemon has its loop already.
+The framing is runtime's. Each message begins with a header of its kind, made and read by the layouts here; the pads of
+the C structs are fields of no meaning, since MicroPython's struct knows neither `x` nor `=`: all fields are aligned.
 """
 
-import contextlib
-import errno
-import importlib.util
-import os
 import struct
 import sys
-import types
-from collections.abc import Iterator
 
-from runtime.netlink import REQUEST, attributes
+from runtime.netlink import attributes
 from runtime.netlink_socket import ROUTE, NetlinkSocket
+from runtime.sockets import error_number, phrase_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NEW_LINK, DEL_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
 NEW_ROUTE, DEL_ROUTE, GET_ROUTE = 24, 25, 26
 NEW_NEIGHBOUR, DEL_NEIGHBOUR, GET_NEIGHBOUR = 28, 29, 30
-AF_BRIDGE = 7
+AF_UNSPEC, AF_INET, AF_BRIDGE, AF_INET6 = 0, 2, 7, 10
 MAIN_TABLE, UNICAST, UNREACHABLE, FIB_MATCH = 254, 1, 7, 0x2000
 REACHABLE, STALE, DELAY, PROBE, FAILED, PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x20, 0x80  # NUD_
 NTF_MASTER = 0x04
 NO_DAD = 0x02  # IFA_F_NODAD
-ADDRESS_FORM = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
-NEIGHBOUR_FORM = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
-ROUTE_FORM = struct.Struct(
-    "=BBBBBBBBI"
-)  # struct rtmsg: family, destination length, -, -, table, protocol, -, type
-LINK_FORM = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+IFLA_ADDRESS, IFLA_IFNAME = 1, 3
+IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
+NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL = 1, 2, 9, 12
+RTA_DST, RTA_OIF = 1, 4
+
+ADDRESS_FORM, ADDRESS_BYTES = "BBBBI", 8  # struct ifaddrmsg: family, prefix length, flags, scope, index
+NEIGHBOUR_FORM, NEIGHBOUR_BYTES = "BBHiHBB", 12  # struct ndmsg: family, -, -, index, state, flags, type
+# struct rtmsg: family, destination's length, source's length, tos, table, protocol, scope, type, flags
+ROUTE_FORM, ROUTE_BYTES = "BBBBBBBBI", 12
+LINK_FORM, LINK_BYTES = "BBHiII", 16  # struct ifinfomsg: family, -, type, index, flags, change
 
 
 class KernelError(Exception):
     """The kernel refused; the text says what was asked and what it answered. number: its errno."""
 
     def __init__(self, asked: str, number: int) -> None:
-        super().__init__(f"{asked}: {os.strerror(number)}")
+        super().__init__(f"{asked}: {phrase_of(number)}")
         self.number = number
 
 
-@contextlib.contextmanager
-def _side_door() -> Iterator[None]:
-    """Let parts of pyroute2 be imported without its front door, which loads all of it: 20 MiB a router has not."""
-    found = importlib.util.find_spec("pyroute2")
-    if "pyroute2" in sys.modules or found is None:
-        yield  # it is loaded already, or the import that follows says that it is missing
-        return
-    package = types.ModuleType("pyroute2")
-    package.__path__ = list(found.submodule_search_locations or ())
-    sys.modules["pyroute2"] = package
-    try:
-        yield
-    finally:
-        del sys.modules["pyroute2"]  # whoever wants all of it may still have it
+def link_header() -> bytes:
+    return bytes(LINK_BYTES)
 
 
-with _side_door():
-    from pyroute2.netlink import ctrlmsg, genlmsg, nlmsg
-    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-    from pyroute2.netlink.rtnl.ndmsg import ndmsg
-    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+def address_header(family: int, prefix_length: int = 0, index: int = 0) -> bytes:
+    return struct.pack(ADDRESS_FORM, family, prefix_length, 0, 0, index)
 
-__all__ = [
-    "KernelError",
-    "Netlink",
-    "Told",
-    "ctrlmsg",
-    "genlmsg",
-    "ifaddrmsg",
-    "ifinfmsg",
-    "make",
-    "ndmsg",
-    "nlmsg",
-    "rtmsg",
-]
+
+def neighbour_header(family: int, index: int = 0, state: int = 0, flags: int = 0) -> bytes:
+    return struct.pack(NEIGHBOUR_FORM, family, 0, 0, index, state, flags, 0)
+
+
+def route_header(length: int = 0, table: int = 0, protocol: int = 0, kind: int = 0, flags: int = 0) -> bytes:
+    """Of a route of IPv6."""
+    return struct.pack(ROUTE_FORM, AF_INET6, length, 0, 0, table, protocol, 0, kind, flags)
+
+
+def number_of(parts: dict[int, bytes], kind: int) -> int:
+    """An attribute as a number, 0 if there is none."""
+    return int.from_bytes(parts.get(kind, b""), sys.byteorder)
 
 
 class Told:
@@ -87,13 +75,13 @@ class Told:
 
     __slots__ = ("attributes", "fields")
 
-    def __init__(self, form: struct.Struct, told: bytes) -> None:
-        self.fields = form.unpack(told[: form.size].ljust(form.size, b"\0"))
-        self.attributes = attributes(told, form.size)
+    def __init__(self, form: str, size: int, told: bytes) -> None:
+        self.fields = struct.unpack(form, told[:size] + bytes(max(0, size - len(told))))
+        self.attributes = attributes(told, size)
 
     def number(self, kind: int) -> int:
         """An attribute as a number, 0 if there is none."""
-        return int.from_bytes(self.attributes.get(kind, b""), sys.byteorder)
+        return number_of(self.attributes, kind)
 
     def bytes_of(self, kind: int, length: int) -> bytes | None:
         """An attribute of so many bytes, None if there is none."""
@@ -107,35 +95,19 @@ class Netlink:
     def __init__(self, protocol: int = ROUTE) -> None:
         self._socket = NetlinkSocket(protocol, is_strict=True)
 
-    def ask(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> None:
+    def ask(self, what: str, *requests: bytes) -> None:
         """Have something done. KernelError names `what`."""
         try:
-            self._socket.ask(encoded(message, kind, flags))
+            self._socket.ask(*requests)
         except OSError as error:
-            raise KernelError(what, error.errno or errno.EIO) from None
+            raise KernelError(what, error_number(error)) from None
 
-    def stream(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> Iterator[bytes]:
+    def stream(self, what: str, request: bytes) -> "Iterator[bytes]":
         """Each answer as it comes, without the header of netlink: a dump may be long. KernelError names `what`."""
         try:
-            yield from self._socket.dump(encoded(message, kind, flags))
+            yield from self._socket.dump(request)
         except OSError as error:
-            raise KernelError(what, error.errno or errno.EIO) from None
+            raise KernelError(what, error_number(error)) from None
 
     def close(self) -> None:
         self._socket.close()
-
-
-def encoded(message: nlmsg, kind: int, flags: int) -> bytes:
-    header = message["header"]
-    header["type"], header["flags"] = kind, REQUEST | flags
-    message.encode()
-    return bytes(message.data)
-
-
-def make(form: type[nlmsg], attributes: list[tuple[str, object]], **fields: int) -> nlmsg:
-    """A message with these attributes and fields of its header."""
-    message = form()
-    for name, value in fields.items():
-        message[name] = value
-    message["attrs"] = attributes
-    return message

@@ -5,22 +5,36 @@ Whatever is made here bears OWNER as its protocol, so that the next daemon finds
 removing what is not changes nothing.
 """
 
-import errno
 import socket
-import struct
-from collections.abc import Iterator
+import sys
+from errno import ENODEV, ENOENT
 
 from l3roamd_py.kernel.netlink import (
+    ADDRESS_BYTES,
     ADDRESS_FORM,
     AF_BRIDGE,
+    AF_INET,
+    AF_INET6,
     DEL_ADDRESS,
     DEL_NEIGHBOUR,
     DEL_ROUTE,
     FIB_MATCH,
     GET_ADDRESS,
+    GET_LINK,
     GET_NEIGHBOUR,
     GET_ROUTE,
+    IFA_ADDRESS,
+    IFA_FLAGS,
+    IFA_LOCAL,
+    IFA_PROTO,
+    IFLA_IFNAME,
+    LINK_BYTES,
+    LINK_FORM,
     MAIN_TABLE,
+    NDA_DST,
+    NDA_LLADDR,
+    NDA_PROTOCOL,
+    NEIGHBOUR_BYTES,
     NEIGHBOUR_FORM,
     NEW_ADDRESS,
     NEW_NEIGHBOUR,
@@ -29,44 +43,49 @@ from l3roamd_py.kernel.netlink import (
     NTF_MASTER,
     PERMANENT,
     PROBE,
+    ROUTE_BYTES,
     ROUTE_FORM,
+    RTA_DST,
+    RTA_OIF,
     STALE,
     UNICAST,
     UNREACHABLE,
     KernelError,
     Netlink,
     Told,
-    ifaddrmsg,
-    make,
-    ndmsg,
-    nlmsg,
-    rtmsg,
+    address_header,
+    link_header,
+    neighbour_header,
+    route_header,
 )
-from runtime.netlink import CREATE, DUMP, REPLACE
+from runtime.netlink import CREATE, DUMP, REPLACE, attribute, message, text
+from runtime.sockets import EADDRNOTAVAIL, ESRCH
+from xlat464.address import format_ipv4, format_ipv6, format_mac
 from xlat464.node import NODE_LENGTH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 LEAVING = 159  # of a route that goes, for a moment
-IFA_ADDRESS, IFA_PROTO = 1, 11
-NDA_DST, NDA_LLADDR, NDA_PROTOCOL = 1, 2, 12
-RTA_DST, RTA_OIF = 1, 4
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
 
 def _text(address: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+    return format_ipv4(address) if len(address) == 4 else format_ipv6(address)
 
 
 def _family(address: bytes) -> int:
-    return socket.AF_INET if len(address) == 4 else socket.AF_INET6
+    return AF_INET if len(address) == 4 else AF_INET6
 
 
-def index_of(device: str) -> int:
-    """The index of a device, 0 if there is none."""
-    try:
-        return socket.if_nametoindex(device)
-    except OSError:
-        return 0
+def _u32(kind: int, value: int) -> bytes:
+    return attribute(kind, value.to_bytes(4, sys.byteorder))
+
+
+def _u8(kind: int, value: int) -> bytes:
+    return attribute(kind, bytes((value,)))
 
 
 class Network:
@@ -79,65 +98,82 @@ class Network:
         self.client_device = client_device
         self._prefix = node_client_prefix
         self._netlink = Netlink()
-        self._lo = index_of("lo")
+        self._lo = self.index_of("lo")
         self._pinned: dict[bytes, bytes] = {}  # IPv4 address -> MAC
         self._routes: dict[bytes, bytes] = {}  # IPv6 address -> MAC
 
     def close(self) -> None:
         self._netlink.close()
 
+    def index_of(self, device: str) -> int:
+        """The index of a device, 0 if there is none."""
+        if hasattr(socket, "if_nametoindex"):
+            try:
+                return socket.if_nametoindex(device)
+            except OSError:
+                return 0
+        try:
+            request = message(GET_LINK, 0, link_header() + text(IFLA_IFNAME, device))
+            for answer in list(self._netlink.stream("for " + device, request)):
+                index: int = Told(LINK_FORM, LINK_BYTES, answer).fields[3]
+                return index
+        except KernelError:
+            pass
+        return 0
+
     def _client_index(self, what: str) -> int:
-        index = index_of(self.client_device)
+        index = self.index_of(self.client_device)
         if not index:
-            raise KernelError(f"{what} on {self.client_device}", errno.ENODEV)
+            raise KernelError(f"{what} on {self.client_device}", ENODEV)
         return index
 
-    def _drop(self, what: str, message: nlmsg, kind: int, flags: int = 0) -> None:
+    def _drop(self, what: str, request: bytes) -> None:
         try:
-            self._netlink.ask(what, message, kind, flags)
+            self._netlink.ask(what, request)
         except KernelError as error:
-            if error.number not in (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV):
+            if error.number not in (ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV):
                 raise
 
     # Node-client addresses
 
-    def _address(self, address: bytes) -> nlmsg:
-        attributes = [
-            ("IFA_LOCAL", _text(address)),
-            ("IFA_ADDRESS", _text(address)),
-            ("IFA_FLAGS", NO_DAD),
-            ("IFA_PROTO", OWNER),
-        ]
-        return make(ifaddrmsg, attributes, family=socket.AF_INET6, prefixlen=128, index=self._lo)
+    def _address(self, kind: int, flags: int, address: bytes) -> bytes:
+        body = address_header(AF_INET6, 128, self._lo)
+        body += attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)
+        return message(kind, flags, body + _u32(IFA_FLAGS, NO_DAD) + _u8(IFA_PROTO, OWNER))
 
     def add_address(self, address: bytes) -> None:
         """Take an IPv6 address, on lo."""
-        self._netlink.ask(f"to take {_text(address)}", self._address(address), NEW_ADDRESS, CREATE | REPLACE)
+        self._netlink.ask(f"to take {_text(address)}", self._address(NEW_ADDRESS, CREATE | REPLACE, address))
 
     def remove_address(self, address: bytes) -> None:
-        self._drop(f"to give up {_text(address)}", self._address(address), DEL_ADDRESS)
+        self._drop(f"to give up {_text(address)}", self._address(DEL_ADDRESS, 0, address))
 
     def addresses(self) -> set[bytes]:
         """The node-client addresses that we have: by their prefix, or by the mark that newer kernels keep."""
-        request = make(ifaddrmsg, [], family=socket.AF_INET6)
-        request["index"] = self._lo
         found = set()
-        for told in self._list("to list addresses", request, GET_ADDRESS, ADDRESS_FORM):
-            _, length, _, _, index = told.fields
+        for told in self._addresses(AF_INET6, self._lo):
             address = told.bytes_of(IFA_ADDRESS, 16)
-            if address is None or index != self._lo or length != 128:
+            if address is None or told.fields[1] != 128:
                 continue
             if told.number(IFA_PROTO) == OWNER or address[:8] == (self._prefix or b"?")[:8]:
                 found.add(address)
         return found
 
-    # Neighbours and routes of clients
+    def _addresses(self, family: int, index: int) -> "Iterator[Told]":
+        request = message(GET_ADDRESS, DUMP, address_header(family, 0, index))
+        for told in self._list("to list addresses", request, ADDRESS_FORM, ADDRESS_BYTES):
+            if told.fields[4] == index:
+                yield told
 
-    def _neighbour(self, index: int, address: bytes, mac: bytes | None = None, state: int = 0) -> nlmsg:
-        attributes: list[tuple[str, object]] = [("NDA_DST", _text(address))]
-        if mac is not None:
-            attributes += [("NDA_LLADDR", mac.hex(":")), ("NDA_PROTOCOL", OWNER)]
-        return make(ndmsg, attributes, family=_family(address), ifindex=index, state=state)
+    def own_ipv4(self, index: int) -> bytes:
+        """The first IPv4 address of a device, 0.0.0.0 if it has none."""
+        for told in list(self._addresses(AF_INET, index)):
+            found = told.bytes_of(IFA_LOCAL, 4)
+            if found is not None:
+                return found
+        return bytes(4)
+
+    # Neighbours and routes of clients
 
     def pin(self, mac: bytes, ipv4: bytes) -> None:
         """Tie an IPv4 address to a MAC on the client device, whatever ARP says."""
@@ -146,9 +182,10 @@ class Network:
         self._set_neighbour(mac, ipv4, PERMANENT)
 
     def _set_neighbour(self, mac: bytes, address: bytes, state: int) -> None:
-        what = f"to tie {_text(address)} to {mac.hex(':')}"
-        message = self._neighbour(self._client_index(what), address, mac, state)
-        self._netlink.ask(what, message, NEW_NEIGHBOUR, CREATE | REPLACE)
+        what = f"to tie {_text(address)} to {format_mac(mac)}"
+        body = neighbour_header(_family(address), self._client_index(what), state)
+        body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac) + _u8(NDA_PROTOCOL, OWNER)
+        self._netlink.ask(what, message(NEW_NEIGHBOUR, CREATE | REPLACE, body))
 
     def unpin(self, mac: bytes, ipv4: bytes) -> None:
         """Untie them, unless the address is tied to another MAC by now."""
@@ -157,8 +194,10 @@ class Network:
             self._drop_neighbour(ipv4)
 
     def _drop_neighbour(self, address: bytes) -> None:
-        if index := index_of(self.client_device):
-            self._drop(f"to untie {_text(address)}", self._neighbour(index, address), DEL_NEIGHBOUR)
+        index = self.index_of(self.client_device)
+        if index:
+            body = neighbour_header(_family(address), index) + attribute(NDA_DST, address)
+            self._drop(f"to untie {_text(address)}", message(DEL_NEIGHBOUR, 0, body))
 
     def probe(self, mac: bytes, address: bytes) -> None:
         """Let the kernel ask a neighbour whether it is there; the neighbour events tell."""
@@ -166,25 +205,24 @@ class Network:
 
     def pinned(self) -> set[tuple[bytes, bytes]]:
         """What we tied, as (MAC, IPv4 address); the MAC is empty if the kernel has lost it."""
-        request = make(ndmsg, [], family=socket.AF_INET)
-        index, found = index_of(self.client_device), set()
-        for told in self._list("to list neighbours", request, GET_NEIGHBOUR, NEIGHBOUR_FORM):
+        index, found = self.index_of(self.client_device), set()
+        request = message(GET_NEIGHBOUR, DUMP, neighbour_header(AF_INET))
+        for told in self._list("to list neighbours", request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES):
             ipv4 = told.bytes_of(NDA_DST, 4)
-            if ipv4 is not None and told.fields[1] == index and told.number(NDA_PROTOCOL) == OWNER:
+            if ipv4 is not None and told.fields[3] == index and told.number(NDA_PROTOCOL) == OWNER:
                 found.add((told.bytes_of(NDA_LLADDR, 6) or b"", ipv4))
         return found
 
-    def _route(self, address: bytes, index: int, protocol: int = OWNER) -> nlmsg:
-        attributes = [("RTA_DST", _text(address)), ("RTA_OIF", index)]
-        fields = {"family": socket.AF_INET6, "dst_len": 128, "table": MAIN_TABLE, "proto": protocol}
-        return make(rtmsg, attributes, type=UNICAST, **fields)
+    def _route(self, kind: int, flags: int, address: bytes, index: int, protocol: int = OWNER) -> bytes:
+        body = route_header(128, MAIN_TABLE, protocol, UNICAST) + attribute(RTA_DST, address)
+        return message(kind, flags, body + _u32(RTA_OIF, index))
 
     def add_route(self, mac: bytes, address: bytes) -> None:
         """Send what is for an IPv6 address of a client to the client device, and there to its MAC."""
         if len(self._routes) < NEIGHBOURS_MAX:
             self._routes[address] = mac
         what = f"to route {_text(address)}"
-        self._netlink.ask(what, self._route(address, self._client_index(what)), NEW_ROUTE, CREATE | REPLACE)
+        self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, self._client_index(what)))
         # to say more than STALE would be a sign of the client that it did not give
         self._set_neighbour(mac, address, STALE)
 
@@ -198,24 +236,27 @@ class Network:
         if self._routes.get(address, mac) != mac:
             return
         self._routes.pop(address, None)
-        if index := index_of(self.client_device):
+        index = self.index_of(self.client_device)
+        if index:
             what = f"to unroute {_text(address)}"
             for protocol in (LEAVING, OWNER):
-                self._drop(what, self._route(address, index, protocol), NEW_ROUTE, REPLACE)
-            self._drop(what, self._route(address, index), DEL_ROUTE)
+                self._drop(what, self._route(NEW_ROUTE, REPLACE, address, index, protocol))
+            self._drop(what, self._route(DEL_ROUTE, 0, address, index))
             self._drop_neighbour(address)
 
     def routes(self) -> set[bytes]:
         """The IPv6 addresses that we route to the client device."""
-        request = make(rtmsg, [], family=socket.AF_INET6)
-        index, found = index_of(self.client_device), set()
-        for told in self._list("to list routes", request, GET_ROUTE, ROUTE_FORM):
+        index, found = self.index_of(self.client_device), set()
+        for told in self._routes_of_kind("to list routes"):
             address = told.bytes_of(RTA_DST, 16)
-            _, length, _, _, _, protocol, *_ = told.fields
-            is_ours = length == 128 and protocol in (OWNER, LEAVING) and told.number(RTA_OIF) == index
-            if address is not None and is_ours:
+            is_ours = told.fields[5] in (OWNER, LEAVING) and told.number(RTA_OIF) == index
+            if address is not None and told.fields[1] == 128 and is_ours:
                 found.add(address)
         return found
+
+    def _routes_of_kind(self, what: str, table: int = 0, kind: int = 0) -> "Iterator[Told]":
+        request = message(GET_ROUTE, DUMP, route_header(0, table, 0, kind))
+        return self._list(what, request, ROUTE_FORM, ROUTE_BYTES)
 
     def renew(self) -> list[KernelError]:
         """Put on the client device again what was on it; return what went wrong."""
@@ -236,49 +277,53 @@ class Network:
 
     def leads_to_node(self, address: bytes) -> bool:
         """Return whether a route leads to the node whose /96 an IPv6 address lies in."""
-        return any(True for _ in self._routes_to(address, NODE_LENGTH))
+        return bool(self._routes_to(address, NODE_LENGTH))
 
-    def _routes_to(self, address: bytes, length: int) -> Iterator[Told]:
-        """Yield the route of this very length, if that is what leads to an IPv6 address."""
-        request = make(rtmsg, [("RTA_DST", _text(address))], family=socket.AF_INET6, dst_len=128)
-        request["flags"] = FIB_MATCH
+    def _routes_to(self, address: bytes, length: int) -> list[Told]:
+        """The route of this very length, if that is what leads to an IPv6 address."""
+        request = message(GET_ROUTE, 0, route_header(128, flags=FIB_MATCH) + attribute(RTA_DST, address))
         try:
-            answers = list(self._netlink.stream(f"where {_text(address)} is", request, GET_ROUTE))
+            told = list(self._list(f"where {_text(address)} is", request, ROUTE_FORM, ROUTE_BYTES))
         except KernelError:
-            return  # how the kernel says that no route leads there
-        for answer in answers:
-            told = Told(ROUTE_FORM, answer)
-            if told.fields[1] == length and told.fields[7] == UNICAST:
-                yield told
+            return []  # how the kernel says that no route leads there
+        return [each for each in told if each.fields[1] == length and each.fields[7] == UNICAST]
 
     def is_retracted(self, address: bytes) -> bool:
         """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
 
         babeld keeps such a route for a while after a neighbour was not heard: RFC 8966 section 2.8.
         """
-        request = make(rtmsg, [], family=socket.AF_INET6, table=MAIN_TABLE, type=UNREACHABLE)
-        return any(
-            told.fields[7] == UNREACHABLE and told.fields[1] == 128 and told.bytes_of(RTA_DST, 16) == address
-            for told in self._list("to list lost routes", request, GET_ROUTE, ROUTE_FORM)
-        )
+        for told in list(self._routes_of_kind("to list lost routes", MAIN_TABLE, UNREACHABLE)):
+            if (
+                told.fields[7] == UNREACHABLE
+                and told.fields[1] == 128
+                and told.bytes_of(RTA_DST, 16) == address
+            ):
+                return True
+        return False
 
-    def prefixes(self) -> Iterator[bytes]:
+    def prefixes(self) -> "Iterator[bytes]":
         """The /96 that routes lead to, through devices."""
-        request = make(rtmsg, [], family=socket.AF_INET6, type=UNICAST)
-        for told in self._list("to list nodes", request, GET_ROUTE, ROUTE_FORM):
+        for told in self._routes_of_kind("to list nodes", 0, UNICAST):
             prefix = told.bytes_of(RTA_DST, 16)
             if prefix is not None and told.fields[1] == NODE_LENGTH and told.fields[7] == UNICAST:
                 yield prefix
 
     def forget_bridge_entry(self, mac: bytes, port: int) -> None:
         """Have the bridge forget where a MAC is, so that it tells us when the client is here again."""
-        message = make(ndmsg, [("NDA_LLADDR", mac.hex(":"))], family=AF_BRIDGE, ifindex=port)
-        message["flags"] = NTF_MASTER
-        self._drop(f"to forget {mac.hex(':')}", message, DEL_NEIGHBOUR)
+        body = neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER) + attribute(NDA_LLADDR, mac)
+        self._drop(f"to forget {format_mac(mac)}", message(DEL_NEIGHBOUR, 0, body))
 
-    def _list(self, what: str, request: nlmsg, kind: int, form: struct.Struct) -> Iterator[Told]:
-        for answer in self._netlink.stream(what, request, kind, DUMP):
-            yield Told(form, answer)
+    def _list(self, what: str, request: bytes, form: str, size: int) -> "Iterator[Told]":
+        for answer in self._netlink.stream(what, request):
+            yield Told(form, size, answer)
 
-    def dump(self, form: type[nlmsg], kind: int, family: int) -> Iterator[bytes]:
-        return self._netlink.stream("to list what there is", make(form, [], family=family), kind, DUMP)
+    def links(self) -> "Iterator[bytes]":
+        """What the kernel tells of each device."""
+        return self._netlink.stream("to list devices", message(GET_LINK, DUMP, link_header()))
+
+    def neighbours(self, family: int) -> "Iterator[bytes]":
+        """What the kernel tells of each neighbour of a family, AF_BRIDGE for the entries of bridges."""
+        return self._netlink.stream(
+            "to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family))
+        )

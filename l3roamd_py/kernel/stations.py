@@ -4,15 +4,17 @@
 Behind the header of netlink a generic message has `genlmsghdr`: command u8, version u8, two unused.
 """
 
-import contextlib
-import socket
 import sys
-from collections.abc import Iterator
 
 from l3roamd_py.core.events import ClientGone, ClientSeen, Event
 from l3roamd_py.kernel.finding import READS_MAX, Finder, listen
 from runtime.netlink import DUMP, attribute, attributes, message, split, text, walk
 from runtime.netlink_socket import ADD_MEMBERSHIP, GENERIC, SOL_NETLINK, NetlinkSocket, drain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
 
 GENERIC_BYTES = 4  # of genlmsghdr
 CONTROL, GET_FAMILY = 16, 3  # generic netlink's own
@@ -27,7 +29,7 @@ class Stations:
 
     def __init__(self, finder: Finder) -> None:
         self._finder = finder
-        self._socket: socket.socket | None = None
+        self._socket: "socket.socket | None" = None
         self._family = 0
         self._here: dict[bytes, int] = {}  # MAC of a client that is a station -> index of the port
 
@@ -35,17 +37,19 @@ class Stations:
         """Try to listen; return whether we newly do. A driver may come later than we."""
         if self._socket is not None:
             return False
-        with contextlib.suppress(OSError):
+        try:
             self._family, group = _family_and_group("nl80211", "mlme")
             if group:
                 self._socket = listen(GENERIC)
                 self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
                 return True
+        except OSError:
+            pass
         self.close()
         return False
 
-    def fileno(self) -> int:
-        return -1 if self._socket is None else self._socket.fileno()
+    def socket(self) -> "socket.socket | None":
+        return self._socket
 
     def close(self) -> None:
         if self._socket is not None:
@@ -56,7 +60,7 @@ class Stations:
         """Take what was told since the last time."""
         events: list[Event] = []
         has_missed = False
-        with contextlib.suppress(OSError):  # the bridge learns the client by its first frame
+        try:
             for received in () if self._socket is None else drain(self._socket, READS_MAX):
                 if received is None:
                     has_missed = True
@@ -65,9 +69,11 @@ class Stations:
                     events += self.understand(received[begin:end])
             if has_missed:
                 events += self._look()
+        except OSError:
+            pass  # the bridge learns the client by its first frame
         return events
 
-    def understand(self, told: bytes) -> Iterator[Event]:
+    def understand(self, told: bytes) -> "Iterator[Event]":
         """Yield the event in a message, if it is one about a client: a mesh peer is a station too."""
         command = told[0] if told else 0
         if command not in (NEW_STATION, DEL_STATION):
@@ -88,14 +94,25 @@ class Stations:
         """Ask who is here, after something was not told: who left, and who came."""
         before, self._here = self._here, {}
         events: list[Event] = []
-        with contextlib.closing(NetlinkSocket(GENERIC)) as asking:
+        asking = NetlinkSocket(GENERIC)
+        try:
             for port in self._finder.links.ports_of(self._finder.bridge_index):
-                body = bytes((GET_STATION, 0, 0, 0)) + attribute(PORT, port.to_bytes(4, sys.byteorder))
-                with contextlib.suppress(OSError):  # a port without Wi-Fi
-                    for told in asking.dump(message(self._family, DUMP, body)):
-                        events += self.understand(told)
+                events += self._ask(asking, port)
+        finally:
+            asking.close()
         events = [each for each in events if getattr(each, "mac", b"") not in before]
         return events + [ClientGone(mac) for mac in before if mac not in self._here]
+
+    def _ask(self, asking: NetlinkSocket, port: int) -> list[Event]:
+        """What the stations of a port are to us; a port without Wi-Fi has none."""
+        body = bytes((GET_STATION, 0, 0, 0)) + attribute(PORT, port.to_bytes(4, sys.byteorder))
+        events: list[Event] = []
+        try:
+            for told in asking.dump(message(self._family, DUMP, body)):
+                events += self.understand(told)
+        except OSError:
+            pass
+        return events
 
 
 def station(told: bytes) -> tuple[bytes, int]:
@@ -107,8 +124,11 @@ def station(told: bytes) -> tuple[bytes, int]:
 def _family_and_group(family: str, group: str) -> tuple[int, int]:
     """The numbers of a generic netlink family and of its multicast group (0: no such group). OSError: no family."""
     body = bytes((GET_FAMILY, 1, 0, 0)) + text(FAMILY_NAME, family)
-    with contextlib.closing(NetlinkSocket(GENERIC, GENERIC_BYTES)) as asking:
+    asking = NetlinkSocket(GENERIC, GENERIC_BYTES)
+    try:
         (answer,) = asking.dump(message(CONTROL, 0, body))
+    finally:
+        asking.close()
     parts, found = attributes(answer), 0
     for _, each in walk(parts.get(GROUPS, b"")):
         inside = attributes(each)

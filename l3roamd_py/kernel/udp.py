@@ -1,28 +1,23 @@
 # SPDX-License-Identifier: ISC
-"""The one UDP socket: port 5523 of every address we have, told apart by the address a datagram came to.
+"""UDP port 5523. One socket hears what comes to any address of ours, another is bound to our own and sends.
 
-Node-client addresses are on lo, so a socket for each is not needed; of the mesh devices only the multicast group is
-joined, and joined again when a device comes back.
+To which address a datagram came nobody asks: node-client addresses are on lo, and what is said is the same. Of the mesh
+devices only the multicast group is joined, and joined again when a device comes back.
 """
 
-import contextlib
-import ctypes
-import errno
 import socket
 import struct
-from collections.abc import Sequence
 
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.wire import GROUP, PORT
+from runtime.packets import SO_RCVBUFFORCE, attach_filter
+from runtime.sockets import EADDRINUSE, EAGAIN, error_number, ip6_address, source_of
 
 NOBODY = bytes(16)
-PACKET_INFO = struct.Struct("=16si")
 DATAGRAM_BYTES = 2048  # longer ones are nobody's
 READS_MAX = 256  # in one round
-SO_RCVBUFFORCE = 33
 RECEIVE_BYTES = 1 << 20
-SPACE = socket.CMSG_SPACE(PACKET_INFO.size)
-SO_ATTACH_FILTER = 26
+IPPROTO_IPV6, V6ONLY, MULTICAST_LOOP, JOIN, LEAVE = 41, 26, 19, 20, 21  # linux/in6.h
 # What can be no message of ours does not even wake us: (operation, jump if true, jump if false, value) of classic BPF,
 # where offsets count from the UDP header: 8 bytes, then version, ttl, type
 GARBAGE = (
@@ -37,54 +32,66 @@ GARBAGE = (
 )
 
 
-def attach(to: socket.socket, program: Sequence[tuple[int, int, int, int]]) -> None:
-    """Let the kernel drop what a program of classic BPF does not take."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *each) for each in program))
-    described = struct.pack("@HP", len(program), ctypes.addressof(code))
-    to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
+class PortTaken(Exception):
+    """Somebody else has the port."""
+
+
+def _open() -> socket.socket:
+    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    made.setblocking(False)
+    made.setsockopt(IPPROTO_IPV6, V6ONLY, 1)
+    made.setsockopt(IPPROTO_IPV6, MULTICAST_LOOP, 0)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
+        attach_filter(made, GARBAGE)
+    except OSError:
+        pass
+    return made
 
 
 class Udp:
-    """OSError from the constructor: the port is taken, or there is no IPv6."""
+    """own: our address, None for none. Raises PortTaken, or OSError where there is no IPv6."""
 
-    def __init__(self) -> None:
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_INET6, kind)
+    def __init__(self, own: bytes | None = None) -> None:
+        self._own_address = own
+        self._own: socket.socket | None = None  # bound to our address, once that is there
+        self._socket = _open()
         try:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
-                attach(self._socket, GARBAGE)
-            self._socket.bind(("::", PORT))
-        except OSError:
+            self._socket.bind(ip6_address(NOBODY, PORT))
+        except OSError as error:
             self._socket.close()
+            if error_number(error) == EADDRINUSE:
+                raise PortTaken from None
             raise
+        # from now on another socket of ours may have the port at one address
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._joined: dict[str, int] = {}  # device -> its index
+        self.is_changed = False  # there is another socket than before
         self.counters = {"udp_too_long": 0, "udp_not_sent": 0}
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
+    def sockets(self) -> list[socket.socket]:
+        return [self._socket] if self._own is None else [self._socket, self._own]
 
     def close(self) -> None:
-        self._socket.close()
+        for each in self.sockets():
+            each.close()
 
     def follow(self, devices: dict[str, int]) -> None:
         """Join the group on these devices (name -> index, 0 if it is not there), leave it on all others."""
         for name, index in list(self._joined.items()):
             if devices.get(name) != index:
-                with contextlib.suppress(OSError):  # gone with the device
-                    self._membership(socket.IPV6_LEAVE_GROUP, index)
+                self._membership(LEAVE, index)  # which fails when the device is gone
                 del self._joined[name]
         for name, index in devices.items():
-            if index and name not in self._joined:
-                with contextlib.suppress(OSError):  # gone again: we are told
-                    self._membership(socket.IPV6_JOIN_GROUP, index)
-                    self._joined[name] = index
+            if index and name not in self._joined and self._membership(JOIN, index):
+                self._joined[name] = index  # otherwise it is gone again: we are told
 
-    def _membership(self, option: int, index: int) -> None:
-        self._socket.setsockopt(socket.IPPROTO_IPV6, option, GROUP + struct.pack("=I", index))
+    def _membership(self, option: int, index: int) -> bool:
+        try:
+            self._socket.setsockopt(IPPROTO_IPV6, option, GROUP + struct.pack("I", index))
+        except OSError:
+            return False
+        return True
 
     def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None:
         """Send a datagram; what cannot leave is counted, for everything that matters is repeated."""
@@ -97,37 +104,39 @@ class Udp:
             self._send(destination, payload, source, 0)
 
     def _send(self, destination: bytes, payload: bytes, source: bytes | None, index: int) -> None:
-        to = (socket.inet_ntop(socket.AF_INET6, destination), PORT, 0, index)
-        own = (
-            []
-            if source is None
-            else [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, PACKET_INFO.pack(source, index))]
-        )
         try:
-            self._socket.sendmsg([payload], own, 0, to)
-        except OSError as error:
-            if error.errno != errno.EINVAL or source is None:
-                self.counters["udp_not_sent"] += 1
-            else:
-                # the address is not ours (yet): the role is being set up
-                self._send(destination, payload, None, index)
+            self._socket_of(source).sendto(payload, ip6_address(destination, PORT, index))
+        except OSError:
+            self.counters["udp_not_sent"] += 1
+
+    def _socket_of(self, source: bytes | None) -> socket.socket:
+        """The socket with this source; the kernel's choice while that is not ours yet, as the role is being set up."""
+        if source is None or source != self._own_address:
+            return self._socket
+        if self._own is None:
+            made = _open()
+            try:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                made.bind(ip6_address(source, PORT))
+            except OSError:
+                made.close()
+                return self._socket
+            self._own, self.is_changed = made, True
+        return self._own
 
     def read(self) -> list[Datagram]:
         """Take what came since the last time."""
-        datagrams = []
-        for _ in range(READS_MAX):
-            try:
-                payload, about, flags, sender = self._socket.recvmsg(DATAGRAM_BYTES, SPACE)
-            except BlockingIOError:
-                break
-            except OSError:
-                continue  # an ICMP error for something we sent
-            if flags & socket.MSG_TRUNC:
-                self.counters["udp_too_long"] += 1
-                continue
-            destination = next(
-                (value[:16] for _, kind, value in about if kind == socket.IPV6_PKTINFO), bytes(16)
-            )
-            source = socket.inet_pton(socket.AF_INET6, sender[0].partition("%")[0])
-            datagrams.append(Datagram(source, destination, payload))
+        datagrams: list[Datagram] = []
+        for each in self.sockets():
+            for _ in range(READS_MAX):
+                try:
+                    payload, sender = each.recvfrom(DATAGRAM_BYTES + 1)
+                except OSError as error:
+                    if error_number(error) == EAGAIN:
+                        break
+                    continue  # an ICMP error for something we sent
+                if len(payload) > DATAGRAM_BYTES:
+                    self.counters["udp_too_long"] += 1
+                    continue
+                datagrams.append(Datagram(source_of(sender), NOBODY, payload))
         return datagrams

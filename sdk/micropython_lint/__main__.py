@@ -17,8 +17,15 @@ def read() -> dict[str, str]:
     return {str(file.relative_to(ROOT)): file.read_text() for file in sorted(found)}
 
 
+def read_beside() -> dict[str, str]:
+    """Return what else is in the rooms: path from the repository's root -> text."""
+    rooms = {safe.partition("/")[0] for safe in MICROPYTHON_SAFE}
+    found = {str(file.relative_to(ROOT)): file for room in rooms for file in (ROOT / room).rglob("*.py")}
+    return {name: found[name].read_text() for name in sorted(found.keys() - read().keys())}
+
+
 if __name__ == "__main__":
-    findings = check(read())
+    findings = check(read(), read_beside())
     for finding in findings:
         print(finding)
     sys.exit(bool(findings))

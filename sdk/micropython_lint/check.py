@@ -15,17 +15,22 @@ MICROPYTHON_SAFE = (
     "xlat464",
     "prefixd",
     "runtime",
-    "l3roamd_py/core/actions.py",
-    "l3roamd_py/core/events.py",
-    "l3roamd_py/core/groups.py",
-    "l3roamd_py/core/mapping.py",
-    "l3roamd_py/core/options.py",
-    "l3roamd_py/core/ports.py",
-    "l3roamd_py/core/rate.py",
-    "l3roamd_py/core/timers.py",
-    "l3roamd_py/core/tlv.py",
-    "l3roamd_py/core/token.py",
-    "l3roamd_py/core/wire.py",
+    "l3roamd_py/core",
+    "l3roamd_py/kernel",
+    "l3roamd_py/__init__.py",
+    "l3roamd_py/__main__.py",
+    "l3roamd_py/answers.py",
+    "l3roamd_py/cli.py",
+    "l3roamd_py/cli_options.py",
+    "l3roamd_py/control.py",
+    "l3roamd_py/daemon.py",
+    "l3roamd_py/dhcp_script.py",
+    "l3roamd_py/leases.py",
+    "l3roamd_py/performer.py",
+    "l3roamd_py/settings.py",
+    "l3roamd_py/state.py",
+    "l3roamd_py/table.py",
+    "l3roamd_py/upkeep.py",
 )
 LACKING = frozenset(name for name in dir(builtins) if name[0] != "_") - frozenset(BUILTINS.split())
 GUARDS = ("IS_MICRO", "TYPE_CHECKING", "hasattr")  # whoever asks knows that there are two Pythons
@@ -41,12 +46,15 @@ class Finding:
         return f"{self.file}:{self.line}: {self.what}"
 
 
-def check(files: Mapping[str, str]) -> list[Finding]:
-    """Return what is wrong in files (name -> text) that make up the rooms together, file by file."""
+def check(files: Mapping[str, str], beside: Mapping[str, str] | None = None) -> list[Finding]:
+    """Return what is wrong in files (name -> text) that make up the rooms together, file by file.
+
+    beside: what else is in the rooms and is used, but not checked.
+    """
     trees = {name: ast.parse(text, name) for name, text in files.items()}
-    known = frozenset(METHODS.split() + OF_CLASSES.split()) | {
-        name for tree in trees.values() for name in own_names(tree)
-    }
+    all_trees = [*trees.values(), *map(ast.parse, (beside or {}).values())]
+    ours = {name for tree in all_trees for name in own_names(tree)}
+    known = frozenset(METHODS.split() + OF_CLASSES.split()) | ours
     found = [finding for name, tree in trees.items() for finding in _check(name, tree, known)]
     for name, text in files.items():
         found += [Finding(name, line, describe(ODD_F_STRING)) for line in odd_f_strings(text, trees[name])]
@@ -106,12 +114,8 @@ def _missing(node: ast.AST, known: Iterable[str], mine: Iterable[str]) -> Iterat
 
 
 def _is_there(module: str) -> bool:
-    path = module.replace(".", "/")
-    return (
-        module in MODULES
-        or f"{path}/__init__.py" in MICROPYTHON_SAFE
-        or any(path == safe.removesuffix(".py") or path.startswith(safe + "/") for safe in MICROPYTHON_SAFE)
-    )
+    rooms = {safe.partition("/")[0] for safe in MICROPYTHON_SAFE}
+    return module in MODULES or module.partition(".")[0] in rooms
 
 
 def _guarded(tree: ast.AST) -> Iterator[ast.AST]:

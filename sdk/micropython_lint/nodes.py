@@ -36,6 +36,10 @@ def fewer_than(count: int) -> Callable[[ast.Call], bool]:
     return lambda call: len(call.args) < count or bool(call.keywords)
 
 
+def has_keyword(*named: str) -> Callable[[ast.Call], bool]:
+    return lambda call: any(keyword.arg in named for keyword in call.keywords)
+
+
 def keywords_but(*allowed: str) -> Callable[[ast.Call], bool]:
     return lambda call: any(keyword.arg not in allowed for keyword in call.keywords)
 

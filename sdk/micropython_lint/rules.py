@@ -17,6 +17,7 @@ from sdk.micropython_lint.nodes import (
     either,
     fewer_than,
     formats_oddly,
+    has_keyword,
     has_odd_decorator,
     is_a,
     is_positional_only,
@@ -156,6 +157,18 @@ RULES = (
         ),
     ),
     Rule(
+        "a layout with = or x",
+        None,
+        "aligned fields",
+        "__import__('struct').calcsize('=Hx')",
+        either(
+            *(
+                calls(name, layout_has("=x"))
+                for name in ("pack", "pack_into", "unpack", "unpack_from", "calcsize")
+            )
+        ),
+    ),
+    Rule(
         "a pattern with {count}, (?P<name>) or (?=",
         None,
         "a plainer one",
@@ -195,7 +208,7 @@ RULES = (
         None,
         "encode()",
         "'a'.encode(encoding='utf8')",
-        calls("encode", more_than(1)),
+        calls("encode", has_keyword("encoding", "errors")),
     ),
     Rule(
         "split by keyword",

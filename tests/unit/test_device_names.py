@@ -8,6 +8,7 @@ import pytest
 
 from l3roamd_py import cli_options, control
 from prefixd import options
+from runtime.command_line import UsageError
 from xlat464.device import parse_device
 
 CHECK = Path(__file__).resolve().parents[2] / "files/464xlat/lib/464xlat/check.sh"
@@ -28,9 +29,9 @@ PREFIXD = (
 def on_the_command_line(option):
     def take(name):
         try:
-            cli_options.make_parser().parse_args([*NEEDED, f"{option}={name}"])
-        except SystemExit:
-            raise ValueError(name) from None
+            cli_options.parse_daemon([*NEEDED[1:], f"{option}={name}"])
+        except UsageError as error:
+            raise ValueError(str(error)) from None
 
     return take
 

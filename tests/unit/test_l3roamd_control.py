@@ -3,7 +3,6 @@
 
 import contextlib
 import json
-import selectors
 import socket
 import time
 
@@ -11,10 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3roamd_py import control, server
-from l3roamd_py.control import Command, CommandError, first_line, parse
-from l3roamd_py.server import Lock, Server, SocketError
+from l3roamd_py import control
+from l3roamd_py.control import Command, CommandError, parse
+from l3roamd_py.daemon import PEER_S
 from prefixd.link_roaming import PLATS_TOLD, plats_line
+from runtime import server
+from runtime.loop import Poller
+from runtime.server import Lock, Refused, Server, SocketError
+
+
+def first_line(data, has_ended):
+    return server.first_line(data, has_ended, control.line_bytes(data))
+
 
 MAC, MAC_TEXT = bytes.fromhex("020000000001"), "02:00:00:00:00:01"
 IPV6 = bytes.fromhex("20010db8000000000000000000000001")
@@ -83,9 +90,9 @@ def test_a_line_of_plats_may_be_as_long_as_prefixd_makes_it_and_no_longer():
     assert first_line(line, False) == line[:-1]
     assert [len(told) for told in parse(line[:-1]).values] == [PLATS_TOLD, PLATS_TOLD]
     assert first_line(line[:5000], False) is None
-    with pytest.raises(CommandError, match="more than"):
+    with pytest.raises(Refused, match="more than"):
         first_line(b"plats " + b"x" * control.PLATS_BYTES, False)
-    with pytest.raises(CommandError, match="more than 1024 bytes"):
+    with pytest.raises(Refused, match="more than 1024 bytes"):
         first_line(b"platsx " + b"x" * 2000, False)
     with pytest.raises(CommandError, match="at most"):
         parse(b"plats " + f"{P1} ".encode() * control.PLATS_MAX + b"lost end")
@@ -151,7 +158,7 @@ def test_a_line_ends_as_the_c_daemon_lets_it_end(end):
 
 def test_a_line_without_end_is_refused_before_it_grows():
     for data in (b"x" * 1025, b"x" * 1025 + b"\n"):
-        with pytest.raises(CommandError, match="more than 1024 bytes"):
+        with pytest.raises(Refused, match="more than 1024 bytes"):
             first_line(data, False)
 
 
@@ -181,19 +188,27 @@ def test_whatever_a_text_holds_is_json(text):
 
 
 class Loop:
-    """A server and its selector, in steps."""
+    """A server and its poller, in steps. answer: what a command gets."""
 
     def __init__(self, path, answer):
         self.path = path
-        self.selector = selectors.DefaultSelector()
-        self.server = Server(path, self.selector, answer)
+        self.now_s = 0.0
+        self.poller = Poller()
+        self.command_answer = answer
+        self.server = Server(str(path), self.poller, lambda: self.now_s, PEER_S, self)
+
+    def line_bytes(self, data):
+        return control.line_bytes(data)
+
+    def answer(self, line):
+        return (self.command_answer(parse(line)),)
 
     def step(self, now_s=0.0, rounds=10):
+        self.now_s = now_s
         for _ in range(rounds):
-            ready = self.selector.select(0)
-            for key, events in ready:
-                if key.fd in self.selector.get_map():
-                    key.data(events, now_s)
+            ready = self.poller.ready(0)
+            for descriptor in ready:
+                self.poller.call(descriptor)
             if not ready:
                 break
         self.server.tick(now_s)
@@ -266,11 +281,11 @@ def test_a_peer_that_does_not_wait_for_the_answer_is_heard_in_its_turn(loop):
 def test_who_is_silent_is_sent_away_in_time(loop):
     with loop.connect(b"get_cl") as peer:
         loop.step(10.0)
-        assert loop.server.next_deadline_s == 10.0 + server.DEADLINE_S
+        assert loop.server.next_deadline == 10.0 + PEER_S
         loop.step(14.9)
         loop.step(15.0)
         assert peer.recv(9) == b""
-    assert loop.server.next_deadline_s is None
+    assert loop.server.next_deadline is None
     assert loop.server.counters["socket_late"] == 1
 
 
@@ -291,7 +306,7 @@ def test_who_reads_nothing_holds_no_more_than_there_is_room_for(loop):
         peers.append(loop.connect(b"get_status\n"))
         loop.step()
     held = sum(len(peer.unread) for peer in loop.server._peers.values())
-    assert held <= server.UNREAD_BYTES
+    assert held <= server.ROOM_BYTES
     assert loop.ask(b"get_clients\n") == b"OK"
     for peer in peers:
         peer.close()
@@ -314,7 +329,7 @@ def test_a_line_that_is_too_long_is_told_so_and_not_cut_off(loop, extra):
         assert peer.recv(9) == b""  # an end, no reset
     loop.step()
     assert loop.server.counters["socket_refused"] == 1
-    assert loop.server.next_deadline_s is None
+    assert loop.server.next_deadline is None
 
 
 def test_a_line_without_end_ends_by_its_length_or_by_time(loop):
@@ -328,9 +343,9 @@ def test_a_line_without_end_ends_by_its_length_or_by_time(loop):
         assert sent < 1.1 * server.DRAIN_BYTES
         held = [peer.said for peer in loop.server._peers.values()]
         assert held == [b""]  # of the idle one
-        loop.step(server.DEADLINE_S)
+        loop.step(PEER_S)
         assert idle.recv(99).startswith(b"error: the line has more")
-    assert loop.server.next_deadline_s is None
+    assert loop.server.next_deadline is None
 
 
 def test_what_comes_behind_a_command_is_no_reset(loop):
@@ -339,26 +354,27 @@ def test_what_comes_behind_a_command_is_no_reset(loop):
 
 def test_a_stale_socket_is_replaced_and_a_living_one_is_not(loop, tmp_path):
     with pytest.raises(SocketError, match="another daemon answers at"):
-        server.listen(loop.path)
+        server.listen(str(loop.path))
     stale = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(stale))
-    with server.listen(stale) as listener:
+    with server.listen(str(stale)) as listener:
         assert listener.fileno() >= 0
     assert stale.stat().st_mode & 0o777 == 0o600
     file = tmp_path / "file"
     file.write_text("precious")
     with pytest.raises(SocketError, match="is there and no socket"):
-        server.listen(file)
+        server.listen(str(file))
     assert file.read_text() == "precious"
 
 
 def test_one_daemon_a_socket(tmp_path):
-    lock = Lock(tmp_path / "sock")
+    path = str(tmp_path / "sock")
+    lock = Lock(path, "l3roamd_py")
     with pytest.raises(SocketError, match=r"another l3roamd_py uses .* or choose another --socket"):
-        Lock(tmp_path / "sock")
+        Lock(path, "l3roamd_py")
     lock.release()
-    Lock(tmp_path / "sock").remove()
+    Lock(path, "l3roamd_py").release()
     assert not list(tmp_path.iterdir())
 
 

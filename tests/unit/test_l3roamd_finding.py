@@ -6,6 +6,7 @@ import socket
 from types import SimpleNamespace
 
 import pytest
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
 from l3roamd_py.kernel.finding import PORTS_MAX, Finder
@@ -19,13 +20,20 @@ from l3roamd_py.kernel.netlink import (
     PROBE,
     REACHABLE,
     STALE,
-    make,
-    ndmsg,
 )
 from xlat464.address import parse_ipv4, parse_ipv6
 
 MAC, INDEX = b"\2\xaa\0\0\0\x09", 7
 IPV6, IPV4 = "2001:db8:5::9", "10.46.3.4"
+
+
+def make(form, attributes, **fields):
+    """A message as pyroute2 makes it."""
+    message = form()
+    for name, value in fields.items():
+        message[name] = value
+    message["attrs"] = attributes
+    return message
 
 
 @pytest.fixture
@@ -101,11 +109,10 @@ def test_after_messages_were_lost_only_what_changed_is_told(finder, monkeypatch)
     for mac in (stays, walks, leaves):
         learnt(finder, mac)
     there = [entry(stays), entry(walks, PORT + 1), entry(comes)]
-    finder._kernel.dump = lambda form, kind, family: there if family == AF_BRIDGE else []
-    ports = finder.ports
+    finder._kernel.links = list
+    finder._kernel.neighbours = lambda family: there if family == AF_BRIDGE else []
     assert finder.dump() == [ClientSeen(walks), ClientSeen(comes), ClientGone(leaves)]
-    assert finder.ports is ports, "others have it too"
-    assert ports == {stays: PORT, walks: PORT + 1, comes: PORT}
+    assert finder.ports == {stays: PORT, walks: PORT + 1, comes: PORT}
     assert finder.dump() == []
 
 

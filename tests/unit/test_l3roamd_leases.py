@@ -74,7 +74,7 @@ def test_no_text_is_too_strange_for_a_lease_file(text):
     ],
 )
 def test_a_call_of_the_script_is_a_line_for_the_socket(words, environment, line):
-    assert line_for(words, environment) == line
+    assert line_for(words, environment.get) == line
     assert line is None or parse(line.encode()).name == "lease"
 
 
@@ -90,7 +90,7 @@ NO_CALLS = (
 @pytest.mark.parametrize("words", NO_CALLS)
 def test_a_call_that_dnsmasq_would_not_make_is_refused(words):
     with pytest.raises(ValueError, match=r"^[^\n]*$"):
-        line_for(words, {})
+        line_for(words, {}.get)
 
 
 def test_a_release_is_what_a_client_would_send():

@@ -11,9 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3roamd_py import state
-from l3roamd_py.state import StateError, StateWriter, load, save
+from l3roamd_py.state import StateError, StateWriter
 
 BOOT = "11111111-2222-3333-4444-555555555555"
+
+
+def load(path, boot_id):
+    return state.load(str(path), boot_id)
+
+
+def save(path, content, boot_id):
+    state.save(str(path), content, boot_id)
 
 
 @pytest.fixture
@@ -103,7 +111,7 @@ def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
         "from l3roamd_py import state\n"
         "pages = int(Path('/proc/self/statm').read_text().split()[0])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20),) * 2)\n"
-        "print(len(state.load(Path(sys.argv[1]), sys.argv[2])['core']['a']))\n"
+        "print(len(state.load(sys.argv[1], sys.argv[2])['core']['a']))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path, BOOT], capture_output=True, text=True, check=False
@@ -113,7 +121,7 @@ def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
 
 def make_keeper(path):
     contents = {"core": {"n": 0}}
-    return StateWriter(path, lambda: contents, BOOT), contents["core"]
+    return StateWriter(str(path), lambda: contents, BOOT), contents["core"]
 
 
 def test_a_change_is_written_within_a_tenth_of_a_second_with_those_that_come_with_it(path):
@@ -140,7 +148,7 @@ def test_nothing_is_written_while_nothing_changes(path):
 def test_a_state_that_takes_long_to_write_is_written_seldom(path, monkeypatch):
     keeper, _ = make_keeper(path)
     clock = iter((0.0, 0.5))
-    monkeypatch.setattr(state.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(keeper._clock, "now_s", lambda: next(clock))
     keeper.write()
     keeper.note(1, 100.0)
     assert keeper.next_deadline_s == pytest.approx(110.0)

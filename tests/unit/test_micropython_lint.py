@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sdk.debian.micropython import PROGRAM
-from sdk.micropython_lint.__main__ import read
+from sdk.micropython_lint.__main__ import read, read_beside
 from sdk.micropython_lint.check import check
 from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
 from sdk.micropython_lint.rules import ODD_F_STRING, RULES
@@ -176,4 +176,4 @@ def test_what_is_there_is_let_through(text):
 def test_the_rooms_that_run_on_micropython_are_clean():
     files = read()
     assert {name.partition("/")[0] for name in files} == {"xlat464", "prefixd", "runtime", "l3roamd_py"}
-    assert [str(finding) for finding in check(files)] == []
+    assert [str(finding) for finding in check(files, read_beside())] == []

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: ISC
+"""Packet sockets, and filters that the kernel applies: what few sockets need."""
+
+import socket
+import struct
+from array import array
+
+from runtime import IS_MICRO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+AF_PACKET = 17
+SO_BINDTODEVICE, SO_ATTACH_FILTER, SO_RCVBUFFORCE = 25, 26, 33
+
+
+def attach_filter(to: socket.socket, program: "Sequence[tuple[int, int, int, int]]") -> None:
+    """Let the kernel drop what a program of classic BPF does not take. Raises OSError.
+
+    program: (operation, jump if true, jump if false, value) each.
+    """
+    code = b"".join([struct.pack("HBBI", *each) for each in program])
+    if IS_MICRO:
+        import uctypes  # type: ignore[import-not-found]
+
+        held, at = code, uctypes.addressof(code)
+    else:
+        held = array("B", code)  # type: ignore[assignment]
+        at = held.buffer_info()[0]  # type: ignore[attr-defined]
+    described = struct.pack("@HP", len(program), at)
+    to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
+    len(held)  # it has to be there until now
+
+
+def ip4_address(address: bytes, port: int) -> "Any":
+    """Return what sendto takes for an IPv4 address of 4 bytes."""
+    if not IS_MICRO:
+        return (socket.inet_ntop(socket.AF_INET, address), port)
+    return struct.pack("H", socket.AF_INET) + struct.pack("!H", port) + address + bytes(8)
+
+
+def packet_address(device: str, index: int, protocol: int, mac: bytes = b"") -> "Any":
+    """Return what bind and sendto of a packet socket take: a device by name and index, an EtherType, a MAC."""
+    if not IS_MICRO:
+        return (device, protocol, 0, 0, mac)
+    return (
+        struct.pack("H", AF_PACKET)
+        + struct.pack("!H", protocol)
+        + struct.pack("iHBB8s", index, 0, 0, len(mac), mac)
+    )
+
+
+def packet_source(address: "Any") -> bytes:
+    """Return the MAC of who sent what recvfrom of a packet socket gave."""
+    return bytes(address[12 : 12 + address[11]]) if IS_MICRO else address[4]
