@@ -9,6 +9,7 @@
 #   make oldest-micropython                          with it tests try what released OpenWrt has
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
+#   make test-big-endian                             siit's fast path on a kernel of the other byte order, emulated
 #   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
 #   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
@@ -26,7 +27,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -64,6 +65,10 @@ test-debian:
 	sh sdk/setup.sh debian
 	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make test ARGS='$(or $(ARGS),tests/unit)'
 	$(PYTHON) -m sdk.debian.root --suite '$(SUITE)' -- make demo
+
+test-big-endian:
+	sh sdk/setup.sh big-endian
+	$(PYTHON) -m sdk.vm.big_endian
 
 test-openwrt: setup $(PARTS)
 	$(PYTHON) -m sdk.router --rootfs '$(ROOTFS)' $(if $(PACKAGES),--packages '$(PACKAGES)') $(ARGS)

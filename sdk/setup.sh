@@ -3,11 +3,12 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test | vm | debian
+# Usage: sdk/setup.sh run | test | vm | debian | big-endian
 #   run      what the lab and the daemons need
 #   test     that, and what tests, lint and bench need on top
 #   vm       that, and what the virtual machine and the tests in it need on top
 #   debian   what run has, and what makes the root of another Debian
+#   big-endian   what run has, and what makes and boots a machine of the other byte order
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -30,7 +31,8 @@ run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
 debian) packages="$RUN_PACKAGES debootstrap" ;;
-*) fail "usage: sdk/setup.sh run|test|vm|debian" ;;
+big-endian) packages="$RUN_PACKAGES gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-system-misc" ;;
+*) fail "usage: sdk/setup.sh run|test|vm|debian|big-endian" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
