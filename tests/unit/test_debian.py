@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from sdk.debian import apt, root
 
@@ -48,16 +48,11 @@ def test_what_runs_there_ends_with_a_killed_starter_and_leaves_no_mount():
     name = f"debian-{os.getpid()}"
     starter = subprocess.Popen([sys.executable, "-c", STARTS % name], cwd=REPOSITORY, stdout=subprocess.PIPE)
     starter.stdout.readline()
-    end = time.monotonic() + 30
-    while not running(name) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert running(name)
+    wait_until(lambda: running(name), "mount")
     assert name not in Path("/proc/self/mounts").read_text()
     starter.send_signal(signal.SIGKILL)
     starter.wait()
-    while running(name) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not running(name)
+    wait_until(lambda: not running(name), "end of its processes")
 
 
 def running(name):

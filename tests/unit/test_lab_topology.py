@@ -49,6 +49,18 @@ def with_(text):
     return GOOD + text
 
 
+def link(text):
+    return with_(f"[[links]]\nbetween = ['a', 'b']\nname = 'x'\n{text}")
+
+
+def node(text):
+    return f"[nodes.a]\nrole = 'clat'\n{text}"
+
+
+def setting(text):
+    return f"[lab]\n{text}\n{node('')}"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -67,45 +79,45 @@ def with_(text):
         ("[nodes.'a b']\nrole = 'clat'", "the name 'a b'"),
         ("[nodes.'../x']\nrole = 'clat'", "the name '../x'"),
         ("[nodes.internet]\nrole = 'clat'", "the name 'internet' is taken"),
-        ("[nodes.a]\nrole = 'clat'\nmac = '02:00'", "nodes.a"),
-        ("[nodes.a]\nrole = 'clat'\nmac = 'hello'", "nodes.a"),
-        ("[nodes.a]\nrole = 'clat'\nmac = '03:00:00:00:00:01'", "multicast"),
-        ("[nodes.a]\nrole = 'clat'\nmac = 12", "nodes.a.mac is a number, expected a text in quotes"),
-        ("[nodes.a]\nrole = 'clat'\nwan = { delay_ms = 1 }", "wan is for the roles plat and both"),
+        (node("mac = '02:00'"), "nodes.a"),
+        (node("mac = 'hello'"), "nodes.a"),
+        (node("mac = '03:00:00:00:00:01'"), "multicast"),
+        (node("mac = 12"), "nodes.a.mac is a number, expected a text in quotes"),
+        (node("wan = { delay_ms = 1 }"), "wan is for the roles plat and both"),
         (
-            "[nodes.a]\nrole = 'clat'\ncolour = 'red'",
+            node("colour = 'red'"),
             "unknown key 'colour' in nodes.a, known are mac, role, wan",
         ),
         ("colour = 'red'\n[nodes.a]\nrole = 'clat'", "unknown key 'colour', known are"),
-        ("[lab]\nlease_s = 3\n[nodes.a]\nrole = 'clat'", "lab: lease_s is 3, expected 120 to 604800"),
+        (setting("lease_s = 3"), "lab: lease_s is 3, expected 120 to 604800"),
         (
-            "[lab]\nlease_s = 300.5\n[nodes.a]\nrole = 'clat'",
+            setting("lease_s = 300.5"),
             "lab.lease_s is a number, expected a whole number",
         ),
-        ("[lab]\nlease_s = true\n[nodes.a]\nrole = 'clat'", "lab.lease_s is true or false"),
+        (setting("lease_s = true"), "lab.lease_s is true or false"),
         (
-            "[lab]\nhello_interval_ms = 1\n[nodes.a]\nrole = 'clat'",
+            setting("hello_interval_ms = 1"),
             "hello_interval_ms is 1, expected 100 to 60000",
         ),
-        ("[lab]\nseed = -1\n[nodes.a]\nrole = 'clat'", "seed is -1"),
+        (setting("seed = -1"), "seed is -1"),
         (
-            "[lab]\nprefixd = 'perl'\n[nodes.a]\nrole = 'clat'",
+            setting("prefixd = 'perl'"),
             "prefixd is 'perl', expected python or micropython",
         ),
         (
-            "[lab]\nlinks = 'pigeon'\n[nodes.a]\nrole = 'clat'",
+            setting("links = 'pigeon'"),
             "links is 'pigeon', expected auto, netem or wire",
         ),
         (
-            "[lab]\nrules = 'ipchains'\n[nodes.a]\nrole = 'clat'",
+            setting("rules = 'ipchains'"),
             "rules is 'ipchains', expected nft, xtables or xtables+nft",
         ),
         (
-            "[lab]\ntranslator = 'tayga'\n[nodes.a]\nrole = 'clat'",
+            setting("translator = 'tayga'"),
             "translator is 'tayga', expected siit or nat46",
         ),
-        ("[lab]\npool = '10.0.0.1/24'\n[nodes.a]\nrole = 'clat'", "10.0.0.1/24"),
-        ("[lab]\npool = 'lots'\n[nodes.a]\nrole = 'clat'", "lab"),
+        (setting("pool = '10.0.0.1/24'"), "10.0.0.1/24"),
+        (setting("pool = 'lots'"), "lab"),
         (with_("[[links]]\nbetween = ['a', 'x']"), "link a-x: there is no node 'x', known are a, b"),
         (with_("[[links]]\nbetween = ['a', 'a']"), "both ends are 'a', expected two nodes"),
         (with_("[[links]]\nbetween = ['a']"), "between is not two names of nodes"),
@@ -113,34 +125,34 @@ def with_(text):
         (with_("[[links]]\nmtu = 1400"), "links[1].between is missing, expected a list"),
         (with_("[[links]]\nbetween = ['a', 'b']"), "the link name 'a-b' is given twice"),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nmtu = 1279"),
+            link("mtu = 1279"),
             "mtu is 1279, expected 1280 to 9000",
         ),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nmtu = 1400.0"),
+            link("mtu = 1400.0"),
             "mtu is a number, expected a whole",
         ),
-        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nloss_percent = 101"), "loss_percent is 101"),
-        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nloss_percent = nan"), "loss_percent is nan"),
+        (link("loss_percent = 101"), "loss_percent is 101"),
+        (link("loss_percent = nan"), "loss_percent is nan"),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ndelay_ms = inf"),
+            link("delay_ms = inf"),
             "delay_ms is inf, expected 0 to 10000",
         ),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\njitter_ms = 2"),
+            link("jitter_ms = 2"),
             "jitter_ms 2 is more than delay_ms 0",
         ),
-        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nrate_mbit = 0.001"), "rate_mbit is 0.001"),
+        (link("rate_mbit = 0.001"), "rate_mbit is 0.001"),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ncost = 70000"),
+            link("cost = 70000"),
             "cost is 70000, expected 1 to 65534",
         ),
         (
-            with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\ntype = 'wifi'"),
+            link("type = 'wifi'"),
             "type is 'wifi', expected wired",
         ),
         (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x y; reboot'"), "the name 'x y; reboot'"),
-        (with_("[[links]]\nbetween = ['a', 'b']\nname = 'x'\nspeed = 1"), "unknown key 'speed' in links[1]"),
+        (link("speed = 1"), "unknown key 'speed' in links[1]"),
         (with_("[[links]]\nbetween = ['a', 'b']\nname = 'wan-b'"), "wan-b"),
         (with_("[[links]]\nbetween = ['a', 'b']\nname = 'client-c'"), "client-c"),
         (with_("[clients.d]\nnode = 'b'"), "client d: node 'b' has the role plat, expected clat or both"),
@@ -283,10 +295,10 @@ def test_netem_is_asked_for_what_the_wire_does(impairments, words):
 
 
 def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_module():
-    node = "[nodes.a]\nrole = 'clat'\n"
+    plain = node("")
     for text, programs, target in (
-        (node, ["siit"], "/run/siit/control.sock"),
-        (f"[lab]\ntranslator = 'nat46'\n{node}", [], "/proc/net/nat46/control"),
+        (plain, ["siit"], "/run/siit/control.sock"),
+        (f"[lab]\ntranslator = 'nat46'\n{plain}", [], "/proc/net/nat46/control"),
     ):
         topology = parse_topology(text, "the test's")
         plan = Plan(topology, load_site(EXAMPLE))

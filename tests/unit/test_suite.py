@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from sdk import suite
 
@@ -124,20 +124,15 @@ def test_tests_can_be_interrupted_where_a_script_started_the_suite(start, tmp_pa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_both_parts_clean_up_when_they_are_to_end(start, tmp_path, number):
     process = start(WAITS, WAITS)
-    wait_for(tmp_path / "labs/begun", tmp_path / "beside/begun")
+    wait_until(lambda: all((tmp_path / part / "begun").exists() for part in ("labs", "beside")), "both parts")
     process.send_signal(number)
     said = process.communicate(timeout=60)[0]  # when the last process that could say something is gone
-    wait_for(tmp_path / "labs/cleaned", tmp_path / "beside/cleaned")
+    wait_until(
+        lambda: all((tmp_path / part / "cleaned").exists() for part in ("labs", "beside")), "their ends"
+    )
     if number != signal.SIGKILL:
         assert process.returncode == 130, said
         assert said.count("no tests ran") == 2
-
-
-def wait_for(*files):
-    end = time.monotonic() + 60
-    while not all(file.exists() for file in files):
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_every_test_is_in_one_of_the_parts():

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from sdk.vm import kernels, suite
 
@@ -183,19 +183,12 @@ def playing(tmp_path):
         folder.mkdir()
         script = f"echo $0 >{folder}/$$.new; mv {folder}/$$.new {folder}/$$; exec sleep 600"
         program = play(script, tmp_path / "out", 600, start)
-        await_it(lambda: len(list(folder.glob("*[0-9]"))) == QEMUS[start], "QEMU")
+        wait_until(lambda: len(list(folder.glob("*[0-9]"))) == QEMUS[start], "QEMU")
         shares = {file.name: Path(file.read_text().strip()) for file in folder.iterdir()}
         end = "the end of QEMU"
-        return program, lambda: await_it(lambda: not any(map(is_alive, shares)), end), list(shares.values())
+        return program, lambda: wait_until(lambda: not any(map(is_alive, shares)), end), list(shares.values())
 
     return started
-
-
-def await_it(is_so, what):
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 def is_alive(pid):
