@@ -134,16 +134,16 @@ def _judge_claiming(client: Client, clock: "Clock", options: Options) -> str:
             return _judge_alone(client, options) if search.is_unrouted else "give up search"
     elif is_alone and claim.next_s <= clock.due_s:
         return _judge_alone(client, options)
-    return _judge_copies(claim.next_s, claim.sent, options.claim_at_s, clock, "send claim", "give up search")
+    return _judge_copies(claim, options.claim_at_s, clock, "send claim", "give up search")
 
 
 def _judge_copies(
-    next_s: float, sent: int, offsets_s: tuple[float, ...], clock: "Clock", resend: str, give_up: str
+    exchange: Exchange, offsets_s: tuple[float, ...], clock: "Clock", send: str, give_up: str
 ) -> str:
     """Judge a message that is repeated until its answer comes."""
-    if next_s > clock.due_s:
+    if exchange.next_s > clock.due_s:
         return "wait"
-    return resend if sent < len(offsets_s) else give_up
+    return send if exchange.sent < len(offsets_s) else give_up
 
 
 def _judge_alone(client: Client, options: Options) -> str:
@@ -232,11 +232,9 @@ def _judge_rival(client: Client, clock: "Clock", options: Options) -> str:
         return "let go"
     if rival.is_refuted:
         return "refuse claim"
-    if not rival.questions:
-        return "ask for rival"
-    return _judge_copies(
-        rival.next_s, rival.questions, options.probe_at_s, clock, "ask for rival", "let go silent"
-    )
+    if rival.questions and rival.next_s > clock.due_s:
+        return "wait"
+    return "ask for rival" if rival.questions < len(options.probe_at_s) else "let go silent"
 
 
 def _judge_search(client: Client, claim: Exchange, clock: "Clock", options: Options) -> str:
@@ -250,7 +248,7 @@ def _judge_search(client: Client, claim: Exchange, clock: "Clock", options: Opti
         return "announce"
     give_up = "end search" if search.is_to_all or seen_s >= claim.last_s else "give up search"
     offsets_s = options.claim_all_at_s if search.is_to_all else options.claim_at_s
-    return _judge_copies(claim.next_s, claim.sent, offsets_s, clock, "send claim", give_up)
+    return _judge_copies(claim, offsets_s, clock, "send claim", give_up)
 
 
 def _judge_lease(lease: Lease, client: Client, clock: "Clock", options: Options) -> str:
@@ -258,11 +256,9 @@ def _judge_lease(lease: Lease, client: Client, clock: "Clock", options: Options)
     if lease.roam_ack is not None:
         return _judge_roam_ack(lease, lease.roam_ack.reason, "note renewal", "leave lease")
     if roam is not None:
-        verdict = _judge_copies(roam.next_s, roam.sent, options.roam_at_s, clock, "send roam", "give up roam")
+        verdict = _judge_copies(roam, options.roam_at_s, clock, "send roam", "give up roam")
     if verdict == "wait" and request is not None:
-        verdict = _judge_copies(
-            request.next_s, request.sent, options.token_at_s, clock, "send request", "give up request"
-        )
+        verdict = _judge_copies(request, options.token_at_s, clock, "send request", "give up request")
     if verdict == "wait" and lease.renew_s <= clock.due_s:
         return "renew"
     if verdict != "wait" or lease.until_s > clock.due_s:

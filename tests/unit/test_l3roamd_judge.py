@@ -11,6 +11,7 @@ from l3roamd_mesh import Mesh, joined
 from l3roamd_traces import Story
 
 from l3roamd_py.core import act, events, judge, wire
+from l3roamd_py.core.client import Client
 from sdk import roaming_states
 
 TABLE = roaming_states.rows()
@@ -63,6 +64,7 @@ def test_the_drawing_in_the_documents_is_of_this_table():
 def test_nobody_is_judged_by_what_has_not_been_waited_for():
     """An answer that waits to be read must come before the deadline: only a Tick says that a time is over."""
     story = Story(1)
+    assert sum(len(node.core.node.clients) for node in story.mesh.nodes) >= len(story.clients)
     for node in story.mesh.nodes:
         later = SimpleNamespace(now_s=story.mesh.now_s + 1e6, due_s=node.core.node.due_s)
         for client in node.core.node.clients.values():
@@ -74,10 +76,14 @@ def test_each_state_has_a_way_out(state):
     assert any(then not in (state, "Claiming") for each, _, _, then in TABLE if each == state)
 
 
+def test_what_is_known_of_a_client_is_in_few_places():
+    assert len(Client.__slots__) <= 12
+
+
 def test_an_info_makes_no_more_than_fifteen_stops():
     """Functions between the datagram and our ROAM, beside those that all of them stand on."""
     mesh = Mesh()
-    client, node, stops = joined(mesh), mesh.nodes[1], {}
+    roamer, node, stops = joined(mesh), mesh.nodes[1], {}
     handle = node.core.handle
 
     def note(frame, event, _):
@@ -100,7 +106,7 @@ def test_an_info_makes_no_more_than_fifteen_stops():
             sys.setprofile(None)
 
     node.core.handle = watch
-    mesh.move(client, node)
+    mesh.move(roamer, node)
     mesh.run(1)
     assert ("requests", "start_roam") in stops
     assert len(stops) <= 15, stops
