@@ -102,6 +102,7 @@ def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_p
 def ignore_interrupts():
     """As a shell does for what a script starts in the background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
