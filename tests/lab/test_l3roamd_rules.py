@@ -445,11 +445,18 @@ def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh):
     clat_hand.use_plat(client.home("b"), plat("c"), 300)
 
 
-def test_where_nothing_can_hold_packets_the_gate_drops(mesh_of):
+@pytest.mark.parametrize("has_iptables", [False, True])
+def test_where_nothing_can_hold_packets_the_gate_drops(mesh_of, has_iptables):
     mesh = mesh_of("nft")
-    mesh.node["b"].variables["PATH"] = (
-        "/nowhere"  # nft's own queue is not in this kernel, so iptables is needed
-    )
+    # nft's own queue is not in this kernel, so iptables is needed
+    mesh.node["b"].variables["PATH"] = "/run/lacking" if has_iptables else "/nowhere"
+    if has_iptables:  # as on an image without iptables-mod-nfqueue
+        lacks = "#!/bin/sh\necho 'unknown option \"--queue-num\"' >&2\nexit 2\n"
+        mesh.machine["b"].file(
+            "/run/lacking/iptables", "#!/bin/sh\necho iptables v1.8.10 \\(legacy\\)\n", 0o755
+        )
+        mesh.machine["b"].file("/run/lacking/iptables-save", "#!/bin/sh\n", 0o755)
+        mesh.machine["b"].file("/run/lacking/iptables-restore", lacks, 0o755)
     client = mesh.start()
     hand = mesh.hands["b"]
     if hand.holds_packets():

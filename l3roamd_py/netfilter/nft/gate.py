@@ -100,8 +100,13 @@ class NftGate(Gate):
             devices = f"-i {self.client_device} -o {self.clat_device}"
             rule = f"{devices} -m mark --mark {MARK:#x}/{MARK:#x} {queue_rule(self.queue_number)}"
             self.chains.want(MARKED, [rule])
-            self.chains.finish()
-            return "mark"
+            try:
+                self.chains.finish()
+                return "mark"
+            except RulesError:
+                if not self.chains.is_settled:
+                    raise  # somebody holds the lock for longer than we can wait
+                self.chains.remove()  # it has no NFQUEUE either
         self.unlisten()
         return "drop"
 
