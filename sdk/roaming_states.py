@@ -7,6 +7,7 @@ python -m sdk.roaming_states --write    make it so: make diagram
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from l3roamd_py.core import judge
@@ -47,7 +48,8 @@ def draw() -> str:
     for (state, then), verdicts in goes.items():
         lines.append(f"    {state} --> {'[*]' if then == 'forgotten' else then}: {', '.join(verdicts)}")
     for state, verdicts in stays.items():
-        lines += [f"    note right of {state}", f"        {', '.join(verdicts)}", "    end note"]
+        told = [f"        {line}" for line in textwrap.wrap(", ".join(verdicts), 60)]
+        lines += [f"    note right of {state}", *told, "    end note"]
     return "\n".join([*lines, "```", ""])
 
 
