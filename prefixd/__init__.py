@@ -2,7 +2,9 @@
 """prefixd: picks the PLAT of a clatnode by babel metric and by asking it. Runs on CPython and MicroPython.
 
     options.py    the command line                    pure
-    babel.py      what babeld says                    pure
+    routes.py     which PLATs have a route            pure
+    babel.py      what babeld says of them            pure
+    bird.py       what BIRD says of them              pure
     probe.py      who answers                         pure
     choice.py     which PLAT, and why                 pure
     net.py        the log, and the socket of probes

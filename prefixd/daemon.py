@@ -32,7 +32,7 @@ class Daemon:
         self.clock = loop.Clock()
         self.poller = loop.Poller()
         now_ms = self.clock.now_ms()
-        self.table = BabelTable(options["plat_range"], own=options["own_plat"])
+        self.table = _table(options["babel"][0])(options["plat_range"], own=options["own_plat"])
         self.table.start(now_ms, START_MS)
         self.choice = PlatChoice(options["margin"], options["hold_s"] * 1000)
         self.prober = Prober(options["probe_ipv4"], os.urandom, options["probe_interval_ms"])
@@ -131,6 +131,7 @@ class Daemon:
             "margin": choice.margin,
             "hold_ms": choice.hold_ms,
             "babel": self.babel.state,
+            "babel_daemon": self.table.DAEMON,
             "babel_away": self.table.is_away(now_ms),
             "babel_counts": self.table.counts,
             "probes": self.probes.state,
@@ -168,6 +169,15 @@ class Daemon:
         return plat
 
 
+def _table(kind):
+    """Return the class of who is read; ImportError where a router's package leaves it out."""
+    if kind != "bird":
+        return BabelTable
+    from prefixd.bird import BirdTable
+
+    return BirdTable
+
+
 def _describe_lane(lane):
     return {"up": lane.is_up, "rtt_ms": lane.rtt_ms, "losses": lane.losses}
 
@@ -177,7 +187,13 @@ def run(options):
     if IS_MICRO:
         gc.collect()
         gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]
-    daemon = Daemon(options)
+    try:
+        daemon = Daemon(options)
+    except ImportError:
+        net.log(
+            "no prefixd/bird.py, which reads BIRD's routes: expected the package prefixd-bird to be installed"
+        )
+        return 1
     try:
         daemon.control.open()
     except SocketError as error:

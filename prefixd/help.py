@@ -17,7 +17,8 @@ What it needs
 
 Where PLATs come from
   --own-plat P/96         this node's own PLAT; needed only if babeld does not redistribute it
-  --babel WHERE           babeld's local interface (babeld -G): [ADDR]:PORT or a path; default [::1]:33123
+  --babel WHERE           babeld's local interface (babeld -G): [ADDR]:PORT or a path; default [::1]:33123.
+                          bird:/run/bird/bird.ctl is BIRD, which is asked every second
 
 How it chooses
   --probe-ipv4 A[,B...]   IPv4 addresses to ask through each PLAT; without them a PLAT counts as good when

@@ -17,7 +17,8 @@ class UsageError(Exception):
 def parse(arguments):
     """Return the options as a dict: what "--name" gives is at "name".
 
-    prefixes and addresses as bytes, probe_ipv4 a list, babel ("inet6", 16 bytes, port) or ("unix", path).
+    prefixes and addresses as bytes, probe_ipv4 a list, babel ("inet6", 16 bytes, port), ("unix", path) or
+    ("bird", path).
     A dict with "help", "version" or "status" asks for just that. Raises UsageError.
     """
     given = _collect(arguments)
@@ -142,10 +143,12 @@ def _public_ipv4(text):
 def _endpoint(text):
     if text.startswith("/"):
         return "unix", _path(text)
+    if text.startswith("bird:/"):
+        return "bird", _path(text[5:])
     host, bracket, port = text.rpartition("]:")
     number = parse_decimal(port, 65535)
     if not bracket or not host.startswith("[") or not number:
-        raise ValueError("%s is neither a path nor [ADDRESS]:PORT" % quote(text))
+        raise ValueError("%s is neither a path nor [ADDRESS]:PORT nor bird:PATH" % quote(text))
     return "inet6", parse_ipv6(host[1:]), number
 
 

@@ -6,7 +6,7 @@ import socket
 import sys
 
 from prefixd import net
-from prefixd.babel import PER_ROUTER
+from prefixd.routes import PER_ROUTER
 from runtime import sockets
 from runtime.text import duration, table
 
@@ -26,7 +26,8 @@ def render(status):
     counts = status["babel_counts"]
     dropped = counts["malformed"] + counts["overlong"] + counts["full"]
     away = ", what it said before is kept for a while" if status["babel_away"] else ""
-    lines.append("babeld    %s%s (%d lines, %d dropped)" % (status["babel"], away, counts["lines"], dropped))
+    told = (status.get("babel_daemon", "babeld"), status["babel"], away, counts["lines"], dropped)
+    lines.append("%-9s %s%s (%d lines, %d dropped)" % told)
     if counts["crowded"]:
         lines.append("          some router has more than %d PLATs: the others are left out" % PER_ROUTER)
     counts = status["probe_counts"]

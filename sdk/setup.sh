@@ -15,8 +15,8 @@ cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev lua5.1 nftables
 	procps python3 python3-dev python3-venv tcpdump util-linux"
-TEST_PACKAGES="clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd radvd shellcheck sip-tester socat systemd tayga wireguard-go
-	wireguard-tools xz-utils"
+TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd radvd shellcheck sip-tester socat systemd tayga
+	wireguard-go wireguard-tools xz-utils"
 UNPACKED=build/unpacked # programs whose packages would change this machine's network
 VM_PACKAGES="hostapd iw jool-tools kmod make qemu-system-x86 wpasupplicant"
 
@@ -47,7 +47,7 @@ fi
 
 # what a later Debian has no more; the tests with it say that it is not there
 is_gone() {
-	case "$1" in ndppd | clang-14) ;; *) return 1 ;; esac
+	case "$1" in bird2 | clang-14 | ndppd) ;; *) return 1 ;; esac
 	apt-cache show radvd >/dev/null 2>&1 && ! apt-cache show "$1" >/dev/null 2>&1
 }
 
@@ -69,10 +69,16 @@ guard_services() {
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
 }
-unit_of() { if [ "$1" = wpasupplicant ]; then echo wpa_supplicant; else echo "$1"; fi; }
+unit_of() {
+	case "$1" in
+	wpasupplicant) echo wpa_supplicant ;;
+	bird2) echo bird ;;
+	*) echo "$1" ;;
+	esac
+}
 release_services() {
 	local service
-	for service in babeld tayga hostapd ndppd radvd wpasupplicant; do
+	for service in babeld bird2 tayga hostapd ndppd radvd wpasupplicant; do
 		case " $missing " in *" $service "*)
 			if command -v systemctl >/dev/null 2>&1; then systemctl disable "$(unit_of "$service")" >/dev/null 2>&1 || true; fi
 			;;

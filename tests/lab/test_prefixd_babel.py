@@ -327,6 +327,8 @@ RXCOST = {"plat2": 256, "liar": 16}  # of a link by its farther end
 class Mesh:
     """A node between two platnodes, each with a babeld of its own; the way to B costs more."""
 
+    BABEL = "[::1]:33123"  # where the node's prefixd reads
+
     def __init__(self, spaces, folder, python):
         self.spaces = spaces
         self.folder = folder
@@ -346,7 +348,7 @@ class Mesh:
             self.start_babeld(name, links)
         self.translator = LineServer(folder / "control")
         self.prefixd = Prefixd(
-            spaces, "node", folder, python, source=SOURCE, probe_ipv4="9.9.9.9", hold_s=2, babel="[::1]:33123"
+            spaces, "node", folder, python, source=SOURCE, probe_ipv4="9.9.9.9", hold_s=2, babel=self.BABEL
         )
 
     def start_babeld(self, name, links):

@@ -4,8 +4,8 @@
 
 from prefixd_plats import RANGE, A, B, C, plat
 
-from prefixd.babel import LINGER_MS, BabelTable, find_words, parse_route
-from prefixd.choice import INFINITY
+from prefixd.babel import BabelTable, find_words, parse_route
+from prefixd.routes import INFINITY, LINGER_MS
 from xlat464.address import parse_prefix6
 
 GREETING = b"BABEL 1.0\nversion babeld-1.12.1\nhost lab\nmy-id 02:00:00:00:00:00:00:01\nok\n"

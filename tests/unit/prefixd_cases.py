@@ -7,11 +7,18 @@ Each function in them whose name starts with "case_" is one; it asserts, and tak
 import sys
 
 import prefixd_babel_cases
+import prefixd_bird_cases
 import prefixd_choice_cases
 import prefixd_command_cases
 import prefixd_probe_cases
 
-MODULES = (prefixd_babel_cases, prefixd_choice_cases, prefixd_probe_cases, prefixd_command_cases)
+MODULES = (
+    prefixd_babel_cases,
+    prefixd_bird_cases,
+    prefixd_choice_cases,
+    prefixd_probe_cases,
+    prefixd_command_cases,
+)
 CASES = [
     (name, getattr(module, name)) for module in MODULES for name in sorted(dir(module)) if name[:5] == "case_"
 ]

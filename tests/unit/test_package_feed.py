@@ -90,9 +90,10 @@ def test_everything_that_needs_no_gluon_is_selected_and_built(tree):
 
 
 def test_what_is_selected_already_stays_so(tree):
-    (tree / ".config").write_text("CONFIG_PACKAGE_prefixd=y\n")
+    selected = "CONFIG_PACKAGE_prefixd=y\nCONFIG_PACKAGE_prefixd-bird=m\n"
+    (tree / ".config").write_text(selected)
     assert feed(tree, "prefixd").returncode == 0
-    assert (tree / ".config").read_text() == "CONFIG_PACKAGE_prefixd=y\n"
+    assert (tree / ".config").read_text() == selected
 
 
 def test_a_makefile_that_the_tree_cannot_read_is_named(tree):

@@ -6,8 +6,8 @@ from prefixd_babel_cases import events, line, synced
 from prefixd_plats import A, B, plat
 from prefixd_probe_cases import World, used
 
-from prefixd.babel import PER_ROUTER, PLATS
 from prefixd.choice import GOOD
+from prefixd.routes import PER_ROUTER, PLATS
 
 FALSE = range(0x1000, 0x1000 + PLATS)
 UPDATE_MS = 16000  # babeld tells of a route again with each update of its neighbour
