@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: ISC
 """Carrying out actions: each to the part of the system that it is for.
 
-What fails is one sentence in the log and the others go on; a MapClient that fails says so to who asked. MapClient
-actions are collected until the round ends, because a hundred in one transaction cost the kernel little more than one.
+What fails is one sentence in the log and the others go on; a MapClient that fails says so to who asked. Mappings are
+collected until the round ends, because a hundred at once cost the kernel little more than one.
 """
 
 import os
 
 from l3roamd_py import leases
 from l3roamd_py.core import actions
+from l3roamd_py.core.actions import MapClient, UnmapClient
 from l3roamd_py.core.events import ClaimUnreachable, FoundElsewhere, PlaceChecked, PlatChecked
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel.netlink import KernelError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Protocol
 
-    from l3roamd_py.core.actions import Action, MapClient, Send
+    from l3roamd_py.core.actions import Action
     from l3roamd_py.core.events import Event
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
 
@@ -74,7 +75,7 @@ class Performer:
         self._clat, self._plat = clat, plat
         self._source, self._forget_port, self._clock, self._nodes = source, forget_port, clock, nodes
         self._log = log
-        self._maps: "list[MapClient]" = []
+        self._maps: "list[MapClient | UnmapClient]" = []
         self.events: "list[Event]" = []  # what came of it, for the core
         self.failures = 0
         self._doers: "dict[type, Callable[[Any], None]]" = {
@@ -101,7 +102,7 @@ class Performer:
             actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),
             actions.CheckPlat: self._check_plat,
             actions.MapClient: self._map,
-            actions.UnmapClient: self._unmap,
+            actions.UnmapClient: self._map,
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
             actions.Log: lambda a: log.say(a.level, a.sentence),
@@ -163,39 +164,41 @@ class Performer:
         packet = leases.encode_renewal(action.mac, action.ipv4, int.from_bytes(os.urandom(4), "big"))
         leases.tell(self._kernel.client_device, self._arp.own_ipv4(), packet)
 
-    # The platnode's mappings
+    # What a round's end does at once for all
 
-    def _map(self, action: "MapClient") -> None:
+    def _map(self, action: "MapClient | UnmapClient") -> None:
         self._maps.append(action)
         if len(self._maps) >= MAPS_MAX:
-            self.flush()
-
-    def _unmap(self, action: actions.UnmapClient) -> None:
-        self.flush()  # what was asked before comes before
-        try:
-            if self._plat is None:
-                raise RulesError("this node is no platnode, so it has no mappings")
-            self._plat.unmap_client(action.home, action.was)
-        finally:
-            if action.done is not None:
-                self._send(action.done)
+            self._carry_out_maps()
 
     def flush(self) -> None:
-        """Carry out the mappings that were collected, and answer who asked for them."""
+        """Carry out the mappings that were collected, and answer who asked for them; end what the gate has begun."""
+        self._carry_out_maps()
+        if self._clat is not None:
+            try:
+                self._clat.go_on()
+            except RulesError as error:
+                self._fail(str(error))
+
+    def _carry_out_maps(self) -> None:
         maps, self._maps = self._maps, []
         if not maps:
             return
         results: list[RulesError | None] = [RulesError("this node is no platnode")] * len(maps)
         if self._plat is not None:
-            wanted = [Mapping(each.home, each.at, each.was, each.lease_s, each.serial) for each in maps]
             try:
-                results = self._plat.map_clients(wanted)
+                results = self._plat.map_clients([mapping_of(each) for each in maps])
             except RulesError as error:
                 results = [error] * len(maps)
         for each, result in zip(maps, results):
             if result is not None:
                 self._fail(str(result))
-            self._send(each.done if result is None else each.failed)
+            answer = each.failed if result is not None and isinstance(each, MapClient) else each.done
+            if answer is not None:
+                self._udp.send(answer.destination, answer.payload, answer.source)
 
-    def _send(self, answer: "Send") -> None:
-        self._udp.send(answer.destination, answer.payload, answer.source)
+
+def mapping_of(action: "MapClient | UnmapClient") -> Mapping:
+    if isinstance(action, UnmapClient):
+        return Mapping(action.home, action.home, action.was, 0, 0)
+    return Mapping(action.home, action.at, action.was, action.lease_s, action.serial)

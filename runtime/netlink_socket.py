@@ -17,9 +17,9 @@ import os
 import select
 import socket
 import struct
-import sys
 from errno import ENOBUFS, ETIMEDOUT
 
+from runtime import IS_MICRO
 from runtime.netlink import (
     ACK,
     DUMP,
@@ -37,7 +37,6 @@ TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-IS_MICRO = sys.implementation.name == "micropython"
 AF_NETLINK = 16
 ROUTE, NETFILTER, GENERIC = 0, 12, 16  # NETLINK_
 SOL_NETLINK, ADD_MEMBERSHIP, NO_ENOBUFS, CAP_ACK, STRICT = 270, 1, 5, 10, 12

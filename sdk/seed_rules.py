@@ -113,6 +113,8 @@ class SeedPlatRules:
         try:
             if mapping.was is not None:
                 self.unmap_client(mapping.home, mapping.was)
+            if mapping.at == mapping.home:
+                return None
             for kind, named_by, member in (
                 ("roto", mapping.at, mapping.home),
                 ("rofrom", mapping.home, mapping.at),

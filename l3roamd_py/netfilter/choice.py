@@ -91,7 +91,8 @@ def xtables_lacks() -> str | None:
         try:
             sets.create(probe)
             sets.destroy(probe.name)
-            list(sets.netfilter.dump(get_entries()))
+            for _ in sets.netfilter.dump(get_entries()):
+                break  # there may be many, and one says it
         finally:
             sets.close()
     except OSError as error:

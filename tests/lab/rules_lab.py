@@ -47,6 +47,8 @@ HAND = """
         try:
             found = is_awake if name == "is_awake" else getattr(rules, name)
             answer = found(*arguments) if callable(found) else found
+            if role == 0:
+                rules.go_on()  # as at the end of the daemon's rounds
             while waits and getattr(rules, "is_busy", False):  # as the daemon's loop does
                 select.select([rules], [], [])
                 rules.go_on()
@@ -246,6 +248,9 @@ class Hand:
 
     def __getattr__(self, name):
         return lambda *arguments: self.call(name, arguments, waits=True)
+
+    def unmap_client(self, home, was):
+        assert self.map_clients([Mapping(home, home, was, 0, 0)]) == [None]
 
     def now(self, name, *arguments):
         """Call a method, and do not wait for what it has begun."""

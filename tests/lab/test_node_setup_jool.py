@@ -157,7 +157,7 @@ ROAM = """
         rules.set_up()
         assert rules.map_clients([Mapping(home, at, None, 300, 1)]) == [None]
     else:
-        rules.unmap_client(home, at)
+        assert rules.map_clients([Mapping(home, home, at, 0, 0)]) == [None]
 """
 
 

@@ -17,6 +17,7 @@ from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import are_independent
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
 from l3roamd_py.netfilter.xtables import ipset
+from l3roamd_py.netfilter.xtables.plat import compose
 from runtime.netlink import (  # fmt: skip
     HEADER_BYTES,
     attribute,
@@ -222,6 +223,34 @@ def test_mappings_that_share_an_address_are_not_independent():
     assert are_independent([Mapping(HOME, AT, AT, 60, 2), two])  # a renewal
     assert not are_independent([one, Mapping(HOME, POOL, AT, 60, 2)])
     assert not are_independent([one, Mapping(SERVER, POOL, AT, 60, 2)])
+
+
+def walk_of(*steps):
+    """Mappings: (home, at, was), letters for addresses; one whose client is at its home ends."""
+    home, at, was = 0, 1, 2
+    return [
+        Mapping(*(each[place].encode() * 16 if each[place] else None for place in (home, at, was)), 60, 1)
+        for each in steps
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "moves", "moved"),
+    [
+        ([], "", []),
+        ([("h", "a", "")], "ha", ["h"]),
+        ([("h", "a", "a")], "", [""]),  # a renewal, or a ROAM once more
+        ([("h", "b", "a"), ("i", "c", "")], "ab ic", ["a", "i"]),
+        ([("h", "a", ""), ("h", "b", "a")], "hb ab", ["h", "ha"]),  # the whole way at once
+        ([("h", "a", ""), ("h", "h", "a")], "ah", ["h", "ha"]),  # there and back
+        ([("h", "h", "a"), ("i", "a", "")], "ah ia", ["a", "i"]),  # another comes to where one was
+        ([("h", "a", ""), ("i", "h", ""), ("h", "b", "a")], "hb ih ab", ["h", "i", "ha"]),
+    ],
+)
+def test_the_moves_of_a_round_come_to_one_for_each_source(steps, moves, moved):
+    found, concerned = compose(walk_of(*steps))
+    assert {chr(old[0]) + chr(new[0]) for old, new in found.items()} == set(moves.split())
+    assert [{chr(source[0]) for source in each} for each in concerned] == [set(each) for each in moved]
 
 
 # --- what waits at the gate --------------------------------------------------------

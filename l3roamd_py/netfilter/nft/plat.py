@@ -31,7 +31,6 @@ from l3roamd_py.netfilter.nfnetlink import (
     TransactionError,
     is_missing,
     refusal,
-    suppress_missing,
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import (
@@ -184,6 +183,8 @@ class NftPlatRules:
             is_still_ours = self._get("from", mapping.was) == mapping.home
             messages = [self._delete("from", mapping.was)] if is_still_ours else []
             messages += [self._delete("to", mapping.home)] if self._get("to", mapping.home) else []
+        if mapping.at == mapping.home:
+            return messages
         expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
         return [
             *messages,
@@ -196,7 +197,7 @@ class NftPlatRules:
         if not any(code in CLASHES for code in error.errors.values()):
             return []
         homes = {each.home for each in mappings}
-        places = {each.at for each in mappings}
+        places = {each.at for each in mappings if each.at != each.home}
         homes |= {home for at in places if (home := self._get("from", at))}
         places |= {at for home in homes if (at := self._get("to", home))}
         return [self._delete("from", at) for at in places if self._get("from", at) in homes] + [
@@ -212,14 +213,6 @@ class NftPlatRules:
     def _get(self, name: str, key: bytes) -> bytes | None:
         element = find_element(self.netfilter, self.table, name, key)
         return element.data if element else None
-
-    def unmap_client(self, home: bytes, was: bytes) -> None:
-        with refusal("cannot unmap a client"):
-            is_still_ours = self._get("from", was) == home
-            deletions = [self._delete("from", was)] if is_still_ours else []
-            deletions += [self._delete("to", home)] if self._get("to", home) else []
-            with suppress_missing():  # it may expire in between, and then the other does so as well
-                self.netfilter.commit(SUBSYSTEM_NFTABLES, deletions)
 
     def mappings(self) -> Iterable[Mapping]:
         with refusal("cannot read the mappings"):

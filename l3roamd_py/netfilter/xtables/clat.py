@@ -4,6 +4,9 @@
 A program runs only when a PLAT comes or goes; a client is an element of a set. Nobody waits for a program, so what
 depends on its rules comes when they are there: a client whose PLAT is new stays at the gate until then.
 
+To remove a client's entries of connection tracking all have to be looked at. So that is done once for all clients that
+came in a round, at its end: by then their ROAMs are on their way, and it is done before the answers are here.
+
 NETMAP is kept by conntrack, so entries from the time of another PLAT are removed when that changes: a flow is taken up
 again in the middle, with the addresses that are right now. An entry that begins before has the answers of the old one,
 so it gets another source port, and the server ends a connection that it does not know. So until the entries are gone
@@ -58,7 +61,7 @@ class XtablesClatRules(XtablesGate):
         self._unwritten: set[bytes] = set()  # PLATs whose rules are not there yet
         self._doomed: dict[bytes, list[bytes]] = {}  # PLATs whose rules are going, and who was there
         self._is_turning = False  # the current PLAT is another, and entries of the old one may still be there
-        # of clients whose PLAT's rules are not there yet, by their IPv4
+        # of clients, by their IPv4, until their PLAT's rules are there and their old entries are not
         self._to_forget: dict[bytes, bytes] = {}
         self._to_open: dict[bytes, bytes] = {}  # -> MAC
 
@@ -112,11 +115,7 @@ class XtablesClatRules(XtablesGate):
                 self.sets.delete(set_of_plat(old), client)
             if old != plat:
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
-                if plat in self._unwritten:
-                    self._to_forget[client[12:]] = client
-                else:
-                    self.conntrack.forget([client])
-        self.go_on()
+                self._to_forget[client[12:]] = client
 
     def _add_plat(self, plat: bytes) -> None:
         if len(self.plats) >= PLATS_MAX:
@@ -144,15 +143,10 @@ class XtablesClatRules(XtablesGate):
             self._to_open[ipv4] = mac
         else:
             super().open_gate(mac, ipv4)
-        self.go_on()
 
     def close_gate(self, mac: bytes, ipv4: bytes) -> None:
         self._to_open.pop(ipv4, None)
         super().close_gate(mac, ipv4)
-
-    def refuse(self, mac: bytes, ipv4: bytes) -> None:
-        super().refuse(mac, ipv4)
-        self.go_on()
 
     # PLATs
 
@@ -165,12 +159,10 @@ class XtablesClatRules(XtablesGate):
                 self.sets.add(CURRENT.name, Member(plat))
             self._is_turning = self._is_turning or before != plat
             self._want_plats()
-        self.go_on()
 
     def drop_plat(self, plat: bytes) -> None:
         if plat in self.plats:
             self._drop(plat)
-            self.go_on()
 
     def _drop(self, plat: bytes) -> None:
         self.plats.remove(plat)
@@ -179,29 +171,46 @@ class XtablesClatRules(XtablesGate):
         self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
         self._want_plats()
 
-    # What follows when rules are written
+    # What follows when rules are written, and at the end of a round
+
+    @property
+    def is_busy(self) -> bool:
+        return super().is_busy or bool(self._to_forget)
 
     def go_on(self) -> None:
         with refusal("cannot do what was to follow a PLAT's rules"):
-            while self.chains.go_on() and self._follow():
+            while self._go_on():
                 pass
         super().go_on()
 
-    def _follow(self) -> bool:
-        """Do what waited for the rules of PLATs; whether there are others to write now."""
-        self._unwritten.clear()
-        self.conntrack.forget(self._to_forget.values())
-        self._to_forget, opened, self._to_open = {}, self._to_open, {}
-        for ipv4, mac in opened.items():
-            super().open_gate(mac, ipv4)
+    def _go_on(self) -> bool:
+        """Do what the rules of PLATs that are there allow; whether there are others to write now."""
+        is_settled = self.chains.go_on()
+        if is_settled:
+            self._unwritten.clear()
+        self._forget(is_settled)
+        if not is_settled:
+            return False
         for plat in list(self._doomed):
-            self.conntrack.forget(self._doomed.pop(plat))
             self.sets.destroy(set_of_plat(plat))
+            del self._doomed[plat]
         if self._is_turning:
-            self.conntrack.forget(self.plat_of.keys())
             self._is_turning = False
             self._want_plats()
         return not self.chains.is_settled
+
+    def _forget(self, is_settled: bool) -> None:
+        """Remove old entries of clients, of all at once, and let in who waits for that."""
+        ready = [each for each in self._to_forget.values() if self.plat_of.get(each) not in self._unwritten]
+        clients = set(ready)
+        if is_settled:
+            clients.update(*self._doomed.values(), self.plat_of if self._is_turning else ())
+        self.conntrack.forget(clients)
+        for client in ready:
+            ipv4 = client[12:]
+            del self._to_forget[ipv4]
+            if (mac := self._to_open.pop(ipv4, None)) is not None:
+                super().open_gate(mac, ipv4)
 
     def _make_sets(self) -> None:
         super()._make_sets()

@@ -7,7 +7,7 @@ An element may have a timeout and a comment. Adding one that is there gives it t
 import errno
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_IPSET, NetfilterSocket, NetlinkError, message
@@ -30,6 +30,7 @@ SET_NAME, TYPE_NAME, REVISION, FAMILY, DATA, ELEMENTS = 2, 3, 4, 5, 7, 8
 ADDRESS, TIMEOUT, FLAGS, MAX_ELEMENTS, COMMENT = 1, 6, 8, 19, 26
 WITH_COMMENT = 1 << 4
 IS_THERE, IS_BUSY, IS_NOT_THERE = 4103, 4100, 4103  # ipset's own numbers, beyond errno
+MISSING = (errno.ENOENT, IS_NOT_THERE)
 
 SIZE_MAX = 262144
 TYPE = "hash:ip"
@@ -142,15 +143,11 @@ class IpSets:
     def add(self, name: str, member: Member) -> None:
         self.netfilter.ask(add(name, member))
 
-    def add_each(self, name: str, members: Sequence[Member]) -> dict[int, int]:
-        """Add elements; return the errno of each that could not be, by its place."""
-        return self.netfilter.failures([add(name, member) for member in members])
-
     def delete(self, name: str, *addresses: bytes) -> None:
         """Remove elements, if they are there."""
         failed = self.netfilter.failures([delete(name, address) for address in addresses])
         for place, code in failed.items():
-            if code not in (errno.ENOENT, IS_NOT_THERE):
+            if code not in MISSING:
                 raise NetlinkError(code, place)
 
     def members(self, name: str) -> list[Member]:

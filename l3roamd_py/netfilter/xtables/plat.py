@@ -4,15 +4,20 @@
 The client's conntrack entries get its new place as their source (conntrack.py). New flows need nothing, for NAT66, or
 Jool, takes any source of the CLAT range. A set keeps who is where, with the lease as timeout and the serial, for a
 restart.
+
+All entries have to be looked at to find a client's, so it is done once for all mappings of a round.
 """
 
+import errno
+import os
 import socket
 from collections.abc import Iterable, Sequence
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent
+from l3roamd_py.netfilter.rules import Looks, RulesError
+from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.clat import seconds
 from l3roamd_py.netfilter.xtables.gate import packed
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
@@ -50,38 +55,21 @@ class XtablesPlatRules:
         return True
 
     def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
-        if not are_independent(mappings):
-            return [error for each in mappings for error in self.map_clients([each])]
-        moves = {each.was or each.home: each.at for each in mappings}
+        moves, moved = compose(mappings)
         try:
-            failed = self._move(moves)
+            with refusal("cannot read the connections"):
+                failed = self.conntrack.rehome(moves, self.plat[:PREFIX_BYTES])
+            with refusal("cannot note who has roamed"):
+                refused = self.sets.netfilter.failures([note(each) for each in mappings])
         except RulesError as error:
             return [error] * len(mappings)
-        return [self._note(each, failed.get(each.was or each.home)) for each in mappings]
-
-    def _note(self, mapping: Mapping, failure: OSError | None) -> RulesError | None:
-        comment = f"{mapping.at.hex()} {mapping.serial}"
-        try:
-            with refusal("cannot map a client"):
-                if failure:
-                    raise failure
-                self.sets.add(ROAMED.name, Member(mapping.home, seconds(mapping.lease_s), comment))
-        except RulesError as error:
-            return error
-        return None
-
-    def _move(self, moves: dict[bytes, bytes]) -> dict[bytes, OSError]:
-        with refusal("cannot read the connections"):
-            return self.conntrack.rehome(
-                {old: new for old, new in moves.items() if old != new}, self.plat[:PREFIX_BYTES]
-            )
-
-    def unmap_client(self, home: bytes, was: bytes) -> None:
-        failed = self._move({was: home})
-        with refusal("cannot unmap a client"):
-            self.sets.delete(ROAMED.name, home)
-            for error in failed.values():
-                raise error
+        errors: list[RulesError | None] = []
+        for place, sources in enumerate(moved):
+            codes = [failed[source].errno or errno.EIO for source in sources if source in failed]
+            is_gone = is_at_home(mappings[place]) and refused.get(place) in ipset.MISSING
+            codes += [] if is_gone or place not in refused else [refused[place]]
+            errors.append(RulesError(f"cannot map a client: {os.strerror(codes[0])}") if codes else None)
+        return errors
 
     def mappings(self) -> Iterable[Mapping]:
         with refusal("cannot read the mappings"):
@@ -90,3 +78,34 @@ class XtablesPlatRules:
             word, _, serial = (each.comment or "").partition(" ")
             if serial.isdecimal() and (at := packed(word, 16)):
                 yield Mapping(each.address, at, None, each.timeout_s or 0, int(serial))
+
+
+def is_at_home(mapping: Mapping) -> bool:
+    return mapping.at == mapping.home
+
+
+def note(mapping: Mapping) -> bytes:
+    """What has the set say where a client is."""
+    if is_at_home(mapping):
+        return ipset.delete(ROAMED.name, mapping.home)
+    comment = f"{mapping.at.hex()} {mapping.serial}"
+    return ipset.add(ROAMED.name, Member(mapping.home, seconds(mapping.lease_s), comment))
+
+
+def compose(mappings: Sequence[Mapping]) -> tuple[dict[bytes, bytes], list[set[bytes]]]:
+    """What mappings come to that are done in this order, as one move of each old source, and whom each of them moves.
+
+    A client may go on before its last move is carried out: then its entries go the whole way at once.
+    """
+    moves: dict[bytes, bytes] = {}
+    came: dict[bytes, set[bytes]] = {}  # place -> the old sources of what has come there
+    moved = []
+    for each in mappings:
+        old, new = each.was or each.home, each.at
+        sources: set[bytes] = set()
+        if old != new:
+            sources = came.pop(old, set()) | (set() if old in moves else {old})
+            moves |= dict.fromkeys(sources, new)
+            came.setdefault(new, set()).update(sources)
+        moved.append(sources)
+    return {old: new for old, new in moves.items() if old != new}, moved
