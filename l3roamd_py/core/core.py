@@ -24,6 +24,7 @@ from l3roamd_py.core import (
     search,
     signs,
     snapshot,
+    status,
     wire,
 )
 from l3roamd_py.core.actions import Action
@@ -124,7 +125,7 @@ class Core:
 
     def status(self, now_s: float) -> "dict[str, Any]":
         """Return what people want to know, ready for JSON."""
-        return snapshot.describe_node(self.node, self.platnode, now_s)
+        return status.describe_node(self.node, self.platnode, now_s)
 
     def _on_datagram(self, event: Datagram) -> None:
         node = self.node
