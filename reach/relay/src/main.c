@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,30 +22,10 @@
 #define OWN_DESCRIPTORS 64
 #define DEFAULT_MAX 16384
 
-struct relay relay;
-
 struct options {
 	const char *config, *status;
 	unsigned long max_connections, max_flows;
 };
-
-void say(const char *format, ...)
-{
-	va_list values;
-
-	va_start(values, format);
-	fputs("reach-relay: ", stderr);
-	vfprintf(stderr, format, values);
-	fputc('\n', stderr);
-	va_end(values);
-}
-
-bool watch_fd(struct watch *watch, uint32_t events)
-{
-	struct epoll_event event = { .events = events, .data.ptr = watch };
-
-	return !epoll_ctl(relay.epoll, EPOLL_CTL_ADD, watch->fd, &event);
-}
 
 static int64_t clock_ms(void)
 {

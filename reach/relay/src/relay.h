@@ -162,8 +162,10 @@ static inline socklen_t size_of(const union address *address)
 	return address->any.sa_family == AF_INET ? sizeof(address->v4) : sizeof(address->v6);
 }
 
+/* shared.c */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool watch_fd(struct watch *watch, uint32_t events);
+void tcp_tune(int fd);
 
 /* config.c: the rules in a file, linked; NULL and a message when something is wrong, and *ok says which. */
 struct rule *config_read(const char *path, bool *ok);
@@ -192,7 +194,6 @@ size_t proxy_header(unsigned version, const union address *from, const union add
 
 /* tcp.c */
 struct side;
-void tcp_tune(int fd);
 void tcp_accept(struct listener *listener);
 void tcp_event(struct side *side, uint32_t events);
 bool tcp_run_on(void); /* who had more to do than its share; true while there is still somebody */

@@ -5,7 +5,6 @@
 #include "tcp.h"
 
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -93,14 +92,6 @@ bool tcp_run_on(void)
 		}
 	}
 	return unfinished != NULL;
-}
-
-void tcp_tune(int fd)
-{
-	int on = 1;
-
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
 static int connect_to(const struct rule *rule, uint16_t port)
