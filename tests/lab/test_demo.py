@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import packages
 import pytest
+from waiting import wait_until
 
 from sdk.lab.process_table import find_labs
 
@@ -110,18 +110,13 @@ def test_a_demo_that_is_stopped_leaves_no_lab_behind(mesh, number, tmp_path):
     options = ["--topology", str(mesh), "--json", str(tmp_path / "demo.json")]
     program = demo(*options, preexec_fn=ignore_interrupts)
     name = f"demo-{program.pid}"
-    deadline = time.monotonic() + 60
-    while name not in find_labs() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert name in find_labs()
+    wait_until(lambda: name in find_labs(), "lab")
     os.kill(program.pid, number)
     _, errors = program.communicate(timeout=60)
     if number != signal.SIGKILL:
         assert program.returncode == 130
         assert "interrupted" in errors
-    while name in find_labs() and time.monotonic() < deadline + 60:
-        time.sleep(0.05)
-    assert name not in find_labs()
+    wait_until(lambda: name not in find_labs(), "end of the lab")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_lab_site import COMMUNITY
 from waiting import wait_until
 
 from sdk.lab import DNS, ECHO, WEB, LabError
@@ -63,18 +64,6 @@ pool = "192.168.7.0/29"
 role = "both"
 [clients.abcdefghijklmnp]
 node = "abcdefghijklmno"
-"""
-COMMUNITY = """
--- somebody's domain
---[[ prefix4 = '1.2.3.0/24' ]]
-{
-	domain_names = { ['ff-x'] = "X", }, hide_domain = true;
-	prefix4 = "172.20.64.0/20", prefix6 = '2a06:8187:fbab:2::/64', -- clients
-	clat_range = '64:ff9b:1::/48', plat_range = [[fd5d:5d16:b5de::/48]],
-	['next_node'] = { ip4 = '172.20.79.254', mac = '16:41:95:40:F7:DC', name = { 'nextnode', }, },
-	wifi24 = { channel = 5, mesh = { id = '16:41:95:40:F7:DC' }, },
-	mesh_vpn = { mtu = 1280 + 26, fastd = { methods = { 'null' }, groups = { a = { peers = {}, } } }, },
-}
 """
 LAB_COMMAND = str(REPOSITORY / "bin/lab")
 
@@ -230,12 +219,12 @@ def test_what_is_not_there_is_named_with_what_is(line):
 
 def test_a_lone_node_with_micropython_and_another_communitys_site_at_the_same_time(line, lone):
     node, client = "abcdefghijklmno", "abcdefghijklmnp"
-    assert lone.leases()[client].startswith("172.20.")
+    assert lone.leases()[client].startswith("10.126.")
     assert lone.plat_of(node) == node
     assert lone.prefixd_status(node)["chosen"].startswith("fd5d:5d16:b5de:")
     assert "micropython" in lone.exec(node, ["ps", "-ww", "-o", "args=", "-C", "micropython"]).stdout
-    assert "default via 172.20.79.254" in lone.exec(client, ["ip", "route"]).stdout
-    assert lone.exec(node, ["cat", "/sys/class/net/clat/mtu"]).stdout.strip() == "1306"
+    assert "default via 10.126.0.1" in lone.exec(client, ["ip", "route"]).stdout
+    assert lone.exec(node, ["cat", "/sys/class/net/clat/mtu"]).stdout.strip() == "1374"
     for lab, phone in ((lone, client), (line, "phone")):
         wait_until(lambda lab=lab, phone=phone: is_whole(lab, phone, 1_000_000), "whole download")
 
@@ -330,8 +319,16 @@ def test_the_command_from_up_to_down(lab_name, tmp_path):
         for command in (["cut", "a-middle"], ["heal", "a-middle"], ["kill", "exit"], ["start", "exit"]):
             done = lab(*command, "--name", name, **here)
             assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        refused = lab("cut", "nothing", "--name", name, **here)
-        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        for node, options in (("b", []), ("a", ["--hard"])):
+            done = lab("roam", "phone", node, *options, "--name", name, **here)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+            assert {client["name"]: client["node"] for client in status()["clients"]} == {
+                "phone": node,
+                "tablet": "b",
+            }
+        for command in (["cut", "nothing"], ["roam", "phone", "a"]):
+            refused = lab(*command, "--name", name, **here)
+            assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
         ping = ["exec", "--name", name, "phone", "ping", "-c", "1", "-W", "1", WEB]
         wait_until(lambda: lab(*ping, **here).returncode == 0, what="an answer")
     finally:
@@ -419,17 +416,3 @@ def test_without_root_the_sentence_says_what_to_do(tmp_path):
         assert done.returncode == 1
         assert "run this as root" in done.stderr
         assert done.stderr.count("\n") == 1
-
-
-def test_services_echo_over_tcp_and_udp(line):
-    program = (
-        "import socket\n"
-        f"s = socket.create_connection(('{ECHO}', 7), 5); s.sendall(b'tcp'); print(s.recv(9).decode())\n"
-        f"s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5); s.sendto(b'udp', ('{ECHO}', 7))\n"
-        "print(s.recv(9).decode())\n"
-    )
-
-    def echoed():
-        return line.exec("phone", ["python3", "-c", program], check=False).stdout.split()
-
-    wait_until(lambda: echoed() == ["tcp", "udp"], "echo by both")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from test_package_services import CONFIG, is_up, make_node, node, pytestmark  # noqa: F401
+from waiting import wait_until
 
 ADDRESSES = "ip -o -4 addr; ip -o -6 addr show scope global"
 KERNEL = f"{ADDRESSES}; ip -6 route | grep -v fe80; ip rule; nft list tables | grep 464"
@@ -48,11 +49,8 @@ def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa:
     node.write(CONFIG[: int(len(CONFIG) * part)])
     node("/etc/init.d/siit boot; /etc/init.d/464xlat boot", check=False)
     time.sleep(1)  # the keepers try, and wait for what is missing
-    deadline = time.monotonic() + 60
-    while "unfinished" in (said := node("464xlat status")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert "unfinished" not in said
-    assert "broken" not in said
+    wait_until(lambda: "unfinished" not in node("464xlat status"), "role that is finished")
+    assert "broken" not in node("464xlat status")
     node.write(CONFIG)
     node("/etc/init.d/464xlat reload")
     node.wait("464xlat status", "plat  up")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The wire in user space: each wish does to frames what it says. One lab, a wire for each wish between the same two."""
+"""The wire in user space: each impairment does to frames what it says. One lab, a wire for each between two nodes."""
 
 import re
 import socket
@@ -14,8 +14,9 @@ from waiting import wait_until
 
 from sdk.lab import LabError
 from sdk.lab.process_table import REPOSITORY
+from sdk.lab.radio import in_namespace
 
-WISHES = {
+IMPAIRMENTS = {
     "plain": "",  # a veth, to compare with
     "delay": "delay_ms = 20",
     "jitter": "delay_ms = 20\njitter_ms = 15",
@@ -34,19 +35,22 @@ seed = 46
 role = "plain"
 [nodes.b]
 role = "plain"
-""" + "".join(f'[[links]]\nbetween = ["a", "b"]\nname = "{name}"\n{wish}\n' for name, wish in WISHES.items())
+""" + "".join(
+    f'[[links]]\nbetween = ["a", "b"]\nname = "{name}"\n{impairment}\n'
+    for name, impairment in IMPAIRMENTS.items()
+)
 FRAMES = 2000
 PORT = 4646
 
 
 def network(name):
-    return IPv4Network(("10.99.0.0", 16))[256 * list(WISHES).index(name)]
+    return IPv4Network(("10.99.0.0", 16))[256 * list(IMPAIRMENTS).index(name)]
 
 
 @pytest.fixture(scope="module")
 def two(lab_of):
     lab = lab_of(TWO, ready=False)
-    for name in WISHES:
+    for name in IMPAIRMENTS:
         cable = lab.cables[name]
         for end, host in ((cable.a, 1), (cable.b, 2)):
             lab.exec(end.machine, ["ip", "addr", "add", f"{network(name) + host}/24", "dev", end.device])
@@ -65,40 +69,24 @@ def least_rtt_ms(output):
     return float(re.search(r"= ([\d.]+)/", output).group(1))
 
 
-class Inside:
-    """Sockets of a machine in this process: a thread that enters the network namespace makes them."""
+def udp(lab, machine, address):
+    """A UDP socket of a machine, in this process."""
 
-    def __init__(self, lab, machine):
-        self.path = f"/proc/{lab.running.pids[machine]}/ns/net"
+    def make():
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        made.bind((str(address), PORT))
+        return made
 
-    def socket(self, address):
-        made = []
-
-        def make():
-            import ctypes
-
-            libc = ctypes.CDLL(None, use_errno=True)
-            with open(self.path) as space:
-                if libc.setns(space.fileno(), 0x40000000):  # CLONE_NEWNET, of this thread only
-                    return
-            udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            udp.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-            udp.bind((str(address), PORT))
-            made.append(udp)
-
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        assert made, "no socket in the machine's namespace"
-        return made[0]
+    return in_namespace(lab.running.pids[machine], make)
 
 
 def send_numbers(lab, name, count, size, per_s):
     """Send numbered datagrams from a to b; return (number, seconds since the first was sent) as they arrive."""
     arrived = []
     with (
-        Inside(lab, "a").socket(network(name) + 1) as sender,
-        Inside(lab, "b").socket(network(name) + 2) as receiver,
+        udp(lab, "a", network(name) + 1) as sender,
+        udp(lab, "b", network(name) + 2) as receiver,
     ):
         target = (str(network(name) + 2), PORT)
         sender.sendto(b"?", target)  # ARP first
@@ -133,14 +121,14 @@ def send_numbers(lab, name, count, size, per_s):
 
 
 def undisturbed(measure, is_so):
-    """Return what was measured and is so: what a busy machine loses in full queues is no doing of a wish."""
+    """Return a measurement that is so. What a busy machine loses in full queues is not the wire's loss."""
     last = []
 
     def is_found():
         last[:] = [measure()]
         return is_so(last[0])
 
-    wait_until(is_found, "measurement that is as was wished")
+    wait_until(is_found, "measurement that fits")
     return last[0]
 
 
@@ -208,7 +196,7 @@ def test_frames_of_the_mtu_pass_and_larger_ones_do_not(two, name, mtu):
     assert received(ping(two, name, "-c", "3", "-i", "0.02", "-M", "do", "-s", str(mtu - 27))) == 0
 
 
-def test_all_wishes_at_once(two):
+def test_all_impairments_at_once(two):
     about = range(int(0.9 * FRAMES), int(0.99 * FRAMES))
     arrived = undisturbed(
         lambda: send_numbers(two, "all", FRAMES, 100, 2000), lambda came: len(came) in about
