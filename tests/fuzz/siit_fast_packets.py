@@ -169,8 +169,8 @@ class Maker:
         sent = replace(sent, kind=how, flags=NEEDS_CSUM, csum=(header, at))
         if how == "super":
             head = 8 if protocol == UDP else made[12] // 16 * 4
-            size = self.one_of(
-                1, 100, 536, 1200, 1240 - head, 1460 - head, self.chance.randrange(8, 1460 - head)
+            size = self.one_of(  # 8 is TCP_MIN_GSO_SIZE: some kernels make less to that
+                8, 100, 536, 1200, 1240 - head, 1460 - head, self.chance.randrange(8, 1460 - head)
             )
             segments = self.one_of(2, 3, self.chance.randrange(2, 45))
             # UDP's last segment may be short, and TCP's; 65535 is IPv4's largest packet
