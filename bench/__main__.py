@@ -47,6 +47,10 @@ GOALS = (
     Goal("siit.udp64_vs_plain", "x", "packets of 64 bytes a second, against plain IPv6 forwarding"),
     Goal("siit.udp64_vs_tayga", "x", "the same, against tayga", at_least=1.5),
     Goal("siit.rtt_added_us", "us", "what two translations add to a round trip"),
+    Goal("siit.fast_tcp_vs_plain", "x", "with the BPF fast path: one TCP stream, against plain IPv6"),
+    Goal("siit.fast_tcp_vs_siit", "x", "the same, against siit without it"),
+    Goal("siit.fast_udp64_vs_plain", "x", "the same, packets of 64 bytes a second"),
+    Goal("siit.fast_rtt_added_us", "us", "the same, added to a round trip", at_most=8),
     Goal(
         "prefixd.failover_silent_ms",
         "ms",

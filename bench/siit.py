@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""How fast packets cross CLAT and PLAT: siit and tayga side by side, plain IPv6 forwarding as the measure.
+"""How fast packets cross CLAT and PLAT: siit without and with its BPF fast path, and tayga, against plain IPv6.
 
 The path is four network namespaces, joined by veth. The addresses alone decide which variant translates. So all
 variants share every link, and run in turn in each round:
@@ -28,11 +28,11 @@ MTU_BYTES = 1500  # of every link; an IPv4 packet may have 20 less
 PAYLOAD_BYTES = 22  # a UDP packet that fills the smallest Ethernet frame (64 bytes) exactly
 PORT = 5201
 
-PLAT_PREFIX = {"siit": "fd00:64:2::/96", "tayga": "fd00:65:2::/96"}
-CLAT_PREFIX = {"siit": "fd00:64:1::/96", "tayga": "fd00:65:1::/96"}
-CLIENT = {"siit": "10.1.0.2", "tayga": "10.1.1.2", "plain": "fd00:c::2"}
-SERVER = {"siit": "10.9.0.2", "tayga": "10.9.0.3", "plain": "fd00:9::2"}
-VARIANTS = ("plain", "siit", "tayga")
+PLAT_PREFIX = {"siit": "fd00:64:2::/96", "tayga": "fd00:65:2::/96", "fast": "fd00:66:2::/96"}
+CLAT_PREFIX = {"siit": "fd00:64:1::/96", "tayga": "fd00:65:1::/96", "fast": "fd00:66:1::/96"}
+CLIENT = {"siit": "10.1.0.2", "tayga": "10.1.1.2", "fast": "10.1.2.2", "plain": "fd00:c::2"}
+SERVER = {"siit": "10.9.0.2", "tayga": "10.9.0.3", "fast": "10.9.0.4", "plain": "fd00:9::2"}
+VARIANTS = ("plain", "siit", "fast", "tayga")
 NODES = ("client", "clat", "plat", "server")
 
 
@@ -105,16 +105,16 @@ def make_path(nodes: dict[str, Node]) -> None:
     join(client, "up0", clat, "down0")
     join(clat, "up0", plat, "down0")
     join(plat, "up0", server, "down0")
-    address(client, "up0", "10.1.0.2/24", "10.1.1.2/24", "fd00:c::2/64")
-    address(clat, "down0", "10.1.0.1/24", "10.1.1.1/24", "fd00:c::1/64")
+    address(client, "up0", "10.1.0.2/24", "10.1.1.2/24", "10.1.2.2/24", "fd00:c::2/64")
+    address(clat, "down0", "10.1.0.1/24", "10.1.1.1/24", "10.1.2.1/24", "fd00:c::1/64")
     address(clat, "up0", "fd00:1::1/64")
     address(plat, "down0", "fd00:1::2/64")
     address(plat, "up0", "10.9.0.1/24", "fd00:9::1/64")
-    address(server, "down0", "10.9.0.2/24", "10.9.0.3/24", "fd00:9::2/64")
+    address(server, "down0", "10.9.0.2/24", "10.9.0.3/24", "10.9.0.4/24", "fd00:9::2/64")
     for node in (clat, plat):
         node.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
     mtu = str(MTU_BYTES - 20)
-    for variant in ("siit", "tayga"):
+    for variant in PLAT_PREFIX:
         client.run(
             *("ip", "route", "add", SERVER[variant], "via", "10.1.0.1"),
             "src",
@@ -158,21 +158,24 @@ def wait_for(what: str, is_so: Callable[[], bool], deadline_s: float = 10) -> No
         time.sleep(0.02)
 
 
-def start_siit(nodes: dict[str, Node], folder: Path, stack: contextlib.ExitStack) -> None:
+def start_siit(
+    nodes: dict[str, Node], folder: Path, stack: contextlib.ExitStack, variant: str, fast: str
+) -> None:
     sides = {
-        "clat": ("local.v4 10.1.0.0/24 local.v6 {clat} local.style RFC6052 "
+        "clat": ("local.v4 {client}/32 local.v6 {clat} local.style RFC6052 "
                  "remote.v4 0.0.0.0/0 remote.v6 {plat} remote.style RFC6052"),
         "plat": ("local.v4 0.0.0.0/0 local.v6 {plat} local.style RFC6052 "
-                 "remote.v4 10.1.0.0/24 remote.v6 {clat} remote.style RFC6052"),
+                 "remote.v4 {client}/32 remote.v6 {clat} remote.style RFC6052"),
     }  # fmt: skip
-    prefixes = {"clat": CLAT_PREFIX["siit"], "plat": PLAT_PREFIX["siit"]}
-    siit = (sys.executable, "-m", "siit")
+    values = {"clat": CLAT_PREFIX[variant], "plat": PLAT_PREFIX[variant], "client": CLIENT[variant]}
+    siit, device = (sys.executable, "-m", "siit"), f"{variant}0"
     for name, rules in sides.items():
-        socket = folder / f"{name}.sock"
+        socket = folder / f"{variant}-{name}.sock"
         at = ("--socket", str(socket))
-        log = stack.enter_context((folder / f"{name}.log").open("w"))
+        log = stack.enter_context((folder / f"{variant}-{name}.log").open("w"))
+        state = str(folder / f"{variant}-{name}.rules")
         daemon = nodes[name].start(
-            *siit, "daemon", *at, "--state", str(folder / f"{name}.rules"), cwd=ROOT, stdout=log, stderr=log
+            *siit, "daemon", *at, "--state", state, "--fast", fast, cwd=ROOT, stdout=log, stderr=log
         )
         stack.callback(end, daemon)
         wait_for("siit's socket", socket.exists)
@@ -182,10 +185,10 @@ def start_siit(nodes: dict[str, Node], folder: Path, stack: contextlib.ExitStack
             *siit,
             "ctl",
             *at,
-            "add siit0",
-            f"config siit0 {rules.format(**prefixes)}",
+            f"add {device}",
+            f"config {device} {rules.format(**values)}",
         )
-    route_into(nodes, "siit", "siit0")
+    route_into(nodes, variant, device)
 
 
 def start_tayga(nodes: dict[str, Node], folder: Path, stack: contextlib.ExitStack) -> None:
@@ -273,7 +276,8 @@ def path() -> Iterator[tuple[dict[str, Node], Path]]:
             stack.callback(subprocess.run, ["ip", "netns", "delete", node.netns], check=False)
             node.run("ip", "link", "set", "lo", "up")
         make_path(nodes)
-        start_siit(nodes, folder, stack)
+        start_siit(nodes, folder, stack, "siit", "off")
+        start_siit(nodes, folder, stack, "fast", "on")
         start_tayga(nodes, folder, stack)
         for variant in VARIANTS:
             nodes["client"].run("ping", "-c", "1", "-W", "5", "-I", CLIENT[variant], SERVER[variant])
@@ -298,18 +302,25 @@ def measure(rounds: int = 5, seconds: float = 2, say: Callable[[str], None] = la
                     f"round trip {raw['rtt'][variant][-1]:.0f} us"
                 )
 
-    def ratio(what: str, other: str) -> float:
-        pairs = zip(raw[what]["siit"], raw[what][other], strict=True)
-        return round(statistics.median(ours / theirs for ours, theirs in pairs if theirs), 3)
+    def ratio(what: str, other: str, ours: str = "siit") -> float:
+        pairs = zip(raw[what][ours], raw[what][other], strict=True)
+        return round(statistics.median(each / theirs for each, theirs in pairs if theirs), 3)
+
+    def added_us(ours: str) -> float:
+        return round(
+            statistics.median(a - b for a, b in zip(raw["rtt"][ours], raw["rtt"]["plain"], strict=True)), 1
+        )
 
     return {
         "siit.tcp_vs_plain": ratio("tcp", "plain"),
         "siit.tcp_vs_tayga": ratio("tcp", "tayga"),
         "siit.udp64_vs_plain": ratio("udp64", "plain"),
         "siit.udp64_vs_tayga": ratio("udp64", "tayga"),
-        "siit.rtt_added_us": round(
-            statistics.median(a - b for a, b in zip(raw["rtt"]["siit"], raw["rtt"]["plain"], strict=True)), 1
-        ),
+        "siit.rtt_added_us": added_us("siit"),
+        "siit.fast_tcp_vs_plain": ratio("tcp", "plain", "fast"),
+        "siit.fast_tcp_vs_siit": ratio("tcp", "siit", "fast"),
+        "siit.fast_udp64_vs_plain": ratio("udp64", "plain", "fast"),
+        "siit.fast_rtt_added_us": added_us("fast"),
         "raw": raw,
     }
 
