@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import failover, prefixd, reach, roam, roam_rules, siit
+from bench import failover, prefixd, reach, roam, roam_instructions, roam_rules, siit
 from usage import Parser
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
@@ -91,6 +91,11 @@ GOALS = (
     Goal("roam.xtables_roam_us", "us", "with iptables: one ROAM, 1,000 clients of four flows have roamed"),
     Goal("roam.xtables_roams_per_s", "", "ROAMs a second on one core, in batches", at_least=1000),
     Goal("roam.rss_kib", "KiB", "the roaming daemon with 1,000 clients, resident", at_most=40 * 1024),
+    *(
+        Goal(f"roam.{name}_{key}", unit, f"on {on}: {meaning}", at_most=most)
+        for name, on, bounds in (("cpython", "CPython", (3, 100)), ("micropython", "MicroPython", (15, 100)))
+        for (key, unit, meaning), most in zip(roam_instructions.KEYS, bounds, strict=True)
+    ),
     Goal("roam.idle_cpu_percent", "%", "of a CPU that it takes then while nothing happens", at_most=1),
     *(
         Goal(f"roam.{rules}_{what}_{count}", unit, f"{count:,} clatnodes, {whose}: {meaning}")
@@ -128,6 +133,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "failover": lambda say: failover.run(say=say),
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
+    "instructions": lambda say: roam_instructions.run(say),
     "reach": lambda say: reach.run(say=say),
 }
 
