@@ -79,7 +79,7 @@ def run(say: Callable[[str], None]) -> dict[str, float]:
         pythons["micropython"] = [str(PROGRAM)]
     else:
         say("no MicroPython: make oldest-micropython")
-    results = {}
+    results: dict[str, float] = {}
     for name, python in pythons.items():
         handoff, event = measure(python)
         results |= {
