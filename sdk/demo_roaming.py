@@ -29,14 +29,14 @@ def check_roaming(lab: Lab, checks: CheckRun, phone: Phone) -> None:
     others = [node.name for node in clatnodes(lab.topology) if exits_of(node.name) == exits_of(phone.node)]
     nodes = [phone.node, *(name for name in others if name != phone.node)][:3]
     if len(nodes) < 2:
-        checks.say(f"      no other clatnode in {phone.node}'s mesh: nowhere for {phone.name} to walk to")
+        checks.say(f"      no other clatnode in {phone.node}'s mesh: nowhere for {phone.name} to roam to")
         return
     steps = path(nodes)
     checks.say(
-        f"      {phone.name} walks without a goodbye: {' - '.join([phone.node, *(n for n, _ in steps)])}"
+        f"      {phone.name} roams without disassociation: {' - '.join([phone.node, *(n for n, _ in steps)])}"
     )
     seen: dict = {}
-    if not checks.check("a walk", partial(roam_under_load, lab, phone, steps, seen)):
+    if not checks.check("roaming", partial(roam_under_load, lab, phone, steps, seen)):
         return
     result = seen["result"]
     nexts = [*result.handoffs[1:], None]
@@ -44,9 +44,9 @@ def check_roaming(lab: Lab, checks: CheckRun, phone: Phone) -> None:
         name, ms = f"handoff {i}, to {handoff.node}", round(handoff.ms or 0)
         stay_s = following.at_s - handoff.at_s if following else STAY_S
         checks.check(name, partial(handoff_time, handoff, stay_s), ms)
-    checks.check("download while walking", partial(downloaded, seen["download"]))
-    checks.check("ssh-like connection while walking", partial(echo_connections, result))
-    checks.check("UDP stream while walking", partial(datagram_stream, result, seen["gate_dropped"]))
+    checks.check("download while roaming", partial(downloaded, seen["download"]))
+    checks.check("ssh-like connection while roaming", partial(echo_connections, result))
+    checks.check("UDP stream while roaming", partial(datagram_stream, result, seen["gate_dropped"]))
     if not lab.from_packages:  # which have no such rules
         checks.check("the seed's rules break it", partial(seed_rules_break, lab, phone, nodes[1]))
     checks.check("new connections after all that", partial(connects, phone))
@@ -114,7 +114,7 @@ def echo_connections(result: roaming.RoamingResult) -> str:
 def datagram_stream(result: roaming.RoamingResult, dropped: int) -> str:
     if not result.sent or result.lost > result.sent / 2:
         raise DemoError(f"{result.lost} of {result.sent} datagrams did not come back")
-    return f"{result.lost} of {result.sent} datagrams lost; the gates dropped {dropped} packets of the whole walk"
+    return f"{result.lost} of {result.sent} datagrams lost; the gates dropped {dropped} packets meanwhile"
 
 
 def connects(phone: Phone) -> str:

@@ -23,10 +23,10 @@ for line in sys.stdin:
 
 
 class Talk:
-    """One TCP connection through the whole path, for as long as the context; story(lab) is what a failure tells."""
+    """One TCP connection through the whole path, as long as the context. A failure prints diagnostics(lab)."""
 
-    def __init__(self, lab, client, story, patience_s=60 * TIMEOUT_SCALE):
-        self.lab, self.story, self.patience_s, self.count = lab, story, patience_s, 0
+    def __init__(self, lab, client, diagnostics, patience_s=60 * TIMEOUT_SCALE):
+        self.lab, self.diagnostics, self.patience_s, self.count = lab, diagnostics, patience_s, 0
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = lab.popen(client, ["python", "-c", PROGRAM, str(patience_s)], **pipes)
 
@@ -40,7 +40,7 @@ class Talk:
 
     def _line(self, timeout_s):
         is_told = select.select([self.process.stdout], [], [], timeout_s)[0]
-        assert is_told, f"silence for {timeout_s} s\n{self.story(self.lab)}"
+        assert is_told, f"silence for {timeout_s} s\n{self.diagnostics(self.lab)}"
         return self.process.stdout.readline().strip()
 
     def echo(self, timeout_s=STALL_S):
@@ -48,5 +48,5 @@ class Talk:
         self.count += 1
         begun_s = time.monotonic()
         self.process.stdin.write(f"{self.count}\n")
-        assert self._line(timeout_s) == str(self.count), self.story(self.lab)
+        assert self._line(timeout_s) == str(self.count), self.diagnostics(self.lab)
         return time.monotonic() - begun_s

@@ -81,7 +81,7 @@ def test_every_check_passes_on_nodes_that_run_the_packages(mesh, tmp_path):
     checks, said = checks_of(
         tmp_path / "demo.json", "--topology", str(mesh), "--from-packages", str(packages.FOLDER)
     )
-    assert {"ping", "HTTP download", "a walk", "download while walking"} <= {
+    assert {"ping", "HTTP download", "roaming", "download while roaming"} <= {
         c["name"] for c in checks["checks"]
     }
     assert "the exit in use fails" in said
@@ -93,7 +93,7 @@ def test_every_check_of_the_demo_passes_on_a_mesh_that_does_not_ship(mesh, tmp_p
     assert {"ping", "DNS", "HTTP download", "path MTU", "UDP fragments"} <= {
         c["name"] for c in checks["checks"]
     }
-    assert {"a walk", "download while walking", "the seed's rules break it"} <= {
+    assert {"roaming", "download while roaming", "the seed's rules break it"} <= {
         c["name"] for c in checks["checks"]
     }
     assert "the exit in use fails" in said

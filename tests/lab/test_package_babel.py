@@ -53,7 +53,7 @@ class BabelNode(Node):
             address for kind in told.values() for address in kind if len(address) > len("00:00:00:00:00:00")
         ]
 
-    def story(self) -> str:
+    def diagnostics(self) -> str:
         """What both nodes' babelds, kernels and services say, for a failure."""
         kernel = "ip addr; ip -6 route; ip -s link show type veth"
         parts = []
@@ -180,7 +180,7 @@ def test_prefixd_from_its_package_finds_a_plat_through_babeld(node):
     try:
         status = node.wait("prefixd --status --json", f'"chosen": "{plat}/96"', within_s=600)
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{node.story()}") from error
+        raise AssertionError(f"{error}\n{node.diagnostics()}") from error
     assert '"own": false' in status
     node.wait("ip -4 route show table 464", "default dev clat")
     assert f"remote.v6 {plat}/96" in node("siit show")

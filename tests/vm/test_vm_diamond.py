@@ -82,7 +82,7 @@ def has_tcp(lab, name):
 
 def walk_and_return(lab, name="phone"):
     """Say a line on an open connection at a, at b, and at a again; each has to come back."""
-    with Talk(lab, name, story, PATIENCE_S) as talk:
+    with Talk(lab, name, diagnostics, PATIENCE_S) as talk:
         for node in ("a", "b", "a"):
             if lab.node_of(name) != node:
                 lab.roam(name, node)
@@ -90,7 +90,7 @@ def walk_and_return(lab, name="phone"):
             wait_until(lambda: lab.serving(name), what=f"the {name} being served at {node}")
 
 
-def story(lab):
+def diagnostics(lab):
     """What the roaming daemons say of it."""
     parts = []
     for node in ("a", "b", "north", "south"):
@@ -123,7 +123,7 @@ def test_an_open_connection_roams(lab):
 def test_the_better_exit_dies_and_the_other_serves(lab):
     lab.kill("north")
     wait_until(lambda: lab.plat_of("a") == "south", what="the change to south")
-    with Talk(lab, "phone", story, PATIENCE_S) as talk:
+    with Talk(lab, "phone", diagnostics, PATIENCE_S) as talk:
         talk.echo(PATIENCE_S)
 
 

@@ -21,6 +21,7 @@ from wifi_lab import (
     POINTS,
     address,
     associate,
+    diagnostics,
     go_far_from,
     kernel_said,
     keyed,
@@ -30,7 +31,6 @@ from wifi_lab import (
     radios,
     roam,
     serving,
-    story,
     telling,
     wpa,
 )
@@ -62,7 +62,7 @@ def wifi(mesh, request):
 def keep(lab, name):
     """Leave what was seen outside of the machine."""
     file = Path(os.environ["OUT"], f"wifi-{lab.kind}-{name}-{lab.turn}.json")
-    file.write_text(json.dumps([lab.found, story(lab)], indent=1))
+    file.write_text(json.dumps([lab.found, diagnostics(lab)], indent=1))
 
 
 def stall_ms(datagrams, begun, end):

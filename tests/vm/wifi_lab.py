@@ -59,7 +59,7 @@ MOBILITY = {
     ),
 }
 KEYED = [said for *_, said in MOBILITY.values()]
-LOG_CHARS = 6000  # of each log, in a story
+LOG_CHARS = 6000  # of each log, in the diagnostics
 # mac80211 asks three times, a tenth of a second each, whatever the machine: a radio's daemons come first
 SOON = ["chrt", "--fifo", "1"]
 GAVE_UP = (" timed out", " lost")  # what it says then, and when it has heard nothing for long
@@ -147,7 +147,7 @@ def telling(act):
         try:
             return act(wifi)
         except (AssertionError, LabError) as error:
-            raise AssertionError(f"{error}\n{story(wifi)}") from error
+            raise AssertionError(f"{error}\n{diagnostics(wifi)}") from error
 
     return told
 
@@ -274,7 +274,7 @@ def kernel_said(since_s):
     ]
 
 
-def story(lab):
+def diagnostics(lab):
     """What was found so far, and what kernel, radios and daemons said; those by the clock on the wall."""
     on_wall_s = lab.begun_s + time.time() - time.monotonic()
     parts = [f"begun at {lab.begun_s:.3f}, {on_wall_s:.3f} on the wall; found {json.dumps(lab.found)}"]
