@@ -1,24 +1,18 @@
 # SPDX-License-Identifier: ISC
 """Devices as text and as JSON, and how they differ from what was wanted. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from nat46 import checks, expect, language, listing
 from nat46.language import ControlError, Pair
 from nat46.listing import Device, Shown
 from nat46.target import Statistics
+from runtime.text import table
 
 HIDDEN = "?"
 MODULE_MTU_BYTES = 16384  # nat46_netdev_setup
 Wanted = Mapping[str, tuple[Pair | Shown, ...]]  # Shown: of a listing that was kept, and cut
 HEADINGS = ("DEVICE", "PAIR", "SIDE", "IPV4", "IPV6", "STYLE", "BITS")
-
-
-def table(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of cells, each column as wide as its widest."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def show(devices: Iterable[Device], target: str) -> list[str]:

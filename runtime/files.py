@@ -32,10 +32,11 @@ def is_no_file(error: OSError) -> bool:
     return bool(error.args[-1] == NO_FILE)
 
 
-def replace(path: str, data: bytes) -> None:
+def replace(path: str, data: bytes, is_synced: bool = False) -> None:
     """Have a file hold these bytes, for its owner alone. Whoever reads it finds the old ones or the new ones.
 
-    It is not synced to a disk: the page cache outlives every end of ours. On MicroPython the umask decides who reads.
+    is_synced: also after a crash of the machine; the page cache outlives every end of ours anyway. What a crash leaves
+    beside it has always the same name, and the next call takes it away. On MicroPython the umask decides who reads.
     """
     folder, slash, name = path.rpartition("/")
     new = folder + slash + "." + name + ".new"
@@ -45,9 +46,16 @@ def replace(path: str, data: bytes) -> None:
     else:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = open(os.open(new, flags, 0o600), "wb")
-    with file:
-        file.write(data)
-    os.rename(new, path)
+    try:
+        with file:
+            file.write(data)
+            if is_synced and not IS_MICRO:
+                file.flush()
+                os.fsync(file.fileno())
+        os.rename(new, path)
+    except OSError:
+        remove(new)
+        raise
 
 
 def remove(path: str) -> None:

@@ -17,7 +17,7 @@ import os
 import select
 import socket
 import struct
-from errno import ENOBUFS, ETIMEDOUT
+from errno import EINPROGRESS, ENOBUFS, ETIMEDOUT
 
 from runtime import IS_MICRO
 from runtime.netlink import (
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 AF_NETLINK = 16
 ROUTE, NETFILTER, GENERIC = 0, 12, 16  # NETLINK_
 SOL_NETLINK, ADD_MEMBERSHIP, NO_ENOBUFS, CAP_ACK, STRICT = 270, 1, 5, 10, 12
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+SO_SNDBUFFORCE = 31 if EINPROGRESS == 150 else 32  # the former on MIPS, which has its own numbers
+SO_RCVBUFFORCE = 33
 
 SEND_BYTES = 1 << 20
 RECEIVE_BYTES = 4 << 20  # of answers that wait for us in the kernel

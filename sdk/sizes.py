@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.text import table as aligned
 from sdk.ipk import __main__ as ipk
 from sdk.ipk import apk
 from usage import Parser
@@ -144,9 +145,7 @@ def table(ours: list[Sized], others: list[Sized], release: str) -> str:
         rows.append(tuple(row))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rule = "  ".join("=" * width for width in widths)
-    lines = [
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+    lines = aligned(rows)
     return "\n".join([rule, lines[0], rule, *lines[1:], rule]) + "\n"
 
 

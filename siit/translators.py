@@ -7,10 +7,10 @@ which devices are its own, and their rules.
 
 import json
 import logging
-import os
 from pathlib import Path
 
 from nat46.language import ControlError, Pair
+from runtime import files
 from siit import control
 from siit.device import Device, DeviceError
 from siit.translator import DEFAULT_POLICY, Policy
@@ -115,7 +115,7 @@ class Translators:
         """Write the state file, in one step. If that fails, the rules still apply, since a full file system must not
         stop a failover. The failure is logged once, and `unwritten` is the reason until a later call succeeds."""
         try:
-            write_atomically(self._state, control.format_state(self.rules))
+            files.replace(str(self._state), control.format_state(self.rules).encode("ascii"), is_synced=True)
         except OSError as error:
             reason = f"{self._state} cannot be written: {error.strerror}"
             if not self.unwritten:
@@ -140,22 +140,3 @@ class Translators:
     def leave(self) -> None:
         for device in self.devices.values():
             device.leave()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content; whoever reads it, also after a crash, finds the old or the new.
-
-    One writer at a time: what a crash leaves beside it has always the same name, and the next call takes it over.
-    """
-    new = path.with_name(f".{path.name}.new")
-    try:
-        with open(
-            os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="ascii"
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
