@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
 
 LONGEST_WAIT_S = 60.0
-# MicroPython moves nothing in memory. If it collected garbage only when its heap is full, what stays would lie scattered
+# MicroPython moves nothing in memory. If it collected garbage only when its heap is full, what stays would be scattered
 # over all of it, and a dictionary that grows would find no room: so it ended after 700 roams with 0.9 of 8 MiB in use.
 GARBAGE_BYTES = 96 * 1024
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
