@@ -5,12 +5,13 @@ Our table opens nothing that another one closes. So each kind of packet that the
 chains that are there: what a policy of `drop` takes, a last rule that rejects, or one in between.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from reach.firewall import NUMBERS, TABLE, Match
-from reach.plan import Br, Gretap, Plan, Wg
+from reach.plan import Br, Gretap, Plan, Tunnel, Wg
 from reach.reading import Address, Network, Ports
 from reach.ruleset import Chain, Packet, Table, decide
 
@@ -126,12 +127,14 @@ def through(plan: Plan, own: set[str]) -> Iterator[Packet]:
             if str(packet.destination) in own:
                 yield replace(packet, hook="input", out_device="")
             else:
-                yield from (packet, answer(packet))
+                yield packet
 
 
 def answer(packet: Packet) -> Packet:
+    """What comes back, by the chains of the other way."""
     return replace(
         packet,
+        hook={"input": "output", "output": "input"}.get(packet.hook, packet.hook),
         in_device=packet.out_device,
         out_device=packet.in_device,
         source=packet.destination,
@@ -140,11 +143,37 @@ def answer(packet: Packet) -> Packet:
     )
 
 
+def endpoint(text: str) -> tuple[Address | None, int]:
+    """The address, which a name may stand for, and the port."""
+    host, _, port = text.rpartition(":")
+    with contextlib.suppress(ValueError):
+        return ip_address(host.strip("[]")), int(port)
+    return None, int(port)
+
+
+def out_of(plan: Plan) -> Iterator[Packet]:
+    """What this machine itself begins: the links' own packets towards a hub, and the relay's towards its targets."""
+    for device in plan.devices:
+        for peer in device.peers if isinstance(device, Wg) else ():
+            if peer.endpoint:
+                to, port = endpoint(peer.endpoint)
+                for family in (to.version,) if to else plan.families:
+                    yield Packet("output", family, "udp", port, "", plan.wan, None, to)
+        if isinstance(device, Tunnel):
+            yield Packet("output", 6, "ipip", 0, "", plan.wan, None, device.remote)
+    for each in plan.listeners:
+        yield Packet(
+            "output", each.target.version, each.protocol, each.target_port, "", None, None, each.target
+        )
+
+
 def blocked(
     plan: Plan, tables: Iterable[Table], own: set[str], filters_bridges: bool = False
 ) -> list[Blocked]:
     """The base chains that hold up what the plan lives on, each with those packets."""
-    packets = list(dict.fromkeys((*into(plan), *through(plan, own), *of_bridges(plan, filters_bridges))))
+    parts = (into(plan), out_of(plan), through(plan, own), of_bridges(plan, filters_bridges))
+    asked_for = [packet for part in parts for packet in part]
+    packets = list(dict.fromkeys(each for packet in asked_for for each in (packet, answer(packet))))
     found = []
     for table in tables:
         for chain in table.chains.values() if table.name != OURS else ():
@@ -173,7 +202,7 @@ def sentence(each: Blocked, plan: Plan) -> str:
     does = "drops what it does not know" if each.by_default else "has a rule that drops what is needed"
     if not each.is_certain:
         does = "may drop what is needed, for some of its rules are not understood here"
-    if each.chain.hook == "input":
+    if each.chain.hook in ("input", "output"):
         wanted = sorted({wanted_port(packet) for packet in each.packets})
         return f"{does}: accept {', '.join(wanted)} there{example(each, plan)}"
     devices = " and ".join(dict.fromkeys(links(each, plan)))
@@ -181,6 +210,8 @@ def sentence(each: Blocked, plan: Plan) -> str:
 
 
 def wanted_port(packet: Packet) -> str:
+    if packet.state == "established":
+        return "answers"
     if packet.protocol == "gre":
         return f"protocol 47 (GRE) from {packet.in_device}"
     return "protocol 4 (IPv4 in IPv6)" if packet.protocol == "ipip" else f"{packet.protocol} {packet.port}"
@@ -214,6 +245,15 @@ def of_firewalld(each: Blocked, packet: Packet, link: str) -> list[str]:
 
 def commands_for(each: Blocked, packet: Packet, link: str) -> list[str]:
     is_input, program = each.chain.hook == "input", each.table.name.partition(",")[0]
+    if packet.state == "established" and each.chain.hook != "forward":
+        established = f"{program} -I {each.chain.name} -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+        return [established] if "tables" in program else []
+    if each.chain.hook == "output":
+        is_known = (
+            "tables" in program and packet.port and not any(name[:3] == "ufw" for name in each.table.chains)
+        )
+        words = f"{program} -I OUTPUT -p {packet.protocol} --dport {packet.port} -j ACCEPT"
+        return [words] if is_known else []
     protocol = NUMBERS[packet.protocol] if packet.protocol in ("ipip", "gre") else packet.protocol
     port = f" --dport {packet.port}" if packet.port else ""
     if each.table.name.endswith(" firewalld"):

@@ -30,7 +30,7 @@ ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 class Packet:
     """A packet that has to come through; None: nobody knows which it will be."""
 
-    hook: str  # input or forward
+    hook: str  # input, forward or output
     family: int
     protocol: str
     port: int = 0

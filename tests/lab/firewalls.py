@@ -102,6 +102,8 @@ iptables -A INPUT -m conntrack --ctstate NEW -j no
 iptables -A FORWARD -i eth1 -o eth0 -j ACCEPT
 iptables -A FORWARD -m conntrack ! --ctstate NEW -j ACCEPT
 iptables -A FORWARD -j no
+iptables -A OUTPUT -o eth0 -p tcp --dport 8080 -j no
+iptables -A OUTPUT -p udp -d 203.0.113.0/24 -m conntrack --ctstate NEW -j DROP
 """
 NFT = """
 nft -f - <<END
@@ -124,6 +126,12 @@ table inet filter {
 		meta l4proto { tcp, udp } th dport 8080 accept
 		goto no
 	}
+	chain output {
+		type filter hook output priority 0; policy drop;
+		ct state established,related accept
+		udp dport 51820 ip daddr 203.0.113.99 accept
+		tcp dport { 22, 443 } accept
+	}
 	chain no { log prefix "no " reject with icmpx port-unreachable; }
 }
 END
@@ -140,7 +148,11 @@ table ip mine {
 		type filter hook input priority 0; policy drop;
 		iifname vmap { "lo" : accept, "eth0" : jump outside, "wg0" : accept }
 	}
-	chain outside { ip saddr 203.0.113.200 drop; tcp dport { 22, 443, 8001, 8080 } accept; udp dport 1-65535 accept; }
+	chain outside {
+		ct state established accept
+		ip saddr 203.0.113.200 drop
+		tcp dport { 22, 443, 8001, 8080 } accept; udp dport 1-65535 accept;
+	}
 }
 END
 """
