@@ -21,6 +21,7 @@ from l3roamd_py.kernel.netlink import (
     REACHABLE,
     STALE,
 )
+from l3roamd_py.kernel.stations import _family_and_group
 from xlat464.address import parse_ipv4, parse_ipv6
 
 MAC, INDEX = b"\2\xaa\0\0\0\x09", 7
@@ -128,3 +129,11 @@ def test_who_floods_one_port_hides_nobody_at_another(finder):
     finder.links._links[PORT] = ("lan1", b"", BRIDGE)
     assert finder.port_of(bytes((2, 0xBB, 0, 0, *divmod(9_999, 256)))) == "lan1"
     assert finder.port_of(MAC) == ""
+
+
+def test_a_generic_family_and_its_group_are_found_by_their_names():
+    """Of the controller, which every kernel has; nl80211 is found the same way."""
+    assert _family_and_group("nlctrl", "notify") == (16, 16)
+    assert _family_and_group("nlctrl", "mlme") == (16, 0)
+    with pytest.raises(OSError, match="No such file"):
+        _family_and_group("no such", "mlme")
