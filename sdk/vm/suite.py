@@ -31,7 +31,8 @@ OUT = REPOSITORY / "build/vm/out"
 LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
 TIMEOUT_SCALE = 8  # than a processor of its own
-MODULES = ("veth", "bridge", "tun")  # which no kernel loads by itself in a namespace
+# which no kernel loads by itself in a namespace
+MODULES = ("veth", "bridge", "tun", "sch_ingress", "cls_bpf")
 LATE = 124
 TELL_S = 60  # for a suite that is ended
 SLIM = ("--confcutdir=tests/vm", "-p", "no:hypothesispytest")  # these tests know nothing of Hypothesis
@@ -55,6 +56,7 @@ class Suite:
 SUITES = (
     Suite("xtables", ("tests/vm/test_vm_xtables.py",), 600, 1, without_nftables=True),
     Suite("wifi", ("tests/vm/test_vm_wifi.py",), 1000, 1),
+    Suite("fast", ("tests/fuzz/test_fuzz_siit_fast.py",), 600, 1),
     Suite("limit", ("tests/lab/test_plat_limit.py", "-k", "stays_up or took_away"), 600, 1),
     Suite("diamond", ("tests/vm/test_vm_diamond.py", "-k", "[siit]"), 1200, 1),
     Suite("links", (*LINKS, "-k", "not finds"), 2400, 2),

@@ -241,7 +241,7 @@ def suites(monkeypatch, tmp_path):
 
 def test_only_its_own_suite_sees_no_nftables_and_those_of_nat46_say_that_they_are_skipped(suites, capsys):
     assert suite.inside([], []) == 1, "links failed"
-    assert suites == dict.fromkeys(("wifi", "limit", "links", "diamond", "conformance"), False) | {
+    assert suites == dict.fromkeys(("wifi", "fast", "limit", "links", "diamond", "conformance"), False) | {
         "xtables": True
     }
     said = capsys.readouterr().out
