@@ -4,6 +4,7 @@
 WIFI_TURNS in the environment is how often each test is repeated; what each saw is in $OUT.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -36,7 +37,14 @@ from wifi_lab import (
 )
 from wifi_watch import Download, Heard
 
+from l3roamd_py.core.events import ClientSeen
+from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.stations import Stations
+from runtime.netlink import message
+from runtime.netlink_socket import GENERIC, open_socket
 from sdk.lab import ECHO
+from sdk.lab.radio import in_namespace
 from sdk.roaming import TrafficProgram
 
 TURNS = int(os.environ.get("WIFI_TURNS", "1"))
@@ -136,3 +144,31 @@ def test_an_idle_phone_is_found_by_nl80211_alone(wifi):
     entries = wifi.exec("b", ["bridge", "fdb", "show", "br", "br-client", "dev", "wlan0"]).stdout
     assert wifi.mac not in entries
     wait_until(lambda: wifi.is_answered(PHONE), what="an answer of the internet at b")
+
+
+@telling
+def test_who_could_not_be_told_of_stations_asks_who_is_here(wifi):
+    """The socket is full when the phone comes: what the kernel says is lost."""
+    mac, pid = bytes.fromhex(wifi.mac.replace(":", "")), wifi.running.pids["b"]
+
+    def listen():
+        finder = Finder(Network("br-client", None))
+        finder.dump()
+        stations = Stations(finder)
+        assert stations.open()
+        return stations, open_socket(GENERIC)
+
+    def fill():
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sender.sendto(message(0, 0, bytes(1024)), stations._socket.getsockname())
+
+    stations, sender = in_namespace(pid, listen)
+    try:
+        fill()
+        roam(wifi, "b")
+        wait_until(lambda: serving(wifi, "b"), what="the phone being served at b")
+        assert in_namespace(pid, stations.read) == [ClientSeen(mac, is_proof=True)]
+    finally:
+        stations.close()
+        sender.close()
