@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from reach import description
 from reach.description import SERVER, Bridge, Description, FourInSix, WireGuard
 from reach.ranges import overlap
-from reach.reading import Finding, guess, warning
+from reach.reading import Finding, Network, guess, warning
 from reach.values import DEVICE_BYTES
 
 
@@ -89,6 +89,10 @@ def numbers(whole: Description, link: Bridge) -> Iterator[Finding]:
     yield from public(whole, link)
 
 
+def is_part(one: Network, other: Network) -> bool:
+    return overlap(one, other) and one.prefixlen > other.prefixlen
+
+
 def public(whole: Description, link: Bridge) -> Iterator[Finding]:
     """The public addresses in it, and how they come to the server."""
     key, server = f"link.{link.name}", whole.server
@@ -101,6 +105,18 @@ def public(whole: Description, link: Bridge) -> Iterator[Finding]:
             f"{key}.prefix",
             f"{link.prefix} has server.ipv6 = {server.ipv6.ip}, so it is on the wire of {server.device}; expected"
             ' another one, or provider = "proxied"',
+        )
+    elif (
+        link.prefix
+        and link.provider == "proxied"
+        and server.ipv6
+        and is_part(server.ipv6.network, link.prefix)
+    ):
+        yield Finding(
+            f"{key}.prefix",
+            f"the provider gives the server {server.ipv6.network} of {link.prefix}, the rest is other people's: leave"
+            " prefix out, or ask for a /64 of your own; where the /64 is yours whatever the device shows, say so:"
+            f' ipv6 = "{server.ipv6.ip}/64"',
         )
     if link.is_bridged:
         yield warning(

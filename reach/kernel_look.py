@@ -16,6 +16,7 @@ from reach.ruleset import Table
 PROGRAMS = [("iptables", 4), ("iptables-nft", 4), ("iptables-legacy", 4)]
 PROGRAMS += [("ip6tables", 6), ("ip6tables-nft", 6), ("ip6tables-legacy", 6)]
 BY_NFT = "(nf_tables)"  # in the first line of who keeps its rules in nf_tables
+NOT_ALL = "' contains incompatible base-chains"  # of a table, before it prints the chains of its own
 BRIDGES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
@@ -43,7 +44,9 @@ def tables_of(listed: Iterable[tuple[str, int, str]], by_nft: str) -> list[Table
     for program, family, text in listed:
         tables = ruleset_iptables.read(program, family, text)
         if BY_NFT in text:
-            kept |= {f"table {'ip' if family == 4 else 'ip6'} {each.name.split()[-1]}" for each in tables}
+            names = [each.name.split()[-1] for each in tables]
+            ip = "ip" if family == 4 else "ip6"
+            kept |= {f"table {ip} {name}" for name in names if name + NOT_ALL not in text}
         known = [(each.families, each.chains) for each in found]
         found += [each for each in tables if (each.families, each.chains) not in known]
     return found + [each for each in ruleset_nft.read(by_nft) if each.name not in kept]

@@ -143,6 +143,23 @@ def answer(packet: Packet) -> Packet:
     )
 
 
+def called(plan: Plan) -> Iterator[Packet]:
+    """What anybody sends to what the server publishes, before its destination is rewritten."""
+    for dnat in plan.firewall.dnats if plan.role == "server" else ():
+        for packet in asked(dnat.match, (4,)) if not dnat.is_own else ():
+            yield replace(packet, hook="prerouting", port=packet.port or ANY_PORT, in_device=wan(plan))
+
+
+def stations(packet: Packet) -> Iterator[Packet]:
+    """A packet at every hook that it passes; `called` has it where it is not rewritten yet."""
+    is_rewritten = packet.is_published and packet.state == "new"
+    if packet.hook in ("input", "forward") and not is_rewritten:
+        yield replace(packet, hook="prerouting", out_device="")
+    yield packet
+    if packet.hook in ("output", "forward"):
+        yield replace(packet, hook="postrouting")
+
+
 def endpoint(text: str) -> tuple[Address | None, int]:
     """The address, which a name may stand for, and the port."""
     host, _, port = text.rpartition(":")
@@ -172,8 +189,8 @@ def blocked(
 ) -> list[Blocked]:
     """The base chains that hold up what the plan lives on, each with those packets."""
     parts = (into(plan), out_of(plan), through(plan, own), of_bridges(plan, filters_bridges))
-    asked_for = [packet for part in parts for packet in part]
-    packets = list(dict.fromkeys(each for packet in asked_for for each in (packet, answer(packet))))
+    ways = [way for part in parts for packet in part for way in (packet, answer(packet))]
+    packets = list(dict.fromkeys((*called(plan), *(each for way in ways for each in stations(way)))))
     found = []
     for table in tables:
         for chain in table.chains.values() if table.name != OURS else ():
@@ -202,11 +219,11 @@ def sentence(each: Blocked, plan: Plan) -> str:
     does = "drops what it does not know" if each.by_default else "has a rule that drops what is needed"
     if not each.is_certain:
         does = "may drop what is needed, for some of its rules are not understood here"
-    if each.chain.hook in ("input", "output"):
-        wanted = sorted({wanted_port(packet) for packet in each.packets})
-        return f"{does}: accept {', '.join(wanted)} there{example(each, plan)}"
-    devices = " and ".join(dict.fromkeys(links(each, plan)))
-    return f"{does}: let {devices} through there, both ways{example(each, plan)}"
+    devices = links(each, plan) if each.chain.hook not in ("input", "output") else []
+    rest = [p for p in each.packets if not {p.in_device, p.out_device} & set(devices)]
+    remedies = [f"accept {', '.join(sorted(set(map(wanted_port, rest))))} there"] if rest else []
+    remedies += [f"let {' and '.join(devices)} through there, both ways"] if devices else []
+    return f"{does}: {' and '.join(remedies)}{example(each, plan)}"
 
 
 def wanted_port(packet: Packet) -> str:
@@ -221,7 +238,7 @@ def links(each: Blocked, plan: Plan) -> list[str]:
     """Our devices among those that the packets pass."""
     used = {name for packet in each.packets for name in (packet.in_device, packet.out_device)}
     ours = (*plan.firewall.closed, *(device.name for device in plan.devices if isinstance(device, Br)))
-    return [name for name in ours if name in used]
+    return [name for name in dict.fromkeys(ours) if name in used]
 
 
 def example(each: Blocked, plan: Plan) -> str:
@@ -245,6 +262,8 @@ def of_firewalld(each: Blocked, packet: Packet, link: str) -> list[str]:
 
 def commands_for(each: Blocked, packet: Packet, link: str) -> list[str]:
     is_input, program = each.chain.hook == "input", each.table.name.partition(",")[0]
+    if each.chain.hook in ("prerouting", "postrouting"):
+        return []  # where only rules of somebody's own are
     if packet.state == "established" and each.chain.hook != "forward":
         established = f"{program} -I {each.chain.name} -m conntrack --ctstate ESTABLISHED -j ACCEPT"
         return [established] if "tables" in program else []

@@ -30,7 +30,7 @@ ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 class Packet:
     """A packet that has to come through; None: nobody knows which it will be."""
 
-    hook: str  # input, forward or output
+    hook: str  # prerouting, input, forward, output or postrouting
     family: int
     protocol: str
     port: int = 0
@@ -129,7 +129,7 @@ FIELDS = {
     "source": lambda values, packet: is_within(values, packet.source),
     "destination": lambda values, packet: (
         None
-        if packet.destination is None and packet.hook == "input"
+        if packet.destination is None and packet.hook in ("prerouting", "input")
         else is_within(values, packet.destination)
     ),
     "protocol": lambda values, packet: packet.protocol in [PROTOCOLS.get(each, each) for each in values],
@@ -140,7 +140,9 @@ FIELDS = {
     "family": lambda values, packet: packet.family in values,
     "mark": lambda values, packet: any(packet.mark & mask == value for value, mask in values),
     "flags": lambda values, packet: packet.state == "new" and "syn" in values,  # of TCP
-    "kind": lambda values, packet: ("local" if packet.hook == "input" else "unicast") in values,
+    "kind": lambda values, packet: (
+        None if packet.hook == "prerouting" else ("local" if packet.hook == "input" else "unicast") in values
+    ),
     "pkttype": lambda values, packet: bool({"host", "unicast"} & set(values)),
 }
 

@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 from reach.ruleset import NEVER, UNKNOWN, Chain, Rule, Table, Test
 
-TABLES = ("filter", "mangle", "security")  # those that have the hooks, and may drop
-HOOKS = {"INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"}
+TABLES = ("raw", "mangle", "filter", "security")  # those that may drop
+HOOKS = {each.upper(): each for each in ("prerouting", "input", "forward", "output", "postrouting")}
 VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "drop", "RETURN": "return"}
 PASSING = ("LOG", "NFLOG", "MARK", "CONNMARK", "TCPMSS", "AUDIT", "SET", "TRACE", "CT", "NOTRACK", "CLASSIFY")
 # words behind an option that change no verdict here: its modules, its notes, limits that are seldom reached

@@ -55,7 +55,7 @@ def read(text: str) -> list[Table]:
             continue
         key = value["family"], value["table"]
         table = tables.setdefault(key, Table(f"table {' '.join(key)}", FAMILIES[key[0]], {}))
-        hook = value.get("hook") if value.get("type") == "filter" else None
+        hook = value.get("hook") if value.get("type") in ("filter", "route") else None
         table.chains[value["name"]] = Chain(
             value["name"], tuple(rules.get((*key, value["name"]), ())), hook, value.get("policy", "accept")
         )

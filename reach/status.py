@@ -73,14 +73,14 @@ def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
             home = home_of(whole, each)
             common = {"to": str(each.to), "by": each.by, "home": home.name if home else None}
             if each.is_whole:
-                places = holding_up(each, None, 0, held)
+                places = holding_up(whole, each, None, 0, held)
                 found.append({"what": "whole address", **common, "asked": None, "held_up_by": places})
             for protocol, (first, last) in each.protocols():
                 asked = (
                     pool.submit(answers, str(each.to), each.to_port or first) if protocol == "tcp" else None
                 )
                 what = f"{protocol} {first}" + (f"-{last}" if last > first else "")
-                places = holding_up(each, protocol, first, held)
+                places = holding_up(whole, each, protocol, first, held)
                 found.append({"what": what, **common, "asked": asked, "held_up_by": places})
         for one in found:
             asked = one.pop("asked")
@@ -88,14 +88,18 @@ def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
     return found
 
 
-def holding_up(each: Publication, protocol: str | None, port: int, held: list[Blocked]) -> list[str]:
+def holding_up(
+    whole: Description, each: Publication, protocol: str | None, port: int, held: list[Blocked]
+) -> list[str]:
     """The chains that take what callers of a publication send, or the answers."""
-    inside = (each.to_port or port) if each.by == "kernel" else port
+    public = (whole.server.ipv4, whole.server.listen)
 
     def is_its(packet: Packet) -> bool:
         if each.by == "relay":
-            return packet.hook == "input" and (packet.protocol, packet.port) == (protocol, inside)
-        is_to = each.to in (packet.source, packet.destination)
+            return packet.hook != "forward" and (packet.protocol, packet.port) == (protocol, port)
+        is_called = packet.hook == "prerouting" and packet.destination in public  # not rewritten yet
+        inside = port if is_called else each.to_port or port
+        is_to = is_called or each.to in (packet.source, packet.destination)
         return is_to and (protocol is None or (packet.protocol, packet.port) == (protocol, inside))
 
     return [one.place for one in held if one.is_certain and any(map(is_its, one.packets))]

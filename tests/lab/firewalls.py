@@ -156,6 +156,53 @@ table ip mine {
 }
 END
 """
+# before and behind routing, where scrubbers and limits against floods are
+EARLY_NFT = """
+nft -f - <<END
+table inet early {
+	chain before {
+		type filter hook prerouting priority raw; policy accept;
+		iifname "eth0" tcp dport { 22, 443 } accept
+		iifname "eth0" tcp sport { 22, 443, 8001, 8080 } accept
+		iifname "eth0" udp sport != 40000 accept
+		iifname "eth0" reject with icmpx admin-prohibited
+	}
+	chain behind {
+		type filter hook postrouting priority srcnat + 10; policy accept;
+		oifname "eth1" tcp dport 443 drop
+		oifname "eth0" udp dport 5060 drop
+	}
+	chain route { type route hook output priority mangle; tcp dport 8001 drop; }
+}
+END
+"""
+EARLY_IPTABLES = """
+iptables -t raw -A PREROUTING -i eth0 -p udp --dport 51820 -j DROP
+iptables -t mangle -A PREROUTING -m conntrack --ctstate INVALID -j DROP
+iptables -t mangle -A PREROUTING -i eth0 -p tcp --dport 8001 -m conntrack --ctstate NEW -j DROP
+iptables -t mangle -A POSTROUTING -o eth0 -p tcp --dport 8080 -j DROP
+iptables -t raw -A OUTPUT -p udp --dport 5060 -j DROP
+"""
+# by nft's hand in the table that iptables has, which does not list it
+SHARED = """
+nft -f - <<END
+table ip filter {
+	set block { type ipv4_addr; flags interval; elements = { 198.51.100.0-198.51.100.99, 192.0.2.0/24 } }
+	map ports { type inet_service : verdict; elements = { 22 : accept, 443 : jump web } }
+	chain web { limit rate 100/second burst 5 packets counter accept; }
+	chain input {
+		type filter hook input priority -10; policy accept;
+		ip saddr @block drop
+		iifname != "lo" ip daddr 203.0.113.7 tcp dport vmap @ports
+		ct state { established, related } accept
+		ct direction original udp dport 5000-6000 counter accept
+		iifname "lo" accept
+		counter drop
+	}
+}
+END
+iptables -A FORWARD -i eth1 -p tcp --dport 443 -j REJECT
+"""
 ALL = {
     "Oracle's image": ORACLE,
     "the same by the older program": LEGACY,
@@ -164,6 +211,9 @@ ALL = {
     "ufw": UFW,
     "by hand, iptables": BY_HAND,
     "by hand, nft": NFT,
+    "by hand, nft, beside iptables": SHARED,
+    "early, nft": EARLY_NFT,
+    "early, iptables": EARLY_IPTABLES,
     "an open one": OPEN,
 }
 FLUSH = """

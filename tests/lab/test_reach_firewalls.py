@@ -19,7 +19,7 @@ from reach_lab import ROOT, Machine, Server, address, cable, wait_until
 from test_reach_apply import Site, call, keys, servers, tell
 
 from reach import kernel_look
-from reach.passages import answer
+from reach.passages import answer, stations
 from reach.ruleset import Packet, decide
 from sdk.timeouts import TIMEOUT_SCALE
 
@@ -84,10 +84,11 @@ def tables(machine):
 
 def is_foretold(found, packet):
     return all(
-        decide(table, chain, packet).verdict == "accept"
+        decide(table, chain, each).verdict == "accept"
+        for each in stations(packet)
         for table in found
         for chain in table.chains.values()
-        if chain.hook == packet.hook and 4 in table.families
+        if chain.hook == each.hook and 4 in table.families
     )
 
 

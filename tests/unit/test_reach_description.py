@@ -252,6 +252,7 @@ SENSE = [
     (BASE + GUE + 'remotes = { attic = "203.0.113.7:5555", laptop = "198.51.100.5:5556" }', "error: link.br.remotes: attic at 203.0.113.7, which is server.ipv4; each needs its own"),
     (BASE + BRIDGE + 'macs = { attic = "02:00:00:00:00:01", laptop = "02:00:00:00:00:01" }', "error: link.br.macs: laptop has 02:00:00:00:00:01, attic's; each device has its own"),
     (BASE + BRIDGE + 'prefix = "2001:db8:1::/64"', 'error: link.br.prefix: 2001:db8:1::/64 has server.ipv6 = 2001:db8:1::1, so it is on the wire of eth0; expected another one, or provider = "proxied"'),
+    (BASE.replace("1::1/64", "1::1/124") + BRIDGE + 'prefix = "2001:db8:1::/64"\nprovider = "proxied"', 'error: link.br.prefix: the provider gives the server 2001:db8:1::/124 of 2001:db8:1::/64, the rest is other people\'s: leave prefix out, or ask for a /64 of your own; where the /64 is yours whatever the device shows, say so: ipv6 = "2001:db8:1::1/64"'),
     (BASE + BRIDGE + 'network = "192.168.0.0/16"', "error: home.attic.lan: 192.168.1.0/24 is not what its number 8 in br says, 192.168.8.0/24"),
     (TUNNEL + "mtu = 1500", "warning: link.wrap1.mtu: packets of 1500 bytes do not fit, they will be fragmented outside; at most 1460 do"),
     (TUNNEL + '[link.wrap2]\nkind = "4in6"\nhome = "attic"\ntable = 77', "error: link.wrap2: link.wrap1 has its two addresses already"),

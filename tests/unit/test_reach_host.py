@@ -47,3 +47,26 @@ def test_a_firewall_that_lets_little_out_is_pointed_at(example, end, accepted, i
     said = [finding.sentence for finding in host.advice(plan, closed)]
     assert is_said in said[0]
     assert host.advice(plan, opened) == []
+
+
+@pytest.mark.parametrize(
+    ("example", "table", "rule", "is_said"),
+    [
+        ("4in6", "raw", "PREROUTING -d 203.0.113.144 -p tcp --dport 443", "accept tcp 443 there"),
+        (
+            "4in6",
+            "mangle",
+            "PREROUTING -s 192.168.1.210 -m conntrack --ctstate ESTABLISHED",
+            "let wrap1 through",
+        ),
+        ("relay-wireguard", "raw", "PREROUTING -p udp", "accept udp 51820 there"),
+        ("relay-wireguard", "mangle", "POSTROUTING -p tcp --sport 443", "accept answers there"),
+        ("exit", "mangle", "POSTROUTING -o wg0", "let wg0 through there, both ways"),
+    ],
+)
+def test_chains_before_and_behind_routing_are_looked_at_too(example, table, rule, is_said):
+    plan = make(reader.read((EXAMPLES / f"{example}.toml").read_text()), "server")
+    text = f"*{table}\n:PREROUTING ACCEPT [0:0]\n:POSTROUTING ACCEPT [0:0]\n-A {rule} -j DROP\nCOMMIT\n"
+    tables = tuple(ruleset_iptables.read("iptables", 4, text))
+    (said,) = host.advice(plan, host.Machine(tables, frozenset([str(plan.public or "203.0.113.7")])))
+    assert is_said in said.sentence
