@@ -2,6 +2,7 @@
 """What roles refuse: an exit's way into its owner's networks, and clients that are not who they say."""
 
 import re
+import subprocess
 import sys
 import textwrap
 import time
@@ -195,6 +196,51 @@ def test_only_clients_of_the_clat_range_are_sources(mesh):
         assert answers(mesh, SERVER, source=source) == {SERVER: answer}, source
     mesh.clat.run("ip -6 address add fddd:1337:1337:200:0:c1:c000:1/128 dev lo nodad")
     assert "1 received" in ping(mesh.clat, in_plat(SERVER), "-I", "fddd:1337:1337:200:0:c1:c000:1")
+
+
+# a reset that belongs to no connection
+RESET = """
+    import socket, struct, sys
+    asking = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_TCP)
+    asking.setsockopt(socket.IPPROTO_IPV6, 7, 16)  # IPV6_CHECKSUM
+    asking.bind((sys.argv[1], 0))
+    asking.sendto(struct.pack("!HHIIBBHHH", 5000, 7, 1, 0, 5 << 4, 4, 0, 0, 0), (sys.argv[2], 0))
+"""
+# connects, and resets its connection when told to
+ABORT = """
+    import socket, struct, sys
+    asking = socket.create_connection((sys.argv[1], 7), 30)
+    asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    asking.close()
+"""
+
+
+def test_what_conntrack_cannot_place_leaves_by_no_exit_whatever_an_admin_accepts(mesh):
+    """NAT does not touch it: it would leave with the pool's address, or reset the connections of others."""
+    variables = mesh.plat_node.variables
+    if mesh.plat_node.firewall != "nft":
+        mesh.plat.run("iptables -I FORWARD -j ACCEPT", **variables)
+        mesh.plat.run("ip6tables -I FORWARD -j ACCEPT", **variables)
+    rules = """table ip seen {
+        counter pool { }
+        chain c { type filter hook prerouting priority 0; ip saddr 192.0.2.9 counter name pool; }
+    }"""
+    mesh.net4.run("nft -f -", input=rules)
+    pool = in_plat("192.0.2.9")
+    mesh.clat.run(f"ip -6 address add {pool}/128 dev lo nodad")
+    mesh.clat.run([sys.executable, "-c", textwrap.dedent(RESET), pool, in_plat(SERVER)])
+    mesh.clat.run(f"ip -6 address del {pool}/128 dev lo")
+    abort = [sys.executable, "-c", textwrap.dedent(ABORT), SERVER]
+    with subprocess.Popen(
+        mesh.client.words(abort), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdout.readline() == "ready\n"
+        mesh.plat.run("conntrack -F -f ipv4")
+        client.communicate("now\n")
+    assert "1 received" in ping(mesh.client, SERVER)  # behind both on the same way
+    assert "packets 0 " in mesh.net4.output("nft list counter ip seen pool")
 
 
 # sends a datagram from each source to an address and port of each kind; what arrives is heard elsewhere

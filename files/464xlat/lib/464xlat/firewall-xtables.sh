@@ -135,6 +135,7 @@ xtables_sources() { # CHAIN
 }
 
 xtables_out6() {
+	echo '-A XLAT464_out -m conntrack --ctstate INVALID -j DROP'
 	echo '-A XLAT464_out -m conntrack ! --ctstate NEW -j RETURN'
 	xtables_sources XLAT464_out
 	echo '-A XLAT464_out -j DROP'
@@ -156,8 +157,9 @@ xtables_filter6() {
 xtables_out4() {
 	local rule='-A XLAT464_out'
 	cat <<-RULES
-		$rule -o $DEVICE -m conntrack --ctstate NEW -j DROP
+		$rule -o $DEVICE -m conntrack ! --ctstate ESTABLISHED,RELATED -j DROP
 		$rule ! -s $POOL -j RETURN
+		$rule -m conntrack --ctstate INVALID -j DROP
 		$(xtables_ways "$rule" RETURN)
 		$rule -j DROP
 	RULES
