@@ -283,6 +283,7 @@ FLUSHES = {
         "ip6tables -t nat -F",
         "ip6tables -t mangle -F; ip6tables -t mangle -X L3ROAMD_unheard_plat",
         "iptables -t mangle -F L3ROAMD_gate",
+        "ipset flush",
         "for t in mangle nat; do for i in iptables ip6tables; do $i -t $t -F; $i -t $t -X; done; done; ipset destroy",
     ],
 }

@@ -36,6 +36,19 @@ def test_tear_down_leaves_nothing(machines, firewall):
             assert machine.output(["sh", "-c", listing], **node.variables) == before
 
 
+def test_tear_down_waits_for_whoever_holds_the_lock_of_iptables(machines):
+    """What stays would queue packets that nobody takes, or send clients to the wrong PLAT."""
+    machine = machines("node")
+    node = Node(machine, "dash", "xtables-legacy")
+    saved = ["sh", "-c", "iptables-save; ip6tables-save"]
+    with contextlib.closing(Hand(node, CLAT_RULES, "br-client", "clat")) as hand:
+        hand.set_up()
+        holder = machine.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
+        assert holder.stdout.readline() == "taken\n"
+        hand.tear_down()
+    assert "L3ROAMD" not in machine.output(saved, **node.variables)
+
+
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
 def test_what_iptables_made_for_us_goes_with_us_and_what_others_need_stays(machines, firewall):
     machine = machines("node")

@@ -35,6 +35,7 @@ from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, run
 
 MADE_FOR_US = "made-for-l3roamd"
 LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
+REMOVE_WAIT_S = "50"  # the same where none is run again; below FINISH_S
 LOCK_IS_TAKEN = 4  # exit status; over nftables there is no lock, and it says something else
 
 
@@ -83,13 +84,13 @@ def restore_text(lines: Iterable[tuple[str, list[str]]]) -> str:
 
 
 class Chains:
-    """What our chains are to be, and the child that makes them so. register: of its descriptor, which closes by itself.
+    """What our chains are to be, and the child that makes them so.
 
-    on_lost: called when a look has found something gone, before it is made again.
+    register: called with the child's descriptor, which closes by itself.
     """
 
-    def __init__(self, register: Callable[[int], None], on_lost: Callable[[], None] = lambda: None) -> None:
-        self._register, self._on_lost = register, on_lost
+    def __init__(self, register: Callable[[int], None]) -> None:
+        self._register = register
         self.wanted: dict[OwnChain, list[str]] = {}
         self.errors: list[str] = []  # what went wrong, for the log
         self._written: dict[OwnChain, list[str]] = {}
@@ -207,20 +208,15 @@ class Chains:
             self.errors.append(child.complaint)
             self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
             return
-        is_lost = False
         for chain in self.wanted:
             if chain.program == program:
                 found, known = find(chain, child.text), self._written.get(chain)
                 if found.jumps:
                     self._led_to.add(chain)
                 else:
-                    is_lost |= chain in self._led_to
                     self._led_to.discard(chain)
                 if known is not None and found.rules != len(known):
-                    is_lost = True
                     del self._written[chain]
-        if is_lost:
-            self._on_lost()
 
 
 def is_first(chain: OwnChain) -> bool:
@@ -250,7 +246,7 @@ def remove(chains: Iterable[OwnChain]) -> None:
             continue
         lines = [*(f"-D {jump}" for jump in found.jumps), f"-F {chain.name}", f"-X {chain.name}"]
         text = restore_text([(chain.table, lines)])
-        run([f"{chain.program}-restore", "-w", LOCK_WAIT_S, "-n"], text)
+        run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
         if any(MADE_FOR_US in jump for jump in found.jumps):
             _remove_built_in(chain)
 
@@ -258,7 +254,7 @@ def remove(chains: Iterable[OwnChain]) -> None:
 def _remove_built_in(chain: OwnChain) -> None:
     """Remove what iptables made of nftables for us; -X does nothing if it has rules, or another policy."""
     with contextlib.suppress(RulesError):
-        run([chain.program, "-w", LOCK_WAIT_S, "-t", chain.table, "-X", chain.hook])
+        run([chain.program, "-w", REMOVE_WAIT_S, "-t", chain.table, "-X", chain.hook])
         with contextlib.closing(NetfilterSocket()) as netfilter, contextlib.suppress(TransactionError):
             empty = nftables.delete_table(chain.family, chain.table, nftables.ONLY_EMPTY)
             netfilter.commit(SUBSYSTEM_NFTABLES, [empty])

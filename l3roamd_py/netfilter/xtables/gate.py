@@ -26,7 +26,7 @@ class XtablesGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
         super().__init__(client_device, clat_device, queue)
         self.sets = IpSets()
-        self.chains = Chains(self.heed, self._make_sets)
+        self.chains = Chains(self.heed)
         self.let_in: dict[bytes, bytes] = {}  # IPv4 -> MAC
         self.refused: dict[Client, None] = {}
 
@@ -71,15 +71,18 @@ class XtablesGate(Gate):
 
     def tick(self, now_s: float) -> None:
         if self.looks.is_due(now_s):
+            self._make_sets()  # first: rules that are made again name them
             self.chains.look()
             self.go_on()
 
     def _make_sets(self) -> None:
-        """Somebody took rules away, and perhaps the sets with them."""
+        """See that the sets are there, with their members: somebody may have flushed or destroyed them."""
         with refusal("cannot make the gate's set again"):
             self.sets.create(OPEN)
+            there = {each.address: each.comment for each in self.sets.members(OPEN.name)}
             for ipv4, mac in self.let_in.items():
-                self.sets.add(OPEN.name, Member(ipv4, comment=mac.hex()))
+                if there.get(ipv4) != mac.hex():
+                    self.sets.add(OPEN.name, Member(ipv4, comment=mac.hex()))
 
     def _want_gate(self) -> None:
         passing = f"-i {self.client_device} -o {self.clat_device}"

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from l3roamd_py.netfilter.rules import RulesError
 
 FINISH_S = 60  # for what has to be there before the daemon goes on, or ends
-SAID_BYTES = 1 << 22  # of a save; more is nobody's rules
 
 
 class Child:
@@ -42,8 +41,7 @@ class Child:
                 return False
             if not said:
                 break
-            if len(self.said) < SAID_BYTES:
-                self.said += said
+            self.said += said
         self.process.wait()  # it has let go of its output: it is about to end, or has
         self.close()
         return True
