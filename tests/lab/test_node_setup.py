@@ -62,7 +62,10 @@ def test_what_up_makes(node):
         f"remote.v4 192.0.2.9/32 remote.v6 {plat}::/96 remote.style RFC6052",
     ]
     status = node.xlat("status").stdout.splitlines()
-    assert [line.split()[:3] for line in status[1:]] == [["clat", "up", "clat"], ["plat", "up", "plat"]]
+    roles = [
+        line.split()[:3] for line in status[1:] if not line.startswith("babeld: ")
+    ]  # which may have a fault
+    assert roles == [["clat", "up", "clat"], ["plat", "up", "plat"]]
     assert ip("sysctl -n net.ipv4.icmp_ratelimit") == "0\n"
     assert "with an exit" in status[1]
     node.xlat("clat-route stop")
