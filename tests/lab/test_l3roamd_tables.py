@@ -49,6 +49,32 @@ def test_tear_down_waits_for_whoever_holds_the_lock_of_iptables(machines):
     assert "L3ROAMD" not in machine.output(saved, **node.variables)
 
 
+LACKS_NFQUEUE = """\
+#!/bin/sh
+given=$(cat)
+case $given in *NFQUEUE*) echo 'unknown option "--queue-num"' >&2; exit 2 ;; esac
+printf '%s\\n' "$given" | PROGRAM "$@"
+"""
+
+
+def test_where_iptables_cannot_hold_packets_the_gate_drops(machines):
+    """As on an image without iptables-mod-nfqueue."""
+    machine = machines("node")
+    node = Node(machine, "dash", "xtables-legacy")
+    for program in ("iptables-restore", "ip6tables-restore"):
+        original = machine.output(["sh", "-c", f"command -v {program}"], **node.variables).strip()
+        machine.file(f"/run/lacking/{program}", LACKS_NFQUEUE.replace("PROGRAM", original), 0o755)
+    node.variables["PATH"] = f"/run/lacking:{node.variables['PATH']}"
+    with contextlib.closing(Hand(node, CLAT_RULES, "br-client", "clat")) as hand:
+        hand.set_up()
+        fill(hand, CLAT_RULES)
+        assert not hand.holds_packets()
+        gate = "-A L3ROAMD_gate -i br-client -o clat -m set ! --match-set l3roamd_open src -j DROP"
+        assert gate in machine.output("iptables-save", **node.variables)
+        hand.tear_down()
+    assert "L3ROAMD" not in machine.output(["sh", "-c", "iptables-save; ip6tables-save"], **node.variables)
+
+
 @pytest.mark.parametrize("firewall", ["nft", "xtables-nft"])
 def test_what_iptables_made_for_us_goes_with_us_and_what_others_need_stays(machines, firewall):
     machine = machines("node")

@@ -236,6 +236,7 @@ def is_first(chain: OwnChain) -> bool:
 def remove(chains: Iterable[OwnChain]) -> None:
     """Take chains of ours away, if they are there. Waits; raises RulesError."""
     saved: dict[str, str] = {}
+    made_for_us = []
     for chain in chains:
         if not shutil.which(chain.program):
             continue
@@ -248,7 +249,9 @@ def remove(chains: Iterable[OwnChain]) -> None:
         text = restore_text([(chain.table, lines)])
         run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
         if any(MADE_FOR_US in jump for jump in found.jumps):
-            _remove_built_in(chain)
+            made_for_us.append(chain)
+    for chain in made_for_us:  # at the end: several of ours may hang on one
+        _remove_built_in(chain)
 
 
 def _remove_built_in(chain: OwnChain) -> None:

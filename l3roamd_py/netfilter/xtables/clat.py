@@ -72,7 +72,7 @@ class XtablesClatRules(XtablesGate):
             self.current = next((each.address for each in self.sets.members(CURRENT.name)), None)
             self.plats = self._plats()
             self.plat_of = self._read_uses()
-            if self.errors is None:
+            if self.errors is None and self.holds_packets:
                 with contextlib.suppress(OSError):  # then NAT does what it can
                     self.errors = Errors()
                     self.heed(self.errors.fileno())

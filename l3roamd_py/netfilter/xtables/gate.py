@@ -37,6 +37,13 @@ class XtablesGate(Gate):
             self.let_in = {ipv4: mac for mac, ipv4 in members if mac}
             self.listen()
             self._want_gate()
+            try:
+                self.chains.finish()
+            except RulesError:
+                if not self.holds_packets or not self.chains.is_settled:
+                    raise
+                self.unlisten()  # iptables may lack NFQUEUE, then the gate drops; if it was not that, it fails again
+                self._want_gate()
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
