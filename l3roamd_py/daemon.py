@@ -23,7 +23,7 @@ from l3roamd_py.kernel.stations import Stations
 from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.performer import MAPS_MAX, Performer
+from l3roamd_py.performer import Performer
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
 from runtime import IS_MICRO, files
@@ -106,11 +106,14 @@ class Daemon:
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
-        for refusal in upkeep.remove_other_kind(self.clat, self.plat):
-            self.log.warning(str(refusal))
+        refusals, mappings = upkeep.remove_other_kind(self.clat, self.plat)
         for rules in (self.clat, self.plat):
             if rules is not None:
                 rules.set_up()
+        if self.plat is not None:
+            refusals += upkeep.map_all(self.plat, mappings)
+        for refusal in refusals:
+            self.log.warning(str(refusal))
         found = self.finder.dump()  # before clients are asked, for that needs the devices
         self.follow()
         self._restore()
@@ -248,11 +251,8 @@ class Daemon:
             if self.plat is not None and self.plat.tick(now):
                 self.log.warning("somebody removed the rules of who has roamed: they are made again")
                 assert self.core.platnode is not None
-                mappings = self.core.platnode.mappings()
-                for i in range(0, len(mappings), MAPS_MAX):
-                    for error in self.plat.map_clients(mappings[i : i + MAPS_MAX]):
-                        if error is not None:
-                            self.log.warning(str(error))
+                for error in upkeep.map_all(self.plat, self.core.platnode.mappings()):
+                    self.log.warning(str(error))
         except RulesError as error:
             self.log.warning(str(error))
 

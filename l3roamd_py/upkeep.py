@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a daemon before us left in the kernel: what the restored clients do not need goes; `flush` removes all."""
 
+from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.netlink import KernelError
@@ -8,13 +9,14 @@ from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.performer import MAPS_MAX
 from runtime import files
 from runtime.server import Lock, SocketError
 from runtime.sockets import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 class FlushError(Exception):
@@ -84,22 +86,43 @@ def _need_no_daemon() -> None:
         pass
 
 
-def remove_other_kind(clat: "ClatRules | None", plat: "PlatRules | None") -> list[RulesError]:
-    """Remove rules of the other backend, which a daemon before us has used; return what could not be done.
+def remove_other_kind(
+    clat: "ClatRules | None", plat: "PlatRules | None"
+) -> "tuple[list[RulesError], list[Mapping]]":
+    """Remove rules of the other backend, which a daemon before us has used.
 
-    Both at once would keep clients out, or send them to the wrong PLAT.
+    Return what could not be done, and who has roamed. Both at once would keep clients out, or send them to the wrong
+    PLAT.
     """
     failures: list[RulesError] = []
+    mappings: list[Mapping] = []
     for backend in (choice.NFT, choice.XTABLES):
         if isinstance(clat, backend) or isinstance(plat, backend) or not choice.has_left(backend):
             continue
-        for rules in (backend[0]("", "clat"), backend[1]("plat", bytes(16))):
+        own = ("plat", bytes(16)) if plat is None else (plat.device, plat.plat)
+        others = backend[1](*own)
+        if plat is not None:
+            try:
+                mappings += others.mappings()
+                # their connections are known by their homes then, whoever knows them next
+                failures += map_all(others, [Mapping(m.home, m.home, m.at, 0, 0) for m in mappings])
+            except RulesError as error:
+                failures.append(error)
+        for rules in (backend[0]("", "clat"), others):
             try:
                 rules.tear_down()
             except RulesError as error:
                 failures.append(error)
             rules.close()
-    return failures
+    return failures, mappings
+
+
+def map_all(rules: "PlatRules", mappings: "Sequence[Mapping]") -> list[RulesError]:
+    """Map many clients; return what could not be done."""
+    results: list[RulesError | None] = []
+    for i in range(0, len(mappings), MAPS_MAX):
+        results += rules.map_clients(mappings[i : i + MAPS_MAX])
+    return [error for error in results if error is not None]
 
 
 def _rules_of_both_kinds(client_device: str) -> "Iterator[ClatRules | PlatRules]":

@@ -53,7 +53,7 @@ class SeedPlatRules:
     """PlatRules with a pair of rules per clatnode."""
 
     def __init__(self, plat_device: str, plat: bytes = bytes(16)):
-        self.device = plat_device
+        self.device, self.plat = plat_device, plat
         self.looks = Looks()
         self.made: dict[str, list[str]] = {}  # set name -> its rule, as ip6tables takes it behind -A or -I
 

@@ -101,6 +101,8 @@ class ClatRules(Protocol):
 class PlatRules(Protocol):
     """On a platnode: where the roamed clients are."""
 
+    device: str
+    plat: bytes
     looks: Looks  # when tick wants to be called
 
     def set_up(self) -> None: ...

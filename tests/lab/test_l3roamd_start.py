@@ -4,6 +4,7 @@
 import json
 import os
 import sys
+from ipaddress import IPv6Address
 
 import pytest
 from node_lab import address
@@ -66,12 +67,23 @@ def test_rules_of_the_other_backend_go_when_it_is_another(machines):
     node.run("ip addr add 10.46.0.1/16 dev br-client")
     listed = "iptables-save; ip6tables-save; nft list ruleset; ipset list -n"
     left = {"nft": "table ip6 l3roamd_clat", "xtables": "L3ROAMD_to_plat"}
-    for rules, other in (("xtables", "nft"), ("nft", "xtables"), ("xtables", "nft")):
+    # who has roamed, and the source that connection tracking knows of what it has open
+    home, at = "fddd:1337:1337:200:0:1:a2e:5", "fddd:1337:1337:200:0:2:a2e:5"
+    source = {"nft": home, "xtables": at}
+    roams = {"nft": f"{at} timeout", "xtables": f"{home} timeout"}
+    serve = f"-s {at} -d 2001:db8::7 -p udp --sport 5000 --dport 7 -t 300"
+    for turn, (rules, other) in enumerate((("xtables", "nft"), ("nft", "xtables"), ("xtables", "nft"))):
         daemon = node.start([sys.executable, *DAEMON.split(), "--rules", rules])
         wait_until(lambda process=daemon: status(node) or process.poll() is not None, "the daemon")
         assert daemon.poll() is None, daemon.stdout.read()
         shown = node.output(["sh", "-c", listed])
         assert left[rules] in shown
         assert left[other] not in shown
+        if turn == 0:
+            comment = f"{IPv6Address(at).packed.hex()} 7"
+            node.run(["ipset", "add", "l3roamd_roamed", home, "timeout", "300", "comment", comment])
+            node.run(f"conntrack -I {serve}")
+        assert f"src={source[rules]} dst=2001:db8::7" in node.output("conntrack -L -f ipv6")
+        assert roams[rules] in node.output(["sh", "-c", "nft list ruleset; ipset list"])
         node.run("pkill -f l3roamd_py.daemon")  # in the node's own PID namespace
         daemon.wait(30)
