@@ -21,6 +21,7 @@ class Machine:
     tables: tuple[Table, ...]  # of firewalls
     addresses: frozenset[str]
     filters_bridges: bool = False  # net.bridge.bridge-nf-call-iptables
+    is_seen: bool = True  # firewalls and WireGuard's peers are shown to root only
 
 
 def advice(plan: Plan, machine: Machine) -> list[Finding]:

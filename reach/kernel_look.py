@@ -22,9 +22,9 @@ BRIDGES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 def look_at() -> Machine:
     filters_bridges = BRIDGES.exists() and BRIDGES.read_text().strip() == "1"
-    # nobody but root may list them
-    tables = tables_of(listings(), run("nft", "-j", "list", "ruleset")) if os.geteuid() == 0 else []
-    return Machine(tuple(tables), frozenset(addresses()), filters_bridges)
+    is_root = os.geteuid() == 0
+    tables = tables_of(listings(), run("nft", "-j", "list", "ruleset")) if is_root else []
+    return Machine(tuple(tables), frozenset(addresses()), filters_bridges, is_root)
 
 
 def listings() -> Iterator[tuple[str, int, str]]:

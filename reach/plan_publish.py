@@ -146,6 +146,8 @@ def at_home(whole: Description, each: Publication, end: End, draft: Draft) -> No
         draft.forwards.append(Match(out_device=link.name, source=(host(each.to),)))
         return
     draft.rules.append(Rule(4, RULE_PRIORITY, link.table, mark=link.table))
+    # where the target is this machine, and has no IPv4 but the link's: an answer needs a way before it gets its mark
+    draft.rules.append(Rule(4, LAST_PRIORITY, link.table, source=host(each.to), in_device="lo"))
     draft.replies.append(Reply(link.name, link.table))
 
 

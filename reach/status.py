@@ -20,6 +20,7 @@ from reach.plan import Plan, Wg
 from reach.ruleset import Packet
 
 ANSWER_S = 3.0
+UNSEEN = "only root sees firewalls and peers: run it with sudo"
 SESSION_S = 180  # WireGuard's REJECT_AFTER_TIME: with keepalives there is a newer session by then
 
 
@@ -54,11 +55,13 @@ def is_silent(whole: Description, plan: Plan, device: Wg, peer: dict[str, Any]) 
     return is_expected and link.keepalive_s > 0 and (age is None or age > SESSION_S + link.keepalive_s)
 
 
-def answers(target: str, port: int) -> bool:
-    """Whether somebody accepts TCP connections there."""
+def answers(target: str, port: int, is_range: bool) -> bool | None:
+    """Whether somebody accepts TCP connections there; None: nobody does at the first port of a range, which may be."""
     try:
         with socket.create_connection((target, port), timeout=ANSWER_S):
             return True
+    except ConnectionRefusedError:
+        return None if is_range else False
     except OSError:
         return False
 
@@ -66,7 +69,7 @@ def answers(target: str, port: int) -> bool:
 def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
     """What the server publishes, whether the target answers the server, and what holds up everybody else.
 
-    UDP cannot be asked, so `answers` is null for it."""
+    UDP cannot be asked, so `answers` is null for it, as it is for a range that refuses its first port."""
     found: list[dict[str, Any]] = []
     with ThreadPoolExecutor(16) as pool:
         for each in whole.publications:
@@ -76,9 +79,8 @@ def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
                 places = holding_up(whole, each, None, 0, held)
                 found.append({"what": "whole address", **common, "asked": None, "held_up_by": places})
             for protocol, (first, last) in each.protocols():
-                asked = (
-                    pool.submit(answers, str(each.to), each.to_port or first) if protocol == "tcp" else None
-                )
+                target = (str(each.to), each.to_port or first, last > first)
+                asked = pool.submit(answers, *target) if protocol == "tcp" else None
                 what = f"{protocol} {first}" + (f"-{last}" if last > first else "")
                 places = holding_up(whole, each, protocol, first, held)
                 found.append({"what": what, **common, "asked": asked, "held_up_by": places})
@@ -129,6 +131,7 @@ def read(
             ]
         links.append(link)
     found: dict[str, Any] = {"end": plan.end, "is_up": (folder / f"{plan.end}.json").exists(), "links": links}
+    found["is_seen"] = machine.is_seen
     held = blocked(plan, machine.tables, set(machine.addresses), machine.filters_bridges)
     found["firewall"] = [
         {"place": each.place, "says": sentence(each, plan), "is_certain": each.is_certain} for each in held
@@ -147,6 +150,7 @@ def problems(found: dict[str, Any]) -> list[str]:
     is_gone = "relay" in found and found["relay"] is None
     return [
         *([] if found["is_up"] else ["it is not up"]),
+        *([] if found["is_seen"] else [UNSEEN]),
         *(f"{step} is lost" for step in found["lost"]),
         *(
             f"nothing is heard of {p['end']}"
@@ -191,6 +195,8 @@ def text(found: dict[str, Any]) -> str:
         )
     for each in found["firewall"]:
         lines.append(f"  {'FIREWALL' if each['is_certain'] else 'firewall'}: {each['place']}: {each['says']}")
+    if not found["is_seen"]:
+        lines.append(f"  {UNSEEN}")
     if lost_steps := found.get("lost"):
         lines.append(f"  LOST: {', '.join(lost_steps)}; `reach up {found['end']}` makes it again")
     return "\n".join(lines)

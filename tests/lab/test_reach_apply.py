@@ -23,6 +23,7 @@ import pytest
 from reach_lab import DEADLINE_S, ROOT, Machine, Server, address, cable, program, wait_until
 
 from reach import keys
+from sdk.timeouts import TIMEOUT_SCALE
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -197,6 +198,20 @@ def test_what_is_published_is_answered_by_a_host_at_home_that_sees_who_calls(sit
     assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
     with pytest.raises(OSError):  # noqa: PT011  refused or timed out
         call(site.caller, "203.0.113.7", 444, timeout_s=5)
+
+
+@pytest.mark.parametrize("own", ["192.168.1.1", "198.18.0.2"])
+def test_the_home_end_itself_answers_what_is_published_though_it_has_no_ipv4(site, own):
+    site.describe(ENDS + WG + PORTS.replace(HOST, own))
+    tell(site.home, 443)
+    site.both_up()
+    assert call(site.caller, "203.0.113.7", 443, timeout_s=5 * TIMEOUT_SCALE) == "203.0.113.99"
+    with site.home.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind((own, 5060))
+        with site.caller.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+            caller.sendto(b"INVITE", ("203.0.113.7", 5060))
+            phone.sendto(b"RINGING", phone.recvfrom(99)[1])
+            assert caller.recvfrom(99) == (b"RINGING", ("203.0.113.7", 5060))
 
 
 def test_published_udp_answers_come_from_the_public_address(site):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """`reach` as people type it: what is wrong is one sentence and status 2, what the machine refuses is status 1."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -151,6 +152,15 @@ def test_what_is_damaged_of_the_state_is_said_and_left(reach, tmp_path):
 
 def test_the_second_down_has_nothing_to_do(reach):
     assert reach("down", "server") == (0, "server is down, 0 steps taken back\n", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes nobody, which only root can")
+def test_status_without_root_says_what_it_cannot_see():
+    nobody = ["setpriv", "--reuid", "65534", "--clear-groups", "--"]
+    words = [ROOT / "bin/reach", "--file", ROOT / "reach/examples/exit.toml", "status", "server", "--json"]
+    done = subprocess.run([*nobody, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done.stderr
+    assert "only root sees firewalls and peers: run it with sudo" in json.loads(done.stdout)["problems"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes nobody, which only root can")

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: ISC
 """What a machine does to a plan."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from reach import host, reader, ruleset_iptables
+from reach import host, reader, ruleset_iptables, status
 from reach.plan_publish import make
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "reach" / "examples"
@@ -70,3 +71,10 @@ def test_chains_before_and_behind_routing_are_looked_at_too(example, table, rule
     tables = tuple(ruleset_iptables.read("iptables", 4, text))
     (said,) = host.advice(plan, host.Machine(tables, frozenset([str(plan.public or "203.0.113.7")])))
     assert is_said in said.sentence
+
+
+@pytest.mark.parametrize(("is_range", "found"), [(True, None), (False, False)])
+def test_the_first_port_of_a_range_may_refuse(is_range, found):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        assert status.answers("127.0.0.1", taken.getsockname()[1], is_range) is found

@@ -48,5 +48,12 @@ def test_at_the_console_there_is_none(proc):
     ],
 )
 def test_status_says_that_an_up_waits_to_be_confirmed(left_s, line):
-    found = {"end": "server", "is_up": True, "unconfirmed_s": left_s, "links": [], "firewall": []}
+    found = {
+        "end": "server",
+        "is_up": True,
+        "unconfirmed_s": left_s,
+        "links": [],
+        "firewall": [],
+        "is_seen": True,
+    }
     assert status.text(found) == line
