@@ -168,6 +168,7 @@ def walk(table: Table, name: str, packet: Packet, depth: int = 0) -> Decision:
         elif rule.verdict == "return":
             if fits:
                 break
+            possible |= {"accept", "drop"}  # what is behind where it was called from
         else:
             inside = walk(table, rule.target, packet, depth + 1)
             possible |= inside.possible

@@ -20,6 +20,7 @@ DOUBTS = [
     "-A INPUT -j SOMETHING --of their-own",
     "-A INPUT -m time --timestart 08:00 -g other\n-A other -j ACCEPT",
     "-A INPUT -p udp --dport what -j ACCEPT",
+    "-A INPUT -j other\n-A INPUT -j ACCEPT\n-A other -m geoip --src-cc DE -j RETURN\n-A other -j DROP",
 ]
 
 
