@@ -8,7 +8,7 @@ from typing import Any
 
 from reach.ruleset import NEVER, UNKNOWN, Chain, Rule, Table, Test
 
-FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6)}
+FAMILIES = {"ip": (4,), "ip6": (6,), "inet": (4, 6), "netdev": (4, 6)}
 VERDICTS = {"accept": "accept", "drop": "drop", "reject": "drop", "return": "return", "queue": "unknown"}
 PASSING = ("counter", "log", "mangle", "notrack", "flow", "set", "map", "meter", "ct helper", "ct timeout")
 FIELD_OF_META = {"iifname": "in", "iif": "in", "oifname": "out", "oif": "out", "l4proto": "protocol"}
@@ -33,7 +33,7 @@ class NotUnderstood(ValueError):
 
 
 def read(text: str) -> list[Table]:
-    """The tables in a listing, but for those of bridges and devices."""
+    """The tables in a listing, but for those of bridges."""
     found = [next(iter(each.items())) for each in json.loads(text)["nftables"]]
     named: Sets = {
         (value["family"], value["table"], value["name"]): value.get("elem", [])
@@ -55,11 +55,19 @@ def read(text: str) -> list[Table]:
             continue
         key = value["family"], value["table"]
         table = tables.setdefault(key, Table(f"table {' '.join(key)}", FAMILIES[key[0]], {}))
-        hook = value.get("hook") if value.get("type") in ("filter", "route") else None
-        table.chains[value["name"]] = Chain(
-            value["name"], tuple(rules.get((*key, value["name"]), ())), hook, value.get("policy", "accept")
-        )
+        table.chains[value["name"]] = chain(value, rules.get((*key, value["name"]), []))
     return list(tables.values())
+
+
+def chain(value: Any, rules: list[Rule]) -> Chain:
+    hook = value.get("hook") if value.get("type") in ("filter", "route") else None
+    if hook == "ingress":  # what has just come in by some devices, which not every nft names
+        names = value.get("dev", [])
+        elsewhere = (
+            Test("in", tuple([names] if isinstance(names, str) else names), True) if names else UNKNOWN
+        )
+        hook, rules = "prerouting", [Rule((elsewhere,), "accept"), *rules]
+    return Chain(value["name"], tuple(rules), hook, value.get("policy", "accept"))
 
 
 def rules_of(expressions: list[Any], where: tuple[str, str], named: Sets) -> Iterator[Rule]:

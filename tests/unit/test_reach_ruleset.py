@@ -12,6 +12,7 @@ from reach import ruleset_iptables, ruleset_nft
 from reach.ruleset import Packet, decide
 
 CALL = Packet("input", 4, "udp", 51820, "eth0", "")
+ARRIVING = Packet("prerouting", 4, "udp", 51820, "eth0", "")
 DROPS = "*filter\n:INPUT DROP [0:0]\n:other - [0:0]\n{}\nCOMMIT\n"
 DOUBTS = [
     "-A INPUT -m geoip --src-cc DE -j ACCEPT",
@@ -93,6 +94,17 @@ STRANGE = [
 def test_nft_expressions_that_are_not_understood_leave_doubt(expressions):
     found = one(ruleset_nft.read(nft(expressions)))
     assert (found.verdict, "accept" in found.possible) == ("drop", True)
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict", "possible"),
+    [({}, "drop", {"accept"}), ({"dev": "eth0"}, "drop", set()), ({"dev": ["eth1", "wg0"]}, "accept", set())],
+)
+def test_what_drops_at_the_device_is_seen_and_doubted_where_it_is_not_named(told, verdict, possible):
+    where = {"family": "netdev", "table": "t", **told}
+    chain = {"name": "c", "type": "filter", "hook": "ingress", "prio": -500, "policy": "drop"}
+    found = one(ruleset_nft.read(json.dumps({"nftables": [{"chain": where | chain}]})), ARRIVING)
+    assert (found.verdict, found.possible) == (verdict, possible)
 
 
 def test_a_listing_with_pieces_missing_is_read_all_the_same():
