@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from reach.firewall import NUMBERS, TABLE, Match
+from reach.firewall import NUMBERS, TABLE, Match, range_text
 from reach.plan import Br, Gretap, Plan, Tunnel, Wg
 from reach.reading import Address, Network, Ports
 from reach.ruleset import Chain, Packet, Table, decide
@@ -52,13 +52,15 @@ def wan(plan: Plan) -> str | None:
 
 
 def asked(match: Match, families: tuple[int, ...]) -> Iterator[Packet]:
-    """What a match accepts, one packet for each range of ports."""
+    """What a match accepts, a packet for each end of a range of ports."""
     known = [each.version for each in (*match.source, match.destination) if each is not None]
     if match.protocol == "ipip":
         known = [6]
-    ranges: tuple[Ports, ...] = match.ports or ((0, 0),)
+    ends: list[tuple[int, Ports | None]] = [
+        (port, each) for each in match.ports for port in dict.fromkeys(each)
+    ] or [(0, None)]
     for family in known[:1] or families:
-        for port, _ in ranges:
+        for port, ports in ends:
             yield Packet(
                 "input",
                 family,
@@ -68,6 +70,7 @@ def asked(match: Match, families: tuple[int, ...]) -> Iterator[Packet]:
                 "",
                 first(match.source),
                 single(match.destination),
+                ports=ports,
             )
 
 
@@ -231,7 +234,13 @@ def wanted_port(packet: Packet) -> str:
         return "answers"
     if packet.protocol == "gre":
         return f"protocol 47 (GRE) from {packet.in_device}"
-    return "protocol 4 (IPv4 in IPv6)" if packet.protocol == "ipip" else f"{packet.protocol} {packet.port}"
+    if packet.protocol == "ipip":
+        return "protocol 4 (IPv4 in IPv6)"
+    return f"{packet.protocol} {port_text(packet)}"
+
+
+def port_text(packet: Packet) -> str:
+    return range_text(packet.ports or (packet.port, packet.port))
 
 
 def links(each: Blocked, plan: Plan) -> list[str]:
@@ -251,7 +260,9 @@ def of_firewalld(each: Blocked, packet: Packet, link: str) -> list[str]:
     """The link's device gets a zone of its own; a policy is for what goes into it from others."""
     if each.chain.hook == "input":
         protocol = NUMBERS[packet.protocol] if not packet.port else packet.protocol
-        words = [f"--add-port={packet.port}/{protocol}" if packet.port else f"--add-protocol={protocol}"]
+        words = [
+            f"--add-port={port_text(packet)}/{protocol}" if packet.port else f"--add-protocol={protocol}"
+        ]
     elif any(held.in_device == link for held in each.packets):
         words = [f"--zone=trusted --add-interface={link}"]
     else:
@@ -274,12 +285,13 @@ def commands_for(each: Blocked, packet: Packet, link: str) -> list[str]:
         words = f"{program} -I OUTPUT -p {packet.protocol} --dport {packet.port} -j ACCEPT"
         return [words] if is_known else []
     protocol = NUMBERS[packet.protocol] if packet.protocol in ("ipip", "gre") else packet.protocol
-    port = f" --dport {packet.port}" if packet.port else ""
+    ports = port_text(packet).replace("-", ":")
+    port = f" --dport {ports}" if packet.port else ""
     if each.table.name.endswith(" firewalld"):
         return of_firewalld(each, packet, link)
     if any(name.startswith("ufw") for name in each.table.chains) and (packet.port or not is_input):
         if is_input:
-            return [f"ufw allow {packet.port}/{protocol}"]
+            return [f"ufw allow {ports}/{protocol}"]
         return [f"ufw route allow in on {link}", f"ufw route allow out on {link}"]
     if "tables" not in program:
         return []

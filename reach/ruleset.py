@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from reach.reading import Address
+from reach.reading import Address, Ports
 
 CALLERS_PORT = 40000  # of who calls: any of the high ones
 MOST_JUMPS = 16  # nftables' own limit: NFT_JUMP_STACK_SIZE
@@ -41,6 +41,7 @@ class Packet:
     state: str = "new"
     is_published: bool = False  # its destination was rewritten
     mark: int = 0
+    ports: Ports | None = None  # of which its port is one
 
 
 @dataclass(frozen=True, slots=True)

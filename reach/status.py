@@ -97,12 +97,13 @@ def holding_up(
     public = (whole.server.ipv4, whole.server.listen)
 
     def is_its(packet: Packet) -> bool:
+        its_first = packet.ports[0] if packet.ports else packet.port
         if each.by == "relay":
-            return packet.hook != "forward" and (packet.protocol, packet.port) == (protocol, port)
+            return packet.hook != "forward" and (packet.protocol, its_first) == (protocol, port)
         is_called = packet.hook == "prerouting" and packet.destination in public  # not rewritten yet
         inside = port if is_called else each.to_port or port
         is_to = is_called or each.to in (packet.source, packet.destination)
-        return is_to and (protocol is None or (packet.protocol, packet.port) == (protocol, inside))
+        return is_to and (protocol is None or (packet.protocol, its_first) == (protocol, inside))
 
     return [one.place for one in held if one.is_certain and any(map(is_its, one.packets))]
 

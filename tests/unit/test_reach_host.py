@@ -78,3 +78,25 @@ def test_the_first_port_of_a_range_may_refuse(is_range, found):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         assert status.answers("127.0.0.1", taken.getsockname()[1], is_range) is found
+
+
+@pytest.mark.parametrize(
+    ("accepted", "said"),
+    [
+        ("", ["iptables -I INPUT -p tcp --dport 8000:8010 -j ACCEPT"]),
+        (
+            "-A INPUT -p tcp --dport 8000 -j ACCEPT\n",
+            ["iptables -I INPUT -p tcp --dport 8000:8010 -j ACCEPT"],
+        ),
+        ("-A INPUT -p tcp --dport 8000:8010 -j ACCEPT\n", []),
+    ],
+)
+def test_a_range_of_ports_is_let_in_as_a_whole(accepted, said):
+    text = '[server]\ndevice = "eth0"\nipv4 = "203.0.113.7"\n[[publish]]\ntcp = "8000-8010"\nto = "2001:db8::1"\n'
+    plan = make(reader.read(text), "server")
+    established = "-A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT\n"
+    rules = f"*filter\n:INPUT DROP [0:0]\n{established}{accepted}COMMIT\n"
+    machine = host.Machine(tuple(ruleset_iptables.read("iptables", 4, rules)), frozenset(["203.0.113.7"]))
+    found = [each.sentence for each in host.advice(plan, machine)]
+    assert [each.partition("; for example: ")[2] for each in found] == said
+    assert all("accept tcp 8000-8010 there" in each for each in found)
