@@ -3,9 +3,10 @@
 
 import json
 
-from l3roamd_py.cli import ABOUT, COMMANDS, HELPS, Failure, ask
 from l3roamd_py.core.options import ROAMS_MOST, Options
-from l3roamd_py.settings import BACKENDS, SOCKET, STATE, Settings
+from l3roamd_py.help import ABOUT, COMMANDS, HELPS
+from l3roamd_py.question import SOCKET, Failure, ask
+from l3roamd_py.settings import BACKENDS, STATE, Settings
 from runtime import IS_MICRO
 from runtime.command_line import Option, UsageError, describe, one_of, parse
 from xlat464.address import parse_decimal, parse_mac, parse_prefix6, quote
@@ -165,9 +166,10 @@ def make_settings(given: "Given") -> Settings:
 def run_daemon(given: "Given", _words: list[str]) -> None:
     settings = make_settings(given)
     from l3roamd_py import daemon
+    from l3roamd_py.answers import Answers
 
     try:
-        daemon.run(settings)
+        daemon.run(settings, Answers)
     except daemon.DaemonError as error:
         raise Failure(str(error)) from None
 

@@ -9,7 +9,6 @@ import gc
 from time import time as since_1970_s
 
 from l3roamd_py import leases, state, upkeep
-from l3roamd_py.answers import Answers
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.events import ClientSeen, LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence
@@ -40,6 +39,9 @@ if TYPE_CHECKING:
     from l3roamd_py.core.actions import Action
     from l3roamd_py.core.events import Event
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
+    from runtime.server import Language
+
+    Answers = Callable[["Daemon"], Language]  # what a daemon answers at its control socket
 
 LONGEST_WAIT_S = 60.0
 # MicroPython moves nothing in memory. If it collected garbage only when its heap is full, what stays would be scattered
@@ -58,7 +60,7 @@ class DaemonError(Exception):
 class Daemon:
     """Everything that one l3roamd_py consists of. SocketError, DaemonError, RulesError, KernelError: cannot start."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, answers: "Answers") -> None:
         self.settings, options = settings, settings.options
         self.mesh_devices = list(settings.mesh_devices)
         self.log = Log("l3roamd_py", DEBUG if settings.is_verbose else INFO)
@@ -85,7 +87,7 @@ class Daemon:
         self.performer = Performer(
             *parts, options.address, self.finder.forget_port, self.now_s, self.log, nodes
         )
-        self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, Answers(self))
+        self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
         self.news: "list[Event]" = []  # of the finder
         self.bugs = 0
@@ -370,14 +372,14 @@ class Daemon:
                 close()
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, answers: "Answers") -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
     if IS_MICRO:
         gc.collect()
         gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]
     try:
         lock = Lock(settings.socket, "l3roamd_py")
-        daemon = Daemon(settings)
+        daemon = Daemon(settings, answers)
         daemon.poller.stop_on_signals(daemon.stop)
         daemon.start()
     except (SocketError, RulesError, KernelError) as error:

@@ -2,9 +2,9 @@
 """The daemon's command line as checked values. No I/O."""
 
 from l3roamd_py.core.options import Options
+from l3roamd_py.question import SOCKET
 from runtime.record import record
 
-SOCKET = "/var/run/l3roamd.sock"
 STATE = "/var/run/l3roamd.state"
 BACKENDS = ("auto", "nft", "xtables")
 

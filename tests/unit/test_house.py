@@ -74,11 +74,6 @@ def test_a_wing_of_the_roaming_daemon_imports_only_what_is_below_it(wing):
                 assert not strangers, f"{file.relative_to(ROOT)} imports {strangers}"
 
 
-# circles that are being broken now; whoever breaks one deletes its line here
-KNOWN_CIRCLES = (
-    {"l3roamd_py.answers", "l3roamd_py.daemon"},
-    {"l3roamd_py.cli", "l3roamd_py.cli_options"},
-)
 # a function of C that other files may call: its definition begins in the first column and is not static
 DEFINITION = re.compile(r"^(?!static|typedef|extern)[A-Za-z_][\w \t*]*?\b(\w+)\([^;{}]*\)\s*\{", re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
@@ -90,6 +85,7 @@ def imported_modules() -> dict[str, set[str]]:
     for room in (*MAY_USE, "bench"):
         for file in (ROOT / room).rglob("*.py"):
             files[".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")] = file
+    files |= {file.stem: file for file in (ROOT / "tests").rglob("*.py")}  # which each other import by it
     graph = {}
     for name, file in files.items():
         used = set()
@@ -121,16 +117,7 @@ def called_files() -> dict[str, set[str]]:
 def test_no_files_use_each_other_in_a_circle(uses):
     graph = uses()
     assert sum(map(len, graph.values())) > 20
-    for circle in KNOWN_CIRCLES:
-        for name in circle & graph.keys():
-            graph[name] -= circle
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
-
-
-@pytest.mark.parametrize("circle", KNOWN_CIRCLES, ids=min)
-def test_a_known_circle_is_one_still(circle):
-    graph = {**imported_modules(), **called_files()}
-    assert all(graph.get(name, set()) & circle for name in circle), "it is broken: delete its line"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from l3roamd_py import cli, cli_options, control, table
+from l3roamd_py.help import HELPS
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = [
@@ -226,7 +227,7 @@ def test_help_teaches_by_example(words, capsys):
 
 
 def test_the_help_of_ctl_names_every_command():
-    assert all(name in cli.HELPS["ctl"] for name in control.COMMANDS)
+    assert all(name in HELPS["ctl"] for name in control.COMMANDS)
 
 
 def test_lease_imports_nothing_that_takes_its_time(tmp_path):
