@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What guards main runs everything, and leaves out only what cannot be had: an emulated machine, an old MicroPython."""
+"""What guards main runs everything, and leaves out only what cannot be had: Debian's sources, a kernel."""
 
 import os
 import shutil
@@ -14,13 +14,15 @@ CI = Path(__file__).resolve().parents[2] / ".ci/run"
 @pytest.mark.parametrize(
     ("fails", "can_fetch", "made", "status"),
     [
-        ("nothing", True, "lint oldest-micropython test vm test-vm", 0),
-        ("oldest-micropython", True, "lint oldest-micropython", 1),
-        ("oldest-micropython", False, "lint oldest-micropython test vm test-vm", 0),
-        ("test", True, "lint oldest-micropython test", 1),
-        ("test-vm", False, "lint oldest-micropython test vm test-vm", 1),
-        ("vm", True, "lint oldest-micropython test vm", 1),
-        ("vm", False, "lint oldest-micropython test vm", 0),
+        ("nothing", True, "lint babeld oldest-micropython test vm test-vm", 0),
+        ("babeld", True, "lint babeld", 1),
+        ("babeld", False, "lint babeld oldest-micropython test vm test-vm", 0),
+        ("oldest-micropython", True, "lint babeld oldest-micropython", 1),
+        ("oldest-micropython", False, "lint babeld oldest-micropython test vm test-vm", 0),
+        ("test", True, "lint babeld oldest-micropython test", 1),
+        ("test-vm", False, "lint babeld oldest-micropython test vm test-vm", 1),
+        ("vm", True, "lint babeld oldest-micropython test vm", 1),
+        ("vm", False, "lint babeld oldest-micropython test vm", 0),
     ],
 )
 def test_ci_leaves_out_only_what_cannot_be_had(tmp_path, fails, can_fetch, made, status):
@@ -42,3 +44,4 @@ def test_ci_leaves_out_only_what_cannot_be_had(tmp_path, fails, can_fetch, made,
     assert bool(done.returncode) == bool(status)
     assert ("ci: make test-vm is skipped" in done.stdout) == (fails == "vm" and not can_fetch)
     assert ("on the oldest MicroPython" in done.stdout) == (fails == "oldest-micropython" and not can_fetch)
+    assert ("the babeld of Debian" in done.stdout) == (fails == "babeld" and not can_fetch)
