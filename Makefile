@@ -27,7 +27,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -121,16 +121,21 @@ setup-run:
 setup-vm:
 	sh sdk/setup.sh vm
 
-# after setup in any order of the command line, but not again only because setup ran
-build/siit.stamp: $(wildcard siit/src/*.[ch] siit/bpf/*.[ch]) siit/_build.py requirements.txt | setup-run
-	echo 'setup: compiling siit'
-	$(PYTHON) -m siit._build >build/siit.log 2>&1 || { echo 'setup: siit did not compile: see build/siit.log' >&2; exit 1; }
-	touch $@
+# A stamp is as old as the newest file that was compiled, so that what changes meanwhile is newer.
+# $(1) Python package, $(2) its name for people
+define COMPILE
+	echo 'setup: compiling $(2)'
+	touch -r "$$(ls -t $(filter-out again,$^) | head -n 1)" $@.new
+	$(PYTHON) -m $(1)._build >build/$(1).log 2>&1 || { echo 'setup: $(2) did not compile: see build/$(1).log' >&2; exit 1; }
+	mv $@.new $@
+endef
 
-build/nat46.stamp: nat46/libc.py nat46/_build.py requirements.txt | setup-run
-	echo 'setup: compiling the shim'
-	$(PYTHON) -m nat46._build >build/nat46.log 2>&1 || { echo 'setup: the shim did not compile: see build/nat46.log' >&2; exit 1; }
-	touch $@
+# after setup in any order of the command line, but not again only because setup ran
+build/siit.stamp: $(wildcard siit/src/*.[ch] siit/bpf/*.[ch]) siit/_build.py requirements.txt $(if $(wildcard siit/_siit.*.so),,again) | setup-run
+	$(call COMPILE,siit,siit)
+
+build/nat46.stamp: nat46/libc.py nat46/_build.py requirements.txt $(if $(wildcard nat46/_libc.*.so),,again) | setup-run
+	$(call COMPILE,nat46,the shim)
 
 build/bin/wire: sdk/lab/wire.c | setup-run
 	echo "setup: compiling the lab's wire"

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What all tests stand on: the repository on the path, and MicroPython for what must run on both."""
 
+from pathlib import Path
+
 import micropython as _micropython  # tests/micropython.py
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,20 @@ settings.load_profile("quick")
 
 
 MICROPYTHONS = _micropython.find()
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = {
+    "build/siit.stamp": ("siit/src/*.[ch]", "siit/bpf/*.[ch]", "siit/_build.py"),
+    "build/nat46.stamp": ("nat46/libc.py", "nat46/_build.py"),
+}  # as the Makefile has them
+
+
+def pytest_sessionstart():
+    """Refuse to test what was compiled of other sources, as after a pull without make."""
+    for name, patterns in SOURCES.items():
+        stamp = REPOSITORY / name
+        newest = max(path.stat().st_mtime for pattern in patterns for path in REPOSITORY.glob(pattern))
+        if stamp.exists() and newest > stamp.stat().st_mtime:
+            raise pytest.UsageError(f"its sources are newer than what was compiled of them: make {name}")
 
 
 def pytest_report_header():
