@@ -5,7 +5,8 @@ Anybody in the mesh can announce hundreds of PLATs that are none, and nearer one
 that answer are watched, and one gives way to a nearer one that answers too, never to one of which nothing is known. Of
 those a few at a time are tried, and who has lost a probe makes room. They wait in a queue, where who comes, or comes
 again, is behind who has had a route for longer: else false ones that come and go would be before a true one for ever.
-While nothing answers, many are tried at a time. Some that fail are asked on, the others again after a while.
+Of those never tried it is more, the more there are; while nothing answers, many. Some that fail are asked on, the others
+again after a while.
 
 To look at all of them takes its time, and there is news of babel's many times a second. So where there are many, that
 is done now and then, and what is found lasts until then.
@@ -13,8 +14,9 @@ is done now and then, and what is found lasts until then.
 
 from prefixd.choice import GOOD, INFINITY, MANAGEMENT, RECOVERING, UNKNOWN
 
-BEST = 3  # how many that answer are watched, how many that fail, and how many are tried at a time
+BEST = 3  # how many that answer are watched, how many that fail, and how many are tried at a time at least
 WIDE = 48  # how many are tried at a time while nothing answers
+SHARE = 8  # while something answers: one in so many of those that wait and were never tried, 2 * WIDE at most
 FORGET_MS = 60000  # after that one that failed, and is not asked any more, is one that nobody knows
 ANSWERED = -1  # the place of one that has answered before: at the front
 LATER = 1024  # how many places who was tried stands behind who comes then: a true one is mostly new, and not for ever
@@ -69,7 +71,9 @@ class Candidates:
                 trying.append((1, place, metric, prefix))
         trying = [entry for entry in trying if entry[2:] < reach]
         trying.sort()
-        return [entry[-1] for entry in answering + failing + trying[: BEST if is_any_good else WIDE]]
+        new = sum(entry[0] <= self._last for entry in self._waiting)
+        room = max(BEST, new // SHARE) if is_any_good else WIDE
+        return [entry[-1] for entry in answering + failing + trying[:room]]
 
     def _look(self, watched, metrics, reach):
         """Look at all that are not watched: whose turn it is, who failed, who is too far away."""

@@ -7,7 +7,7 @@ import struct
 from prefixd_plats import A, B, C, plat
 
 from prefixd import echo, probe
-from prefixd.candidates import LATER
+from prefixd.candidates import LATER, SHARE, WIDE
 from prefixd.choice import DOUBT, DOWN, GOOD, INFINITY, PlatChoice
 from xlat464.address import parse_ipv4, parse_ipv6
 
@@ -416,6 +416,6 @@ def case_one_that_had_no_time_to_answer_is_not_put_aside_for_a_minute():
         lane.is_asked = False
     world.prober.take_events(world.now_ms)
     world.prober.watch(A, world.choice.metrics, world.now_ms)
-    assert len(world.prober.watched) == 4
+    assert len(world.prober.watched) == 1 + 2 * WIDE // SHARE
     candidates = world.prober._candidates
     assert candidates.failed == {} and candidates.places[false.prefixes[40]] < LATER
