@@ -154,11 +154,18 @@ def test_the_second_down_has_nothing_to_do(reach):
     assert reach("down", "server") == (0, "server is down, 0 steps taken back\n", "")
 
 
+def nobody():
+    """The words before a command that make it nobody's."""
+    words = ["setpriv", "--reuid", "65534", "--clear-groups", "--"]
+    if subprocess.run([*words, ROOT / "bin/reach", "--help"], capture_output=True).returncode:
+        return ["unshare", "--user", "--"]  # where nobody may not read the tree, as in /root
+    return words
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes nobody, which only root can")
 def test_status_without_root_says_what_it_cannot_see():
-    nobody = ["setpriv", "--reuid", "65534", "--clear-groups", "--"]
     words = [ROOT / "bin/reach", "--file", ROOT / "reach/examples/exit.toml", "status", "server", "--json"]
-    done = subprocess.run([*nobody, *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*nobody(), *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1, done.stderr
     assert "only root sees firewalls and peers: run it with sudo" in json.loads(done.stdout)["problems"]
 
@@ -167,10 +174,7 @@ def test_status_without_root_says_what_it_cannot_see():
 def test_without_root_one_line_says_so(tmp_path):
     tmp_path.chmod(0o777)
     words = [ROOT / "bin/reach", "--file", EXAMPLES[0], "--state", "/proc/1/root/reach", "down", "server"]
-    nobody = ["setpriv", "--reuid", "65534", "--clear-groups", "--"]
-    if subprocess.run([*nobody, words[0], "--help"], capture_output=True, check=False).returncode:
-        nobody = ["unshare", "--user", "--"]  # where nobody may not read the tree
-    done = subprocess.run([*nobody, *map(str, words)], capture_output=True, text=True, check=False)
+    done = subprocess.run([*nobody(), *map(str, words)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "Permission denied; run it as root, or with sudo" in done.stderr
     assert done.stderr.count("\n") == 1
