@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The packages as built from package/*/Makefile: what is in them, what they cost, whether they run from a root."""
 
+import marshal
 import os
 import re
 import shutil
@@ -269,3 +270,31 @@ def test_the_roaming_daemon_starts_from_its_package(root):
 
 def test_nothing_in_a_python_package_is_text(root):
     assert not list(root.glob("usr/lib/python3*/**/*.py"))
+
+
+def codes(code):
+    """A module's code, and that of all that is defined in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, type(code)):
+            yield from codes(each)
+
+
+def test_what_python_runs_brings_nothing_that_only_readers_need(root):
+    """Compiled by us: Py3Package, which would do it with docstrings and columns, leaves what is there."""
+    for file in root.glob("usr/lib/python3*/site-packages/*/**/*.pyc"):
+        module = marshal.loads(file.read_bytes()[16:])
+        assert module.co_filename == "/" + str(file.relative_to(root).with_suffix(".py"))
+        assert "__doc__" not in module.co_names
+        assert {place[3] for code in codes(module) for place in code.co_positions()} == {None}
+
+
+def test_openwrt_keeps_what_is_compiled(tmp_path):
+    """What its Py3Package does: see python3-package.mk in the feed `packages`."""
+    packages.ipk.make_trees(tmp_path, ["python3-xlat464"], [packages.ipk.IPV6], 0)
+    installed = tmp_path / "work/python3-xlat464/ipkg-install"
+    before = {file: file.read_bytes() for file in installed.rglob("*.pyc")}
+    assert before
+    words = [sys.executable, "-m", "compileall", "-q", "-r", "20", "-b", "-d", "/", str(installed)]
+    subprocess.run(words, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}, check=True)
+    assert {file: file.read_bytes() for file in installed.rglob("*.pyc")} == before
