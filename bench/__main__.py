@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import failover, prefixd, reach, roam, roam_instructions, roam_rules, siit
-from usage import Parser
+from runtime.usage import Parser
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
 

@@ -9,10 +9,10 @@ from l3roamd_py.question import SOCKET, Failure, ask
 from l3roamd_py.settings import BACKENDS, STATE, Settings
 from runtime import IS_MICRO
 from runtime.command_line import Option, UsageError, describe, one_of, parse
+from runtime.version import VERSION
 from xlat464.address import parse_decimal, parse_mac, parse_prefix6, quote
 from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
-from xlat464.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ def parse_daemon(words: list[str]) -> Settings:
 
 def version() -> str:
     if not IS_MICRO:
-        from usage import version as told
+        from runtime.usage import version as told
 
         return told("l3roamd_py")
     return "l3roamd_py " + VERSION

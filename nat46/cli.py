@@ -17,7 +17,7 @@ from nat46.errors import Nat46Error, NoDevice, NotApplied, Refused
 from nat46.language import Command, Config, ControlError
 from nat46.listing import Device
 from nat46.translator import Translator
-from usage import Parser
+from runtime.usage import Parser
 
 RAW = argparse.RawDescriptionHelpFormatter
 ABOUT = """\

@@ -7,7 +7,7 @@
 XLAT464_MK := $(abspath $(lastword $(MAKEFILE_LIST)))
 XLAT464_ROOT := $(patsubst %/package/464xlat.mk,%,$(XLAT464_MK))
 
-PKG_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/xlat464/version.py)
+PKG_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/runtime/version.py)
 PKG_RELEASE ?= 1
 PKG_LICENSE ?= ISC
 PKG_LICENSE_FILES ?= LICENSES/ISC.txt
@@ -33,8 +33,8 @@ XLAT464_MICROPYTHON_DIR := /usr/lib/micropython
 define XLAT464/Prepare
 	mkdir -p $(PKG_BUILD_DIR)
 	cd $(XLAT464_ROOT) && tar -cf - --exclude=__pycache__ --exclude='*.so' $(XLAT464_SOURCES) | tar -xf - -C $(PKG_BUILD_DIR)
-	$(if $(filter xlat464,$(XLAT464_SOURCES)),sed -i 's/^VERSION = .*/VERSION = "$(PKG_VERSION)-r$(PKG_RELEASE)"/' \
-		$(PKG_BUILD_DIR)/xlat464/version.py)
+	$(if $(filter runtime,$(XLAT464_SOURCES)),sed -i 's/^VERSION = .*/VERSION = "$(PKG_VERSION)-r$(PKG_RELEASE)"/' \
+		$(PKG_BUILD_DIR)/runtime/version.py)
 endef
 
 # Install Python packages for MicroPython: precompiled where there is a compiler, as text where there is none.

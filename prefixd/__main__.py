@@ -4,7 +4,7 @@
 import sys
 
 from prefixd import net, options
-from xlat464.version import VERSION
+from runtime.version import VERSION
 
 
 def tell():

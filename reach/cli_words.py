@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reach import values
 from reach.render import TARGETS
-from usage import Parser
+from runtime.usage import Parser
 
 CONFIRM_S = 60
 STATE = Path("/run/reach")

@@ -5,6 +5,7 @@ record.py, ordered.py, signing.py   values; dictionaries that know their oldest 
 sockets.py, loop.py                 sockets, clock and poll, where CPython and MicroPython differ
 server.py                           a control socket: a line in, an answer out
 files.py, log.py, text.py           files read with a bound and replaced whole; the log; tables for people
+usage.py, version.py                argparse as every command on CPython has it; the version of everything
 netlink.py, netlink_socket.py       netlink: its messages, and a socket for requests
 """
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from prefixd.choice import MARGIN
+from runtime.usage import Parser
 from sdk.checks import CheckRun, DemoError
 from sdk.demo_roaming import check_roaming
 from sdk.interrupt import handle_requests
@@ -38,7 +39,6 @@ from sdk.lab.packaged import IPK
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
 from sdk.phone import Phone, choose_phone
-from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000

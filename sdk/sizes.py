@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.text import table as aligned
+from runtime.usage import Parser
 from sdk.ipk import __main__ as ipk
 from sdk.ipk import apk
-from usage import Parser
 
 PAGE = ipk.ROOT / "docs/package/gluon-464xlat-clat.rst"
 BEGIN, END = ".. sizes: `make sizes` writes what follows\n", ".. sizes end\n"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.usage import Parser
 from siit.paths import SOCKET, STATE
-from usage import Parser
 
 if TYPE_CHECKING:
     from nat46.language import Pair

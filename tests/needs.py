@@ -43,7 +43,6 @@ PYTHON = {
     "unittest": "python3-unittest",
     "urllib": "python3-urllib",
     "runtime": "python3-xlat464",
-    "usage": "python3-xlat464",
     "uuid": "python3-uuid",
     "xlat464": "python3-xlat464",
     "xml": "python3-xml",

@@ -6,8 +6,8 @@ Answers go to stdout, one a line. What is wrong goes to stderr, one line, with e
 
 import sys
 
+from runtime.version import VERSION
 from xlat464 import address, node, rfc6052
-from xlat464.version import VERSION
 
 
 def main(arguments):

@@ -5,7 +5,7 @@
 set -eu
 
 cd "$(dirname "$0")/../.."
-version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' xlat464/version.py)
+version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' runtime/version.py)
 architecture=$(dpkg --print-architecture)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct 2>/dev/null || echo 0)}"
 export SOURCE_DATE_EPOCH
@@ -14,12 +14,12 @@ tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 modules=$tree/usr/lib/python3/dist-packages/reach
-install -d "${modules%/*}/usage" "${modules%/*}/runtime" "${modules%/*}/xlat464" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
+install -d "${modules%/*}/runtime" "${modules%/*}/xlat464" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
 	"$tree/usr/share/doc/reach" "$tree/etc/reach" "$tree/DEBIAN" "$out"
 install -m 0644 reach/*.py "$modules"
-install -m 0644 usage/__init__.py "${modules%/*}/usage"
-install -m 0644 runtime/__init__.py runtime/netlink.py runtime/netlink_socket.py "${modules%/*}/runtime"
-install -m 0644 xlat464/__init__.py xlat464/version.py xlat464/address.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
+install -m 0644 runtime/__init__.py runtime/netlink.py runtime/netlink_socket.py runtime/usage.py runtime/version.py \
+	"${modules%/*}/runtime"
+install -m 0644 xlat464/__init__.py xlat464/address.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"
@@ -54,7 +54,7 @@ cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 	#!/bin/sh
 	set -e
 	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
-		/usr/lib/python3/dist-packages/usage/__pycache__ /usr/lib/python3/dist-packages/xlat464/__pycache__ \
+		/usr/lib/python3/dist-packages/xlat464/__pycache__ \
 		/usr/lib/python3/dist-packages/runtime/__pycache__
 	[ "$1" = remove ] || exit 0
 	[ ! -d /run/systemd/system ] || systemctl stop 'reach@*.service'
@@ -62,7 +62,7 @@ cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 		[ ! -e "$ledger" ] || reach down "$(basename "$ledger" .json)"
 	done
 	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
-		/usr/lib/python3/dist-packages/usage/__pycache__ /usr/lib/python3/dist-packages/runtime/__pycache__
+		/usr/lib/python3/dist-packages/runtime/__pycache__
 TEXT
 chmod 0755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
 chmod 0755 "$tree/etc/reach"

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from xlat464 import version
+from runtime import version
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent.parent / "build" / "bin" / "reach-relay"

@@ -18,9 +18,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runtime.usage import Parser
 from sdk.debian.apt import SUITE, AptError, mirror
 from sdk.interrupt import run_program
-from usage import Parser
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = REPOSITORY / "build/debian"

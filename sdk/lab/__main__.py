@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime.usage import Parser
 from sdk.interrupt import handle_requests, raise_missed
 from sdk.lab import status
 from sdk.lab.abilities import check_machine
@@ -22,7 +23,6 @@ from sdk.lab.site import EXAMPLE, SiteError, load_site
 from sdk.lab.topology import RULES as KINDS_OF_RULES
 from sdk.lab.topology import Topology
 from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, topology_file
-from usage import Parser
 
 ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
 EXAMPLES = """\

@@ -4,17 +4,20 @@
 import sys
 from pathlib import Path
 
-from sdk.micropython_lint.check import MICROPYTHON_SAFE, check
+from sdk.micropython_lint.check import MICROPYTHON_SAFE, NOT_SAFE, check
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def read() -> dict[str, str]:
     """Return the rooms' files: path from the repository's root -> text."""
-    found = set()
+    found: set[Path] = set()
     for safe in MICROPYTHON_SAFE:
         found |= {ROOT / safe} if safe.endswith(".py") else set((ROOT / safe).rglob("*.py"))
-    return {str(file.relative_to(ROOT)): file.read_text() for file in sorted(found)}
+    return {
+        str(file.relative_to(ROOT)): file.read_text()
+        for file in sorted(found - {ROOT / each for each in NOT_SAFE})
+    }
 
 
 def read_beside() -> dict[str, str]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime.usage import Parser
 from sdk.checks import CheckRun
 from sdk.interrupt import handle_requests
 from sdk.lab import LabError, check_machine
@@ -23,7 +24,6 @@ from sdk.router.machine import MAY
 from sdk.router.mesh import Options
 from sdk.router.openwrt import OpenWrtMesh
 from sdk.router.rootfs import RootfsError, unpack
-from usage import Parser
 
 RESULT = REPOSITORY / "build/test-openwrt.json"
 PLACE = REPOSITORY / "build/rootfs"

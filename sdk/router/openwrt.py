@@ -57,7 +57,7 @@ SECOND_DEVICE = (
 # What changes by itself, or belongs to the package manager
 NOT_TRACED = ("usr/lib/opkg/", "lib/apk/db/", "etc/apk/world", "etc/resolv.conf", "root/")
 COMPILED = re.compile(
-    r"usr/lib/python3[^/]*/(?!site-packages/(siit|nat46|xlat464|usage|l3roamd_py)/).*__pycache__/"
+    r"usr/lib/python3[^/]*/(?!site-packages/(siit|nat46|xlat464|runtime|l3roamd_py)/).*__pycache__/"
 )
 KERNEL = {  # what the kernel holds, a line of sh each
     "device": "ip -o link | cut -d: -f2 | cut -d@ -f1",

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-import usage
+from runtime import usage
 from sdk.interrupt import run_program
 from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import MachineOptions, run

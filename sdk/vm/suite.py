@@ -21,11 +21,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.usage import Parser
 from sdk.interrupt import INTERRUPTED, REQUESTS, handle_requests, run_program
 from sdk.lab.machine import REPOSITORY, die_with_parent
 from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import LOST, MachineOptions, run
-from usage import Parser
 
 OUT = REPOSITORY / "build/vm/out"
 LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
@@ -36,7 +36,7 @@ MODULES = ("veth", "bridge", "tun", "sch_ingress", "cls_bpf")
 LATE = 124
 TELL_S = 60  # for a suite that is ended
 SLIM = ("--confcutdir=tests/vm", "-p", "no:hypothesispytest")  # these tests know nothing of Hypothesis
-PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "runtime", "siit", "usage", "xlat464")
+PACKAGES = ("l3roamd_py", "nat46", "prefixd", "reach", "sdk", "runtime", "siit", "xlat464")
 LINKS = ("tests/lab/test_reach_links.py", "tests/lab/test_reach_on_link.py")
 FORK = multiprocessing.get_context("fork")
 

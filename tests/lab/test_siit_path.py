@@ -266,7 +266,7 @@ def test_garbage_is_counted_and_dropped(path):
 def sanitized(tmp_path_factory):
     """A tree whose extension module is built with ASan and UBSan."""
     folder = tmp_path_factory.mktemp("sanitized")
-    for name in ("siit", "nat46", "runtime", "usage", "xlat464"):
+    for name in ("siit", "nat46", "runtime", "xlat464"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     done = subprocess.run(
         [sys.executable, "-P", "-m", "siit._build"],

@@ -11,14 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 MAY_USE = {
     "xlat464": {"runtime"},
-    "usage": {"xlat464", "runtime"},
-    "nat46": {"xlat464", "usage", "runtime"},
-    "siit": {"xlat464", "nat46", "usage", "runtime"},
+    "nat46": {"xlat464", "runtime"},
+    "siit": {"xlat464", "nat46", "runtime"},
     "prefixd": {"xlat464", "runtime"},
     "runtime": set(),
-    "l3roamd_py": {"xlat464", "usage", "runtime"},
-    "reach": {"xlat464", "usage", "runtime"},
-    "sdk": {"xlat464", "usage", "runtime", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
+    "l3roamd_py": {"xlat464", "runtime"},
+    "reach": {"xlat464", "runtime"},
+    "sdk": {"xlat464", "runtime", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
 }
 
 

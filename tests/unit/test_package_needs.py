@@ -173,7 +173,7 @@ def test_what_pythons_light_part_imports_of_others_is_known():
     names = set().union(
         *(
             needs.imports(path.read_text())
-            for room in ("l3roamd_py", "siit", "nat46", "runtime", "usage", "xlat464")
+            for room in ("l3roamd_py", "siit", "nat46", "runtime", "xlat464")
             for path in (ROOT / room).rglob("*.py")
             if path.name != "_build.py"
         )

@@ -12,8 +12,8 @@ from pathlib import Path
 import packages
 import pytest
 
-from usage import Parser, version
-from xlat464.version import VERSION
+from runtime.usage import Parser, version
+from runtime.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
@@ -85,7 +85,7 @@ def version_of(package):
 def test_the_project_has_no_other_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "version" not in project["project"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "xlat464.version.VERSION"}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "runtime.version.VERSION"}
     for package in packages.built().values():
         assert version_of(package) == f"{VERSION}-r1", package.name
 

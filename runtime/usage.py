@@ -5,7 +5,7 @@ import argparse
 import os.path
 from typing import Any, NoReturn
 
-from xlat464.version import VERSION
+from runtime.version import VERSION
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -42,7 +42,8 @@ class Subcommand(argparse.ArgumentParser):
     """One that says what is wrong in one line, and prints descriptions as they are."""
 
     def __init__(self, *words: Any, **options: Any) -> None:
-        super().__init__(*words, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*words, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {' '.join(message.split())} ({self.prog} --help tells more)\n")
@@ -56,4 +57,5 @@ class Parser(Subcommand):
         self.add_argument("--version", action=Version)
 
     def add_subparsers(self, **options: Any) -> Any:
-        return super().add_subparsers(**{"parser_class": Subcommand, **options})
+        options.setdefault("parser_class", Subcommand)
+        return super().add_subparsers(**options)
