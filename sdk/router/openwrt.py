@@ -25,7 +25,7 @@ from sdk.router import docs, feed, wires
 from sdk.router.machine import Router
 from sdk.router.mesh import DNSMASQ, FIREWALL, GLUON, MANAGER, NETIFD, PROCD, REBOOT, Done, Mesh, Options
 from sdk.router.rootfs import Rootfs
-from sdk.router.wires import SWITCH, Plug
+from sdk.router.wires import Plug
 
 INTERNET, CLIENT = "internet", "client"
 LINE = "192.0.2.1"  # of the internet at the WAN's segment, a /24
@@ -116,7 +116,8 @@ class OpenWrtMesh(Mesh):
     def bring_up(self) -> None:
         machines = self.machines
         self.tell("a switch, a client, an internet with a DHCP server")
-        for name in (SWITCH, INTERNET, CLIENT):
+        wires.set_up(machines, {plug.segment for plug in PLUGS.values()})
+        for name in (INTERNET, CLIENT):
             machines.boot(name)
         Path(f"/proc/{machines.init_pid}/root{PACKAGES}").mkdir()
         wires.lay(machines, self.plugs(INTERNET) + self.plugs(CLIENT))

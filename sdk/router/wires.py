@@ -26,17 +26,15 @@ class Plug:
         return f"{self.machine}-{self.device}"[-15:]
 
 
+def set_up(machines: Machines, segments: set[str]) -> None:
+    """Boot the switch, with a bridge for each segment. Raises LabError."""
+    machines.boot(SWITCH)
+    lines = [f"ip link add {name} up type bridge mcast_snooping 0" for name in sorted(segments)]
+    machines.script(SWITCH, lines)
+
+
 def lay(machines: Machines, plugs: list[Plug]) -> None:
-    """Make the devices of a machine that has none yet, and plug them in. Raises LabError."""
-    segments = {plug.segment for plug in plugs}
-    machines.script(
-        SWITCH,
-        [
-            f"ip link show dev {name} >/dev/null 2>&1 || "
-            f"{{ ip link add {name} type bridge mcast_snooping 0 && ip link set {name} up; }}"
-            for name in sorted(segments)
-        ],
-    )
+    """Make the devices of a machine that has none yet, and plug them in; for several side by side. Raises LabError."""
     for plug in plugs:
         machines.exec(SWITCH, ["ip", "link", "del", plug.port], check=False)  # of before a loss of power
         words = f"{plug.device} netns {machines.pids[plug.machine]} address {plug.mac} type veth".split()
