@@ -7,14 +7,14 @@ from collections.abc import Callable
 VIEWS = ("keys", "values", "items")
 
 
-def calls(name: str, wrong: Callable[[ast.Call], bool]) -> Callable[[ast.AST], bool]:
-    """Return a test for a call of a function or a method of this name whose arguments are wrong."""
+def calls(names: str, wrong: Callable[[ast.Call], bool]) -> Callable[[ast.AST], bool]:
+    """Return a test for a call of a function or a method of one of these names whose arguments are wrong."""
 
     def finds(node: ast.AST) -> bool:
         if not isinstance(node, ast.Call):
             return False
         called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", None)
-        return called == name and wrong(node)
+        return called in names.split() and wrong(node)
 
     return finds
 

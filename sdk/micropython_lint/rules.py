@@ -32,6 +32,7 @@ from sdk.micropython_lint.nodes import (
 )
 
 Version = tuple[int, int]
+OF_STRUCT = "pack pack_into unpack unpack_from calcsize"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ RULES = (
         (1, 27),
         "of the dict",
         "len({}.keys())",
-        either(calls("len", of_view), calls("bool", of_view)),
+        calls("len bool", of_view),
     ),
     Rule(
         "a dict's keys as a set",
@@ -135,45 +136,35 @@ RULES = (
         None,
         "arguments by their place",
         "round(1.5, ndigits=0)",
-        either(*(calls(name, keywords_but()) for name in ("round", "sub", "namedtuple"))),
+        calls("round sub namedtuple", keywords_but()),
     ),
     Rule(
         "union or intersection of more than one",
         None,
         "one call for each",
         "{1}.union([2], [3])",
-        either(calls("union", more_than(1)), calls("intersection", more_than(1))),
+        calls("union intersection", more_than(1)),
     ),
     Rule(
         "a layout with ?",
         None,
         "B",
         "__import__('struct').pack('?', True)",
-        either(
-            *(
-                calls(name, layout_has("?"))
-                for name in ("pack", "pack_into", "unpack", "unpack_from", "calcsize")
-            )
-        ),
+        calls(OF_STRUCT, layout_has("?")),
     ),
     Rule(
         "a layout with = or x",
         None,
         "aligned fields",
         "__import__('struct').calcsize('=Hx')",
-        either(
-            *(
-                calls(name, layout_has("=x"))
-                for name in ("pack", "pack_into", "unpack", "unpack_from", "calcsize")
-            )
-        ),
+        calls(OF_STRUCT, layout_has("=x")),
     ),
     Rule(
         "a pattern with {count}, (?P<name>) or (?=",
         None,
         "a plainer one",
         "__import__('re').match('a{2}', 'aa').group(0)",
-        either(*(calls(name, takes_long_pattern) for name in ("match", "search", "compile"))),
+        calls("match search compile", takes_long_pattern),
     ),
     Rule(
         "__set_name__",
