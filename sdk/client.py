@@ -6,12 +6,12 @@ Prints one JSON object per result. Nothing here knows of the lab: a laptop in a 
 
 import argparse
 import hashlib
-import json
 import socket
 import sys
 import time
 import urllib.request
-from typing import Any
+
+from sdk.traffic import act
 
 CONNECT_TIMEOUT_S = (
     0.25  # short: an attempt that was sent into the dead PLAT must not delay the verdict on the next
@@ -91,15 +91,7 @@ def main() -> int:
     verb.add_argument("host")
     verb.add_argument("port", type=int)
     verb.add_argument("until_s", type=float)
-    arguments = vars(parser.parse_args())
-    function: Any = {"download": download, "udp-echo": udp_echo, "connects": connects}[arguments.pop("verb")]
-    try:
-        result = function(**arguments)
-    except OSError as error:
-        print(json.dumps({"error": str(error)}))
-        return 1
-    print(json.dumps(result))
-    return 0
+    return act(parser, {"download": download, "udp-echo": udp_echo, "connects": connects})
 
 
 if __name__ == "__main__":

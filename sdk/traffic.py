@@ -222,10 +222,14 @@ def main() -> int:
     verb.add_argument("--connections", type=int, default=1)
     verb.add_argument("--pause-ms", type=float, default=50, help="between an echo and the next message")
     verb.add_argument("--datagram-ms", type=float, default=4, help="between two datagrams")
+    return act(parser, {"download": download, "echo": echo})
+
+
+def act(parser: argparse.ArgumentParser, acts: dict[str, Any]) -> int:
+    """Carry out the verb of this command line; print what came of it, or why nothing did."""
     arguments = vars(parser.parse_args())
-    act: Any = {"download": download, "echo": echo}[arguments.pop("verb")]
     try:
-        result = act(**arguments)
+        result = acts[arguments.pop("verb")](**arguments)
     except OSError as error:
         print(json.dumps({"error": str(error)}))
         return 1
