@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: ISC
 """A control socket: peers that may be slow, silent, too many or full of garbage, and an answer each.
 
-A connection carries one line and gets one answer. Nothing here waits. A peer has a while to say its line and to read
-its answer; one more than there is room for sends away the one that has been there for longest. What a peer still says
-after its answer is read and thrown away, DRAIN_BYTES of it at most: to close on it would be a reset, and whoever sends
-a line without end would not hear what is wrong.
+A connection carries one line and gets one answer; in a session it carries lines, and each gets its answer before the
+next is carried out. Nothing here waits. A peer has a while to say its line and to read its answer; one more than there
+is room for sends away the one that has been silent for longest. What a peer still says after its last answer is read
+and thrown away, DRAIN_BYTES of it at most: to close on it would be a reset, and whoever sends a line without end would
+not hear what is wrong.
 """
 
 import os
@@ -33,7 +34,7 @@ PEERS_MAX = 32
 ROOM_BYTES = 4 << 20  # for answers that nobody reads; beyond, who has been there for longest does without
 ACCEPTS_MAX = 64  # in one round
 DRAIN_BYTES = 1 << 20  # that a peer may say besides its line
-READ_BYTES = 4096 if IS_MICRO else 1 << 16
+READ_BYTES = 4096
 PATH_BYTES = 107  # what a Unix socket's address has room for
 
 
@@ -103,7 +104,9 @@ def _need_silence(path: str) -> None:
 class Peer:
     """One connection: what it has said, and what it has not read yet."""
 
-    __slots__ = ("connection", "has_answer", "has_more", "left", "pieces", "said", "unread", "until")
+    __slots__ = (
+        "connection", "has_answer", "has_ended", "has_more", "is_over", "left", "pieces", "said", "unread", "until"
+    )  # fmt: skip
 
     def __init__(self, connection: socket.socket, until: float) -> None:
         self.connection, self.until = connection, until
@@ -111,6 +114,8 @@ class Peer:
         self.unread: bytes | memoryview = b""
         self.pieces: "Iterator[str]" = iter(())  # of its answer, which follow
         self.has_answer = False
+        self.has_ended = False  # and says no more
+        self.is_over = False  # after this answer
         self.has_more = False  # to say: its line was cut off
         self.left = DRAIN_BYTES
 
@@ -118,15 +123,21 @@ class Peer:
 class Server:
     """The listening socket and its peers, in the poller of the one loop.
 
-    clock: returns the time; deadline: what of it a peer has, in the same unit. An answer may come in pieces, so that a
-    long one never is in memory as a whole.
+    clock: returns the time; deadline: what of it a peer has for a line, in the same unit. An answer may come in pieces,
+    so that a long one never is in memory as a whole.
     """
 
     def __init__(
-        self, path: str, poller: "Poller", clock: "Callable[[], float]", deadline: float, language: "Language"
+        self,
+        path: str,
+        poller: "Poller",
+        clock: "Callable[[], float]",
+        deadline: float,
+        language: "Language",
+        has_sessions: bool = False,
     ) -> None:
         self._path, self._poller, self._clock, self._deadline = path, poller, clock, deadline
-        self._language = language
+        self._language, self._has_sessions = language, has_sessions
         self._peers: dict[int, Peer] = {}  # by descriptor
         self._order: list[int] = []  # of descriptors, who came first is first
         self._listener = listen(path)
@@ -174,8 +185,14 @@ class Server:
         try:
             if not peer.has_answer:
                 self._receive(number, peer)
-            if peer.has_answer and number in self._peers and self._has_sent(peer):
-                self._drain(number, peer)
+            while peer.has_answer and number in self._peers and self._has_sent(peer):
+                if peer.is_over:
+                    self._drain(number, peer)
+                    return
+                peer.has_answer, peer.until = False, self._clock() + self._deadline
+                self._order.remove(number)
+                self._order.append(number)
+                self._answer(number, peer)
         except OSError:
             self._drop(number)
 
@@ -184,18 +201,26 @@ class Server:
         if data is None:
             return
         peer.said += data
+        peer.has_ended = not data
+        self._answer(number, peer)
+
+    def _answer(self, number: int, peer: Peer) -> None:
+        """Answer the next line of what a peer has said, if it is whole."""
+        most = self._language.line_bytes(peer.said)
+        is_over = True
         try:
-            line = first_line(peer.said, not data, self._language.line_bytes(peer.said))
+            line, rest = first_line(peer.said, peer.has_ended, most, self._has_sessions)
             if line is None:
-                if not data:
+                if peer.has_ended:
                     self._drop(number)
                 return
+            is_over = not self._has_sessions
             peer.pieces = iter(self._language.answer(line))
         except Refused as error:
             self.counters["socket_refused"] += 1
             peer.pieces = iter((f"error: {error}\n",))
-            peer.has_more = len(peer.said) > self._language.line_bytes(peer.said)
-        peer.has_answer, peer.said = True, b""
+            peer.has_more = is_over and len(peer.said) > most
+        peer.has_answer, peer.is_over, peer.said = True, is_over, b"" if is_over else rest
 
     def _has_sent(self, peer: Peer) -> bool:
         """Send what there is room for; return whether that is all. Raises OSError."""
@@ -217,7 +242,7 @@ class Server:
                 return False
         peer.unread = b""
         self._poller.change(peer.connection, POLLIN)
-        if hasattr(peer.connection, "shutdown"):
+        if peer.is_over and hasattr(peer.connection, "shutdown"):
             peer.connection.shutdown(socket.SHUT_WR)
         return True
 
@@ -253,11 +278,18 @@ def ascii_of(text: str) -> bytes:
         return "".join([c if c < "\x7f" else "?" for c in text]).encode()
 
 
-def first_line(data: bytes, has_ended: bool, most: int) -> bytes | None:
-    """Return the line in what a peer sent so far, None if more must come. Raises Refused: it has more than `most`."""
-    ends = [at for at in (data.find(b"\n"), data.find(b"\r")) if at >= 0]
+def first_line(
+    data: bytes, has_ended: bool, most: int, is_session: bool = False
+) -> tuple[bytes | None, bytes]:
+    """Return the line in what a peer sent so far, None if more must come, and what is behind it.
+
+    Raises Refused: it has more than `most`, or, in a session, no end, so that it may be half a command.
+    """
+    ends = [at for at in (data.find(b"\n"), -1 if is_session else data.find(b"\r")) if at >= 0]
     if not ends and len(data) <= most:
-        return data if has_ended and data else None
+        if is_session and has_ended and data:
+            raise Refused("the last line has no line feed behind it, so it was not carried out")
+        return (data if has_ended and data else None), b""
     if not ends or min(ends) > most:
         raise Refused(f"the line has more than {most} bytes, expected one command")
-    return data[: min(ends)]
+    return data[: min(ends)], data[min(ends) + 1 :]

@@ -10,7 +10,7 @@ and gets for each line zero or more lines, then `ok` or `error: SENTENCE`. A com
 nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nat46 import language
@@ -148,38 +148,3 @@ def parse_state(text: str) -> dict[str, tuple[Pair, ...]]:
         elif isinstance(request, Destroy):
             del devices[request.device]
     return devices
-
-
-class LineReader:
-    """Cuts a stream of bytes into lines, keeping at most one line's worth of it."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._skipping = False  # the rest of a line that is too long
-
-    def feed(self, data: bytes) -> Iterator[str | ControlError]:
-        """Take bytes; yield each line that is complete now, or what is wrong with it."""
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            yield from self._take(line, True)
-        yield from self._take(rest, False)
-
-    def _take(self, part: bytes, ends: bool) -> Iterator[str | ControlError]:
-        skipping = self._skipping
-        line = self._rest + part
-        if not skipping and len(line) > LINE_BYTES:
-            yield ControlError(f"a line has more than {LINE_BYTES} bytes, expected one command a line")
-            skipping = True
-        self._skipping = skipping and not ends
-        self._rest = b"" if ends or skipping else line
-        if not ends or skipping:
-            return
-        try:
-            yield line.removesuffix(b"\r").decode("ascii")
-        except UnicodeDecodeError:
-            yield ControlError("a line has bytes that are not ASCII, expected a command")
-
-    def end(self) -> Iterator[ControlError]:
-        """The stream is over: a line without its line feed may be half a command, so it is none."""
-        if self._rest:
-            yield ControlError("the last line has no line feed behind it, so it was not carried out")

@@ -3,21 +3,28 @@
 
 import contextlib
 import fcntl
+import functools
 import logging
+import math
 import os
-import signal
 import socket
-import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from siit.server import CLIENTS, Server
+from nat46.language import ControlError
+from runtime.loop import Poller
+from runtime.server import Refused, Server, SocketError
+from siit import control
+from siit.device import DeviceError
 from siit.translator import DEFAULT_POLICY, Policy
 from siit.translators import DaemonError, Translators
 
 THREAD_STACK_BYTES = 256 * 1024
+REWRITE_MS = 5000  # until the next try to write a state file that could not be written
+RTMGRP_LINK, RTMGRP_TC = 1, 8
 log = logging.getLogger("siit")
 
 
@@ -59,22 +66,23 @@ def _lock(path: Path, what: str) -> TextIO:
         lock.close()
 
 
-def _listen(path: Path) -> socket.socket:
-    """Listen at a path, in place of the socket of a daemon that was killed."""
-    try:
-        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-            raise DaemonError(f"{path} is there and no socket, expected a path that is free")
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)  # root's alone
+class Language:
+    """What the control socket answers: what a command asks for, then `ok`; or what is wrong with it."""
+
+    def __init__(self, translators: Translators) -> None:
+        self._translators = translators
+
+    def line_bytes(self, _data: bytes) -> int:
+        return control.LINE_BYTES
+
+    def answer(self, line: bytes) -> tuple[str]:
         try:
-            listener.bind(str(path))
-        finally:
-            os.umask(before)
-        listener.listen(CLIENTS)
-    except OSError as error:
-        raise DaemonError(f"cannot listen at {path}: {error.strerror or error}") from error
-    return listener
+            lines = self._translators.answer(line.removesuffix(b"\r").decode("ascii"))
+        except UnicodeDecodeError:
+            raise Refused("the line has bytes that are not ASCII, expected a command") from None
+        except (ControlError, DeviceError) as error:
+            raise Refused(str(error)) from None
+        return ("\n".join([*lines, "ok\n"]),)
 
 
 def _why_no_fast(mode: str) -> str | None:
@@ -98,28 +106,44 @@ def run(
 ) -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
     threading.stack_size(THREAD_STACK_BYTES)
+    wake_read, wake_write = socket.socketpair()
+    links = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    for each in (wake_read, wake_write, links):
+        each.setblocking(False)
+    links.bind((0, RTMGRP_LINK | RTMGRP_TC))
+
+    def wake() -> None:
+        with contextlib.suppress(BlockingIOError):
+            wake_write.send(b"!")
+
     with _alone(socket_path, "socket"), _alone(state, "state"):
-        wake_read, wake_write = socket.socketpair()
-        wake_read.setblocking(False)
-        wake_write.setblocking(False)
-
-        def wake() -> None:
-            with contextlib.suppress(BlockingIOError):
-                wake_write.send(b"!")
-
+        poller = Poller()
         translators = Translators(state, queues, wake, policy, _why_no_fast(fast_mode))
         try:
             translators.restore()
-            listener = _listen(socket_path)
-            server = Server(listener, translators, wake_read)
-            signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, server.stop)
+            server = Server(
+                str(socket_path), poller, time.monotonic, math.inf, Language(translators), has_sessions=True
+            )
+            for source in (wake_read, links):
+                poller.add(source, functools.partial(_follow, source, translators))
+            ending: list[bool] = []
+            poller.stop_on_signals(lambda: ending.append(True))
             log.info("ready at %s, %d devices", socket_path, len(translators.devices))
-            server.run()
+            while not ending:
+                poller.wait(REWRITE_MS if translators.unwritten else -1)
+                if translators.unwritten:
+                    translators.write()
             server.close()
-            listener.close()
-            socket_path.unlink(missing_ok=True)
             log.info("ended; devices and routes stay for the next daemon")
+        except SocketError as error:
+            raise DaemonError(str(error)) from None
         finally:
             translators.leave()
+
+
+def _follow(source: socket.socket, translators: Translators) -> None:
+    """Links and their qdiscs may be others now: what woke us only says that there is something to look at."""
+    with contextlib.suppress(OSError):
+        while source.recv(65536):
+            pass
+    translators.follow()

@@ -7,7 +7,7 @@ import socket
 from runtime import files, sockets
 from runtime.loop import BootClock, Clock, Poller
 from runtime.ordered import OldestFirst, oldest
-from runtime.server import Lock, Refused, Server, SocketError
+from runtime.server import PEERS_MAX, Lock, Refused, Server, SocketError
 from runtime.signing import is_equal, signer
 from runtime.text import duration, table
 
@@ -110,12 +110,18 @@ class Words:
         return ("x" * 1000 for _ in range(200)) if line == b"long" else (line.decode() + "!",)
 
 
-def talk(poller, path, said):
-    """What a server answers to one peer; both take their turns."""
+def talk(poller, path, said, piece=1 << 16):
+    """What a server answers to one peer, who says a piece at a time; both take their turns."""
     peer = sockets.open_stream(socket.AF_UNIX, sockets.unix_address(path))
-    sockets.send(peer, said)
     heard = b""
     for _ in range(10000):
+        try:
+            said = said[sockets.send(peer, said[:piece]) :] if said else said
+        except OSError as error:
+            assert (
+                sockets.error_number(error) == sockets.EPIPE
+            )  # MicroPython's has hung up at what it refused
+            said = b""
         poller.wait(0)
         data = sockets.receive(peer, 1 << 16)
         if data == b"":
@@ -151,6 +157,57 @@ def case_server_answers_a_line_a_connection():
     finally:
         server.close()
     Server(path, poller, lambda: 0.0, 5.0, Words()).close()
+
+
+def case_server_answers_every_line_of_a_session():
+    path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
+    poller = Poller()
+    server = Server(path, poller, lambda: 0.0, 5.0, Words(), True)
+    too_long = b"error: the line has more than 20 bytes, expected one command\n"
+    try:
+        for said, heard in (
+            (b"one\nno\ntwo\n" + b"z" * 21, b"one!error: expected yes\ntwo!" + too_long),
+            (b"z" * 21 + b"\nnot carried out\n", too_long),
+            (b"long\n" * 9 + b"z" * 99, b"x" * 1800000 + too_long),  # read while it is not said as a whole
+        ):
+            for piece in (1, 7, 1 << 16):
+                assert talk(poller, path, said, piece) == heard
+        silent, half = [sockets.open_stream(socket.AF_UNIX, sockets.unix_address(path)) for _ in range(2)]
+        for each in (silent, half):
+            sockets.send(each, b"one\nhalf")
+            poller.wait(0)
+            assert sockets.receive(each) == b"one!" and sockets.receive(each) is None
+        if hasattr(half, "shutdown"):  # MicroPython cannot say that it has no more to say
+            half.shutdown(socket.SHUT_WR)
+            poller.wait(0)
+            sentence = b"the last line has no line feed behind it, so it was not carried out"
+            assert sockets.receive(half) == b"error: " + sentence + b"\n"
+        server.tick(5.0)
+        assert sockets.receive(silent) == b""
+        for each in (silent, half):
+            each.close()
+    finally:
+        server.close()
+
+
+def case_server_sends_away_the_session_that_is_silent_for_longest():
+    path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
+    poller = Poller()
+    server = Server(path, poller, lambda: 0.0, 5.0, Words(), True)
+    try:
+        peers = []
+        for _ in range(PEERS_MAX):
+            peers.append(sockets.open_stream(socket.AF_UNIX, sockets.unix_address(path)))
+            poller.wait(0)
+        sockets.send(peers[0], b"hello\n")
+        poller.wait(0)
+        peers.append(sockets.open_stream(socket.AF_UNIX, sockets.unix_address(path)))
+        poller.wait(0)
+        assert [sockets.receive(each) for each in (peers[0], peers[1], peers[2])] == [b"hello!", b"", None]
+        for each in peers:
+            each.close()
+    finally:
+        server.close()
 
 
 def case_lock_is_held_by_one():

@@ -20,7 +20,7 @@ from runtime.server import Lock, Refused, Server, SocketError
 
 
 def first_line(data, has_ended):
-    return server.first_line(data, has_ended, control.line_bytes(data))
+    return server.first_line(data, has_ended, control.line_bytes(data))[0]
 
 
 MAC, MAC_TEXT = bytes.fromhex("020000000001"), "02:00:00:00:00:01"

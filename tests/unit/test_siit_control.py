@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The control protocol without a socket: what a line asks for, and what a stream of bytes is cut into."""
+"""The control protocol without a socket: what a line asks for."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nat46 import language
 from nat46.language import ControlError, Pair
 from siit import control
-from siit.control import Change, Create, Destroy, LineReader, Show, Stat
+from siit.control import Change, Create, Destroy, Show, Stat
 
 CLAT = (
     "config clat local.v4 192.168.0.0/16 local.v6 fd00:1::/96 local.style RFC6052 "
@@ -146,29 +146,3 @@ WORDS = [
 @given(st.one_of(st.text(), st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=9))).map(" ".join)))
 def test_no_text_raises_anything_but_a_control_error(text):
     assert b"\n" not in _refusal(text).encode("ascii", "backslashreplace")
-
-
-@given(st.binary(max_size=400), st.lists(st.integers(1, 30)))
-def test_lines_do_not_depend_on_how_the_bytes_arrive(data, sizes):
-    whole, pieces = LineReader(), LineReader()
-    in_pieces, rest = [], data
-    for size in sizes:
-        in_pieces += pieces.feed(rest[:size])
-        rest = rest[size:]
-    in_pieces += pieces.feed(rest)
-    assert list(map(str, whole.feed(data))) == list(map(str, in_pieces))
-    assert len(list(whole.end())) == len(list(pieces.end())) == (not data.endswith(b"\n") and bool(data))
-
-
-def test_a_line_without_end_is_refused_once_and_keeps_no_memory():
-    reader = LineReader()
-    results = [each for _ in range(1000) for each in reader.feed(b"x" * 1000)]
-    assert [type(each) for each in results] == [ControlError]
-    assert len(reader._rest) <= control.LINE_BYTES
-    assert list(reader.feed(b"x\nshow\n")) == ["show"]
-
-
-def test_half_a_line_is_never_carried_out():
-    reader = LineReader()
-    assert list(reader.feed(b"del clat")) == []
-    assert [type(each) for each in reader.end()] == [ControlError]
