@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from nat46 import checks, expect, language, listing
+from nat46 import checks, expect, language, listing, state
 from nat46.language import ControlError, Pair
 from nat46.listing import Device, Shown
 from nat46.target import Statistics
@@ -85,7 +85,7 @@ def read_devices(text: str) -> dict[str, tuple[Pair | Shown, ...]]:
     Raises ControlError, which names the line.
     """
     listed = _read_listing("\n".join(line for line in text.split("\n") if not line.startswith("#")))
-    return dict(_read_commands(text)) if listed is None else listed
+    return dict(state.parse(text)) if listed is None else listed
 
 
 def _read_listing(text: str) -> dict[str, tuple[Pair | Shown, ...]] | None:
@@ -102,29 +102,6 @@ def _read_listing(text: str) -> dict[str, tuple[Pair | Shown, ...]] | None:
     if is_half or not devices or not all(device.pairs for device in devices):
         return None  # `add` alone is a command, too, and makes a pair
     return {device.name: tuple(pair.pair or pair for pair in device.pairs) for device in devices}
-
-
-def _read_commands(text: str) -> dict[str, tuple[Pair, ...]]:
-    devices: dict[str, tuple[Pair, ...]] = {}
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            command = language.parse(line)
-            name = command.device
-            if isinstance(command, language.Add):
-                if name in devices:
-                    raise ControlError(f"{name} is made twice, expected it once")
-                devices[name] = (Pair(),)
-            elif name not in devices:
-                raise ControlError(f"there is no device {name}, expected an `add {name}` before")
-            elif isinstance(command, language.Del):
-                del devices[name]
-            else:
-                devices[name] = language.apply(devices[name], command)
-        except ControlError as error:
-            raise ControlError(f"line {number}: {error}") from None
-    return devices
 
 
 def differences(wanted: Wanted, found: Iterable[Device]) -> list[str]:

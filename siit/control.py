@@ -10,15 +10,14 @@ and gets for each line zero or more lines, then `ok` or `error: SENTENCE`. A com
 nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nat46 import language
+from nat46 import language, state
 from nat46.language import ControlError, Pair, Rule
+from nat46.state import Devices
 from siit.translator import NOTHING, RFC6052_LENGTHS, Side
 
 LINE_BYTES = 4096  # of one command; the longest that makes sense has about 400
-Devices = Mapping[str, tuple[Pair, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +67,13 @@ def understand(line: str, devices: Devices) -> Request:
     if words and words[0] in QUESTIONS:
         return QUESTIONS[words[0]](_asked_for(words, devices))
     command = language.parse(line)
-    name = command.device
-    if isinstance(command, language.Add):
-        if name in devices:
-            raise ControlError(f"{name} exists already, expected a name that is free")
-        return Create(name, (Pair(),))
-    if name not in devices:
-        raise ControlError(f"there is no device {name}, expected {_one_of(devices)}")
-    if isinstance(command, language.Del):
+    name, after = command.device, state.after(devices, command)
+    if name not in after:
         return Destroy(name)
-    pairs = language.apply(devices[name], command)
-    make_sides(pairs)
-    return Change(name, pairs)
+    if name not in devices:
+        return Create(name, after[name])
+    make_sides(after[name])
+    return Change(name, after[name])
 
 
 def _asked_for(words: list[str], devices: Devices) -> tuple[str, ...]:
@@ -87,13 +81,8 @@ def _asked_for(words: list[str], devices: Devices) -> tuple[str, ...]:
         raise ControlError(f"{words[0]} takes one device name at most, not {len(words) - 1}")
     for name in words[1:]:
         language.check_device(name)
-        if name not in devices:
-            raise ControlError(f"there is no device {name}, expected {_one_of(devices)}")
+        state.need_device(name, devices)
     return tuple(words[1:] or devices)
-
-
-def _one_of(devices: Devices) -> str:
-    return "one of " + ", ".join(sorted(devices)) if devices else "an `add` first"
 
 
 def make_sides(pairs: tuple[Pair, ...]) -> list[tuple[Side, Side]]:
@@ -135,16 +124,4 @@ def format_state(devices: Devices) -> str:
 
 def parse_state(text: str) -> dict[str, tuple[Pair, ...]]:
     """The devices that a text of commands makes (# is a comment); ControlError names the line."""
-    devices: dict[str, tuple[Pair, ...]] = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            request = understand(line, devices)
-        except ControlError as error:
-            raise ControlError(f"line {number}: {error}") from None
-        if isinstance(request, Create | Change):
-            devices[request.device] = request.pairs
-        elif isinstance(request, Destroy):
-            del devices[request.device]
-    return devices
+    return state.parse(text, make_sides)

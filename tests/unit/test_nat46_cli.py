@@ -234,7 +234,7 @@ def test_a_file_is_compared_with_what_is_there(ctl, target, tmp_path, monkeypatc
     assert marks == [" ", "-", "+", "+"]
     assert said.splitlines()[-1] == "+add other"
     monkeypatch.setattr("sys.stdin", io.StringIO("add clat\nadd clat\n"))
-    assert ctl("diff", "-")[2] == "nat46ctl: line 2: clat is made twice, expected it once\n"
+    assert ctl("diff", "-")[2] == "nat46ctl: line 2: clat exists already, expected a name that is free\n"
 
 
 def test_a_listing_is_compared_with_what_is_there_as_it_was_printed(ctl, target, tmp_path):
