@@ -106,6 +106,11 @@ def mark_absent(node: Node, client: Client) -> None:
     _give_address_up(node, client, client.state)
 
 
+def forget_absent(node: Node, client: Client) -> None:
+    """It does not answer, and has nothing to keep for it."""
+    forget(node, client, "absences")
+
+
 def _give_address_up(node: Node, client: Client, state: Absent) -> None:
     options = node.options
     if client.is_announced:

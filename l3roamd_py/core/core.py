@@ -8,16 +8,17 @@
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
 An event is noted in the record of the client that it is about (signs, search, info, rival, requests, grants: evidence);
-judge.py says what follows, act.py does it, until there is nothing to do but to wait.
+judge.py says what follows, a function that is called here, until there is nothing to do but to wait.
 """
 
 from l3roamd_py.core import (
     absence,
-    act,
     addresses,
     departed,
+    events,
     grants,
     info,
+    judge,
     plats,
     requests,
     rival,
@@ -29,27 +30,7 @@ from l3roamd_py.core import (
 )
 from l3roamd_py.core.actions import Action
 from l3roamd_py.core.admission import Admission
-from l3roamd_py.core.events import (
-    AddressGone,
-    AddressSeen,
-    ArpAnswered,
-    ClaimUnreachable,
-    ClientGone,
-    ClientSeen,
-    Datagram,
-    Event,
-    FoundElsewhere,
-    LeaseEnded,
-    LeaseGranted,
-    NodeAppeared,
-    PlaceChecked,
-    PlatChecked,
-    PlatChosen,
-    PlatLost,
-    PlatsTold,
-    PlatsUnrouted,
-    Tick,
-)
+from l3roamd_py.core.client import NEVER, Restored
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
@@ -61,6 +42,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
+VERDICTS_MAX = 16  # on one client for one event; what is left comes with the next Tick
+SOON_S = 5.0
 
 
 class Core:
@@ -71,17 +54,17 @@ class Core:
         self.platnode = None if options.plat is None else Platnode(self.node, options.plat)
         self.admission = Admission(options)
 
-    def handle(self, event: Event, now_s: float) -> list[Action]:
+    def handle(self, event: events.Event, now_s: float) -> list[Action]:
         """Take one event, and return what is to be done, in its order."""
         node = self.node
         node.now_s = max(node.now_s, now_s)
         EVENTS[type(event)](self, event)
-        act.judge_touched(node)
+        judge_touched(node)
         if self.platnode is not None:
             self.platnode.expire()
         return node.take_actions()
 
-    def _on_tick(self, _: Tick) -> None:
+    def _on_tick(self, _: events.Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
         node.due_s = node.now_s
@@ -89,7 +72,7 @@ class Core:
             due = node.timers.take_due(node.now_s)
             for what, mac in due:
                 what(node, mac)
-                act.judge_touched(node)
+                judge_touched(node)
             if not due:
                 break
 
@@ -119,7 +102,7 @@ class Core:
         """Go on after a restart, once and before anything else; see snapshot.restore."""
         self.node.now_s = now_s
         snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
-        act.judge_touched(self.node)
+        judge_touched(self.node)
         snapshot.leave_plats(self.node, plats)
         return self.node.take_actions()
 
@@ -127,7 +110,7 @@ class Core:
         """Return what people want to know, ready for JSON."""
         return status.describe_node(self.node, self.platnode, now_s)
 
-    def _on_datagram(self, event: Datagram) -> None:
+    def _on_datagram(self, event: events.Datagram) -> None:
         node = self.node
         is_in_time = self.admission.is_in_time(event.source, node.now_s)
         try:
@@ -140,17 +123,17 @@ class Core:
             return node.count("datagrams_too_fast")
         return MESSAGES[type(body)](self, header, body, event)
 
-    def _on_roam(self, header: wire.Header, roam: wire.Roam, _: Datagram) -> None:
+    def _on_roam(self, header: wire.Header, roam: wire.Roam, _: events.Datagram) -> None:
         if self.platnode is None:
             return self.node.count("roams_not_a_platnode")
         return self.platnode.on_roam(header, roam)
 
-    def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: Datagram) -> None:
+    def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: events.Datagram) -> None:
         if self.platnode is None:
             return self.node.count("token_requests_not_a_platnode")
         return self.platnode.on_token_request(header, request)
 
-    def _on_token(self, _: wire.Header, grant: wire.TokenGrant, __: Datagram) -> None:
+    def _on_token(self, _: wire.Header, grant: wire.TokenGrant, __: events.Datagram) -> None:
         """A PLAT vouches for our prefix, for the home of a client that is away, or of one that is here."""
         if plats.accept_proof(self.node, grant):
             return None
@@ -159,29 +142,64 @@ class Core:
         return requests.on_token(self.node, grant)
 
 
-EVENTS: "dict[type[Event], Callable[[Core, Any], object]]" = {
-    ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.ipv4, e.is_proof),
-    ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
-    ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.ipv4),
-    AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
-    AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address),
-    LeaseGranted: lambda core, e: signs.on_grant(
+def judge_touched(node: Node) -> None:
+    """Do what follows for each client of which something has become known."""
+    while node.touched:
+        mac, _ = node.touched.popitem()
+        client = node.clients.get(mac)
+        for _round in range(VERDICTS_MAX):
+            verdict = None if client is None else judge.judge(client, node)
+            if client is None or verdict is None:
+                break
+            verdict(node, client)
+            client = node.clients.get(mac)  # it may have been let go, or forgotten
+        node.touched.pop(mac, None)  # by what was done for itself
+        next_s = NEVER if client is None else judge.next_deadline_s(client)
+        if client is None:
+            node.timers.cancel((on_due, mac))
+        # a timer that is set too early does no harm, if it is not soon
+        elif next_s < client.due_s or (next_s > client.due_s and client.due_s < node.now_s + SOON_S):
+            client.due_s = max(next_s, node.now_s + 0.001)
+            node.timers.set((on_due, mac), client.due_s)
+
+
+def on_due(node: Node, mac: bytes) -> None:
+    """Time has passed for a client. If we had no processor meanwhile, its answers need their time all the same."""
+    client = node.clients.get(mac)
+    if client is None:
+        return
+    client.due_s = NEVER
+    claim, state = client.search.claim, client.state
+    if claim is not None and client.search.is_running and claim.next_s <= node.now_s:
+        node.make_up(claim, node.options.claim_at_s)
+    if isinstance(state, Restored) and node.now_s >= state.until_s + node.options.restored_again_s:
+        state.until_s = max(state.until_s, node.now_s + node.options.restored_again_s)
+    node.touch(mac)
+
+
+EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
+    events.ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.ipv4, e.is_proof),
+    events.ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
+    events.ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.ipv4),
+    events.AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
+    events.AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address),
+    events.LeaseGranted: lambda core, e: signs.on_grant(
         core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed
     ),
-    LeaseEnded: lambda core, e: grants.end_grant(core.node, e.mac, e.ipv4),
-    Datagram: Core._on_datagram,
-    ClaimUnreachable: lambda core, e: search.on_unreachable(core.node, e.mac, e.is_retracted),
-    FoundElsewhere: lambda core, e: absence.on_found_elsewhere(core.node, e.mac),
-    PlaceChecked: lambda core, e: addresses.on_place_checked(core.node, e.mac, e.place, e.is_live),
-    NodeAppeared: lambda core, e: absence.on_node_appeared(core.node),
-    PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix),
-    PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
-    PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
-    PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
-    PlatChecked: lambda core, e: plats.on_plat_checked(core.node, e.prefix, e.has_route),
-    Tick: Core._on_tick,
+    events.LeaseEnded: lambda core, e: grants.end_grant(core.node, e.mac, e.ipv4),
+    events.Datagram: Core._on_datagram,
+    events.ClaimUnreachable: lambda core, e: search.on_unreachable(core.node, e.mac, e.is_retracted),
+    events.FoundElsewhere: lambda core, e: absence.on_found_elsewhere(core.node, e.mac),
+    events.PlaceChecked: lambda core, e: addresses.on_place_checked(core.node, e.mac, e.place, e.is_live),
+    events.NodeAppeared: lambda core, e: absence.on_node_appeared(core.node),
+    events.PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix),
+    events.PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
+    events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
+    events.PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
+    events.PlatChecked: lambda core, e: plats.on_plat_checked(core.node, e.prefix, e.has_route),
+    events.Tick: Core._on_tick,
 }
-MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, Datagram], None]]" = {
+MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagram], None]]" = {
     wire.Seek: lambda core, header, body, _: core.node.count("seeks"),
     wire.Claim: lambda core, *rest: rival.on_claim(core.node, *rest),
     wire.Info: lambda core, header, body, _: info.on_info(core.node, header, body),

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: ISC
 """What follows from what is known of a client. Pure: it reads the client's record, and changes nothing.
 
-The first row that holds is the verdict; act.py carries it out and asks again, until the verdict is to wait. A deadline
-is due when a Tick came after it, and not before: an answer that waits to be read must come first. `-`: the state stays.
+The first row that holds is the verdict: the function of that name, which core.py calls and then asks again, until there
+is none. A deadline is due when a Tick came after it, and not before: an answer that waits to be read must come first.
+`-`: the state stays.
+
+Two things are no evidence about one client, so they are not judged here. What prefixd says of PLATs is about all
+clients of a PLAT, which move one after the other (plats.py). A TOKEN answers a TOKEN_REQUEST, and what it says of the
+lease is true in each state; what follows is judged by the lease: a ROAM, or the next question (requests.py).
 
 state           evidence                                             verdict                then
 --------------  ---------------------------------------------------  ---------------------  ---------
@@ -12,7 +17,7 @@ Claiming        no route led to where the CLAIM should go            ask neighbo
 Claiming        it was seen since the last copy of the CLAIM         resend claim           -
 Claiming        babel knows somebody who has it, nobody answered     give up search         -
 Claiming        a copy of the CLAIM is due                           send claim             -
-Claiming        contested or not proven to be back, in early rounds  claim again            -
+Claiming        contested or not proven to be back, in early rounds  claim                  -
 Claiming        it left, is not proven to be back, or only passed    forget unproven        forgotten
 Claiming        nobody else had it since we let it go, roamed        serve alone            Roaming
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
@@ -43,9 +48,9 @@ Served          the search: babel knows nobody any more              announce   
 Served          the search: a copy of the CLAIM is due               send claim             -
 Served          the search: not answered, the client was heard       end search             -
 Served          the search: not answered, nor was it heard           give up search         -
-Served, Absent  ROAM_ACK to a renewal says OK                        note renewal           -
+Served, Absent  ROAM_ACK to a renewal says OK                        accept                 -
 Served, Absent  NOT_PROVEN, for the first time                       prove                  -
-Served, Absent  STALE: another node has it                           leave lease            -
+Served, Absent  STALE: another node has it                           end roam               -
 Served, Absent  a renewal is refused                                 begin anew             Served
 Served, Absent  a copy of ROAM is due                                send roam              -
 Served, Absent  a renewal is not answered                            give up roam           -
@@ -83,70 +88,49 @@ Restored        it cannot be asked                                   give up res
 Restored        a question is due                                    ask restored           -
 """
 
-from l3roamd_py.core import wire
-from l3roamd_py.core.client import (
-    NEVER,
-    Absent,
-    Claiming,
-    Client,
-    Exchange,
-    Lease,
-    Restored,
-    Roaming,
-    Served,
-    can_ask,
-    has_roam_out,
-    is_newcomer,
-)
-from l3roamd_py.core.options import Options
+from l3roamd_py.core import absence, act, addresses, requests, service
+from l3roamd_py.core import judge_parts as parts
+from l3roamd_py.core import rival as rivals
+from l3roamd_py.core import search as searches
+from l3roamd_py.core.client import NEVER, Absent, Claiming, Client, Restored, Roaming, Served, can_ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable
 
-    class Clock(Protocol):
-        now_s: float  # of the event that is handled
-        due_s: float  # of the last Tick: deadlines before it are due
+    from l3roamd_py.core.judge_parts import Clock, Verdict
+    from l3roamd_py.core.options import Options
 
 
-def judge(client: Client, clock: "Clock", options: Options) -> str:
-    """Return what is to be done for a client now, one of the verdicts of the module's table."""
+def judge(client: Client, clock: "Clock") -> "Verdict":
+    """Return what is to be done for a client now, one of the verdicts of the module's table; None: nothing."""
     legacy = client.search.legacy
     if legacy is not None and legacy.remind_s <= clock.due_s:
-        return "remind"
-    return JUDGES[type(client.state)](client, clock, options)
+        return searches.remind
+    return JUDGES[type(client.state)](client, clock)
 
 
-def _judge_claiming(client: Client, clock: "Clock", options: Options) -> str:
-    search, claim = client.search, client.search.claim
+def _judge_claiming(client: Client, clock: "Clock") -> "Verdict":
+    options, search, claim = clock.options, client.search, client.search.claim
     assert claim is not None
     if search.answer is not None and search.answer.lease is not None:
-        return "take over"
+        return searches.take_over
     if search.answered_by is not None or search.ended_s < NEVER:
         return _judge_alone(client, options)
     if search.is_unreached:
-        return "ask neighbours"
+        return searches.ask_neighbours
     if client.presence.seen_s >= claim.last_s + options.claim_resend_s:
-        return "resend claim"  # who refused it may have lost the client since
+        return searches.resend_claim  # who refused it may have lost the client since
     is_alone = search.is_unrouted and clock.due_s >= claim.started_s + options.unrouted_give_up_s
     if search.legacy is not None and search.legacy.grace_s < NEVER:
         if search.legacy.grace_s <= clock.due_s:
-            return _judge_alone(client, options) if search.is_unrouted else "give up search"
+            return _judge_alone(client, options) if search.is_unrouted else searches.give_up_search
     elif is_alone and claim.next_s <= clock.due_s:
         return _judge_alone(client, options)
-    return _judge_copies(claim, options.claim_at_s, clock, "send claim", "give up search")
+    return parts.judge_copies(claim, options.claim_at_s, clock, searches.send_claim, searches.give_up_search)
 
 
-def _judge_copies(
-    exchange: Exchange, offsets_s: tuple[float, ...], clock: "Clock", send: str, give_up: str
-) -> str:
-    """Judge a message that is repeated until its answer comes."""
-    if exchange.next_s > clock.due_s:
-        return "wait"
-    return send if exchange.sent < len(offsets_s) else give_up
-
-
-def _judge_alone(client: Client, options: Options) -> str:
+def _judge_alone(client: Client, options: "Options") -> "Verdict":
     """Judge a client that nobody had, or of which nobody tells."""
     search, state = client.search, client.state
     assert isinstance(state, Claiming)
@@ -156,13 +140,13 @@ def _judge_alone(client: Client, options: Options) -> str:
     is_in_doubt = search.is_contested and client.grant is None and (search.heard is None or is_passing)
     may_ask = search.answered_by is None and search.rounds < options.arrival_rounds
     if may_ask and not client.presence.is_leaving and (is_unproven or is_in_doubt):
-        return "claim again"  # no other sign of an idle client may come
+        return searches.claim  # no other sign of an idle client may come
     if client.presence.is_leaving or is_unproven or (is_in_doubt and is_passing):
-        return "forget unproven"
-    return "serve alone"
+        return act.forget_unproven
+    return searches.serve_alone
 
 
-def _is_passing(client: Client, options: Options) -> bool:
+def _is_passing(client: Client, options: "Options") -> bool:
     """Return whether a client was heard when it came, and never since: it may be back where its CLAIM was refused.
 
     Let in, it would begin anew when it comes again, before that node has let it go.
@@ -176,164 +160,78 @@ def _is_passing(client: Client, options: Options) -> bool:
     return client.presence.seen_s < claim.started_s + moment_s
 
 
-def _judge_roaming(client: Client, clock: "Clock", options: Options) -> str:
+def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
     lease = client.lease
     assert lease is not None
     roam = lease.roam
     if roam is None:
-        return "begin anew"
+        return act.begin_anew
     if lease.roam_ack is not None:
-        if_stale = "begin anew" if client.search.is_after_stale else "claim by place"
-        return _judge_roam_ack(lease, lease.roam_ack.reason, "let in", if_stale)
-    verdict = "wait"
+        if_stale = act.begin_anew if client.search.is_after_stale else searches.claim_by_place
+        return parts.judge_roam_ack(lease, lease.roam_ack.reason, act.let_in, if_stale)
+    verdict: "Verdict" = None
     if roam.next_s <= clock.due_s:
-        verdict = "send roam" if roam.sent < len(options.roam_at_s) else "begin anew"
-    if verdict == "wait" and client.search.is_to_all and client.search.claim is not None:
-        verdict = _judge_search(client, client.search.claim, clock, options)
-    if verdict == "wait" and lease.until_s <= clock.due_s:
-        return "end lease" if client.addresses else "forget with lease"
-    return "ask" if verdict == "wait" and client.presence.check_s <= clock.due_s else verdict
+        verdict = requests.send_roam if roam.sent < len(clock.options.roam_at_s) else act.begin_anew
+    if verdict is None and client.search.is_to_all and client.search.claim is not None:
+        verdict = parts.judge_search(client, client.search.claim, clock)
+    if verdict is None and lease.until_s <= clock.due_s:
+        return parts.judge_end(client)
+    return absence.ask if verdict is None and client.presence.check_s <= clock.due_s else verdict
 
 
-def _judge_roam_ack(lease: Lease, reason: int, if_ok: str, if_stale: str) -> str:
-    if reason == wire.NOT_PROVEN and not lease.has_proof:
-        return "prove"
-    return {wire.OK: if_ok, wire.STALE: if_stale}.get(reason, "begin anew")
-
-
-def _judge_served(client: Client, clock: "Clock", options: Options) -> str:
+def _judge_served(client: Client, clock: "Clock") -> "Verdict":
     search, lease = client.search, client.lease
     if search.answer is not None:
-        return "announce" if search.answer.lease is None else "take over"
+        return service.announce if search.answer.lease is None else searches.take_over
     if client.grant is not None:
-        return "adopt grant"
+        return addresses.adopt_grant
     if search.heard is not None and (lease is not None or not search.is_running):
-        return "use address"
-    verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
-    if verdict == "wait" and search.claim is not None:
-        verdict = _judge_search(client, search.claim, clock, options)
-    if verdict == "wait" and lease is not None:
-        verdict = _judge_lease(lease, client, clock, options)
-    return _judge_presence(client, clock, options) if verdict == "wait" else verdict
+        return addresses.use_address
+    verdict = parts.judge_rival(client, clock)
+    if verdict is None and search.claim is not None:
+        verdict = parts.judge_search(client, search.claim, clock)
+    if verdict is None and lease is not None:
+        verdict = parts.judge_lease(lease, client, clock)
+    return verdict or parts.judge_presence(client, clock)
 
 
-def _judge_rival(client: Client, clock: "Clock", options: Options) -> str:
-    """Judge another node's claim; while a ROAM of ours is out nobody knows what we would have to tell."""
-    rival = client.rival
-    if rival is None or (has_roam_out(client) and not rival.questions):
-        return "wait"
-    if not rival.questions and rival.until_s < clock.now_s:
-        return "dismiss late claim"
-    if client.search.is_contested:
-        return "dismiss claim"  # the node that has it is asked as well
-    if is_newcomer(client) and not can_ask(client):
-        return "disown"  # we have nothing to tell, and vouch for nobody
-    if isinstance(client.state, Absent) or client.presence.is_leaving or not can_ask(client):
-        return "let go"
-    if rival.is_refuted:
-        return "refuse claim"
-    if rival.questions and rival.next_s > clock.due_s:
-        return "wait"
-    return "ask for rival" if rival.questions < len(options.probe_at_s) else "let go silent"
-
-
-def _judge_search(client: Client, claim: Exchange, clock: "Clock", options: Options) -> str:
-    """Judge our question who has a client that we serve."""
-    search, seen_s = client.search, client.presence.seen_s
-    if search.is_contested and seen_s > search.ended_s and not search.is_running:
-        return "claim contested"  # the other node will let it go if we ask once more
-    if claim.next_s == NEVER:
-        return "wait"
-    if search.is_unreached and search.is_running:
-        return "announce"
-    give_up = "end search" if search.is_to_all or seen_s >= claim.last_s else "give up search"
-    offsets_s = options.claim_all_at_s if search.is_to_all else options.claim_at_s
-    return _judge_copies(claim, offsets_s, clock, "send claim", give_up)
-
-
-def _judge_lease(lease: Lease, client: Client, clock: "Clock", options: Options) -> str:
-    verdict, roam, request = "wait", lease.roam, lease.request
-    if lease.roam_ack is not None:
-        return _judge_roam_ack(lease, lease.roam_ack.reason, "note renewal", "leave lease")
-    if roam is not None:
-        verdict = _judge_copies(roam, options.roam_at_s, clock, "send roam", "give up roam")
-    if verdict == "wait" and request is not None:
-        verdict = _judge_copies(request, options.token_at_s, clock, "send request", "give up request")
-    if verdict == "wait" and lease.renew_s <= clock.due_s:
-        return "renew"
-    if verdict != "wait" or lease.until_s > clock.due_s:
-        return verdict
-    if not lease.is_granted:
-        return "extend lease"
-    return "end lease" if client.addresses else "forget with lease"
-
-
-def _judge_presence(client: Client, clock: "Clock", options: Options) -> str:
-    """Judge whether a client is still here."""
-    presence, is_new = client.presence, not client.is_announced and is_newcomer(client)
-    if presence.is_leaving and not can_ask(client):
-        return "forget"
-    if is_new and presence.is_proven:
-        return "announce"
-    if presence.swept_s <= presence.answered_s and not client.search.is_running and not has_roam_out(client):
-        return "claim from neighbours"
-    if is_new and can_ask(client) and not presence.unanswered:
-        return "ask"
-    if presence.check_s <= clock.due_s:
-        return _judge_silence(client, clock, options)
-    is_to_measure = isinstance(client.state, Served) and client.state.measure_s <= clock.due_s
-    return "measure" if is_to_measure else "wait"
-
-
-def _judge_silence(client: Client, clock: "Clock", options: Options) -> str:
-    presence, is_contested = client.presence, client.search.is_contested
-    if not can_ask(client):
-        if not is_contested:
-            return "postpone"  # the kernel will say when it leaves
-        return "forget" if presence.unanswered else "wait for sign"
-    if presence.unanswered < options.idle_probes:
-        return "ask"
-    is_new = is_newcomer(client)
-    if is_new and presence.first_asked_s < presence.seen_s > clock.due_s - options.idle_s:
-        return "postpone"
-    return "forget absent" if is_new or is_contested else "mark absent"
-
-
-def _judge_absent(client: Client, clock: "Clock", options: Options) -> str:
+def _judge_absent(client: Client, clock: "Clock") -> "Verdict":
     state, lease = client.state, client.lease
     assert isinstance(state, Absent)
     if state.is_back:
-        return "serve again"
+        return absence.serve_again
     if client.grant is not None:
-        return "adopt grant"
-    verdict = "wait" if client.rival is None else _judge_rival(client, clock, options)
-    if verdict != "wait":
+        return addresses.adopt_grant
+    verdict = parts.judge_rival(client, clock)
+    if verdict is not None:
         return verdict
     if state.is_elsewhere:
-        return "forget elsewhere"
+        return absence.forget_elsewhere
     is_over = min(state.forget_s, NEVER if lease is None else lease.until_s) <= clock.due_s
     if is_over or (client.presence.is_leaving and not can_ask(client)):
-        return "forget"
-    if lease is not None and (verdict := _judge_lease(lease, client, clock, options)) != "wait":
+        return service.forget
+    if lease is not None and (verdict := parts.judge_lease(lease, client, clock)) is not None:
         return verdict
     if state.next_s > clock.due_s:
-        return "wait"
-    return "announce" if not client.is_announced and state.until_s <= clock.due_s else "check elsewhere"
+        return None
+    is_to_return = not client.is_announced and state.until_s <= clock.due_s
+    return service.announce if is_to_return else absence.check_elsewhere
 
 
-def _judge_restored(client: Client, clock: "Clock", _: Options) -> str:
+def _judge_restored(client: Client, clock: "Clock") -> "Verdict":
     state, rival = client.state, client.rival
     assert isinstance(state, Restored)
     if state.is_here:
-        return "confirm restored"
+        return absence.confirm_restored
     if state.next_s > clock.due_s:
-        return "wait"
+        return None
     if state.until_s > clock.due_s:
-        return "ask restored"
-    return "let go" if rival is not None and rival.until_s >= clock.now_s else "give up restored"
+        return absence.ask_restored
+    is_claimed = rival is not None and rival.until_s >= clock.now_s
+    return rivals.let_go if is_claimed else absence.give_up_restored
 
 
-JUDGES = {
+JUDGES: "dict[type, Callable[[Client, Clock], Verdict]]" = {
     Claiming: _judge_claiming,
     Roaming: _judge_roaming,
     Served: _judge_served,

@@ -11,7 +11,7 @@ from l3roamd_py.core.client import Client, Departed, Restored, Rival
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.info import is_host
 from l3roamd_py.core.node import Node, describe
-from l3roamd_py.core.service import ask_client, drop
+from l3roamd_py.core.service import ask_client, drop, forget
 from runtime.log import DEBUG
 from xlat464.address import format_ipv6
 
@@ -66,9 +66,24 @@ def _patience_s(node: Node, client: Client) -> float:
     return max(options.probe_give_up_s, min(answer_s, options.probe_most_s))
 
 
-def dismiss(node: Node, client: Client, counter: str) -> None:
+def _dismiss(node: Node, client: Client, counter: str) -> None:
     client.rival = None
     node.count(counter)
+
+
+def dismiss_claim(node: Node, client: Client) -> None:
+    """What we know of the client is out of date, so there is nothing to tell."""
+    _dismiss(node, client, "claims_contested")
+
+
+def dismiss_late_claim(node: Node, client: Client) -> None:
+    """Who claimed it has given up by now."""
+    _dismiss(node, client, "claims_late")
+
+
+def disown(node: Node, client: Client) -> None:
+    """Nothing but a frame says that it is here: whoever claims it may have it."""
+    forget(node, client, "claims_unproven")
 
 
 def refuse_claim(node: Node, client: Client) -> None:
@@ -76,7 +91,7 @@ def refuse_claim(node: Node, client: Client) -> None:
     assert client.rival is not None
     sender = format_ipv6(client.rival.sender)
     node.log(DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
-    dismiss(node, client, "claims_refused")
+    _dismiss(node, client, "claims_refused")
 
 
 def let_go_silent(node: Node, client: Client) -> None:
@@ -84,7 +99,7 @@ def let_go_silent(node: Node, client: Client) -> None:
     if node.silent_claims.is_within(b"", node.now_s):
         let_go(node, client)
     else:
-        dismiss(node, client, "claims_too_many")
+        _dismiss(node, client, "claims_too_many")
 
 
 def let_go(node: Node, client: Client) -> None:

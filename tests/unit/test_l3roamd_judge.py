@@ -10,46 +10,51 @@ import pytest
 from l3roamd_mesh import Mesh, joined
 from l3roamd_traces import Story
 
-from l3roamd_py.core import act, events, judge, wire
+from l3roamd_py.core import events, judge, judge_parts, wire
 from l3roamd_py.core.client import Client
 from sdk import roaming_states
 
 TABLE = roaming_states.rows()
 SEEDS = 250
+CORE = "l3roamd_py.core"
 LEAVES = ("client", "node", "ports", "rate", "timers", "tlv", "token", "wire")
 
 
-def test_each_verdict_of_the_table_and_none_other_is_given_and_carried_out():
-    told = {verdict for *_, verdict, _ in TABLE}
-    assert told == set(act.ACTS)
-    given = {
-        node.value
-        for function in ast.parse(Path(judge.__file__).read_text()).body
-        if isinstance(function, ast.FunctionDef)
-        for statement in function.body
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.islower()
-    }
-    assert given == told | {"wait"}
+def test_each_verdict_of_the_table_and_none_other_is_given():
+    given = set()
+    for module in (judge, judge_parts):
+        doers = {name for name, value in vars(module).items() if getattr(value, "__package__", "") == CORE}
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in doers
+            ):
+                given.add((node.value.id, node.attr))
+    given = {name.replace("_", " ") for module, name in given if module not in ("wire", "parts")}
+    assert given == {verdict for *_, verdict, _ in TABLE}
 
 
 def test_what_happens_in_a_mesh_is_in_the_table(monkeypatch):
-    seen = set()
+    seen, decide = set(), judge.judge
 
-    def watch(verdict, carry_out):
+    def watch(client, node):
+        verdict = decide(client, node)
+        if verdict is None:
+            return None
+
         def run(node, client):
             before = type(client.state).__name__
-            carry_out(node, client)
+            verdict(node, client)
             after = type(client.state).__name__
             if node.clients.get(client.mac) is not client:
                 is_departed = before != "Claiming" and client.mac in node.departed
                 after = "Departed" if is_departed else "forgotten"
-            seen.add((before, verdict, after))
+            seen.add((before, verdict.__name__.replace("_", " "), after))
 
         return run
 
-    for verdict, carry_out in act.ACTS.items():
-        monkeypatch.setitem(act.ACTS, verdict, watch(verdict, carry_out))
+    monkeypatch.setattr(judge, "judge", watch)
     for seed in range(SEEDS):
         Story(seed).play()
     table = {(state, verdict, then) for state, _, verdict, then in TABLE}
@@ -66,9 +71,10 @@ def test_nobody_is_judged_by_what_has_not_been_waited_for():
     story = Story(1)
     assert sum(len(node.core.node.clients) for node in story.mesh.nodes) >= len(story.clients)
     for node in story.mesh.nodes:
-        later = SimpleNamespace(now_s=story.mesh.now_s + 1e6, due_s=node.core.node.due_s)
+        shared = node.core.node
+        later = SimpleNamespace(now_s=story.mesh.now_s + 1e6, due_s=shared.due_s, options=shared.options)
         for client in node.core.node.clients.values():
-            assert judge.judge(client, later, node.core.options) == "wait"
+            assert judge.judge(client, later) is None
 
 
 @pytest.mark.parametrize("state", sorted({state for state, *_ in TABLE}))
