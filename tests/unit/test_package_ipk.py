@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The packages as built from package/*/Makefile: what is in them, what they cost, whether they run from a root."""
 
+import lzma
 import marshal
 import os
 import re
@@ -162,6 +163,15 @@ def test_the_docs_say_what_each_package_takes_of_flash(precompiled):
     assert abs(both - 1000 * int(re.search(r"^(\d+) KB with ``464xlat-plat``", page, re.M)[1])) <= 1000
 
 
+def test_the_docs_say_what_the_roaming_daemon_takes_of_an_image(built):
+    page = (ROOT / "docs/package/gluon-464xlat-clat.rst").read_text()
+    files = packages.members(built["l3roamd-py"], "data")
+    content = b"".join(content for member, content in files.values() if member.isfile())
+    blocks = [lzma.compress(content[start : start + 2**18]) for start in range(0, len(content), 2**18)]
+    said = int(re.search(r"``l3roamd-py`` takes (\d+) KB", page)[1]) * 1000
+    assert abs(sum(map(len, blocks)) - said) <= said / 8
+
+
 def test_prefixd_fits_small_flash(precompiled):
     built = precompiled
     both = built["prefixd"], built["464xlat-common"]
@@ -179,7 +189,12 @@ def test_the_same_input_gives_the_same_bytes(built, tmp_path):
 
 def test_without_a_compiler_the_modules_are_text_and_run_as_well(tmp_path, micropython, monkeypatch):
     monkeypatch.setenv("MPY_CROSS", "")
+    page = (ROOT / "docs/package/gluon-464xlat-clat.rst").read_text()
+    figures = re.search(r"mpy-cross.* ``prefixd`` is (\d+) KB and ``464xlat-common`` (\d+) KB", page)
+    said = dict(zip(("prefixd", "464xlat-common"), map(int, figures.groups()), strict=True))
     for package in packages.ipk.build(tmp_path, ["464xlat-common", "prefixd"], [packages.ipk.IPV6]):
+        if package.name in said:
+            assert abs(package.files_bytes - said[package.name] * 1000) <= 4000, package.name
         assert not [path for path in packages.members(package, "data") if path.endswith(".mpy")]
     path = ":".join(
         str(tmp_path / "tree" / name / "data/usr/lib/micropython") for name in ("464xlat-common", "prefixd")
