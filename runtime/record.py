@@ -10,6 +10,8 @@ makes a class that is built by position or by name, equal to a record of the sam
 printed with its fields. The fields are named in the decorator since MicroPython keeps no annotations; CPython checks
 that both agree. A default stands in the class's body and must not be changeable. `__post_init__` may refuse values.
 
+A class may inherit the fields of a record, and adds none.
+
 Nobody assigns to a field: mypy checks it, at run time it would cost more than all the rest. What changes is `mutable`:
 declared, built and printed in the same way, and equal to nothing but itself.
 """
@@ -43,7 +45,7 @@ else:
         for name in ["__dict__", "__weakref__", "__annotations__"] + names:
             body.pop(name, None)
         body["__slots__"], body["__qualname__"] = tuple(names), cls.__qualname__
-        return type(cls.__name__, (), body)
+        return type(cls.__name__, cls.__bases__, body)
 
 
 @dataclass_transform(frozen_default=True)

@@ -6,11 +6,31 @@ A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first a
 
 from runtime.record import record
 
-TYPE_CHECKING = False
+
+class Action:
+    """Something to do. Each kind below is a record."""
+
+    __slots__ = ()
+
+
+@record("mac ipv4")
+class ForIpv4(Action):
+    """What is done for a client and its IPv4 address."""
+
+    mac: bytes
+    ipv4: bytes
+
+
+@record("mac address")
+class ForIpv6(Action):
+    """What is done for a client and one of its IPv6 addresses."""
+
+    mac: bytes
+    address: bytes
 
 
 @record("destination payload source")
-class Send:
+class Send(Action):
     """Send a datagram to port 5523 of an address, from one of our own (None: the kernel's choice)."""
 
     destination: bytes
@@ -19,7 +39,7 @@ class Send:
 
 
 @record("payload source")
-class SendToNodes:
+class SendToNodes(Action):
     """Send a datagram to the management address of each clatnode that babel knows a way to."""
 
     payload: bytes
@@ -27,7 +47,7 @@ class SendToNodes:
 
 
 @record("mac destination payload")
-class SendClaim:
+class SendClaim(Action):
     """Send a CLAIM to a node-client address, if a host route leads there; answer with ClaimUnreachable if not."""
 
     mac: bytes
@@ -35,16 +55,12 @@ class SendClaim:
     payload: bytes
 
 
-@record("mac address")
-class CheckElsewhere:
+class CheckElsewhere(ForIpv6):
     """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
-
-    mac: bytes
-    address: bytes
 
 
 @record("mac place")
-class CheckPlace:
+class CheckPlace(Action):
     """Answer with PlaceChecked: whether babel knows a way to the node at whose prefix a client's home is mapped."""
 
     mac: bytes
@@ -52,94 +68,62 @@ class CheckPlace:
 
 
 @record("address")
-class AddNodeClient:
+class AddNodeClient(Action):
     """Take the client's node-client address (babel announces it), so that the next CLAIM finds us."""
 
     address: bytes
 
 
 @record("address")
-class RemoveNodeClient:
+class RemoveNodeClient(Action):
     address: bytes
 
 
-@record("mac ipv4")
-class AddNeighbour:
+class AddNeighbour(ForIpv4):
     """Pin ipv4 to the MAC on the client device: packets may come before the client's next ARP."""
 
-    mac: bytes
-    ipv4: bytes
 
-
-@record("mac ipv4")
-class RemoveNeighbour:
-    mac: bytes
-    ipv4: bytes
+class RemoveNeighbour(ForIpv4):
+    """Unpin it, unless it is pinned to another MAC by now."""
 
 
 @record("mac")
-class Unlearn:
+class Unlearn(Action):
     """Have the bridge forget at which port a MAC is: the client's next frame is a ClientSeen then."""
 
     mac: bytes
 
 
-@record("mac address")
-class AddRoute:
+class AddRoute(ForIpv6):
     """A host route to a client's IPv6 address, with its neighbour entry."""
 
-    mac: bytes
-    address: bytes
+
+class RemoveRoute(ForIpv6):
+    """Take both back."""
 
 
-@record("mac address")
-class RemoveRoute:
-    mac: bytes
-    address: bytes
-
-
-@record("mac ipv4")
-class ProbeClient:
+class ProbeClient(ForIpv4):
     """Ask by ARP, to the MAC alone, whether a client is on our bridge; ArpAnswered says so."""
 
-    mac: bytes
-    ipv4: bytes
 
-
-@record("mac address")
-class SolicitClient:
+class SolicitClient(ForIpv6):
     """Ask a MAC by neighbour discovery whether it is on our bridge. After Unlearn its answer is a ClientSeen."""
 
-    mac: bytes
-    address: bytes
 
-
-@record("mac ipv4")
-class OpenGate:
+class OpenGate(ForIpv4):
     """Let a client's IPv4 pass, what the gate holds of it first."""
 
-    mac: bytes
-    ipv4: bytes
 
-
-@record("mac ipv4")
-class CloseGate:
+class CloseGate(ForIpv4):
     """Hold a client's IPv4 from now on. The gate is closed for whoever was not let in."""
 
-    mac: bytes
-    ipv4: bytes
 
-
-@record("mac ipv4")
-class RefuseAtGate:
+class RefuseAtGate(ForIpv4):
     """Drop what the gate holds of a client, and what comes: its address is somebody else's here."""
-
-    mac: bytes
-    ipv4: bytes
 
 
 @record("client plat lease_s")
-class UsePlat:
+class UsePlat(Action):
     """Send the traffic of `CLAT::ipv4` (16 bytes) through this PLAT, whatever the CLAT device's own one is."""
 
     client: bytes
@@ -148,34 +132,34 @@ class UsePlat:
 
 
 @record("client plat")
-class LeavePlat:
+class LeavePlat(Action):
     client: bytes
     plat: bytes
 
 
 @record("plat")
-class SetCurrentPlat:
+class SetCurrentPlat(Action):
     """The CLAT device's own PLAT is this one now: rules translate to it and back from it. None: there is none."""
 
     plat: bytes | None
 
 
 @record("plat")
-class DropPlat:
+class DropPlat(Action):
     """Remove every rule of a PLAT."""
 
     plat: bytes
 
 
 @record("plat")
-class CheckPlat:
+class CheckPlat(Action):
     """Answer with PlatChecked: whether the kernel has a route to a PLAT."""
 
     plat: bytes
 
 
 @record("home at was lease_s serial done failed")
-class MapClient:
+class MapClient(Action):
     """On the platnode: what comes from `at` is of `home` (both `CLAT::ipv4`), and back, for lease_s seconds.
 
     was is where the client was until now, None for home itself. serial is kept with the mapping in the kernel.
@@ -192,7 +176,7 @@ class MapClient:
 
 
 @record("home was done")
-class UnmapClient:
+class UnmapClient(Action):
     """On the platnode: the client is at home again, or its lease is over. Then send `done`."""
 
     home: bytes
@@ -200,59 +184,17 @@ class UnmapClient:
     done: Send | None = None
 
 
-@record("mac ipv4")
-class ReleaseLease:
+class ReleaseLease(ForIpv4):
     """Tell our DHCP server that it must not keep this lease: the address is somebody else's here."""
 
-    mac: bytes
-    ipv4: bytes
 
-
-@record("mac ipv4")
-class RenewLease:
+class RenewLease(ForIpv4):
     """Tell our DHCP server that a client that roams keeps its lease."""
-
-    mac: bytes
-    ipv4: bytes
 
 
 @record("level sentence")
-class Log:
+class Log(Action):
     """A sentence for the log; level is that of the module logging."""
 
     level: int
     sentence: str
-
-
-if TYPE_CHECKING:
-    Action = (
-        Send
-        | SendToNodes
-        | SendClaim
-        | CheckElsewhere
-        | CheckPlace
-        | AddNodeClient
-        | RemoveNodeClient
-        | AddNeighbour
-        | RemoveNeighbour
-        | Unlearn
-        | AddRoute
-        | RemoveRoute
-        | ProbeClient
-        | SolicitClient
-        | OpenGate
-        | CloseGate
-        | RefuseAtGate
-        | UsePlat
-        | LeavePlat
-        | SetCurrentPlat
-        | DropPlat
-        | CheckPlat
-        | MapClient
-        | UnmapClient
-        | ReleaseLease
-        | RenewLease
-        | Log
-    )
-else:
-    Action = object  # for annotations alone

@@ -6,11 +6,15 @@ A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first a
 
 from runtime.record import record
 
-TYPE_CHECKING = False
+
+class Event:
+    """Something that has happened. Each kind below is a record."""
+
+    __slots__ = ()
 
 
 @record("mac ipv4 is_proof")
-class ClientSeen:
+class ClientSeen(Event):
     """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address.
 
     is_proof: it is, for certain: a driver knows it, or it has answered. A frame with its MAC is none.
@@ -22,14 +26,14 @@ class ClientSeen:
 
 
 @record("mac")
-class ClientGone:
+class ClientGone(Event):
     """The kernel says that a client left: a station disassociated, an FDB entry aged."""
 
     mac: bytes
 
 
 @record("mac ipv4")
-class ArpAnswered:
+class ArpAnswered(Event):
     """A client answered our ProbeClient: it is here."""
 
     mac: bytes
@@ -37,7 +41,7 @@ class ArpAnswered:
 
 
 @record("mac address is_sign")
-class AddressSeen:
+class AddressSeen(Event):
     """A client uses an IPv6 address of ours: the neighbour table, or the socket's add_address.
 
     is_sign: it has said so just now. Otherwise it is a sign of the client only if we did not know.
@@ -49,7 +53,7 @@ class AddressSeen:
 
 
 @record("mac address")
-class AddressGone:
+class AddressGone(Event):
     """A client does not use an IPv6 address any more."""
 
     mac: bytes
@@ -57,7 +61,7 @@ class AddressGone:
 
 
 @record("mac ipv4 lease_s is_seen is_renewed")
-class LeaseGranted:
+class LeaseGranted(Event):
     """Our DHCP server granted or renewed a lease.
 
     is_seen: it did so now, so the client is here. A lease from the lease file says nothing of where it is.
@@ -72,7 +76,7 @@ class LeaseGranted:
 
 
 @record("mac ipv4")
-class LeaseEnded:
+class LeaseEnded(Event):
     """Our DHCP server let a lease go: expired, released."""
 
     mac: bytes
@@ -80,7 +84,7 @@ class LeaseEnded:
 
 
 @record("source destination payload")
-class Datagram:
+class Datagram(Event):
     """A UDP datagram on port 5523."""
 
     source: bytes
@@ -89,7 +93,7 @@ class Datagram:
 
 
 @record("mac is_retracted")
-class ClaimUnreachable:
+class ClaimUnreachable(Event):
     """No route leads to the node-client address that a CLAIM was for, so it was not sent.
 
     is_retracted: babel had one until a moment ago; otherwise nobody serves this client, as far as babel knows.
@@ -100,14 +104,14 @@ class ClaimUnreachable:
 
 
 @record("mac")
-class FoundElsewhere:
+class FoundElsewhere(Event):
     """A host route leads to the node-client address of a CheckElsewhere: another node serves the client."""
 
     mac: bytes
 
 
 @record("mac place is_live")
-class PlaceChecked:
+class PlaceChecked(Event):
     """What a CheckPlace found. is_live: babel knows a way to that node."""
 
     mac: bytes
@@ -116,26 +120,26 @@ class PlaceChecked:
 
 
 @record()
-class NodeAppeared:
+class NodeAppeared(Event):
     """A clatnode can be reached that could not for a while, or never before."""
 
 
 @record("prefix")
-class PlatChosen:
+class PlatChosen(Event):
     """prefixd says set_platprefix."""
 
     prefix: bytes
 
 
 @record("prefix")
-class PlatLost:
+class PlatLost(Event):
     """prefixd says del_platprefix: this PLAT cannot be reached any more."""
 
     prefix: bytes
 
 
 @record("usable lost")
-class PlatsTold:
+class PlatsTold(Event):
     """prefixd says plats: which can be used, and which cannot although there is a route. Of others the route tells."""
 
     usable: frozenset[bytes]
@@ -143,14 +147,14 @@ class PlatsTold:
 
 
 @record("prefixes")
-class PlatsUnrouted:
+class PlatsUnrouted(Event):
     """The kernel's routes to PLATs went away, for a moment or for good."""
 
     prefixes: frozenset[bytes]
 
 
 @record("prefix has_route")
-class PlatChecked:
+class PlatChecked(Event):
     """What a CheckPlat found. has_route: the kernel has a route to this PLAT."""
 
     prefix: bytes
@@ -158,30 +162,5 @@ class PlatChecked:
 
 
 @record()
-class Tick:
+class Tick(Event):
     """Time has passed; the core looks at its timers with every event, this one is for when nothing else happens."""
-
-
-if TYPE_CHECKING:
-    Event = (
-        ClientSeen
-        | ClientGone
-        | ArpAnswered
-        | AddressSeen
-        | AddressGone
-        | LeaseGranted
-        | LeaseEnded
-        | Datagram
-        | ClaimUnreachable
-        | FoundElsewhere
-        | PlaceChecked
-        | NodeAppeared
-        | PlatChosen
-        | PlatLost
-        | PlatsTold
-        | PlatsUnrouted
-        | PlatChecked
-        | Tick
-    )
-else:
-    Event = object  # for annotations alone
