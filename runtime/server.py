@@ -10,10 +10,10 @@ not hear what is wrong.
 
 import os
 import socket
-from hashlib import sha256
 
 from runtime import IS_MICRO
 from runtime.loop import POLLIN, POLLOUT
+from runtime.signing import sha256
 from runtime.sockets import birth_of, error_text, is_socket, open_stream, receive, send, unix_address
 
 TYPE_CHECKING = False

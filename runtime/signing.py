@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: ISC
 """HMAC-SHA-256 (RFC 2104, FIPS 180-4), keyed once; and comparing in a time that tells nothing. No I/O."""
 
-from hashlib import sha256
-
-try:
-    from hmac import compare_digest
-except ImportError:
-    compare_digest = None  # type: ignore[assignment]
-
-BLOCK_BYTES = 64
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import sha256 as sha256
+    from hmac import compare_digest
+else:  # CPython's own parts where it has them: hashlib and hmac bring OpenSSL along, which takes 4 MB of memory
+    try:
+        from _sha2 import sha256
+    except ImportError:
+        try:
+            from _sha256 import sha256  # before 3.12
+        except ImportError:
+            from hashlib import sha256
+    try:
+        from _operator import _compare_digest as compare_digest
+    except ImportError:
+        compare_digest = None
+
+BLOCK_BYTES = 64
 
 
 def signer(key: bytes) -> "Callable[[bytes], bytes]":

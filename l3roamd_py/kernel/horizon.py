@@ -5,7 +5,7 @@ The kernel tells of every route that babel changes, and there are many: those of
 wake us. Only the /96 of a node counts.
 """
 
-import random
+import os
 import struct
 
 from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
@@ -90,7 +90,7 @@ class Horizon:
         found = [management_address(prefix) for prefix in self._here]
         if len(found) <= ASKED_MAX:
             return found
-        first = random.randrange(len(found))
+        first = int.from_bytes(os.urandom(4), "big") % len(found)
         return (found + found)[first : first + ASKED_MAX]
 
     def look(self, now_s: float) -> None:
