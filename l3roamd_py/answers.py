@@ -70,7 +70,7 @@ class Answers:
             raise CommandError(str(error)) from None
 
     def _tell(self, *events: "Event") -> str:
-        self._daemon.take(events)
+        self._daemon.handle(events)
         return ""
 
     def _clients(self) -> "Iterator[tuple[str, str, dict[bytes, int]]]":
@@ -93,8 +93,8 @@ class Answers:
     # Prefixes and devices
 
     def _use_prefixes(self, prefixes: list[tuple[bytes, int]]) -> None:
-        table = self._daemon.core.node
-        table.options = table.options.with_prefixes(tuple(prefixes))
+        node = self._daemon.core.node
+        node.options = node.options.with_prefixes(tuple(prefixes))
 
     def _add_prefix(self, command: Command) -> str:
         known = list(self._daemon.core.node.options.prefixes)
@@ -136,14 +136,14 @@ class Answers:
 
     def _add_address(self, command: Command) -> str:
         address, mac = command.values
-        self._daemon.take([AddressSeen(mac, address)])
+        self._daemon.handle([AddressSeen(mac, address)])
         return "OK"
 
     def _del_address(self, command: Command) -> str:
         address, mac = command.values
         if mac not in self._daemon.core.node.clients:
             return ""  # as the C daemon says nothing of a client that it does not know
-        self._daemon.take([AddressGone(mac, address)])
+        self._daemon.handle([AddressGone(mac, address)])
         return "OK"
 
     def _lease(self, command: Command) -> str:

@@ -48,8 +48,8 @@ LONGEST_WAIT_S = 60.0
 # over all of it, and a dictionary that grows would find no room: so it ended after 700 roams with 0.9 of 8 MiB in use.
 GARBAGE_BYTES = 96 * 1024
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
-NEWS_ROUND = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
-NEWS_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
+ROUND_MAX = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
+UNHANDLED_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
 PEER_S = 5.0  # what a peer at the control socket has
 
 
@@ -89,7 +89,7 @@ class Daemon:
         )
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
-        self.news: "list[Event]" = []  # of the finder
+        self.unhandled: "list[Event]" = []  # of the finder
         self.bugs = 0
         self.silence = Silence()
 
@@ -122,16 +122,16 @@ class Daemon:
         for error in upkeep.remove_others(self.kernel, self.core.node):
             self.log.warning(str(error))
         # what the bridge remembers of a client that was restored does not say that it is here
-        self.take(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
+        self.handle(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()
         self._watch_udp()
         self._watch("finder", self.finder.socket(), self._read_finder)
         if (horizon := self.horizon) is not None:
             try:
-                horizon.look(self.now_s())
+                horizon.read_all(self.now_s())
             except KernelError as error:
                 self.log.warning(str(error))
-            self._watch("horizon", horizon.socket(), lambda: self.take(horizon.read(self.now_s())))
+            self._watch("horizon", horizon.socket(), lambda: self.handle(horizon.read(self.now_s())))
         if self.clat is not None:
             self._watch("gate", self.clat, self._read_gate)
 
@@ -166,7 +166,7 @@ class Daemon:
             self.log.warning(str(error) if isinstance(error, StateError) else sentence)
             self.core = self._make_core()
             actions = self.core.restore({}, self.now_s(), opened, mappings, plats)
-        self.take(self.carry_out(actions))
+        self.handle(self.carry_out(actions))
         self.performer.flush()
 
     def _read_leases(self) -> None:
@@ -187,7 +187,7 @@ class Daemon:
         """A lease of our DHCP server, newly given (add) or found (old)."""
         # dnsmasq says `old` of renewals, and of every lease when it starts
         is_seen = action == "add" or mac in self.finder.ports
-        self.take([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
+        self.handle([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
 
     # The loop
 
@@ -201,7 +201,7 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
-        wait_s = 0.0 if self.news else max(0.0, self._next_deadline_s() - self.now_s())
+        wait_s = 0.0 if self.unhandled else max(0.0, self._next_deadline_s() - self.now_s())
         ready = self.poller.ready(int(wait_s * 1000 + 0.999))
         polled_s = self.now_s()
         # the finder first: who says something by ARP is at a port that it knows
@@ -223,21 +223,21 @@ class Daemon:
 
     def _go_on(self, polled_s: float) -> None:
         """Do what there is to do besides answering."""
-        batch, self.news = self.news[:NEWS_ROUND], self.news[NEWS_ROUND:]
-        self.take(batch)
+        batch, self.unhandled = self.unhandled[:ROUND_MAX], self.unhandled[ROUND_MAX:]
+        self.handle(batch)
         now = self.now_s()
         deadline_s = self.core.next_deadline_s
         # what came due since the poll waits for the next one: its answer may have come as well
         if deadline_s is not None and deadline_s <= polled_s:
-            self.take([Tick()])
+            self.handle([Tick()])
         if self.finder.changed:
             self.follow()
         self.performer.flush()
         if self.udp.is_changed:
             self._watch_udp()
         self.server.tick(now)
-        self._look_after_rules(now)
-        self._keep(now)
+        self._check_rules(now)
+        self._write_state(now)
 
     def _next_deadline_s(self) -> float:
         parts = [self.core.next_deadline_s, self.server.next_deadline, self.state_writer.next_deadline_s]
@@ -245,7 +245,7 @@ class Daemon:
         found = [each for each in parts if each is not None]
         return min(found) if found else self.now_s() + LONGEST_WAIT_S
 
-    def _look_after_rules(self, now: float) -> None:
+    def _check_rules(self, now: float) -> None:
         """Rules that somebody flushed come back, and mappings with them."""
         try:
             if self.clat is not None:
@@ -258,14 +258,14 @@ class Daemon:
         except RulesError as error:
             self.log.warning(str(error))
 
-    def _keep(self, now: float) -> None:
+    def _write_state(self, now: float) -> None:
         self.state_writer.note(self.core.changes, now)
         try:
             self.state_writer.tick(now)
         except StateError as error:
             self.log.warning(str(error))
 
-    def take(self, events: "Iterable[Event]") -> None:
+    def handle(self, events: "Iterable[Event]") -> None:
         """Bring events to the core, and what comes of its actions too."""
         waiting = list(events)
         bound, at = len(waiting) + EVENTS_MAX, 0
@@ -292,21 +292,21 @@ class Daemon:
     # What the descriptors bring
 
     def _read_udp(self) -> None:
-        self.take(self.udp.read())
+        self.handle(self.udp.read())
 
     def _read_finder(self) -> None:
         try:
-            if len(self.news) < NEWS_MAX:
-                self.news += self.finder.read()
+            if len(self.unhandled) < UNHANDLED_MAX:
+                self.unhandled += self.finder.read()
         except KernelError as error:
             self.log.warning(str(error))
 
     def _read_stations(self) -> None:
-        self.take(self.stations.read())
+        self.handle(self.stations.read())
 
     def _read_arp(self) -> None:
         watched = self.arp.socket()
-        self.take(self.arp.read(self.now_s()))
+        self.handle(self.arp.read(self.now_s()))
         if self.arp.socket() is not watched:
             self._watched.pop("arp", None)
 
@@ -317,7 +317,7 @@ class Daemon:
         except RulesError as error:
             self.log.warning(str(error))
             return
-        self.take(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
+        self.handle(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
 
     def follow(self) -> None:
         """Devices have come or gone: take over what there is now."""

@@ -71,7 +71,7 @@ class Daemon:
     def _choose(self, now_ms):
         """Bring the news to the choice and its decision to the links."""
         is_look = now_ms >= self._look_ms
-        health = self.prober.take_events(now_ms)
+        health = self.prober.pop_events(now_ms)
         # in the middle of babeld's table nothing is decided: the nearest PLAT may be in its last line
         is_told = self.table.is_synced or not self.table.is_greeted
         has_news = bool(health) or (is_told and self.table.has_events(now_ms))
@@ -87,9 +87,9 @@ class Daemon:
                 gc.collect()  # little at a time: what is once touched stays resident
 
     def _collect(self, is_told, health, now_ms):
-        """Yield the news for the choice, one by one: see BabelTable.take_events."""
+        """Yield the events for the choice, one by one: see BabelTable.pop_events."""
         if is_told:
-            for event in self.table.take_events(now_ms):
+            for event in self.table.pop_events(now_ms):
                 yield event
             is_away = self.table.is_away(now_ms)
             if is_away != self._was_away:

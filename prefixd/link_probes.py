@@ -34,7 +34,7 @@ class Probes:
                 self._next_ms = now_ms + net.RETRY_MS
                 return
             self._poller.add(self._sock, self._ready)
-        for sequence, destination, packet in self._prober.take_due(now_ms):
+        for sequence, destination, packet in self._prober.pop_due(now_ms):
             self._send(sequence, destination, packet, now_ms)
 
     def _send(self, sequence, destination, packet, now_ms):

@@ -22,7 +22,7 @@ from xlat464.node import management_address
 from xlat464.rfc6052 import embed
 
 INTERVAL_MS = 500
-SLOWER = 6  # an idle lane is asked every so many intervals
+IDLE_INTERVALS = 6  # an idle lane is asked every so many intervals
 LOSSES = 3  # unanswered probes that take a lane down
 REFUSALS = 2  # "unreachable" in a row that do: a single one may be babel changing its mind
 SUCCESSES = 3  # answers in a row that bring it up again
@@ -129,7 +129,7 @@ class Prober:
         self.targets = targets
         self.random = random
         self.interval_ms = interval_ms
-        self.slow_ms = interval_ms * SLOWER
+        self.slow_ms = interval_ms * IDLE_INTERVALS
         self.ident = struct.unpack("!H", random(2))[0]
         self.sequence = 0
         self.watched = {}  # prefix -> Watched
@@ -170,7 +170,7 @@ class Prober:
         """Return a prefix of metrics that may give way to a new one at this metric, or None."""
         return self._candidates.find_spare(metric, metrics)
 
-    def take_due(self, now_ms):
+    def pop_due(self, now_ms):
         """Return the probes to send now: (sequence, destination, packet)."""
         probes = []
         for watched in self.watched.values():
@@ -253,7 +253,7 @@ class Prober:
                     lane.is_asked = lane.is_up is True
                     lane.next_ms = now_ms
 
-    def take_events(self, now_ms):
+    def pop_events(self, now_ms):
         """Give up on probes that had their time; return what is new: ("health", prefix, health, reason)."""
         for sequence in list(self._open):
             probe = self._open[sequence]

@@ -52,7 +52,7 @@ class RouteTable:
         self._lingering = {}  # prefix -> ms since when its route is lost
         self.stale = {}  # prefixes, as keys, that the present daemon has not confirmed
         self._stale_until_ms = None
-        self._changed = {}  # prefixes that take_events has to tell
+        self._changed = {}  # prefixes that pop_events has to tell
         self._partial = b""
         self._is_skipping = False
         self._fixed = own  # this node's PLAT as configured, which no absence of the daemon takes away
@@ -184,18 +184,18 @@ class RouteTable:
                 del self._routers[entry[1]]
 
     def has_events(self, now_ms):
-        """Return whether take_events would yield any."""
+        """Return whether pop_events would yield any."""
         deadline_ms = self.deadline_ms()
         return bool(self._changed) or (deadline_ms is not None and now_ms >= deadline_ms)
 
     def deadline_ms(self):
-        """Return when take_events has something to tell even if the daemon is silent, or None."""
+        """Return when pop_events has something to tell even if the daemon is silent, or None."""
         deadlines = [since_ms + LINGER_MS for since_ms in self._lingering.values()]
         if self._stale_until_ms is not None:
             deadlines.append(self._stale_until_ms)
         return min(deadlines) if deadlines else None
 
-    def take_events(self, now_ms):
+    def pop_events(self, now_ms):
         """Yield what changed since the last call: ("metric", prefix, metric) and ("own", prefix, yes).
 
         One at a time: with hundreds of PLATs a list of them all would be half of MicroPython's memory.

@@ -62,14 +62,14 @@ class Core:
         judge_touched(node)
         if self.platnode is not None:
             self.platnode.expire()
-        return node.take_actions()
+        return node.pop_actions()
 
     def _on_tick(self, _: events.Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
         node.due_s = node.now_s
         for _round in range(ROUNDS_MAX):  # what is due may set what is due already
-            due = node.timers.take_due(node.now_s)
+            due = node.timers.pop_due(node.now_s)
             for what, mac in due:
                 what(node, mac)
                 judge_touched(node)
@@ -89,7 +89,7 @@ class Core:
         return self.node.changes
 
     def snapshot(self, now_s: float) -> "dict[str, Any]":
-        return snapshot.take_snapshot(self.node, self.platnode, now_s)
+        return snapshot.make_snapshot(self.node, self.platnode, now_s)
 
     def restore(
         self,
@@ -104,7 +104,7 @@ class Core:
         snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
         judge_touched(self.node)
         snapshot.leave_plats(self.node, plats)
-        return self.node.take_actions()
+        return self.node.pop_actions()
 
     def status(self, now_s: float) -> "dict[str, Any]":
         """Return what people want to know, ready for JSON."""

@@ -86,7 +86,7 @@ class Node:
     def do(self, *actions: Action) -> None:
         self._actions += actions
 
-    def take_actions(self) -> list[Action]:
+    def pop_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
         return actions
 

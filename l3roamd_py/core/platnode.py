@@ -221,7 +221,7 @@ class Platnode:
     def expire(self) -> None:
         """Forget the mappings and serials that are over; the kernel has forgotten the mappings already."""
         node = self.node
-        for home in self.timers.take_due(node.now_s):
+        for home in self.timers.pop_due(node.now_s):
             entry = self.entries[home]
             self._place(home, entry, None)
             if entry.kept_s > node.now_s:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def take_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
+def make_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
     """Return the state; {} is a valid one, too."""
     saved: "dict[str, Any]" = {
         "version": VERSION,

@@ -47,7 +47,7 @@ class Timers(Generic[K]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def take_due(self, now_s: float) -> list[K]:
+    def pop_due(self, now_s: float) -> list[K]:
         """Take out the keys that are due, in the order of their deadlines."""
         keys = []
         while (next_s := self.next_s) is not None and next_s <= now_s:

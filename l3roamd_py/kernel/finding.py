@@ -80,7 +80,7 @@ class Links:
         self._other_ends: dict[int, int] = {}  # index -> a veth's other end, or what a macvlan is on
         self.own_macs: set[bytes] = set()
 
-    def take(self, told: Told, is_new: bool) -> None:
+    def note(self, told: Told, is_new: bool) -> None:
         index = told.fields[3]
         if not is_new:
             self._links.pop(index, None)
@@ -222,7 +222,7 @@ class Finder:
         if told.fields[0] == AF_BRIDGE:
             return []  # a port's state; the link itself is told of too
         before = self.bridge_index
-        self.links.take(told, is_new)
+        self.links.note(told, is_new)
         self.changed = True
         self._follow()
         self.own_ipv4 = None

@@ -72,12 +72,12 @@ class Horizon:
         try:
             for message in drain(self._socket, READS_MAX):
                 has_missed = has_missed or message is None
-                has_appeared = (message is not None and self.take(message, now_s)) or has_appeared
+                has_appeared = (message is not None and self.note(message, now_s)) or has_appeared
         except OSError:
             pass
         if has_missed:
             try:
-                self.look(now_s)
+                self.read_all(now_s)
             except KernelError:
                 pass
             has_appeared = True  # what was lost may have been one that came and went
@@ -93,7 +93,7 @@ class Horizon:
         first = int.from_bytes(os.urandom(4), "big") % len(found)
         return (found + found)[first : first + ASKED_MAX]
 
-    def look(self, now_s: float) -> None:
+    def read_all(self, now_s: float) -> None:
         """Take what is reachable, when we begin and after events were lost. KernelError: it cannot be told."""
         there = set(self._prefixes())
         for prefix in self._here - there:
@@ -105,7 +105,7 @@ class Horizon:
             if contains(self._range, RANGE_LENGTH, prefix) and prefix != self._own:
                 self._come(prefix, now_s)
 
-    def take(self, message: bytes, now_s: float) -> bool:
+    def note(self, message: bytes, now_s: float) -> bool:
         """Take one route event; return whether a node has come that was away."""
         if len(message) < HEADERS_BYTES:
             return False
@@ -114,7 +114,7 @@ class Horizon:
         prefix = destination(message)
         is_there = kind == NEW_ROUTE and route == UNICAST
         if length == NODE_LENGTH and contains(self._plat_range, RANGE_LENGTH, prefix):
-            self._take_plat(prefix, is_there)
+            self._note_plat(prefix, is_there)
         is_node = family == AF_INET6 and length == NODE_LENGTH and contains(self._range, RANGE_LENGTH, prefix)
         if not is_node or prefix == self._own:
             return False
@@ -124,7 +124,7 @@ class Horizon:
             self._leave(prefix, now_s)
         return False
 
-    def _take_plat(self, prefix: bytes, is_there: bool) -> None:
+    def _note_plat(self, prefix: bytes, is_there: bool) -> None:
         if not is_there:
             self._plats.discard(prefix)
             self._unrouted.add(prefix)

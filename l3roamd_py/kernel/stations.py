@@ -68,7 +68,7 @@ class Stations:
                 for _, _, _, begin, end in split(received):
                     events += self.understand(received[begin:end])
             if has_missed:
-                events += self._look()
+                events += self._read_all()
         except OSError:
             pass  # the bridge learns the client by its first frame
         return events
@@ -90,7 +90,7 @@ class Stations:
     def _is_ours(self, port: int) -> bool:
         return self._finder.links.is_port_of(port, self._finder.bridge_index)
 
-    def _look(self) -> list[Event]:
+    def _read_all(self) -> list[Event]:
         """Ask who is here, after something was not told: who left, and who came."""
         before, self._here = self._here, {}
         events: list[Event] = []

@@ -195,7 +195,7 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
         assert opened <= served, "the gate is open for clients of ours only"
         check_bounds(core)
         now_s += pause_s
-    settle(core, now_s)
+    run_deadlines(core, now_s)
     saved = json.loads(json.dumps(core.snapshot(now_s)))
     json.dumps(core.status(now_s))
     again = make_core(*roles, is_roam_auth_required)
@@ -207,7 +207,7 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
     check_bounds(again)
 
 
-def settle(core: Core, now_s: float) -> None:
+def run_deadlines(core: Core, now_s: float) -> None:
     """Follow the core's own deadlines for a while: they move on, and not too fast."""
     until_s = now_s + 30
     for _ in range(3000):

@@ -437,7 +437,7 @@ class RoamingMesh:
             self.hands[name].read_held()
         return client.hear()
 
-    def hold(self, name, client):
+    def await_held(self, name, client):
         """Wait until the gate of a node holds packets of a client."""
 
         def is_held():
@@ -477,7 +477,7 @@ def walk_and_return(mesh):
         begun_s = time.monotonic()
         client.attach("b")
         client.say("echo")
-        mesh.hold("b", client)
+        mesh.await_held("b", client)
         mesh.roam_to_b(client, serial=turn + 1)
         mesh.hands["b"].open_gate(*client.key)
         longest_s = max(longest_s, time.monotonic() - begun_s)
@@ -488,7 +488,7 @@ def walk_and_return(mesh):
         assert client.do("echo") is True
         client.attach("a")
         client.say("bulk")
-        mesh.hold("a", client)
+        mesh.await_held("a", client)
         mesh.roam_to_a(client)
         mesh.hands["a"].open_gate(*client.key)
         assert client.hear() is True

@@ -67,11 +67,11 @@ def lab(mesh):
 
 @pytest.fixture
 def talk(lab):
-    with Talk(lab, "phone", story) as made:
+    with Talk(lab, "phone", diagnosis) as made:
         yield made
 
 
-def story(lab):
+def diagnosis(lab):
     """What the daemons counted and said, and where the platnode sends whom, for a failure."""
     counted = {node: status(lab, node).get("counters") for node in NODES}
     told = [f"{node}: {lab.running.log(node, 'l3roamd')}" for node in NODES]
@@ -247,7 +247,7 @@ def test_a_client_that_walked_away_while_its_node_was_dead_is_given_up(lab):
     start(lab, "b")
     wait_until(lambda: known(lab, "b") is None and not has_address(lab, "b"), "b forgetting it")
     assert is_served(lab, "a")
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         for there in ("b", "a"):
             lab.roam("phone", there)
             talk.echo()
@@ -267,7 +267,7 @@ def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_given_up(lab):
     finally:
         for link in ("a-b", "a-c"):
             lab.heal(link)
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         wait_until(
             lambda: known(lab, "a") is None and not has_address(lab, "a"), "a forgetting it", deadline_s=90
         )
@@ -285,9 +285,9 @@ def test_a_damaged_state_file_is_one_line_in_the_log(lab, talk):
     before = len(fresh_log(lab, "a"))
     start(lab, "a")
     lines = [line for line in fresh_log(lab, "a")[before:].splitlines() if "state" in line]
-    assert len(lines) == 1, (lines, story(lab))
+    assert len(lines) == 1, (lines, diagnosis(lab))
     assert "is damaged: starting without" in lines[0]
-    assert is_served(lab, "a"), story(lab)  # the gate in the kernel says who was let in
+    assert is_served(lab, "a"), diagnosis(lab)  # the gate in the kernel says who was let in
     talk.echo()
 
 

@@ -61,7 +61,7 @@ def status(lab, node):
     return json.loads(lab.exec(node, ["l3roamd_py", "status", "--json"]).stdout)
 
 
-def story(lab):
+def diagnosis(lab):
     return json.dumps({node: status(lab, node)["counters"] for node in "ab"}, indent=1) + lab.running.log(
         "a", "l3roamd"
     )
@@ -83,7 +83,7 @@ def test_many_macs_from_one_port_cost_the_mesh_no_routes_and_other_clients_nothi
     for client, node in (("phone", "a"), ("crowd", "a"), ("walker", "b")):
         wait_until(lambda client=client, node=node: is_served(lab, node, client), f"{client} being served")
     wait_until(lambda: len(host_routes(lab, "c")) == 3, "babel telling of three clients")
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         flood = lab.popen(
             "crowd",
             ["python", "-c", SEND, short_name("r", "a"), str(MACS)],
@@ -101,16 +101,16 @@ def test_many_macs_from_one_port_cost_the_mesh_no_routes_and_other_clients_nothi
             flood.kill()
             flood.wait()
         counters = status(lab, "a")["counters"]
-        assert counters["newcomers_too_many_at_port"] > MACS / 2, story(lab)
-        assert most <= ROUTES_MOST, story(lab)
+        assert counters["newcomers_too_many_at_port"] > MACS / 2, diagnosis(lab)
+        assert most <= ROUTES_MOST, diagnosis(lab)
         lab.roam("walker", "a", hard=True)
         wait_until(lambda: is_served(lab, "a", "walker"), "the walker being served")
         wait_until(lambda: lab.is_answered("walker"), "an answer for the walker")
         wait_until(lambda: lab.is_answered("crowd"), "an answer for who is at the flooded port")
         talk.echo()
-        assert len(host_routes(lab, "c")) <= ROUTES_MOST, story(lab)
+        assert len(host_routes(lab, "c")) <= ROUTES_MOST, diagnosis(lab)
     counters = status(lab, "a")["counters"]
     assert counters["bugs"] == 0
-    assert counters["failures"] == 0, story(lab)
+    assert counters["failures"] == 0, diagnosis(lab)
     # once, and once for those that are heard before it is known where they are
     assert 1 <= lab.running.log("a", "l3roamd").count("as many as it may") <= 2

@@ -64,7 +64,7 @@ def lab(mesh):
     return mesh
 
 
-def story(lab):
+def diagnosis(lab):
     return "\n".join(
         f"{node}: {lab.roaming_status(node)}\n{lab.running.log(node, 'l3roamd')}" for node in "abc"
     )
@@ -106,7 +106,7 @@ def use_by_hand(lab, client, address):
 
 
 def test_an_address_set_by_hand_at_its_home_ends_nothing_of_a_client_that_roams(lab):
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         walk(lab, "b")
         talk.echo()
         (before,) = lab.roaming_status("c")["roams"]
@@ -125,7 +125,7 @@ def test_an_address_set_by_hand_at_its_home_ends_nothing_of_a_client_that_roams(
 def test_an_address_set_by_hand_gives_way_to_the_client_that_comes_with_its_lease(lab):
     give_back(lab, "guest")
     lab.roam("guest", "b", hard=True)
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         talk.echo()
         use_by_hand(lab, "guest", lab.lease("phone"))
         wait_until(lambda: served(lab, "b", "guest"), what="the guest being served with that address")
@@ -150,14 +150,14 @@ def test_forged_claims_do_not_take_an_active_client_whose_answer_takes_long(lab)
         sender = own[:10] + bytes((number, 7)) + own[12:]
         claim = wire.Claim(lab.client("phone").mac)
         lines.append(wire.encode(wire.Header(management_address(sender), number, 8), claim).hex() + "\n")
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         talk.echo()
         forger = format_ipv6(management_address(own))
         lab.exec("b", ["python", "-c", CLAIMS, forger, target], stdin="".join(lines))
         talk.echo()
     counters = lab.roaming_status("a")["counters"]
     assert counters["claims_refused"] > 0, format_mac(lab.client("phone").mac)
-    assert counters.get("departures", 0) == before, story(lab)
+    assert counters.get("departures", 0) == before, diagnosis(lab)
 
 
 @pytest.mark.parametrize("pause_s", [0.4, 3.0])
@@ -167,7 +167,7 @@ def test_a_client_that_walked_while_its_daemon_was_dead_is_served_by_one_node(la
     lab.roam("phone", "b", hard=True)
     wait_until(lambda: served(lab, "b") and lab.is_answered("phone"), what="the phone at b")
     wait_until(lambda: has_address(lab, "b"), what="b having no doubt any more")
-    with Talk(lab, "phone", story) as talk:
+    with Talk(lab, "phone", diagnosis) as talk:
         talk.echo()
         lab.programs.start_l3roamd(lab.node("a"))
         time.sleep(pause_s)

@@ -169,7 +169,7 @@ def test_a_mark_of_somebody_else_stays(mesh_of):
     )
     client.attach("b")
     client.say("echo")
-    mesh.hold("b", client)
+    mesh.await_held("b", client)
     mesh.roam_to_b(client)
     mesh.hands["b"].open_gate(*client.key)
     assert client.hear() is True
@@ -354,7 +354,7 @@ def test_whoever_holds_the_lock_of_iptables_makes_nobody_wait(mesh_of, lock_s):
     # one whose PLAT is known comes, and another's is new
     other.attach("b")
     other.say("echo")
-    mesh.hold("b", other)
+    mesh.await_held("b", other)
     begun_s = time.monotonic()
     hand.now("use_plat", clat("b", "10.126.0.77"), plat("x")[:8] + bytes(8), 300)
     hand.now("open_gate", b"\2stray", IPv4Address("10.126.0.77").packed)
@@ -399,7 +399,7 @@ def test_a_killed_daemon_is_taken_over_and_nobody_notices(mesh):
     # and it goes on from there
     client.attach("a")
     client.say("echo")
-    mesh.hold("a", client)
+    mesh.await_held("a", client)
     mesh.roam_to_a(client)
     mesh.hands["a"].open_gate(*client.key)
     assert client.hear() is True
@@ -410,12 +410,12 @@ def test_a_dead_daemon_keeps_nobody_out(mesh):
     client = mesh.start()
     mesh.hands["a"].close_gate(*client.key)
     client.say("echo")
-    mesh.hold("a", client)
+    mesh.await_held("a", client)
     mesh.hands["a"].kill()
     assert client.hear() is True  # what waited is lost and sent again, by nobody's leave
     mesh.hand("a")
     client.say("echo")
-    mesh.hold("a", client)
+    mesh.await_held("a", client)
     mesh.hands["a"].open_gate(*client.key)
     assert client.hear() is True
 

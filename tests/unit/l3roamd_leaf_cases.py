@@ -78,8 +78,8 @@ def case_timers_give_what_is_due_in_order():
     timers.set("c", 0.5)
     timers.cancel("d")
     assert (timers.next_s, len(timers), "c" in timers, "d" in timers) == (0.5, 3, True, False)
-    assert timers.take_due(2.0) == ["c", ("a", b"1"), b"b"]
-    assert timers.next_s is None and timers.take_due(9.0) == []
+    assert timers.pop_due(2.0) == ["c", ("a", b"1"), b"b"]
+    assert timers.next_s is None and timers.pop_due(9.0) == []
 
 
 def case_rate_is_of_each_sender():

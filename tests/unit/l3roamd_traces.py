@@ -7,7 +7,7 @@
 A line of the file is a seed: a hash of all actions of all nodes with their times, and the outcome: who serves each
 client, which way its packets go, and what the kernels hold. Renames leave both as they were, a change of the core's
 inside at least the outcomes of the calm seeds. In the others the network loses messages at random, so that one message
-more or less is another story.
+more or less is another diagnosis.
 """
 
 import hashlib

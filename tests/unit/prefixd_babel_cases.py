@@ -25,7 +25,7 @@ def synced(lines=b"", now_ms=0):
 
 
 def events(babel, now_ms):
-    return [e for e in babel.take_events(now_ms) if e[0] == "metric" or e[2]]
+    return [e for e in babel.pop_events(now_ms) if e[0] == "metric" or e[2]]
 
 
 def case_a_route_in_the_range_is_a_plat_wherever_the_bytes_are_cut():
@@ -77,9 +77,9 @@ def case_a_flushed_or_retracted_route_is_lost_after_the_linger_time():
 def case_an_xroute_in_the_range_is_the_nodes_own_plat():
     xroute = b"%s xroute fddd:1337:1338:1:2:1::/96-::/0 prefix fddd:1337:1338:1:2:1::/96 from ::/0 metric 0\n"
     babel = synced(xroute % b"add")
-    assert ("own", A, True) in list(babel.take_events(0))
+    assert ("own", A, True) in list(babel.pop_events(0))
     babel.feed(xroute % b"flush", 10)
-    assert ("own", A, False) in list(babel.take_events(10))
+    assert ("own", A, False) in list(babel.pop_events(10))
 
 
 def case_malformed_lines_are_counted_and_change_nothing():
@@ -150,10 +150,10 @@ def case_a_new_babeld_may_take_its_time_and_then_the_rest_is_dropped():
 def case_the_own_plat_stays_when_babeld_does_not_come_back():
     babel = BabelTable(RANGE, own=C)
     babel.start(0, 5000)
-    assert ("own", C, True) in list(babel.take_events(0))
+    assert ("own", C, True) in list(babel.pop_events(0))
     babel.feed(GREETING + line(1, 96) + b"ok\n", 0)
     babel.disconnect(0)
-    told = list(babel.take_events(60000))
+    told = list(babel.pop_events(60000))
     assert ("metric", A, INFINITY) in told and C in babel.own
 
 

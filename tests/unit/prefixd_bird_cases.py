@@ -33,7 +33,7 @@ def asked(routes=(), now_ms=0):
 
 
 def events(bird, now_ms):
-    return [e for e in bird.take_events(now_ms) if e[0] == "metric" or e[2]]
+    return [e for e in bird.pop_events(now_ms) if e[0] == "metric" or e[2]]
 
 
 def case_a_route_that_bird_uses_is_a_plat_wherever_the_bytes_are_cut():

@@ -43,14 +43,14 @@ class World:
             for arrival in [f for f in self.flying if f[0] <= self.now_ms]:
                 self.flying.remove(arrival)
                 self.prober.take_packet(arrival[1], arrival[2], self.now_ms)
-            told = self.prober.take_events(self.now_ms)
+            told = self.prober.pop_events(self.now_ms)
             due_ms = self.choice.deadline_ms()
             # as the daemon does: when there is news, and every second
             if told or self.now_ms % 1000 == 0 or (due_ms is not None and self.now_ms >= due_ms):
                 for action in self.choice.handle_all(told + [("tick",)], self.now_ms):
                     self.actions.append((self.now_ms, action))
                 self.prober.watch(self.choice.chosen, self.choice.metrics, self.now_ms)
-            for _sequence, destination, packet in self.prober.take_due(self.now_ms):
+            for _sequence, destination, packet in self.prober.pop_due(self.now_ms):
                 if self.sent is not None:
                     self.sent.append((self.now_ms, destination))
                 self._answer(destination, packet)
@@ -409,12 +409,12 @@ def case_one_that_had_no_time_to_answer_is_not_put_aside_for_a_minute():
     # nothing answers for a moment, and then A does
     for lane in world.prober.watched[A].lanes:
         lane.is_asked = True
-    world.prober.take_events(world.now_ms)
+    world.prober.pop_events(world.now_ms)
     world.prober.watch(A, world.choice.metrics, world.now_ms)
     assert len(world.prober.watched) > 40
     for lane in world.prober.watched[A].lanes:
         lane.is_asked = False
-    world.prober.take_events(world.now_ms)
+    world.prober.pop_events(world.now_ms)
     world.prober.watch(A, world.choice.metrics, world.now_ms)
     assert len(world.prober.watched) == 1 + 2 * WIDE // SHARE
     candidates = world.prober._candidates

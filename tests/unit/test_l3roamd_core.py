@@ -620,11 +620,11 @@ def test_timers_come_due_in_order_and_once(settings, now_s):
         timers.set(key, at_s)
         last[key] = at_s
     assert timers.next_s == min(last.values(), default=None)
-    due = timers.take_due(now_s)
+    due = timers.pop_due(now_s)
     assert sorted(due) == sorted(key for key, at_s in last.items() if at_s <= now_s)
     assert [last[key] for key in due] == sorted(last[key] for key in due)
     assert len(timers._heap) <= 2 * 6 + Timers.SLACK
-    assert timers.take_due(now_s) == []
+    assert timers.pop_due(now_s) == []
 
 
 def test_the_rate_is_kept_for_each_sender_and_the_longest_silent_is_forgotten():

@@ -55,23 +55,23 @@ def route(kind=NEW, prefix=OTHER, length=96, type_=UNICAST):
     ],
 )
 def test_a_node_appears_when_it_was_away(horizon, events, told):
-    assert [horizon.take(route(**fields), 100.0 + at_s) for at_s, fields in events] == told
+    assert [horizon.note(route(**fields), 100.0 + at_s) for at_s, fields in events] == told
 
 
 @given(st.binary(max_size=80), st.integers(0, 64))
 def test_nothing_that_is_no_route_is_taken_for_one(rest, end):
     made = Horizon(RANGE, OWN, PLATS, list)
     try:
-        assert not made.take(rest, 1.0) or len(rest) >= 48
-        assert not made.take(route()[:end], 1.0) or end >= 56
-        assert not made.take(route()[:28] + struct.pack("=HH", 0, 1) + OTHER, 1.0)
+        assert not made.note(rest, 1.0) or len(rest) >= 48
+        assert not made.note(route()[:end], 1.0) or end >= 56
+        assert not made.note(route()[:28] + struct.pack("=HH", 0, 1) + OTHER, 1.0)
     finally:
         made.close()
 
 
 def test_routes_without_number_are_not_remembered_without_number(horizon):
     for number in range(NODES_MAX + 10):
-        horizon.take(route(prefix=RANGE[:8] + number.to_bytes(4, "big") + bytes(4)), 1.0)
+        horizon.note(route(prefix=RANGE[:8] + number.to_bytes(4, "big") + bytes(4)), 1.0)
     assert len(horizon._here) + len(horizon._lost_s) <= NODES_MAX
 
 

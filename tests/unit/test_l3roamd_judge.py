@@ -68,11 +68,11 @@ def test_the_drawing_in_the_documents_is_of_this_table():
 
 def test_nobody_is_judged_by_what_has_not_been_waited_for():
     """An answer that waits to be read must come before the deadline: only a Tick says that a time is over."""
-    story = Story(1)
-    assert sum(len(node.core.node.clients) for node in story.mesh.nodes) >= len(story.clients)
-    for node in story.mesh.nodes:
+    diagnosis = Story(1)
+    assert sum(len(node.core.node.clients) for node in diagnosis.mesh.nodes) >= len(diagnosis.clients)
+    for node in diagnosis.mesh.nodes:
         shared = node.core.node
-        later = SimpleNamespace(now_s=story.mesh.now_s + 1e6, due_s=shared.due_s, options=shared.options)
+        later = SimpleNamespace(now_s=diagnosis.mesh.now_s + 1e6, due_s=shared.due_s, options=shared.options)
         for client in node.core.node.clients.values():
             assert judge.judge(client, later) is None
 

@@ -64,7 +64,7 @@ def test_no_bytes_from_babeld_break_the_table_or_grow_it(chunks, size):
     for at in range(0, len(stream), size):
         babel.feed(stream[at : at + size], at)
         assert len(babel._partial) <= 512 + size
-    list(babel.take_events(len(stream) + 1000))
+    list(babel.pop_events(len(stream) + 1000))
     assert all(0 <= metric < INFINITY for metric in babel.metrics.values())
     assert all(prefix[:6] == RANGE[:6] and prefix[12:] == bytes(4) for prefix in babel.metrics)
     if babel.error is None:  # and it goes on as if nothing had been
@@ -144,7 +144,7 @@ def test_the_order_of_news_does_not_matter(plats, shuffle):
 def test_no_packet_breaks_the_prober(packets):
     prober = probe.Prober([bytes((9, 9, 9, 9))], random.Random(1).randbytes)
     prober.watch(A, {A: 100}, 0)
-    prober.take_due(0)
+    prober.pop_due(0)
     for packet in packets:
         for kind in (b"", b"\x81", b"\x01", b"\x03"):
             prober.take_packet(A, kind + packet, 10)
@@ -272,7 +272,7 @@ def test_after_a_stall_answers_are_read_before_probes_count_as_lost(count):
     daemon._look_ms = 500
     daemon.choice.handle_all([("metric", plat(number), 100) for number in range(1, count + 1)], 0)
     prober.watch(None, daemon.choice.metrics, 0)
-    probes = prober.take_due(0)
+    probes = prober.pop_due(0)
     assert len(probes) >= count
     daemon.poller = StalledPoller(daemon.clock, prober, probes)
     daemon.step()
