@@ -20,6 +20,8 @@ from xlat464.node import management_address, node_client_address, node_prefix
 
 CLAT_RANGE, PLAT_RANGE = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
 CLIENTS, CLIENT_IPV6 = parse_ipv6("fdff:0:0:1::"), parse_ipv6("fd11::")
+LEGACY = bytes.fromhex("fd000000000000000000000000000005")
+STRANGER = bytes.fromhex("fddd133713370200000000eec0000001")  # a node of the mesh that is nobody's here
 SETTLE_S = 15.0  # after a walk, until all have come to rest
 
 
@@ -450,3 +452,15 @@ def check_goes_on(mesh: Mesh, client: Client, before: tuple[bytes, bytes] | None
     mesh.run(SETTLE_S)
     check_settled(mesh, client)
     assert mesh.path(client) == before
+
+
+def forge(node: Node, body: wire.Body, sender: bytes = STRANGER, extended: bool = True, ttl: int = 8) -> list:
+    """Let a node hear a datagram, and return what it did."""
+    before = len(node.actions)
+    payload = wire.encode(wire.Header(sender, 1, ttl, extended), body)
+    node.handle(events.Datagram(sender, node.core.options.address, payload))
+    return node.actions[before:]
+
+
+def sent(actions: list) -> list[wire.Body]:
+    return [wire.decode(action.payload)[1] for action in actions if isinstance(action, do.Send)]
