@@ -3,9 +3,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import micropython
 import pytest
@@ -19,20 +21,25 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces"),
     pytest.mark.skipif(BIRD is None, reason="no bird: apt install bird2"),
 ]
-# as docs/package/prefixd-bird.rst has it, with costs and intervals as the others' are
-CONFIG = """
-router id 192.0.2.1;
-protocol device {}
-protocol kernel { ipv6 { import all; export where source = RTS_BABEL; }; learn; }
-protocol babel {
-	ipv6 {
-		import all;
-		export where source = RTS_BABEL || net ~ [ fddd:1337:1337::/48{96,96}, fddd:1337:1338::/48{96,96} ];
-	};
-	interface "plat1" { type wired; rxcost 96; hello interval 1 s; update interval 1 s; };
-	interface "plat2" { type wired; rxcost 256; hello interval 1 s; update interval 1 s; };
-}
+PAGE = (Path(__file__).resolve().parents[2] / "docs/package/464xlat-common.rst").read_text()
+INTERFACES = """\
+interface "plat1" { type wired; rxcost 96; hello interval 1 s; update interval 1 s; };
+interface "plat2" { type wired; rxcost 256; hello interval 1 s; update interval 1 s; };
 """
+
+
+def documented() -> str:
+    """The lines of the page for BIRD, with the links of this mesh, and costs and intervals as the others' are."""
+    (lines,) = re.findall(r"^  protocol kernel (?:.*\n)+?  \}\n(?=\n)", PAGE, re.M)
+    typed, count = re.subn(r"^ *interface .*\n", INTERFACES, lines, flags=re.M)
+    assert count == 1
+    return "router id 192.0.2.1;\nprotocol device {}\n" + typed
+
+
+def test_the_page_has_bird_announce_both_ranges():
+    ranges = re.findall(r"(?:clat|plat)_range=(\S+)", PAGE)
+    assert len(ranges) == 2
+    assert all(f" {each}{{96,96}}" in documented() for each in ranges)
 
 
 class BirdMesh(Mesh):
@@ -49,7 +56,7 @@ class BirdMesh(Mesh):
             super().start_babeld(name, links)
 
     def start_bird(self):
-        (self.folder / "bird.conf").write_text(CONFIG)
+        (self.folder / "bird.conf").write_text(documented())
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "bird.ctl").unlink()
         files = ["-c", "bird.conf", "-s", "bird.ctl", "-P", "bird.pid"]
