@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import Send
@@ -35,13 +36,15 @@ from l3roamd_py.core.token import Token
 from l3roamd_py.netfilter import conntrack
 from l3roamd_py.netfilter.choice import choose_rules
 from l3roamd_py.netfilter.conntrack import Conntrack
-from l3roamd_py.netfilter.rules import PlatRules
 from l3roamd_py.performer import Performer
 from runtime.log import Log
 from runtime.netlink import attribute, nested
 from sdk.lab.machine import LabError, Machines
 from sdk.seed_rules import SeedPlatRules
 from xlat464.address import format_ipv6
+
+if TYPE_CHECKING:
+    from l3roamd_py.netfilter.rules import PlatRules
 
 ROOT = Path(__file__).resolve().parent.parent
 CLAT_RANGE = bytes.fromhex("fddd13371337") + bytes(10)
@@ -68,7 +71,7 @@ def mappings(count: int) -> Iterator[Mapping]:
     return (Mapping(clat(HOME, i), clat(AT, i), None, LEASE_S, i + 1) for i in range(count))
 
 
-def our_rules(backend: str = "nft") -> PlatRules:
+def our_rules(backend: str = "nft") -> "PlatRules":
     return choose_rules(backend)[1]("plat", PLAT)
 
 

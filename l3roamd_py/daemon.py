@@ -133,7 +133,7 @@ class Daemon:
                 self.log.warning(str(error))
             self._watch("horizon", horizon.socket(), lambda: self.handle(horizon.read(self.now_s())))
         if self.clat is not None:
-            self._watch("gate", self.clat, self._read_gate)
+            self.clat.attend(self.poller, self._read_gate)
 
     def _watch(self, name: str, sock: "Any", read: "Callable[[], object]") -> None:
         """Wait for a part's socket, which may be another one than before, or none."""
@@ -201,6 +201,8 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
+        if self.clat is not None and self.clat.has_arrived:
+            self._read_gate()
         wait_s = 0.0 if self.unhandled else max(0.0, self._next_deadline_s() - self.now_s())
         ready = self.poller.ready(int(wait_s * 1000 + 0.999))
         polled_s = self.now_s()

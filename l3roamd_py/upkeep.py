@@ -8,7 +8,7 @@ from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
-from l3roamd_py.netfilter.rules import ClatRules, PlatRules, RulesError
+from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import MAPS_MAX
 from runtime import files
 from runtime.server import Lock, SocketError
@@ -17,6 +17,8 @@ from runtime.sockets import error_text
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from l3roamd_py.netfilter.rules import ClatRules, PlatRules
 
 
 class FlushError(Exception):

@@ -67,15 +67,15 @@ class Poller:
 
     def add(self, sock: "HasDescriptor", callback: "Callable[[], object]", events: int = POLLIN) -> None:
         self._callbacks[sock.fileno()] = callback
-        self._poll.register(sock, events)
+        self._poll.register(sock.fileno(), events)
 
     def change(self, sock: "HasDescriptor", events: int) -> None:
-        self._poll.modify(sock, events)
+        self._poll.modify(sock.fileno(), events)
 
     def forget(self, sock: "HasDescriptor") -> None:
         """Do not wait for a socket any more: before it is closed, for its number may soon be another's."""
         if self._callbacks.pop(sock.fileno(), None) is not None:
-            self._poll.unregister(sock)
+            self._poll.unregister(sock.fileno())
 
     def close(self, sock: "socket.socket") -> None:
         """Forget the socket and close it."""
@@ -84,8 +84,7 @@ class Poller:
 
     def ready(self, timeout_ms: int) -> "list[int]":
         """Wait for at most so long; return the descriptors that are ready."""
-        found = self._poll.poll(timeout_ms)
-        return [entry[0] if isinstance(entry[0], int) else entry[0].fileno() for entry in found]
+        return [entry[0] for entry in self._poll.poll(timeout_ms)]
 
     def call(self, descriptor: int) -> None:
         """Call who waits for a descriptor: nobody any more, when another call of this round closed it."""
@@ -114,3 +113,28 @@ class Poller:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop())
+
+
+class Sources:
+    """What one part waits for, which comes and goes: a poller hears of it from `attend` on."""
+
+    def __init__(self) -> None:
+        self._sources: "dict[int, HasDescriptor]" = {}
+        self._poller: Poller | None = None
+        self._callback: "Callable[[], object] | None" = None
+
+    def attend(self, poller: Poller, callback: "Callable[[], object]") -> None:
+        """Have the callback called when any of them is ready."""
+        self._poller, self._callback = poller, callback
+        for source in self._sources.values():
+            poller.add(source, callback)
+
+    def add(self, source: "HasDescriptor") -> None:
+        self._sources[source.fileno()] = source
+        if self._poller is not None and self._callback is not None:
+            self._poller.add(source, self._callback)
+
+    def forget(self, source: "HasDescriptor") -> None:
+        """Do not wait for it any more: before it is closed."""
+        if self._sources.pop(source.fileno(), None) is not None and self._poller is not None:
+            self._poller.forget(source)

@@ -16,7 +16,7 @@ EACCES, EADDRINUSE, EAGAIN, ECONNREFUSED = errno.EACCES, errno.EADDRINUSE, errno
 EHOSTUNREACH, EINPROGRESS, ENOENT = errno.EHOSTUNREACH, errno.EINPROGRESS, errno.ENOENT
 IS_MIPS = EINPROGRESS == 150  # whose Linux has other numbers than all other processors' that there are
 ENETUNREACH, EADDRNOTAVAIL = (128, 126) if IS_MIPS else (101, 99)  # MicroPython's errno has no name for these
-ESRCH, EPIPE = 3, 32
+ESRCH, EBUSY, EPIPE = 3, 16, 32
 UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
 S_IFMT, S_IFSOCK, S_IFREG = 0o170000, 0o140000, 0o100000
 PHRASES = {

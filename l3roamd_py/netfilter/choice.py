@@ -2,7 +2,6 @@
 """Which rules work here: nft if the kernel takes them, otherwise xtables. Asking leaves nothing behind."""
 
 import os
-import shutil
 import socket
 
 from l3roamd_py.netfilter.conntrack import get_entries
@@ -16,14 +15,18 @@ from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.clat import XtablesClatRules
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets
 from l3roamd_py.netfilter.xtables.plat import XtablesPlatRules
+from l3roamd_py.netfilter.xtables.program import is_there
+from runtime.sockets import error_text
 
-Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
-NFT: Choice = (NftClatRules, NftPlatRules)
-XTABLES: Choice = (XtablesClatRules, XtablesPlatRules)
+NFT: "Choice" = (NftClatRules, NftPlatRules)
+XTABLES: "Choice" = (XtablesClatRules, XtablesPlatRules)
 
 
-def choose_rules(wanted: str = "auto") -> Choice:
+def choose_rules(wanted: str = "auto") -> "Choice":
     """The classes for `auto`, `nft` or `xtables`. Raises RulesError if what is wanted does not work here."""
     lacking = []
     for name, choice, lacks in (("nft", NFT, nft_lacks), ("xtables", XTABLES, xtables_lacks)):
@@ -37,7 +40,7 @@ def choose_rules(wanted: str = "auto") -> Choice:
     raise RulesError(f"no firewall that can roam works here ({'; '.join(lacking)})")
 
 
-def has_left(backend: Choice) -> bool:
+def has_left(backend: "Choice") -> bool:
     """Whether rules of a backend are in the kernel, by the names of its tables or sets."""
     netfilter, sets = NetfilterSocket(), IpSets()
     try:
@@ -62,7 +65,7 @@ def nft_lacks() -> str | None:
     """What keeps nftables from working here, None if nothing does."""
     probe = layout(
         nftables.IPV6,
-        f"l3roamd_probe_{os.getpid()}",
+        f"l3roamd_probe_{os.urandom(4).hex()}",
         [nftables.Chain("probe", nftables.PREROUTING, -350)],
         [nftables.Set("from", nftables.TYPE_IPV6, 16, nftables.TYPE_IPV6, 16)],
     )
@@ -70,22 +73,21 @@ def nft_lacks() -> str | None:
     try:
         netfilter = NetfilterSocket()
         try:
-            netfilter.commit(SUBSYSTEM_NFTABLES, [*nftables.add_table(probe), rule], check_only=True)
+            netfilter.commit(SUBSYSTEM_NFTABLES, nftables.add_table(probe) + [rule], check_only=True)
         finally:
             netfilter.close()
     except OSError as error:
-        return f"the kernel does not take maps of addresses ({error.strerror})"
+        return f"the kernel does not take maps of addresses ({error_text(error)})"
     return None
 
 
 def xtables_lacks() -> str | None:
     """What keeps iptables, ipset and conntrack from working here, None if nothing does."""
-    for program in (
-        f"{name}{end}" for name in ("iptables", "ip6tables") for end in ("", "-save", "-restore")
-    ):
-        if not shutil.which(program):
-            return f"there is no {program}"
-    probe = IpSet(f"l3roamd_probe_{os.getpid()}", socket.AF_INET6, has_timeout=True)
+    for name in ("iptables", "ip6tables"):
+        for end in ("", "-save", "-restore"):
+            if not is_there(name + end):
+                return f"there is no {name}{end}"
+    probe = IpSet(f"l3roamd_probe_{os.urandom(4).hex()}", socket.AF_INET6, has_timeout=True)
     try:
         sets = IpSets()
         try:
@@ -96,5 +98,5 @@ def xtables_lacks() -> str | None:
         finally:
             sets.close()
     except OSError as error:
-        return f"the kernel lacks ipset's hash:ip or conntrack over netlink ({error.strerror})"
+        return f"the kernel lacks ipset's hash:ip or conntrack over netlink ({error_text(error)})"
     return None

@@ -10,14 +10,19 @@ client's own wait at the gate.
 """
 
 import errno
-import os
 import socket
 import struct
-from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_CONNTRACK, NetfilterSocket, message
 from runtime.netlink import CREATE, DUMP, EXCLUSIVE, NESTED, attribute, attributes, nested, walk
+from runtime.netlink_socket import NetlinkError
+from runtime.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+
+    Parts = dict[int, bytes]
 
 ENTRY_NEW, ENTRY_GET, ENTRY_DELETE = 0, 1, 2
 ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, ZONE, LABELS = (
@@ -41,22 +46,19 @@ CONFIRMED = 1 << 3  # what is made over netlink is at once
 OPPOSITE = {128: 129, 129: 128, 139: 140, 140: 139}  # ICMPv6 requests and their answers
 
 # what every kernel begins an entry with: its tuple's addresses (44 bytes, nested), first the source (20 bytes)
-HEAD, HEAD_AT = struct.pack("HHHH", 44, TUPLE_ADDRESSES | NESTED, 20, SOURCE), slice(4, 12)
-SOURCE_AT, DESTINATION_AT = slice(12, 28), slice(32, 48)
-
-Parts = dict[int, bytes]
+HEAD = struct.pack("HHHH", 44, TUPLE_ADDRESSES | NESTED, 20, SOURCE)
 
 
-@dataclass(frozen=True, slots=True)
+@record("parts")
 class Entry:
     """An entry of the table: its attributes as the kernel gave them, and the addresses of both directions."""
 
-    parts: Parts
+    parts: "Parts"
 
     def address(self, direction: int, which: int) -> bytes:
         return attributes(attributes(self.parts[direction])[TUPLE_ADDRESSES])[which]
 
-    def protocol(self, direction: int) -> Parts:
+    def protocol(self, direction: int) -> "Parts":
         return attributes(attributes(self.parts[direction])[TUPLE_PROTOCOL])
 
     @property
@@ -68,9 +70,9 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
     return message(SUBSYSTEM_CONNTRACK, kind, flags, body, socket.AF_INET6)
 
 
-def _tuple(kind: int, source: bytes, destination: bytes, protocol: Parts) -> bytes:
+def _tuple(kind: int, source: bytes, destination: bytes, protocol: "Parts") -> bytes:
     addresses = nested(TUPLE_ADDRESSES, attribute(SOURCE, source), attribute(DESTINATION, destination))
-    parts = (attribute(key, value) for key, value in protocol.items())
+    parts = [attribute(key, value) for key, value in protocol.items()]
     return nested(kind, addresses, nested(TUPLE_PROTOCOL, *parts))
 
 
@@ -110,13 +112,13 @@ def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
     return _message(ENTRY_NEW, CREATE | EXCLUSIVE, body + _zone(entry))
 
 
-def turned(protocol: Parts) -> Parts:
+def turned(protocol: "Parts") -> "Parts":
     """A direction's ports as the other direction has them."""
     if ICMPV6_TYPE in protocol:
         kind = protocol[ICMPV6_TYPE][0]
-        return {**protocol, ICMPV6_TYPE: bytes((OPPOSITE.get(kind, kind),))}
+        return protocol | {ICMPV6_TYPE: bytes((OPPOSITE.get(kind, kind),))}
     if SOURCE_PORT in protocol:
-        return {**protocol, SOURCE_PORT: protocol[DESTINATION_PORT], DESTINATION_PORT: protocol[SOURCE_PORT]}
+        return protocol | {SOURCE_PORT: protocol[DESTINATION_PORT], DESTINATION_PORT: protocol[SOURCE_PORT]}
     return protocol
 
 
@@ -137,7 +139,7 @@ def _protocol_state(value: bytes) -> bytes:
         parts = attributes(state)
         for key in TCP_FLAGS:
             parts[key] = bytes((parts.get(key, b"\0")[0] | LIBERAL, 0xFF))
-        states.append(nested(kind, *(attribute(key, part) for key, part in parts.items())))
+        states.append(nested(kind, *[attribute(key, part) for key, part in parts.items()]))
     return nested(PROTOCOL_STATE, *states)
 
 
@@ -147,8 +149,8 @@ def _zone(entry: Entry) -> bytes:
 
 def ends_of(answer: bytes) -> tuple[bytes, bytes]:
     """Source and destination of an entry's first packet: most entries are none of ours, and there may be 200,000."""
-    if answer[HEAD_AT] == HEAD:
-        return answer[SOURCE_AT], answer[DESTINATION_AT]
+    if answer[4:12] == HEAD:
+        return answer[12:28], answer[32:48]
     addresses = attributes(attributes(attributes(answer).get(ORIGINAL, b"")).get(TUPLE_ADDRESSES, b""))
     return addresses.get(SOURCE, b""), addresses.get(DESTINATION, b"")
 
@@ -167,14 +169,14 @@ class Conntrack:
     def close(self) -> None:
         self.netfilter.close()
 
-    def entries(self, addresses: Container[bytes], may_be_destination: bool = False) -> Iterator[Entry]:
+    def entries(self, addresses: "Container[bytes]", may_be_destination: bool = False) -> "Iterator[Entry]":
         """Entries whose first packet came from one of these addresses, or went to one."""
         for answer in self.netfilter.dump(get_entries()):
             source, destination = ends_of(answer)
             if source in addresses or (may_be_destination and destination in addresses):
                 yield Entry(attributes(answer))
 
-    def rehome(self, moves: Mapping[bytes, bytes], plat: bytes = b"") -> dict[bytes, OSError]:
+    def rehome(self, moves: "Mapping[bytes, bytes]", plat: bytes = b"") -> dict[bytes, OSError]:
         """Give all entries of a source another, for each of moves; return what went wrong, by the old source.
 
         plat: as of create_entry.
@@ -191,7 +193,7 @@ class Conntrack:
                 failed[old] = error
         return failed
 
-    def _replace(self, entries: Sequence[Entry], source: bytes, plat: bytes) -> None:
+    def _replace(self, entries: "Sequence[Entry]", source: bytes, plat: bytes) -> None:
         messages: list[bytes] = []
         for entry in entries:
             messages += [delete_entry(entry), create_entry(entry, source, plat)]
@@ -208,18 +210,18 @@ class Conntrack:
                 obstacles.append(with_source(entry, source))
                 again.append(messages[2 * place + 1])
             elif created:
-                raise OSError(created, os.strerror(created))
+                raise NetlinkError(created)
         self._delete(obstacles)
         self.netfilter.ask(*again)
 
-    def _delete(self, entries: Sequence[Entry]) -> None:
+    def _delete(self, entries: "Sequence[Entry]") -> None:
         """Remove entries; one that ended meanwhile is as good."""
         failed = self.netfilter.failures([delete_entry(entry) for entry in entries])
         for code in failed.values():
             if code != errno.ENOENT:
-                raise OSError(code, os.strerror(code))
+                raise NetlinkError(code)
 
-    def forget(self, clients: Collection[bytes]) -> None:
+    def forget(self, clients: "Collection[bytes]") -> None:
         """Remove all entries of clients, whoever sent the first packet."""
         if clients:
             self._delete(list(self.entries(set(clients), may_be_destination=True)))
@@ -227,4 +229,4 @@ class Conntrack:
 
 def with_source(entry: Entry, source: bytes) -> Entry:
     made = _tuple(ORIGINAL, source, entry.address(ORIGINAL, DESTINATION), entry.protocol(ORIGINAL))
-    return Entry({**entry.parts, ORIGINAL: attributes(made)[ORIGINAL]})
+    return Entry(entry.parts | {ORIGINAL: attributes(made)[ORIGINAL]})

@@ -11,81 +11,82 @@ the newest is dropped, over the second everything of the client that has waited 
 is too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
-import contextlib
 import errno
-import os
-import select
-import time
-from abc import ABC, abstractmethod
-from collections import OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.netfilter.rules import Held, Looks
+from runtime.loop import BootClock, Poller, Sources
+from runtime.ordered import OldestFirst, oldest
+from runtime.record import record
+from runtime.sockets import EBUSY, error_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Client = tuple[bytes, bytes]  # MAC and IPv4
 
 QUEUE = 5523
 HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
 HELD_S = 4.0  # above what a roam may take, with its retries
 
-Client = tuple[bytes, bytes]  # MAC and IPv4
 
-
-@dataclass(slots=True)
+@record("since_s packets")
 class Waiting:
     since_s: float
-    packets: deque[int] = field(default_factory=deque)
+    packets: list[int]
 
 
 class WaitingRoom:
     """Which packets wait for whom: the bounds, and no I/O. What is to be dropped is returned."""
 
     def __init__(self) -> None:
-        self.waiting: OrderedDict[Client, Waiting] = OrderedDict()
+        self.waiting: "OldestFirst[Client, Waiting]" = OldestFirst()
         self.held = 0
 
-    def put(self, client: Client, packet: int, now_s: float) -> list[int]:
-        entry = self.waiting.setdefault(client, Waiting(now_s))
+    def put(self, client: "Client", packet: int, now_s: float) -> list[int]:
+        entry = self.waiting.get(client)
+        if entry is None:
+            entry = self.waiting[client] = Waiting(now_s, [])
         if len(entry.packets) >= HELD_A_CLIENT:
             return [packet]
         entry.packets.append(packet)
         self.held += 1
         if self.held <= HELD_MAX:
             return []
-        return self.take(next(iter(self.waiting)))
+        return self.take(oldest(self.waiting))
 
-    def take(self, client: Client) -> list[int]:
+    def take(self, client: "Client") -> list[int]:
         """All that waits for a client, in its order; it waits no longer."""
         entry = self.waiting.pop(client, None)
-        packets = list(entry.packets) if entry else []
+        packets = entry.packets if entry else []
         self.held -= len(packets)
         return packets
 
     def take_late(self, now_s: float) -> list[int]:
         late = []
         while self.waiting:
-            client, entry = next(iter(self.waiting.items()))
-            if now_s - entry.since_s < HELD_S:
+            client = oldest(self.waiting)
+            if now_s - self.waiting[client].since_s < HELD_S:
                 break
             late += self.take(client)
         return late
 
 
-class Gate(ABC):
+class Gate:
     """Holds packets in NFQUEUE. What lets a client in or refuses it is the backend's (_admit and the like)."""
 
     def __init__(
-        self, client_device: str, clat_device: str, queue: int, clock: Callable[[], float] = time.monotonic
-    ):
+        self, client_device: str, clat_device: str, queue: int, clock: "Callable[[], float] | None" = None
+    ) -> None:
         self.client_device, self.clat_device, self.queue_number = client_device, clat_device, queue
-        self.clock = clock
+        self.clock = clock or BootClock().now_s
         self.room = WaitingRoom()
         self.queue: PacketQueue | None = None
-        self.poll = select.epoll()
+        self.sources = Sources()
         self.looks = Looks()
-        self.arrived: dict[Client, None] = {}
-        self.bell = -1  # makes fileno() readable when a packet was read that nobody was told of
+        self.arrived: "dict[Client, None]" = {}
         self.count = {"held": 0, "released": 0, "dropped": 0}
 
     def listen(self) -> bool:
@@ -95,18 +96,21 @@ class Gate(ABC):
         try:
             self.queue = PacketQueue(self.queue_number, KERNEL_MAX)
         except OSError as error:
-            if error.errno in (errno.EBUSY, errno.EPERM):
+            if error_number(error) in (EBUSY, errno.EPERM):
                 raise
             return False
-        self.bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        for descriptor in (self.queue.fileno(), self.bell):
-            self.heed(descriptor)
+        self.sources.add(self.queue)
         self._drain()  # what came while the queue was made does not make it readable
         return True
 
-    def heed(self, descriptor: int) -> None:
-        """Be readable when this is, until it is closed."""
-        self.poll.register(descriptor, select.EPOLLIN)
+    def attend(self, poller: Poller, callback: "Callable[[], object]") -> None:
+        """Have the callback called when packets wait, or go_on has something to do; see has_arrived as well."""
+        self.sources.attend(poller, callback)
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether packets were read already that read_held has not told of."""
+        return bool(self.arrived)
 
     def dissolve(self) -> None:
         """Let everybody go on who waits, then close."""
@@ -119,7 +123,7 @@ class Gate(ABC):
     def unlisten(self) -> None:
         """Let go of the queue; what waits in it is lost."""
         if self.queue is not None:
-            os.close(self.bell)
+            self.sources.forget(self.queue)
             self.queue.close()
         self.queue = None
         self.room = WaitingRoom()
@@ -127,10 +131,6 @@ class Gate(ABC):
     def close(self) -> None:
         """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
         self.unlisten()
-        self.poll.close()
-
-    def fileno(self) -> int:
-        return self.poll.fileno()
 
     @property
     def holds_packets(self) -> bool:
@@ -139,9 +139,6 @@ class Gate(ABC):
     def read_held(self) -> list[Held]:
         with refusal("cannot read what waits at the gate"):
             self._drain()
-        if self.queue:  # the bell rang for who is gone, too: it must not go on
-            with contextlib.suppress(BlockingIOError):
-                os.eventfd_read(self.bell)
         arrived, self.arrived = self.arrived, {}
         return [Held(mac, ipv4) for mac, ipv4 in arrived]
 
@@ -153,8 +150,6 @@ class Gate(ABC):
         for packet in self.queue.read(at_most=KERNEL_MAX):
             client = (packet.mac, packet.ipv4)
             self.count["held"] += 1
-            if not self.arrived:
-                os.eventfd_write(self.bell, 1)
             self.arrived[client] = None
             dropped += self.room.put(client, packet.number, now_s)
         self._judge(dropped, DROP)
@@ -164,7 +159,7 @@ class Gate(ABC):
             self.count["released" if code == ACCEPT else "dropped"] += len(packets)
             self.queue.judge(packets, code)
 
-    def _end_wait(self, client: Client, code: int) -> None:
+    def _end_wait(self, client: "Client", code: int) -> None:
         self._drain()
         self.arrived.pop(client, None)
         self._judge(self.room.take(client), code)
@@ -185,30 +180,17 @@ class Gate(ABC):
             self._refuse(mac, ipv4)
             self._end_wait((mac, ipv4), DROP)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether something was begun that go_on ends."""
-        return False
-
-    def go_on(self) -> None:
-        """Go on with what was begun. Raises RulesError; never waits."""
-        return
-
-    @abstractmethod
-    def tick(self, now_s: float) -> None:
-        """Look, at times, whether all is there still. Raises RulesError."""
-
     def counters(self) -> dict[str, int]:
-        return {**self.count, "waiting": self.room.held}
+        return self.count | {"waiting": self.room.held}
 
-    @abstractmethod
     def _admit(self, mac: bytes, ipv4: bytes) -> None:
         """Let a client pass, in the kernel."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
         """Hold a client from now on, in the kernel."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _refuse(self, mac: bytes, ipv4: bytes) -> None:
         """Drop what a client sends, in the kernel."""
+        raise NotImplementedError

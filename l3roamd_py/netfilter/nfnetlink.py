@@ -9,15 +9,18 @@ Attributes' values are mostly big-endian.
 """
 
 import errno
-import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 from l3roamd_py.netfilter.rules import RulesError
 from runtime import netlink
 from runtime.netlink import MESSAGE_ERROR, error_of, split
 from runtime.netlink_socket import NETFILTER, WAITING_MAX, NetlinkError, NetlinkSocket, drain
+from runtime.sockets import error_number, error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 SUBSYSTEM_CONNTRACK, SUBSYSTEM_QUEUE, SUBSYSTEM_IPSET, SUBSYSTEM_NFTABLES = 1, 3, 6, 10
 BATCH_BEGIN, BATCH_END = 0x10, 0x11
@@ -27,24 +30,22 @@ FAMILY_BYTES = 4
 class TransactionError(NetlinkError):
     """Nothing of a transaction was done; errors has the errno of each message that failed, by its index."""
 
-    def __init__(self, errors: Mapping[int, int]):
+    def __init__(self, errors: "Mapping[int, int]"):
         first = min(errors)
         super().__init__(errors[first], first)
         self.errors = dict(errors)
 
 
-def message(
-    subsystem: int, kind: int, flags: int, body: bytes, family: int = socket.AF_UNSPEC, resource: int = 0
-) -> bytes:
+def message(subsystem: int, kind: int, flags: int, body: bytes, family: int = 0, resource: int = 0) -> bytes:
     """A whole request."""
     return netlink.message(subsystem << 8 | kind, flags, struct.pack("!BBH", family, 0, resource) + body)
 
 
-def transaction(subsystem: int, messages: Sequence[bytes], check_only: bool = False) -> list[bytes]:
+def transaction(subsystem: int, messages: "Sequence[bytes]", check_only: bool = False) -> list[bytes]:
     """What makes the kernel do all of the messages or none. check_only: it looks at all, and takes them back."""
     begin = message(0, BATCH_BEGIN, 0, b"", resource=subsystem)
     end = message(0, BATCH_END, 0, b"", resource=subsystem)
-    return [begin, *messages] + ([] if check_only else [end])
+    return [begin] + list(messages) + ([] if check_only else [end])
 
 
 class NetfilterSocket(NetlinkSocket):
@@ -53,7 +54,7 @@ class NetfilterSocket(NetlinkSocket):
     def __init__(self) -> None:
         super().__init__(NETFILTER, FAMILY_BYTES)
 
-    def commit(self, subsystem: int, messages: Sequence[bytes], check_only: bool = False) -> None:
+    def commit(self, subsystem: int, messages: "Sequence[bytes]", check_only: bool = False) -> None:
         """Do all of the messages or none. Raises TransactionError, with indices into messages.
 
         Only errors are told, so any answer says that nothing was done, one that the kernel had no room for as well.
@@ -78,24 +79,37 @@ class NetfilterSocket(NetlinkSocket):
             raise TransactionError(errors)
 
 
+def told(value: bytes) -> str | None:
+    """A text as the kernel has it, with its NUL; None if it is none of ours: anybody who is root may write one."""
+    try:
+        return value.rstrip(b"\0").decode()
+    except UnicodeError:
+        return None
+
+
 def is_missing(error: OSError) -> bool:
-    return error.errno == errno.ENOENT
+    return error_number(error) == errno.ENOENT
 
 
-@contextmanager
-def refusal(what: str) -> Iterator[None]:
+class refusal:
     """Say what could not be done, as a RulesError, when the kernel refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise RulesError(f"{what}: {error.strerror or error}") from error
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: "Any", error: "Any", trace: "Any") -> None:
+        if isinstance(error, OSError):
+            raise RulesError(f"{self.what}: {error_text(error)}") from None
 
 
-@contextmanager
-def suppress_missing() -> Iterator[None]:
+class suppress_missing:
     """What is not there any more need not be removed."""
-    try:
-        yield
-    except OSError as error:
-        if not is_missing(error):
-            raise
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: "Any", error: "Any", trace: "Any") -> bool:
+        return isinstance(error, OSError) and is_missing(error)

@@ -7,28 +7,28 @@ listens to a queue, rules with `bypass` let packets through; packets that wait w
 
 import errno
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_QUEUE, NetfilterSocket, message
 from runtime.netlink import ACK, MESSAGE_ERROR, attribute, attributes, error_of, split, u32
 from runtime.netlink_socket import NO_ENOBUFS, SOL_NETLINK, NetlinkError
+from runtime.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 PACKET, VERDICT, CONFIG = 0, 1, 2
 BIND = 1
 COPY_PACKET = 2
 WHOLE_GSO = 4  # a packet that the device will cut up stays one
 COPIED_BYTES = 64
-IPV4_SOURCE = slice(12, 16)
 DROP, ACCEPT = 0, 1
 
-PACKET_HEADER = struct.Struct("!IHB")
-COMMAND = struct.Struct("!BBH")
-PARAMETERS = struct.Struct("!IB")
-VERDICT_HEADER = struct.Struct("!II")
+PACKET_HEADER, PACKET_HEADER_BYTES = "!IHB", 7
+COMMAND, PARAMETERS, VERDICT_HEADER = "!BBH", "!IB", "!II"
 
 
-@dataclass(frozen=True, slots=True)
+@record("number mac ipv4 copied")
 class QueuedPacket:
     """A packet in the kernel's queue; mac is empty if the device has none, ipv4 if nothing was copied.
 
@@ -38,14 +38,14 @@ class QueuedPacket:
     number: int
     mac: bytes
     ipv4: bytes
-    copied: bytes = field(default=b"", compare=False)
+    copied: bytes = b""
 
 
 def bind_queue(queue: int, held_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
     """What makes a socket the listener of a queue, for up to held_max packets without a verdict."""
     return [
-        _config(queue, attribute(1, COMMAND.pack(BIND, 0, 0))),
-        _config(queue, attribute(2, PARAMETERS.pack(copied_bytes, COPY_PACKET))),
+        _config(queue, attribute(1, struct.pack(COMMAND, BIND, 0, 0))),
+        _config(queue, attribute(2, struct.pack(PARAMETERS, copied_bytes, COPY_PACKET))),
         _config(queue, u32(3, held_max)),
         _config(queue, u32(4, WHOLE_GSO) + u32(5, WHOLE_GSO)),
     ]
@@ -57,20 +57,20 @@ def _config(queue: int, body: bytes) -> bytes:
 
 def verdict(queue: int, packet: int, code: int) -> bytes:
     return message(
-        SUBSYSTEM_QUEUE, VERDICT, 0, attribute(2, VERDICT_HEADER.pack(code, packet)), resource=queue
+        SUBSYSTEM_QUEUE, VERDICT, 0, attribute(2, struct.pack(VERDICT_HEADER, code, packet)), resource=queue
     )
 
 
 def queued_packet(body: bytes) -> QueuedPacket | None:
     """The packet that a message (its attributes) tells of; None if it is none. One without its source has no ipv4."""
     parts = attributes(body)
-    if len(parts.get(1, b"")) < PACKET_HEADER.size:
+    if len(parts.get(1, b"")) < PACKET_HEADER_BYTES:
         return None
-    number, _, _ = PACKET_HEADER.unpack_from(parts[1])
+    number, _, _ = struct.unpack_from(PACKET_HEADER, parts[1])
     hardware = parts.get(9, b"")
     mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
     copied = parts.get(10, b"")
-    ipv4 = copied[IPV4_SOURCE]
+    ipv4 = copied[12:16]
     return QueuedPacket(number, mac, ipv4 if len(ipv4) == 4 else b"", copied)
 
 
@@ -92,7 +92,7 @@ class PacketQueue:
             self.netfilter.close()
             raise
 
-    def _bind(self, requests: Sequence[bytes]) -> None:
+    def _bind(self, requests: "Sequence[bytes]") -> None:
         self.netfilter.send(requests)
         answered = 0
         while answered < len(requests):
@@ -111,7 +111,7 @@ class PacketQueue:
     def close(self) -> None:
         self.netfilter.close()
 
-    def read(self, at_most: int) -> Iterator[QueuedPacket]:
+    def read(self, at_most: int) -> "Iterator[QueuedPacket]":
         """Yield what arrived. at_most: messages, so that a flood cannot keep us here."""
         for _ in range(at_most):
             received = self.early.pop(0) if self.early else self.netfilter.receive()
@@ -127,7 +127,7 @@ class PacketQueue:
                     else:  # from before the kernel knew what to copy: no one's, and it takes a place in the queue
                         self.judge([packet.number], DROP)
 
-    def judge(self, packets: Iterable[int], code: int) -> None:
+    def judge(self, packets: "Iterable[int]", code: int) -> None:
         """Accept or drop packets, in this order."""
         if messages := [verdict(self.queue, number, code) for number in packets]:
             self.netfilter.send(messages)

@@ -5,21 +5,26 @@ Two backends: nft (stateless, maps on the platnode) and xtables (ipset and NETMA
 re-homed on the platnode). Each owns what it makes, finds it again after a crash and takes it over.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from runtime.record import record
 
-from l3roamd_py.core.mapping import Mapping
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Protocol
+
+    from l3roamd_py.core.mapping import Mapping
+    from runtime.loop import Poller
 
 
 class RulesError(Exception):
     """The kernel refused; the text is one sentence saying what was asked and what it answered."""
 
 
+SERIAL_DIGITS = 20  # of 64 bits
 PLATS_MAX = 64  # that have rules at once: each costs every packet of a client a look
 
 
-def spare_plats(plats: Sequence[bytes], plat_of: dict[bytes, bytes]) -> list[bytes]:
+def spare_plats(plats: "Sequence[bytes]", plat_of: dict[bytes, bytes]) -> list[bytes]:
     """Which PLATs no client uses: they give way when there are too many. Raises RulesError if there is none."""
     used = set(plat_of.values())
     if len(used) >= PLATS_MAX:
@@ -27,10 +32,22 @@ def spare_plats(plats: Sequence[bytes], plat_of: dict[bytes, bytes]) -> list[byt
     return [plat for plat in plats if plat not in used]
 
 
-def are_independent(mappings: Sequence[Mapping]) -> bool:
+def are_independent(mappings: "Sequence[Mapping]") -> bool:
     """Whether no address occurs in two of the mappings, so that they may be done in any order or at once."""
-    sets = [{each.home, each.at, each.was or each.home} for each in mappings]
-    return sum(map(len, sets)) == len(set().union(*sets))
+    seen: set[bytes] = set()
+    for each in mappings:
+        own = {each.home, each.at, each.was or each.home}
+        if not own.isdisjoint(seen):
+            return False
+        seen |= own
+    return True
+
+
+def serial_of(text: str) -> int | None:
+    """The serial that a comment says, None if it is none of ours: anybody who is root may write one."""
+    if not 1 <= len(text) <= SERIAL_DIGITS or any(c not in "0123456789" for c in text):
+        return None
+    return int(text)
 
 
 LOOK_S = 10.0  # between looks whether somebody took rules of ours away
@@ -50,7 +67,7 @@ class Looks:
         return is_due
 
 
-@dataclass(frozen=True, slots=True)
+@record("mac ipv4")
 class Held:
     """A packet that came to the gate and waits there."""
 
@@ -58,66 +75,72 @@ class Held:
     ipv4: bytes
 
 
-class ClatRules(Protocol):
-    """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
+if TYPE_CHECKING:
 
-    plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
-    looks: Looks  # when tick wants to be called
+    class ClatRules(Protocol):
+        """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
 
-    def set_up(self) -> None: ...
-    def tear_down(self) -> None: ...
-    def fileno(self) -> int:
-        """A descriptor that is readable when packets arrive at the gate, or go_on has something to do."""
-        ...
+        plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
+        looks: Looks  # when tick wants to be called
 
-    def go_on(self) -> None:
-        """Go on with what was begun: programs that write rules are not waited for."""
-        ...
+        def set_up(self) -> None: ...
+        def tear_down(self) -> None: ...
+        def attend(self, poller: "Poller", callback: "Callable[[], object]") -> None:
+            """Have the callback called when packets arrive at the gate, or go_on has something to do."""
+            ...
 
-    def tick(self, now_s: float) -> None:
-        """Look, at times, whether all is there still, and make again what somebody took away."""
-        ...
+        @property
+        def has_arrived(self) -> bool:
+            """Whether read_held has something to tell that the callback was not called for."""
+            ...
 
-    def read_held(self) -> list[Held]:
-        """Take what arrived; bounded per client and in all, the rest is dropped and counted."""
-        ...
+        def go_on(self) -> None:
+            """Go on with what was begun: programs that write rules are not waited for."""
+            ...
 
-    def open_gate(self, mac: bytes, ipv4: bytes) -> None: ...
-    def close_gate(self, mac: bytes, ipv4: bytes) -> None: ...
-    def refuse(self, mac: bytes, ipv4: bytes) -> None: ...
-    def opened(self) -> set[tuple[bytes, bytes]]:
-        """What is let in according to the kernel, as (mac, ipv4): for a restart."""
-        ...
+        def tick(self, now_s: float) -> None:
+            """Look, at times, whether all is there still, and make again what somebody took away."""
+            ...
 
-    def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None: ...
-    def leave_plat(self, client: bytes, plat: bytes) -> None: ...
-    def set_current_plat(self, plat: bytes | None) -> None: ...
-    def drop_plat(self, plat: bytes) -> None: ...
-    def counters(self) -> dict[str, int]:
-        """held, released, dropped at the gate."""
-        ...
+        def read_held(self) -> list[Held]:
+            """Take what arrived; bounded per client and in all, the rest is dropped and counted."""
+            ...
 
+        def open_gate(self, mac: bytes, ipv4: bytes) -> None: ...
+        def close_gate(self, mac: bytes, ipv4: bytes) -> None: ...
+        def refuse(self, mac: bytes, ipv4: bytes) -> None: ...
+        def opened(self) -> set[tuple[bytes, bytes]]:
+            """What is let in according to the kernel, as (mac, ipv4): for a restart."""
+            ...
 
-class PlatRules(Protocol):
-    """On a platnode: where the roamed clients are."""
+        def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None: ...
+        def leave_plat(self, client: bytes, plat: bytes) -> None: ...
+        def set_current_plat(self, plat: bytes | None) -> None: ...
+        def drop_plat(self, plat: bytes) -> None: ...
+        def counters(self) -> dict[str, int]:
+            """held, released, dropped at the gate."""
+            ...
 
-    device: str
-    plat: bytes
-    looks: Looks  # when tick wants to be called
+    class PlatRules(Protocol):
+        """On a platnode: where the roamed clients are."""
 
-    def set_up(self) -> None: ...
-    def tear_down(self) -> None: ...
-    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
-        """Install or replace mappings, each atomically; return for each what went wrong.
+        device: str
+        plat: bytes
+        looks: Looks  # when tick wants to be called
 
-        In their order; one whose client is at its home is removed.
-        """
-        ...
+        def set_up(self) -> None: ...
+        def tear_down(self) -> None: ...
+        def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+            """Install or replace mappings, each atomically; return for each what went wrong.
 
-    def tick(self, now_s: float) -> bool:
-        """Look, at times, whether all is there still; whether it had to be made again, and so holds no mapping."""
-        ...
+            In their order; one whose client is at its home is removed.
+            """
+            ...
 
-    def mappings(self) -> Iterable[Mapping]:
-        """What the kernel holds, for a restart; was is None."""
-        ...
+        def tick(self, now_s: float) -> bool:
+            """Look, at times, whether all is there still; whether it had to be made again, and so holds no mapping."""
+            ...
+
+        def mappings(self) -> Iterable[Mapping]:
+            """What the kernel holds, for a restart; was is None."""
+            ...

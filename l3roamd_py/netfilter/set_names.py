@@ -11,7 +11,7 @@ def name_of_plat(stem: str, plat: bytes) -> str:
 def plat_of_name(stem: str, name: str) -> bytes | None:
     """The PLAT whose set has this name, None if it is no such set."""
     try:
-        prefix = bytes.fromhex(name.removeprefix(stem))
+        prefix = bytes.fromhex(name[len(stem) :])
     except ValueError:
         return None
     is_plat = len(prefix) == PREFIX_BYTES and name == name_of_plat(stem, prefix)

@@ -17,6 +17,7 @@ MICROPYTHON_SAFE = (
     "runtime",
     "l3roamd_py/core",
     "l3roamd_py/kernel",
+    "l3roamd_py/netfilter",
     "l3roamd_py/__init__.py",
     "l3roamd_py/__main__.py",
     "l3roamd_py/answers.py",

@@ -113,3 +113,20 @@ def formats_oddly(node: ast.AST) -> bool:
         return False
     fields = [piece.partition("}")[0] for piece in text.value.split("{")[1:]]
     return any("." in field.partition(":")[0] or "_" in field.partition(":")[2] for field in fields)
+
+
+def reads_of_super(node: ast.AST) -> bool:
+    """super().x that is not called: a property, for what is a method is."""
+    return any(
+        is_of_super(child) and child is not getattr(node, "func", None)
+        for child in ast.iter_child_nodes(node)
+    )
+
+
+def is_of_super(node: ast.AST) -> bool:
+    value = getattr(node, "value", None)
+    return (
+        isinstance(node, ast.Attribute)
+        and isinstance(value, ast.Call)
+        and getattr(value.func, "id", "") == "super"
+    )

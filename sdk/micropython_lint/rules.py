@@ -27,6 +27,7 @@ from sdk.micropython_lint.nodes import (
     layout_has,
     more_than,
     of_view,
+    reads_of_super,
     takes_long_pattern,
     unpacks,
 )
@@ -179,6 +180,24 @@ RULES = (
         "a loop, or reversed",
         "b'abc'[::-1]",
         is_step,
+    ),
+    Rule(
+        "slice()",
+        None,
+        "value[begin:end]",
+        "slice(1, 2)",
+        calls("slice", more_than(0)),
+    ),
+    Rule(
+        "a property of super()",
+        None,
+        "a method",
+        """class A:
+    x = property(lambda self: 1)
+class B(A):
+    x = property(lambda self: super().x + 1)
+B().x""",
+        reads_of_super,
     ),
     Rule(
         "* and ** in a display",

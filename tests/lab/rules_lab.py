@@ -31,17 +31,27 @@ NUMBERS = {"a": 1, "b": 2, "c": 3, "x": 4}
 CLAT_RULES, PLAT_RULES = 0, 1
 
 HAND = """
-    import os, select, sys
+    import sys
     from l3roamd_py.core.mapping import Mapping
     from l3roamd_py.netfilter.rules import Held, RulesError
     from l3roamd_py.netfilter.choice import choose_rules
+    from runtime.loop import Poller
 
     role, wanted, *arguments = eval(sys.argv[1])
     rules = choose_rules(wanted)[role](*arguments)
+    poller = Poller()
+    if role == 0:
+        rules.attend(poller, lambda: None)
     def is_awake():
-        return bool(select.select([rules], [], [], 0)[0])
+        return bool(poller.ready(0)) or rules.has_arrived
 
-    print(os.getpid(), flush=True)
+    def tell(text):
+        print(text)
+        if hasattr(sys.stdout, "flush"):  # MicroPython keeps nothing back
+            sys.stdout.flush()
+
+    with open("/proc/self/stat") as file:  # MicroPython has no getpid
+        tell(file.read().split()[0])
     for line in sys.stdin:
         name, arguments, waits = eval(line)
         try:
@@ -50,11 +60,11 @@ HAND = """
             if role == 0:
                 rules.go_on()  # as at the end of the daemon's rounds
             while waits and getattr(rules, "is_busy", False):  # as the daemon's loop does
-                select.select([rules], [], [])
+                poller.ready(60000)
                 rules.go_on()
-            print(repr(list(answer) if name == "mappings" else answer), flush=True)
+            tell(repr(list(answer) if name == "mappings" else answer))
         except RulesError as error:
-            print(repr(error), flush=True)
+            tell("RulesError(%r)" % str(error))
 """
 
 SERVER_PROGRAM = """
@@ -222,9 +232,9 @@ def plat(node):
 
 
 class Hand:
-    """ClatRules or PlatRules on a node; a method called here is called there."""
+    """ClatRules or PlatRules on a node; a method called here is called there, by the interpreter that it is on."""
 
-    def __init__(self, node, role, *arguments):
+    def __init__(self, node, role, *arguments, interpreter=sys.executable):
         self.node = node
         wanted = node.rules
         variables = [f"{name}={value}" for name, value in node.variables.items()]
@@ -233,7 +243,7 @@ class Hand:
                 [
                     "env",
                     *variables,
-                    sys.executable,
+                    *([interpreter] if interpreter == sys.executable else [interpreter, "-X", "heapsize=8m"]),
                     "-c",
                     textwrap.dedent(HAND),
                     repr((role, wanted, *arguments)),
@@ -242,7 +252,7 @@ class Hand:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "MICROPYPATH": f"{REPOSITORY}:.frozen"},
         )
         self.pid = int(self.process.stdout.readline())
 
@@ -341,8 +351,10 @@ class Client:
 
 
 class RoamingMesh:
-    def __init__(self, make, firewall):
-        self.make, self.firewall = make, firewall
+    """on: by which interpreter the hands are, by their nodes' names; CPython where it says nothing."""
+
+    def __init__(self, make, firewall, on=None):
+        self.make, self.firewall, self.on = make, firewall, on or {}
         self.machine = {name: make(name) for name in ("a", "b", "c", "x", "mid", "server")}
         self.node = {}
         self.hands = {}
@@ -409,7 +421,9 @@ class RoamingMesh:
     def hand(self, name):
         """The daemon on a node, set up."""
         arguments = (CLAT_RULES, "br-client", "clat") if name in "ab" else (PLAT_RULES, "plat", plat(name))
-        self.hands[name] = hand = Hand(self.node[name], *arguments)
+        self.hands[name] = hand = Hand(
+            self.node[name], *arguments, interpreter=self.on.get(name, sys.executable)
+        )
         hand.set_up()
         return hand
 

@@ -21,8 +21,8 @@ pytestmark = NEEDS
 def mesh_of(machines):
     meshes = []
 
-    def make(firewall):
-        meshes.append(RoamingMesh(machines, firewall))
+    def make(firewall, on=None):
+        meshes.append(RoamingMesh(machines, firewall, on))
         return meshes[-1]
 
     yield make
@@ -36,9 +36,19 @@ def mesh(mesh_of, request):
     return mesh_of(request.param)
 
 
+@pytest.fixture(params=["nft", "xtables-legacy"])
+def mixed_mesh(mesh_of, request, micropython):
+    """The same, with one clatnode and both platnodes on MicroPython."""
+    return mesh_of(request.param, dict.fromkeys("bcx", micropython.program))
+
+
 @pytest.mark.parametrize("firewall", [*FIREWALLS, BESIDE])
 def test_open_connections_walk_to_another_node_and_back(mesh_of, firewall):
     walk_and_return(mesh_of(firewall))
+
+
+def test_open_connections_walk_among_both_pythons(mixed_mesh):
+    walk_and_return(mixed_mesh)
 
 
 # what fw3 sets up on a router of a mesh, with the zones of Gluon's roles: what nobody lets through is refused

@@ -119,7 +119,9 @@ def test_a_packet_in_the_queue_has_its_number_mac_and_source():
     packet = bytes.fromhex("4500001c000100004011") + bytes(2) + bytes((10, 126, 0, 50, 198, 51, 100, 2))
     header = attribute(1, (77).to_bytes(4, "big") + b"\x08\0\2")
     body = header + attribute(9, b"\0\6\0\0" + b"\2abcde" + b"\0\0") + attribute(10, packet)
-    assert nfqueue.queued_packet(body) == nfqueue.QueuedPacket(77, b"\2abcde", bytes((10, 126, 0, 50)))
+    assert nfqueue.queued_packet(body) == nfqueue.QueuedPacket(
+        77, b"\2abcde", bytes((10, 126, 0, 50)), packet
+    )
     assert nfqueue.queued_packet(header) == nfqueue.QueuedPacket(77, b"", b"")
     assert nfqueue.queued_packet(attribute(10, packet)) is None
 

@@ -5,8 +5,6 @@ A set of clients per PLAT. What leaves the CLAT device has the current PLAT as i
 the client's own takes its place, and on the way back the other way round. Elements have the lease as their timeout.
 """
 
-from collections.abc import Sequence
-
 from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
@@ -49,6 +47,10 @@ from l3roamd_py.netfilter.nft.table import (
 )
 from l3roamd_py.netfilter.rules import PLATS_MAX, RulesError, spare_plats
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STEM = "plat_"
 AGAIN_S = 3600  # of an element that somebody took away: the daemon takes it out before, when the client goes
@@ -106,19 +108,19 @@ class NftClatRules(NftGate):
         old = self.plat_of.get(client)
         plats, messages = self.plats, []
         if plat not in plats:
-            plats = [*plats, plat]
-            messages = [nftables.add_set(self.table, set_of_plat(plat), 1), *self._all_rules(plats)]
+            plats = plats + [plat]
+            messages = [nftables.add_set(self.table, set_of_plat(plat), 1)] + self._all_rules(plats)
         delete = [] if old is None else [self._delete(old, client)]
         add = self._add_element(
             name_of_plat(STEM, plat), Element(client, None, nftables.milliseconds(lease_s))
         )
         with refusal("cannot give a client its PLAT"):
             try:
-                self._commit([*messages, *delete, add])
+                self._commit(messages + delete + [add])
             except TransactionError as error:
                 if not delete or not is_missing(error):
                     raise
-                self._commit([*messages, add])  # it expired meanwhile
+                self._commit(messages + [add])  # it expired meanwhile
         self.plats, self.plat_of[client] = plats, plat
 
     def _read_uses(self) -> dict[bytes, bytes]:
@@ -148,7 +150,7 @@ class NftClatRules(NftGate):
         before, self.current = self.current, plat
         try:
             with refusal("cannot change the current PLAT"):
-                self._commit([*messages, *self._all_rules(self.plats)])
+                self._commit(messages + self._all_rules(self.plats))
         except RulesError:
             self.current = before
             raise
@@ -158,11 +160,12 @@ class NftClatRules(NftGate):
             return
         plats = [each for each in self.plats if each != plat]
         with refusal("cannot remove a PLAT's rules"):
-            self._commit([*self._all_rules(plats), nftables.delete_set(self.table, name_of_plat(STEM, plat))])
+            delete = nftables.delete_set(self.table, name_of_plat(STEM, plat))
+            self._commit(self._all_rules(plats) + [delete])
         self.plats = plats
         self.plat_of = {client: each for client, each in self.plat_of.items() if each != plat}
 
-    def _commit(self, messages: Sequence[bytes]) -> None:
+    def _commit(self, messages: "Sequence[bytes]") -> None:
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
 
     def _add_element(self, name: str, element: Element) -> bytes:
@@ -171,11 +174,11 @@ class NftClatRules(NftGate):
     def _delete(self, plat: bytes, client: bytes) -> bytes:
         return nftables.delete_elements(self.table.family, self.table.name, name_of_plat(STEM, plat), client)
 
-    def _all_rules(self, plats: Sequence[bytes]) -> list[bytes]:
+    def _all_rules(self, plats: "Sequence[bytes]") -> list[bytes]:
         flush = [nftables.flush_chain(self.table, chain.name) for chain in self.table.chains]
         return flush + self._rules([name_of_plat(STEM, plat) for plat in plats])
 
-    def _rules(self, names: Sequence[str]) -> list[bytes]:
+    def _rules(self, names: "Sequence[str]") -> list[bytes]:
         rules = []
         for name in names:
             prefix = (plat_of_name(STEM, name) or b"")[:PREFIX_BYTES]

@@ -53,7 +53,7 @@ def compare_range(low: bytes, high: bytes) -> bytes:
 
 
 def device(key: int, name: str, operator: int = EQUAL) -> bytes:
-    return meta(key) + compare(name.encode().ljust(NAME_BYTES, b"\0"), operator)
+    return meta(key) + compare(name.encode() + bytes(NAME_BYTES - len(name)), operator)
 
 
 def load(base: int, offset: int, length: int, register: int = REGISTER) -> bytes:

@@ -11,11 +11,9 @@ An open gate has no timeout: it would run out below a client that stays for long
 the daemon is dead; when it comes again, opened() tells it what it has to close.
 """
 
-import shutil
 import sys
-from collections.abc import Iterator
 
-from l3roamd_py.netfilter.gate import Client, Gate
+from l3roamd_py.netfilter.gate import Gate
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
@@ -53,6 +51,13 @@ from l3roamd_py.netfilter.nft.table import (
 )
 from l3roamd_py.netfilter.rules import Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
+from l3roamd_py.netfilter.xtables.program import is_there
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from l3roamd_py.netfilter.gate import Client
 
 MARK = 0x20000000
 REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
@@ -66,10 +71,10 @@ class NftGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int):
         super().__init__(client_device, clat_device, queue)
         self.netfilter = NetfilterSocket()
-        self.chains = Chains(self.heed)
+        self.chains = Chains(self.sources)
         self.way = "drop"
         self.gate = self._layout(self.way)
-        self.let_in: set[Client] = set()
+        self.let_in: "set[Client]" = set()
 
     def _layout(self, way: str) -> nftables.Table:
         chains = [Chain("gate", FORWARD, -151), Chain("unmark", FORWARD, -149)]
@@ -96,9 +101,9 @@ class NftGate(Gate):
             return "drop"
         if has_nft_queue(self.netfilter):
             return "queue"
-        if shutil.which("iptables"):
+        if is_there("iptables"):
             devices = f"-i {self.client_device} -o {self.clat_device}"
-            rule = f"{devices} -m mark --mark {MARK:#x}/{MARK:#x} {queue_rule(self.queue_number)}"
+            rule = f"{devices} -m mark --mark {hex(MARK)}/{hex(MARK)} {queue_rule(self.queue_number)}"
             self.chains.want(MARKED, [rule])
             try:
                 self.chains.finish()
@@ -154,7 +159,7 @@ class NftGate(Gate):
         for mac, ipv4 in self.let_in:
             self._admit(mac, ipv4)
 
-    def _gate_rules(self, way: str) -> Iterator[bytes]:
+    def _gate_rules(self, way: str) -> "Iterator[bytes]":
         passing = device(META_IIF_NAME, self.client_device) + device(META_OIF_NAME, self.clat_device)
         client = meta(META_IIF_TYPE) + compare(ETHERNET)
         client += load(LINK, 6, 6) + load(NETWORK, 12, 4, REGISTER_3RD_WORD)
@@ -193,11 +198,11 @@ class NftGate(Gate):
             messages.append(nftables.add_elements(gate.family, gate.name, enter, element, exclusive=False))
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
 
-    def opened(self) -> set[Client]:
+    def opened(self) -> "set[Client]":
         with refusal("cannot read who was let in"):
             return self._opened()
 
-    def _opened(self) -> set[Client]:
+    def _opened(self) -> "set[Client]":
         return {(each.key[:6], each.key[8:]) for each in list_elements(self.netfilter, self.gate, "open")}
 
 
@@ -211,7 +216,7 @@ def has_nft_queue(netfilter: NetfilterSocket) -> bool:
     table = layout(nftables.IPV4, "l3roamd_probe", [Chain("probe", FORWARD, 0)], [])
     try:
         rule = nftables.add_rule(table, "probe", queue(1))
-        netfilter.commit(SUBSYSTEM_NFTABLES, [*nftables.add_table(table), rule], check_only=True)
+        netfilter.commit(SUBSYSTEM_NFTABLES, nftables.add_table(table) + [rule], check_only=True)
     except NetlinkError:
         return False
     return True

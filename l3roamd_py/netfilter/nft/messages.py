@@ -4,10 +4,7 @@
 Tables, chains, sets and their elements; what a rule consists of is in nftables_expressions.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, told
 from runtime.netlink import (
     APPEND,
     CREATE,
@@ -22,6 +19,11 @@ from runtime.netlink import (
     unpack_header,
     walk,
 )
+from runtime.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 IPV4, IPV6 = 2, 10  # families of a table
 ONLY_EMPTY = 0x100  # NLM_F_NONREC, of a deletion
@@ -40,7 +42,7 @@ SET_MAP, SET_TIMEOUT = 0x8, 0x10
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4  # hooks
 
 
-@dataclass(frozen=True, slots=True)
+@record("key data expires_ms comment")
 class Element:
     """An element of a set or map. expires_ms: what is left (None: for ever); comment as nft stores it."""
 
@@ -50,7 +52,7 @@ class Element:
     comment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record("name key_type key_bytes data_type data_bytes has_timeout")
 class Set:
     """A set, or a map if data_bytes is not 0."""
 
@@ -62,7 +64,7 @@ class Set:
     has_timeout: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record("name hook priority kind")
 class Chain:
     name: str
     hook: int
@@ -70,7 +72,7 @@ class Chain:
     kind: str = "filter"  # or "route", at OUTPUT: what gets another address there is routed anew
 
 
-@dataclass(frozen=True, slots=True)
+@record("family name comment chains sets")
 class Table:
     """A table's name, its fixed sets and chains; comment tells one layout from another."""
 
@@ -78,7 +80,7 @@ class Table:
     name: str
     comment: str
     chains: tuple[Chain, ...]
-    sets: tuple[Set, ...] = field(default=())
+    sets: tuple[Set, ...] = ()
 
 
 def _message(family: int, kind: int, flags: int, *body: bytes) -> bytes:
@@ -95,7 +97,7 @@ def _comment(userdata: bytes) -> str | None:
     while len(userdata) >= 2:
         kind, length = userdata[:2]
         if kind == 0:
-            return userdata[2 : 2 + length].rstrip(b"\0").decode(errors="replace")
+            return told(userdata[2 : 2 + length])
         userdata = userdata[2 + length :]
     return None
 
@@ -208,12 +210,12 @@ def element(each: Element) -> bytes:
 
 def add_elements(family: int, table: str, name: str, *elements: Element, exclusive: bool = True) -> bytes:
     """Add elements; with exclusive one that is there already fails the transaction."""
-    body = text(1, table), text(2, name), nested(3, *(element(each) for each in elements))
+    body = text(1, table), text(2, name), nested(3, *[element(each) for each in elements])
     return _message(family, NEW_ELEMENT, CREATE | (EXCLUSIVE if exclusive else 0), *body)
 
 
 def delete_elements(family: int, table: str, name: str, *keys: bytes) -> bytes:
-    body = text(1, table), text(2, name), nested(3, *(element(Element(key)) for key in keys))
+    body = text(1, table), text(2, name), nested(3, *[element(Element(key)) for key in keys])
     return _message(family, DELETE_ELEMENT, 0, *body)
 
 
@@ -229,7 +231,7 @@ def get_element(family: int, table: str, name: str, key: bytes) -> bytes:
     return _message(family, GET_ELEMENT, 0, text(1, table), text(2, name), nested(3, element(Element(key))))
 
 
-def elements_of(answer: bytes) -> Iterator[Element]:
+def elements_of(answer: bytes) -> "Iterator[Element]":
     """The elements in one message of a dump."""
     for _, entry in walk(attributes(answer).get(3, b"")):
         parts = attributes(entry)

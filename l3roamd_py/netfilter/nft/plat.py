@@ -22,7 +22,6 @@ A flow table (offloading) that takes the PLAT's packets past prerouting would pa
 
 import errno
 import sys
-from collections.abc import Iterable, Sequence
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.nfnetlink import (
@@ -71,10 +70,15 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent
+from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent, serial_of
+from runtime.sockets import EBUSY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
-CLASHES = (errno.EEXIST, errno.EBUSY)
+CLASHES = (errno.EEXIST, EBUSY)
 # of a packet, up to conntrack: it came by `from`; of a flow: it began at home. The same bit as the gate's
 BIT = 0x20000000
 
@@ -135,21 +139,26 @@ class NftPlatRules:
             ICMPV6_ERROR + swap("to", DESTINATION),
         )
         after_nat = (at_home + verdict(ACCEPT), swap("to", DESTINATION), swap_quoted("to", SOURCE))
+        chains = (
+            ("before_conntrack", into, before_conntrack),
+            ("after_conntrack", into, after_conntrack),
+            ("after_nat", out, after_nat),
+            ("own_before_conntrack", b"", (swap_quoted("from", DESTINATION),)),
+            ("own_after_conntrack", b"", own_after),
+        )
         return [
-            *(nftables.add_rule(self.table, "before_conntrack", into, rule) for rule in before_conntrack),
-            *(nftables.add_rule(self.table, "after_conntrack", into, rule) for rule in after_conntrack),
-            *(nftables.add_rule(self.table, "after_nat", out, rule) for rule in after_nat),
-            nftables.add_rule(self.table, "own_before_conntrack", swap_quoted("from", DESTINATION)),
-            *(nftables.add_rule(self.table, "own_after_conntrack", rule) for rule in own_after),
+            nftables.add_rule(self.table, chain, which, rule)
+            for chain, which, rules in chains
+            for rule in rules
         ]
 
-    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+    def map_clients(self, mappings: "Sequence[Mapping]") -> list[RulesError | None]:
         if are_independent(mappings) and self._map(mappings) is None:
             return [None] * len(mappings)
         # one of them spoils a transaction for all: each for itself says which
         return [self._map([each]) for each in mappings]
 
-    def _map(self, mappings: Sequence[Mapping]) -> RulesError | None:
+    def _map(self, mappings: "Sequence[Mapping]") -> RulesError | None:
         try:
             with refusal(f"cannot map {len(mappings)} client(s)"):
                 self._install(mappings)
@@ -157,7 +166,7 @@ class NftPlatRules:
             return error
         return None
 
-    def _install(self, mappings: Sequence[Mapping]) -> None:
+    def _install(self, mappings: "Sequence[Mapping]") -> None:
         """Do mappings in one transaction; what is in the way, or is gone, is found out by trying."""
         in_the_way: list[bytes] = []
         gone: set[bytes] = set()
@@ -186,13 +195,12 @@ class NftPlatRules:
         if mapping.at == mapping.home:
             return messages
         expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
-        return [
-            *messages,
+        return messages + [
             self._add("from", Element(mapping.at, mapping.home, expires_ms, serial)),
             self._add("to", Element(mapping.home, mapping.at, expires_ms)),
         ]
 
-    def _in_the_way(self, mappings: Sequence[Mapping], error: TransactionError) -> list[bytes]:
+    def _in_the_way(self, mappings: "Sequence[Mapping]", error: TransactionError) -> list[bytes]:
         """Deletions of what the kernel holds for these homes and places, on either side."""
         if not any(code in CLASHES for code in error.errors.values()):
             return []
@@ -214,13 +222,12 @@ class NftPlatRules:
         element = find_element(self.netfilter, self.table, name, key)
         return element.data if element else None
 
-    def mappings(self) -> Iterable[Mapping]:
+    def mappings(self) -> "Iterable[Mapping]":
         with refusal("cannot read the mappings"):
             elements = list_elements(self.netfilter, self.table, "from")
         for each in elements:
             if each.data and each.expires_ms is not None:
-                comment = each.comment or ""
-                serial = int(comment) if comment.isdecimal() else 0
+                serial = serial_of(each.comment or "") or 0
                 yield Mapping(each.data, each.key, None, -(-each.expires_ms // 1000), serial)
 
 
@@ -236,7 +243,7 @@ def put_bit(is_set: bool) -> bytes:
     return bitwise(keep, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
 
 
-def missing_deletions(messages: Sequence[bytes], error: TransactionError) -> set[bytes]:
+def missing_deletions(messages: "Sequence[bytes]", error: TransactionError) -> set[bytes]:
     """The deletions in a transaction that failed because nothing is there."""
     return {
         messages[index]

@@ -6,8 +6,7 @@ is and only its rules are written anew; any other is replaced in one transaction
 same name that fit. So there is no moment without rules, and no second copy.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
@@ -19,12 +18,18 @@ from l3roamd_py.netfilter.nfnetlink import (
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.messages import Chain, Element, Set, Table
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 ELEMENTS_A_MESSAGE = 100  # an attribute's length is 16 bits
 
 
-def layout(family: int, name: str, chains: Sequence[Chain], sets: Sequence[Set], others: str = "") -> Table:
+def layout(
+    family: int, name: str, chains: "Sequence[Chain]", sets: "Sequence[Set]", others: str = ""
+) -> Table:
     """A Table whose comment says what it consists of; others: what else must be the same to keep it."""
-    digest = hashlib.blake2s(repr((chains, sets, others)).encode(), digest_size=6).hexdigest()
+    digest = sha256(repr((chains, sets, others)).encode()).digest()[:6].hex()
     return Table(family, name, f"l3roamd_py {digest}", tuple(chains), tuple(sets))
 
 
@@ -72,8 +77,8 @@ def find_element(netfilter: NetfilterSocket, table: Table, name: str, key: bytes
 def raise_table(
     netfilter: NetfilterSocket,
     table: Table,
-    dynamic_set: Callable[[str], Set | None],
-    rules: Callable[[Sequence[str]], list[bytes]],
+    dynamic_set: "Callable[[str], Set | None]",
+    rules: "Callable[[Sequence[str]], list[bytes]]",
 ) -> list[str]:
     """See that the table is there as it should be; return the names of its sets that come and go.
 
@@ -99,15 +104,15 @@ def raise_table(
 def _replace(
     netfilter: NetfilterSocket,
     table: Table,
-    names: Sequence[str],
-    dynamic: Sequence[Set],
-    rules: Callable[[Sequence[str]], list[bytes]],
+    names: "Sequence[str]",
+    dynamic: "Sequence[Set]",
+    rules: "Callable[[Sequence[str]], list[bytes]]",
 ) -> None:
-    messages = [nftables.delete_table(table.family, table.name), *nftables.add_table(table)]
+    messages = [nftables.delete_table(table.family, table.name)] + nftables.add_table(table)
     messages += [
         nftables.add_set(table, each, len(table.sets) + number + 1) for number, each in enumerate(dynamic)
     ]
-    for each in [*table.sets, *dynamic]:
+    for each in list(table.sets) + list(dynamic):
         if each.name in names:
             kept = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
             for start in range(0, len(kept), ELEMENTS_A_MESSAGE):

@@ -6,32 +6,29 @@ A restore takes a table's rules in one go, and it empties our chain before it fi
 replaced.
 
 The programs share a lock, which anybody may hold for as long as they like. So each run of one is a child process: who
-has `register`ed its descriptor hears when it has ended, and calls go_on. What a save shows, which takes no lock, is
+waits for the `sources` hears when it has ended, and calls go_on. What a save shows, which takes no lock, is
 what is there: whether our jump is, and how many rules of ours. A program that fails has shown nothing.
 
 iptables over nftables makes the table and the built-in chain when they are first needed, and never removes them. A
 comment at our jump says that this was for us; then they go with it, unless somebody else has put something into them.
 """
 
-import contextlib
-import re
-import select
-import shutil
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
-    NetlinkError,
     TransactionError,
-    is_missing,
     refusal,
+    suppress_missing,
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, run
+from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, is_there, run
+from runtime.loop import BootClock, Sources
+from runtime.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 MADE_FOR_US = "made-for-l3roamd"
 LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
@@ -39,7 +36,7 @@ REMOVE_WAIT_S = "50"  # the same where none is run again; below FINISH_S
 LOCK_IS_TAKEN = 4  # exit status; over nftables there is no lock, and it says something else
 
 
-@dataclass(frozen=True, slots=True)
+@record("program table hook name")
 class OwnChain:
     """A chain of ours: which program (iptables or ip6tables), table, built-in chain, and its name."""
 
@@ -58,7 +55,7 @@ class OwnChain:
         return f"{self.hook} {word}-j {self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@record("jumps rules")
 class Found:
     """What a save shows of a chain: our jumps to it, as the words behind -A, and how many rules it has (or None)."""
 
@@ -67,30 +64,42 @@ class Found:
 
 
 def find(chain: OwnChain, saved: str) -> Found:
-    section = re.search(rf"^\*{chain.table}\n(.*?)^COMMIT$", saved, re.M | re.S)
-    text = section[1] if section else ""
-    word = rf'(?:-m comment --comment "?{MADE_FOR_US}"? )?'
-    jumps = re.findall(rf"^-A ({chain.hook} {word}-j {chain.name})$", text, re.M)
-    is_there = re.search(rf"^:{chain.name} ", text, re.M)
-    return Found(jumps, len(re.findall(rf"^-A {chain.name} ", text, re.M)) if is_there else None)
+    ours = [f"-A {chain.jump(is_first)}" for is_first in (False, True)]
+    jumps, rules, is_ours = [], None, False
+    for line in saved.split("\n"):
+        if line[:1] == "*":
+            is_ours = line[1:] == chain.table
+        elif not is_ours:
+            pass
+        elif line.replace(f'"{MADE_FOR_US}"', MADE_FOR_US) in ours:
+            jumps.append(line[3:])
+        elif line.startswith(f":{chain.name} "):
+            rules = 0
+        elif rules is not None and line.startswith(f"-A {chain.name} "):
+            rules += 1
+    return Found(jumps, rules)
 
 
-def restore_text(lines: Iterable[tuple[str, list[str]]]) -> str:
+def restore_text(lines: "Iterable[tuple[str, list[str]]]") -> str:
     """The input of a restore: lines of tables, in this order; several of one table become one."""
-    tables: dict[str, list[str]] = {}
+    tables: list[str] = []
+    words_of: dict[str, list[str]] = {}
     for table, words in lines:
-        tables.setdefault(table, []).extend(words)
-    return "".join("\n".join([f"*{table}", *words, "COMMIT", ""]) for table, words in tables.items())
+        if table not in words_of:
+            tables.append(table)
+            words_of[table] = []
+        words_of[table] += words
+    return "".join(["\n".join(["*" + table] + words_of[table] + ["COMMIT", ""]) for table in tables])
 
 
 class Chains:
-    """What our chains are to be, and the child that makes them so.
+    """What our chains are to be, and the child that makes them so, which is one of the sources."""
 
-    register: called with the child's descriptor, which closes by itself.
-    """
-
-    def __init__(self, register: Callable[[int], None]) -> None:
-        self._register = register
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self._order: list[
+            OwnChain
+        ] = []  # in which they were wanted first: a dictionary of MicroPython has none
         self.wanted: dict[OwnChain, list[str]] = {}
         self.errors: list[str] = []  # what went wrong, for the log
         self._written: dict[OwnChain, list[str]] = {}
@@ -100,15 +109,16 @@ class Chains:
         self._child: Child | None = None
         self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
 
-    def want(self, chain: OwnChain, rules: Sequence[str]) -> None:
+    def want(self, chain: OwnChain, rules: "Sequence[str]") -> None:
         """Have a chain consist of these rules, and its hook lead to it, soon: see go_on."""
         if chain not in self.wanted:
+            self._order.append(chain)
             self._to_look[chain.program] = None
         self.wanted[chain] = list(rules)
 
     def look(self) -> None:
         """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again."""
-        self._to_look |= dict.fromkeys(chain.program for chain in self.wanted)
+        self._to_look |= {chain.program: None for chain in self.wanted}
         self._refused.clear()
 
     def is_written(self, chain: OwnChain) -> bool:
@@ -125,6 +135,8 @@ class Chains:
                 if not self._child.has_ended():
                     return False
                 child, self._child = self._child, None
+                self._sources.forget(child)
+                child.close()
                 self._take(child)
             if self.is_settled:
                 return True
@@ -137,73 +149,71 @@ class Chains:
 
     def finish(self) -> None:
         """Wait until all is as wanted. Raises RulesError. Not for the loop."""
-        deadline_s = time.monotonic() + FINISH_S
+        now_s = BootClock().now_s
+        deadline_s = now_s() + FINISH_S
         while not self.go_on():
             assert self._child is not None
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
+            if not self._child.has_ended(max(0.0, deadline_s - now_s())):
                 raise RulesError(f"{self._child.words[0]}: did not end within {FINISH_S} s")
-            poll = select.poll()
-            poll.register(self._child.fileno(), select.POLLIN)
-            poll.poll(left_s * 1000)
         if self.errors:
             sentence, self.errors = self.errors[-1], []
             raise RulesError(sentence)
 
     def remove(self) -> None:
         """Take all away that is wanted, and want nothing. Waits; raises RulesError."""
-        chains, self.wanted = list(self.wanted), {}
+        chains, self._order, self.wanted = self._order, [], {}
         if self._child is not None:
-            self._child.kill()
+            self._child.has_ended(FINISH_S)  # what it wanted to do is done
         self.close()
         remove(chains)
 
     def close(self) -> None:
         """Leave the child to itself: what it does it does."""
         if self._child is not None:
+            self._sources.forget(self._child)
             self._child.close()
         self._child, self._sent = None, None
         self._written, self._refused, self._led_to, self._to_look = {}, {}, set(), {}
 
     def _is_due(self, chain: OwnChain) -> bool:
         rules = self.wanted[chain]
-        is_there = self._written.get(chain) == rules and chain in self._led_to
-        return not is_there and self._refused.get(chain) != rules
+        is_done = self._written.get(chain) == rules and chain in self._led_to
+        return not is_done and self._refused.get(chain) != rules
 
     def _start(self) -> None:
         if self._to_look:
-            program = next(iter(self._to_look))
-            del self._to_look[program]
+            program = self._to_look.popitem()[0]
             self._sent = None
             self._child = Child([f"{program}-save"])
         else:
-            program = next(chain.program for chain in self.wanted if self._is_due(chain))
-            due = [chain for chain in self.wanted if chain.program == program and self._is_due(chain)]
-            text = restore_text((chain.table, self._lines(chain)) for chain in due)
+            due = [chain for chain in self._order if self._is_due(chain)]
+            program = due[0].program
+            due = [chain for chain in due if chain.program == program]
+            text = restore_text([(chain.table, self._lines(chain)) for chain in due])
             self._sent = {chain: self.wanted[chain] for chain in due}
             self._child = Child([f"{program}-restore", "-w", LOCK_WAIT_S, "-n"], text)
-        self._register(self._child.fileno())
+        self._sources.add(self._child)
 
     def _lines(self, chain: OwnChain) -> list[str]:
-        rules = [f":{chain.name} - [0:0]", *(f"-A {chain.name} {rule}" for rule in self.wanted[chain])]
-        return rules if chain in self._led_to else [*rules, f"-A {chain.jump(is_first(chain))}"]
+        rules = [f":{chain.name} - [0:0]"] + [f"-A {chain.name} {rule}" for rule in self.wanted[chain]]
+        return rules if chain in self._led_to else rules + [f"-A {chain.jump(is_first(chain))}"]
 
     def _take(self, child: Child) -> None:
         """What has become of a child."""
-        status, sent = child.process.returncode, self._sent
+        status, sent = child.status, self._sent
         self._sent = None
         if sent is None:
             self._take_look(child)
         elif not status:
             self._written |= sent
-            self._led_to |= set(sent)
+            self._led_to.update(sent)
         elif status != LOCK_IS_TAKEN or "lock" not in child.text:
             self.errors.append(child.complaint)
             self._refused |= sent
 
     def _take_look(self, child: Child) -> None:
-        program = child.words[0].removesuffix("-save")
-        if child.process.returncode:
+        program = child.words[0][: -len("-save")]
+        if child.status:
             # it has shown nothing: not that something is there, and not that nothing is
             self.errors.append(child.complaint)
             self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
@@ -223,29 +233,29 @@ def is_first(chain: OwnChain) -> bool:
     """Whether the built-in chain is one of nftables that is not there yet. Raises RulesError."""
     if "nf_tables" not in run([chain.program, "--version"]):
         return False
-    with contextlib.closing(NetfilterSocket()) as netfilter, refusal(f"cannot look for {chain.hook}"):
-        try:
+    netfilter = NetfilterSocket()
+    try:
+        with refusal(f"cannot look for {chain.hook}"), suppress_missing():
             list(netfilter.dump(nftables.get_chain(chain.family, chain.table, chain.hook)))
-        except NetlinkError as error:
-            if is_missing(error):
-                return True
-            raise
-    return False
+            return False
+        return True
+    finally:
+        netfilter.close()
 
 
-def remove(chains: Iterable[OwnChain]) -> None:
+def remove(chains: "Iterable[OwnChain]") -> None:
     """Take chains of ours away, if they are there. Waits; raises RulesError."""
     saved: dict[str, str] = {}
     made_for_us = []
     for chain in chains:
-        if not shutil.which(chain.program):
+        if not is_there(chain.program):
             continue
         if chain.program not in saved:
             saved[chain.program] = run([f"{chain.program}-save"])
         found = find(chain, saved[chain.program])
         if found.rules is None:
             continue
-        lines = [*(f"-D {jump}" for jump in found.jumps), f"-F {chain.name}", f"-X {chain.name}"]
+        lines = [f"-D {jump}" for jump in found.jumps] + [f"-F {chain.name}", f"-X {chain.name}"]
         text = restore_text([(chain.table, lines)])
         run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
         if any(MADE_FOR_US in jump for jump in found.jumps):
@@ -256,11 +266,15 @@ def remove(chains: Iterable[OwnChain]) -> None:
 
 def _remove_built_in(chain: OwnChain) -> None:
     """Remove what iptables made of nftables for us; -X does nothing if it has rules, or another policy."""
-    with contextlib.suppress(RulesError):
+    netfilter = NetfilterSocket()
+    try:
         run([chain.program, "-w", REMOVE_WAIT_S, "-t", chain.table, "-X", chain.hook])
-        with contextlib.closing(NetfilterSocket()) as netfilter, contextlib.suppress(TransactionError):
-            empty = nftables.delete_table(chain.family, chain.table, nftables.ONLY_EMPTY)
-            netfilter.commit(SUBSYSTEM_NFTABLES, [empty])
+        empty = nftables.delete_table(chain.family, chain.table, nftables.ONLY_EMPTY)
+        netfilter.commit(SUBSYSTEM_NFTABLES, [empty])
+    except (RulesError, TransactionError):
+        pass  # somebody uses it
+    finally:
+        netfilter.close()
 
 
 def queue_rule(queue: int) -> str:

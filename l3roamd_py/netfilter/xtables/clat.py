@@ -14,8 +14,6 @@ what clients with a PLAT of their own send is dropped, whichever PLAT it is for:
 before we have heard of it may be their own.
 """
 
-import contextlib
-import ipaddress
 import socket
 
 from l3roamd_py.netfilter.conntrack import Conntrack
@@ -28,6 +26,7 @@ from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
+from xlat464.address import format_ipv6
 
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
 PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
@@ -69,13 +68,16 @@ class XtablesClatRules(XtablesGate):
         super().set_up()
         with refusal("cannot make the rules of the PLATs"):
             self.sets.create(CURRENT)
-            self.current = next((each.address for each in self.sets.members(CURRENT.name)), None)
+            found = self.sets.members(CURRENT.name)
+            self.current = found[0].address if found else None
             self.plats = self._plats()
             self.plat_of = self._read_uses()
             if self.errors is None and self.holds_packets:
-                with contextlib.suppress(OSError):  # then NAT does what it can
+                try:
                     self.errors = Errors()
-                    self.heed(self.errors.fileno())
+                    self.sources.add(self.errors)
+                except OSError:
+                    pass  # then NAT does what it can
             self._want_plats()
         self.chains.finish()
 
@@ -84,7 +86,7 @@ class XtablesClatRules(XtablesGate):
             for chain in CHAINS:
                 self.chains.want(chain, [])
             super().tear_down()
-            for name in [*(set_of_plat(plat) for plat in self._plats()), CURRENT.name]:
+            for name in [set_of_plat(plat) for plat in self._plats()] + [CURRENT.name]:
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current = [], {}, None
         self._unwritten, self._doomed, self._is_turning = set(), {}, False
@@ -92,6 +94,7 @@ class XtablesClatRules(XtablesGate):
 
     def close(self) -> None:
         if self.errors is not None:
+            self.sources.forget(self.errors)
             self.errors.close()
         super().close()
         self.conntrack.close()
@@ -175,7 +178,7 @@ class XtablesClatRules(XtablesGate):
 
     @property
     def is_busy(self) -> bool:
-        return super().is_busy or bool(self._to_forget)
+        return not self.chains.is_settled or bool(self._to_forget)
 
     def go_on(self) -> None:
         with refusal("cannot do what was to follow a PLAT's rules"):
@@ -204,7 +207,9 @@ class XtablesClatRules(XtablesGate):
         ready = [each for each in self._to_forget.values() if self.plat_of.get(each) not in self._unwritten]
         clients = set(ready)
         if is_settled:
-            clients.update(*self._doomed.values(), self.plat_of if self._is_turning else ())
+            for doomed in self._doomed.values():
+                clients.update(doomed)
+            clients.update(self.plat_of if self._is_turning else ())
         self.conntrack.forget(clients)
         for client in ready:
             ipv4 = client[12:]
@@ -245,8 +250,8 @@ class XtablesClatRules(XtablesGate):
         self.chains.want(OWN_ERRORS, [own_error_rule(self.clat_device)] if errors else [])
         self.chains.want(TO_PLAT, [f"{self._to(plat)} -j NETMAP --to {network(plat)}" for plat in self.plats])
         from_plat = [
-            f"-o {self.clat_device} -s {network(plat)} -m set --match-set {set_of_plat(plat)} dst"
-            f" -j NETMAP --to {network(self.current)}"
+            "-o %s -s %s -m set --match-set %s dst -j NETMAP --to %s"
+            % (self.clat_device, network(plat), set_of_plat(plat), network(self.current))
             for plat in self.plats
             if self.current
         ]
@@ -257,14 +262,14 @@ class XtablesClatRules(XtablesGate):
         known = []
         if self.current and not self._is_turning:
             known = [f"-i {self.clat_device} -d {network(self.current)} -j RETURN"]
-        return [*known, *(f"{self._to(plat)} -j DROP" for plat in self.plats)]
+        return known + [f"{self._to(plat)} -j DROP" for plat in self.plats]
 
     def _to(self, plat: bytes) -> str:
         return f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src"
 
 
 def network(plat: bytes) -> str:
-    return f"{ipaddress.IPv6Address(plat)}/96"
+    return format_ipv6(plat) + "/96"
 
 
 def set_of_plat(plat: bytes) -> str:

@@ -14,19 +14,24 @@ translate()         pure: the packet as the CLAT's translator understands it
 without_source()    pure: IPv4, said by nobody in particular
 """
 
-import contextlib
 import socket
-from collections.abc import Callable
 
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
+from l3roamd_py.netfilter.xtables.chains import queue_rule
+from runtime.packets import ip4_address
+from runtime.sockets import ip6_address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 QUEUE = 5524
 WAITING_MAX = 64
 COPIED_BYTES = 1280  # an error is no longer: RFC 4443, section 2.4 (c)
 HEADER_BYTES, QUOTED = 40, 48
-SOURCE, DESTINATION = slice(8, 24), slice(24, 40)
 PREFIX_BYTES = 12  # of a /96
-ICMPV6 = socket.IPPROTO_ICMPV6
+ICMP, ICMPV6, RAW = 1, 58, 255  # protocols
 UNREACHABLE, TIME_EXCEEDED = 1, 3
 ICMP_TIME_EXCEEDED = b"\x0b\0"  # type and code: the hops were too few
 NOBODY = bytes((192, 0, 0, 8))  # RFC 7600
@@ -38,7 +43,7 @@ def translate(packet: bytes, plat: bytes, current: bytes) -> bytes | None:
     is_error = (
         len(quoted) >= HEADER_BYTES and packet[6] == ICMPV6 and packet[40] in (UNREACHABLE, TIME_EXCEEDED)
     )
-    is_about_client = quoted[SOURCE] == packet[DESTINATION] and quoted[24:36] == plat[:PREFIX_BYTES]
+    is_about_client = quoted[8:24] == packet[24:40] and quoted[24:36] == plat[:PREFIX_BYTES]
     if (
         not is_error
         or not is_about_client
@@ -60,7 +65,7 @@ def without_source(packet: bytes) -> bytes | None:
     The kernel fills in the header's checksum.
     """
     begin = (packet[0] & 15) * 4 if packet else 0
-    said = packet[begin : begin + 2] == ICMP_TIME_EXCEEDED and packet[9] == socket.IPPROTO_ICMP
+    said = packet[begin : begin + 2] == ICMP_TIME_EXCEEDED and packet[9] == ICMP
     if begin < 20 or not said or packet[12:16] != packet[begin + 24 : begin + 28]:
         return None
     return packet[:12] + NOBODY + packet[16:]
@@ -82,12 +87,12 @@ class Errors:
         self.queue = PacketQueue(QUEUE, WAITING_MAX, COPIED_BYTES)
         try:
             # with a header of our own: from somebody else
-            self.raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self.raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, RAW)
         except OSError:
             self.queue.close()
             raise
         self.raw.setblocking(False)
-        self.raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self.raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, RAW)
         self.raw4.setblocking(False)
 
     def fileno(self) -> int:
@@ -98,38 +103,36 @@ class Errors:
         self.raw.close()
         self.raw4.close()
 
-    def read(self, plat_of: Callable[[bytes], bytes | None], current: bytes | None) -> None:
+    def read(self, plat_of: "Callable[[bytes], bytes | None]", current: bytes | None) -> None:
         """Send on what waits. plat_of: a client's PLAT."""
         for each in self.queue.read(WAITING_MAX):
             packet = each.copied
             if packet[0] >> 4 == 4:
-                self._send(each.number, self.raw4, socket.inet_ntoa(packet[16:20]), without_source(packet))
+                self._send(each.number, self.raw4, ip4_address(packet[16:20], 0), without_source(packet))
             else:
-                client = packet[DESTINATION]
+                client = packet[24:40]
                 plat = plat_of(client)
                 changed = translate(packet, plat, current) if plat and current else None
-                self._send(each.number, self.raw, socket.inet_ntop(socket.AF_INET6, client), changed)
+                self._send(each.number, self.raw, ip6_address(client), changed)
 
-    def _send(self, number: int, raw: socket.socket, to: str, changed: bytes | None) -> None:
+    def _send(self, number: int, raw: socket.socket, to: "Any", changed: bytes | None) -> None:
         """Send a packet in the place of one that waits; without one that goes on."""
         self.queue.judge([number], DROP if changed else ACCEPT)
         if changed:
-            with contextlib.suppress(OSError):  # it is an error: nobody waits for it
-                raw.sendto(changed, (to, 0))
+            try:
+                raw.sendto(changed, to)
+            except OSError:
+                pass  # it is an error: nobody waits for it
 
 
 def own_error_rule(clat_device: str) -> str:
-    return (
-        f"-i {clat_device} -p icmp --icmp-type ttl-zero-during-transit"
-        f" -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
-    )
+    return f"-i {clat_device} -p icmp --icmp-type ttl-zero-during-transit {queue_rule(QUEUE)}"
 
 
 def rules(match: str) -> list[str]:
     """What leads errors here; match: for which clients."""
     kinds = ("destination-unreachable", "time-exceeded")
     return [
-        f"-p ipv6-icmp --icmpv6-type {kind} {match} -m conntrack --ctstate RELATED"
-        f" -j NFQUEUE --queue-num {QUEUE} --queue-bypass"
+        f"-p ipv6-icmp --icmpv6-type {kind} {match} -m conntrack --ctstate RELATED {queue_rule(QUEUE)}"
         for kind in kinds
     ]

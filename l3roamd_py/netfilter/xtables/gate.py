@@ -6,14 +6,19 @@ A set of MACs with them is not in every kernel; the MAC is kept as a comment. To
 set; a program runs for those that are refused only, and nobody waits for it.
 """
 
-import ipaddress
 import socket
 
-from l3roamd_py.netfilter.gate import QUEUE, Client, Gate
+from l3roamd_py.netfilter.gate import QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.rules import Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
+from runtime.ordered import OldestFirst, oldest
+from xlat464.address import format_ipv4, format_mac
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from l3roamd_py.netfilter.gate import Client
 
 OPEN = IpSet("l3roamd_open", socket.AF_INET, has_timeout=False)
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
@@ -26,14 +31,14 @@ class XtablesGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
         super().__init__(client_device, clat_device, queue)
         self.sets = IpSets()
-        self.chains = Chains(self.heed)
+        self.chains = Chains(self.sources)
         self.let_in: dict[bytes, bytes] = {}  # IPv4 -> MAC
-        self.refused: dict[Client, None] = {}
+        self.refused: "OldestFirst[Client, None]" = OldestFirst()
 
     def set_up(self) -> None:
         with refusal("cannot make the gate"):
             self.sets.create(OPEN)
-            members = ((packed(each.comment, 6), each.address) for each in self.sets.members(OPEN.name))
+            members = [(packed(each.comment, 6), each.address) for each in self.sets.members(OPEN.name)]
             self.let_in = {ipv4: mac for mac, ipv4 in members if mac}
             self.listen()
             self._want_gate()
@@ -50,7 +55,7 @@ class XtablesGate(Gate):
             self.chains.want(GATE, [])
             self.chains.remove()
             self.sets.destroy(OPEN.name)
-        self.let_in, self.refused = {}, {}
+        self.let_in, self.refused = {}, OldestFirst()
         self.dissolve()
 
     def close(self) -> None:
@@ -94,15 +99,15 @@ class XtablesGate(Gate):
     def _want_gate(self) -> None:
         passing = f"-i {self.client_device} -o {self.clat_device}"
         rules = [
-            f"{passing} -s {ipaddress.IPv4Address(ipv4)} -m mac --mac-source {mac.hex(':')} -j DROP"
+            f"{passing} -s {format_ipv4(ipv4)} -m mac --mac-source {format_mac(mac)} -j DROP"
             for mac, ipv4 in self.refused
         ]
         closed = queue_rule(self.queue_number) if self.holds_packets else "-j DROP"
-        self.chains.want(GATE, [*rules, f"{passing} -m set ! --match-set {OPEN.name} src {closed}"])
+        self.chains.want(GATE, rules + [f"{passing} -m set ! --match-set {OPEN.name} src {closed}"])
 
     def _admit(self, mac: bytes, ipv4: bytes) -> None:
         if (mac, ipv4) in self.refused:
-            del self.refused[mac, ipv4]
+            del self.refused[(mac, ipv4)]
             self._want_gate()
         self.sets.add(OPEN.name, Member(ipv4, comment=mac.hex()))
         self.let_in[ipv4] = mac
@@ -117,11 +122,11 @@ class XtablesGate(Gate):
         if (mac, ipv4) in self.refused:
             return
         if len(self.refused) >= REFUSED_MAX:
-            del self.refused[next(iter(self.refused))]
-        self.refused[mac, ipv4] = None
+            del self.refused[oldest(self.refused)]
+        self.refused[(mac, ipv4)] = None
         self._want_gate()
 
-    def opened(self) -> set[Client]:
+    def opened(self) -> "set[Client]":
         return {(mac, ipv4) for ipv4, mac in self.let_in.items()}
 
 

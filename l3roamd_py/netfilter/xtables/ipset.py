@@ -7,10 +7,9 @@ An element may have a timeout and a comment. Adding one that is there gives it t
 import errno
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 
-from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_IPSET, NetfilterSocket, NetlinkError, message
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_IPSET, NetfilterSocket, NetlinkError, message, told
+from runtime.loop import BootClock
 from runtime.netlink import (
     CREATE,
     DUMP,
@@ -23,6 +22,12 @@ from runtime.netlink import (
     u32,
     walk,
 )
+from runtime.record import record
+from runtime.sockets import error_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PROTOCOL = attribute(1, b"\6")
 SET_CREATE, SET_DESTROY, SET_LIST, SET_ADD, SET_DELETE, SET_TYPE = 2, 3, 7, 9, 10, 13
@@ -37,7 +42,7 @@ TYPE = "hash:ip"
 LET_GO_S = 2.0  # until the kernel has given up a rule that named the set
 
 
-@dataclass(frozen=True, slots=True)
+@record("address timeout_s comment")
 class Member:
     """An element. address: 4 or 16 bytes; timeout_s None: for ever."""
 
@@ -46,7 +51,7 @@ class Member:
     comment: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record("name family has_timeout")
 class IpSet:
     """A set of IPv4 (family AF_INET) or IPv6 addresses; its elements have timeouts if has_timeout."""
 
@@ -91,15 +96,15 @@ def _change(kind: int, name: str, member: Member) -> bytes:
     return _message(kind, 0, text(SET_NAME, name), nested(DATA, *parts))
 
 
-def members_of(answer: bytes) -> Iterator[Member]:
+def members_of(answer: bytes) -> "Iterator[Member]":
     """The elements in one message of a list."""
     for _, entry in walk(attributes(answer).get(ELEMENTS, b"")):
         parts = attributes(entry)
         if ADDRESS in parts:
             yield Member(
-                address=next(value for _, value in walk(parts[ADDRESS])),
+                address=next(walk(parts[ADDRESS]))[1],
                 timeout_s=int.from_bytes(parts[TIMEOUT], "big") if TIMEOUT in parts else None,
-                comment=parts[COMMENT].rstrip(b"\0").decode(errors="replace") if COMMENT in parts else None,
+                comment=told(parts[COMMENT]) if COMMENT in parts else None,
             )
 
 
@@ -117,7 +122,7 @@ class IpSets:
         try:
             self.netfilter.ask(create(each, self.revision(each.family)))
         except NetlinkError as error:
-            if error.errno not in (errno.EEXIST, IS_THERE):
+            if error_number(error) not in (errno.EEXIST, IS_THERE):
                 raise
 
     def revision(self, family: int) -> int:
@@ -128,15 +133,16 @@ class IpSets:
 
     def destroy(self, name: str) -> None:
         """Remove a set, if it is there. A rule that named it may need a moment to be gone."""
-        deadline = time.monotonic() + LET_GO_S
+        now_s = BootClock().now_s
+        deadline_s = now_s() + LET_GO_S
         while True:
             try:
                 self.netfilter.ask(destroy(name))
             except NetlinkError as error:
-                if error.errno == IS_BUSY and time.monotonic() < deadline:
+                if error_number(error) == IS_BUSY and now_s() < deadline_s:
                     time.sleep(0.01)
                     continue
-                if error.errno != errno.ENOENT:
+                if error_number(error) != errno.ENOENT:
                     raise
             return
 
@@ -157,5 +163,5 @@ class IpSets:
     def names(self, prefix: str) -> list[str]:
         """The names of sets that begin so."""
         request = message(SUBSYSTEM_IPSET, SET_LIST, DUMP, PROTOCOL + u32(6, 1 << 1), socket.AF_INET)
-        found = {attributes(each)[SET_NAME].rstrip(b"\0").decode() for each in self.netfilter.dump(request)}
-        return sorted(name for name in found if name.startswith(prefix))
+        found = {told(attributes(each)[SET_NAME]) or "" for each in self.netfilter.dump(request)}
+        return sorted([name for name in found if name.startswith(prefix)])

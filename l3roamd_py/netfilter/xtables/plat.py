@@ -9,18 +9,21 @@ All entries have to be looked at to find a client's, so it is done once for all 
 """
 
 import errno
-import os
 import socket
-from collections.abc import Iterable, Sequence
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import Looks, RulesError
+from l3roamd_py.netfilter.rules import Looks, RulesError, serial_of
 from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.clat import seconds
 from l3roamd_py.netfilter.xtables.gate import packed
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
+from runtime.sockets import error_number, phrase_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ROAMED = IpSet("l3roamd_roamed", socket.AF_INET6, has_timeout=True)
 PREFIX_BYTES = 12  # of a /96
@@ -54,7 +57,7 @@ class XtablesPlatRules:
         self.set_up()
         return True
 
-    def map_clients(self, mappings: Sequence[Mapping]) -> list[RulesError | None]:
+    def map_clients(self, mappings: "Sequence[Mapping]") -> list[RulesError | None]:
         moves, moved = compose(mappings)
         try:
             with refusal("cannot read the connections"):
@@ -65,19 +68,20 @@ class XtablesPlatRules:
             return [error] * len(mappings)
         errors: list[RulesError | None] = []
         for place, sources in enumerate(moved):
-            codes = [failed[source].errno or errno.EIO for source in sources if source in failed]
+            codes = [error_number(failed[source]) or errno.EIO for source in sources if source in failed]
             is_gone = is_at_home(mappings[place]) and refused.get(place) in ipset.MISSING
             codes += [] if is_gone or place not in refused else [refused[place]]
-            errors.append(RulesError(f"cannot map a client: {os.strerror(codes[0])}") if codes else None)
+            errors.append(RulesError(f"cannot map a client: {phrase_of(codes[0])}") if codes else None)
         return errors
 
-    def mappings(self) -> Iterable[Mapping]:
+    def mappings(self) -> "Iterable[Mapping]":
         with refusal("cannot read the mappings"):
             members = self.sets.members(ROAMED.name)
         for each in members:
-            word, _, serial = (each.comment or "").partition(" ")
-            if serial.isdecimal() and (at := packed(word, 16)):
-                yield Mapping(each.address, at, None, each.timeout_s or 0, int(serial))
+            word, _, text = (each.comment or "").partition(" ")
+            at, serial = packed(word, 16), serial_of(text)
+            if at and serial is not None:
+                yield Mapping(each.address, at, None, each.timeout_s or 0, serial)
 
 
 def is_at_home(mapping: Mapping) -> bool:
@@ -92,7 +96,7 @@ def note(mapping: Mapping) -> bytes:
     return ipset.add(ROAMED.name, Member(mapping.home, seconds(mapping.lease_s), comment))
 
 
-def compose(mappings: Sequence[Mapping]) -> tuple[dict[bytes, bytes], list[set[bytes]]]:
+def compose(mappings: "Sequence[Mapping]") -> tuple[dict[bytes, bytes], list[set[bytes]]]:
     """What mappings come to that are done in this order, as one move of each old source, and whom each of them moves.
 
     A client may go on before its last move is carried out: then its entries go the whole way at once.
@@ -105,7 +109,8 @@ def compose(mappings: Sequence[Mapping]) -> tuple[dict[bytes, bytes], list[set[b
         sources: set[bytes] = set()
         if old != new:
             sources = came.pop(old, set()) | (set() if old in moves else {old})
-            moves |= dict.fromkeys(sources, new)
+            for source in sources:
+                moves[source] = new
             came.setdefault(new, set()).update(sources)
         moved.append(sources)
     return {old: new for old, new in moves.items() if old != new}, moved

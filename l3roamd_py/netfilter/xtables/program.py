@@ -1,77 +1,101 @@
 # SPDX-License-Identifier: ISC
-"""Programs that are run: while we go on, or to their end."""
+"""Programs that are run: while we go on, or to their end.
+
+By a shell, which both Pythons can start: it runs the program in the background. What that says goes to a file, and the
+end of a FIFO says that it has ended. Both lose their names before it begins, so that nothing stays when we are killed.
+"""
 
 import os
-import subprocess
-import tempfile
-from collections.abc import Sequence
 
 from l3roamd_py.netfilter.rules import RulesError
+from runtime.loop import Poller
+from runtime.sockets import error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FINISH_S = 60  # for what has to be there before the daemon goes on, or ends
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"  # of a service that nobody gave one
+MAY_RUN = 0o111
+MAKE = "PATH=$PATH:/usr/bin:/bin; umask 077; mkdir {0} && mkfifo {0}/end && : >{0}/said"
+RUN = """exec 3>{0}/end >{0}/said 2>&1
+PATH=$PATH:/usr/bin:/bin rm -r {0}
+{{ {1} 3>&- <<'END OF INPUT'
+{2}
+END OF INPUT
+status=$?; echo; echo $status; }} &
+"""
 
 
 class Child:
-    """A program that runs while we go on. Raises RulesError if it cannot be started."""
+    """A program that runs while we go on. Raises RulesError if it cannot be started.
 
-    def __init__(self, words: Sequence[str], stdin: str = "") -> None:
-        self.words, self.said = words, bytearray()
+    words: without a blank or anything that a shell would take for its own. text and status: when it has ended.
+    """
+
+    def __init__(self, words: "Sequence[str]", stdin: str = "") -> None:
+        self.words, self.text, self.status = words, "", 1
+        folder = "/tmp/l3roamd-" + os.urandom(12).hex()
         try:
-            with tempfile.TemporaryFile() as given:
-                given.write(stdin.encode())
-                given.seek(0)
-                self.process = subprocess.Popen(
-                    words, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-                )
+            if os.system(MAKE.format(folder)):
+                raise RulesError(f"{words[0]}: cannot make {folder}")
+            # where somebody may write already, opening a FIFO to read does not wait
+            with open(folder + "/end", "r+b", 0):
+                self._end, self._said = open(folder + "/end", "rb", 0), open(folder + "/said", "rb")
+                os.system(RUN.format(folder, " ".join(words), stdin.rstrip("\n")))
         except OSError as error:
-            raise RulesError(f"{words[0]}: {error}") from error
-        assert self.process.stdout
-        os.set_blocking(self.process.stdout.fileno(), False)
+            raise RulesError(f"{words[0]}: {error_text(error)}") from None
 
     def fileno(self) -> int:
-        assert self.process.stdout
-        return self.process.stdout.fileno()
+        return self._end.fileno()
 
-    def has_ended(self) -> bool:
-        """Hear what it has said; whether that was all."""
-        while True:
-            try:
-                said = os.read(self.fileno(), 1 << 16)
-            except BlockingIOError:
-                return False
-            if not said:
-                break
-            self.said += said
-        self.process.wait()  # it has let go of its output: it is about to end, or has
-        self.close()
-        return True
+    def has_ended(self, timeout_s: float = 0) -> bool:
+        """Wait for so long; whether it has ended."""
+        poller = Poller()
+        poller.add(self._end, lambda: None)
+        has_ended = bool(poller.ready(int(timeout_s * 1000)))
+        if has_ended and not self.text:
+            self._hear()
+        return has_ended
 
-    def kill(self) -> None:
-        """End it, and return when it has: whatever it wanted to do is done, or not begun."""
-        self.process.kill()
-        self.process.wait()
+    def _hear(self) -> None:
+        said = self._said.read()
+        try:
+            self.text = said.decode()
+        except UnicodeError:  # of a rule's comment, say
+            self.text = bytes([octet if octet < 0x80 else 0x3F for octet in said]).decode()
+        lines = self.text.rstrip("\n").split("\n")
+        self.status = int(lines[-1]) if lines[-1].isdigit() else 1  # the shell was killed
 
     def close(self) -> None:
-        assert self.process.stdout
-        self.process.stdout.close()
-
-    @property
-    def text(self) -> str:
-        return self.said.decode(errors="replace")
+        """Leave it to itself: what it does it does."""
+        self._end.close()
+        self._said.close()
 
     @property
     def complaint(self) -> str:
-        first = next((line for line in self.text.splitlines() if line.strip()), "failed without a word")
-        return f"{self.words[0]}: {first}"
+        lines = [line for line in self.text.split("\n")[:-2] if line.strip()]
+        return f"{self.words[0]}: " + (lines[0] if lines else "failed without a word")
 
 
-def run(words: Sequence[str], stdin: str = "") -> str:
+def run(words: "Sequence[str]", stdin: str = "") -> str:
     """Run a program and wait; what it said. Raises RulesError with the first line of what it complained of."""
-    try:
-        done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=FINISH_S)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RulesError(f"{words[0]}: {error}") from error
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["failed without a word"])[0]
-        raise RulesError(f"{words[0]}: {said}")
-    return done.stdout
+    child = Child(words, stdin)
+    has_ended = child.has_ended(FINISH_S)
+    child.close()
+    if not has_ended:
+        raise RulesError(f"{words[0]}: did not end within {FINISH_S} s")
+    if child.status:
+        raise RulesError(child.complaint)
+    return child.text
+
+
+def is_there(program: str) -> bool:
+    for folder in (os.getenv("PATH") or PATH).split(":"):
+        try:
+            if os.stat(f"{folder}/{program}")[0] & MAY_RUN:
+                return True
+        except OSError:
+            pass
+    return False
