@@ -17,11 +17,11 @@ from sdk.lab.lab import Lab
 from sdk.lab.machine import LabError, Machines
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import DNS, ECHO, WEB
-from sdk.lab.process_table import RULES, TOPOLOGY, find_labs
+from sdk.lab.process_table import INTERPRETER, RULES, TOPOLOGY, find_labs
 from sdk.lab.readiness import READY_S
 from sdk.lab.site import EXAMPLE, SiteError, load_site
+from sdk.lab.topology import INTERPRETERS, Topology
 from sdk.lab.topology import RULES as KINDS_OF_RULES
-from sdk.lab.topology import Topology
 from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, topology_file
 
 ABOUT = "A mesh of network namespaces on this machine: nodes, links, clients and an IPv4-only internet."
@@ -126,7 +126,7 @@ def add_up_options(up: argparse.ArgumentParser) -> None:
 
 
 def add_rules_option(command: argparse.ArgumentParser) -> None:
-    """What `lab up` and the demo take: RULES in the environment, by an option."""
+    """What `lab up` and the demo take: RULES and INTERPRETER in the environment, by options."""
     command.add_argument(
         "--rules",
         choices=KINDS_OF_RULES,
@@ -134,10 +134,18 @@ def add_rules_option(command: argparse.ArgumentParser) -> None:
         "(default: the topology's, which is nft if it says nothing)",
     )
 
+    command.add_argument(
+        "--interpreter",
+        choices=INTERPRETERS,
+        help="what the roaming daemons run on: python (CPython); micropython; or every other node on each (mixed)",
+    )
+
 
 def use_rules(options: argparse.Namespace) -> None:
     if options.rules:
         os.environ[RULES] = options.rules
+    if options.interpreter:
+        os.environ[INTERPRETER] = options.interpreter
 
 
 def seconds(text: str) -> float:

@@ -7,17 +7,17 @@ power.py, readiness.py and lab.py build on this: it starts and ends nothing.
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sdk.lab.associations import Associations
 from sdk.lab.machine import LabError, Machines
 from sdk.lab.packaged import CLIENT_DEVICE, Packages, chosen
 from sdk.lab.plan import PREFIXD_SOCKET, WEB, Cable, Plan, platnodes, text
-from sdk.lab.process_table import RULES
+from sdk.lab.process_table import INTERPRETER, RULES
 from sdk.lab.programs import Programs
 from sdk.lab.site import EXAMPLE, Site, load_site, read_table
 from sdk.lab.topology import Client, Node, Topology
@@ -27,13 +27,19 @@ from xlat464.address import format_mac
 Part = TypeVar("Part")
 
 
-def with_rules(topology: Topology, rules: str) -> Topology:
-    """Return the topology with other rules, if any are said. Raises LabError."""
-    try:
-        settings = replace(topology.settings, rules=rules or topology.settings.rules)
-    except ValueError as error:
-        raise LabError(f"{RULES}: {error}") from None
-    return replace(topology, settings=settings)
+SETTINGS = {RULES: "rules", INTERPRETER: "interpreter"}  # that an environment may say otherwise
+
+
+def with_settings(topology: Topology, environment: Mapping[str, str]) -> Topology:
+    """Return the topology with what an environment says of SETTINGS. Raises LabError."""
+    for variable, name in SETTINGS.items():
+        if said := environment.get(variable):
+            changes: dict[str, Any] = {name: said}
+            try:
+                topology = replace(topology, settings=replace(topology.settings, **changes))
+            except ValueError as error:
+                raise LabError(f"{variable}: {error}") from None
+    return topology
 
 
 class LabBase:
@@ -49,7 +55,7 @@ class LabBase:
         files: tuple[str, str] = ("", ""),
         from_packages: Path | None = None,
     ):
-        self.topology = topology = with_rules(topology, os.environ.get(RULES, ""))
+        self.topology = topology = with_settings(topology, os.environ)
         self.site = site or load_site(EXAMPLE, topology.settings.pool)
         self.name, self.log = name, log
         self.files = files  # topology and site file, for whoever takes over a persistent lab

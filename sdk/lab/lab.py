@@ -12,9 +12,9 @@ from pathlib import Path
 
 from sdk.lab import power, readiness
 from sdk.lab.associations import Associations
-from sdk.lab.base import LabBase, with_rules
+from sdk.lab.base import LabBase, with_settings
 from sdk.lab.machine import SITE, TOPOLOGY, LabError, Machines
-from sdk.lab.process_table import RULES, find_labs
+from sdk.lab.process_table import find_labs
 from sdk.lab.site import load_site
 from sdk.lab.topology_reader import load_topology
 from sdk.lab.wiring import Wiring
@@ -25,7 +25,7 @@ class Lab(LabBase):
 
     log is called with a sentence at each step that may last. from_packages is a folder of .ipk files: the nodes run
     these instead of this repository's files. Without it the environment decides (packaged.CHOSEN), which may also say
-    what rules are made of (process_table.RULES). Every method that
+    what rules are made of and what roaming daemons run on (base.SETTINGS). Every method that
     asks the kernel may raise LabError.
     """
 
@@ -38,7 +38,7 @@ class Lab(LabBase):
         if not all(files):
             raise LabError(f"the lab {name!r} belongs to a program that runs it, and takes it down itself")
         kept = machines.kept_files()
-        topology = with_rules(load_topology(kept[0]), environ.get(RULES, ""))
+        topology = with_settings(load_topology(kept[0]), environ)
         site = load_site(kept[1], topology.settings.pool)
         lab = cls(topology, site, name=name, files=files)
         lab.from_packages = next((Path(folder) for folder in machines.packaged.values()), None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sdk.lab.process_table import IPTABLES
 from sdk.lab.site import Site
-from sdk.lab.topology import INTERNET, TRANSLATORS, Client, Impairments, Node, Topology
+from sdk.lab.topology import INTERNET, PREFIXD_PYTHONS, TRANSLATORS, Client, Impairments, Node, Topology
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address, node_prefix
 
@@ -271,6 +271,13 @@ class Plan:
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
         rules = ["--rules", self.topology.settings.roam_rules]
         return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *rules]
+
+    def interpreter(self, node: Node) -> str:
+        """What a node's roaming daemon runs on: python or micropython."""
+        chosen = self.topology.settings.interpreter
+        if chosen == "mixed":
+            return PREFIXD_PYTHONS[self.topology.nodes.index(node) % 2]
+        return chosen
 
     def node_client_prefix(self) -> list[str]:
         return ["--node-client-prefix", str(self.site.node_client_prefix6)]

@@ -19,6 +19,7 @@ PACKAGED = (
 PYTHON_PACKAGES = f"/usr/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"  # of packages
 # of every lab of a process, and in that of a lab's first one: what rules are made of, instead of the topology's word
 RULES = "LAB_RULES"
+INTERPRETER = "LAB_INTERPRETER"  # the same of what roaming daemons run on
 IPTABLES = "/run/iptables"  # a folder of a machine: the iptables that its PATH has first, if there
 INIT_ARGV0 = "464xlat-lab"  # of a lab's first process
 

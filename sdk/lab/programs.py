@@ -8,11 +8,18 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+from sdk.debian.micropython import PROGRAM as OLDEST
 from sdk.lab.machine import DAEMON_S, REPOSITORY, LabError, Machines
 from sdk.lab.packaged import Packages
 from sdk.lab.plan import DNS, ECHO, ROAMING_SOCKET, WEB, Plan
 from sdk.lab.radio import in_namespace
 from sdk.lab.topology import INTERNET, Client, Node
+
+
+def micropython() -> str:
+    """The interpreter for daemons: the oldest that there is, or .venv's."""
+    return str(OLDEST if OLDEST.exists() else REPOSITORY / ".venv/bin/micropython")
+
 
 UDHCPC = ["busybox", "udhcpc", "-f", "-i", "eth0", "-s", str(REPOSITORY / "sdk/lab/udhcpc.sh")]
 
@@ -72,7 +79,8 @@ class Programs:
         if self.packages and not command:
             self.machines.exec(node.name, ["/etc/init.d/l3roamd-py", "start"])
         else:
-            self.machines.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node))
+            python = {} if self.plan.interpreter(node) == "python" else {"L3ROAMD_PYTHON": micropython()}
+            self.machines.daemon(node.name, "l3roamd", command or self.plan.l3roamd(node), **python)
         self.wait_for_l3roamd(node)
 
     def start_prefixd(self, node: Node) -> None:

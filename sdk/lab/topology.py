@@ -151,6 +151,7 @@ class Settings:
     pool: IPv4Network | None = None  # None: one that does not overlap prefix4 is chosen
     hello_interval_ms: int = 4000  # babeld's own default
     prefixd: str = "python"
+    interpreter: str = "python"
     links: str = "auto"
     seed: int = 1
     roaming: bool = True
@@ -163,6 +164,8 @@ class Settings:
         need_between("seed", self.seed, 0, 2**32 - 1)
         if self.prefixd not in PREFIXD_PYTHONS:
             raise ValueError(f"prefixd is {self.prefixd!r}, expected {one_of(PREFIXD_PYTHONS)}")
+        if self.interpreter not in INTERPRETERS:
+            raise ValueError(f"interpreter is {self.interpreter!r}, expected {one_of(INTERPRETERS)}")
         if self.links not in LINK_MAKERS:
             raise ValueError(f"links is {self.links!r}, expected {one_of(LINK_MAKERS)}")
         if self.translator not in TRANSLATORS:
@@ -182,6 +185,7 @@ class Settings:
 
 
 PREFIXD_PYTHONS = ("python", "micropython")
+INTERPRETERS = (*PREFIXD_PYTHONS, "mixed")
 # the last is an image with iptables on a kernel with nf_tables, which roams use
 RULES = ("nft", "xtables", "xtables+nft")
 LINK_MAKERS = ("auto", "netem", "wire")

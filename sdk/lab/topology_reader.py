@@ -8,6 +8,7 @@ lease_s = 300               # seconds; what dnsmasq grants
 pool = "10.23.0.0/28"       # IPv4 addresses of the platnodes' NAT66, outside the site's prefix4
 hello_interval_ms = 4000    # babeld's, on every link
 prefixd = "python"          # or "micropython"
+interpreter = "python"      # of the roaming daemons; or "micropython"; or "mixed": on every other node
 links = "auto"              # links with impairments by "netem" or by our own "wire"; auto: what the kernel has
 seed = 1                    # of every random choice a wire makes
 roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
@@ -167,6 +168,7 @@ def read_settings(table: Table) -> Settings:
             pool=None if pool is None else said_at("lab.pool", lambda: read_prefix4(pool)),
             hello_interval_ms=table.get("hello_interval_ms", int, default.hello_interval_ms),
             prefixd=table.get("prefixd", str, default.prefixd),
+            interpreter=table.get("interpreter", str, default.interpreter),
             links=table.get("links", str, default.links),
             seed=table.get("seed", int, default.seed),
             roaming=table.get("roaming", bool, default.roaming),

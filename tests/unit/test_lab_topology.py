@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sdk.lab.base import with_rules
+from sdk.lab.base import with_settings
 from sdk.lab.machine import LabError
 from sdk.lab.plan import Cable, Plan, netem, plan_cables, platnodes, wan_addresses
 from sdk.lab.side_by_side import side_by_side
@@ -318,7 +318,7 @@ def test_a_node_with_nat46_runs_no_daemon_for_it_and_prefixd_writes_to_the_modul
 def test_roles_and_roams_have_the_rules_that_the_topology_wants(rules, firewall, roams):
     topology = parse_topology(f"[lab]\nrules = '{rules}'\n[nodes.a]\nrole = 'both'\n", "the test's")
     default = parse_topology("[nodes.a]\nrole = 'both'\n", "the test's")
-    for each in (topology, with_rules(default, rules)):
+    for each in (topology, with_settings(default, {"LAB_RULES": rules})):
         (node,) = each.nodes
         plan = Plan(each, load_site(EXAMPLE))
         role, daemon = plan.role_options(node), plan.l3roamd(node)
@@ -326,9 +326,9 @@ def test_roles_and_roams_have_the_rules_that_the_topology_wants(rules, firewall,
         assert daemon[daemon.index("--rules") + 1] == roams
         has_iptables = any("ln -s" in line for line in plan.node_lines(node))
         assert has_iptables == (firewall == "xtables")
-    assert with_rules(topology, "") == topology
+    assert with_settings(topology, {}) == topology
     with pytest.raises(LabError, match="LAB_RULES: rules is 'ipchains'"):
-        with_rules(topology, "ipchains")
+        with_settings(topology, {"LAB_RULES": "ipchains"})
 
 
 def test_the_exits_of_a_node_are_those_that_links_lead_to():
