@@ -26,9 +26,10 @@ from l3roamd_py.performer import Performer
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
 from runtime import IS_MICRO, files
+from runtime.lock import Lock
 from runtime.log import DEBUG, INFO, Log
 from runtime.loop import BootClock, Poller
-from runtime.server import Lock, Server, SocketError
+from runtime.server import Server, SocketError
 from runtime.sockets import ENOENT, error_number, error_text
 
 TYPE_CHECKING = False

@@ -11,7 +11,8 @@ from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import MAPS_MAX
 from runtime import files
-from runtime.server import Lock, SocketError
+from runtime.lock import Lock
+from runtime.server import SocketError
 from runtime.sockets import error_text
 
 TYPE_CHECKING = False

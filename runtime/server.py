@@ -13,7 +13,6 @@ import socket
 
 from runtime import IS_MICRO
 from runtime.loop import POLLIN, POLLOUT
-from runtime.signing import sha256
 from runtime.sockets import birth_of, error_text, is_socket, open_stream, receive, send, unix_address
 
 TYPE_CHECKING = False
@@ -44,25 +43,6 @@ class SocketError(Exception):
 
 class Refused(Exception):
     """A line is not answered; one sentence says what would be."""
-
-
-class Lock:
-    """Held as long as a daemon uses a path, by a name that no file has: it ends with its daemon, however that ends."""
-
-    def __init__(self, path: str, program: str) -> None:
-        name = "\0" + path + ".lock"
-        if len(name) > PATH_BYTES:
-            name = "\0" + sha256(path.encode()).digest().hex()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._socket.bind(unix_address(name))
-        except OSError:
-            self._socket.close()
-            sentence = f"another {program} uses {path}, expected none: end it, or choose another --socket"
-            raise SocketError(sentence) from None
-
-    def release(self) -> None:
-        self._socket.close()
 
 
 def listen(path: str, backlog: int = PEERS_MAX) -> socket.socket:

@@ -5,9 +5,10 @@ import os
 import socket
 
 from runtime import files, sockets
+from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
 from runtime.ordered import OldestFirst, oldest
-from runtime.server import PEERS_MAX, Lock, Refused, Server, SocketError
+from runtime.server import PATH_BYTES, PEERS_MAX, Refused, Server, SocketError
 from runtime.signing import is_equal, signer
 from runtime.text import duration, table
 
@@ -212,7 +213,7 @@ def case_server_sends_away_the_session_that_is_silent_for_longest():
 
 def case_lock_is_held_by_one():
     path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
-    for each in (path, path + "x" * 200):
+    for each in (path, path + "x" * (PATH_BYTES - len(path) - 1), path + "x" * (PATH_BYTES - len(path))):
         lock = Lock(each, "program")
         try:
             Lock(each, "program")
@@ -221,6 +222,11 @@ def case_lock_is_held_by_one():
             assert str(error).startswith("another program uses /tmp/")
         lock.release()
         Lock(each, "program").release()
+    try:
+        Lock(path + "x" * PATH_BYTES, "program")
+        raise AssertionError("locked what no socket can be")
+    except SocketError as error:
+        assert str(error).endswith("expected a path of at most 107 bytes")
 
 
 def case_loop_clocks_go_on():

@@ -15,8 +15,9 @@ from l3roamd_py.control import Command, CommandError, parse
 from l3roamd_py.daemon import PEER_S
 from prefixd.link_roaming import PLATS_TOLD, plats_line
 from runtime import server
+from runtime.lock import Lock
 from runtime.loop import Poller
-from runtime.server import Lock, Refused, Server, SocketError
+from runtime.server import Refused, Server, SocketError
 
 
 def first_line(data, has_ended):

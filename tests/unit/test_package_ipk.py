@@ -231,6 +231,40 @@ def test_prefixd_runs_from_its_package_on_micropython(root, micropython):
     assert done.returncode == 2
 
 
+def needed(name, built):
+    """A package's name, and those of this feed that come with it."""
+    depends = re.search(r"^Depends: (.*)$", built[name].entry, re.M)[1].split(", ")
+    return {name}.union(*(needed(other, built) for other in depends if other in built))
+
+
+def modules(package, folder):
+    """The modules that a package has below a folder, but for those that run when they are imported."""
+    found = re.findall(
+        rf"^{folder}/([\w/]+)\.(?:\S+\.so|pyc?|mpy)$", "\n".join(packages.members(package, "data")), re.M
+    )
+    names = (path.replace("/", ".").removesuffix(".__init__") for path in found)
+    return sorted(name for name in names if not name.endswith("__main__"))
+
+
+@pytest.mark.parametrize("name", ["464xlat-common", "464xlat-plat", "prefixd", "prefixd-bird"])
+def test_each_module_finds_what_it_imports_on_micropython(name, built, tmp_path, micropython):
+    packages.unpack(sorted(needed(name, built)), tmp_path)
+    environment = {**os.environ, "MICROPYPATH": f".frozen:{tmp_path}/usr/lib/micropython"}
+    imports = [f"import {each}\n" for each in modules(built[name], "usr/lib/micropython")]
+    assert imports
+    done = micropython.run("-c", "".join(imports), cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["python3-xlat464", "python3-nat46", "siit", "l3roamd-py", "reach"])
+def test_each_module_finds_what_it_imports_on_python(name, built, tmp_path):
+    packages.unpack(sorted(needed(name, built)), tmp_path)
+    imports = [f"import {each}\n" for each in modules(built[name], r"usr/lib/python3\.\d+/site-packages")]
+    assert imports
+    done = run_python(tmp_path, "-c", "".join(imports))
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_addresses_come_from_the_package_on_micropython(root, micropython):
     environment = {**os.environ, "MICROPYPATH": f".frozen:{root}/usr/lib/micropython"}
     words = "-m", "xlat464", "node-prefix", "fddd:1337:1337::/48", "12:34:56:78:9a:bc"
