@@ -38,8 +38,8 @@ class Answers:
         self._daemon = daemon
         self._doers: "dict[str, Callable[[Command], str]]" = {
             "get_clients": lambda _: control.clients_answer(self._clients()),
-            "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.node.options.prefixes),
-            "get_meshifs": lambda _: control.meshifs_answer(self._daemon.mesh_devices),
+            "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.node.prefixes),
+            "get_meshifs": lambda _: control.meshifs_answer(self._daemon.inputs.mesh_devices),
             "add_prefix": self._add_prefix,
             "del_prefix": self._del_prefix,
             "add_meshif": self._add_meshif,
@@ -76,11 +76,11 @@ class Answers:
     def _clients(self) -> "Iterator[tuple[str, str, dict[bytes, int]]]":
         daemon = self._daemon
         for client in daemon.core.node.clients.values():
-            port = daemon.finder.ports.get(client.mac, daemon.finder.client_index)
+            port = daemon.inputs.finder.ports.get(client.mac, daemon.inputs.finder.client_index)
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
             state = INACTIVE if client.state.name == "absent" else ACTIVE
             addresses = dict.fromkeys(own + list(client.addresses), state)
-            yield format_mac(client.mac), daemon.finder.links.name_of(port), addresses
+            yield format_mac(client.mac), daemon.inputs.finder.links.name_of(port), addresses
 
     def _set_plat(self, command: Command) -> str:
         (plat,) = command.values
@@ -92,36 +92,33 @@ class Answers:
 
     # Prefixes and devices
 
-    def _use_prefixes(self, prefixes: list[tuple[bytes, int]]) -> None:
-        node = self._daemon.core.node
-        node.options = node.options.with_prefixes(tuple(prefixes))
-
     def _add_prefix(self, command: Command) -> str:
-        known = list(self._daemon.core.node.options.prefixes)
+        known = self._daemon.core.node.prefixes
         if command.values[0] not in known:
             if len(known) >= PREFIXES_MAX:
                 raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
-            self._use_prefixes(known + [command.values[0]])
+            known.append(command.values[0])
         return f"Added prefix: {command.words[0]}"
 
     def _del_prefix(self, command: Command) -> str:
-        known = self._daemon.core.node.options.prefixes
-        self._use_prefixes([each for each in known if each != command.values[0]])
+        known = self._daemon.core.node.prefixes
+        if command.values[0] in known:
+            known.remove(command.values[0])
         return f"Deleted prefix: {command.words[0]}"
 
     def _add_meshif(self, command: Command) -> str:
-        devices = self._daemon.mesh_devices
+        devices = self._daemon.inputs.mesh_devices
         if command.values[0] not in devices:
             if len(devices) >= DEVICES_MAX:
                 raise CommandError(f"there are {DEVICES_MAX} mesh devices already, expected del_meshif first")
             devices.append(command.values[0])
-            self._daemon.follow()
+            self._daemon.inputs.follow()
         return ""
 
     def _del_meshif(self, command: Command) -> str:
-        if command.values[0] in self._daemon.mesh_devices:
-            self._daemon.mesh_devices.remove(command.values[0])
-            self._daemon.follow()
+        if command.values[0] in self._daemon.inputs.mesh_devices:
+            self._daemon.inputs.mesh_devices.remove(command.values[0])
+            self._daemon.inputs.follow()
         return ""
 
     # Clients
@@ -129,9 +126,9 @@ class Answers:
     def _probe(self, command: Command) -> str:
         address, mac = command.values
         if address[:12] == MAPPED:
-            self._daemon.arp.probe(mac, address[12:], self._daemon.now_s())
+            self._daemon.inputs.arp.probe(mac, address[12:], self._daemon.now_s())
         else:
-            self._daemon.kernel.probe(mac, address)
+            self._daemon.inputs.kernel.probe(mac, address)
         return ""
 
     def _add_address(self, command: Command) -> str:
@@ -162,7 +159,7 @@ class Answers:
 
     def _has_route(self, command: Command) -> str:
         return control.has_route_answer(
-            command.words[0], self._daemon.kernel.leads_elsewhere(command.values[0])
+            command.words[0], self._daemon.inputs.kernel.leads_elsewhere(command.values[0])
         )
 
     def _verbosity(self, command: Command) -> str:

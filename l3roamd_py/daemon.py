@@ -10,16 +10,10 @@ from time import time as since_1970_s
 
 from l3roamd_py import leases, state, upkeep
 from l3roamd_py.core.core import Core
-from l3roamd_py.core.events import ClientSeen, LeaseGranted, Tick
+from l3roamd_py.core.events import LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence
-from l3roamd_py.core.wire import PORT
-from l3roamd_py.kernel.arp import Arp
-from l3roamd_py.kernel.finding import Finder
-from l3roamd_py.kernel.horizon import Horizon
+from l3roamd_py.inputs import InputError, Inputs
 from l3roamd_py.kernel.netlink import KernelError
-from l3roamd_py.kernel.network import Network
-from l3roamd_py.kernel.stations import Stations
-from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import Performer
@@ -49,8 +43,6 @@ LONGEST_WAIT_S = 60.0
 # over all of it, and a dictionary that grows would find no room: so it ended after 700 roams with 0.9 of 8 MiB in use.
 GARBAGE_BYTES = 96 * 1024
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
-ROUND_MAX = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
-UNHANDLED_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
 PEER_S = 5.0  # what a peer at the control socket has
 
 
@@ -59,38 +51,22 @@ class DaemonError(Exception):
 
 
 class Daemon:
-    """Everything that one l3roamd_py consists of. SocketError, DaemonError, RulesError, KernelError: cannot start."""
+    """Everything that one l3roamd_py consists of. SocketError, InputError, RulesError, KernelError: cannot start."""
 
     def __init__(self, settings: Settings, answers: "Answers") -> None:
-        self.settings, options = settings, settings.options
-        self.mesh_devices = list(settings.mesh_devices)
+        self.settings = settings
         self.log = Log("l3roamd_py", DEBUG if settings.is_verbose else INFO)
         self.poller = Poller()
         self.now_s = BootClock().now_s
-        self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
         self.is_stopping = False
-        try:
-            self.udp = Udp(options.address)
-        except PortTaken:
-            sentence = f"UDP port {PORT} cannot be ours (address in use): end the other roaming daemon"
-            raise DaemonError(sentence) from None
-        except OSError as error:
-            raise DaemonError(f"UDP port {PORT} cannot be ours: {error_text(error)}") from None
-        self.kernel = Network(settings.client_device, options.node_client_prefix)
-        self.finder = Finder(self.kernel)
+        self.inputs = inputs = Inputs(settings, self.poller, self.log, self.now_s, self.handle)
         self.core = self._make_core()
-        self.stations = Stations(self.finder)
-        self.arp = Arp(settings.client_device, self.finder)
         self.clat, self.plat = make_rules(settings)
-        self.horizon = self._make_horizon()
-        nodes = list if self.horizon is None else self.horizon.nodes
-        parts = (self.kernel, self.udp, self.arp, self.clat, self.plat)
-        self.performer = Performer(
-            *parts, options.address, self.finder.forget_port, self.now_s, self.log, nodes
-        )
+        inputs.gate = self.clat
+        parts = (inputs.kernel, inputs.udp, inputs.arp, self.clat, self.plat, settings.options.address)
+        self.performer = Performer(*parts, inputs.finder.forget_port, self.now_s, self.log, inputs.nodes)
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
-        self.unhandled: "list[Event]" = []  # of the finder
         self.bugs = 0
         self.silence = Silence()
 
@@ -98,14 +74,8 @@ class Daemon:
 
     def _make_core(self) -> Core:
         core = Core(self.settings.options)
-        core.node.port_of = self.finder.port_of
+        core.node.port_of = self.inputs.finder.port_of
         return core
-
-    def _make_horizon(self) -> Horizon | None:
-        options = self.settings.options
-        if options.clat is None:
-            return None
-        return Horizon(options.clat_range, options.clat, options.plat_range, self.kernel.prefixes)
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
@@ -117,42 +87,15 @@ class Daemon:
             refusals += upkeep.map_all(self.plat, mappings)
         for refusal in refusals:
             self.log.warning(str(refusal))
-        found = self.finder.dump()  # before clients are asked, for that needs the devices
-        self.follow()
+        found = self.inputs.finder.dump()  # before clients are asked, for that needs the devices
+        self.inputs.follow()
         self._restore()
-        for error in upkeep.remove_others(self.kernel, self.core.node):
+        for error in upkeep.remove_others(self.inputs.kernel, self.core.node):
             self.log.warning(str(error))
         # what the bridge remembers of a client that was restored does not say that it is here
         self.handle(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()
-        self._watch_udp()
-        self._watch("finder", self.finder.socket(), self._read_finder)
-        if (horizon := self.horizon) is not None:
-            try:
-                horizon.read_all(self.now_s())
-            except KernelError as error:
-                self.log.warning(str(error))
-            self._watch("horizon", horizon.socket(), lambda: self.handle(horizon.read(self.now_s())))
-        if self.clat is not None:
-            self.clat.attend(self.poller, self._read_gate)
-
-    def _watch(self, name: str, sock: "Any", read: "Callable[[], object]") -> None:
-        """Wait for a part's socket, which may be another one than before, or none."""
-        self._unwatch(name)
-        if sock is not None:
-            self.poller.add(sock, read)
-            self._watched[name] = sock
-
-    def _unwatch(self, name: str) -> None:
-        """Forget a part's socket: before it is closed."""
-        sock = self._watched.pop(name, None)
-        if sock is not None:
-            self.poller.forget(sock)
-
-    def _watch_udp(self) -> None:
-        self.udp.is_changed = False
-        for place, sock in enumerate(self.udp.sockets()):
-            self._watch(f"udp {place}", sock, self._read_udp)
+        self.inputs.start()
 
     def _restore(self) -> None:
         """Go on with what the kernel holds and the state file says; a state file that lies is none."""
@@ -187,7 +130,7 @@ class Daemon:
     def hear_lease(self, action: str, mac: bytes, ipv4: bytes, lease_s: int) -> None:
         """A lease of our DHCP server, newly given (add) or found (old)."""
         # dnsmasq says `old` of renewals, and of every lease when it starts
-        is_seen = action == "add" or mac in self.finder.ports
+        is_seen = action == "add" or mac in self.inputs.finder.ports
         self.handle([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
 
     # The loop
@@ -202,42 +145,22 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
-        if self.clat is not None and self.clat.has_arrived:
-            self._read_gate()
-        wait_s = 0.0 if self.unhandled else max(0.0, self._next_deadline_s() - self.now_s())
-        ready = self.poller.ready(int(wait_s * 1000 + 0.999))
-        polled_s = self.now_s()
-        # the finder first: who says something by ARP is at a port that it knows
-        first = self.finder.socket().fileno()
-        if first in ready:
-            self.poller.call(first)
-        for descriptor in ready:
-            if descriptor != first:
-                self.poller.call(descriptor)
-        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, self._is_answered(ready)):
+        polled_s, is_answered = self.inputs.read(self._next_deadline_s() - self.now_s())
+        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, is_answered):
             self.performer.flush()
         else:
             self._go_on(polled_s)
 
-    def _is_answered(self, ready: "list[int]") -> bool:
-        """Return whether clients or nodes said something in this round."""
-        heard = self.udp.sockets() + [self.arp.socket()]
-        return any(each is not None and each.fileno() in ready for each in heard)
-
     def _go_on(self, polled_s: float) -> None:
         """Do what there is to do besides answering."""
-        batch, self.unhandled = self.unhandled[:ROUND_MAX], self.unhandled[ROUND_MAX:]
-        self.handle(batch)
+        self.inputs.handle_some()
         now = self.now_s()
         deadline_s = self.core.next_deadline_s
         # what came due since the poll waits for the next one: its answer may have come as well
         if deadline_s is not None and deadline_s <= polled_s:
             self.handle([Tick()])
-        if self.finder.changed:
-            self.follow()
         self.performer.flush()
-        if self.udp.is_changed:
-            self._watch_udp()
+        self.inputs.follow_changes()
         self.server.tick(now)
         self._check_rules(now)
         self._write_state(now)
@@ -292,67 +215,26 @@ class Daemon:
             self.performer.events = []
         return events
 
-    # What the descriptors bring
-
-    def _read_udp(self) -> None:
-        self.handle(self.udp.read())
-
-    def _read_finder(self) -> None:
-        try:
-            if len(self.unhandled) < UNHANDLED_MAX:
-                self.unhandled += self.finder.read()
-        except KernelError as error:
-            self.log.warning(str(error))
-
-    def _read_stations(self) -> None:
-        self.handle(self.stations.read())
-
-    def _read_arp(self) -> None:
-        watched = self.arp.socket()
-        self.handle(self.arp.read(self.now_s()))
-        if self.arp.socket() is not watched:
-            self._watched.pop("arp", None)
-
-    def _read_gate(self) -> None:
-        assert self.clat is not None
-        try:
-            held = self.clat.read_held()
-        except RulesError as error:
-            self.log.warning(str(error))
-            return
-        self.handle(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
-
-    def follow(self) -> None:
-        """Devices have come or gone: take over what there is now."""
-        self.finder.changed = False
-        self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
-        if self.clat is None:
-            return
-        self._unwatch("arp")
-        is_other = self.arp.follow(self.finder.client_index)
-        self._watch("arp", self.arp.socket(), self._read_arp)
-        if is_other and self.finder.client_index:
-            for error in self.kernel.renew():
-                self.log.warning(str(error))
-        if self.stations.open():
-            self._watch("stations", self.stations.socket(), self._read_stations)
-
     # Telling
 
     def describe(self) -> "dict[str, Any]":
         """What people want to know, ready for JSON."""
         status = self.core.status(self.now_s())
         counters = status["counters"]
-        parts = [self.udp.counters, self.server.counters]
+        parts = [self.inputs.udp.counters, self.server.counters]
         if self.clat is not None:
             parts.append({f"gate_{name}": value for name, value in self.clat.counters().items()})
         parts.append(
-            {"kernel_overruns": self.finder.overruns, "failures": self.performer.failures, "bugs": self.bugs}
+            {
+                "kernel_overruns": self.inputs.finder.overruns,
+                "failures": self.performer.failures,
+                "bugs": self.bugs,
+            }
         )
         for part in parts:
             counters.update(part)
         status.setdefault("roams", [])
-        status["mesh"] = list(self.mesh_devices)
+        status["mesh"] = list(self.inputs.mesh_devices)
         status["rules"] = type(self.clat or self.plat).__name__
         return status
 
@@ -368,9 +250,9 @@ class Daemon:
         except StateError:
             pass
         self.server.close()
-        listeners = (self.udp, self.finder, self.stations, self.horizon, self.arp)
-        for part in listeners + (self.kernel, self.clat, self.plat):
-            close = getattr(part, "close", None)
+        self.inputs.close()
+        for rules in (self.clat, self.plat):
+            close = getattr(rules, "close", None)
             if close is not None:
                 close()
 
@@ -385,7 +267,7 @@ def run(settings: Settings, answers: "Answers") -> None:
         daemon = Daemon(settings, answers)
         daemon.poller.stop_on_signals(daemon.stop)
         daemon.start()
-    except (SocketError, RulesError, KernelError) as error:
+    except (SocketError, InputError, RulesError, KernelError) as error:
         raise DaemonError(str(error)) from None
     daemon.log.info(f"ready at {settings.socket}")
     try:

@@ -21,36 +21,14 @@ from xlat464.address import format_mac
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any
 
     from l3roamd_py.core.actions import Action
     from l3roamd_py.core.events import Event
+    from l3roamd_py.kernel.arp import Arp
+    from l3roamd_py.kernel.network import Network
+    from l3roamd_py.kernel.udp import Udp
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
-
-    class Sender(Protocol):
-        def send(self, destination: bytes, payload: bytes, source: bytes | None) -> None: ...
-
-    class Prober(Protocol):
-        def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None: ...
-        def solicit(self, mac: bytes, address: bytes) -> None: ...
-        def own_ipv4(self) -> bytes: ...
-
-    class Ours(Protocol):
-        """What of network.Network is needed."""
-
-        client_device: str
-
-        def add_address(self, address: bytes) -> None: ...
-        def remove_address(self, address: bytes) -> None: ...
-        def pin(self, mac: bytes, ipv4: bytes) -> None: ...
-        def unpin(self, mac: bytes, ipv4: bytes) -> None: ...
-        def add_route(self, mac: bytes, address: bytes) -> None: ...
-        def remove_route(self, mac: bytes, address: bytes) -> None: ...
-        def leads_elsewhere(self, address: bytes) -> bool: ...
-        def leads_to_node(self, address: bytes) -> bool: ...
-        def is_retracted(self, address: bytes) -> bool: ...
-        def forget_bridge_entry(self, mac: bytes, port: int) -> None: ...
-
 
 MAPS_MAX = 256  # of one transaction
 
@@ -60,9 +38,9 @@ class Performer:
 
     def __init__(
         self,
-        kernel: "Ours",
-        udp: "Sender",
-        arp: "Prober",
+        kernel: "Network",
+        udp: "Udp",
+        arp: "Arp",
         clat: "ClatRules | None",
         plat: "PlatRules | None",
         source: bytes,

@@ -51,6 +51,7 @@ class Node:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.address = options.address
+        self.prefixes = list(options.prefixes)  # of the clients' IPv6 addresses, each with its length
         self.now_s = 0.0  # the time of the event that is being handled
         self.due_s = 0.0  # of the last Tick
         self.clients: dict[bytes, Client] = {}
@@ -163,7 +164,7 @@ class Node:
         return address[:RANGE_BYTES] == self.options.clat_range[:RANGE_BYTES] and is_usable(address[12:])
 
     def is_client_ipv6(self, address: bytes) -> bool:
-        return any(contains(prefix, length, address) for prefix, length in self.options.prefixes)
+        return any(contains(prefix, length, address) for prefix, length in self.prefixes)
 
     def seconds_left(self, lease: Lease) -> int:
         """Return what is left of a lease, rounded up: with a second cut off at each roam, 300 of them would end it."""

@@ -114,13 +114,7 @@ class Options:
             if not hasattr(self, name):
                 raise TypeError(f"{name} is no option")
             setattr(self, name, value)
-        self._others = others
         self._check()
-
-    def with_prefixes(self, prefixes: tuple[tuple[bytes, int], ...]) -> "Options":
-        """Return the same options with other prefixes of the clients."""
-        ranges = (self.clat_range, self.plat_range, self.node_client_prefix)
-        return Options(*ranges, self.clat, self.plat, prefixes, self.random, **self._others)
 
     def _check(self) -> None:
         for name, length in (

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from l3roamd_py.core.client import State
 
-VERSION = 1
+VERSION = 2
 
 
 def make_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
@@ -91,45 +91,33 @@ def _load_lease(saved: "list[Any] | None") -> Lease | None:
     )
 
 
-def _save_client(client: Client) -> "dict[str, Any]":
+def _save_client(client: Client) -> "list[Any]":
     former = former_of(client)
-    return {
-        "mac": client.mac.hex(),
-        "state": client.state.name,
-        "ipv4": _hex(client.ipv4),
-        "lease": _save_lease(client.lease),
-        "addresses": [address.hex() for address in client.addresses],
-        "former": None if former is None else _save_departed(former),
-    }
+    addresses = [address.hex() for address in client.addresses]
+    had = None if former is None else _save_departed(former)
+    lease = _save_lease(client.lease)
+    return [client.mac.hex(), client.state.name, _hex(client.ipv4), lease, addresses, had]
 
 
-def _save_departed(departed: Departed) -> "dict[str, Any]":
-    return {
-        "mac": departed.mac.hex(),
-        "place": departed.place.hex(),
-        "is_extended": departed.is_extended,
-        "until_s": departed.until_s,
-        "ipv4": _hex(departed.ipv4),
-        "lease": _save_lease(departed.lease),
-        "addresses": [address.hex() for address in departed.addresses],
-        "told_s": departed.told_s,
-        "is_acknowledged": departed.is_acknowledged,
-    }
+def _save_departed(departed: Departed) -> "list[Any]":
+    where = [departed.mac.hex(), departed.place.hex(), departed.is_extended, departed.until_s]
+    had = [_hex(departed.ipv4), _save_lease(departed.lease), [each.hex() for each in departed.addresses]]
+    return where + had + [departed.told_s, departed.is_acknowledged]
 
 
-def _load_departed(saved: "dict[str, Any]") -> Departed:
+def _load_departed(saved: "list[Any]") -> Departed:
+    mac, place, is_extended, until_s, ipv4, lease, addresses, told_s, is_acknowledged = saved
     departed = Departed(
-        bytes.fromhex(saved["mac"]),
-        bytes.fromhex(saved["place"]),
-        bool(saved["is_extended"]),
-        float(saved["until_s"]),
-        _bytes(saved["ipv4"]),
-        _load_lease(saved["lease"]),
-        [bytes.fromhex(address) for address in saved["addresses"]],
+        bytes.fromhex(mac),
+        bytes.fromhex(place),
+        bool(is_extended),
+        float(until_s),
+        _bytes(ipv4),
+        _load_lease(lease),
+        [bytes.fromhex(address) for address in addresses],
         Presence(0.0),
     )
-    departed.told_s = float(saved["told_s"])
-    departed.is_acknowledged = bool(saved["is_acknowledged"])
+    departed.told_s, departed.is_acknowledged = float(told_s), bool(is_acknowledged)
     return departed
 
 
@@ -187,15 +175,16 @@ def leave_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
             node.do(LeavePlat(at, plat))
 
 
-def _load_client(node: Node, saved: "dict[str, Any]") -> Client:
+def _load_client(node: Node, saved: "list[Any]") -> Client:
     """Return a client as the snapshot has it, which nobody serves yet."""
-    former = None if saved["former"] is None else _load_departed(saved["former"])
+    mac, name, ipv4, lease, addresses, had = saved
+    former = None if had is None else _load_departed(had)
     states: "dict[str, State]" = {
         state.name: state for state in (Claiming(former), Roaming(), Served(), Absent(NEVER, NEVER))
     }
-    client = make_client(bytes.fromhex(saved["mac"]), states[saved["state"]], node.now_s)
-    client.ipv4, client.lease = _bytes(saved["ipv4"]), _load_lease(saved["lease"])
-    client.addresses = [bytes.fromhex(address) for address in saved["addresses"]]
+    client = make_client(bytes.fromhex(mac), states[name], node.now_s)
+    client.ipv4, client.lease = _bytes(ipv4), _load_lease(lease)
+    client.addresses = [bytes.fromhex(address) for address in addresses]
     return client
 
 

@@ -27,6 +27,7 @@ MICROPYTHON_SAFE = (
     "l3roamd_py/daemon.py",
     "l3roamd_py/dhcp_script.py",
     "l3roamd_py/help.py",
+    "l3roamd_py/inputs.py",
     "l3roamd_py/leases.py",
     "l3roamd_py/performer.py",
     "l3roamd_py/question.py",

@@ -121,8 +121,6 @@ def case_options_are_checked():
     options = Options(clat, plat, clients, clat=mine, claim_at_s=(0, 1))
     assert (options.claim_at_s, options.roam_give_up_s, Options.claim_at_s[1]) == ((0, 1), 1.0, 0.03)
     assert options.address == mine[:12] + bytes((192, 0, 0, 1))
-    changed = options.with_prefixes(((clients, 64),))
-    assert (changed.prefixes, changed.claim_at_s, options.prefixes) == (((clients, 64),), (0, 1), ())
     for kind, wrong in (
         (ValueError, lambda: Options(clat, plat, clients)),
         (ValueError, lambda: Options(mine, plat, clients, clat=mine)),

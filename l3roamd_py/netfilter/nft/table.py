@@ -6,8 +6,6 @@ is and only its rules are written anew; any other is replaced in one transaction
 same name that fit. So there is no moment without rules, and no second copy.
 """
 
-from hashlib import sha256
-
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
@@ -17,6 +15,7 @@ from l3roamd_py.netfilter.nfnetlink import (
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.messages import Chain, Element, Set, Table
+from runtime.signing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: ISC
+"""What tells the daemon something: its sockets, which are others when devices come and go, and how they are read."""
+
+from l3roamd_py.core.events import ClientSeen
+from l3roamd_py.core.wire import PORT
+from l3roamd_py.kernel.arp import Arp
+from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.horizon import Horizon
+from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.stations import Stations
+from l3roamd_py.kernel.udp import PortTaken, Udp
+from l3roamd_py.netfilter.rules import RulesError
+from runtime.sockets import error_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from l3roamd_py.core.events import Event
+    from l3roamd_py.netfilter.rules import ClatRules
+    from l3roamd_py.settings import Settings
+    from runtime.log import Log
+    from runtime.loop import Poller
+
+ROUND_MAX = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
+UNHANDLED_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
+
+
+class InputError(Exception):
+    """A socket that we need cannot be had; one sentence."""
+
+
+class Inputs:
+    """handle: brings events to the core. Raises InputError, KernelError.
+
+    gate: the rules at which packets of clients wait. horizon, gate: None on a node without clients.
+    """
+
+    def __init__(
+        self,
+        settings: "Settings",
+        poller: "Poller",
+        log: "Log",
+        clock: "Callable[[], float]",
+        handle: "Callable[[Iterable[Event]], None]",
+    ) -> None:
+        self._poller, self._log, self._clock, self._handle = poller, log, clock, handle
+        self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
+        self.mesh_devices = list(settings.mesh_devices)
+        options = settings.options
+        try:
+            self.udp = Udp(options.address)
+        except PortTaken:
+            sentence = f"UDP port {PORT} cannot be ours (address in use): end the other roaming daemon"
+            raise InputError(sentence) from None
+        except OSError as error:
+            raise InputError(f"UDP port {PORT} cannot be ours: {error_text(error)}") from None
+        self.kernel = Network(settings.client_device, options.node_client_prefix)
+        self.finder = Finder(self.kernel)
+        self.stations = Stations(self.finder)
+        self.arp = Arp(settings.client_device, self.finder)
+        self.horizon: "Horizon | None" = None
+        if options.clat is not None:
+            ranges = (options.clat_range, options.clat, options.plat_range)
+            self.horizon = Horizon(*ranges, self.kernel.prefixes)
+        self.gate: "ClatRules | None" = None
+        self._unhandled: "list[Event]" = []  # of the finder
+
+    def start(self) -> None:
+        """Listen, after what is there already has been taken over."""
+        self._watch_udp()
+        self._watch("finder", self.finder.socket(), self._read_finder)
+        if self.horizon is not None:
+            try:
+                self.horizon.read_all(self._clock())
+            except KernelError as error:
+                self._log.warning(str(error))
+            self._watch("horizon", self.horizon.socket(), self._read_horizon)
+        if self.gate is not None:
+            self.gate.attend(self._poller, self._read_gate)
+
+    def nodes(self) -> list[bytes]:
+        """Where the other clatnodes hear us."""
+        return [] if self.horizon is None else self.horizon.nodes()
+
+    def read(self, wait_s: float) -> "tuple[float, bool]":
+        """Wait for at most so long, and take what was said. Return when the wait ended, and whether answers came."""
+        if self.gate is not None and self.gate.has_arrived:
+            self._read_gate()
+        ready = self._poller.ready(0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999))
+        polled_s = self._clock()
+        # the finder first: who says something by ARP is at a port that it knows
+        first = self.finder.socket().fileno()
+        if first in ready:
+            self._poller.call(first)
+        for descriptor in ready:
+            if descriptor != first:
+                self._poller.call(descriptor)
+        answering = self.udp.sockets() + [self.arp.socket()]
+        return polled_s, any(each is not None and each.fileno() in ready for each in answering)
+
+    def handle_some(self) -> None:
+        """Bring what the kernel told to the core, so much of it that others have their turn."""
+        batch, self._unhandled = self._unhandled[:ROUND_MAX], self._unhandled[ROUND_MAX:]
+        self._handle(batch)
+
+    def follow_changes(self) -> None:
+        """Take other devices and sockets over, if there are."""
+        if self.finder.changed:
+            self.follow()
+        if self.udp.is_changed:
+            self._watch_udp()
+
+    def follow(self) -> None:
+        """Devices have come or gone: take over what there is now."""
+        self.finder.changed = False
+        self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
+        if self.gate is None:
+            return
+        self._unwatch("arp")
+        is_other = self.arp.follow(self.finder.client_index)
+        self._watch("arp", self.arp.socket(), self._read_arp)
+        if is_other and self.finder.client_index:
+            for error in self.kernel.renew():
+                self._log.warning(str(error))
+        if self.stations.open():
+            self._watch("stations", self.stations.socket(), lambda: self._handle(self.stations.read()))
+
+    def close(self) -> None:
+        for part in (self.udp, self.finder, self.stations, self.arp, self.kernel):
+            part.close()
+        if self.horizon is not None:
+            self.horizon.close()
+
+    def _watch(self, name: str, sock: "Any", read: "Callable[[], object]") -> None:
+        """Wait for a part's socket, which may be another one than before, or none."""
+        self._unwatch(name)
+        if sock is not None:
+            self._poller.add(sock, read)
+            self._watched[name] = sock
+
+    def _unwatch(self, name: str) -> None:
+        """Forget a part's socket: before it is closed."""
+        sock = self._watched.pop(name, None)
+        if sock is not None:
+            self._poller.forget(sock)
+
+    def _watch_udp(self) -> None:
+        self.udp.is_changed = False
+        for place, sock in enumerate(self.udp.sockets()):
+            self._watch(f"udp {place}", sock, lambda: self._handle(self.udp.read()))
+
+    def _read_finder(self) -> None:
+        try:
+            if len(self._unhandled) < UNHANDLED_MAX:
+                self._unhandled += self.finder.read()
+        except KernelError as error:
+            self._log.warning(str(error))
+
+    def _read_horizon(self) -> None:
+        if self.horizon is not None:
+            self._handle(self.horizon.read(self._clock()))
+
+    def _read_arp(self) -> None:
+        watched = self.arp.socket()
+        self._handle(self.arp.read(self._clock()))
+        if self.arp.socket() is not watched:
+            self._watched.pop("arp", None)
+
+    def _read_gate(self) -> None:
+        assert self.gate is not None
+        try:
+            held = self.gate.read_held()
+        except RulesError as error:
+            self._log.warning(str(error))
+            return
+        self._handle(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
