@@ -17,7 +17,7 @@ CLIENTS = 1000
 SETTLED_S, IDLE_S = 5.0, 15.0
 SOCKET = "/run/l3roamd.sock"
 NODE = '[nodes.node]\nrole = "both"\n'
-PORT = "clients"  # of the bridge
+PORTS = 4  # of the bridge: one has no room for all of them
 
 
 def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
@@ -39,15 +39,18 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
 def add_clients(lab: Lab) -> None:
     macs = [b"\x02\x99\x00\x00" + i.to_bytes(2, "big") for i in range(1, CLIENTS + 1)]
     first = lab.site.prefix4[256]
-    lab.script(
-        "node",
-        [
-            f"ip link add {PORT} type veth peer name clients-peer",
-            "ip link set clients-peer up",
-            f"ip link set {PORT} master br-client up",
-        ],
-    )
-    entries = [f"fdb add {format_mac(mac)} dev {PORT} master dynamic" for mac in macs]
+    for port in range(PORTS):
+        lab.script(
+            "node",
+            [
+                f"ip link add clients{port} type veth peer name peer{port}",
+                f"ip link set peer{port} up",
+                f"ip link set clients{port} master br-client up",
+            ],
+        )
+    entries = [
+        f"fdb add {format_mac(mac)} dev clients{i % PORTS} master dynamic" for i, mac in enumerate(macs)
+    ]
     lab.exec("node", ["bridge", "-batch", "-"], stdin="\n".join(entries) + "\n")
     for i, mac in enumerate(macs):
         lab.running.ask("node", SOCKET, f"lease add {format_mac(mac)} {first + i} 3600")
