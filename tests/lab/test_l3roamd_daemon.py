@@ -11,6 +11,7 @@ import threading
 import time
 
 import pytest
+from meshes import mesh_text
 from talk import STALL_S, Talk
 from waiting import wait_until
 
@@ -18,25 +19,7 @@ from sdk.lab.plan import ECHO
 from xlat464.address import format_ipv6, format_mac, parse_ipv6
 from xlat464.node import node_client_address
 
-TRIANGLE = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.c]
-role = "plat"
-[[links]]
-between = ["a", "b"]
-[[links]]
-between = ["b", "c"]
-[[links]]
-between = ["a", "c"]
-[clients.phone]
-node = "a"
-"""
+TRIANGLE = mesh_text("a=clat b=clat c=plat", "a-b b-c a-c", "phone=a", roaming="true", hello_interval_ms=500)
 SOCKET = "/var/run/l3roamd.sock"
 NODES = ("a", "b", "c")
 RESIDENT_KIB = 40 * 1024

@@ -4,27 +4,10 @@
 import signal
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
-TWO_EXITS = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.x]
-role = "plat"
-[nodes.y]
-role = "plat"
-[[links]]
-between = ["a", "x"]
-[[links]]
-between = ["a", "y"]
-[[links]]
-between = ["x", "y"]
-[clients.phone]
-node = "a"
-"""
+TWO_EXITS = mesh_text("a=clat x=plat y=plat", "a-x a-y x-y", "phone=a", roaming="true", hello_interval_ms=500)
 
 
 @pytest.fixture(scope="module")

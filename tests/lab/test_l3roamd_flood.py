@@ -6,33 +6,16 @@ import subprocess
 import time
 
 import pytest
+from meshes import mesh_text
 from talk import Talk
 from waiting import wait_until
 
 from sdk.lab.plan import short_name
 from xlat464.address import format_mac
 
-LINE = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.c]
-role = "plat"
-[[links]]
-between = ["a", "b"]
-[[links]]
-between = ["b", "c"]
-[clients.phone]
-node = "a"
-[clients.crowd]
-node = "a"
-[clients.walker]
-node = "b"
-"""
+LINE = mesh_text(
+    "a=clat b=clat c=plat", "a-b b-c", "phone=a crowd=a walker=b", roaming="true", hello_interval_ms=500
+)
 MACS = 4500
 ROUTES_MOST = 20  # of the three that are there
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from xlat464.address import format_ipv6, format_mac
@@ -19,18 +20,7 @@ from xlat464.node import management_address, node_client_address
 L3ROAMD = os.environ.get("L3ROAMD", "")
 pytestmark = pytest.mark.skipif(not L3ROAMD, reason="no C l3roamd: set L3ROAMD=/path/to/its/binary")
 
-PAIR = """
-[lab]
-roaming = true
-[nodes.ours]
-role = "both"
-[nodes.theirs]
-role = "clat"
-[[links]]
-between = ["ours", "theirs"]
-[clients.phone]
-node = "ours"
-"""
+PAIR = mesh_text("ours=both theirs=clat", "ours-theirs", "phone=ours", roaming="true")
 PREFIX = "2001:db8:5::"
 PHONE = PREFIX + "7"
 CPU_S = 2.0  # what the C daemon may need for all of this; in its endless loop it needs all there is

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from meshes import mesh_text
 from talk import STALL_S, Talk
 from waiting import wait_until
 
@@ -14,30 +15,16 @@ from sdk.lab import WEB
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import management_address, node_client_address
 
-MESH = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.c]
-role = "plat"
-[[links]]
-between = ["a", "b"]
-[[links]]
-between = ["b", "c"]
-[[links]]
-between = ["a", "c"]
-[clients.phone]
-node = "a"
-link = { delay_ms = 8 }
-[clients.tablet]
-node = "a"
-[clients.guest]
-node = "a"
-"""
+MESH = (
+    mesh_text(
+        "a=clat b=clat c=plat",
+        "a-b b-c a-c",
+        "tablet=a guest=a phone=a",
+        roaming="true",
+        hello_interval_ms=500,
+    )
+    + "link = { delay_ms = 8 }\n"
+)
 CLAIMS = """
 import socket, sys, time
 with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:

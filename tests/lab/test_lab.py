@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from meshes import mesh_text
 from test_lab_site import COMMUNITY
 from waiting import wait_until
 
@@ -22,39 +23,14 @@ from sdk.lab.services import PATTERN
 from sdk.lab.status import describe
 from xlat464.address import format_mac
 
-LINE = """
-[lab]
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.middle]
-role = "plain"
-[nodes.exit]
-role = "plat"
-[[links]]
-between = ["a", "middle"]
-[[links]]
-between = ["b", "middle"]
-[[links]]
-between = ["middle", "exit"]
-[clients.phone]
-node = "a"
-[clients.tablet]
-node = "b"
-"""
+LINE = mesh_text(
+    "a=clat b=clat middle=plain exit=plat",
+    "a-middle b-middle middle-exit",
+    "phone=a tablet=b",
+    hello_interval_ms=500,
+)
 # a mesh without an exit: whoever waits for its client's IPv4 waits until the deadline
-NEVER_READY = """
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "plain"
-[[links]]
-between = ["a", "b"]
-[clients.phone]
-node = "a"
-"""
+NEVER_READY = mesh_text("a=clat b=plain", "a-b", "phone=a")
 # a node for itself, with names as long as they may be
 LONE = """
 [lab]

@@ -16,10 +16,10 @@ from test_reach_apply import snapshot
 
 from reach.kernel import Kernel, KernelError
 from reach.plan import Br
-from reach.steps import bridge_steps
+from reach.steps import device_steps
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-STEPS = bridge_steps(Br("taps", is_ours=True, uplink="eth0"))
+STEPS = device_steps(None, Br("taps", is_ours=True, uplink="eth0"), None, "")
 OUTSIDE = ("192.0.2.1", "2001:db8:ffff::1")
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from reach import keys
@@ -23,22 +24,7 @@ pytestmark = [
         not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
     ),
 ]
-MESH = """
-[lab]
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.exit]
-role = "plat"
-[[links]]
-between = ["a", "exit"]
-[[links]]
-between = ["b", "exit"]
-[clients.phone]
-node = "a"
-"""
+MESH = mesh_text("a=clat b=clat exit=plat", "a-exit b-exit", "phone=a", hello_interval_ms=500)
 PUBLIC = "203.0.113.130"
 MTU = 1300  # of the link; what the mesh carries is larger
 DESCRIPTION = f"""

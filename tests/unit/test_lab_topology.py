@@ -5,6 +5,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from meshes import mesh_text
 
 from sdk.lab.base import with_settings
 from sdk.lab.machine import LabError
@@ -14,16 +15,7 @@ from sdk.lab.site import EXAMPLE, load_site
 from sdk.lab.topology import NAME_CHARS, Impairments, Role
 from sdk.lab.topology_reader import TOPOLOGIES, TopologyError, load_topology, parse_topology
 
-GOOD = """
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "plat"
-[[links]]
-between = ["a", "b"]
-[clients.c]
-node = "a"
-"""
+GOOD = mesh_text("a=clat b=plat", "a-b", "c=a")
 ROUGH = """
 [lab]
 hello_interval_ms = 500

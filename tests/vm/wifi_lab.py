@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import load
+from meshes import mesh_text
 from waiting import wait_until
 
 from sdk.lab import LabError
@@ -25,22 +26,7 @@ from sdk.lab.machine import REPOSITORY
 from sdk.lab.plan import ROAMING_SOCKET
 from sdk.timeouts import TIMEOUT_SCALE
 
-MESH = """
-[lab]
-hello_interval_ms = 2000
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.c]
-role = "plat"
-[[links]]
-between = ["a", "b"]
-[[links]]
-between = ["b", "c"]
-[[links]]
-between = ["a", "c"]
-"""
+MESH = mesh_text("a=clat b=clat c=plat", "a-b b-c a-c", hello_interval_ms=2000)
 POINTS = {"a": (1, 2412), "b": (6, 2437)}  # channel and MHz of each access point
 PHONE = "phone"
 # the loss that hwsim, which knows no distance, applies to an access point's 20 dBm. Below -45 dBm the phone scans for

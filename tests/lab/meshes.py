@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: ISC
+"""Meshes for labs, each in a line or two."""
+
+
+def mesh_text(nodes, links, clients="", **settings):
+    """Return a topology's text, ready for parse_topology. What is behind it belongs to the last client.
+
+    nodes: `a=clat b=plat`; links: `a-b b-c`; clients: `phone=a`, each at a node; settings: of [lab].
+    """
+    lines = ["[lab]", *(f"{key} = {value}" for key, value in settings.items())]
+    for name, role in (each.split("=") for each in nodes.split()):
+        lines += [f"[nodes.{name}]", f'role = "{role}"']
+    for one, other in (each.split("-") for each in links.split()):
+        lines += ["[[links]]", f'between = ["{one}", "{other}"]']
+    for name, node in (each.split("=") for each in clients.split()):
+        lines += [f"[clients.{name}]", f'node = "{node}"']
+    return "\n".join([*lines, ""])
