@@ -7,7 +7,6 @@ kernel_devices and kernel_routes are parts of it; nothing else imports pyroute2.
 """
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from reach import flows, process
-from reach.kernel_devices import Devices, KernelError, Note, run
+from reach.kernel_devices import CommandError, Devices, KernelError, Note, run
 from reach.kernel_routes import Routes
 from reach.render.commands import outer_addresses, outer_routes
 from reach.steps import Step
@@ -30,6 +29,8 @@ __all__ = ["Kernel", "KernelError"]
 Look = Callable[[Step], Note]
 Do = Callable[[Step, Note], None]
 log = logging.getLogger("reach")
+# what ip says of a kind of device that there is not, old, new, and for tunnels
+LACKING = ("Operation not supported", "Unknown device type", "failed: No such device")
 DISCARD_PORT = 9  # RFC 863: nobody answers
 SYSCTL = Path("/proc/sys")
 MISSING = {
@@ -94,10 +95,10 @@ class Kernel:
         self.kinds: dict[str, tuple[Look, Do, Do]] = {
             "device": (self.look_relied, goes_with_its_device, goes_with_its_device),
             "address": (routes.look_address, routes.do_address, routes.undo_address),
-            "tunnel": (devices.look_device, devices.do_tunnel, devices.undo_device),
+            "tunnel": (devices.look_device, devices.do_device, devices.undo_device),
             "wireguard": (devices.look_device, devices.do_wireguard, devices.undo_device),
-            "bridge": (devices.look_device, devices.do_bridge, devices.undo_device),
-            "gretap": (devices.look_device, devices.do_gretap, devices.undo_device),
+            "bridge": (devices.look_device, devices.do_device, devices.undo_device),
+            "gretap": (devices.look_device, devices.do_device, devices.undo_device),
             "uplink": (self.look_uplink, self.do_shell, self.undo_uplink),
             "fou": (nothing_to_note, devices.do_fou, devices.undo_fou),
             "peers": (nothing_to_note, devices.do_peers, devices.undo_peers),
@@ -154,9 +155,11 @@ class Kernel:
     def in_words(self, step: Step) -> Iterator[None]:
         try:
             yield
-        except NetlinkError as error:
-            if error.code == errno.EOPNOTSUPP and step.kind in MISSING:
+        except CommandError as error:
+            if step.kind in MISSING and error.reason.endswith(LACKING):
                 raise KernelError(f"{step.key}: this kernel lacks {MISSING[step.kind]}") from error
+            raise
+        except NetlinkError as error:
             raise KernelError(f"{step.kind} {step.key}: {os.strerror(error.code)}") from error
         except OSError as error:
             raise KernelError(f"{step.kind} {step.key}: {error.strerror}") from error

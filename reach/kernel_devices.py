@@ -1,30 +1,34 @@
 # SPDX-License-Identifier: ISC
-"""Making and removing devices over netlink; WireGuard's keys through `wg`. See kernel."""
+"""Devices: asked for over netlink, made by the rendered commands; WireGuard's keys through `wg`. See kernel."""
 
 import contextlib
-import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
 
 from reach.steps import Step
 
 Note = dict[str, Any]
-IPPROTO_IPIP = 4
-IP6_TNL_F_IGN_ENCAP_LIMIT = 1  # linux/ip6_tunnel.h: send without the destination option
-FOU_ENCAP_GUE = 2  # linux/if_tunnel.h TUNNEL_ENCAP_GUE
 DEVICE_WAIT_S = 5
 
 
 class KernelError(RuntimeError):
     """The machine does not do what a step asks for; one sentence says what and why."""
+
+
+class CommandError(KernelError):
+    """A command failed; `reason` is what it said."""
+
+    def __init__(self, words: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{' '.join(words[:3])}: {reason}")
+        self.reason = reason.removeprefix("RTNETLINK answers: ").removeprefix("Error: ").rstrip(".")
 
 
 def run(*words: str, text: str | None = None, **variables: str) -> str:
@@ -38,8 +42,17 @@ def run(*words: str, text: str | None = None, **variables: str) -> str:
         raise KernelError(f"{words[0]} did not end within 30 s") from None
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise KernelError(f"{' '.join(words[:3])}: {said[0] if said else f'failed with {done.returncode}'}")
+        raise CommandError(words, said[0] if said else f"failed with {done.returncode}")
     return done.stdout
+
+
+def run_line(line: str, so_already: str | None = None) -> None:
+    """Run a command of a rendered plan. so_already: what it says where there is nothing to do."""
+    try:
+        run(*shlex.split(line))
+    except CommandError as error:
+        if error.reason != so_already:
+            raise
 
 
 class Devices:
@@ -86,28 +99,13 @@ class Devices:
         return {}
 
     def undo_device(self, step: Step, note: Note) -> None:
-        found = self.index(step.key)
-        if found is not None:
-            self.route.link("del", index=found)
+        if self.index(step.key) is not None:
+            run("ip", "link", "del", "dev", step.key)
 
-    def ensure_link(self, step: Step, **values: Any) -> int:
+    def do_device(self, step: Step, note: Note) -> None:
         if self.index(step.key) is None:
-            self.route.link("add", ifname=step.key, **{k: v for k, v in values.items() if v is not None})
-        return self.need(step.key)
-
-    def do_tunnel(self, step: Step, note: Note) -> None:
-        limit = step.values["encap_limit"]
-        index = self.ensure_link(
-            step,
-            kind="ip6tnl",
-            ip6tnl_local=step.values["local"],
-            ip6tnl_remote=step.values["remote"],
-            ip6tnl_proto=IPPROTO_IPIP,
-            ip6tnl_ttl=64,
-            ip6tnl_encap_limit=limit,
-            ip6tnl_flags=IP6_TNL_F_IGN_ENCAP_LIMIT if limit is None else 0,
-        )
-        self.route.link("set", index=index, mtu=step.values["mtu"], state="up")
+            run_line(step.values["add"])
+        run_line(step.values["set"])
 
     def do_wireguard(self, step: Step, note: Note) -> None:
         if step.values["userspace"] and self.index(step.key) is None:
@@ -116,8 +114,9 @@ class Devices:
             while self.index(step.key) is None and time.monotonic() < end:
                 time.sleep(0.05)
             run("wg", "show", step.key)  # it answers when it has set the device up, with an MTU of its own
-        self.ensure_link(step, kind="wireguard")
-        self.route.link("set", index=self.need(step.key), mtu=step.values["mtu"])
+        if self.index(step.key) is None:
+            run("ip", "link", "add", "dev", step.key, "type", "wireguard")
+        run("ip", "link", "set", "dev", step.key, "mtu", str(step.values["mtu"]))
 
     def do_peers(self, step: Step, note: Note) -> None:
         values = step.values
@@ -141,14 +140,9 @@ class Devices:
             # what is the same goes on with its session; a name that nobody knows is not waited for
             text = "\n".join(lines) + "\n"
             run("wg", "syncconf", step.key, "/dev/stdin", text=text, WG_ENDPOINT_RESOLUTION_RETRIES="0")
+            run("ip", "link", "set", "dev", step.key, "up")
         except KernelError as error:
             raise (KernelError(taken) if "Address already in use" in str(error) else error) from None
-        try:
-            self.route.link("set", index=self.need(step.key), state="up")
-        except NetlinkError as error:
-            if error.code == errno.EADDRINUSE:
-                raise KernelError(taken) from error
-            raise
 
     def undo_peers(self, step: Step, note: Note) -> None:
         """The device goes, and with it the peers; where they were is remembered.
@@ -173,26 +167,6 @@ class Devices:
             pairs = [line.split("\t") for line in run("wg", "show", name, "endpoints").splitlines()]
             return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1] != "(none)"}
         return {}
-
-    def do_bridge(self, step: Step, note: Note) -> None:
-        index = self.ensure_link(step, kind="bridge", address=step.values["mac"])
-        self.route.link("set", index=index, state="up")
-
-    def do_gretap(self, step: Step, note: Note) -> None:
-        values, gue = step.values, step.values["gue"] or (None, None)
-        index = self.ensure_link(
-            step,
-            kind="gretap",
-            address=values["mac"],
-            gre_local=values["local"],
-            gre_remote=values["remote"],
-            gre_ttl=values["ttl"],
-            gre_encap_type=FOU_ENCAP_GUE if values["gue"] else None,
-            gre_encap_sport=gue[0],
-            gre_encap_dport=gue[1],
-        )
-        master = {"master": self.need(values["bridge"])} if values["bridge"] else {}
-        self.route.link("set", index=index, mtu=values["mtu"], state="up", **master)
 
     def do_fou(self, step: Step, note: Note) -> None:
         with contextlib.suppress(KernelError):  # it may be built in

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Addresses, routes and rules over netlink. See kernel."""
+"""Addresses, routes and rules: asked for over netlink, changed by the rendered commands. See kernel."""
 
 import contextlib
 import errno
@@ -10,14 +10,11 @@ from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from reach.kernel_devices import Devices, KernelError, Note
+from reach.kernel_devices import CommandError, Devices, KernelError, Note, run_line
 from reach.steps import Step
 
 MAIN = 254  # the routing table
-SCOPE_LINK = 253  # a route without a gateway
-IFA_F_NODAD = 0x02
-FOREVER = 0xFFFFFFFF
-FIB_RULE_INVERT = 0x2
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 @contextlib.contextmanager
@@ -30,80 +27,63 @@ def ignoring(*codes: int) -> Iterator[None]:
             raise
 
 
+def interface_of(step: Step) -> Any:
+    return ipaddress.ip_interface(step.values["interface"])
+
+
 class Routes:
     def __init__(self, devices: Devices) -> None:
         self.devices = devices
         self.route = devices.route
 
-    def address_words(self, step: Step) -> dict[str, Any]:
-        interface = ipaddress.ip_interface(step.values["interface"])
-        family = socket.AF_INET if interface.version == 4 else socket.AF_INET6
-        words = {"family": family, "address": str(interface.ip), "prefixlen": interface.network.prefixlen}
-        return {"index": self.devices.need(step.values["device"]), **words}
-
     def look_address(self, step: Step) -> Note:
-        if self.devices.index(step.values["device"]) is None:  # ours, made by an earlier step
-            self.devices.need(step.values["device"])
+        self.devices.need(step.values["device"])
         self.refuse_a_second_place(step)
         return {"was": self.has_address(step)}
 
     def has_address(self, step: Step) -> bool:
-        if self.devices.index(step.values["device"]) is None:
-            return False
-        words = self.address_words(step)
-        there = self.route.get_addr(index=words["index"], family=words["family"])
-        return any(
-            a.get_attr("IFA_ADDRESS") == words["address"] and a["prefixlen"] == words["prefixlen"]
-            for a in there
-        )
+        index, own = self.devices.index(step.values["device"]), interface_of(step)
+        return index is not None and (index, own) in self.addresses(own.version)
+
+    def addresses(self, version: int) -> Iterator[tuple[int, Any]]:
+        """Device index and address of everything that this machine has of a family."""
+        for each in self.route.get_addr(family=FAMILIES[version]):
+            yield each["index"], ipaddress.ip_interface(f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}")
 
     def refuse_a_second_place(self, step: Step) -> None:
         """A network that another device of the machine has already; half of what is meant for it would go there."""
-        words = self.address_words(step)
-        network = ipaddress.ip_interface(step.values["interface"]).network
-        for each in self.route.get_addr(family=words["family"]):
-            found = ipaddress.ip_interface(f"{each.get_attr('IFA_ADDRESS')}/{each['prefixlen']}").network
-            if each["index"] != words["index"] and found == network and network.num_addresses > 1:
-                name = self.devices.name(each["index"])
-                raise KernelError(f"{network} is at {name} already; networks must not overlap")
+        own = interface_of(step)
+        for index, found in self.addresses(own.version):
+            is_other = index != self.devices.need(step.values["device"])
+            if is_other and found.network == own.network and own.network.num_addresses > 1:
+                there = self.devices.name(index)
+                raise KernelError(f"{own.network} is at {there} already; networks must not overlap")
 
     def do_address(self, step: Step, note: Note) -> None:
-        words = self.address_words(step)
-        if words["family"] == socket.AF_INET6:
-            # a fresh address must be usable at once: the tunnel sends from it
-            words |= {"flags": IFA_F_NODAD}
-        if step.values["deprecated"]:
-            words |= {"preferred": 0, "valid": FOREVER}
+        device = step.values["device"]
+        self.devices.need(device)
         try:
-            self.route.addr("replace", **words)
-        except NetlinkError as error:
-            if error.code != errno.EACCES or words["family"] != socket.AF_INET6:
+            run_line(step.values["up"])
+        except CommandError as error:
+            if error.reason != "Permission denied" or ":" not in step.values["interface"]:
                 raise
-            device = step.values["device"]
             raise KernelError(
                 f"{device} has IPv6 switched off (net.ipv6.conf.{device}.disable_ipv6)"
             ) from None
 
     def undo_address(self, step: Step, note: Note) -> None:
         if not note.get("was") and self.devices.index(step.values["device"]) is not None:
-            with ignoring(errno.EADDRNOTAVAIL):
-                self.route.addr("del", **self.address_words(step))
-
-    def route_words(self, step: Step) -> dict[str, Any]:
-        network = ipaddress.ip_network(step.values["to"])
-        family = socket.AF_INET if network.version == 4 else socket.AF_INET6
-        words = {"family": family, "dst": str(network), "table": step.values["table"]}
-        words |= {"scope": SCOPE_LINK} if network.version == 4 else {}
-        return words if network.prefixlen else words | {"dst": "default"}
+            run_line(step.values["down"], "Cannot assign requested address")
 
     def ways(self, step: Step) -> set[int]:
         """The devices by which routes lead to where a step's does."""
-        words, network = self.route_words(step), ipaddress.ip_network(step.values["to"])
+        network = ipaddress.ip_network(step.values["to"])
+        there = self.route.route("dump", family=FAMILIES[network.version], table=step.values["table"])
+        own = str(network.network_address)
         return {
             route.get_attr("RTA_OIF")
-            for route in self.route.route("dump", family=words["family"], table=words["table"])
-            if route["dst_len"] == network.prefixlen
-            and (route.get_attr("RTA_DST") or str(network.network_address)) == str(network.network_address)
+            for route in there
+            if route["dst_len"] == network.prefixlen and (route.get_attr("RTA_DST") or own) == own
         }
 
     def look_route(self, step: Step) -> Note:
@@ -121,42 +101,23 @@ class Routes:
         return device is not None and device in self.ways(step)
 
     def do_route(self, step: Step, note: Note) -> None:
-        self.route.route("replace", oif=self.devices.need(step.values["device"]), **self.route_words(step))
+        self.devices.need(step.values["device"])
+        run_line(step.values["up"])
 
     def undo_route(self, step: Step, note: Note) -> None:
-        device = self.devices.index(step.values["device"])
-        if device is not None and not note.get("was"):
-            with ignoring(errno.ESRCH):
-                self.route.route("del", oif=device, **self.route_words(step))
-
-    def rule_words(self, step: Step) -> dict[str, Any]:
-        values = step.values
-        words: dict[str, Any] = {"family": socket.AF_INET if values["family"] == 4 else socket.AF_INET6}
-        words |= {"priority": values["priority"], "table": values["table"]}
-        for side, key in (("src", "source"), ("dst", "destination")):
-            if values.get(key):  # not all keys are in older ledgers
-                network = ipaddress.ip_network(values[key])
-                words |= {side: str(network.network_address), f"{side}_len": network.prefixlen}
-        words |= {"iifname": values["device"]} if values.get("device") else {}
-        words |= {"fwmark": values["mark"]} if values["mark"] else {}
-        words |= {"flags": FIB_RULE_INVERT} if values["inverted"] else {}
-        words |= {"FRA_SUPPRESS_PREFIXLEN": 0} if values["suppresses"] else {}
-        return words
+        if not note.get("was") and self.devices.index(step.values["device"]) is not None:
+            run_line(step.values["down"], "No such process")
 
     def do_rule(self, step: Step, note: Note) -> None:
-        with ignoring(errno.EEXIST):
-            self.route.rule("add", **self.rule_words(step))
+        run_line(step.values["up"], "File exists")
 
     def has_rule(self, step: Step) -> bool:
-        words = self.rule_words(step)
-        wanted = [words.get(key) for key in ("priority", "table", "src", "dst", "iifname", "fwmark")]
         names = ("FRA_PRIORITY", "FRA_TABLE", "FRA_SRC", "FRA_DST", "FRA_IIFNAME", "FRA_FWMARK")
-        there = self.route.get_rules(family=words["family"])
-        return any([each.get_attr(name) or None for name in names] == wanted for each in there)
+        there = self.route.get_rules(family=FAMILIES[step.values["family"]])
+        return any([each.get_attr(name) or None for name in names] == step.values["seen"] for each in there)
 
     def undo_rule(self, step: Step, note: Note) -> None:
-        with ignoring(errno.ENOENT):
-            self.route.rule("del", **self.rule_words(step))
+        run_line(step.values["down"], "No such file or directory")
 
     def look_pin(self, step: Step) -> Note:
         family = socket.AF_INET6 if ":" in step.key else socket.AF_INET

@@ -14,10 +14,9 @@ from reach.firewall import bridge_text, nft_text
 from reach.flows import rule as flow_rule
 from reach.flows import snat_rule as flow_snat_rule
 from reach.keys import Keys
-from reach.plan import Br, Device, DeviceAddress, Gretap, Plan, Route, Rule, Tunnel, Wg
-from reach.render.commands import TTL, Place, RenderError, names, services
-from reach.render.commands import dns as dns_command
-from reach.render.commands import uplink as uplink_command
+from reach.plan import Br, Device, DeviceAddress, Plan, Route, Rule, Tunnel, Wg
+from reach.render import commands
+from reach.render.commands import Command, Place, RenderError, names, services
 
 IN_PLACE = frozenset({"nft", "process", "peers"})
 MAIN = 254  # the routing table
@@ -64,8 +63,7 @@ def from_plan(plan: Plan, known: Keys, key_folder: str) -> list[Step]:
     if plan.firewall.bridge_ports:
         found.append(Step("nft", "bridge reach", {"text": bridge_text(plan.firewall)}))
     for each in plan.dns:
-        command = dns_command(each)
-        found.append(Step("shell", f"names by {each.device}", {"up": command.up, "down": command.down}))
+        found.append(Step("shell", f"names by {each.device}", lines(commands.dns(each))))
     for service in services(plan, Place(known)):
         values: dict[str, Any] = {"command": list(service.command), "config": service.config}
         found.append(Step("process", service.name, values))
@@ -79,28 +77,25 @@ def relied_on(plan: Plan) -> list[str]:
 
 
 def address(each: DeviceAddress) -> Step:
-    values = {"device": each.device, "interface": str(each.interface), "deprecated": each.is_deprecated}
+    values = {"device": each.device, "interface": str(each.interface), **lines(commands.address(each))}
     return Step("address", f"{each.interface} on {each.device}", values)
 
 
 def route(each: Route) -> Step:
     values = {"to": str(each.to), "device": each.device, "table": each.table or MAIN}
-    return Step("route", f"{each.to} table {each.table or MAIN}", values)
+    return Step("route", f"{each.to} table {each.table or MAIN}", values | lines(commands.route(each)))
 
 
 def rule(each: Rule) -> Step:
-    values: dict[str, Any] = {
-        "family": each.family,
-        "priority": each.priority,
-        "table": each.table,
-        "mark": each.mark,
-    }
-    values |= {"source": str(each.source) if each.source else None}
-    values |= {"inverted": each.is_mark_inverted, "suppresses": each.suppresses_default}
-    values |= {"device": each.in_device}
-    values |= {"destination": str(each.destination) if each.destination else None}
     about = each.source or each.destination or each.mark or each.in_device or ""
+    sides = [network and str(network.network_address) for network in (each.source, each.destination)]
+    seen = [each.priority, each.table, *sides, each.in_device, each.mark or None]
+    values = {"family": each.family, "seen": seen, **lines(commands.rule(each))}
     return Step("rule", f"IPv{each.family} {each.priority} {about}", values)
+
+
+def lines(command: Command) -> dict[str, Any]:
+    return {"up": command.up, "down": command.down}
 
 
 def greetings(plan: Plan) -> Iterator[Step]:
@@ -111,15 +106,21 @@ def greetings(plan: Plan) -> Iterator[Step]:
 
 
 def device_steps(plan: Plan, device: Device, known: Keys, key_folder: str) -> list[Step]:
-    if isinstance(device, Tunnel):
-        values: dict[str, Any] = {"local": str(device.local), "remote": str(device.remote)}
-        values |= {"mtu": device.mtu_bytes, "encap_limit": device.encap_limit}
-        return [Step("tunnel", device.name, values)]
     if isinstance(device, Wg):
         return wireguard_steps(plan.end, device, known, key_folder)
+    made = commands.device_commands(plan, Place(known), device)
     if isinstance(device, Br):
-        return bridge_steps(device)
-    return gretap_steps(device)
+        return bridge_steps(device, made)
+    if isinstance(device, Tunnel):
+        return [made_device("tunnel", device.name, made)]
+    step = made_device("gretap", device.name, made[-2:])  # before them, GUE's port for all that share it
+    return [Step("fou", str(device.gue_ports[0])), step] if device.gue_ports else [step]
+
+
+def made_device(kind: str, name: str, made: list[Command]) -> Step:
+    """add: makes the device, where it is not there; set: makes it as it ought to be."""
+    add, set_ = made
+    return Step(kind, name, {"add": add.up, "set": set_.up})
 
 
 def wireguard_steps(end: str, device: Wg, known: Keys, key_folder: str) -> list[Step]:
@@ -141,24 +142,11 @@ def wireguard_steps(end: str, device: Wg, known: Keys, key_folder: str) -> list[
     return [made, Step("peers", device.name, {**config, "peers": peers})]
 
 
-def bridge_steps(device: Br) -> list[Step]:
-    steps = [Step("bridge", device.name, {"mac": device.mac})] if device.is_ours else []
+def bridge_steps(device: Br, made: list[Command]) -> list[Step]:
+    steps = [made_device("bridge", device.name, made[:2])] if device.is_ours else []
     if device.uplink:
-        command = uplink_command(device.name, device.uplink, keeps_mac=not device.mac)
-        values = {"bridge": device.name, "up": command.up, "down": command.down}
-        steps.append(Step("uplink", device.uplink, values))
+        steps.append(Step("uplink", device.uplink, {"bridge": device.name, **lines(made[2])}))
     return steps
-
-
-def gretap_steps(device: Gretap) -> list[Step]:
-    values: dict[str, Any] = {
-        "remote": str(device.remote),
-        "local": str(device.local) if device.local else None,
-    }
-    values |= {"mtu": device.mtu_bytes, "mac": device.mac, "bridge": device.bridge, "ttl": TTL}
-    values |= {"gue": list(device.gue_ports) if device.gue_ports else None}
-    steps = [Step("gretap", device.name, values)]
-    return [Step("fou", str(device.gue_ports[0])), *steps] if device.gue_ports else steps
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ All targets that are made of commands are made from these. What needs a shell sa
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from reach.description import MIN_MTU_BYTES
 from reach.keys import Keys
-from reach.plan import Br, Device, Dns, Gretap, Plan, Rule, Service, Tunnel, Wg
+from reach.plan import Br, Device, DeviceAddress, Dns, Gretap, Plan, Route, Rule, Service, Tunnel, Wg
 from reach.relay import config_text
 
 TTL = 225  # of a GRETAP's outer packets; a fixed one keeps "do not fragment" set outside
@@ -233,16 +233,17 @@ def gretap(plan: Plan, place: Place, device: Gretap) -> Iterator[Command]:
 def addresses(plan: Plan, outside: bool) -> Iterator[Command]:
     ours = names(plan)
     for each in plan.addresses:
-        if (each.device in ours) == outside:
-            continue
-        what = f"{each.interface} dev {each.device}"
-        lifetime = " preferred_lft 0" if each.is_deprecated else ""
-        nodad = " nodad" if each.interface.version == 6 and each.device in ours else ""
-        yield Command(
-            f"ip addr replace {what}{lifetime}{nodad}",
-            f"ip addr del {what}" if outside else None,
-            device=None if outside else each.device,
-        )
+        if (each.device not in ours) == outside:
+            made = address(each)
+            yield made if outside else replace(made, down=None, device=each.device)
+
+
+def address(each: DeviceAddress) -> Command:
+    what = f"{each.interface} dev {each.device}"
+    lifetime = " preferred_lft 0" if each.is_deprecated else ""
+    # a fresh address must be usable at once: a tunnel sends from it
+    nodad = " nodad" if each.interface.version == 6 else ""
+    return Command(f"ip addr replace {what}{lifetime}{nodad}", f"ip addr del {what}")
 
 
 def sysctls(plan: Plan) -> Iterator[Command]:
@@ -259,11 +260,14 @@ def pins(plan: Plan) -> Iterator[Command]:
 
 
 def routes(plan: Plan) -> Iterator[Command]:
-    for each in plan.routes:
-        table = f" table {each.table}" if each.table else ""
-        family = "" if each.to.version == 4 else " -6"
-        what = f"{each.to} dev {each.device}{table}"
-        yield Command(f"ip{family} route replace {what}", f"ip{family} route del {what}", device=each.device)
+    yield from map(route, plan.routes)
+
+
+def route(each: Route) -> Command:
+    table = f" table {each.table}" if each.table else ""
+    family = "" if each.to.version == 4 else " -6"
+    what = f"{each.to} dev {each.device}{table}"
+    return Command(f"ip{family} route replace {what}", f"ip{family} route del {what}", device=each.device)
 
 
 def rule_words(rule: Rule) -> str:
@@ -279,9 +283,12 @@ def rule_words(rule: Rule) -> str:
 
 
 def rules(plan: Plan) -> Iterator[Command]:
-    for each in plan.rules:
-        words = rule_words(each)
-        yield Command(f"ip -{each.family} rule add {words}", f"ip -{each.family} rule del {words}")
+    yield from map(rule, plan.rules)
+
+
+def rule(each: Rule) -> Command:
+    words = rule_words(each)
+    return Command(f"ip -{each.family} rule add {words}", f"ip -{each.family} rule del {words}")
 
 
 def dns(each: Dns) -> Command:
