@@ -8,12 +8,14 @@ import json
 import os
 import queue
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 from pathlib import Path
 
+import pytest
 from waiting import wait_until
 
 from reach.relay import build
@@ -29,6 +31,15 @@ OWN_RUN = "mount -t tmpfs none /run && mkdir /run/wireguard && echo && read -r _
 numbers = itertools.count()
 # both ends of a thousand connections are in our process
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
+def needs(*programs):
+    """What a test module's pytestmark is."""
+    missing = [each for each in programs if not shutil.which(each)]
+    return [
+        pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
+        pytest.mark.skipif(bool(missing), reason=f"no {', '.join(missing)}"),
+    ]
 
 
 class Machine:

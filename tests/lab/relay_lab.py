@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 
+import pytest
 from reach_lab import Machine, Relay, Server, address, cable, echo
 
 PUBLIC, TARGET = "203.0.113.7", "2001:db8:1::10"
@@ -49,6 +50,18 @@ def relays(machine, folder):
     finally:
         for relay in running:
             relay.end()
+
+
+@pytest.fixture(scope="module")
+def net():
+    with relay_net() as machines:
+        yield machines
+
+
+@pytest.fixture
+def relay_of(net, tmp_path):
+    with relays(net[1], tmp_path) as start:
+        yield start
 
 
 @contextlib.contextmanager

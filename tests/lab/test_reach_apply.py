@@ -1,195 +1,38 @@
 # SPDX-License-Identifier: ISC
-"""`reach up` and `down` on machines in namespaces: what is published answers, and the machine is as before.
+"""`reach up` and `down` on machines in namespaces: what is published answers, and the machine is as before."""
 
-One wire, 203.0.113.0/24 and 2001:db8:0:1::/64. The home has IPv6 only, the caller IPv4 only; WireGuard is wireguard-go.
-
-caller .99      server .7 ::7      site .80 ::80      home ::20 -- 192.168.1.0/24 -- host .210
-"""
-
-import contextlib
 import json
-import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from reach_lab import DEADLINE_S, ROOT, Machine, Server, address, cable, program, wait_until
+import reach_site
+from reach_lab import address, needs, wait_until
+from reach_site import (
+    ENDS,
+    HOST,
+    HUB_AT_HOME,
+    PORTS,
+    REACH,
+    RELAY,
+    WG,
+    WHOLE,
+    call,
+    kill,
+    serve_tcp,
+    servers,
+    snapshot,
+    tell,
+    whoami,
+)
 
-from reach import keys
 from sdk.timeouts import TIMEOUT_SCALE
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
-    ),
-]
-REACH = ROOT / "bin" / "reach"
-HOST = "192.168.1.210"
-ENDS = """
-[server]
-device = "eth0"
-ipv4 = "203.0.113.7"
-ipv6 = "2001:db8:0:1::7/64"
-[home.attic]
-device = "eth0"
-ipv6 = "2001:db8:0:1::20/64"
-lan = "192.168.1.0/24"
-lan_device = "eth1"
-"""
-WG = """
-[link.wg0]
-kind = "wireguard"
-peers = { attic = 2 }
-masqueraded = "198.18.0.0/24"
-userspace = true
-keepalive_s = 1
-endpoint = "[2001:db8:0:1::7]"
-"""
-PORTS = f"""
-[[publish]]
-tcp = 443
-udp = 5060
-to = "{HOST}"
-"""
-WHOLE = f"""
-[[publish]]
-whole_address = true
-except = ["tcp/22"]
-to = "{HOST}"
-"""
-
-
-servers = []
-
-
-class Site:
-    """All machines, and `reach` on them with one description."""
-
-    def __init__(self, stack, folder):
-        self.folder = folder
-        self.wire, self.caller, self.server, self.home, self.host, self.site = machines = [
-            Machine() for _ in range(6)
-        ]
-        for machine in machines:
-            stack.callback(machine.end)
-        self.wire.run("ip", "link", "add", "br0", "type", "bridge")
-        self.wire.run("ip", "link", "set", "br0", "up")
-        for i, machine in enumerate((self.caller, self.server, self.home, self.site)):
-            cable(self.wire, f"port{i}", machine, "eth0")
-            self.wire.run("ip", "link", "set", f"port{i}", "master", "br0")
-        cable(self.home, "eth1", self.host, "eth0")
-        address(self.caller, "eth0", "203.0.113.99/24")
-        address(self.server, "eth0", "203.0.113.7/24", "2001:db8:0:1::7/64")
-        address(self.home, "eth0", "2001:db8:0:1::20/64")
-        address(self.site, "eth0", "203.0.113.80/24", "2001:db8:0:1::80/64")
-        address(self.home, "eth1", "192.168.1.1/24")
-        address(self.host, "eth0", f"{HOST}/24")
-        self.host.run("ip", "route", "add", "default", "via", "192.168.1.1")
-        for machine in machines:
-            # wait for what the kernel does by itself, lest a snapshot sees half of it
-            wait_until(lambda m=machine: "tentative" not in m.run("ip", "addr").stdout, "addresses are ready")
-        self.describe(ENDS + WG + PORTS)
-
-    def describe(self, text):
-        (self.folder / "reach.toml").write_text(text)
-
-    def state(self, machine):
-        return self.folder / f"state{machine.pid}"
-
-    def reach(self, machine, *words, check=True, env=()):
-        command = [
-            "env",
-            "--unset",
-            "SSH_CONNECTION",
-            *env,
-            f"PATH={program().parent}:{os.environ['PATH']}",
-            REACH,
-            "--file",
-        ]
-        return machine.run(
-            *command, self.folder / "reach.toml", "--state", self.state(machine), *words, check=check
-        )
-
-    def down(self):
-        ends = ((self.server, "server"), (self.home, "attic"), (self.caller, "laptop"))
-        self.at_once("down", *(each for each in ends if (self.state(each[0]) / f"{each[1]}.json").exists()))
-
-    def at_once(self, command, *ends):
-        """One command at several machines; each waits more for its Python than for the others."""
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda each: self.reach(each[0], command, each[1]), ends))
-
-    def both_up(self):
-        self.at_once("up", (self.server, "server"), (self.home, "attic"))
-        wait_until(
-            lambda: self.host.run("ping", "-c1", "-W1", "198.18.0.1", check=False).returncode == 0,
-            "the link works",
-        )
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "attic", "laptop"):
-            keys.write(folder / "keys", end)
-        yield Site(stack, folder)
-
-
-@pytest.fixture
-def site(net):
-    """Machines on which nothing of ours is up, before and after."""
-    net.describe(ENDS + WG + PORTS)
-    yield net
-    net.down()
-    while servers:
-        servers.pop().close()
-
-
-def kill(process):
-    """Kill what runs in the machine, and collect the process that waits for it here."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    for child in children:
-        os.kill(int(child), signal.SIGKILL)
-    process.wait()
-
-
-def snapshot(machine):
-    """What `down` has to restore."""
-    commands = (
-        ("ip", "-j", "link"), ("ip", "-j", "addr"), ("ip", "-j", "route", "show", "table", "all"),
-        ("ip", "-6", "-j", "route", "show", "table", "all"), ("ip", "-j", "rule"), ("ip", "-6", "-j", "rule"),
-        ("nft", "list", "ruleset"), ("sysctl", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"),
-        ("sysctl", "net.ipv4.conf.all.src_valid_mark", "net.ipv6.conf.eth0.accept_ra"),
-    )  # fmt: skip
-    return [machine.run(*words).stdout for words in commands]
-
-
-def whoami(connection):
-    connection.sendall(connection.getpeername()[0].encode())
-
-
-def tell(machine, port):
-    """A TCP server that says who calls; it ends with the test."""
-    return serve_tcp(machine, "0.0.0.0", port, whoami, socket.AF_INET)
-
-
-def serve_tcp(*arguments):
-    servers.append(Server(*arguments))
-    return servers[-1]
-
-
-def call(machine, target, port, family=socket.AF_INET, timeout_s=DEADLINE_S):
-    with machine.connect(target, port, family, timeout_s=timeout_s) as connection:
-        return connection.recv(99).decode()
+pytestmark = needs("wireguard-go", "wg")
+net, site = reach_site.net, reach_site.site
 
 
 def test_what_is_published_is_answered_by_a_host_at_home_that_sees_who_calls(site):
@@ -373,9 +216,6 @@ def test_another_wireguard_on_the_port_is_said(site):
         assert snapshot(site.server) == before
 
 
-RELAY = '\n[[publish]]\ntcp = 8080\nto = "2001:db8:0:1::80"\nproxy = "v1"\n'
-
-
 def test_the_relay_is_started_reloaded_and_ended(site):
     serve_tcp(site.site, "::", 8080, lambda c: c.sendall(c.recv(99)))
     site.describe(ENDS + RELAY)
@@ -511,22 +351,6 @@ def test_an_exit_gives_ipv6_to_who_has_only_ipv4(site):
     assert call(site.caller, "198.51.100.80", 80) == "203.0.113.7"
     site.server.run("ip", "route", "del", "198.51.100.80")
     site.site.run("ip", "addr", "del", "198.51.100.80/32", "dev", "eth0")
-
-
-HUB_AT_HOME = """
-[link.wg0]
-kind = "wireguard"
-hub = "attic"
-peers = { laptop = 2 }
-routed = "198.18.0.0/24"
-masqueraded = "198.18.1.0/24"
-mtu = 1280
-userspace = true
-pin = true
-[[publish]]
-udp = 51820
-to = "2001:db8:0:1::20"
-"""
 
 
 def test_a_hub_at_home_is_reached_through_the_relay_from_an_ipv4_network(site):

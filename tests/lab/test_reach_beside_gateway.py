@@ -4,24 +4,16 @@
 caller .99, server .7 -- wire -- .20 router -- br-lan 192.168.178.0/24, 2001:db8:0:2::/64 -- pi .20 ::20, nas .30 ::30
 """
 
-import contextlib
-import os
-import shutil
 import socket
 
 import pytest
 from reach_day import udp
-from reach_lab import Machine, address, cable, wait_until
-from test_reach_apply import Site, call, keys, serve_tcp, servers, snapshot, tell, whoami
+from reach_lab import Machine, address, cable, needs, wait_until
+from reach_site import Site, call, machines, serve_tcp, snapshot, tell, whoami
 
 from sdk.timeouts import TIMEOUT_SCALE
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
-    ),
-]
+pytestmark = needs("wireguard-go", "wg")
 PUBLIC, PI, NAS = "203.0.113.7", "192.168.178.20", "192.168.178.30"
 NAS_IPV6, SERVER_IPV6 = "2001:db8:0:2::30", "2001:db8:0:1::7"
 ENDS = f"""
@@ -46,6 +38,8 @@ PUBLISH = '[[publish]]\ntcp = 443\nudp = 5060\nto = "{}"\n'
 
 
 class Beside(Site):
+    ends = {"server": "server", "home": "pi", "caller": "laptop"}  # noqa: RUF012
+
     def __init__(self, stack, folder):
         self.folder = folder
         names = ("wire", "caller", "server", "router", "home", "nas")
@@ -83,11 +77,8 @@ class Beside(Site):
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "pi", "laptop"):
-            keys.write(folder / "keys", end)
-        yield Beside(stack, folder)
+    with machines(tmp_path_factory.mktemp("reach"), Beside) as made:
+        yield made
 
 
 @pytest.fixture
@@ -96,10 +87,7 @@ def site(net):
     tell(net.home, 443)
     serve_tcp(net.nas, "::", 444, whoami)
     yield net
-    ends = [(net.server, "server"), (net.home, "pi"), (net.caller, "laptop")]
-    net.at_once("down", *(each for each in ends if (net.state(each[0]) / f"{each[1]}.json").exists()))
-    while servers:
-        servers.pop().close()
+    net.down()
 
 
 def up(site, text, *more):

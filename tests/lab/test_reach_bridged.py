@@ -11,14 +11,14 @@ import socket
 
 import pytest
 from reach_day import NOTHING, changes, says_on, settled
-from reach_lab import LIBC, Machine, Server, address, cable, echo
-from test_reach_apply import snapshot
+from reach_lab import LIBC, Machine, Server, address, cable, echo, needs
+from reach_site import snapshot
 
 from reach.kernel import Kernel, KernelError
 from reach.plan import Br
 from reach.steps import device_steps
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = needs()
 STEPS = device_steps(None, Br("taps", is_ours=True, uplink="eth0"), None, "")
 OUTSIDE = ("192.0.2.1", "2001:db8:ffff::1")
 

@@ -7,25 +7,18 @@ REACH_CHURN in the environment makes it longer, by that factor; the same holds f
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import threading
 from pathlib import Path
 
 import pytest
-from reach_lab import CHURN, wait_until
-from test_reach_apply import ENDS, PORTS, RELAY, WG, Site, call, keys, serve_tcp, servers, snapshot, tell
+from reach_lab import CHURN, needs, wait_until
+from reach_site import ENDS, PORTS, RELAY, WG, call, machines, serve_tcp, snapshot, tell
 
 from reach import process
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack"))),
-        reason="no wireguard-go, wireguard-tools or conntrack",
-    ),
-]
+pytestmark = needs("wireguard-go", "wg", "conntrack")
 ROUNDS = max(2, round(2 * CHURN))
 GROWTH_KIB = (
     4096  # of a program in Go, whose heap breathes; a leak of a kilobyte a call would be more in a longer run
@@ -39,16 +32,11 @@ KEEPERS = {"sh", "sleep"}
 
 @pytest.fixture
 def site(tmp_path):
-    with contextlib.ExitStack() as stack:
-        for end in ("server", "attic"):
-            keys.write(tmp_path / "keys", end)
-        made = Site(stack, tmp_path)
+    with machines(tmp_path) as made:
         for machine in (made.server, made.home):
             forget_soon(machine)
         yield made
         made.down()
-        while servers:
-            servers.pop().close()
 
 
 def forget_soon(machine):

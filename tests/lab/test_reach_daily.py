@@ -5,43 +5,21 @@ The machines are those of test_reach_apply.
 """
 
 import contextlib
-import os
 import shutil
 import socket
 import subprocess
 import threading
 
 import pytest
+import reach_site
 from reach_day import SIP_PORT, answers, ask, caller_learns, reboot, resolvconf_at, serve_names, telephone
-from reach_lab import wait_until
-from test_reach_apply import ENDS, HOST, HUB_AT_HOME, PORTS, WG, WHOLE, Site, keys, serve_tcp, servers
+from reach_lab import needs, wait_until
+from reach_site import ENDS, HOST, HUB_AT_HOME, PORTS, WG, WHOLE, serve_tcp
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg", "conntrack", "dnsmasq", "sipp"))),
-        reason="no wireguard-go, wireguard-tools, conntrack, dnsmasq or sipp",
-    ),
-]
+pytestmark = needs("wireguard-go", "wg", "conntrack", "dnsmasq", "sipp")
+net, site = reach_site.net, reach_site.site
 LAPTOP = ENDS.replace("[home", "[client.laptop]\n[home")
 PHONE, PROXY = "198.18.0.2", "198.18.0.1"  # in the network without NAT
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "attic", "laptop"):
-            keys.write(folder / "keys", end)
-        yield Site(stack, folder)
-
-
-@pytest.fixture
-def site(net):
-    yield net
-    net.down()
-    while servers:
-        servers.pop().close()
 
 
 def hub_at_home(site):

@@ -6,7 +6,6 @@ caller .99 eth0 -- eth0 .7 router 192.168.1.1 eth1 -- eth0 host
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import sys
@@ -14,16 +13,17 @@ from ipaddress import IPv4Address
 
 import firewalls
 import pytest
+import reach_site
 from reach_day import udp
-from reach_lab import ROOT, Machine, Server, address, cable, wait_until
-from test_reach_apply import Site, call, keys, servers, tell
+from reach_lab import ROOT, Machine, Server, address, cable, needs, wait_until
+from reach_site import ENDS, WG, call, serve_tcp, tell
 
 from reach import kernel_look
 from reach.passages import answer, stations
 from reach.ruleset import Packet, decide
 from sdk.timeouts import TIMEOUT_SCALE
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = needs()
 PUBLIC, TARGET, CALLER = "203.0.113.7", "192.168.1.210", "203.0.113.99"
 TCP = [22, 443, 8001, 8080]
 UDP = [5060, 51820]
@@ -122,23 +122,7 @@ def test_what_is_foretold_is_what_the_kernel_does(net, name):
     assert {was for _, was in asked} == {True} if name == "an open one" else {True, False}
 
 
-SITE = """
-[server]
-device = "eth0"
-ipv4 = "203.0.113.7"
-ipv6 = "2001:db8:0:1::7/64"
-[home.attic]
-device = "eth0"
-ipv6 = "2001:db8:0:1::20/64"
-lan = "192.168.1.0/24"
-lan_device = "eth1"
-[link.wg0]
-kind = "wireguard"
-peers = { attic = 2 }
-masqueraded = "198.18.0.0/24"
-userspace = true
-keepalive_s = 1
-[[publish]]
+SITE = f"""{ENDS}{WG}[[publish]]
 tcp = 443
 to = "192.168.1.210"
 [[publish]]
@@ -149,11 +133,8 @@ to = "2001:db8:0:1::80"
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "attic"):
-            keys.write(folder / "keys", end)
-        yield Site(stack, folder)
+    with reach_site.machines(tmp_path_factory.mktemp("reach")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -162,13 +143,11 @@ def site(machines):
         pytest.skip("no wireguard-go, no wireguard-tools")
     machines.describe(SITE)
     tell(machines.host, 443)
-    servers.append(Server(machines.site, "::", 8080, lambda c: c.sendall(b"x")))
+    serve_tcp(machines.site, "::", 8080, lambda c: c.sendall(b"x"))
     yield machines
     machines.down()
     for machine in (machines.server, machines.home):
         machine.run("sh", "-c", firewalls.FLUSH)
-    while servers:
-        servers.pop().close()
 
 
 def status(site, machine, end):

@@ -5,14 +5,17 @@ import socket
 import time
 
 import pytest
-from reach_lab import wait_until
-from test_reach_apply import ENDS, HOST, PORTS, WG, net, pytestmark, site  # noqa: F401 # fixtures
+import reach_site
+from reach_lab import needs, wait_until
+from reach_site import ENDS, HOST, PORTS, WG
 
+pytestmark = needs("wireguard-go", "wg")
+net, site = reach_site.net, reach_site.site
 CALLS_FROM = 4000
 
 
 @pytest.fixture
-def phones(site):  # noqa: F811
+def phones(site):
     """A caller's socket with one port, and two of the host at home; the server tracks connections before we come."""
     site.server.run(
         "nft", "add table ip other; add chain ip other c { type filter hook prerouting priority 0; }"
@@ -49,7 +52,7 @@ def keep_alive(caller, phone):
     return heard(phone)
 
 
-def test_a_keepalive_follows_what_is_published(site, phones):  # noqa: F811
+def test_a_keepalive_follows_what_is_published(site, phones):
     caller, phone, second = phones
     caller.sendto(b"KEEPALIVE", ("203.0.113.7", 5060))
     wait_until(lambda: flows(site).count("dport=5060") == 1, "a flow before we come")
@@ -65,7 +68,7 @@ def test_a_keepalive_follows_what_is_published(site, phones):  # noqa: F811
     assert not any(keep_alive(caller, each) for each in (phone, second) for _ in range(10))
 
 
-def test_flushed_rules_are_missed_and_flows_of_that_time_cleared(site, phones):  # noqa: F811
+def test_flushed_rules_are_missed_and_flows_of_that_time_cleared(site, phones):
     caller, phone, _ = phones
     site.both_up()
     wait_until(lambda: keep_alive(caller, phone), "what is published is heard")
@@ -88,5 +91,5 @@ def test_flushed_rules_are_missed_and_flows_of_that_time_cleared(site, phones): 
     site.server.run("nft", "delete table ip other2")
 
 
-def flows(site):  # noqa: F811
+def flows(site):
     return site.server.run("conntrack", "-L", "-f", "ipv4", "-p", "udp").stdout

@@ -5,23 +5,16 @@ The machines are those of test_reach_apply, and a second one in the home's LAN.
 """
 
 import contextlib
-import os
-import shutil
 import socket
 
 import pytest
 from reach_day import answers, udp
-from reach_lab import Machine, address, cable, wait_until
-from test_reach_apply import ENDS, HOST, WG, Site, call, keys, serve_tcp, servers, tell, whoami
+from reach_lab import Machine, address, cable, needs, wait_until
+from reach_site import ENDS, HOST, WG, Site, call, machines, serve_tcp, servers, tell, whoami
 
 from sdk.timeouts import TIMEOUT_SCALE
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
-    ),
-]
+pytestmark = needs("wireguard-go", "wg")
 PC, PUBLIC, TCP, UDP = "192.168.1.30", "203.0.113.7", 443, 5060
 LAPTOP = ENDS.replace('"eth1"', '"br-lan"').replace("[home", "[client.laptop]\n[home")
 EXIT = """
@@ -93,11 +86,8 @@ class Neighbours(Site):
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "attic", "laptop"):
-            keys.write(folder / "keys", end)
-        yield Neighbours(stack, folder)
+    with machines(tmp_path_factory.mktemp("reach"), Neighbours) as made:
+        yield made
 
 
 @pytest.fixture(params=STATES.values(), ids=STATES)
@@ -121,8 +111,6 @@ def site(net, request):
     wait_until(lambda: answers(net.caller, hub), "the laptop's link works")
     yield net
     net.down()
-    while servers:
-        servers.pop().close()
 
 
 @contextlib.contextmanager

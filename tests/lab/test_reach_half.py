@@ -4,12 +4,11 @@
 The programs that it calls are stand-ins, which write down how they were called; one call fails.
 """
 
-import os
 import shutil
 from pathlib import Path, PurePosixPath
 
 import pytest
-from reach_lab import ROOT, Machine, wait_until
+from reach_lab import ROOT, Machine, needs, wait_until
 
 from reach import keys, reader
 from reach.plan_publish import make
@@ -24,12 +23,7 @@ STAND_IN = """#!/bin/sh
 echo "${0##*/} $*" >>/run/said
 [ "${0##*/} $*" != "$(cat /run/fails)" ]
 """
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("ifup", "wg-quick", *PROGRAMS))), reason="no ifupdown, or no wg-quick"
-    ),
-]
+pytestmark = needs("ifup", "wg-quick", *PROGRAMS)
 PLAN = make(reader.read((ROOT / "reach/examples/bridge.toml").read_text()), "server")
 
 

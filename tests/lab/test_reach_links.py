@@ -24,12 +24,20 @@ from reach_day import (
     soon,
     telephone,
 )
-from reach_lab import DEADLINE_S, address, echo, wait_until
-from test_reach_apply import ENDS, HOST, PORTS, WHOLE, Site, call, keys, serve_tcp, servers, snapshot, tell
-
-pytestmark = pytest.mark.skipif(
-    subprocess.run(["id", "-u"], capture_output=True).stdout != b"0\n", reason="needs root"
+from reach_lab import DEADLINE_S, address, echo, needs, wait_until
+from reach_site import (
+    ENDS,
+    HOST,
+    PORTS,
+    WHOLE,
+    call,
+    machines,
+    serve_tcp,
+    snapshot,
+    tell,
 )
+
+pytestmark = needs()
 SITES = ENDS.replace("2001:db8:0:1::7", "2001:db8:0:7::1").replace("2001:db8:0:1::20", "2001:db8:0:8::1")
 IP6TNL = ("type", "ip6tnl", "remote", "2001:db8::1")  # one without an end is there already
 FOUR_IN_SIX = '[link.wrap1]\nkind = "4in6"\nhome = "attic"\n'
@@ -94,11 +102,7 @@ def has(*link):
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    with contextlib.ExitStack() as stack:
-        folder = tmp_path_factory.mktemp("reach")
-        for end in ("server", "attic", "laptop"):
-            keys.write(folder / "keys", end)
-        site = Site(stack, folder)
+    with machines(tmp_path_factory.mktemp("reach")) as site:
         for machine, own, other in ((site.server, 7, 8), (site.home, 8, 7)):
             address(machine, "eth0", f"2001:db8:0:{own}::1/64")
             machine.run("ip", "-6", "route", "add", f"2001:db8:0:{other}::/64", "dev", "eth0")
@@ -109,8 +113,6 @@ def net(tmp_path_factory):
 def site(net):
     yield net
     net.down()
-    while servers:
-        servers.pop().close()
 
 
 def gives(machine, port, size=SIZE):

@@ -7,16 +7,14 @@ The bridge's members are veths, for kernels without GRE.
 """
 
 import contextlib
-import os
 import re
-import shutil
 import socket
 from dataclasses import replace
 
 import pytest
 from reach_day import NOTHING, answers, changes, download, learns, says_on, settled, soon
-from reach_lab import Machine, address, cable, echo, wait_until
-from test_reach_apply import Site, serve_tcp, servers, snapshot
+from reach_lab import Machine, address, cable, echo, needs, wait_until
+from reach_site import Site, serve_tcp, servers, snapshot
 from test_reach_links import RA_S, SIZE, TAP_MTU, has
 
 from reach import keys, reader
@@ -24,10 +22,7 @@ from reach.plan import Br
 from reach.plan_publish import make
 from reach.render.commands import Place, commands, services
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(not all(map(shutil.which, ("radvd", "ndppd"))), reason="no radvd, no ndppd"),
-]
+pytestmark = needs("radvd", "ndppd")
 DESCRIPTION = """
 [server]
 device = "eth0"

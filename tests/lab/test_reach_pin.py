@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: ISC
 """The route to the server outside of the link, on a machine that goes from one network to another."""
 
-import os
 import subprocess
 
 import pytest
-from reach_lab import network_namespace
+from reach_lab import needs, network_namespace
 
 from reach.kernel import Kernel, KernelError
 from reach.steps import Step
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+pytestmark = needs()
 PIN = Step("pin", "203.0.113.7")
 
 

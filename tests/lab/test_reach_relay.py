@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """The relay: what it does with connections of TCP, with its file and its bounds, and what is left of it all."""
 
-import os
 import random
 import re
 import resource
@@ -15,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from reach_lab import CHURN, Server, program, wait_until
+import relay_lab
+from reach_lab import CHURN, Server, needs, program, wait_until
 from relay_lab import (
     ECHO,
     PUBLIC,
@@ -24,25 +24,12 @@ from relay_lab import (
     ask,
     is_turned_away,
     read_all,
-    relay_net,
-    relays,
     udp_servers,
     was_reset,
 )
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
-
-@pytest.fixture(scope="module")
-def net():
-    with relay_net() as machines:
-        yield machines
-
-
-@pytest.fixture
-def relay_of(net, tmp_path):
-    with relays(net[1], tmp_path) as start:
-        yield start
+pytestmark = needs()
+net, relay_of = relay_lab.net, relay_lab.relay_of
 
 
 def test_what_one_side_sends_the_other_gets_and_the_end_of_one_way_is_passed_on(net, relay_of):

@@ -2,28 +2,17 @@
 """The relay's flows of UDP: who gets the answers, who makes room, and when a flow ends."""
 
 import contextlib
-import os
 import random
 import socket
 import time
 
 import pytest
-from reach_lab import address, wait_until
-from relay_lab import ECHO, PUBLIC, TARGET, ask, relay_net, relays, udp_servers
+import relay_lab
+from reach_lab import address, needs, wait_until
+from relay_lab import ECHO, PUBLIC, TARGET, ask, udp_servers
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
-
-
-@pytest.fixture(scope="module")
-def net():
-    with relay_net() as machines:
-        yield machines
-
-
-@pytest.fixture
-def relay_of(net, tmp_path):
-    with relays(net[1], tmp_path) as start:
-        yield start
+pytestmark = needs()
+net, relay_of = relay_lab.net, relay_lab.relay_of
 
 
 @pytest.fixture(scope="module", autouse=True)

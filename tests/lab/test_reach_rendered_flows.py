@@ -5,14 +5,13 @@ caller .99 -- server .7, whose link is eth1 here -- host .210, which listens on 
 """
 
 import contextlib
-import os
 import shutil
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 from reach_day import udp
-from reach_lab import Machine, address, cable, wait_until
+from reach_lab import Machine, address, cable, needs, wait_until
 
 from reach import keys, reader
 from reach.firewall import ruleset_text
@@ -21,13 +20,7 @@ from reach.render import Place, entware, openwrt
 from reach.render.commands import File, commands
 from reach.render.flows import files
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("nft", "iptables-restore", "conntrack"))),
-        reason="no nft, iptables or conntrack",
-    ),
-]
+pytestmark = needs("nft", "iptables-restore", "conntrack")
 HOST, PUBLIC = "192.168.1.210", "203.0.113.7"
 ENDS = f"""
 [server]

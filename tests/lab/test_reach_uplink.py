@@ -4,13 +4,12 @@
 phone - a, b (clatnodes) - exit (platnode) = wan, IPv6 only = internet = eth0 - server 203.0.113.130
 """
 
-import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 from meshes import mesh_text
+from reach_lab import needs
 from waiting import wait_until
 
 from reach import keys
@@ -18,12 +17,7 @@ from sdk.lab import ECHO, WEB
 from sdk.lab.machine import REPOSITORY
 from sdk.lab.topology import INTERNET
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("wireguard-go", "wg"))), reason="no wireguard-go, no wireguard-tools"
-    ),
-]
+pytestmark = needs("wireguard-go", "wg")
 MESH = mesh_text("a=clat b=clat exit=plat", "a-exit b-exit", "phone=a", hello_interval_ms=500)
 PUBLIC = "203.0.113.130"
 MTU = 1300  # of the link; what the mesh carries is larger
