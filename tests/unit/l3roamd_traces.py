@@ -7,7 +7,7 @@
 A line of the file is a seed: a hash of all actions of all nodes with their times, and the outcome: who serves each
 client, which way its packets go, and what the kernels hold. Renames leave both as they were, a change of the core's
 inside at least the outcomes of the calm seeds. In the others the network loses messages at random, so that one message
-more or less is another diagnosis.
+more or less is another outcome.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ COUNTED = (
 PAUSES_S = (0.0, 0.002, 0.004, 0.01, 0.02, 0.05, 0.1, 0.3, 0.7, 1.3, 2.0, 5.0, 9.0)
 
 
-class Story:
+class Scenario:
     """A mesh and what happens in it: all of it follows from the seed, nothing from what the nodes do."""
 
     def __init__(self, seed: int) -> None:
@@ -184,18 +184,18 @@ class Story:
 
 
 DEEDS = [
-    (Story.walk, 8),
-    (Story.knock, 3),
-    (Story.sleep, 2),
-    (Story.renew, 2),
-    (Story.release, 0.5),
-    (Story.pass_by, 2),
-    (Story.restart, 1),
-    (Story.split, 1),
-    (Story.stall, 1),
-    (Story.hide, 0.5),
-    (Story.lose_plat, 0.5),
-    (Story.wait, 1),
+    (Scenario.walk, 8),
+    (Scenario.knock, 3),
+    (Scenario.sleep, 2),
+    (Scenario.renew, 2),
+    (Scenario.release, 0.5),
+    (Scenario.pass_by, 2),
+    (Scenario.restart, 1),
+    (Scenario.split, 1),
+    (Scenario.stall, 1),
+    (Scenario.hide, 0.5),
+    (Scenario.lose_plat, 0.5),
+    (Scenario.wait, 1),
 ]
 
 
@@ -226,7 +226,7 @@ def compare(one: dict, other: dict) -> int:
 def main(first: str, second: str = str(SEEDS)) -> int:
     if not second.isdigit():
         return compare(json.loads(Path(first).read_text()), json.loads(Path(second).read_text()))
-    found = {seed: Story(seed).play() for seed in range(int(second))}
+    found = {seed: Scenario(seed).play() for seed in range(int(second))}
     Path(first).write_text(json.dumps(found, indent=0))
     return 0
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from l3roamd_mesh import Mesh, joined
-from l3roamd_traces import Story
+from l3roamd_traces import Scenario
 
 from l3roamd_py.core import events, judge, judge_parts, wire
 from l3roamd_py.core.client import Client
@@ -56,7 +56,7 @@ def test_what_happens_in_a_mesh_is_in_the_table(monkeypatch):
 
     monkeypatch.setattr(judge, "judge", watch)
     for seed in range(SEEDS):
-        Story(seed).play()
+        Scenario(seed).play()
     table = {(state, verdict, then) for state, _, verdict, then in TABLE}
     assert seen <= table
     assert len(seen) > len(table) * 0.7
@@ -68,11 +68,11 @@ def test_the_drawing_in_the_documents_is_of_this_table():
 
 def test_nobody_is_judged_by_what_has_not_been_waited_for():
     """An answer that waits to be read must come before the deadline: only a Tick says that a time is over."""
-    diagnosis = Story(1)
-    assert sum(len(node.core.node.clients) for node in diagnosis.mesh.nodes) >= len(diagnosis.clients)
-    for node in diagnosis.mesh.nodes:
+    scenario = Scenario(1)
+    assert sum(len(node.core.node.clients) for node in scenario.mesh.nodes) >= len(scenario.clients)
+    for node in scenario.mesh.nodes:
         shared = node.core.node
-        later = SimpleNamespace(now_s=diagnosis.mesh.now_s + 1e6, due_s=shared.due_s, options=shared.options)
+        later = SimpleNamespace(now_s=scenario.mesh.now_s + 1e6, due_s=shared.due_s, options=shared.options)
         for client in node.core.node.clients.values():
             assert judge.judge(client, later) is None
 
