@@ -7,7 +7,7 @@ from reach import description
 from reach.description import SERVER, Bridge, Description, FourInSix, WireGuard
 from reach.ranges import overlap
 from reach.reading import Finding, Network, guess, warning
-from reach.values import DEVICE_BYTES
+from xlat464.device import NAME_CHARS
 
 
 def bridge(whole: Description, link: Bridge) -> Iterator[Finding]:
@@ -20,10 +20,10 @@ def bridge(whole: Description, link: Bridge) -> Iterator[Finding]:
     yield from ways(whole, link, over if isinstance(over, WireGuard) else None)
     yield from members(whole, link)
     yield from numbers(whole, link)
-    if len(link.name) > DEVICE_BYTES - len("-255"):
+    if len(link.name) > NAME_CHARS - len("-255"):
         yield Finding(
             f"link.{link.name}",
-            f"too long: the members' devices are {link.name}-NUMBER, and have {DEVICE_BYTES} characters",
+            f"too long: the members' devices are {link.name}-NUMBER, and have {NAME_CHARS} characters",
         )
 
 

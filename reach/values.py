@@ -19,10 +19,9 @@ from ipaddress import (
 from typing import Any
 
 from reach.reading import Address, Network, Ports
+from xlat464.device import parse_device
 
-DEVICE_BYTES = 15  # IFNAMSIZ less its zero byte
 LABEL_CHARACTERS = 63  # RFC 1035 section 2.3.4
-NO_DEVICES = ("all", "default", "lo")  # two are sysctl's, and nothing comes from outside by the third
 LEAST_PREFIX_BITS = 16
 
 
@@ -74,14 +73,14 @@ def name(value: Any) -> str:
 
 
 def device(value: Any) -> str:
-    if not isinstance(value, str) or not 0 < len(value.encode()) <= DEVICE_BYTES:
+    try:
+        parse_device(value if isinstance(value, str) else "")
+    except ValueError:
         raise ValueError(
-            f"the name of a network device, 1 to {DEVICE_BYTES} characters, as `ip link` shows it"
-        )
-    if not value.isascii() or not all(c.isalnum() or c in ".-_@" for c in value) or value in (".", ".."):
-        raise ValueError("a device name is letters, digits, dots, hyphens and underscores")
-    if value.startswith("-") or value in NO_DEVICES:
-        raise ValueError("a device of that name cannot be used")
+            "expected the name of a network device in quotes, at most 15 of A-Z a-z 0-9 . _ -"
+        ) from None
+    if value == "lo":
+        raise ValueError("nothing comes from outside by lo")
     return value
 
 

@@ -19,7 +19,7 @@ install -d "${modules%/*}/runtime" "${modules%/*}/xlat464" "$modules/relay" "$mo
 install -m 0644 reach/*.py "$modules"
 install -m 0644 runtime/__init__.py runtime/netlink.py runtime/netlink_socket.py runtime/usage.py runtime/version.py \
 	"${modules%/*}/runtime"
-install -m 0644 xlat464/__init__.py xlat464/address.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
+install -m 0644 xlat464/__init__.py xlat464/address.py xlat464/device.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"

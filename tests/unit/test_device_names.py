@@ -8,6 +8,7 @@ import pytest
 
 from l3roamd_py import cli_options, control
 from prefixd import options
+from reach import values
 from runtime.command_line import UsageError
 from xlat464.device import parse_device
 
@@ -58,7 +59,7 @@ def in_the_shell(name):
         raise ValueError(name)
 
 
-TAKERS = [parse_device, at_the_socket, at_prefixd, in_the_shell] + [
+TAKERS = [parse_device, values.device, at_the_socket, at_prefixd, in_the_shell] + [
     on_the_command_line(f"--{kind}") for kind in ("client-device", "clat-device", "plat-device", "mesh")
 ]
 
