@@ -31,9 +31,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network, IPv6Network
 
 from xlat464 import address
+from xlat464.rfc6052 import PLACES
 
 STYLES = ("NONE", "MAP", "MAP0", "RFC6052")
-RFC6052_LENGTHS = (32, 40, 48, 56, 64, 96)
+RFC6052_LENGTHS = tuple(PLACES)
 ANY4 = IPv4Network("0.0.0.0/0")
 ANY6 = IPv6Network("::/0")
 DEVICE_CHARS = 15  # IFNAMSIZ - 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from nat46 import language, state
 from nat46.language import ControlError, Pair, Rule
 from nat46.state import Devices
-from siit.translator import NOTHING, RFC6052_LENGTHS, Side
+from siit.translator import NOTHING, Side
 
 LINE_BYTES = 4096  # of one command; the longest that makes sense has about 400
 
@@ -98,11 +98,11 @@ def _make_side(name: str, rule: Rule) -> Side:
     is_rfc6052 = rule.style == "RFC6052"
     if is_rfc6052 and rule.v6 == language.ANY6:
         return NOTHING  # half configured: the keys may come one by one, in any order
-    if is_rfc6052 and rule.v6.prefixlen not in RFC6052_LENGTHS:
-        lengths = ", ".join(map(str, RFC6052_LENGTHS[:-1]))
+    if is_rfc6052 and rule.v6.prefixlen not in language.RFC6052_LENGTHS:
+        lengths = ", ".join(map(str, language.RFC6052_LENGTHS[:-1]))
         raise ControlError(
             f"{name}.v6 {rule.v6} does not fit RFC6052, "
-            f"expected a length of {lengths} or {RFC6052_LENGTHS[-1]}"
+            f"expected a length of {lengths} or {language.RFC6052_LENGTHS[-1]}"
         )
     v4, v6 = rule.v4.network_address.packed, rule.v6.network_address.packed
     return Side(is_rfc6052, v4, rule.v4.prefixlen, v6, rule.v6.prefixlen)

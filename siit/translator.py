@@ -8,6 +8,8 @@ meaning here. Addresses are bytes in network byte order, prefix lengths are ints
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from xlat464.rfc6052 import PLACES
+
 try:
     from siit._siit import ffi, lib
 except ImportError as error:  # the module is compiled, not shipped
@@ -22,7 +24,6 @@ GSO_TCP: int = lib.SIIT_GSO_TCP
 GSO_UDP: int = lib.SIIT_GSO_UDP
 
 DUMMY_IPV4 = bytes((192, 0, 0, 8))  # RFC 7600: the address of a router that has none
-RFC6052_LENGTHS = (32, 40, 48, 56, 64, 96)
 
 VERDICTS = tuple(ffi.string(lib.siit_verdict_name(i)).decode() for i in range(lib.siit_verdict_count()))
 MEANINGS = {name: ffi.string(lib.siit_verdict_meaning(i)).decode() for i, name in enumerate(VERDICTS)}
@@ -47,7 +48,7 @@ class Side:
             raise ValueError(f"addresses of {len(self.v4)} and {len(self.v6)} bytes, not 4 and 16")
         if not 0 <= self.v4_length <= 32 or not 0 <= self.v6_length <= 128:
             raise ValueError(f"prefix lengths of {self.v4_length} and {self.v6_length}")
-        if self.is_rfc6052 and self.v6_length not in RFC6052_LENGTHS:
+        if self.is_rfc6052 and self.v6_length not in PLACES:
             raise ValueError(f"an RFC 6052 prefix is 32, 40, 48, 56, 64 or 96 bits, not {self.v6_length}")
 
 

@@ -45,6 +45,13 @@ def need_name(name: str, limit: int = NAME_CHARS) -> str:
     return name
 
 
+def need_machine(name: str, mac: bytes) -> None:
+    need_name(name)
+    if name == INTERNET:
+        raise ValueError(f"the name {INTERNET!r} is taken by the machine behind the platnodes")
+    need_unicast(mac)
+
+
 def need_between(key: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ValueError(f"{key} is {value:g}, expected {low:g} to {high:g}")
@@ -97,10 +104,7 @@ class Node:
     wan: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
-        need_name(self.name)
-        if self.name == INTERNET:
-            raise ValueError(f"the name {INTERNET!r} is taken by the machine behind the platnodes")
-        need_unicast(self.mac)
+        need_machine(self.name, self.mac)
         if self.wan != Impairments() and not self.role.is_plat:
             raise ValueError(f"wan is for the roles plat and both, the role is {self.role}")
 
@@ -137,10 +141,7 @@ class Client:
     impairments: Impairments = field(default_factory=Impairments)
 
     def __post_init__(self) -> None:
-        need_name(self.name)
-        if self.name == INTERNET:
-            raise ValueError(f"the name {INTERNET!r} is taken by the machine behind the platnodes")
-        need_unicast(self.mac)
+        need_machine(self.name, self.mac)
 
 
 @dataclass(frozen=True, slots=True)
