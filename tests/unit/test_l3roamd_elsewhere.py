@@ -32,8 +32,7 @@ def check_served_by(mesh: Mesh, client, number: int) -> None:
 
 
 @pytest.mark.parametrize("there", [2, 3])
-def test_after_the_mesh_has_healed_one_node_serves_the_client(there):
-    mesh = Mesh()
+def test_after_the_mesh_has_healed_one_node_serves_the_client(mesh, there):
     client = joined(mesh, 1)
     walk_while_split(mesh, client, there)
     before = mesh.path(client)
@@ -46,8 +45,7 @@ def test_after_the_mesh_has_healed_one_node_serves_the_client(there):
     assert mesh.path(client) == before
 
 
-def test_a_neighbour_that_serves_the_client_beside_us_is_told_before_babel_can():
-    mesh = Mesh()
+def test_a_neighbour_that_serves_the_client_beside_us_is_told_before_babel_can(mesh):
     client = joined(mesh, 1)
     walk_while_split(mesh, client, 3)
     before = mesh.path(client)
@@ -60,8 +58,7 @@ def test_a_neighbour_that_serves_the_client_beside_us_is_told_before_babel_can()
 
 
 @pytest.mark.parametrize("far", [0, 2])
-def test_a_node_too_far_away_to_be_told_finds_out_by_babel(far):
-    mesh = Mesh()
+def test_a_node_too_far_away_to_be_told_finds_out_by_babel(mesh, far):
     client = joined(mesh, 1)
     walk_while_split(mesh, client, 3)
     mesh.nodes[far].is_deaf_to_group = True
@@ -70,8 +67,7 @@ def test_a_node_too_far_away_to_be_told_finds_out_by_babel(far):
     check_served_by(mesh, client, 3)
 
 
-def test_without_a_word_of_the_healing_silence_tells_in_the_end():
-    mesh = Mesh()
+def test_without_a_word_of_the_healing_silence_tells_in_the_end(mesh):
     client = joined(mesh, 1)
     walk_while_split(mesh, client, 3)
     mesh.split()
@@ -102,8 +98,7 @@ def test_however_often_the_mesh_splits_the_client_stays_where_it_is(seed, conver
     assert mesh.path(client) == before
 
 
-def test_a_client_that_sleeps_keeps_its_node_and_its_connections():
-    mesh = Mesh()
+def test_a_client_that_sleeps_keeps_its_node_and_its_connections(mesh):
     client = joined(mesh, 1)
     before = mesh.path(client)
     client.is_asleep = True
@@ -120,8 +115,7 @@ def test_a_client_that_sleeps_keeps_its_node_and_its_connections():
 
 
 @pytest.mark.parametrize("asleep_s", [1, 5])
-def test_a_client_that_answers_late_is_not_taken_for_another_nodes(asleep_s):
-    mesh = Mesh()
+def test_a_client_that_answers_late_is_not_taken_for_another_nodes(mesh, asleep_s):
     client = joined(mesh, 1)
     walk_while_split(mesh, client, 3)
     before = mesh.path(client)
@@ -135,8 +129,7 @@ def test_a_client_that_answers_late_is_not_taken_for_another_nodes(asleep_s):
     assert mesh.path(client) == before
 
 
-def test_a_client_that_is_back_while_we_look_is_served_on():
-    mesh = Mesh()
+def test_a_client_that_is_back_while_we_look_is_served_on(mesh):
     client = joined(mesh, 1)
     before = mesh.path(client)
     client.is_asleep = True
@@ -150,8 +143,7 @@ def test_a_client_that_is_back_while_we_look_is_served_on():
     assert mesh.path(client) == before
 
 
-def test_a_claim_finds_a_client_whose_address_is_given_up_for_the_moment():
-    mesh = Mesh()
+def test_a_claim_finds_a_client_whose_address_is_given_up_for_the_moment(mesh):
     client = joined(mesh, 1)
     before = mesh.path(client)
     client.is_asleep = True
@@ -179,8 +171,7 @@ def speak(client) -> None:
     client.node.handle(events.AddressSeen(client.mac, client.ipv6))
 
 
-def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon():
-    mesh = Mesh()
+def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon(mesh):
     client = join_without_ipv4(mesh, 1)
     mesh.split(1)
     client.node = mesh.nodes[2]
@@ -194,8 +185,7 @@ def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon():
     assert not mesh.nodes[0].kernel.routes
 
 
-def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_it():
-    mesh = Mesh()
+def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_it(mesh):
     client = join_without_ipv4(mesh, 1)
     client.is_asleep = True
     mesh.heal()
@@ -208,8 +198,7 @@ def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_i
     assert not mesh.nodes[0].kernel.routes
 
 
-def test_a_client_without_ipv4_that_is_back_is_served_though_nobody_knows_it_any_more():
-    mesh = Mesh()
+def test_a_client_without_ipv4_that_is_back_is_served_though_nobody_knows_it_any_more(mesh):
     client = join_without_ipv4(mesh, 1)
     client.node = mesh.nodes[1]
     speak(client)
@@ -224,8 +213,7 @@ def test_a_client_without_ipv4_that_is_back_is_served_though_nobody_knows_it_any
     assert mesh.nodes[0].kernel.routes == {(client.mac, client.ipv6)}
 
 
-def test_where_a_client_went_is_forgotten_in_time_though_signs_of_it_come():
-    mesh = Mesh()
+def test_where_a_client_went_is_forgotten_in_time_though_signs_of_it_come(mesh):
     client = joined(mesh, 1)
     mesh.move(client, mesh.nodes[1])
     mesh.run(6)
@@ -237,8 +225,7 @@ def test_where_a_client_went_is_forgotten_in_time_though_signs_of_it_come():
     check_served_by(mesh, client, 2)
 
 
-def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten():
-    mesh = Mesh()
+def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten(mesh):
     client = join_without_ipv4(mesh, 1)
     client.node = None
     mesh.run(700)
@@ -274,9 +261,8 @@ def test_a_thousand_clients_cost_the_bridge_and_the_mesh_forty_questions_a_secon
     assert max(later - now for now, later in zip(asked, asked[10:], strict=False)) <= 41
 
 
-def test_who_comes_back_after_we_gave_its_address_up_is_claimed_from_the_neighbours():
+def test_who_comes_back_after_we_gave_its_address_up_is_claimed_from_the_neighbours(mesh):
     """One may have taken it as a new one: l3roamd does when babel has no way to it, and keeps it for minutes."""
-    mesh = Mesh()
     client = joined(mesh, 1)
     node, client.node = client.node, None
     node.handle(events.ClientGone(client.mac))

@@ -46,9 +46,8 @@ def test_forged_claims_take_nothing_from_a_client_whose_answer_always_takes_long
     assert a.core.counters["departures"] == 0
 
 
-def test_claims_are_not_believed_without_number():
+def test_claims_are_not_believed_without_number(mesh):
     """A flood of them cannot take all clients that sleep at once."""
-    mesh = Mesh()
     a = mesh.nodes[0]
     clients = [make_client(number, 1) for number in range(1, 201)]
     for client in clients:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from l3roamd_mesh import Mesh, joined
+from l3roamd_mesh import joined
 from l3roamd_traces import Scenario
 
 from l3roamd_py.core import events, judge, judge_parts, wire
@@ -86,9 +86,8 @@ def test_what_is_known_of_a_client_is_in_few_places():
     assert len(Client.__slots__) <= 12
 
 
-def test_an_info_makes_no_more_than_fifteen_stops():
+def test_an_info_makes_no_more_than_fifteen_stops(mesh):
     """Functions between the datagram and our ROAM, beside those that all of them stand on."""
-    mesh = Mesh()
     roamer, node, stops = joined(mesh), mesh.nodes[1], {}
     handle = node.core.handle
 

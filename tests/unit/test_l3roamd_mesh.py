@@ -20,8 +20,7 @@ from l3roamd_py.core import events, wire
 from xlat464.node import node_client_address
 
 
-def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
-    mesh = Mesh()
+def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0])
     mesh.run(0.21)
@@ -32,8 +31,7 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease():
     assert mesh.nodes[0].core.node.clients[client.mac].lease.token.serial
 
 
-def test_connections_walk_along_and_home_again():
-    mesh = Mesh()
+def test_connections_walk_along_and_home_again(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     for node in (2, 3, 2, 4, 1, 2, 1):
@@ -42,8 +40,7 @@ def test_connections_walk_along_and_home_again():
     assert not mesh.nodes[3].kernel.home_of, "at home nothing is mapped"
 
 
-def test_the_gate_is_closed_for_two_round_trips_and_an_arp():
-    mesh = Mesh()
+def test_the_gate_is_closed_for_two_round_trips_and_an_arp(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(0.001 + 4 * 0.005 + 0.009)
@@ -52,8 +49,7 @@ def test_the_gate_is_closed_for_two_round_trips_and_an_arp():
     assert mesh.path(client) is not None
 
 
-def test_a_client_that_says_goodbye_is_not_asked_for():
-    mesh = Mesh()
+def test_a_client_that_says_goodbye_is_not_asked_for(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     mesh.move(client, mesh.nodes[1], is_polite=True)
@@ -61,8 +57,7 @@ def test_a_client_that_says_goodbye_is_not_asked_for():
     assert mesh.path(client) == before
 
 
-def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wait():
-    mesh = Mesh()
+def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wait(mesh):
     client = joined(mesh)
     b = mesh.nodes[1]
     mesh.nodes[0].handle(events.AddressSeen(client.mac, CLIENT_IPV6[:15] + b"\x09"))
@@ -92,8 +87,7 @@ def test_twice_within_one_babel_update_is_still_found():
         check_goes_on(mesh, client, before, SETTLE_S)
 
 
-def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours():
-    mesh = Mesh()
+def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     mesh.told.clear()
@@ -101,8 +95,7 @@ def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours():
     check_goes_on(mesh, client, before, 0.05)
 
 
-def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
-    mesh = Mesh()
+def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(1)
@@ -113,8 +106,7 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on():
     check_goes_on(mesh, client, before, 0.1)
 
 
-def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_time():
-    mesh = Mesh()
+def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_time(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(SETTLE_S)
@@ -152,8 +144,7 @@ def test_who_is_new_to_the_mesh_and_walks_before_babel_has_told_is_found_far_awa
     check_goes_on(mesh, client, before, 0.1)
 
 
-def test_a_crowd_of_clients_that_nobody_has_does_not_ask_every_node_for_each():
-    mesh = Mesh()
+def test_a_crowd_of_clients_that_nobody_has_does_not_ask_every_node_for_each(mesh):
     a = mesh.nodes[0]
     for number in range(200):
         mac = bytes((2, 0xBB, 0, 0, 0, number))
@@ -164,8 +155,7 @@ def test_a_crowd_of_clients_that_nobody_has_does_not_ask_every_node_for_each():
     assert 0 < len(asked) <= 30
 
 
-def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
-    mesh = Mesh()
+def test_who_let_a_client_go_answers_no_question_that_its_node_answers(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     for node in (1, 0, 2):
@@ -179,9 +169,8 @@ def test_who_let_a_client_go_answers_no_question_that_its_node_answers():
     assert not [action for action in other.actions if isinstance(action, do.Send)]
 
 
-def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go():
+def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go(mesh):
     """The node that has the client has forgotten so (a reboot), and is too far from who knows what it had."""
-    mesh = Mesh()
     client = joined(mesh)
     before = mesh.path(client)
     for node in mesh.nodes[1:3]:
@@ -203,8 +192,7 @@ def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go():
     check_settled(mesh, client)
 
 
-def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again():
-    mesh = Mesh()
+def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     a, b = mesh.nodes[:2]
@@ -216,9 +204,8 @@ def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_aga
 
 
 @pytest.mark.parametrize("pause_s", [1.5, 2.5, 5.0])
-def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_lets_it_go(pause_s):
+def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_lets_it_go(mesh, pause_s):
     """It would begin anew, and what it sends before that node does so ends its connections."""
-    mesh = Mesh()
     client = joined(mesh)
     before = mesh.path(client)
     a, b = mesh.nodes[:2]
@@ -235,8 +222,7 @@ def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_let
     check_settled(mesh, client)
 
 
-def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_sends():
-    mesh = Mesh()
+def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_sends(mesh):
     client, b = make_client(9, 2), mesh.nodes[1]
     mesh.clients[client.mac], client.is_asleep = client, True
     mesh.told[(2, mesh.address(client))] = {4}
@@ -247,8 +233,7 @@ def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_s
     assert (client.mac, client.ipv4) in b.kernel.opened
 
 
-def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere():
-    mesh = Mesh()
+def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     b = mesh.nodes[1]
@@ -277,8 +262,7 @@ def test_two_nodes_that_saw_a_client_pass_do_not_give_it_to_each_other():
     assert mesh.nodes[3].core.counters["roams_mapped"] == 0
 
 
-def test_a_client_that_comes_back_and_answers_late_is_served():
-    mesh = Mesh()
+def test_a_client_that_comes_back_and_answers_late_is_served(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(6)
@@ -312,8 +296,7 @@ def test_a_silent_platnode_costs_a_second_and_the_connections():
     check_settled(mesh, client)
 
 
-def test_a_platnode_whose_kernel_refuses_says_so():
-    mesh = Mesh()
+def test_a_platnode_whose_kernel_refuses_says_so(mesh):
     client = joined(mesh)
     mesh.nodes[3].kernel.refuses = True
     mesh.move(client, mesh.nodes[1])
@@ -339,8 +322,7 @@ def test_another_plat_is_for_new_leases_and_a_lost_one_moves_its_clients():
     assert mesh.nodes[1].core.node.clients[old.mac].lease.token.serial, "and can roam again"
 
 
-def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret():
-    mesh = Mesh()
+def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret(mesh):
     client = joined(mesh)
     exit_node = mesh.nodes[3]
     overheard = mesh.nodes[0].core.node.clients[client.mac].lease.token
@@ -369,8 +351,7 @@ def test_without_a_plat_clients_wait_for_one():
     assert mesh.holders(client)
 
 
-def test_ipv6_addresses_walk_along():
-    mesh = Mesh()
+def test_ipv6_addresses_walk_along(mesh):
     client = joined(mesh)
     address = bytes.fromhex("fd110000000000000000000000000001")
     mesh.nodes[0].handle(events.AddressSeen(client.mac, address))
@@ -379,9 +360,8 @@ def test_ipv6_addresses_walk_along():
     assert [(client.mac, address) in node.kernel.routes for node in mesh.nodes] == [False, True, False, False]
 
 
-def test_a_client_of_which_no_address_is_known_may_come_back():
+def test_a_client_of_which_no_address_is_known_may_come_back(mesh):
     """It cannot be asked, and who had it has let it go: nobody else serves it."""
-    mesh = Mesh()
     client = Client(bytes((2, 0xAA, 0, 0, 0, 9)), None)
     mesh.clients[client.mac] = client
     for node in (0, 1, 0):

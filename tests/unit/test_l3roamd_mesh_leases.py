@@ -8,8 +8,7 @@ from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
 
 
-def test_a_resident_of_an_overlapping_address_loses_nothing():
-    mesh = Mesh()
+def test_a_resident_of_an_overlapping_address_loses_nothing(mesh):
     roamer, resident = make_client(9, 1), make_client(8, 2)
     resident.ipv4 = roamer.ipv4
     mesh.join(roamer, mesh.nodes[0])
@@ -31,16 +30,14 @@ def test_a_resident_of_an_overlapping_address_loses_nothing():
     assert mesh.path(roamer) is not None
 
 
-def test_the_address_of_a_resident_is_not_by_arp_whoever_spoke_last():
-    mesh = Mesh()
+def test_the_address_of_a_resident_is_not_by_arp_whoever_spoke_last(mesh):
     client = joined(mesh)
     assert (client.mac, client.ipv4) in mesh.nodes[0].kernel.neighbours
     mesh.nodes[0].handle(events.LeaseEnded(client.mac, client.ipv4))
     assert not mesh.nodes[0].kernel.neighbours
 
 
-def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
-    mesh = Mesh()
+def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays(mesh):
     roamer, resident = make_client(9, 1), make_client(8, 2)
     first = resident.ipv4 = roamer.ipv4
     mesh.join(roamer, mesh.nodes[0])
@@ -68,8 +65,7 @@ def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays():
     assert b.core.counters["arrivals_unproven"] == 0
 
 
-def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back():
-    mesh = Mesh()
+def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back(mesh):
     resident, newcomer = joined(mesh), make_client(8, 1)
     newcomer.ipv4 = resident.ipv4
     mesh.join(newcomer, mesh.nodes[0])
@@ -78,8 +74,7 @@ def test_a_lease_that_our_own_server_gave_to_the_newcomer_is_taken_back():
     assert mesh.path(resident) is not None
 
 
-def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets():
-    mesh = Mesh()
+def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=600)
     mesh.run(2)
@@ -98,8 +93,7 @@ def test_renewing_at_b_extends_the_roam_and_without_it_the_kernel_forgets():
     )
 
 
-def test_a_lease_that_runs_out_where_it_was_not_renewed_last_is_no_end():
-    mesh = Mesh()
+def test_a_lease_that_runs_out_where_it_was_not_renewed_last_is_no_end(mesh):
     client = make_client(9, 1)
     a, b, c = mesh.nodes[:3]
     mesh.join(client, a, lease_s=1000)
@@ -116,8 +110,7 @@ def test_a_lease_that_runs_out_where_it_was_not_renewed_last_is_no_end():
     assert mesh.path(client) == before
 
 
-def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
-    mesh = Mesh()
+def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=600)
     mesh.run(2)
@@ -130,8 +123,7 @@ def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten():
     assert not mesh.nodes[0].kernel.opened
 
 
-def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too():
-    mesh = Mesh()
+def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=120)
     mesh.run(2)
@@ -141,8 +133,7 @@ def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too
     assert not mesh.holders(client)
 
 
-def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one():
-    mesh = Mesh()
+def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=120)
     mesh.run(200)
@@ -152,8 +143,7 @@ def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_ha
     check_settled(mesh, client)
 
 
-def test_an_absent_client_is_found_with_its_lease():
-    mesh = Mesh()
+def test_an_absent_client_is_found_with_its_lease(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     client.node = None
@@ -178,8 +168,7 @@ def renewals(node) -> int:
     return sum(isinstance(action, do.RenewLease) for action in node.actions)
 
 
-def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_does():
-    mesh = Mesh()
+def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_does(mesh):
     a, b = mesh.nodes[:2]
     mesh.lease_s = 300
     client = make_client(9, 1)
@@ -200,8 +189,7 @@ def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_
     assert not a.core.node.away
 
 
-def test_a_lease_of_a_client_that_is_nowhere_ends_at_its_home():
-    mesh = Mesh()
+def test_a_lease_of_a_client_that_is_nowhere_ends_at_its_home(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=300)
     mesh.run(2)
@@ -212,9 +200,8 @@ def test_a_lease_of_a_client_that_is_nowhere_ends_at_its_home():
     assert renewals(mesh.nodes[0]) == 0
 
 
-def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again():
+def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again(mesh):
     """With a small prefix4 it needs no attack: the client's lease was renewed where it is, and ended at its home."""
-    mesh = Mesh()
     first, second = roamed_and_its_double(mesh)
     before = mesh.path(first)
     a = mesh.nodes[0]
@@ -230,8 +217,7 @@ def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again():
     assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[2].clat[:12] + second.ipv4)
 
 
-def test_an_address_that_roams_is_not_taken_home_by_who_only_uses_it():
-    mesh = Mesh()
+def test_an_address_that_roams_is_not_taken_home_by_who_only_uses_it(mesh):
     first, second = roamed_and_its_double(mesh)
     before = mesh.path(first)
     a = mesh.nodes[0]
@@ -243,8 +229,7 @@ def test_an_address_that_roams_is_not_taken_home_by_who_only_uses_it():
     assert do.RefuseAtGate(second.mac, second.ipv4) in a.actions
 
 
-def test_a_home_that_is_mapped_to_a_dead_node_comes_home_with_who_was_granted_it():
-    mesh = Mesh()
+def test_a_home_that_is_mapped_to_a_dead_node_comes_home_with_who_was_granted_it(mesh):
     first, second = roamed_and_its_double(mesh)
     mesh.nodes[1].is_up, mesh.nodes[1].is_gone, first.node = False, True, None
     mesh.join(second, mesh.nodes[0])
@@ -253,8 +238,7 @@ def test_a_home_that_is_mapped_to_a_dead_node_comes_home_with_who_was_granted_it
 
 
 @pytest.mark.parametrize("is_renewed", [True, False])
-def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(is_renewed):
-    mesh = Mesh()
+def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(mesh, is_renewed):
     first, _ = roamed_and_its_double(mesh)
     before = mesh.path(first)
     mesh.nodes[1].is_up, mesh.nodes[1].is_gone = False, True
@@ -266,8 +250,9 @@ def test_a_client_that_comes_home_from_a_node_that_died_is_at_home_at_once(is_re
 
 
 @pytest.mark.parametrize("asks_after_s", [0.005, 0.5])
-def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_else_is_mapped(asks_after_s):
-    mesh = Mesh()
+def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_else_is_mapped(
+    mesh, asks_after_s
+):
     first, _ = roamed_and_its_double(mesh)
     before = mesh.path(first)
     a, b = mesh.nodes[:2]
@@ -283,8 +268,7 @@ def test_a_client_whose_lease_its_home_never_ended_is_at_home_there_whatever_els
     assert mesh.path(first) == before
 
 
-def test_who_was_granted_nothing_gives_way_to_a_client_that_comes_with_its_lease():
-    mesh = Mesh()
+def test_who_was_granted_nothing_gives_way_to_a_client_that_comes_with_its_lease(mesh):
     roamer, squatter = joined(mesh), make_client(8, 2)
     before, b = mesh.path(roamer), mesh.nodes[1]
     squatter.ipv4 = roamer.ipv4
@@ -302,8 +286,7 @@ def test_who_was_granted_nothing_gives_way_to_a_client_that_comes_with_its_lease
         assert (squatter.mac, squatter.ipv4) not in b.kernel.opened
 
 
-def test_who_was_granted_nothing_gives_way_to_who_is_granted_its_address():
-    mesh = Mesh()
+def test_who_was_granted_nothing_gives_way_to_who_is_granted_its_address(mesh):
     owner, squatter = make_client(9, 1), make_client(8, 1)
     squatter.ipv4 = owner.ipv4
     mesh.clients[squatter.mac] = squatter
@@ -316,8 +299,7 @@ def test_who_was_granted_nothing_gives_way_to_who_is_granted_its_address():
     assert not any(isinstance(action, do.ReleaseLease) for action in mesh.nodes[0].actions)
 
 
-def test_a_lease_does_not_wear_off_by_roaming():
-    mesh = Mesh()
+def test_a_lease_does_not_wear_off_by_roaming(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=600)
     mesh.run(2)

@@ -34,8 +34,7 @@ def test_frames_alone_make_no_route_but_let_through_at_once():
     assert not is_open(mesh, client)
 
 
-def test_frames_that_go_on_make_no_route_either_and_no_more_claims():
-    mesh = Mesh()
+def test_frames_that_go_on_make_no_route_either_and_no_more_claims(mesh):
     a, client = mesh.nodes[0], arrived(mesh, is_there=False)
     for _ in range(200):
         a.handle(events.ClientSeen(client.mac))
@@ -46,8 +45,7 @@ def test_frames_that_go_on_make_no_route_either_and_no_more_claims():
     assert is_open(mesh, client), "whoever sends and does not answer is not kept out"
 
 
-def test_an_answer_to_arp_is_a_proof():
-    mesh = Mesh()
+def test_an_answer_to_arp_is_a_proof(mesh):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     a.handle(events.ClientSeen(client.mac, client.ipv4))
@@ -57,8 +55,7 @@ def test_an_answer_to_arp_is_a_proof():
     check_settled(mesh, client)
 
 
-def test_a_slow_answer_is_one_too():
-    mesh = Mesh()
+def test_a_slow_answer_is_one_too(mesh):
     a, client = mesh.nodes[0], arrived(mesh)
     client.answer_s = 0.9
     a.handle(events.ClientSeen(client.mac, client.ipv4))
@@ -66,8 +63,7 @@ def test_a_slow_answer_is_one_too():
     assert mesh.holders(client) == [a]
 
 
-def test_an_address_that_is_known_later_is_asked_then():
-    mesh = Mesh()
+def test_an_address_that_is_known_later_is_asked_then(mesh):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(30)
@@ -78,8 +74,7 @@ def test_an_address_that_is_known_later_is_asked_then():
 
 
 @pytest.mark.parametrize("at_s", [0.01, 0.1, 30])
-def test_a_lease_of_our_dhcp_server_is_a_proof(at_s):
-    mesh = Mesh()
+def test_a_lease_of_our_dhcp_server_is_a_proof(mesh, at_s):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(at_s)
@@ -90,8 +85,7 @@ def test_a_lease_of_our_dhcp_server_is_a_proof(at_s):
 
 
 @pytest.mark.parametrize("at_s", [0, 0.1])
-def test_that_the_driver_knows_it_is_a_proof(at_s):
-    mesh = Mesh()
+def test_that_the_driver_knows_it_is_a_proof(mesh, at_s):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(at_s)
@@ -101,8 +95,7 @@ def test_that_the_driver_knows_it_is_a_proof(at_s):
 
 
 @pytest.mark.parametrize("is_sign", [True, False])
-def test_a_client_without_ipv4_is_asked_by_its_ipv6_address(is_sign):
-    mesh = Mesh()
+def test_a_client_without_ipv4_is_asked_by_its_ipv6_address(mesh, is_sign):
     address = CLIENT_IPV6[:15] + b"\1"
     a, client = mesh.nodes[0], arrived(mesh, ipv6=address)
     a.handle(events.AddressSeen(client.mac, address, is_sign=is_sign))
@@ -110,8 +103,7 @@ def test_a_client_without_ipv4_is_asked_by_its_ipv6_address(is_sign):
     assert mesh.holders(client) == [a]
 
 
-def test_of_an_address_that_nobody_answers_at_comes_no_route():
-    mesh = Mesh()
+def test_of_an_address_that_nobody_answers_at_comes_no_route(mesh):
     address = CLIENT_IPV6[:15] + b"\1"
     a, client = mesh.nodes[0], arrived(mesh, is_there=False)
     a.handle(events.AddressSeen(client.mac, address, is_sign=False))
@@ -121,9 +113,8 @@ def test_of_an_address_that_nobody_answers_at_comes_no_route():
 
 
 @pytest.mark.parametrize("pause_s", [0.061, 0.07, 0.3])
-def test_a_client_that_walks_on_at_once_takes_its_connections_along(pause_s):
+def test_a_client_that_walks_on_at_once_takes_its_connections_along(mesh, pause_s):
     """Its address was set by hand, and it may not have answered yet when it goes."""
-    mesh = Mesh()
     client = arrived(mesh)
     client.answer_s = 0.05
     mesh.nodes[0].handle(events.ClientSeen(client.mac))
@@ -135,9 +126,8 @@ def test_a_client_that_walks_on_at_once_takes_its_connections_along(pause_s):
     check_goes_on(mesh, client, before, 0.5)
 
 
-def test_nobody_vouches_for_whom_it_has_not_proven():
+def test_nobody_vouches_for_whom_it_has_not_proven(mesh):
     """With one MAC at two nodes a route would be had for frames again."""
-    mesh = Mesh()
     client = Client(bytes((2, 0xAA, 0, 0, 0, 9)), None)
     for node in (0, 1, 0, 1):
         mesh.nodes[node].handle(events.ClientSeen(client.mac))
@@ -145,8 +135,7 @@ def test_nobody_vouches_for_whom_it_has_not_proven():
     assert mesh.holders(client) == []
 
 
-def test_a_newcomer_that_a_restart_restored_still_has_to_answer():
-    mesh = Mesh()
+def test_a_newcomer_that_a_restart_restored_still_has_to_answer(mesh):
     a, client = mesh.nodes[0], arrived(mesh, is_there=False)
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(0.1)

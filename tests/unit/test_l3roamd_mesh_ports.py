@@ -54,8 +54,7 @@ def sentences(node):
     return [action.sentence for action in node.actions if isinstance(action, do.Log)]
 
 
-def test_frames_in_many_names_cost_the_mesh_no_route_and_few_claims():
-    mesh = Mesh()
+def test_frames_in_many_names_cost_the_mesh_no_route_and_few_claims(mesh):
     a = mesh.nodes[0]
     flood(mesh)
     assert len(a.core.node.clients) <= 128
@@ -69,8 +68,7 @@ def test_frames_in_many_names_cost_the_mesh_no_route_and_few_claims():
     assert a.core.counters["newcomers_too_many_at_port"] > MACS - 3 * 128
 
 
-def test_who_answers_in_many_names_has_as_many_routes_as_a_port_may():
-    mesh = Mesh()
+def test_who_answers_in_many_names_has_as_many_routes_as_a_port_may(mesh):
     flood(mesh, is_answering=True)
     mesh.run(20)
     assert len(routes(mesh)) <= 512
@@ -78,8 +76,7 @@ def test_who_answers_in_many_names_has_as_many_routes_as_a_port_may():
 
 
 @pytest.mark.parametrize("is_answering", [False, True])
-def test_a_client_at_another_port_notices_nothing(is_answering):
-    mesh = Mesh()
+def test_a_client_at_another_port_notices_nothing(mesh, is_answering):
     a = mesh.nodes[0]
     flood(mesh, is_answering=is_answering)
     client = comes(mesh, "lan2")
@@ -92,8 +89,7 @@ def test_a_client_at_another_port_notices_nothing(is_answering):
     assert mesh.holders(client) == [a]
 
 
-def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease():
-    mesh = Mesh()
+def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease(mesh):
     a = mesh.nodes[0]
     flood(mesh, is_slow=False)
     client = comes(mesh, "lan1")
@@ -108,8 +104,7 @@ def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease():
 
 
 @pytest.mark.parametrize("ipv6", [None, CLIENT_IPV6[:15] + b"\1"])
-def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_answer(ipv6):
-    mesh = Mesh()
+def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_answer(mesh, ipv6):
     a = mesh.nodes[0]
     flood(mesh, is_slow=False)
     mesh.run(1)  # the flood goes on, in the names of those that are in; the others' questions are over
@@ -125,8 +120,7 @@ def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_answer(ipv6):
     assert mesh.holders(client) == [a]
 
 
-def test_a_roamed_client_that_comes_to_the_flooded_port_keeps_its_connections():
-    mesh = Mesh()
+def test_a_roamed_client_that_comes_to_the_flooded_port_keeps_its_connections(mesh):
     client = make_client(9, 2)
     mesh.join(client, mesh.nodes[1])
     mesh.run(5)

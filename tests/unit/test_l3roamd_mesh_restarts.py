@@ -78,9 +78,8 @@ def restart(mesh: Mesh, victim: int) -> None:
     node.restart(0.3, node.core.snapshot(mesh.now_s))
 
 
-def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_address_up():
+def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_address_up(mesh):
     """Nobody says so again; while it holds it as well, babel leads to it from where it is nearer."""
-    mesh = Mesh()
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     departed = mesh.nodes[0].core.node.departed
@@ -94,9 +93,8 @@ def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_addr
     check_settled(mesh, client)
 
 
-def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode():
+def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode(mesh):
     """Its new connections would be another home's than its next node says, and end there."""
-    mesh = Mesh()
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(5)
@@ -112,8 +110,7 @@ def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_pl
 
 
 @pytest.mark.parametrize("victim", range(4))
-def test_a_restart_between_roams_keeps_the_connections(victim):
-    mesh = Mesh()
+def test_a_restart_between_roams_keeps_the_connections(mesh, victim):
     client = joined(mesh)
     before = mesh.path(client)
     mesh.move(client, mesh.nodes[1])
@@ -127,9 +124,8 @@ def test_a_restart_between_roams_keeps_the_connections(victim):
     check_goes_on(mesh, client, before, SETTLE_S)
 
 
-def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives_it_up():
+def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives_it_up(mesh):
     """Its snapshot says that the client is there, and a neighbour that it went there; nobody says where it is."""
-    mesh = Mesh()
     client = joined(mesh, 2)
     a, victim, platnode = mesh.nodes[0], mesh.nodes[2], mesh.nodes[3]
     mesh.move(client, victim)
@@ -168,9 +164,8 @@ def walked_while_its_node_was_dead(mesh: Mesh, is_deaf: bool = False) -> tuple[C
 
 @pytest.mark.parametrize("is_deaf", [False, True])
 @pytest.mark.parametrize("pause_s", [0.001, 0.05, 0.3, 0.7, 2.0, 5.0, 30.0])
-def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile(pause_s, is_deaf):
+def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile(mesh, pause_s, is_deaf):
     """Two nodes would serve it, and each walk between them would end all that it has open."""
-    mesh = Mesh()
     client, saved = walked_while_its_node_was_dead(mesh, is_deaf)
     a, b = mesh.nodes[:2]
     before = mesh.path(client)
@@ -181,9 +176,8 @@ def test_what_a_restart_restored_is_not_served_to_a_client_that_walked_meanwhile
         check_goes_on(mesh, client, before, 0.3)
 
 
-def test_what_a_client_has_begun_anew_for_a_while_is_not_given_up_for_what_it_had_before():
+def test_what_a_client_has_begun_anew_for_a_while_is_not_given_up_for_what_it_had_before(mesh):
     """Its old node hears of it at last, and its answer takes two seconds more: babel has no way yet."""
-    mesh = Mesh()
     client = joined(mesh)
     a, b = mesh.nodes[:2]
     anew = (mesh.nodes[3].plat, b.clat[:12] + client.ipv4)
@@ -220,16 +214,14 @@ def test_one_lost_question_does_not_leave_two_nodes_that_serve_a_client():
         check_goes_on(mesh, client, before, 0.3)
 
 
-def test_a_node_that_restarted_gives_a_client_that_is_not_there_up_at_once():
-    mesh = Mesh()
+def test_a_node_that_restarted_gives_a_client_that_is_not_there_up_at_once(mesh):
     client, saved = walked_while_its_node_was_dead(mesh)
     mesh.nodes[0].restart(0.0, saved)
     mesh.run(1.5)
     check_settled(mesh, client)
 
 
-def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_is_here():
-    mesh = Mesh()
+def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_is_here(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     a = mesh.nodes[0]
@@ -240,8 +232,7 @@ def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_
     assert a.core.counters["restored_not_here"]
 
 
-def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_client_is_there():
-    mesh = Mesh()
+def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_client_is_there(mesh):
     client = joined(mesh)
     mesh.run(5)
     a, done = mesh.nodes[0], len(mesh.nodes[0].actions)
@@ -252,8 +243,7 @@ def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_cl
     check_settled(mesh, client)
 
 
-def test_a_client_that_sleeps_through_a_restart_goes_on_when_it_wakes():
-    mesh = Mesh()
+def test_a_client_that_sleeps_through_a_restart_goes_on_when_it_wakes(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
     mesh.run(5)

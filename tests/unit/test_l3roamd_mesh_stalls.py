@@ -4,8 +4,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from l3roamd_mesh import Mesh, check_goes_on, check_settled, joined, make_client
-from test_l3roamd_core import forge
+from l3roamd_mesh import Mesh, check_goes_on, check_settled, forge, joined, make_client
 from test_l3roamd_mesh_restarts import AIRS, SLOW, WALKS, wander
 
 from l3roamd_py.core import wire
@@ -15,8 +14,7 @@ STALLS_S = [0.1, 0.5, 2.0, 5.0]
 
 
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_a_client_that_answered_meanwhile_is_not_given_to_a_forger(stall_s):
-    mesh = Mesh()
+def test_a_client_that_answered_meanwhile_is_not_given_to_a_forger(mesh, stall_s):
     client, a = joined(mesh), mesh.nodes[0]
     mesh.run(5)
     before = mesh.path(client)
@@ -29,9 +27,8 @@ def test_a_client_that_answered_meanwhile_is_not_given_to_a_forger(stall_s):
 
 
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_a_question_that_was_asked_late_has_its_time(stall_s):
+def test_a_question_that_was_asked_late_has_its_time(mesh, stall_s):
     """The client is slow to answer, and the second question only leaves after the stall."""
-    mesh = Mesh()
     client, a = joined(mesh), mesh.nodes[0]
     mesh.run(5)
     before = mesh.path(client)
@@ -46,9 +43,8 @@ def test_a_question_that_was_asked_late_has_its_time(stall_s):
 
 @pytest.mark.parametrize("at_s", [0.01, 0.04, 0.2, 0.4])
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_who_was_claimed_too_late_is_claimed_as_often_as_ever(stall_s, at_s):
+def test_who_was_claimed_too_late_is_claimed_as_often_as_ever(mesh, stall_s, at_s):
     """What left before the stall was lost: what leaves after it is waited for."""
-    mesh = Mesh()
     client = joined(mesh)
     mesh.run(5)
     before, b = mesh.path(client), mesh.nodes[1]
@@ -63,9 +59,8 @@ def test_who_was_claimed_too_late_is_claimed_as_often_as_ever(stall_s, at_s):
 
 
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_a_node_that_stalls_does_not_take_a_client_for_new(stall_s):
+def test_a_node_that_stalls_does_not_take_a_client_for_new(mesh, stall_s):
     """Babel knows no way, and the one copy that left was lost."""
-    mesh = Mesh()
     client = joined(mesh)
     mesh.run(5)
     before, b = mesh.path(client), mesh.nodes[1]
@@ -80,9 +75,8 @@ def test_a_node_that_stalls_does_not_take_a_client_for_new(stall_s):
 
 
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_a_platnode_that_stalls_is_asked_as_often_as_ever(stall_s):
+def test_a_platnode_that_stalls_is_asked_as_often_as_ever(mesh, stall_s):
     """ROAM was lost, and B stalls before its next copy."""
-    mesh = Mesh()
     client = joined(mesh)
     mesh.run(5)
     before, b = mesh.path(client), mesh.nodes[1]
@@ -98,8 +92,7 @@ def test_a_platnode_that_stalls_is_asked_as_often_as_ever(stall_s):
 
 
 @pytest.mark.parametrize("stall_s", STALLS_S)
-def test_who_was_restored_is_asked_again_after_a_stall(stall_s):
-    mesh = Mesh()
+def test_who_was_restored_is_asked_again_after_a_stall(mesh, stall_s):
     client, a = joined(mesh), mesh.nodes[0]
     mesh.run(5)
     before = mesh.path(client)
