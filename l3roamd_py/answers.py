@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: ISC
 """What the daemon does and answers for each command of the control socket."""
 
-import json
-
 from l3roamd_py import control
 from l3roamd_py.control import MAPPED, Command, CommandError, line_bytes, parse
 from l3roamd_py.core.events import (
@@ -15,6 +13,7 @@ from l3roamd_py.core.events import (
 )
 from l3roamd_py.kernel.netlink import KernelError
 from runtime.log import DEBUG, INFO, WARNING
+from runtime.rows import encode
 from xlat464.address import contains, format_ipv6, format_mac
 from xlat464.node import RANGE_LENGTH
 
@@ -54,7 +53,7 @@ class Answers:
             control.PLATS: lambda command: self._tell(PlatsTold(*command.values)),
             "lease": self._lease,
             "get_roams": self._roams,
-            "get_status": lambda _: json.dumps(self._daemon.describe()) + "\n",
+            "get_status": lambda _: encode(self._daemon.describe()) + "\n",
         }
 
     def line_bytes(self, data: bytes) -> int:
@@ -155,7 +154,7 @@ class Answers:
 
     def _roams(self, _: Command) -> str:
         status = self._daemon.describe()
-        return json.dumps({"roams": status["roams"], "total": status.get("roams_total", 0)}) + "\n"
+        return encode({"roams": status["roams"], "total": status.get("roams_total", 0)}) + "\n"
 
     def _has_route(self, command: Command) -> str:
         return control.has_route_answer(

@@ -218,8 +218,8 @@ class Daemon:
     # Telling
 
     def describe(self) -> "dict[str, Any]":
-        """What people want to know, ready for JSON."""
-        status = self.core.status(self.now_s())
+        """What people want to know, ready for rows.encode."""
+        status = self.core.status(self.now_s(), iter)
         counters = status["counters"]
         parts = [self.inputs.udp.counters, self.server.counters]
         if self.clat is not None:
@@ -241,7 +241,7 @@ class Daemon:
     # Ending
 
     def _describe_state(self) -> dict:
-        return {"core": self.core.snapshot(self.now_s())}
+        return {"core": self.core.snapshot(self.now_s(), iter)}
 
     def close(self) -> None:
         """End, and leave the kernel as it is for the next daemon."""

@@ -8,7 +8,7 @@ synced to a disk: the page cache outlives every end of ours.
 
 import json
 
-from runtime import files
+from runtime import files, rows
 from runtime.loop import BootClock
 from runtime.sockets import ENOENT, error_number, error_text
 
@@ -66,7 +66,7 @@ def save(path: str, content: dict, boot_id: str) -> None:
     """Replace the file. Whoever reads it finds the old or the new. Raises StateError."""
     whole = {"format": FORMAT, "boot": boot_id}
     whole.update(content)
-    data = json.dumps(whole, separators=(",", ":")).encode()
+    data = rows.encode(whole).encode()
     if len(data) > BYTES_MAX:
         raise StateError(f"the state has {len(data)} bytes, expected at most {BYTES_MAX}: not written")
     try:

@@ -88,8 +88,8 @@ class Core:
         """Grows whenever the snapshot would be another one than before."""
         return self.node.changes
 
-    def snapshot(self, now_s: float) -> "dict[str, Any]":
-        return snapshot.make_snapshot(self.node, self.platnode, now_s)
+    def snapshot(self, now_s: float, collect: "Callable[[Iterable[Any]], Any]" = list) -> "dict[str, Any]":
+        return snapshot.make_snapshot(self.node, self.platnode, now_s, collect)
 
     def restore(
         self,
@@ -106,9 +106,9 @@ class Core:
         snapshot.leave_plats(self.node, plats)
         return self.node.pop_actions()
 
-    def status(self, now_s: float) -> "dict[str, Any]":
+    def status(self, now_s: float, collect: "Callable[[Iterable[Any]], Any]" = list) -> "dict[str, Any]":
         """Return what people want to know, ready for JSON."""
-        return status.describe_node(self.node, self.platnode, now_s)
+        return status.describe_node(self.node, self.platnode, now_s, collect)
 
     def _on_datagram(self, event: events.Datagram) -> None:
         node = self.node

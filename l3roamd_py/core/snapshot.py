@@ -34,7 +34,7 @@ from l3roamd_py.core.token import Token, TokenIssuer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from l3roamd_py.core.client import State
@@ -42,25 +42,29 @@ if TYPE_CHECKING:
 VERSION = 2
 
 
-def make_snapshot(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
-    """Return the state; {} is a valid one, too."""
+def make_snapshot(
+    node: Node, platnode: Platnode | None, now_s: float, collect: "Callable[[Iterable[Any]], Any]" = list
+) -> "dict[str, Any]":
+    """Return the state; {} is a valid one, too. collect: what a table becomes; iter: its rows are made one by one."""
     saved: "dict[str, Any]" = {
         "version": VERSION,
         "now_s": now_s,
         "current_plat": _hex(node.current),
-        "clients": [_save_client(client) for client in node.clients.values()],
-        "departed": [_save_departed(node.departed[mac]) for mac in node.departed],
-        "away": [[mac.hex(), each.plat.hex()] for mac, each in node.away.items()],
-        "granted": [[mac.hex(), node.granted[mac][0].hex(), node.granted[mac][1]] for mac in node.granted],
+        "clients": collect(_save_client(client) for client in node.clients.values()),
+        "departed": collect(_save_departed(node.departed[mac]) for mac in node.departed),
+        "away": collect([mac.hex(), each.plat.hex()] for mac, each in node.away.items()),
+        "granted": collect(
+            [mac.hex(), node.granted[mac][0].hex(), node.granted[mac][1]] for mac in node.granted
+        ),
     }
     if platnode is not None:
         saved["secret"] = platnode.issuer.secret.hex()
         saved["serial"] = platnode.serial
-        saved["spent"] = [
+        saved["spent"] = collect(
             [home.hex(), entry.serial, entry.kept_s]
             for home, entry in platnode.entries.items()
             if entry.at is None
-        ]
+        )
     return saved
 
 

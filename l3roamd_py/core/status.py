@@ -8,29 +8,37 @@ from xlat464.address import format_ipv4, format_ipv6, format_mac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 DESCRIBED_MAX = 1000  # roams of a hundred thousand: who asks must not hold up who roams
 
 
-def describe_node(node: Node, platnode: Platnode | None, now_s: float) -> "dict[str, Any]":
-    """Return the state for people: addresses as text, times as seconds left."""
+def describe_node(
+    node: Node, platnode: Platnode | None, now_s: float, collect: "Callable[[Iterable[Any]], Any]" = list
+) -> "dict[str, Any]":
+    """Return the state for people: addresses as text, times as seconds left. collect: what a table becomes."""
     status: "dict[str, Any]" = {
         "address": format_ipv6(node.options.address),
         "clat": None if node.options.clat is None else format_ipv6(node.options.clat),
         "plat": None if node.options.plat is None else format_ipv6(node.options.plat),
         "current_plat": None if node.current is None else format_ipv6(node.current),
-        "clients": [_describe_client(client, now_s) for client in node.clients.values()],
-        "departed": [_describe_departed(node.departed[mac], now_s) for mac in node.departed],
+        "clients": collect(_describe_client(client, now_s) for client in node.clients.values()),
+        "departed": collect(_describe_departed(node.departed[mac], now_s) for mac in node.departed),
         "counters": node.counters.sorted(),
     }
     if platnode is not None:
-        status["roams"] = []
-        for home, entry in platnode.entries.items():
-            if entry.at is not None and len(status["roams"]) < DESCRIBED_MAX:
-                status["roams"].append(_describe_roam(home, entry.at, entry, now_s))
+        status["roams"] = collect(_describe_roams(platnode, now_s))
         status["roams_total"] = sum([entry.at is not None for entry in platnode.entries.values()])
     return status
+
+
+def _describe_roams(platnode: Platnode, now_s: float) -> "Iterator[dict[str, Any]]":
+    left = DESCRIBED_MAX
+    for home, entry in platnode.entries.items():
+        if entry.at is not None and left:
+            left -= 1
+            yield _describe_roam(home, entry.at, entry, now_s)
 
 
 def _describe_roam(home: bytes, at: bytes, entry: Entry, now_s: float) -> "dict[str, Any]":
