@@ -129,8 +129,9 @@ class Daemon:
 
     def hear_lease(self, action: str, mac: bytes, ipv4: bytes, lease_s: int) -> None:
         """A lease of our DHCP server, newly given (add) or found (old)."""
-        # dnsmasq says `old` of renewals, and of every lease when it starts
-        is_seen = action == "add" or mac in self.inputs.finder.ports
+        # dnsmasq says `old` of renewals, and of every lease when it starts; and its client may be behind a repeater,
+        # which sends in its name
+        is_seen = mac in self.inputs.finder.ports
         self.handle([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
 
     # The loop

@@ -34,7 +34,7 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     clients = [] if node is None else list(node.clients.values())
     departed = [] if node is None else list(node.departed)  # their addresses linger
     wanted = set() if node is None else {node.node_client(mac) for mac in list(node.clients) + departed}
-    tied = {(client.mac, client.ipv4) for client in clients}
+    tied = set() if node is None else {(node.mac_of(client.mac), client.ipv4) for client in clients}
     routed = {address for client in clients for address in client.addresses}
 
     def tie(pair: tuple[bytes, bytes]) -> None:

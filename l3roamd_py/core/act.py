@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Verdicts of judge.py about more than one part of a client. Any other is a function of its part. No I/O."""
 
-from l3roamd_py.core import addresses, requests, search, service
+from l3roamd_py.core import addresses, requests, search, service, signs
 from l3roamd_py.core.client import Absent, Client, Roaming, Served
 from l3roamd_py.core.node import Node, describe
 from runtime.log import WARNING
@@ -29,6 +29,15 @@ def begin_anew(node: Node, client: Client) -> None:
     addresses.start_afresh(node, client)
     if client.search.is_contested:
         search.verify(client)
+
+
+def use_address(node: Node, client: Client) -> None:
+    """It uses an address. One beside its own is that of a client of its own, if it is anybody's."""
+    beside = addresses.use_address(node, client)
+    if beside is not None:
+        signs.see_beside(node, client, beside)
+    elif client.mac in node.behind and client.ipv4 is None and client.search.heard is None:
+        service.forget(node, client)
 
 
 def end_lease(node: Node, client: Client) -> None:

@@ -7,12 +7,13 @@ from l3roamd_py.core.actions import (
     CloseGate,
     LeavePlat,
     OpenGate,
+    ProbeClient,
     RefuseAtGate,
     ReleaseLease,
     RemoveNeighbour,
     RemoveRoute,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Lease
+from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Lease
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import request_token, start_roam
 from l3roamd_py.core.token import NO_TOKEN
@@ -85,43 +86,89 @@ def drop_ipv4(node: Node, client: Client) -> None:
     node.touch(client.mac)
 
 
-def free_address(node: Node, mac: bytes, ipv4: bytes, is_granted: bool) -> bool:
-    """Return whether an address is free for a client: whoever was only heard to use it yields to who was granted it."""
-    resident = node.clients.get(node.by_ipv4.get(ipv4, mac))
-    if not node.is_taken(mac, ipv4):
+def may_have(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> bool | None:
+    """Return whether a client may have an address. None: whoever has it here is asked, come again.
+
+    the resident                                        the newcomer
+    was only heard to use it, the newcomer was granted  has it
+    is absent, or does not answer for it                has it
+    answers for it                                      needs another one
+    """
+    resident = node.clients.get(node.by_ipv4.get(ipv4, client.mac))
+    if resident is None or resident is client:
         return True
-    if not is_granted or resident is None or (resident.lease is not None and resident.lease.is_granted):
-        return False
+    is_squatter = is_granted and (resident.lease is None or not resident.lease.is_granted)
+    if not is_squatter and not isinstance(resident.state, Absent):
+        is_used = _was_refused(node, client, ipv4, is_granted) or is_in_use(node, client, ipv4, resident)
+        if is_used is not False:
+            return False if is_used else None
     drop_ipv4(node, resident)
-    node.count("squatters")
-    node.log(WARNING, f"{describe(resident.mac, ipv4)} was not granted its address: it is another's now")
-    refuse_at_gate(node, resident, ipv4)
+    node.count("squatters" if is_squatter else "addresses_handed_over")
+    why = "was not granted its address" if is_squatter else "does not answer for its address"
+    node.log(WARNING, f"{describe(resident.mac, ipv4)} {why}: it is that of {describe(client.mac)} now")
+    if is_squatter:
+        refuse_at_gate(node, resident, ipv4)
     return True
+
+
+def _was_refused(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> bool:
+    """Return whether the resident answered a moment ago: who makes addresses up must not have it asked all the time."""
+    contest = client.contest
+    if is_granted or contest is None or contest.ipv4 != ipv4 or not contest.is_refused:
+        return False
+    return node.now_s < contest.since_s + node.options.contest_again_s
+
+
+def is_in_use(node: Node, client: Client, wanted: bytes, holder: Client) -> bool | None:
+    """Return whether the address of a holder answers, as this client is to have `wanted`. None: not known yet."""
+    at_s, contest = node.options.contest_at_s, client.contest
+    if contest is None or contest.ipv4 != wanted or node.now_s > contest.since_s + 2 * at_s[-1]:
+        contest = client.contest = Contest(wanted, node.now_s)
+    contest.is_refused, contest.next_s = holder.presence.answered_s > contest.since_s, NEVER
+    due_s = contest.since_s + at_s[contest.questions]
+    if contest.is_refused or (node.now_s >= due_s and contest.questions == len(at_s) - 1):
+        return contest.is_refused
+    if node.now_s >= due_s:
+        assert holder.ipv4 is not None
+        node.do(ProbeClient(holder.mac, holder.ipv4))
+        contest.questions += 1
+        due_s = max(contest.since_s + at_s[contest.questions], node.now_s + at_s[1])
+    contest.next_s = due_s
+    return None
 
 
 def refuse(node: Node, client: Client, ipv4: bytes) -> None:
     """The address is somebody else's here: the resident loses nothing, the newcomer needs another one."""
     node.count("conflicts")
-    if client.refused != ipv4:
-        client.refused = ipv4
-        resident = describe(node.by_ipv4[ipv4], ipv4)
-        node.log(WARNING, f"{describe(client.mac)} comes with the address of {resident}: refused")
+    resident = node.clients[node.by_ipv4[ipv4]]
+    node.log(
+        WARNING, f"{describe(client.mac)} comes with the address of {describe(resident.mac, ipv4)}: refused"
+    )
     refuse_at_gate(node, client, ipv4)
-    if node.granted.get(client.mac, (None,))[0] == ipv4:
-        del node.granted[client.mac]
-        node.do(ReleaseLease(client.mac, ipv4))
+    owner, _ = node.granted.get(ipv4, (b"", 0.0))
+    # of an address that came with a roam our DHCP server knows nothing
+    is_guest = resident.lease is not None and not node.is_home(resident.lease)
+    if owner and (owner == node.mac_of(client.mac) or is_guest):
+        del node.granted[ipv4]
+        node.do(ReleaseLease(owner, ipv4))
 
 
 def refuse_at_gate(node: Node, client: Client, ipv4: bytes) -> None:
     """Seldom: whoever makes addresses up must not keep the kernel's rules busy. What is not refused waits in vain."""
-    if node.refusals.is_within(client.mac, node.now_s):
+    if node.refusals.is_within(node.mac_of(client.mac), node.now_s):
         node.do(RefuseAtGate(client.mac, ipv4))
 
 
-def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: bool) -> None:
-    """Make us the home of a client's address, on the current PLAT unless it is on one of its own already."""
-    if not free_address(node, client.mac, ipv4, is_granted):
-        return refuse(node, client, ipv4)
+def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: bool) -> bool:
+    """Make us the home of a client's address, on the current PLAT unless it is on one of its own already.
+
+    Return whether that is decided: who has the address may have to be asked.
+    """
+    may = may_have(node, client, ipv4, is_granted)
+    if not may:
+        if may is not None:
+            refuse(node, client, ipv4)
+        return may is not None
     lease = Lease(node.at(ipv4), node.current or NOWHERE, node.now_s + lease_s, NO_TOKEN, is_granted)
     before = client.lease
     if before is not None and before.home == lease.home:
@@ -130,19 +177,22 @@ def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: b
             lease.plat, lease.token = before.plat, before.token
     give_lease(node, client, lease)
     open_gate(node, client)
-    return request_token(node, lease)
+    request_token(node, lease)
+    return True
 
 
 def adopt_grant(node: Node, client: Client) -> None:
     """Our DHCP server granted an address: a renewal for who has it already, roamed or not."""
-    grant, client.grant = client.grant, None
+    grant, lease = client.grant, client.lease
     assert grant is not None
-    lease = client.lease
     if lease is None or lease.ipv4 != grant.ipv4 or node.is_home(lease):
-        adopt(node, client, grant.ipv4, grant.until_s - node.now_s, is_granted=True)
+        if not adopt(node, client, grant.ipv4, grant.until_s - node.now_s, is_granted=True):
+            return
+        client.grant = None
         if client.lease is not None and client.lease.ipv4 == grant.ipv4:
             client.lease.is_returned |= grant.is_renewed
         return
+    client.grant = None
     lease.until_s = grant.until_s
     node.use_plat(lease)
     node.changes += 1
@@ -150,22 +200,43 @@ def adopt_grant(node: Node, client: Client) -> None:
         start_roam(node, client)
 
 
-def use_address(node: Node, client: Client) -> None:
-    """The client uses an address; a packet of it waits at the gate."""
-    heard, client.search.heard = client.search.heard, None
+def use_address(node: Node, client: Client) -> bytes | None:
+    """The client uses an address; a packet of it waits at the gate. Return one that it uses beside its own."""
+    search, lease = client.search, client.lease
+    heard, search.heard = search.heard, None
     assert heard is not None
-    lease = client.lease
     if client.ipv4 == heard:
         open_gate(node, client)
-    elif lease is not None and lease.is_granted:
-        node.count("foreign_addresses")
-        refuse_at_gate(node, client, heard)
-    elif lease is None or node.now_s > lease.until_s - node.options.unleased_s + 1:  # once a second at most
-        granted, until_s = node.granted.get(client.mac, (b"", 0.0))
-        if granted == heard and until_s > node.now_s:
-            adopt(node, client, heard, until_s - node.now_s, is_granted=True)
-        else:
-            adopt(node, client, heard, node.options.unleased_s, is_granted=False)
+        return None
+    owner, until_s = node.granted.get(heard, (b"", 0.0))
+    is_leased = until_s > node.now_s
+    is_granted = is_leased and owner == node.mac_of(client.mac)
+    if client.mac in node.behind and not is_leased:
+        _refuse_foreign(node, client, heard)
+        return None
+    if client.ipv4 is not None:
+        is_new = client.contest is None or client.contest.ipv4 != heard
+        is_often = is_new and not node.contests.is_within(client.mac, node.now_s)
+        if is_often or _was_refused(node, client, heard, is_granted):
+            _refuse_foreign(node, client, heard)
+            return None
+        is_used = is_in_use(node, client, heard, client)
+        if is_used is None:
+            search.heard = heard
+            return None
+        if is_used or (lease is not None and lease.is_granted and not is_granted):
+            assert client.contest is not None
+            client.contest.is_refused = True  # if that one is refused, not at once again
+            return heard
+    lease_s = until_s - node.now_s if is_granted else node.options.unleased_s
+    if not adopt(node, client, heard, lease_s, is_granted):
+        search.heard = heard
+    return None
+
+
+def _refuse_foreign(node: Node, client: Client, ipv4: bytes) -> None:
+    node.count("foreign_addresses")
+    refuse_at_gate(node, client, ipv4)
 
 
 def extend_lease(node: Node, client: Client) -> None:

@@ -217,7 +217,18 @@ class Grant:
     is_renewed: bool  # nobody else can have had the address meanwhile
 
 
-@mutable("mac state search presence addresses ipv4 lease rival grant is_announced refused due_s")
+@mutable("ipv4 since_s questions next_s is_refused")
+class Contest:
+    """An address that a client is to have while another one may be in use: a resident's, or one of its own."""
+
+    ipv4: bytes
+    since_s: float  # when that one was first asked for
+    questions: int = 0
+    next_s: float = NEVER  # when the next question is due, or the decision
+    is_refused: bool = False  # it has answered
+
+
+@mutable("mac state search presence addresses ipv4 lease rival grant is_announced contest due_s")
 class Client:
     mac: bytes
     state: "State"
@@ -229,7 +240,7 @@ class Client:
     rival: Rival | None = None
     grant: Grant | None = None
     is_announced: bool = False  # its node-client address is ours
-    refused: bytes | None = None  # an address that it uses and that is somebody else's here
+    contest: Contest | None = None
     due_s: float = NEVER  # for when its timer is set
 
 

@@ -169,6 +169,8 @@ def on_due(node: Node, mac: bytes) -> None:
     if client is None:
         return
     client.due_s = NEVER
+    if client.contest is not None and client.contest.next_s <= node.now_s:
+        client.contest.next_s = NEVER
     claim, state = client.search.claim, client.state
     if claim is not None and client.search.is_running and claim.next_s <= node.now_s:
         node.make_up(claim, node.options.claim_at_s)

@@ -10,7 +10,7 @@ back it finds its lease.
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import RenewLease
 from l3roamd_py.core.addresses import drop_ipv4
-from l3roamd_py.core.client import NOWHERE, Absent, Away, Claiming, Client, Grant, Served
+from l3roamd_py.core.client import NOWHERE, Absent, Away, Client, Grant, Served
 from l3roamd_py.core.node import Node, is_device, is_usable, node_of
 from runtime.ordered import oldest
 
@@ -23,27 +23,28 @@ def note_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int) -> Grant | Non
         node.count("leases_ignored")
         return None
     until_s = node.now_s + min(lease_s, node.options.max_lease_s)
-    if mac not in node.granted and len(node.granted) >= node.options.max_granted:
+    if ipv4 not in node.granted and len(node.granted) >= node.options.max_granted:
         first = oldest(node.granted)
         del node.granted[first]
         forget_away(node, first)
-    node.granted[mac] = (ipv4, until_s)
-    watch_away(node, mac)
+    node.granted[ipv4] = (mac, until_s)
+    watch_away(node, ipv4)
     node.changes += 1
     return Grant(ipv4, until_s, False)
 
 
 def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
     """Our DHCP server let a lease go: it was given back, or ran out here while another node may have renewed it."""
-    granted, until_s = node.granted.get(mac, (None, 0.0))
-    if granted == ipv4:
-        del node.granted[mac]
-        forget_away(node, mac)
+    owner, until_s = node.granted.get(ipv4, (b"", 0.0))
+    is_granted = owner == mac
+    if is_granted:
+        del node.granted[ipv4]
+        forget_away(node, ipv4)
         node.changes += 1
-    client = node.clients.get(mac)
+    client = node.clients.get(node.by_ipv4.get(ipv4, mac) if is_granted else mac)
     lease = None if client is None or client.ipv4 != ipv4 else client.lease
     soon_s = node.now_s + EXPIRY_SLACK_S
-    if lease is not None and granted == ipv4 and until_s <= soon_s < lease.until_s:
+    if lease is not None and is_granted and until_s <= soon_s < lease.until_s:
         return node.count("leases_renewed_elsewhere")
     if client is None:
         return None
@@ -58,49 +59,47 @@ def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
 def note_away(node: Node, client: Client) -> None:
     """A client leaves that has a lease of our DHCP server."""
     lease = client.lease
-    granted, _ = node.granted.get(client.mac, (b"", 0.0))
-    if lease is not None and lease.plat != NOWHERE and lease.ipv4 == granted and node.is_home(lease):
-        node.away[client.mac] = Away(lease.plat)
-        watch_away(node, client.mac)
+    if lease is not None and lease.plat != NOWHERE and lease.ipv4 in node.granted and node.is_home(lease):
+        node.away[lease.ipv4] = Away(lease.plat)
+        watch_away(node, lease.ipv4)
 
 
-def watch_away(node: Node, mac: bytes) -> None:
+def watch_away(node: Node, ipv4: bytes) -> None:
     """Come back before the lease of a client that is away ends, if it is."""
-    granted = node.granted.get(mac)
-    if mac in node.away and granted is not None:
+    granted = node.granted.get(ipv4)
+    if ipv4 in node.away and granted is not None:
         left_s = granted[1] - node.now_s
         at_s = node.now_s + max(left_s - node.options.away_margin_s, left_s * 0.75)
-        node.timers.set((ask_for_away, mac), at_s)
+        node.timers.set((ask_for_away, ipv4), at_s)
 
 
-def ask_for_away(node: Node, mac: bytes) -> None:
+def ask_for_away(node: Node, ipv4: bytes) -> None:
     """Ask the PLAT whether a home is mapped still."""
-    away, granted, client = node.away.get(mac), node.granted.get(mac), node.clients.get(mac)
-    is_here = client is not None and not isinstance(client.state, Claiming)
-    if away is None or granted is None or is_here or granted[1] <= node.now_s:
-        return forget_away(node, mac)
-    ipv4, until_s = granted
+    away, granted = node.away.get(ipv4), node.granted.get(ipv4)
+    if away is None or granted is None or ipv4 in node.by_ipv4 or granted[1] <= node.now_s:
+        return forget_away(node, ipv4)
+    _, until_s = granted
     node.away_questions.pop(away.nonce, None)
     away.nonce = node.make_nonce()
-    node.away_questions[away.nonce] = mac
+    node.away_questions[away.nonce] = ipv4
     request = wire.TokenRequest(wire.Lease(node.at(ipv4), away.plat, node.options.unleased_s))
     node.send(node_of(away.plat), node.encode(request, away.nonce))
     next_s = node.now_s + max(node.options.away_again_s, (until_s - node.now_s) / 4)
-    return node.timers.set((ask_for_away, mac), min(next_s, until_s))
+    return node.timers.set((ask_for_away, ipv4), min(next_s, until_s))
 
 
 def on_token(node: Node, grant: wire.TokenGrant) -> None:
     """The answer to such a question."""
-    mac = node.away_questions.pop(grant.nonce)
-    ipv4, _ = node.granted.get(mac, (b"", 0.0))
-    is_mapped = bool(ipv4) and grant.lease.home == node.at(ipv4) and grant.at not in (None, grant.lease.home)
+    ipv4 = node.away_questions.pop(grant.nonce)
+    mac, _ = node.granted.get(ipv4, (b"", 0.0))
+    is_mapped = bool(mac) and grant.lease.home == node.at(ipv4) and grant.at not in (None, grant.lease.home)
     if is_mapped and grant.reason == wire.OK:
         node.count("leases_kept")
         node.do(RenewLease(mac, ipv4))
 
 
-def forget_away(node: Node, mac: bytes) -> None:
-    away = node.away.pop(mac, None)
+def forget_away(node: Node, ipv4: bytes) -> None:
+    away = node.away.pop(ipv4, None)
     if away is not None:
         node.away_questions.pop(away.nonce, None)
-    node.timers.cancel((ask_for_away, mac))
+    node.timers.cancel((ask_for_away, ipv4))

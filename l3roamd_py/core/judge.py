@@ -35,6 +35,7 @@ Served          a node answered late, with a lease                   take over  
 Served          a node answered late, without one                    announce               -
 Served          our DHCP server granted it an address                adopt grant            -
 Served          it uses an address, and its search is over           use address            -
+Served          the same, nobody's, behind another client's MAC      use address            forgotten
 Served          claimed by another node, too long ago                dismiss late claim     -
 Served          claimed, and contested: what we know is out of date  dismiss claim          -
 Served          claimed, a newcomer that cannot be asked             disown                 forgotten
@@ -113,6 +114,8 @@ def judge(client: Client, clock: "Clock") -> "Verdict":
 def _judge_claiming(client: Client, clock: "Clock") -> "Verdict":
     options, search, claim = clock.options, client.search, client.search.claim
     assert claim is not None
+    if client.contest is not None and parts.is_contesting(client.contest, clock):
+        return None
     if search.answer is not None and search.answer.lease is not None:
         return searches.take_over
     if search.answered_by is not None or search.ended_s < NEVER:
@@ -181,13 +184,10 @@ def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
 
 def _judge_served(client: Client, clock: "Clock") -> "Verdict":
     search, lease = client.search, client.lease
-    if search.answer is not None:
-        return service.announce if search.answer.lease is None else searches.take_over
-    if client.grant is not None:
-        return addresses.adopt_grant
-    if search.heard is not None and (lease is not None or not search.is_running):
-        return addresses.use_address
-    verdict = parts.judge_rival(client, clock)
+    is_asking = client.contest is not None and parts.is_contesting(client.contest, clock)
+    verdict = None if is_asking else _judge_news(client)
+    if verdict is None:
+        verdict = parts.judge_rival(client, clock)
     if verdict is None and search.claim is not None:
         verdict = parts.judge_search(client, search.claim, clock)
     if verdict is None and lease is not None:
@@ -195,12 +195,24 @@ def _judge_served(client: Client, clock: "Clock") -> "Verdict":
     return verdict or parts.judge_presence(client, clock)
 
 
+def _judge_news(client: Client) -> "Verdict":
+    """Judge what a client that we serve has got, or uses."""
+    search = client.search
+    if search.answer is not None:
+        return service.announce if search.answer.lease is None else searches.take_over
+    if client.grant is not None:
+        return addresses.adopt_grant
+    is_settled = client.lease is not None or not search.is_running
+    return act.use_address if search.heard is not None and is_settled else None
+
+
 def _judge_absent(client: Client, clock: "Clock") -> "Verdict":
     state, lease = client.state, client.lease
     assert isinstance(state, Absent)
     if state.is_back:
         return absence.serve_again
-    if client.grant is not None:
+    is_asking = client.contest is not None and parts.is_contesting(client.contest, clock)
+    if client.grant is not None and not is_asking:
         return addresses.adopt_grant
     verdict = parts.judge_rival(client, clock)
     if verdict is not None:
@@ -252,6 +264,8 @@ def next_deadline_s(client: Client) -> float:
         due_s = min(due_s, search.legacy.grace_s, search.legacy.remind_s)
     if client.rival is not None and client.rival.next_s < due_s:
         due_s = client.rival.next_s
+    if client.contest is not None:
+        due_s = min(due_s, client.contest.next_s)
     if isinstance(state, Served):
         due_s = min(due_s, state.measure_s)
     elif isinstance(state, Absent):

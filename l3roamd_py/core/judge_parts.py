@@ -8,6 +8,7 @@ from l3roamd_py.core.client import (
     NEVER,
     Absent,
     Client,
+    Contest,
     Exchange,
     Lease,
     Served,
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
         options: Options
         now_s: float  # of the event that is handled
         due_s: float  # of the last Tick: deadlines before it are due
+
+
+def is_contesting(contest: Contest, clock: "Clock") -> bool:
+    """Return whether somebody is being asked for an address that a client is to have."""
+    return clock.due_s < contest.next_s < NEVER
 
 
 def judge_rival(client: Client, clock: "Clock") -> "Verdict":

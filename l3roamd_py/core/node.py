@@ -4,7 +4,18 @@
 import math
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import Action, Log, Send, UsePlat
+from l3roamd_py.core.actions import (
+    Action,
+    AddNeighbour,
+    CloseGate,
+    Log,
+    OpenGate,
+    ProbeClient,
+    RefuseAtGate,
+    RemoveNeighbour,
+    Send,
+    UsePlat,
+)
 from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Exchange, Lease
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
@@ -22,6 +33,8 @@ if TYPE_CHECKING:
     TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
 
 RANGE_BYTES = RANGE_LENGTH // 8
+ON_BRIDGE = (AddNeighbour, RemoveNeighbour, ProbeClient, OpenGate, CloseGate, RefuseAtGate)
+BESIDE = 0x46  # first byte of a made-up MAC: no group's, locally administered (IEEE 802 section 8.4)
 LATE_S = 0.005  # what a copy of a message may be late without moving those after it
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
 
@@ -62,10 +75,13 @@ class Node:
         # the name of the port behind which a MAC is, "" if that is not known
         self.port_of: "Callable[[bytes], str]" = lambda mac: ""
         self.departed: "OldestFirst[bytes, Departed]" = OldestFirst()
-        # what our DHCP server leased: MAC -> address, end
+        # what our DHCP server leased: address -> MAC, end
         self.granted: "OldestFirst[bytes, tuple[bytes, float]]" = OldestFirst()
-        self.away: dict[bytes, Away] = {}  # of those, who roams
-        self.away_questions: dict[int, bytes] = {}  # nonce -> MAC
+        self.away: dict[bytes, Away] = {}  # of those addresses, which roam
+        self.away_questions: dict[int, bytes] = {}  # nonce -> address
+        # who uses an address beside its own, or beside others: (MAC, address) -> what that client is called, and back
+        self.beside: dict[tuple[bytes, bytes], bytes] = {}
+        self.behind: dict[bytes, bytes] = {}
         self.current: bytes | None = None  # the PLAT for new leases
         self.unrouted_plats: dict[bytes, float] = {}  # PLATs that have no route, since when
         self.proofs: "OldestFirst[bytes, Token]" = (
@@ -76,6 +92,7 @@ class Node:
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
         self.silent_claims = Rate(options.silent_per_s, options.silent_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
+        self.contests = Rate(options.beside_per_s, options.beside_burst, options.max_clients)
         self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
@@ -89,7 +106,36 @@ class Node:
 
     def pop_actions(self) -> list[Action]:
         actions, self._actions = self._actions, []
+        if self.behind:
+            actions = [self._on_bridge(action) for action in actions]
         return actions
+
+    def _on_bridge(self, action: Action) -> Action:
+        """The same with the MAC that the bridge knows."""
+        if isinstance(action, ON_BRIDGE) and action.mac in self.behind:
+            return type(action)(self.behind[action.mac], action.ipv4)
+        return action
+
+    def mac_of(self, name: bytes) -> bytes:
+        """Return the MAC that a client's frames come from; it is called by that, unless it is one of several there."""
+        return self.behind.get(name, name)
+
+    def name_of(self, mac: bytes, ipv4: bytes | None) -> bytes:
+        """Return what the client is called that uses an address behind a MAC."""
+        name = self.beside.get((mac, ipv4 or b""))
+        if name is None or self.by_ipv4.get(ipv4 or b"") == mac:
+            return mac
+        return name if name in self.clients or name in self.departed else mac
+
+    def add_beside(self, mac: bytes, ipv4: bytes) -> bytes:
+        """Name a client that uses an address behind the MAC of another one: the same at every node."""
+        if len(self.behind) >= self.options.max_clients:
+            for place, name in list(self.beside.items()):
+                if name not in self.clients and name not in self.departed:
+                    del self.beside[place], self.behind[name]
+        name = self.beside[mac, ipv4] = name_beside(mac, ipv4)
+        self.behind[name] = mac
+        return name
 
     def count(self, name: str) -> None:
         self.counters.count(name)
@@ -169,6 +215,11 @@ class Node:
     def seconds_left(self, lease: Lease) -> int:
         """Return what is left of a lease, rounded up: with a second cut off at each roam, 300 of them would end it."""
         return max(0, min(math.ceil(lease.until_s - self.now_s), self.options.max_lease_s))
+
+
+def name_beside(mac: bytes, ipv4: bytes) -> bytes:
+    """Return a MAC, locally administered, of whoever uses an address behind a MAC."""
+    return bytes((BESIDE, sum(mac) & 0xFF)) + ipv4
 
 
 def own_address(clat: bytes | None, ipv4: bytes) -> bytes:

@@ -74,6 +74,15 @@ class Options:
     away_margin_s = 30.0  # before a lease ends, we ask whether the client roams
     away_again_s = 2.0  # between two such questions
     unleased_s = 600  # lease of an address that no DHCP server of ours gave
+    contest_at_s = (
+        0,
+        0.1,
+        0.3,
+        0.7,
+    )  # questions for an address that another client is to have; then it is free
+    contest_again_s = 10.0  # between two such contests, for who only uses it
+    beside_per_s = 2.0  # addresses that a client uses beside its own, and is asked about
+    beside_burst = 16.0
     refuse_pause_s = 1.0  # the least between two addresses of a client that the gate is told to refuse
     node_asks_per_s = 5.0  # CLAIMs that go to every clatnode
     node_asks_burst = 20.0

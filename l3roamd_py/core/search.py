@@ -12,7 +12,7 @@ then, even with another route at hand.)
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CloseGate, ProbeClient, SendClaim, SendToNodes
-from l3roamd_py.core.addresses import add_address, drop_ipv4, free_address, give_lease, open_gate, refuse
+from l3roamd_py.core.addresses import add_address, drop_ipv4, give_lease, may_have, open_gate, refuse
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -199,9 +199,14 @@ def take_over(node: Node, client: Client) -> None:
     search, answer = client.search, client.search.answer
     assert answer is not None
     assert answer.lease is not None
-    lease, search.heard = answer.lease, None
-    is_granted = lease.token.serial > 0
-    if node.is_taken(client.mac, lease.ipv4) and not free_address(node, client.mac, lease.ipv4, is_granted):
+    lease = answer.lease
+    may: bool | None = not node.is_taken(client.mac, lease.ipv4)
+    if not may:
+        may = may_have(node, client, lease.ipv4, is_granted=lease.token.serial > 0)
+    if may is None:
+        return  # who has its address here is asked
+    search.heard = None
+    if not may:
         refuse(node, client, lease.ipv4)
         accept_without_lease(node, client, answer)
         client.presence.is_proven = True  # it has no address that we could ask it by
@@ -225,6 +230,11 @@ def serve_alone(node: Node, client: Client) -> None:
     """Nobody had the client, or nobody tells: it is ours, with the lease that we know of, if any."""
     search, former = client.search, former_of(client)
     lease = None if former is None or search.answered_by is not None else former.lease
+    if lease is not None and lease.until_s > node.now_s:
+        may = may_have(node, client, lease.ipv4, lease.is_granted)
+        if may is None:
+            return  # who has its address here is asked
+        lease = lease if may else None
     is_new = former is None and search.answered_by is None
     search.anew_s, search.answer = node.now_s, None
     for address in () if former is None else former.addresses:
@@ -238,8 +248,7 @@ def serve_alone(node: Node, client: Client) -> None:
         announce(node, client)
     if client.grant is not None:
         search.heard = None
-    is_left = lease is not None and lease.until_s > node.now_s
-    if lease is not None and is_left and free_address(node, client.mac, lease.ipv4, lease.is_granted):
+    if lease is not None and lease.until_s > node.now_s:
         search.heard = None
         _resume(node, client, lease)
 

@@ -38,10 +38,11 @@ def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = Fals
     if not is_device(mac) or node.options.clat is None:
         node.count("not_clients")
         return None
+    mac = node.name_of(mac, ipv4)
     client = node.clients.get(mac) or _admit(node, mac, ipv4, is_proof)
     if client is None:
         return None
-    node.ports.add(mac, node.port_of(mac))
+    node.ports.add(mac, node.port_of(node.mac_of(mac)))
     state = client.state
     _note_sign(node, client, is_proof)
     if isinstance(state, Restored):
@@ -107,6 +108,7 @@ def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
 
 def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
     """A client answered our ARP: it is here, even if that came too late to keep it, or if we did not take it in."""
+    mac = node.name_of(mac, ipv4)
     departed = node.departed.get(mac)
     if departed is None and mac not in node.clients:
         see(node, mac, ipv4, is_proof=True)
@@ -123,6 +125,8 @@ def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
     _note_presence(node, client, False)
     _note_proof(node, client)
     client.presence.answered_s = node.now_s
+    if client.contest is not None:
+        client.contest.next_s = NEVER  # it may have been about an address of its own
     if client.rival is not None:
         client.rival.is_refuted = client.rival.questions > 0
     if isinstance(client.state, Restored):
@@ -132,6 +136,8 @@ def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
 
 def on_gone(node: Node, mac: bytes) -> None:
     """The kernel says that a client left; a station may only have changed its band."""
+    for name in [name for name, place in node.behind.items() if place == mac]:
+        on_gone(node, name)
     client = node.clients.get(mac)
     if client is None or isinstance(client.state, Restored):
         return
@@ -171,17 +177,31 @@ def on_address_gone(node: Node, mac: bytes, address: bytes) -> None:
 def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool) -> None:
     """Our DHCP server leased an address; is_seen: to a client that is here."""
     grant = grants.note_grant(node, mac, ipv4, lease_s)
+    mac = node.name_of(mac, ipv4)
     client = see(node, mac, is_proof=True) if is_seen and grant is not None else node.clients.get(mac)
     if grant is None or client is None:
         return
     grant.is_renewed = is_renewed
     is_settled = isinstance(client.state, (Served, Absent))
-    is_its = is_settled and (client.lease is None or client.lease.ipv4 == ipv4)
+    lease = client.lease
+    is_its = is_settled and (lease is None or lease.ipv4 == ipv4)
     if is_seen:
         _note_proof(node, client)
+    if lease is not None and lease.ipv4 != ipv4 and _has_grant(node, mac, lease.ipv4):
+        return  # it has both: its packets tell which it uses
     if is_seen or is_its:
         client.grant = grant
         node.touch(mac)
+
+
+def _has_grant(node: Node, mac: bytes, ipv4: bytes) -> bool:
+    owner, until_s = node.granted.get(ipv4, (b"", 0.0))
+    return owner == mac and until_s > node.now_s
+
+
+def see_beside(node: Node, client: Client, ipv4: bytes) -> None:
+    """An address is used beside the one that a client has: it is that of a client of its own, behind the same MAC."""
+    see(node, node.add_beside(node.mac_of(client.mac), ipv4), ipv4)
 
 
 # Who is taken in
@@ -189,7 +209,7 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
 
 def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client | None:
     """Take a client in that has just come. is_proof: it is here for certain. None: there is no room for it."""
-    options, port = node.options, node.port_of(mac)
+    options, port = node.options, node.port_of(node.mac_of(mac))
     if len(node.clients) >= options.max_clients or len(node.claiming) >= options.max_claims:
         node.count("clients_too_many")
         return None

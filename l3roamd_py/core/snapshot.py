@@ -52,10 +52,11 @@ def make_snapshot(
         "current_plat": _hex(node.current),
         "clients": collect(_save_client(client) for client in node.clients.values()),
         "departed": collect(_save_departed(node.departed[mac]) for mac in node.departed),
-        "away": collect([mac.hex(), each.plat.hex()] for mac, each in node.away.items()),
+        "away": collect([ipv4.hex(), each.plat.hex()] for ipv4, each in node.away.items()),
         "granted": collect(
-            [mac.hex(), node.granted[mac][0].hex(), node.granted[mac][1]] for mac in node.granted
+            [node.granted[ipv4][0].hex(), ipv4.hex(), node.granted[ipv4][1]] for ipv4 in node.granted
         ),
+        "beside": collect([mac.hex(), ipv4.hex()] for mac, ipv4 in node.beside),
     }
     if platnode is not None:
         saved["secret"] = platnode.issuer.secret.hex()
@@ -141,7 +142,8 @@ def restore(
     granted = [
         (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
     ]
-    away = [(bytes.fromhex(mac), bytes.fromhex(plat)) for mac, plat in saved.get("away", ())]
+    away = [(bytes.fromhex(ipv4), bytes.fromhex(plat)) for ipv4, plat in saved.get("away", ())]
+    beside = [(bytes.fromhex(mac), bytes.fromhex(ipv4)) for mac, ipv4 in saved.get("beside", ())]
     clients = [_load_client(node, entry) for entry in saved["clients"]]
     if platnode is not None:
         _restore_platnode(platnode, saved, mappings)
@@ -150,11 +152,13 @@ def restore(
         node.do(SetCurrentPlat(node.current))
     for mac, ipv4, until_s in granted:
         if until_s > node.now_s:
-            node.granted[mac] = (ipv4, until_s)
-    for mac, plat in away:
-        if mac in node.granted:
-            node.away[mac] = Away(plat)
-            watch_away(node, mac)
+            node.granted[ipv4] = (mac, until_s)
+    for ipv4, plat in away:
+        if ipv4 in node.granted:
+            node.away[ipv4] = Away(plat)
+            watch_away(node, ipv4)
+    for mac, ipv4 in beside:
+        node.add_beside(mac, ipv4)
     for entry in departed:
         _restore_departed(node, entry)
     for client in clients:
@@ -213,11 +217,11 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
     addresses, lease, ipv4 = client.addresses, client.lease, client.ipv4
     client.addresses, client.lease, client.ipv4 = [], None, None
     node.clients[client.mac] = client
-    node.ports.add(client.mac, node.port_of(client.mac))
+    node.ports.add(client.mac, node.port_of(node.mac_of(client.mac)))
     for address in addresses:
         add_address(node, client, address)
     is_roaming = isinstance(client.state, Roaming)
-    is_ours = ipv4 is None or (client.mac, ipv4) in opened or is_roaming
+    is_ours = ipv4 is None or (node.mac_of(client.mac), ipv4) in opened or is_roaming
     if isinstance(client.state, Claiming) or not is_ours:
         node.do(RemoveNodeClient(node.node_client(client.mac)))
         former = former_of(client)
@@ -236,7 +240,7 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
 
 def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel."""
-    client = node.clients.get(mac)
+    client = node.clients.get(node.name_of(mac, ipv4))
     if client is not None and client.ipv4 == ipv4:
         return
     is_ours = is_device(mac) and is_usable(ipv4) and node.options.clat is not None

@@ -23,7 +23,7 @@ def describe_node(
         "clat": None if node.options.clat is None else format_ipv6(node.options.clat),
         "plat": None if node.options.plat is None else format_ipv6(node.options.plat),
         "current_plat": None if node.current is None else format_ipv6(node.current),
-        "clients": collect(_describe_client(client, now_s) for client in node.clients.values()),
+        "clients": collect(_describe_client(node, client, now_s) for client in node.clients.values()),
         "departed": collect(_describe_departed(node.departed[mac], now_s) for mac in node.departed),
         "counters": node.counters.sorted(),
     }
@@ -50,10 +50,11 @@ def _describe_roam(home: bytes, at: bytes, entry: Entry, now_s: float) -> "dict[
     }
 
 
-def _describe_client(client: Client, now_s: float) -> "dict[str, Any]":
+def _describe_client(node: Node, client: Client, now_s: float) -> "dict[str, Any]":
     lease = client.lease
     return {
         "mac": format_mac(client.mac),
+        "behind": format_mac(node.behind[client.mac]) if client.mac in node.behind else None,
         "state": client.state.name,
         "ipv4": None if client.ipv4 is None else format_ipv4(client.ipv4),
         "addresses": [format_ipv6(address) for address in client.addresses],

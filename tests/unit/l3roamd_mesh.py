@@ -59,6 +59,7 @@ class Client:
     is_asleep: bool = False
     answer_s: float = 0.002  # to ARP
     ipv6: bytes | None = None
+    beside: tuple[bytes, ...] = ()  # other IPv4 addresses that answer behind its MAC
 
 
 class Node:
@@ -174,7 +175,9 @@ class Node:
 
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
-        if client is not None and client.node is self and not client.is_asleep and client.ipv4 == action.ipv4:
+        if client is None or client.node is not self or client.is_asleep:
+            return
+        if action.ipv4 in (client.ipv4, *client.beside):
             answer = events.ArpAnswered(action.mac, action.ipv4)
             self.mesh.after(client.answer_s, lambda: self.handle(answer))
 
@@ -394,10 +397,10 @@ class Mesh:
         if client.node is node and (ipv4 is None or is_held):
             node.handle(events.ClientSeen(client.mac, ipv4))
 
-    def knock(self, client: Client) -> None:
-        """The client sends a packet."""
+    def knock(self, client: Client, ipv4: bytes | None = None) -> None:
+        """The client sends a packet; ipv4: if not from its own address."""
         if client.node is not None:
-            self._appear(client, client.node, client.ipv4)
+            self._appear(client, client.node, ipv4 or client.ipv4)
 
     def address(self, client: Client) -> bytes:
         return node_client_address(CLIENTS, client.mac)
@@ -406,12 +409,12 @@ class Mesh:
         """The nodes that claim to serve it."""
         return [node for node in self.nodes if self.address(client) in node.kernel.node_clients]
 
-    def path(self, client: Client) -> tuple[bytes, bytes] | None:
+    def path(self, client: Client, ipv4: bytes | None = None) -> tuple[bytes, bytes] | None:
         """The PLAT and the source that it sees, if packets pass there and back; None: they do not."""
-        node = client.node
-        if node is None or (client.mac, client.ipv4) not in node.kernel.opened:
+        node, ipv4 = client.node, ipv4 or client.ipv4
+        if node is None or (client.mac, ipv4) not in node.kernel.opened:
             return None
-        at = node.clat[:12] + client.ipv4
+        at = node.clat[:12] + ipv4
         plat, until_s = node.kernel.plats.get(at, (node.kernel.current, self.now_s + 1))
         platnode = next((n for n in self.nodes if n.plat == plat), None)
         if platnode is None or plat is None or until_s <= self.now_s:

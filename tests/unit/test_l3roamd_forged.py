@@ -230,9 +230,14 @@ def test_floods_cannot_grow_the_tables():
 def test_a_client_may_not_change_its_address_as_it_likes(mesh, client):
     a = mesh.nodes[0]
     other = bytes((10, 1, 0, 200))
-    a.handle(events.ClientSeen(client.mac, other))
-    assert a.actions[-1] == do.RefuseAtGate(client.mac, other)
+    for _ in range(20):
+        mesh.knock(client, other)
+        mesh.run(0.2)
+        assert (client.mac, other) not in a.kernel.opened
+    assert do.RefuseAtGate(client.mac, other) in a.actions
     assert mesh.path(client) is not None
+    assert list(a.core.node.clients) == [client.mac]
+    assert sum(isinstance(action, do.SendToNodes) for action in a.actions) <= 4  # all nodes are asked once
 
 
 def test_a_client_that_makes_addresses_up_does_not_keep_the_gate_busy(mesh, client):
@@ -241,5 +246,6 @@ def test_a_client_that_makes_addresses_up_does_not_keep_the_gate_busy(mesh, clie
         a.handle(events.ClientSeen(client.mac, bytes((10, 7, *divmod(number, 256)))))
         mesh.run(0.002)
     assert 1 <= sum(isinstance(action, do.RefuseAtGate) for action in a.actions) <= 3
-    assert a.core.counters["foreign_addresses"] == 1000
+    assert a.core.counters["foreign_addresses"] > 900
+    assert a.core.counters["arrivals"] < 25
     assert mesh.path(client) is not None

@@ -178,7 +178,7 @@ def test_the_lease_of_a_client_that_roams_is_kept_at_its_home_for_as_long_as_it_
     for minute in range(30):
         mesh.run(60)
         b.handle(events.LeaseGranted(client.mac, client.ipv4, 300))
-        _, until_s = a.core.node.granted[client.mac]
+        _, until_s = a.core.node.granted[client.ipv4]
         assert until_s > mesh.now_s, "nobody else is given its address"
         if minute == 15:
             a.restart(0.1, a.core.snapshot(mesh.now_s))
