@@ -21,59 +21,33 @@ LINE_BYTES = 4096  # of one command; the longest that makes sense has about 400
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """Make a device, with these rules."""
+class Question:
+    """show or stat, of these devices."""
 
-    device: str
-    pairs: tuple[Pair, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Destroy:
-    """Take a device away."""
-
-    device: str
+    word: str
+    devices: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From now on a device translates by these rules."""
+    """From now on a device, which may be a new one, translates by these rules; None: there shall be no such device."""
 
     device: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Pair, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Show:
-    """Answer with the configuration of these devices."""
-
-    devices: tuple[str, ...]
+QUESTIONS = ("show", "stat")
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
-    """Answer with the counters of these devices."""
-
-    devices: tuple[str, ...]
-
-
-Request = Create | Destroy | Change | Show | Stat
-QUESTIONS: dict[str, type[Show] | type[Stat]] = {"show": Show, "stat": Stat}
-
-
-def understand(line: str, devices: Devices) -> Request:
+def understand(line: str, devices: Devices) -> Question | Change:
     """Return what a line asks for, given the devices there are; ControlError and nothing else."""
     words = [word for word in line.split(" ") if word]
     if words and words[0] in QUESTIONS:
-        return QUESTIONS[words[0]](_asked_for(words, devices))
+        return Question(words[0], _asked_for(words, devices))
     command = language.parse(line)
-    name, after = command.device, state.after(devices, command)
-    if name not in after:
-        return Destroy(name)
-    if name not in devices:
-        return Create(name, after[name])
-    make_sides(after[name])
-    return Change(name, after[name])
+    pairs = state.after(devices, command).get(command.device)
+    make_sides(pairs or ())
+    return Change(command.device, pairs)
 
 
 def _asked_for(words: list[str], devices: Devices) -> tuple[str, ...]:

@@ -58,36 +58,36 @@ class Translators:
     def answer(self, line: str) -> list[str]:
         """Carry out one line; return the reply. ControlError, DeviceError: refused, nothing changed."""
         request = control.understand(line, self.rules)
-        if isinstance(request, control.Show):
+        if isinstance(request, control.Change):
+            self._change(request.device, request.pairs)
+            return []
+        if request.word == "show":
             return control.show(self.rules, request.devices)
-        if isinstance(request, control.Stat):
-            described = [self._describe(name) for name in request.devices]
-            return [json.dumps({"devices": described, "unwritten": self.unwritten})]
-        if isinstance(request, control.Create):
-            self._create(request)
-        elif isinstance(request, control.Change):
-            self._change(request)
+        described = [self._describe(name) for name in request.devices]
+        return [json.dumps({"devices": described, "unwritten": self.unwritten})]
+
+    def _change(self, name: str, pairs: tuple[Pair, ...] | None) -> None:
+        if pairs is None:
+            self._delete(name)
+        elif name not in self.rules:
+            self._create(name, pairs)
         else:
-            self._delete(request.device)
-        return []
+            if name in self.devices:
+                self.devices[name].use(pairs)
+            self._use({**self.rules, name: pairs})
 
-    def _create(self, request: control.Create) -> None:
-        device = self._make(request.device, request.pairs)
-        self._keep({**self.rules, request.device: request.pairs})
-        self.devices[request.device] = device
+    def _create(self, name: str, pairs: tuple[Pair, ...]) -> None:
+        device = self._make(name, pairs)
+        self._use({**self.rules, name: pairs})
+        self.devices[name] = device
         device.persist(True)  # only now: killed before, we leave no device that no state file knows
-        log.info("%s added", request.device)
-
-    def _change(self, request: control.Change) -> None:
-        if request.device in self.devices:
-            self.devices[request.device].use(request.pairs)
-        self._keep({**self.rules, request.device: request.pairs})
+        log.info("%s added", name)
 
     def _delete(self, name: str) -> None:
         gone = self.devices.pop(name, None)
         if gone:
             gone.persist(False)  # so that it goes with us if we are killed on the way
-        self._keep({other: pairs for other, pairs in self.rules.items() if other != name})
+        self._use({other: pairs for other, pairs in self.rules.items() if other != name})
         if gone:
             gone.leave()
         log.info("%s deleted", name)
@@ -107,7 +107,7 @@ class Translators:
             "counters": device.counters(),
         }
 
-    def _keep(self, rules: dict[str, tuple[Pair, ...]]) -> None:
+    def _use(self, rules: dict[str, tuple[Pair, ...]]) -> None:
         self.rules = rules
         self.write()
 
@@ -135,7 +135,7 @@ class Translators:
             log.warning("%s was deleted by somebody else, its rules are gone with it", name)
             del self.devices[name]
             device.leave()
-            self._keep({each: pairs for each, pairs in self.rules.items() if each != name})
+            self._use({each: pairs for each, pairs in self.rules.items() if each != name})
 
     def leave(self) -> None:
         for device in self.devices.values():
