@@ -104,13 +104,13 @@ class BabelTable(RouteTable):
         self._has_asked = True
         return b"monitor\n"
 
-    def _take_line(self, data, start, end, now_ms):
+    def _parse_line(self, data, start, end, now_ms):
         """Take data[start:end]. Most lines are about other prefixes: those are not even copied."""
         self.counts["lines"] += 1
         if end - start > LINE_BYTES:
             self.counts["overlong"] += 1
         elif not self.is_greeted:
-            self._take_reply(data[start:end], now_ms)
+            self._parse_reply(data[start:end], now_ms)
         elif data.find(self.words, start, end) >= 0:
             try:
                 found = parse_route(data[start:end], self.network, self.length)
@@ -118,11 +118,11 @@ class BabelTable(RouteTable):
                 self.counts["malformed"] += 1
                 return
             if found is not None:
-                self._take_route(found, now_ms)
+                self._note_route(found, now_ms)
         elif data[start : start + 4] not in _VERBS:
-            self._take_reply(data[start:end], now_ms)
+            self._parse_reply(data[start:end], now_ms)
 
-    def _take_reply(self, line, now_ms):
+    def _parse_reply(self, line, now_ms):
         """Take a line that is no news: the greeting, or the answer to `monitor`."""
         if not self.is_greeted:
             if line[:8] == b"BABEL 1.":

@@ -66,7 +66,7 @@ class BirdTable(RouteTable):
         self._told = {}
         return self._question
 
-    def _take_line(self, data, start, end, now_ms):
+    def _parse_line(self, data, start, end, now_ms):
         self.counts["lines"] += 1
         line = data[start:end]
         if end - start > LINE_BYTES:
@@ -79,15 +79,15 @@ class BirdTable(RouteTable):
             self.is_waiting = False
             self.question_ms = now_ms
         elif line[:1] == b" ":
-            self._take_answer(line[1:], now_ms)
+            self._parse_answer(line[1:], now_ms)
         elif line[4:5] == b"-":
-            self._take_answer(line[5:], now_ms)
+            self._parse_answer(line[5:], now_ms)
         elif line[4:5] == b" " and self.is_waiting:
             self._end(line[:4], now_ms)
         else:
             self.counts["malformed"] += 1
 
-    def _take_answer(self, line, now_ms):
+    def _parse_answer(self, line, now_ms):
         if line[:1] in b"\t " or line[:6] == b"Table ":
             return
         try:
@@ -97,7 +97,7 @@ class BirdTable(RouteTable):
             return
         if found is not None and found[1] != INFINITY and found[0] not in self._told:
             prefix, metric, router = found
-            self._take_route(("route", ONE, prefix, metric, router), now_ms)
+            self._note_route(("route", ONE, prefix, metric, router), now_ms)
             if prefix in self.metrics:
                 self._told[prefix] = True
 
@@ -112,6 +112,6 @@ class BirdTable(RouteTable):
             return
         for prefix in list(self.metrics):
             if prefix not in self._told:
-                self._take_route(("route", ONE, prefix, INFINITY, ""), now_ms)
+                self._note_route(("route", ONE, prefix, INFINITY, ""), now_ms)
         self._told = {}
         self._note_sync(now_ms)

@@ -53,19 +53,19 @@ class Candidates:
                 continue
             if health <= RECOVERING:
                 is_any_good = is_any_good or health == GOOD
-                _keep(answering, (metric, prefix), BEST)
+                _insert(answering, (metric, prefix), BEST)
             elif health >= MANAGEMENT:
-                _keep(failing, (metric, prefix), BEST)
+                _insert(failing, (metric, prefix), BEST)
             else:  # who waits for an answer, the queue, who has lost a probe
                 trying.append((2 if each.is_silent() else 0, 0, metric, prefix))
         reach = answering[-1] if len(answering) == BEST else (INFINITY, b"")
         self._is_looked_at = self._look_ms is None or now_ms >= self._look_ms
         if self._is_looked_at:
-            self._look(watched, metrics, reach)
+            self._sort_out(watched, metrics, reach)
             self._look_ms = now_ms + len(metrics) if len(metrics) > FEW else None
         for metric, prefix in self._failing:
             if prefix in self.failed and prefix in metrics:
-                _keep(failing, (metric, prefix), BEST)
+                _insert(failing, (metric, prefix), BEST)
         for place, metric, prefix in self._waiting:
             if prefix in metrics and prefix not in watched and prefix not in self.failed:
                 trying.append((1, place, metric, prefix))
@@ -75,8 +75,8 @@ class Candidates:
         room = max(BEST, new // SHARE) if is_any_good else WIDE
         return [entry[-1] for entry in answering + failing + trying[:room]]
 
-    def _look(self, watched, metrics, reach):
-        """Look at all that are not watched: whose turn it is, who failed, who is too far away."""
+    def _sort_out(self, watched, metrics, reach):
+        """Sort out all that are not watched: whose turn it is, who failed, who is too far away."""
         self._last += 1
         self._waiting, self._failing, self._distant = [], [], []
         for prefix, metric in metrics.items():
@@ -84,11 +84,11 @@ class Candidates:
                 continue
             if prefix in self.failed:
                 if self.failed[prefix][1][0] >= MANAGEMENT:
-                    _keep(self._failing, (metric, prefix), BEST)
+                    _insert(self._failing, (metric, prefix), BEST)
             elif (metric, prefix) < reach:
-                _keep(self._waiting, (self.places.setdefault(prefix, self._last), metric, prefix), 2 * WIDE)
+                _insert(self._waiting, (self.places.setdefault(prefix, self._last), metric, prefix), 2 * WIDE)
             else:
-                _keep(self._distant, (-metric, prefix), BEST)
+                _insert(self._distant, (-metric, prefix), BEST)
 
     def find_spare(self, metric, metrics):
         """Return a prefix of metrics that may give way to a new one at this metric, or None."""
@@ -100,7 +100,7 @@ class Candidates:
                 return prefix
         return None
 
-    def take_failed(self, prefix):
+    def pop_failed(self, prefix):
         """Return (health, reason) of one that is watched again."""
         failed = self.failed.pop(prefix, None)
         return (UNKNOWN, "") if failed is None else failed[1]
@@ -130,7 +130,7 @@ class Candidates:
         return old
 
 
-def _keep(best, entry, most):
+def _insert(best, entry, most):
     """Put an entry into a sorted list of the lowest, `most` at most."""
     if len(best) == most:
         if not entry < best[-1]:

@@ -64,7 +64,7 @@ class Probes:
                 source = sockets.source_of(address)
             except OSError:  # nothing left, or an error that a probe left behind: what counts comes as ICMPv6
                 return
-            self._prober.take_packet(source, packet, now_ms)
+            self._prober.handle_packet(source, packet, now_ms)
 
     def _say(self, text):
         self.state = text

@@ -155,7 +155,7 @@ class Prober:
         for prefix in wanted:
             if prefix not in self.watched:
                 self.watched[prefix] = Watched(prefix, self.targets, now_ms)
-                told = candidates.take_failed(prefix)
+                told = candidates.pop_failed(prefix)
                 if told[0] != UNKNOWN:
                     self.watched[prefix].resume(told)
         for prefix in list(self.watched):
@@ -193,7 +193,7 @@ class Prober:
         self.counts["sent"] += 1
         return self.sequence, destination, build_echo(self.ident, self.sequence, cookie)
 
-    def take_packet(self, source, packet, now_ms):
+    def handle_packet(self, source, packet, now_ms):
         """Take an ICMPv6 message (from its type on) from an address (16 bytes). Never raises."""
         try:
             answer = parse_answer(packet, self.ident)

@@ -23,7 +23,7 @@ PLATS = 2048  # what the table holds at most: the rest is counted, so that no me
 class RouteTable:
     """What one routing daemon after another has said, as far as it is about PLATs.
 
-    Who reads one is a subclass. It has `_take_line(data, start, end, now_ms)`, says _note_sync when a whole table is
+    Who reads one is a subclass. It has `_parse_line(data, start, end, now_ms)`, says _note_sync when a whole table is
     told, and question(now_ms) returns what is to be asked now, or None; is_waiting is whether an answer is still due.
 
     metrics  prefix (16 bytes) -> metric of the installed route
@@ -100,9 +100,9 @@ class RouteTable:
             elif self._partial:
                 line = self._partial + data[start:end]
                 self._partial = b""
-                self._take_line(line, 0, len(line), now_ms)
+                self._parse_line(line, 0, len(line), now_ms)
             else:
-                self._take_line(data, start, end, now_ms)
+                self._parse_line(data, start, end, now_ms)
             start = end + 1
         if not self._is_skipping and start < len(data):
             self._partial += data[start:]
@@ -112,7 +112,7 @@ class RouteTable:
                 self.counts["lines"] += 1
                 self.counts["overlong"] += 1
 
-    def _take_line(self, data, start, end, now_ms):
+    def _parse_line(self, data, start, end, now_ms):
         """Take data[start:end], a line."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class RouteTable:
         elif self._stale_until_ms is None:
             self._stale_until_ms = now_ms + self.grace_ms
 
-    def _take_route(self, found, now_ms):
+    def _note_route(self, found, now_ms):
         noun, route_id, prefix, metric, router = found
         table = self.own if noun == "xroute" else self.metrics
         is_current = noun == "xroute" or self._ids.get(prefix) == route_id

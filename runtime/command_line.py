@@ -63,14 +63,14 @@ def parse(words: "Sequence[str]", options: "Sequence[Option]") -> "tuple[dict[st
         elif equals and not option.value:
             raise UsageError(f"{name} takes no value")
         given.add(name)
-        _take(found, option, text)
+        _set(found, option, text)
     for option in options:
         if option.is_needed and option.name not in given:
             raise UsageError(f"{option.name} is missing")
     return found, rest
 
 
-def _take(found: "dict[str, Any]", option: Option, text: str) -> None:
+def _set(found: "dict[str, Any]", option: Option, text: str) -> None:
     if not option.value:
         found[option.name] = True
         return

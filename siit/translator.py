@@ -132,10 +132,10 @@ class Packet:
 
 @ffi.def_extern()
 def siit_collect(context, packet) -> None:
-    ffi.from_handle(context).append(take(packet))
+    ffi.from_handle(context).append(packet_of(packet))
 
 
-def take(packet) -> Packet:
+def packet_of(packet) -> Packet:
     data = bytes(ffi.buffer(packet.data, packet.len))
     return Packet(data, packet.gso_type, packet.gso_size, bool(packet.needs_csum), bool(packet.is_error))
 
@@ -153,7 +153,7 @@ def translate_packet(rules: Map, packet: Packet) -> tuple[str, list[Packet]]:
     leaving: list[Packet] = []
     handle = ffi.new_handle(leaving)
     verdict = VERDICTS[lib.siit_translate(rules.pointer, c_packet, lib.siit_collect, handle)]
-    return verdict, [take(c_packet)] if verdict == "translated" else leaving
+    return verdict, [packet_of(c_packet)] if verdict == "translated" else leaving
 
 
 def translate(rules: Map, packet: bytes) -> tuple[str, list[bytes]]:

@@ -183,7 +183,7 @@ def test_cutting_a_clients_link_cuts_it_where_the_client_is(pair, phone):
     wait_until(lambda: answers(pair), what="an answer after healing")
 
 
-def test_a_node_that_boots_again_has_its_guest_back_and_its_own_client_stays_away(pair, phone):
+def test_a_node_that_boots_again_has_its_client_back_and_its_own_client_stays_away(pair, phone):
     pair.roam("phone", "b")
     pair.kill("b")
     assert not answers(pair)

@@ -42,7 +42,7 @@ class World:
         while self.now_ms < until_ms:
             for arrival in [f for f in self.flying if f[0] <= self.now_ms]:
                 self.flying.remove(arrival)
-                self.prober.take_packet(arrival[1], arrival[2], self.now_ms)
+                self.prober.handle_packet(arrival[1], arrival[2], self.now_ms)
             told = self.prober.pop_events(self.now_ms)
             due_ms = self.choice.deadline_ms()
             # as the daemon does: when there is news, and every second
@@ -232,24 +232,24 @@ def case_forged_and_foreign_packets_are_counted_and_dropped():
     wrong_ident = good[:4] + b"\xff\xff" + good[6:]
     wrong_sequence = good[:6] + struct.pack("!H", sequence ^ 0x5555) + good[8:]
     before = dict(prober.counts)
-    prober.take_packet(parse_ipv6("2001:db8::1"), good, 60)  # another source than was asked
-    prober.take_packet(destination, wrong_cookie, 60)
-    prober.take_packet(destination, wrong_sequence, 60)
+    prober.handle_packet(parse_ipv6("2001:db8::1"), good, 60)  # another source than was asked
+    prober.handle_packet(destination, wrong_cookie, 60)
+    prober.handle_packet(destination, wrong_sequence, 60)
     request = echo.build_echo(prober.ident, sequence, bytes(8))
-    prober.take_packet(bytes(16), quoting(1, 0, destination, request), 60)
+    prober.handle_packet(bytes(16), quoting(1, 0, destination, request), 60)
     elsewhere = quoting(1, 0, parse_ipv6("2001:db8::1"), echo.build_echo(prober.ident, sequence, cookie))
-    prober.take_packet(bytes(16), elsewhere, 60)
+    prober.handle_packet(bytes(16), elsewhere, 60)
     assert prober.counts["forged"] == before["forged"] + 5
-    prober.take_packet(destination, wrong_ident, 60)
-    prober.take_packet(destination, b"\x80" + good[1:], 60)
+    prober.handle_packet(destination, wrong_ident, 60)
+    prober.handle_packet(destination, b"\x80" + good[1:], 60)
     assert prober.counts["foreign"] == before["foreign"] + 2
     for end in range(8):
-        prober.take_packet(destination, good[:end], 60)
+        prober.handle_packet(destination, good[:end], 60)
     assert prober.counts["short"] == before["short"] + 8
     assert prober.counts["answered"] == 0
-    prober.take_packet(destination, good, 60)
+    prober.handle_packet(destination, good, 60)
     assert prober.counts["answered"] == 1
-    prober.take_packet(destination, good, 61)  # a duplicate
+    prober.handle_packet(destination, good, 61)  # a duplicate
     assert prober.counts["answered"] == 1
 
 

@@ -147,7 +147,7 @@ def test_no_packet_breaks_the_prober(packets):
     prober.pop_due(0)
     for packet in packets:
         for kind in (b"", b"\x81", b"\x01", b"\x03"):
-            prober.take_packet(A, kind + packet, 10)
+            prober.handle_packet(A, kind + packet, 10)
     assert prober.counts["answered"] == prober.counts["refused"] == 0
     assert sum(prober.counts[why] for why in ("short", "foreign", "forged")) == 4 * len(packets)
 
@@ -253,7 +253,7 @@ class StalledPoller:
             self.clock.now += timeout_ms + 5000
             return
         for _sequence, source, packet in self.probes[:32]:
-            self.prober.take_packet(source, b"\x81" + packet[1:], self.clock.now)
+            self.prober.handle_packet(source, b"\x81" + packet[1:], self.clock.now)
         del self.probes[:32]
 
 
