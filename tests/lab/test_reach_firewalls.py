@@ -29,10 +29,8 @@ TCP = [22, 443, 8001, 8080]
 UDP = [5060, 51820]
 ASKED_S = 0.6 * TIMEOUT_SCALE
 LISTING = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
+import json
 from reach import kernel_look
-from reach.passages import answer
 print(json.dumps([list(kernel_look.listings()), kernel_look.run("nft", "-j", "list", "ruleset")]))
 """
 
@@ -79,7 +77,8 @@ def is_let_through(source, machine, target, protocol, port):
 
 
 def tables(machine):
-    return kernel_look.tables_of(*json.loads(machine.run(sys.executable, "-c", LISTING, ROOT).stdout))
+    listed = machine.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", LISTING)
+    return kernel_look.tables_of(*json.loads(listed.stdout))
 
 
 def is_foretold(found, packet):

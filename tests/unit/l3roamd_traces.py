@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What simulated meshes do, seed by seed, to compare two versions of the core.
 
-    python tests/unit/l3roamd_traces.py FILE [SEEDS]    write what each seed comes to
-    python tests/unit/l3roamd_traces.py ONE OTHER       compare two such files
+    PYTHONPATH=. python tests/unit/l3roamd_traces.py FILE [SEEDS]    write what each seed comes to
+    PYTHONPATH=. python tests/unit/l3roamd_traces.py ONE OTHER       compare two such files
 
 A line of the file is a seed: a hash of all actions of all nodes with their times, and the outcome: who serves each
 client, which way its packets go, and what the kernels hold. Renames leave both as they were, a change of the core's
@@ -16,9 +16,6 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from l3roamd_mesh import CLIENT_IPV6, SETTLE_S, Air, Client, Mesh, make_client
 
