@@ -37,13 +37,18 @@ def status(node):
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
-def test_the_daemon_starts_among_entries_of_all_kinds(machines):
+@pytest.fixture
+def node(machines):
     node = machines("node")
     for name in ("br-client", "mesh0", "clat", "plat"):
         node.run(f"ip link add {name} type bridge")
         node.run(f"ip link set {name} up")
     address(node, "mesh0", "fe80::1/64")
     node.run("ip addr add 10.46.0.1/16 dev br-client")
+    return node
+
+
+def test_the_daemon_starts_among_entries_of_all_kinds(node):
     done = 0
     for command in ODD:
         words = [word.replace(r"\040", " ") for word in command.split()]
@@ -58,13 +63,7 @@ def test_the_daemon_starts_among_entries_of_all_kinds(machines):
     assert "2001:db8:5::9 " not in left
 
 
-def test_rules_of_the_other_backend_go_when_it_is_another(machines):
-    node = machines("node")
-    for name in ("br-client", "mesh0", "clat", "plat"):
-        node.run(f"ip link add {name} type bridge")
-        node.run(f"ip link set {name} up")
-    address(node, "mesh0", "fe80::1/64")
-    node.run("ip addr add 10.46.0.1/16 dev br-client")
+def test_rules_of_the_other_backend_go_when_it_is_another(node):
     listed = "iptables-save; ip6tables-save; nft list ruleset; ipset list -n"
     left = {"nft": "table ip6 l3roamd_clat", "xtables": "L3ROAMD_to_plat"}
     # who has roamed, and the source that connection tracking knows of what it has open

@@ -67,13 +67,19 @@ def test_ping_and_udp_of_every_size(path):
                 pytest.fail(f"{size} bytes do not arrive: {clat.counters('clat')}")
 
 
-def test_a_burst_of_small_packets_arrives_whole_and_in_order(path):
-    client, _, plat, server = path
+def datagrams(client, server):
+    """A socket of the client, and one of the server that it sends to; there is room for all that is not read yet."""
     sink = server.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
-    sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+    sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
     sink.bind((SERVER, 7000))
     source = client.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
     source.connect((SERVER, 7000))
+    return source, sink
+
+
+def test_a_burst_of_small_packets_arrives_whole_and_in_order(path):
+    client, _, plat, server = path
+    source, sink = datagrams(client, server)
     before = plat.counters("plat")["out4_packets"]
     for burst in range(20):
         sent = [struct.pack("!II", burst, number) + bytes(14) for number in range(200)]
@@ -136,11 +142,7 @@ def test_a_killed_daemon_is_replaced_under_an_open_connection(path):
 
 def test_changing_rules_loses_no_packet_in_flight(path):
     client, clat, _, server = path
-    sink = server.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
-    sink.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-    sink.bind((SERVER, 7000))
-    source = client.socket_in(socket.AF_INET, socket.SOCK_DGRAM)
-    source.connect((SERVER, 7000))
+    source, sink = datagrams(client, server)
     is_over = threading.Event()
     sent = [0]
 
