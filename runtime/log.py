@@ -20,9 +20,12 @@ class Log:
     def say(self, level: int, sentence: str) -> None:
         if level >= self.level:
             to = sys.stderr if level >= WARNING else sys.stdout
-            print(self.program + ": " + sentence, file=to)
-            if not IS_MICRO:  # which keeps nothing back
-                to.flush()
+            try:
+                print(self.program + ": " + sentence, file=to)
+                if not IS_MICRO:  # which keeps nothing back
+                    to.flush()
+            except OSError:
+                pass  # who read it is gone, or the disk is full: the daemon goes on
 
     def debug(self, sentence: str) -> None:
         self.say(DEBUG, sentence)

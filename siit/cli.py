@@ -102,14 +102,8 @@ def _one_reply(path: Path, replies: Iterable[str]) -> list[str]:
 
 
 def run_daemon(options: argparse.Namespace) -> None:
-    import logging
-
     from siit import daemon
 
-    told, wrong = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
-    told.addFilter(lambda record: record.levelno < logging.WARNING)  # procd logs stderr as errors
-    wrong.setLevel(logging.WARNING)
-    logging.basicConfig(handlers=[told, wrong], level=logging.INFO, format="siit: %(message)s")
     try:
         daemon.run(options.socket, options.state, options.queues, make_policy(options), options.fast)
     except daemon.DaemonError as error:

@@ -4,7 +4,6 @@
 import contextlib
 import fcntl
 import functools
-import logging
 import math
 import os
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from nat46.language import ControlError
+from runtime.log import Log
 from runtime.loop import Poller
 from runtime.server import Refused, Server, SocketError
 from siit import control
@@ -25,7 +25,7 @@ from siit.translators import DaemonError, Translators
 THREAD_STACK_BYTES = 256 * 1024
 REWRITE_MS = 5000  # until the next try to write a state file that could not be written
 RTMGRP_LINK, RTMGRP_TC = 1, 8
-log = logging.getLogger("siit")
+log = Log("siit")
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def _why_no_fast(mode: str) -> str | None:
 
         reason = fast_trial.reason_against()
         if reason:
-            log.info("no fast path: %s", reason)
+            log.info(f"no fast path: {reason}")
         return f"off: {reason}" if reason else None
     return None if mode == "on" else "off"
 
@@ -128,13 +128,14 @@ def run(
                 poller.add(source, functools.partial(_follow, source, translators))
             ending: list[bool] = []
             poller.stop_on_signals(lambda: ending.append(True))
-            log.info("ready at %s, %d devices", socket_path, len(translators.devices))
+            log.info(f"ready at {socket_path}, {len(translators.devices)} devices")
             while not ending:
                 poller.wait(REWRITE_MS if translators.unwritten else -1)
                 if translators.unwritten:
                     translators.write()
             server.close()
             log.info("ended; devices and routes stay for the next daemon")
+
         except SocketError as error:
             raise DaemonError(str(error)) from None
         finally:

@@ -8,7 +8,6 @@ leaves alone comes to the pumps.
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 import socket
 import struct
@@ -16,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from nat46.language import Pair
+from runtime.log import Log
 from siit import control, fast
 from siit.translator import DEFAULT_POLICY, MIN_MTU6, Map, Policy
 
@@ -40,7 +40,7 @@ PUMP_COUNTERS = tuple(ffi.string(lib.siit_counter_name(i)).decode() for i in ran
 COUNTERS = (*PUMP_COUNTERS, "translated_in_kernel")
 MEANINGS = {name: ffi.string(lib.siit_counter_meaning(i)).decode() for i, name in enumerate(PUMP_COUNTERS)}
 MEANINGS["translated_in_kernel"] = "of those translated: by the BPF fast path"
-log = logging.getLogger("siit")
+log = Log("siit")
 
 
 class DeviceError(Exception):
@@ -118,7 +118,7 @@ class Device:
         try:
             yield
         except fast.FastError as error:
-            log.warning("%s has no fast path: %s", self.name, error)
+            log.warning(f"{self.name} has no fast path: {error}")
             self._no_fast = f"off: {error}"
             fast.detach(self.name)
             if self._fast:

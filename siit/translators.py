@@ -6,16 +6,16 @@ which devices are its own, and their rules.
 """
 
 import json
-import logging
 from pathlib import Path
 
 from nat46.language import ControlError, Pair
 from runtime import files
+from runtime.log import Log
 from siit import control
 from siit.device import Device, DeviceError
 from siit.translator import DEFAULT_POLICY, Policy
 
-log = logging.getLogger("siit")
+log = Log("siit")
 
 
 class DaemonError(Exception):
@@ -50,7 +50,7 @@ class Translators:
                 self.devices[name] = self._make(name, pairs)
                 self.devices[name].persist(True)
             except DeviceError as error:
-                log.warning("%s; its rules are kept", error)
+                log.warning(f"{error}; its rules are kept")
 
     def _make(self, name: str, pairs: tuple[Pair, ...]) -> Device:
         return Device(name, pairs, self._queues, self._wake, self._policy, self._no_fast)
@@ -81,7 +81,7 @@ class Translators:
         self._use({**self.rules, name: pairs})
         self.devices[name] = device
         device.persist(True)  # only now: killed before, we leave no device that no state file knows
-        log.info("%s added", name)
+        log.info(f"{name} added")
 
     def _delete(self, name: str) -> None:
         gone = self.devices.pop(name, None)
@@ -90,7 +90,7 @@ class Translators:
         self._use({other: pairs for other, pairs in self.rules.items() if other != name})
         if gone:
             gone.leave()
-        log.info("%s deleted", name)
+        log.info(f"{name} deleted")
 
     def _describe(self, name: str) -> dict:
         device = self.devices.get(name)
@@ -119,11 +119,11 @@ class Translators:
         except OSError as error:
             reason = f"{self._state} cannot be written: {error.strerror}"
             if not self.unwritten:
-                log.error("%s; the rules hold, but a daemon that starts now would not know them", reason)
+                log.warning(f"{reason}; the rules hold, but a daemon that starts now would not know them")
             self.unwritten = reason
             return
         if self.unwritten:
-            log.info("%s is written again", self._state)
+            log.info(f"{self._state} is written again")
         self.unwritten = ""
 
     def follow(self) -> None:
@@ -132,7 +132,7 @@ class Translators:
             if device.is_alive:
                 device.follow()
                 continue
-            log.warning("%s was deleted by somebody else, its rules are gone with it", name)
+            log.warning(f"{name} was deleted by somebody else, its rules are gone with it")
             del self.devices[name]
             device.leave()
             self._use({each: pairs for each, pairs in self.rules.items() if each != name})

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: ISC
 """What runs on both Pythons, on both: the cases of `runtime` and of the roaming daemon; and what CPython alone sees."""
 
+import contextlib
+
 import pytest
 from roaming_cases import CASES
 
+from runtime.log import Log
 from runtime.record import record
 
 
@@ -34,3 +37,11 @@ def test_an_object_of_a_record_has_no_other_names():
 
     with pytest.raises(AttributeError):
         Seen(b"").ipv4 = b""
+
+
+def test_a_log_outlives_who_reads_it(monkeypatch):
+    full = open("/dev/full", "w")  # noqa: SIM115  to close it fails, too
+    monkeypatch.setattr("sys.stderr", full)
+    Log("program").warning("nobody hears this")
+    with contextlib.suppress(OSError):
+        full.close()

@@ -153,7 +153,7 @@ def test_a_capture_cut_anywhere_is_refused():
 
 
 def test_a_command_for_the_daemon_does_not_load_what_only_the_daemon_needs():
-    heavy = ("logging", "dataclasses", "nat46.language", "siit.daemon", "siit.translator")
+    heavy = ("logging", "runtime.log", "dataclasses", "nat46.language", "siit.daemon", "siit.translator")
     code = f"import sys, siit.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
