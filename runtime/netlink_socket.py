@@ -17,7 +17,7 @@ import os
 import select
 import socket
 import struct
-from errno import EINPROGRESS, ENOBUFS, ETIMEDOUT
+from errno import EAGAIN, EINPROGRESS, ENOBUFS, ETIMEDOUT
 
 from runtime import IS_MICRO
 from runtime.netlink import (
@@ -80,22 +80,15 @@ def _set(opened: socket.socket, level: int, option: int, value: int) -> None:
         pass
 
 
-if IS_MICRO:
-
-    def receive(opened: socket.socket) -> "bytes | None":
-        """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
-        length = opened.readinto(_buffer)  # type: ignore[attr-defined]
-        return None if length is None else bytes(memoryview(_buffer)[:length])
-
-    _buffer = bytearray(READ_BYTES)
-else:
-
-    def receive(opened: socket.socket) -> "bytes | None":
-        """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
-        try:
-            return opened.recv(READ_BYTES)
-        except BlockingIOError:
-            return None
+def receive(opened: socket.socket) -> "bytes | None":
+    """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
+    try:
+        # not readinto: MicroPython's reads on until its buffer is full, and so cuts a pack in two
+        return opened.recv(READ_BYTES)
+    except OSError as error:
+        if error.errno != EAGAIN:
+            raise
+        return None
 
 
 class NetlinkSocket:

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: ISC
-"""The socket for requests over netlink, on either Python, with the kernel that is here. It needs no rights."""
+"""The socket for requests over netlink, on either Python, with the kernel that is here. It needs no rights, but for one dump."""
 
 import errno
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from runtime import netlink, netlink_socket
 
+ROOT = Path(__file__).resolve().parents[2]
 IMPORTS = [
     "from runtime import netlink",
     "from runtime.netlink_socket import NetlinkSocket, drain, open_socket",
@@ -51,6 +55,37 @@ def test_requests_are_answered_on_micropython(micropython):
     found = dict(zip(EXPRESSIONS, micropython.each(IMPORTS[:2], texts), strict=True))
     assert "NetlinkError" in found.pop("missing")
     assert found == EXPECTED
+
+
+DUMP_OF_MANY = """
+import struct
+from runtime import netlink
+from runtime.netlink_socket import NetlinkSocket
+asking = NetlinkSocket(0, 12)
+# RTM_NEWNEIGH: ndmsg and the address
+for place in range(1500):
+    address = bytes((0xFD,)) + place.to_bytes(15, "big")
+    body = struct.pack("BBHiHBB", 10, 0, 0, 77, 0x80, 0, 0) + netlink.attribute(1, address)
+    asking.ask(netlink.message(28, 0x400, body + netlink.attribute(2, bytes(6))))
+told = [netlink.attributes(each)[1] for each in asking.dump(netlink.message(30, netlink.DUMP, bytes(12)))]
+print(len([each for each in told if each[0] == 0xFD]))
+"""
+
+
+def test_a_dump_of_many_packs_is_read_whole_on_micropython(micropython):
+    """What does not fit into a buffer is cut off, and nothing says so."""
+    alone = [
+        "unshare",
+        "--net",
+        "sh",
+        "-c",
+        'ip link add one index 77 type veth peer name two && ip link set one up && exec "$0" -c "$1"',
+    ]
+    environment = {**os.environ, "MICROPYPATH": f"{ROOT}:.frozen"}
+    said = subprocess.run(
+        [*alone, micropython.program, DUMP_OF_MANY], capture_output=True, text=True, env=environment
+    )
+    assert (said.stdout, said.stderr) == ("1500\n", "")
 
 
 def test_what_the_last_request_left_is_nothing_to_the_next():
