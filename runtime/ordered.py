@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""A dictionary that tells its oldest key, in the same time whatever there is.
+"""What keeps an order on either Python: MicroPython's own dictionaries have none.
 
-CPython's OrderedDict is one. MicroPython's searches from its start for every key, so there a dictionary of links of a
-chain does it.
+OldestFirst is a dictionary that tells its oldest key, in the same time whatever is in it. CPython's OrderedDict is one.
+MicroPython's searches from its start for every key, so there a dictionary of links of a chain does it.
 """
 
 from runtime import IS_MICRO
@@ -78,7 +78,18 @@ else:
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TypeVar
 
     K = TypeVar("K")
     V = TypeVar("V")
+
+
+def each_once(values: "Iterable[K]", without: "Iterable[K]" = ()) -> "list[K]":
+    """Return the values in their order, each at its first place alone, and none of those that are left out."""
+    done, kept = set(without), []
+    for each in values:
+        if each not in done:
+            done.add(each)
+            kept.append(each)
+    return kept

@@ -7,7 +7,7 @@ import socket
 from runtime import files, sockets
 from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
-from runtime.ordered import OldestFirst, oldest
+from runtime.ordered import OldestFirst, each_once, oldest
 from runtime.server import PATH_BYTES, PEERS_MAX, Refused, Server, SocketError
 from runtime.signing import is_equal, signer
 from runtime.text import duration, table
@@ -24,6 +24,15 @@ def case_ordered_tells_its_oldest_key():
     assert (list(table), table.get(3), table.get(9), table.get(9, 0)) == ([1, 2, 3], 30, None, 0)
     del table[2]
     assert (list(table), 2 in table, 3 in table, bool(table)) == ([1, 3], False, True, True)
+
+
+def case_ordered_keeps_each_value_at_its_first_place():
+    values = [b"%d" % (i * i % 97) for i in range(1000)]
+    kept = each_once(values, [b"0", b"4"])
+    assert kept[:4] == [b"1", b"9", b"16", b"25"], "deletions go before what takes their place"
+    assert len(kept) == len(set(values)) - 2 and [values.index(each) for each in kept] == sorted(
+        [values.index(each) for each in kept]
+    )
 
 
 def case_ordered_refuses_what_is_not_there():

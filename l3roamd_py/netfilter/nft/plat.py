@@ -71,6 +71,7 @@ from l3roamd_py.netfilter.nft.table import (
     remove_table,
 )
 from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent, serial_of
+from runtime.ordered import each_once
 from runtime.sockets import EBUSY
 
 TYPE_CHECKING = False
@@ -172,7 +173,7 @@ class NftPlatRules:
         gone: set[bytes] = set()
         for _ in range(ATTEMPTS):
             wanted = in_the_way + [each for mapping in mappings for each in self._replacement(mapping)]
-            messages = [each for each in dict.fromkeys(wanted) if each not in gone]
+            messages = each_once(wanted, gone)
             try:
                 return self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
             except TransactionError as error:
