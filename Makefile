@@ -27,7 +27,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-vm again clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -80,8 +80,9 @@ conformance: setup $(PARTS)
 diagram: setup
 	$(PYTHON) -m sdk.roaming_states --write
 
-bench: setup $(PARTS)
+bench: setup-bench $(PARTS)
 	$(TRY_BABELD)
+	$(TRY_OLDEST)
 	$(PYTHON) -m bench $(ARGS)
 
 ipk: setup
@@ -117,6 +118,9 @@ setup:
 
 setup-run:
 	sh sdk/setup.sh run
+
+setup-bench:
+	sh sdk/setup.sh bench
 
 setup-vm:
 	sh sdk/setup.sh vm

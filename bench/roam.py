@@ -10,9 +10,11 @@ round trips, CLAIM to the old node and ROAM to the platnode, measured by ping in
 A storm: one client roams every quarter of a second, with 20 TCP connections and a stream of datagrams. It stops after
 ROAMS roams (environment; default 1,000) or when the time is over. Its losses are counted.
 
-The same with iptables instead of nftables (roam.xtables_...), for a shorter time.
+The same with iptables instead of nftables (roam.xtables_...), and with both on the oldest MicroPython
+(roam.micropython_...), for a shorter time.
 
-What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py.
+What the rules cost is in roam_rules.py, what the daemon takes in roam_daemon.py, and how many instructions a handoff is
+in roam_instructions.py.
 """
 
 import contextlib
@@ -26,6 +28,7 @@ import time
 from collections.abc import Callable
 
 from bench import roam_daemon, roam_rules
+from bench.roam_interpreters import CPYTHON, Interpreter, daemons_run_on, ways
 from sdk.demo_roaming import gate_dropped
 from sdk.lab import Lab, LabError
 from sdk.lab.plan import clatnodes
@@ -38,8 +41,9 @@ CLIENTS = ("ann", "ben", "cay", "dan")
 SETTLED_ROAMS_S, SETTLED_STAY_S = 270.0, 4.5
 ROAMS = 1000
 STORM_S = 280.0  # the roams that fit into it are those that count
-XTABLES_S = 120.0  # of either, with iptables
+SHORT_S = 120.0  # of either, with iptables and on MicroPython
 STAY_S = (0.15, 0.35)  # at a node, at least and at most
+SHORT = ("handoff_p50_ms", "handoff_p99_ms", "storm_handoff_p99_ms", "roams", "connections_lost")
 CONNECTIONS, PAUSE_MS, DATAGRAM_MS = 20, 100, 4
 LINK_MS = 5
 MESH = "\n".join(
@@ -158,11 +162,13 @@ def percentiles_ms(handoffs: list[Handoff]) -> tuple[float, float]:
     return statistics.median(times), times[math.ceil(0.99 * len(times)) - 1]
 
 
-def xtables_figures(roams: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Return those of the figures with iptables that have a goal, or say what these are about."""
-    found = roam_figures(roams, XTABLES_S, say, rules="xtables")
-    names = ("handoff_p50_ms", "handoff_p99_ms", "storm_handoff_p99_ms", "roams", "connections_lost")
-    return {f"roam.xtables_{name}": found[f"roam.{name}"] for name in names}
+def short_figures(
+    interpreter: Interpreter, rules: str, roams: int, say: Callable[[str], None]
+) -> dict[str, float]:
+    """Return those of the figures with a goal, or what these are about, of the daemon on it with these rules."""
+    with daemons_run_on(interpreter):
+        found = roam_figures(roams, SHORT_S, say, rules)
+    return {interpreter.keys(rules) + name: found[f"roam.{name}"] for name in SHORT}
 
 
 def settled_figures(handoffs: list[Handoff], network_ms: float) -> dict[str, float]:
@@ -193,12 +199,11 @@ def storm_figures(found: RoamingResult, dropped: int) -> dict[str, float]:
 def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """All of roam.*; the environment's ROAMS is how many roams."""
     roams = int(os.environ.get("ROAMS", ROAMS))
-    return {
-        **roam_figures(roams, say=say),
-        **xtables_figures(roams, say),
-        **roam_rules.run(say),
-        **roam_daemon.run(say),
-    }
+    found = roam_figures(roams, say=say)
+    for interpreter, rules in ways(say):
+        if (interpreter, rules) != (CPYTHON, "nft"):
+            found |= short_figures(interpreter, rules, roams, say)
+    return {**found, **roam_rules.run(say), **roam_daemon.run(say)}
 
 
 if __name__ == "__main__":

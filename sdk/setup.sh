@@ -3,9 +3,10 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test | vm | debian | big-endian
+# Usage: sdk/setup.sh run | test | bench | vm | debian | big-endian
 #   run      what the lab and the daemons need
-#   test     that, and what tests, lint and bench need on top
+#   test     that, and what tests and lint need on top
+#   bench    that, and what counts instructions
 #   vm       that, and what the virtual machine and the tests in it need on top
 #   debian   what run has, and what makes the root of another Debian
 #   big-endian   what run has, and what makes and boots a machine of the other byte order
@@ -29,10 +30,11 @@ fail() {
 case "${1:-}" in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
+bench) packages="$RUN_PACKAGES $TEST_PACKAGES valgrind" ;;
 vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
 debian) packages="$RUN_PACKAGES debootstrap" ;;
 big-endian) packages="$RUN_PACKAGES gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-system-misc" ;;
-*) fail "usage: sdk/setup.sh run|test|vm|debian|big-endian" ;;
+*) fail "usage: sdk/setup.sh run|test|bench|vm|debian|big-endian" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
@@ -156,5 +158,5 @@ make_venv() {
 
 install_packages
 make_venv
-case "$1" in test | vm) unpack_ifupdown ;; esac
+case "$1" in test | bench | vm) unpack_ifupdown ;; esac
 if [ "$1" = vm ]; then make_vm_venv; fi
