@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The socket for requests over netlink, on either Python, with the kernel that is here. It needs no rights, but for one dump."""
+"""The socket for requests over netlink, on either Python, with the kernel that is here. Only one dump needs rights."""
 
 import errno
 import os
