@@ -2,7 +2,6 @@
 """`prefixd --status`: what the prefixd that runs says about itself, for people. `render` is pure."""
 
 import json
-import socket
 import sys
 
 from prefixd import net
@@ -75,24 +74,12 @@ class NotRunning(Exception):
 
 def fetch(path):
     """Return the status line of the prefixd on this control socket; NotRunning, OSError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(ANSWER_S)
-        try:
-            sock.connect(sockets.unix_address(path))
-        except OSError as error:
-            if sockets.error_number(error) in (ENOENT, ECONNREFUSED):
-                raise NotRunning()  # noqa: B904  MicroPython has no "from"
-            raise
-        sock.send(b"status\n")
-        text = b""
-        while True:
-            data = sock.recv(4096)
-            if not data:
-                return text
-            text += data
-    finally:
-        sock.close()
+        return sockets.ask(path, b"status", ANSWER_S)
+    except OSError as error:
+        if sockets.error_number(error) in (ENOENT, ECONNREFUSED):
+            raise NotRunning()  # noqa: B904  MicroPython has no "from"
+        raise
 
 
 def show(path, is_json):

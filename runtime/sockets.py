@@ -104,6 +104,25 @@ def send(sock: socket.socket, data: "bytes | memoryview") -> int:
         raise
 
 
+def ask(path: str, line: bytes, timeout_s: float) -> bytes:
+    """Return all that is answered to a line at a Unix socket; OSError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout_s)
+        sock.connect(unix_address(path))
+        line += b"\n"
+        while line:
+            line = line[sock.send(line) :]
+        pieces = []
+        piece = sock.recv(1 << 14)
+        while piece:
+            pieces.append(piece)
+            piece = sock.recv(1 << 14)
+        return b"".join(pieces)
+    finally:
+        sock.close()
+
+
 def is_socket(path: str) -> bool:
     """Return whether the path is a Unix socket; OSError when it does not exist."""
     return os.stat(path)[0] & S_IFMT == S_IFSOCK
