@@ -12,6 +12,7 @@ from l3roamd_py.core.events import (
     PlatsTold,
 )
 from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.netfilter.rules import RulesError
 from runtime.log import DEBUG, INFO, WARNING
 from runtime.rows import encode
 from xlat464.address import contains, format_ipv6, format_mac
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 LEVELS = {"none": WARNING, "verbose": INFO, "debug": DEBUG}
 DEVICES_MAX = 256
 PREFIXES_MAX = 64
-INACTIVE, ACTIVE = 0, 1  # of an address in get_clients; 2 is tentative
+INACTIVE, ACTIVE, TENTATIVE = 0, 1, 2  # of an address in get_clients
 
 
 class Answers:
@@ -65,7 +66,7 @@ class Answers:
     def carry_out(self, command: Command) -> str:
         try:
             return self._doers[command.name](command)
-        except KernelError as error:
+        except (KernelError, RulesError) as error:
             raise CommandError(str(error)) from None
 
     def _tell(self, *events: "Event") -> str:
@@ -79,6 +80,9 @@ class Answers:
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
             state = INACTIVE if client.state.name == "absent" else ACTIVE
             addresses = dict.fromkeys(own + list(client.addresses), state)
+            for address in client.addresses:
+                if address in daemon.core.node.doubts or not client.presence.is_routed:
+                    addresses[address] = TENTATIVE
             yield format_mac(client.mac), daemon.inputs.finder.links.name_of(port), addresses
 
     def _set_plat(self, command: Command) -> str:
@@ -91,18 +95,24 @@ class Answers:
 
     # Prefixes and devices
 
+    def _hold_prefixes(self) -> None:
+        if self._daemon.clat is not None:
+            self._daemon.clat.set_prefixes(tuple(self._daemon.core.node.prefixes))
+
     def _add_prefix(self, command: Command) -> str:
         known = self._daemon.core.node.prefixes
         if command.values[0] not in known:
             if len(known) >= PREFIXES_MAX:
                 raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
             known.append(command.values[0])
+            self._hold_prefixes()
         return f"Added prefix: {command.words[0]}"
 
     def _del_prefix(self, command: Command) -> str:
         known = self._daemon.core.node.prefixes
         if command.values[0] in known:
             known.remove(command.values[0])
+            self._hold_prefixes()
         return f"Deleted prefix: {command.words[0]}"
 
     def _add_meshif(self, command: Command) -> str:

@@ -63,8 +63,9 @@ class Daemon:
         self.core = self._make_core()
         self.clat, self.plat = make_rules(settings)
         inputs.gate = self.clat
-        parts = (inputs.kernel, inputs.udp, inputs.arp, self.clat, self.plat, settings.options.address)
-        self.performer = Performer(*parts, inputs.finder.forget_port, self.now_s, self.log, inputs.nodes)
+        parts = (inputs.kernel, inputs.udp, inputs.arp, inputs.ndp, self.clat, self.plat)
+        own = settings.options.address
+        self.performer = Performer(*parts, own, inputs.finder.forget_port, self.now_s, self.log, inputs.nodes)
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
         self.bugs = 0
@@ -75,6 +76,7 @@ class Daemon:
     def _make_core(self) -> Core:
         core = Core(self.settings.options)
         core.node.port_of = self.inputs.finder.port_of
+        self.inputs.ndp.attend(core.node)
         return core
 
     def start(self) -> None:
@@ -293,6 +295,7 @@ def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]
     clat = plat = None
     if options.clat is not None:
         clat = clat_rules(settings.client_device, settings.clat_device)
+        clat.set_prefixes(options.prefixes)
     if options.plat is not None:
         plat = plat_rules(settings.plat_device, options.plat)
     return clat, plat

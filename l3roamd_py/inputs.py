@@ -6,6 +6,7 @@ from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
 from l3roamd_py.kernel.finding import Finder
 from l3roamd_py.kernel.horizon import Horizon
+from l3roamd_py.kernel.ndp import Ndp
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.stations import Stations
@@ -61,6 +62,7 @@ class Inputs:
         self.finder = Finder(self.kernel)
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder)
+        self.ndp = Ndp(settings.client_device, self.finder)
         self.horizon: "Horizon | None" = None
         if options.clat is not None:
             ranges = (options.clat_range, options.clat, options.plat_range)
@@ -98,7 +100,7 @@ class Inputs:
         for descriptor in ready:
             if descriptor != first:
                 self._poller.call(descriptor)
-        answering = self.udp.sockets() + [self.arp.socket()]
+        answering = self.udp.sockets() + [self.arp.socket(), self.ndp.socket()]
         return polled_s, any(each is not None and each.fileno() in ready for each in answering)
 
     def handle_some(self) -> None:
@@ -122,6 +124,9 @@ class Inputs:
         self._unwatch("arp")
         is_other = self.arp.follow(self.finder.client_index)
         self._watch("arp", self.arp.socket(), self._read_arp)
+        self._unwatch("ndp")
+        self.ndp.follow()
+        self._watch("ndp", self.ndp.socket(), self._read_ndp)
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
                 self._log.warning(str(error))
@@ -129,7 +134,7 @@ class Inputs:
             self._watch("stations", self.stations.socket(), lambda: self._handle(self.stations.read()))
 
     def close(self) -> None:
-        for part in (self.udp, self.finder, self.stations, self.arp, self.kernel):
+        for part in (self.udp, self.finder, self.stations, self.arp, self.ndp, self.kernel):
             part.close()
         if self.horizon is not None:
             self.horizon.close()
@@ -169,6 +174,12 @@ class Inputs:
         if self.arp.socket() is not watched:
             self._watched.pop("arp", None)
 
+    def _read_ndp(self) -> None:
+        watched = self.ndp.socket()
+        self._handle(self.ndp.read(self._clock()))
+        if self.ndp.socket() is not watched:
+            self._watched.pop("ndp", None)
+
     def _read_gate(self) -> None:
         assert self.gate is not None
         try:
@@ -176,4 +187,4 @@ class Inputs:
         except RulesError as error:
             self._log.warning(str(error))
             return
-        self._handle(ClientSeen(each.mac, each.ipv4) for each in held if self.finder.is_client(each.mac))
+        self._handle(ClientSeen(each.mac, each.address) for each in held if self.finder.is_client(each.mac))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from l3roamd_py.core.actions import Action
     from l3roamd_py.core.events import Event
     from l3roamd_py.kernel.arp import Arp
+    from l3roamd_py.kernel.ndp import Ndp
     from l3roamd_py.kernel.network import Network
     from l3roamd_py.kernel.udp import Udp
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
@@ -41,6 +42,7 @@ class Performer:
         kernel: "Network",
         udp: "Udp",
         arp: "Arp",
+        ndp: "Ndp",
         clat: "ClatRules | None",
         plat: "PlatRules | None",
         source: bytes,
@@ -70,10 +72,10 @@ class Performer:
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
-            actions.SolicitClient: lambda a: arp.solicit(a.mac, a.address),
-            actions.OpenGate: lambda a: self._as_clat.open_gate(a.mac, a.ipv4),
-            actions.CloseGate: lambda a: self._as_clat.close_gate(a.mac, a.ipv4),
-            actions.RefuseAtGate: lambda a: self._as_clat.refuse(a.mac, a.ipv4),
+            actions.SolicitClient: lambda a: ndp.solicit(a.mac, a.address, clock()),
+            actions.OpenGate: lambda a: self._as_clat.open_gate(a.mac, a.address),
+            actions.CloseGate: lambda a: self._as_clat.close_gate(a.mac, a.address),
+            actions.RefuseAtGate: lambda a: self._as_clat.refuse(a.mac, a.address),
             actions.UsePlat: lambda a: self._as_clat.use_plat(a.client, a.plat, a.lease_s),
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),

@@ -15,8 +15,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev lua5.1 nftables
-	procps python3 python3-dev python3-venv tcpdump util-linux"
-TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd radvd shellcheck sip-tester socat systemd tayga
+	procps python3 python3-dev python3-venv radvd tcpdump util-linux"
+TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd shellcheck sip-tester socat systemd tayga
 	wireguard-go wireguard-tools xz-utils"
 UNPACKED=build/unpacked # programs whose packages would change this machine's network
 VM_PACKAGES="hostapd iw jool-tools kmod make qemu-system-x86 wpasupplicant"

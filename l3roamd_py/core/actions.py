@@ -22,8 +22,8 @@ class ForIpv4(Action):
 
 
 @record("mac address")
-class ForIpv6(Action):
-    """What is done for a client and one of its IPv6 addresses."""
+class ForAddress(Action):
+    """What is done for a client and one of its addresses."""
 
     mac: bytes
     address: bytes
@@ -55,7 +55,7 @@ class SendClaim(Action):
     payload: bytes
 
 
-class CheckElsewhere(ForIpv6):
+class CheckElsewhere(ForAddress):
     """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
 
 
@@ -94,11 +94,11 @@ class Unlearn(Action):
     mac: bytes
 
 
-class AddRoute(ForIpv6):
+class AddRoute(ForAddress):
     """A host route to a client's IPv6 address, with its neighbour entry."""
 
 
-class RemoveRoute(ForIpv6):
+class RemoveRoute(ForAddress):
     """Take both back."""
 
 
@@ -106,20 +106,20 @@ class ProbeClient(ForIpv4):
     """Ask by ARP, to the MAC alone, whether a client is on our bridge; ArpAnswered says so."""
 
 
-class SolicitClient(ForIpv6):
+class SolicitClient(ForAddress):
     """Ask a MAC by neighbour discovery whether it is on our bridge. After Unlearn its answer is a ClientSeen."""
 
 
-class OpenGate(ForIpv4):
-    """Let a client's IPv4 pass, what the gate holds of it first."""
+class OpenGate(ForAddress):
+    """Let pass what comes from a client's address, what the gate holds of it first."""
 
 
-class CloseGate(ForIpv4):
-    """Hold a client's IPv4 from now on. The gate is closed for whoever was not let in."""
+class CloseGate(ForAddress):
+    """Hold what comes from it from now on. The gate is closed for whoever was not let in."""
 
 
-class RefuseAtGate(ForIpv4):
-    """Drop what the gate holds of a client, and what comes: its address is somebody else's here."""
+class RefuseAtGate(ForAddress):
+    """Drop what the gate holds of a client, and what comes: the address is not the client's to use."""
 
 
 @record("client plat lease_s")

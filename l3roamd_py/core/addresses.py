@@ -12,31 +12,90 @@ from l3roamd_py.core.actions import (
     ReleaseLease,
     RemoveNeighbour,
     RemoveRoute,
+    SolicitClient,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Lease
+from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Doubt, Lease
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import request_token, start_roam
 from l3roamd_py.core.token import NO_TOKEN
-from l3roamd_py.core.wire import ADDRESSES_MAX
 from runtime.log import WARNING
 
 
-def add_address(node: Node, client: Client, address: bytes) -> None:
-    """Route an IPv6 address to the client; of more than INFO has room for the oldest goes."""
+def hear_address(node: Node, client: Client, address: bytes) -> None:
+    """A client uses an IPv6 address: it is the client's, unless it lies elsewhere or is somebody else's here.
+
+    The mesh hears of it when the client has answered, so it is asked at once.
+    """
     if address in client.addresses:
+        if client.presence.is_routed:
+            node.do(OpenGate(client.mac, address))
+    elif not node.is_client_ipv6(address):
+        _refuse_foreign(node, client, address)
+    elif node.is_taken(client.mac, address):
+        if address not in node.doubts and node.contests.is_within(client.mac, node.now_s):
+            doubt_address(node, address, client.mac)
+    elif node.new_addresses.is_within(client.mac, node.now_s):
+        add_address(node, client, address)
+        if not client.presence.is_routed:
+            node.do(SolicitClient(client.mac, address))
+    else:
+        node.count("addresses_too_fast")
+
+
+def add_address(node: Node, client: Client, address: bytes) -> None:
+    """Route an IPv6 address to the client, if it is nobody else's; of too many the oldest goes."""
+    if address in client.addresses or node.is_taken(client.mac, address):
         return
-    if len(client.addresses) >= ADDRESSES_MAX:
+    if len(client.addresses) >= node.options.max_addresses:
         remove_address(node, client, client.addresses[0])
     client.addresses.append(address)
-    node.do(AddRoute(client.mac, address))
+    node.owner_of[address] = client.mac
+    if client.presence.is_routed:
+        node.do(AddRoute(client.mac, address), OpenGate(client.mac, address))
     node.changes += 1
 
 
 def remove_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
         client.addresses.remove(address)
-        node.do(RemoveRoute(client.mac, address))
+        del node.owner_of[address]
+        node.doubts.pop(address, None)
+        node.timers.cancel((settle_doubt, address))
+        if client.presence.is_routed:
+            node.do(CloseGate(client.mac, address), RemoveRoute(client.mac, address))
         node.changes += 1
+
+
+def doubt_address(node: Node, address: bytes, rival: bytes | None = None) -> None:
+    """Ask the owner of an IPv6 address whether it still has it: its neighbour entry has failed, or a rival uses it."""
+    doubt = node.doubts[address] = Doubt(rival)
+    _ask_owner(node, address, doubt)
+
+
+def _ask_owner(node: Node, address: bytes, doubt: Doubt) -> None:
+    doubt.asked += 1
+    node.do(SolicitClient(node.owner_of[address], address))
+    again_s = node.options.silent_again_s if doubt.rival is None else node.options.doubt_again_s
+    node.timers.set((settle_doubt, address), node.now_s + again_s)
+
+
+def settle_doubt(node: Node, address: bytes) -> None:
+    """The owner of an IPv6 address had its time to answer."""
+    doubt, owner = node.doubts[address], node.clients[node.owner_of[address]]
+    rival = None if doubt.rival is None else node.clients.get(doubt.rival)
+    if not doubt.is_answered and doubt.asked < node.options.doubt_times:
+        return _ask_owner(node, address, doubt)
+    del node.doubts[address]
+    if doubt.is_answered:
+        if rival is not None:
+            refuse(node, rival, address)
+        return None
+    node.count("addresses_silent")
+    remove_address(node, owner, address)
+    node.touch(owner.mac)
+    if rival is not None:
+        hear_address(node, rival, address)
+    return None
 
 
 def give_lease(node: Node, client: Client, lease: Lease) -> None:
@@ -52,7 +111,7 @@ def give_lease(node: Node, client: Client, lease: Lease) -> None:
     elif client.lease is not None and client.lease.plat != lease.plat:
         _leave_plat(node, client.lease)
     client.ipv4, client.lease = lease.ipv4, lease
-    node.by_ipv4[lease.ipv4] = client.mac
+    node.owner_of[lease.ipv4] = client.mac
     node.use_plat(lease)
     node.changes += 1
 
@@ -78,7 +137,7 @@ def drop_ipv4(node: Node, client: Client) -> None:
         lease.roam = lease.roam_ack = lease.request = None
         lease.renew_s = NEVER
     node.do(RemoveNeighbour(client.mac, client.ipv4))
-    node.by_ipv4.pop(client.ipv4, None)
+    node.owner_of.pop(client.ipv4, None)
     client.ipv4 = client.lease = None
     if isinstance(client.state, Absent):
         client.state.forget_s = node.now_s + node.options.departed_s
@@ -94,7 +153,7 @@ def may_have(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> bool 
     is absent, or does not answer for it                has it
     answers for it                                      needs another one
     """
-    resident = node.clients.get(node.by_ipv4.get(ipv4, client.mac))
+    resident = node.clients.get(node.owner_of.get(ipv4, client.mac))
     if resident is None or resident is client:
         return True
     is_squatter = is_granted and (resident.lease is None or not resident.lease.is_granted)
@@ -137,26 +196,27 @@ def is_in_use(node: Node, client: Client, wanted: bytes, holder: Client) -> bool
     return None
 
 
-def refuse(node: Node, client: Client, ipv4: bytes) -> None:
+def refuse(node: Node, client: Client, address: bytes) -> None:
     """The address is somebody else's here: the resident loses nothing, the newcomer needs another one."""
     node.count("conflicts")
-    resident = node.clients[node.by_ipv4[ipv4]]
+    resident = node.clients[node.owner_of[address]]
     node.log(
-        WARNING, f"{describe(client.mac)} comes with the address of {describe(resident.mac, ipv4)}: refused"
+        WARNING,
+        f"{describe(client.mac)} comes with the address of {describe(resident.mac, address)}: refused",
     )
-    refuse_at_gate(node, client, ipv4)
-    owner, _ = node.granted.get(ipv4, (b"", 0.0))
+    refuse_at_gate(node, client, address)
+    owner, _ = node.granted.get(address, (b"", 0.0))
     # of an address that came with a roam our DHCP server knows nothing
     is_guest = resident.lease is not None and not node.is_home(resident.lease)
     if owner and (owner == node.mac_of(client.mac) or is_guest):
-        del node.granted[ipv4]
-        node.do(ReleaseLease(owner, ipv4))
+        del node.granted[address]
+        node.do(ReleaseLease(owner, address))
 
 
-def refuse_at_gate(node: Node, client: Client, ipv4: bytes) -> None:
+def refuse_at_gate(node: Node, client: Client, address: bytes) -> None:
     """Seldom: whoever makes addresses up must not keep the kernel's rules busy. What is not refused waits in vain."""
     if node.refusals.is_within(node.mac_of(client.mac), node.now_s):
-        node.do(RefuseAtGate(client.mac, ipv4))
+        node.do(RefuseAtGate(client.mac, address))
 
 
 def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: bool) -> bool:
@@ -234,9 +294,9 @@ def use_address(node: Node, client: Client) -> bytes | None:
     return None
 
 
-def _refuse_foreign(node: Node, client: Client, ipv4: bytes) -> None:
+def _refuse_foreign(node: Node, client: Client, address: bytes) -> None:
     node.count("foreign_addresses")
-    refuse_at_gate(node, client, ipv4)
+    refuse_at_gate(node, client, address)
 
 
 def extend_lease(node: Node, client: Client) -> None:

@@ -107,7 +107,7 @@ class Search:
 
 
 @mutable(
-    "seen_s usual_s is_proven is_leaving check_s unanswered first_asked_s swept_s answered_s asked_s timed_s"
+    "seen_s usual_s is_proven is_leaving is_routed check_s unanswered first_asked_s swept_s answered_s asked_s timed_s"
 )
 class Presence:
     """Is it here? What it was asked, what was heard of it."""
@@ -116,6 +116,9 @@ class Presence:
     usual_s: float | None = None  # what its answers usually take
     is_proven: bool = False  # it has answered, got a lease, or the driver knows it
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
+    is_routed: bool = (
+        False  # its IPv6 addresses are: it has proven to be here, or another node said what they are
+    )
     check_s: float = NEVER  # when it is asked whether it is still here
     unanswered: int = 0  # questions
     first_asked_s: float = LONG_AGO  # when the first of these was asked
@@ -201,6 +204,15 @@ class Restored:
     until_s: float  # when it must have answered
     next_s: float = AT_ONCE  # when it is asked again
     is_here: bool = False  # it has answered, not judged yet
+
+
+@mutable("rival asked is_answered")
+class Doubt:
+    """Is an IPv6 address still its owner's? It is asked. rival: who uses it too, None if it is silent alone."""
+
+    rival: bytes | None = None
+    asked: int = 0
+    is_answered: bool = False
 
 
 TYPE_CHECKING = False

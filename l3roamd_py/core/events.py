@@ -13,15 +13,17 @@ class Event:
     __slots__ = ()
 
 
-@record("mac ipv4 is_proof")
+@record("mac address is_proof")
 class ClientSeen(Event):
     """A client is on our bridge: an FDB or nl80211 event, its ARP, or a packet at the gate, which has its address.
+
+    address: IPv4 or IPv6.
 
     is_proof: it is, for certain: a driver knows it, or it has answered. A frame with its MAC is none.
     """
 
     mac: bytes
-    ipv4: bytes | None = None
+    address: bytes | None = None
     is_proof: bool = False
 
 
@@ -52,12 +54,13 @@ class AddressSeen(Event):
     is_sign: bool = True
 
 
-@record("mac address")
+@record("mac address is_silent")
 class AddressGone(Event):
-    """A client does not use an IPv6 address any more."""
+    """A client does not use an IPv6 address any more. is_silent: the kernel got no answer, which it may have missed."""
 
     mac: bytes
     address: bytes
+    is_silent: bool = False
 
 
 @record("mac ipv4 lease_s is_seen is_renewed")

@@ -41,7 +41,7 @@ def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
         del node.granted[ipv4]
         forget_away(node, ipv4)
         node.changes += 1
-    client = node.clients.get(node.by_ipv4.get(ipv4, mac) if is_granted else mac)
+    client = node.clients.get(node.owner_of.get(ipv4, mac) if is_granted else mac)
     lease = None if client is None or client.ipv4 != ipv4 else client.lease
     soon_s = node.now_s + EXPIRY_SLACK_S
     if lease is not None and is_granted and until_s <= soon_s < lease.until_s:
@@ -76,7 +76,7 @@ def watch_away(node: Node, ipv4: bytes) -> None:
 def ask_for_away(node: Node, ipv4: bytes) -> None:
     """Ask the PLAT whether a home is mapped still."""
     away, granted = node.away.get(ipv4), node.granted.get(ipv4)
-    if away is None or granted is None or ipv4 in node.by_ipv4 or granted[1] <= node.now_s:
+    if away is None or granted is None or ipv4 in node.owner_of or granted[1] <= node.now_s:
         return forget_away(node, ipv4)
     _, until_s = granted
     node.away_questions.pop(away.nonce, None)

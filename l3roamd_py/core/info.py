@@ -34,15 +34,14 @@ def write_info(node: Node, departed: Departed) -> wire.Info:
     """Return what we know of a client that we let go. A node of version 0 gets nothing that it does not know."""
     lease, is_extended = departed.lease, departed.is_extended
     left_s = 0 if lease is None else node.seconds_left(lease)
-    addresses = list(departed.addresses)
-    if departed.ipv4 is not None:
-        addresses.insert(0, IPV4_MAPPED + departed.ipv4)
+    own = [] if departed.ipv4 is None else [IPV4_MAPPED + departed.ipv4]
+    addresses = own + departed.addresses[len(own) - wire.ADDRESSES_MAX :]  # B learns the older from packets
     shown = None
     if is_extended and lease is not None and left_s:
         shown = wire.Lease(lease.home, lease.plat, left_s, lease.token)
     return wire.Info(
         departed.mac,
-        tuple(addresses[: wire.ADDRESSES_MAX]),
+        tuple(addresses),
         NOWHERE if lease is None else lease.plat,
         left_s,
         shown,
@@ -81,6 +80,7 @@ def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
         client.presence.is_proven = True  # it cannot be asked, and nobody else has it now
     for address in answer.addresses:
         add_address(node, client, address)
+    node.route_addresses(client)
 
 
 def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:
@@ -120,5 +120,6 @@ def _on_legacy_info(node: Node, client: Client, header: wire.Header, info: wire.
         for address in info.addresses:
             if node.is_client_ipv6(address):
                 add_address(node, client, address)
+        node.route_addresses(client)
         node.touch(client.mac)
     return node.acknowledge(info.mac, header.sender)

@@ -7,6 +7,7 @@ from l3roamd_py.core import wire
 from l3roamd_py.core.actions import (
     Action,
     AddNeighbour,
+    AddRoute,
     CloseGate,
     Log,
     OpenGate,
@@ -16,14 +17,14 @@ from l3roamd_py.core.actions import (
     Send,
     UsePlat,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Exchange, Lease
+from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Doubt, Exchange, Lease
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
 from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import Token
 from runtime.ordered import OldestFirst
-from xlat464.address import contains, format_ipv4, format_mac
+from xlat464.address import contains, format_ipv4, format_ipv6, format_mac
 from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
 TYPE_CHECKING = False
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
 
 RANGE_BYTES = RANGE_LENGTH // 8
-ON_BRIDGE = (AddNeighbour, RemoveNeighbour, ProbeClient, OpenGate, CloseGate, RefuseAtGate)
+ON_BRIDGE = (AddNeighbour, RemoveNeighbour, ProbeClient), (OpenGate, CloseGate, RefuseAtGate)
 BESIDE = 0x46  # first byte of a made-up MAC: no group's, locally administered (IEEE 802 section 8.4)
 LATE_S = 0.005  # what a copy of a message may be late without moving those after it
 SPECIAL_IPV4 = MANAGEMENT_IPV4[:3]  # 192.0.0.0/24, RFC 6890: nodes' own addresses, no client's
@@ -68,7 +69,10 @@ class Node:
         self.now_s = 0.0  # the time of the event that is being handled
         self.due_s = 0.0  # of the last Tick
         self.clients: dict[bytes, Client] = {}
-        self.by_ipv4: dict[bytes, bytes] = {}  # address -> MAC of the one client who has it here
+        self.owner_of: dict[
+            bytes, bytes
+        ] = {}  # address of either family -> MAC of the one client who has it here
+        self.doubts: dict[bytes, Doubt] = {}  # IPv6 address -> why it may not be its owner's any more
         self.claiming: set[bytes] = set()  # MACs of those clients
         self.touched: dict[bytes, None] = {}
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
@@ -93,6 +97,7 @@ class Node:
         self.silent_claims = Rate(options.silent_per_s, options.silent_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
         self.contests = Rate(options.beside_per_s, options.beside_burst, options.max_clients)
+        self.new_addresses = Rate(options.addresses_per_s, options.addresses_burst, options.max_clients)
         self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
@@ -112,18 +117,21 @@ class Node:
 
     def _on_bridge(self, action: Action) -> Action:
         """The same with the MAC that the bridge knows."""
-        if isinstance(action, ON_BRIDGE) and action.mac in self.behind:
+        for_ipv4, at_gate = ON_BRIDGE
+        if isinstance(action, for_ipv4) and action.mac in self.behind:
             return type(action)(self.behind[action.mac], action.ipv4)
+        if isinstance(action, at_gate) and action.mac in self.behind:
+            return type(action)(self.behind[action.mac], action.address)
         return action
 
     def mac_of(self, name: bytes) -> bytes:
         """Return the MAC that a client's frames come from; it is called by that, unless it is one of several there."""
         return self.behind.get(name, name)
 
-    def name_of(self, mac: bytes, ipv4: bytes | None) -> bytes:
+    def name_of(self, mac: bytes, address: bytes | None) -> bytes:
         """Return what the client is called that uses an address behind a MAC."""
-        name = self.beside.get((mac, ipv4 or b""))
-        if name is None or self.by_ipv4.get(ipv4 or b"") == mac:
+        name = self.beside.get((mac, address or b""))
+        if name is None or self.owner_of.get(address or b"") == mac:
             return mac
         return name if name in self.clients or name in self.departed else mac
 
@@ -163,6 +171,13 @@ class Node:
         if lease.plat != NOWHERE:
             self.do(UsePlat(self.at(lease.ipv4), lease.plat, max(1, self.seconds_left(lease))))
 
+    def route_addresses(self, client: Client) -> None:
+        """The client is here: let the mesh know of its IPv6 addresses, and let pass what waits."""
+        if not client.presence.is_routed:
+            client.presence.is_routed = True
+            for address in client.addresses:
+                self.do(AddRoute(client.mac, address), OpenGate(client.mac, address))
+
     def send_copy(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> None:
         """Send a copy to its destination, and note when the next one is due, or the give-up."""
         self.send(exchange.destination, exchange.payload)
@@ -192,7 +207,7 @@ class Node:
 
     def client_at(self, address: bytes) -> Client | None:
         """Return the client that has the IPv4 address in `CLAT::ipv4` here."""
-        return self.clients.get(self.by_ipv4.get(address[12:], b""))
+        return self.clients.get(self.owner_of.get(address[12:], b""))
 
     def is_node(self, sender: bytes) -> bool:
         """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
@@ -201,9 +216,9 @@ class Node:
     def is_home(self, lease: Lease) -> bool:
         return lease.home == self.at(lease.ipv4)
 
-    def is_taken(self, mac: bytes, ipv4: bytes) -> bool:
+    def is_taken(self, mac: bytes, address: bytes) -> bool:
         """Return whether an address is somebody else's here."""
-        return self.by_ipv4.get(ipv4, mac) != mac
+        return self.owner_of.get(address, mac) != mac
 
     def is_of_client(self, address: bytes) -> bool:
         """Return whether this is CLAT::ipv4 of the domain with an address that a client may have."""
@@ -241,6 +256,8 @@ def is_device(mac: bytes) -> bool:
     return len(mac) == 6 and not mac[0] & 1 and mac != bytes(6)
 
 
-def describe(mac: bytes, ipv4: bytes | None = None) -> str:
+def describe(mac: bytes, address: bytes | None = None) -> str:
     text: str = format_mac(mac)
-    return text if ipv4 is None else f"{text} ({format_ipv4(ipv4)})"
+    if address is None:
+        return text
+    return f"{text} ({format_ipv4(address) if len(address) == 4 else format_ipv6(address)})"

@@ -99,6 +99,12 @@ class Options:
     max_roam_s = 3600  # of a mapping; who has the client renews it after half of that
     max_roams = ROAMS_MOST  # homes that a platnode remembers; the command line takes less on a small machine
     max_roams_of_node = 4096  # of these: of one clatnode, and mapped to one
+    max_addresses = 32  # of IPv6, of a client
+    addresses_per_s = 0.25  # new ones of a client,
+    addresses_burst = 32.0  # and at once
+    doubt_again_s = 0.25  # between two questions for one that somebody else uses too,
+    silent_again_s = 1.0  # or that the kernel has found silent
+    doubt_times = 3  # of these, then it is nobody's
     max_senders = 4096
     rate_per_s = 50.0  # datagrams from one address
     burst = 100.0

@@ -18,6 +18,7 @@ from l3roamd_py.core.client import (
     Restored,
     Roaming,
     Served,
+    can_ask,
     former_of,
 )
 from l3roamd_py.core.departed import end_linger, forget_departed
@@ -57,17 +58,19 @@ def announce(node: Node, client: Client) -> None:
     node.ports.note_proof(client.mac)
     node.timers.cancel((end_linger, client.mac))
     node.do(AddNodeClient(node.node_client(client.mac)))
+    node.route_addresses(client)
 
 
 def ask_client(node: Node, client: Client | Departed) -> None:
-    """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery, and the bridge shows its answer."""
+    """Ask whether it is here: by ARP, or one without IPv4 by neighbour discovery."""
+    # which question an answer is for it does not say: who asks often cannot make it seem a quick one
+    if node.now_s > client.presence.asked_s + node.options.regret_s:
+        client.presence.timed_s = node.now_s
+    client.presence.asked_s = node.now_s
     if client.ipv4 is not None:
-        # which question an answer is for it does not say: who asks often cannot make it seem a quick one
-        if node.now_s > client.presence.asked_s + node.options.regret_s:
-            client.presence.timed_s = node.now_s
-        client.presence.asked_s = node.now_s
         return node.do(ProbeClient(client.mac, client.ipv4))
-    node.do(Unlearn(client.mac))
+    if not client.addresses:
+        return node.do(Unlearn(client.mac))  # its next frame says it
     return node.do(*(SolicitClient(client.mac, each) for each in client.addresses[-ADDRESSES_ASKED:]))
 
 
@@ -87,7 +90,7 @@ def measure(node: Node, client: Client) -> None:
     state = client.state
     assert isinstance(state, Served)
     state.measure_s = NEVER
-    if client.ipv4 is not None and state.measures < node.options.measures:
+    if can_ask(client) and state.measures < node.options.measures:
         state.measures += 1
         state.measure_s = node.now_s + node.options.measure_after_s
         ask_client(node, client)

@@ -8,7 +8,7 @@ again, and is answered by a question. Who answers that, or gets a lease of our D
 
 from l3roamd_py.core import grants
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
-from l3roamd_py.core.addresses import add_address, remove_address
+from l3roamd_py.core.addresses import doubt_address, hear_address, remove_address
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -30,30 +30,32 @@ from l3roamd_py.core.service import forget, note_answer_time
 from runtime.log import WARNING
 
 
-def see(node: Node, mac: bytes, ipv4: bytes | None = None, is_proof: bool = False) -> Client | None:
-    """A client is here; ipv4 is what it uses, if the gate has a packet of it. None: it is not taken in.
+def see(node: Node, mac: bytes, address: bytes | None = None, is_proof: bool = False) -> Client | None:
+    """A client is here; address is what it uses, if that is known. None: it is not taken in.
 
     is_proof: more than a frame with its MAC says so.
     """
     if not is_device(mac) or node.options.clat is None:
         node.count("not_clients")
         return None
-    mac = node.name_of(mac, ipv4)
-    client = node.clients.get(mac) or _admit(node, mac, ipv4, is_proof)
+    mac = node.name_of(mac, address)
+    client = node.clients.get(mac) or _admit(node, mac, address, is_proof)
     if client is None:
         return None
     node.ports.add(mac, node.port_of(node.mac_of(mac)))
     state = client.state
     _note_sign(node, client, is_proof)
     if isinstance(state, Restored):
-        # its own word is proof, the bridge's is a reason to ask. The bridge forgot one without IPv4 when it was asked
-        state.is_here |= ipv4 == client.ipv4
+        # its own word is proof, the bridge's is a reason to ask
+        state.is_here |= address is not None and address == client.ipv4
         state.next_s = AT_ONCE
-    elif ipv4 is not None and is_usable(ipv4):
-        _note_address(node, client, ipv4)
-    elif ipv4 is None and client.rival is not None:
+    elif address is not None and len(address) == 4 and is_usable(address):
+        _note_address(node, client, address)
+    elif address is None and client.rival is not None:
         # a packet may have waited at the gate, but this is news
         client.rival.is_refuted = client.rival.questions > 0
+    if address is not None and len(address) == 16:
+        hear_address(node, client, address)
     if not _is_settled(client):
         node.touch(mac)
     return client
@@ -69,12 +71,10 @@ def _is_settled(client: Client) -> bool:
 
 def _note_sign(node: Node, client: Client, is_proof: bool) -> None:
     presence, claim, former = client.presence, client.search.claim, former_of(client)
-    if former is None and (is_proof or (presence.unanswered and client.ipv4 is None)):
-        _note_proof(node, client)  # the latter is the answer of one that cannot be asked by ARP
-    elif former is not None and former.ipv4 is None and claim is not None and node.now_s > claim.started_s:
+    if former is None and is_proof:
+        _note_proof(node, client)
+    elif former is not None and not can_ask(former) and claim is not None and node.now_s > claim.started_s:
         presence.is_proven = True
-    if client.ipv4 is None:
-        presence.answered_s = node.now_s  # the answer of one that cannot be asked by ARP
     _note_presence(node, client, is_newcomer(client))
 
 
@@ -94,6 +94,7 @@ def _note_proof(node: Node, client: Client) -> None:
     """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
     client.presence.is_proven = True
     node.ports.note_proof(client.mac)
+    node.route_addresses(client)
 
 
 def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
@@ -106,12 +107,12 @@ def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
         client.presence.is_proven = claim is None or node.now_s > claim.started_s
 
 
-def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
-    """A client answered our ARP: it is here, even if that came too late to keep it, or if we did not take it in."""
-    mac = node.name_of(mac, ipv4)
+def on_answer(node: Node, mac: bytes, address: bytes) -> None:
+    """A client answered us: it is here, even if that came too late to keep it, or if we did not take it in."""
+    mac = node.name_of(mac, address)
     departed = node.departed.get(mac)
     if departed is None and mac not in node.clients:
-        see(node, mac, ipv4, is_proof=True)
+        see(node, mac, address, is_proof=True)
         return
     if departed is not None and node.now_s <= departed.told_s + node.options.regret_s:
         node.count("departures_regretted")
@@ -125,6 +126,9 @@ def on_answer(node: Node, mac: bytes, ipv4: bytes) -> None:
     _note_presence(node, client, False)
     _note_proof(node, client)
     client.presence.answered_s = node.now_s
+    doubt = node.doubts.get(address)
+    if doubt is not None and node.owner_of[address] == mac:
+        doubt.is_answered = True
     if client.contest is not None:
         client.contest.next_s = NEVER  # it may have been about an address of its own
     if client.rival is not None:
@@ -160,18 +164,19 @@ def on_address(node: Node, mac: bytes, address: bytes, is_sign: bool) -> None:
         known = node.clients.get(mac)
         if not is_sign and known is not None and address in known.addresses:
             return
-        client = see(node, mac, is_proof=is_sign)
-        if client is not None:
-            add_address(node, client, address)
-        elif node.options.clat is not None:
-            _ask_stranger(node, SolicitClient(mac, address))
+        see(node, mac, address, is_proof=is_sign)
 
 
-def on_address_gone(node: Node, mac: bytes, address: bytes) -> None:
+def on_address_gone(node: Node, mac: bytes, address: bytes, is_silent: bool) -> None:
+    """A client does not use an IPv6 address any more. is_silent: the kernel had no answer; we ask ourselves."""
     client = node.clients.get(mac)
-    if client is not None:
+    if client is None or address not in client.addresses:
+        return
+    if not is_silent:
         remove_address(node, client, address)
         node.touch(mac)
+    elif address not in node.doubts:
+        doubt_address(node, address)
 
 
 def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool) -> None:
@@ -207,7 +212,7 @@ def see_beside(node: Node, client: Client, ipv4: bytes) -> None:
 # Who is taken in
 
 
-def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client | None:
+def _admit(node: Node, mac: bytes, address: bytes | None, is_proof: bool) -> Client | None:
     """Take a client in that has just come. is_proof: it is here for certain. None: there is no room for it."""
     options, port = node.options, node.port_of(node.mac_of(mac))
     if len(node.clients) >= options.max_clients or len(node.claiming) >= options.max_claims:
@@ -215,8 +220,8 @@ def _admit(node: Node, mac: bytes, ipv4: bytes | None, is_proof: bool) -> Client
         return None
     if not node.ports.has_room(port, is_proof) and not (is_proof and _make_room(node, port)):
         _refuse_room(node, port, is_proof)
-        if ipv4 is not None and is_usable(ipv4) and not is_proof:
-            _ask_stranger(node, ProbeClient(mac, ipv4))
+        if address is not None and not is_proof:
+            _ask_stranger(node, mac, address)
         return None
     client = make_client(mac, Claiming(node.departed.pop(mac, None)), node.now_s)
     node.clients[mac] = client
@@ -245,7 +250,8 @@ def _refuse_room(node: Node, port: str, is_proof: bool) -> None:
         node.log(WARNING, sentence)
 
 
-def _ask_stranger(node: Node, question: ProbeClient | SolicitClient) -> None:
+def _ask_stranger(node: Node, mac: bytes, address: bytes) -> None:
     """Ask somebody who waits whether it is here: its answer is proof."""
-    if node.ports.may_ask(node.port_of(question.mac), node.now_s):
-        node.do(question)
+    is_good = is_usable(address) if len(address) == 4 else node.is_client_ipv6(address)
+    if is_good and node.ports.may_ask(node.port_of(mac), node.now_s):
+        node.do(ProbeClient(mac, address) if len(address) == 4 else SolicitClient(mac, address))

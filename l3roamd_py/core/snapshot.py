@@ -179,7 +179,7 @@ def _of_this_boot(saved: "dict[str, Any]", now_s: float) -> "dict[str, Any]":
 def leave_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
     """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
     for at, plat in sorted(plats):
-        if at[12:] not in node.by_ipv4 or at != node.at(at[12:]):
+        if at[12:] not in node.owner_of or at != node.at(at[12:]):
             node.do(LeavePlat(at, plat))
 
 
@@ -218,6 +218,7 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
     client.addresses, client.lease, client.ipv4 = [], None, None
     node.clients[client.mac] = client
     node.ports.add(client.mac, node.port_of(node.mac_of(client.mac)))
+    client.presence.is_routed = True
     for address in addresses:
         add_address(node, client, address)
     is_roaming = isinstance(client.state, Roaming)
@@ -239,16 +240,19 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
 
 
 def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
-    """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel."""
+    """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel.
+
+    An IPv6 address is learnt anew, from its next packet.
+    """
     client = node.clients.get(node.name_of(mac, ipv4))
-    if client is not None and client.ipv4 == ipv4:
+    if client is not None and (client.ipv4 == ipv4 or ipv4 in client.addresses):
         return
-    is_ours = is_device(mac) and is_usable(ipv4) and node.options.clat is not None
+    is_ours = len(ipv4) == 4 and is_device(mac) and is_usable(ipv4) and node.options.clat is not None
     if client is not None or mac in node.departed or not is_ours or node.is_taken(mac, ipv4):
         node.do(CloseGate(mac, ipv4))
         return
     client = node.clients[mac] = make_client(mac, Served(), node.now_s)
     client.ipv4 = ipv4
-    node.by_ipv4[ipv4] = mac
+    node.owner_of[ipv4] = mac
     node.ports.add(mac, node.port_of(mac))
     restore_client(node, client, Served.name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""ARP with the clients (RFC 826): probes to one MAC alone, and what clients say. And the same question in IPv6.
+"""ARP with the clients (RFC 826): probes to one MAC alone, and what clients say. In IPv6 it is ndp.py.
 
 An answer to a probe of ours is ArpAnswered, anything else a client says is ClientSeen. The client device may go and
 come back: `follow` opens the socket on what is there now.
@@ -11,7 +11,6 @@ import struct
 from l3roamd_py.core.events import ArpAnswered, ClientSeen
 from l3roamd_py.kernel.finding import Finder
 from l3roamd_py.kernel.netlink import KernelError
-from l3roamd_py.kernel.solicitation import ETH_P_IPV6, encode_solicitation
 from runtime.packets import AF_PACKET, packet_address, packet_source
 from runtime.sockets import EAGAIN, error_number
 
@@ -27,7 +26,6 @@ READS_MAX = 64  # in one round
 PROBES_MAX = 4096  # that wait for an answer
 ANSWER_S = 10.0  # within which a reply is one to a probe: the time that we had no processor included
 NOBODY = bytes(4)
-ADDRESSES, LINK_SCOPE = "/proc/net/if_inet6", "20"
 
 
 def encode_probe(own_mac: bytes, own_ipv4: bytes, mac: bytes, ipv4: bytes) -> bytes:
@@ -109,28 +107,8 @@ class Arp:
         self._asked[mac, ipv4] = now_s + ANSWER_S
         if self._socket is not None:
             own_mac, own_ipv4 = self._own()
-            self._send(encode_probe(own_mac, own_ipv4, mac, ipv4), ETH_P_ARP, mac)
-
-    def _send(self, packet: bytes, protocol: int, mac: bytes) -> None:
-        if self._socket is not None:
-            self._socket.sendto(packet, packet_address(self._device, self._index, protocol, mac))
-
-    def solicit(self, mac: bytes, address: bytes) -> None:
-        """Ask a MAC for its IPv6 address; the bridge and the neighbour table show the answer. OSError: it cannot be."""
-        own_address = self._link_local()
-        if own_address is not None:
-            self._send(encode_solicitation(self._own()[0], own_address, address), ETH_P_IPV6, mac)
-
-    def _link_local(self) -> bytes | None:
-        try:
-            with open(ADDRESSES) as file:
-                for line in file:
-                    address, _, _, scope, _, device = line.split()
-                    if scope == LINK_SCOPE and device == self._device:
-                        return bytes.fromhex(address)
-        except OSError:
-            pass
-        return None
+            packet = encode_probe(own_mac, own_ipv4, mac, ipv4)
+            self._socket.sendto(packet, packet_address(self._device, self._index, ETH_P_ARP, mac))
 
     def read(self, now_s: float) -> "list[Event]":
         """Take what clients said since the last time."""

@@ -72,6 +72,17 @@ def device_name(value: bytes) -> str:
         return ""
 
 
+def is_ndp_s(kind: int, told: bytes) -> bool:
+    """Return whether this is what ndp.py has heard itself: that the kernel notes, or forgets, a neighbour of IPv6.
+
+    Whoever floods us with neighbours has it tell of nothing else.
+    """
+    if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES or told[0] != AF_INET6:
+        return False
+    state: int = struct.unpack_from(NEIGHBOUR_FORM, told, 0)[4]
+    return kind == DEL_NEIGHBOUR or not state & (REACHABLE | FAILED)
+
+
 class Links:
     """The devices there are: their names, MACs and whose ports they are."""
 
@@ -189,7 +200,9 @@ class Finder:
                     self._has_missed = True
                     continue
                 for kind, _, _, begin, end in split(received):
-                    events += self._understand(kind, received[begin:end])
+                    told = received[begin:end]
+                    if not is_ndp_s(kind, told):
+                        events += self._understand(kind, told)
         except OSError as error:
             raise KernelError("what the kernel tells", error_number(error)) from None
         if self._has_missed:
@@ -261,5 +274,5 @@ class Finder:
         if len(address) == 4:
             return [ClientSeen(mac, address, is_proof=True)] if state & REACHABLE else []
         if state & FAILED:
-            return [AddressGone(mac, address)]
+            return [AddressGone(mac, address, is_silent=True)]
         return [AddressSeen(mac, address, is_sign=bool(state & REACHABLE))]

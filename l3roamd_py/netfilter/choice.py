@@ -50,6 +50,7 @@ def has_left(backend: "Choice") -> bool:
             find_table(netfilter, family, name) is not None
             for family, name in (
                 (nftables.IPV4, "l3roamd"),
+                (nftables.IPV6, "l3roamd"),
                 (nftables.IPV6, "l3roamd_clat"),
                 (nftables.IPV6, "l3roamd_plat"),
             )

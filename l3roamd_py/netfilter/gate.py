@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: ISC
-"""The gate: a client's packets wait until its roam is done. Closed for whoever was not let in.
+"""The gate: a client's packets wait until its address is known to be its. Closed for whoever was not let in.
 
 A packet that reaches the platnode before ROAM does opens a second connection there, and the server answers it with a
 reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4), and goes on in its order when
-the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by. This is what waits; the rules that send
-it here are in nft/gate.py and xtables/gate.py.
+the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by.
+
+IPv6 of clients comes by too, from an address that nobody knows yet, wherever it is sent to: no other sign may ever come
+of it, for the kernel makes no neighbour entry of what passes through. It waits until there is a route back.
+At most NEW_PER_S such packets a second come here; above that the kernel drops them: who makes addresses up must
+not fill our processor.
+
+This is what waits; the rules that send it here are in nft/gate.py and xtables/gate.py.
 
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
 the newest is dropped, over the second everything of the client that has waited longest; and what has waited for HELD_S
@@ -25,11 +31,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Client = tuple[bytes, bytes]  # MAC and IPv4
+    from l3roamd_py.netfilter.rules import Prefixes
+
+    Client = tuple[bytes, bytes]  # MAC and address
 
 QUEUE = 5523
 HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
 HELD_S = 4.0  # above what a roam may take, with its retries
+NEW_PER_S, NEW_BURST = 250, 250  # packets of IPv6 addresses that are not known
 
 
 @record("since_s packets")
@@ -82,6 +91,7 @@ class Gate:
     ) -> None:
         self.client_device, self.clat_device, self.queue_number = client_device, clat_device, queue
         self.clock = clock or BootClock().now_s
+        self.prefixes: "Prefixes" = ()
         self.room = WaitingRoom()
         self.queue: PacketQueue | None = None
         self.sources = Sources()
@@ -140,7 +150,7 @@ class Gate:
         with refusal("cannot read what waits at the gate"):
             self._drain()
         arrived, self.arrived = self.arrived, {}
-        return [Held(mac, ipv4) for mac, ipv4 in arrived]
+        return [Held(mac, address) for mac, address in arrived]
 
     def _drain(self) -> None:
         if self.queue is None:
@@ -148,7 +158,7 @@ class Gate:
         now_s = self.clock()
         dropped = self.room.take_late(now_s)
         for packet in self.queue.read(at_most=KERNEL_MAX):
-            client = (packet.mac, packet.ipv4)
+            client = (packet.mac, packet.source)
             self.count["held"] += 1
             self.arrived[client] = None
             dropped += self.room.put(client, packet.number, now_s)
@@ -164,33 +174,33 @@ class Gate:
         self.arrived.pop(client, None)
         self._judge(self.room.take(client), code)
 
-    def open_gate(self, mac: bytes, ipv4: bytes) -> None:
+    def open_gate(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot open the gate"):
             # first what waits: what comes after the gate is open would overtake it; then what came in between
-            self._end_wait((mac, ipv4), ACCEPT)
-            self._admit(mac, ipv4)
-            self._end_wait((mac, ipv4), ACCEPT)
+            self._end_wait((mac, address), ACCEPT)
+            self._admit(mac, address)
+            self._end_wait((mac, address), ACCEPT)
 
-    def close_gate(self, mac: bytes, ipv4: bytes) -> None:
+    def close_gate(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot close the gate"):
-            self._dismiss(mac, ipv4)
+            self._dismiss(mac, address)
 
-    def refuse(self, mac: bytes, ipv4: bytes) -> None:
+    def refuse(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot refuse a client"):
-            self._refuse(mac, ipv4)
-            self._end_wait((mac, ipv4), DROP)
+            self._refuse(mac, address)
+            self._end_wait((mac, address), DROP)
 
     def counters(self) -> dict[str, int]:
         return self.count | {"waiting": self.room.held}
 
-    def _admit(self, mac: bytes, ipv4: bytes) -> None:
+    def _admit(self, mac: bytes, address: bytes) -> None:
         """Let a client pass, in the kernel."""
         raise NotImplementedError
 
-    def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
+    def _dismiss(self, mac: bytes, address: bytes) -> None:
         """Hold a client from now on, in the kernel."""
         raise NotImplementedError
 
-    def _refuse(self, mac: bytes, ipv4: bytes) -> None:
+    def _refuse(self, mac: bytes, address: bytes) -> None:
         """Drop what a client sends, in the kernel."""
         raise NotImplementedError

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """NFQUEUE: packets that the kernel holds until we say what becomes of them (linux/netfilter/nfnetlink_queue.h).
 
-Only the beginning of a packet is copied to us, enough for its IPv4 source; the rest waits in the kernel. While nobody
+Only the beginning of a packet is copied to us, enough for its source; the rest waits in the kernel. While nobody
 listens to a queue, rules with `bypass` let packets through; packets that wait when we die are lost.
 """
 
@@ -22,22 +22,23 @@ BIND = 1
 COPY_PACKET = 2
 WHOLE_GSO = 4  # a packet that the device will cut up stays one
 COPIED_BYTES = 64
+SOURCES = {4: (12, 16), 6: (8, 24)}  # by version: where the source address is
 DROP, ACCEPT = 0, 1
 
 PACKET_HEADER, PACKET_HEADER_BYTES = "!IHB", 7
 COMMAND, PARAMETERS, VERDICT_HEADER = "!BBH", "!IB", "!II"
 
 
-@record("number mac ipv4 copied")
+@record("number mac source copied")
 class QueuedPacket:
-    """A packet in the kernel's queue; mac is empty if the device has none, ipv4 if nothing was copied.
+    """A packet in the kernel's queue; mac is empty if the device has none, source if nothing was copied.
 
     copied: its beginning, as much as the queue's listener asked for.
     """
 
     number: int
     mac: bytes
-    ipv4: bytes
+    source: bytes
     copied: bytes = b""
 
 
@@ -62,7 +63,7 @@ def verdict(queue: int, packet: int, code: int) -> bytes:
 
 
 def queued_packet(body: bytes) -> QueuedPacket | None:
-    """The packet that a message (its attributes) tells of; None if it is none. One without its source has no ipv4."""
+    """The packet that a message (its attributes) tells of; None if it is none. Not copied, it has no source."""
     parts = attributes(body)
     if len(parts.get(1, b"")) < PACKET_HEADER_BYTES:
         return None
@@ -70,8 +71,8 @@ def queued_packet(body: bytes) -> QueuedPacket | None:
     hardware = parts.get(9, b"")
     mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
     copied = parts.get(10, b"")
-    ipv4 = copied[12:16]
-    return QueuedPacket(number, mac, ipv4 if len(ipv4) == 4 else b"", copied)
+    begin, end = SOURCES.get(copied[0] >> 4, (0, 0)) if copied else (0, 0)
+    return QueuedPacket(number, mac, copied[begin:end] if len(copied) >= end else b"", copied)
 
 
 class PacketQueue:
@@ -122,7 +123,7 @@ class PacketQueue:
                     packet = queued_packet(received[begin + FAMILY_BYTES : end])
                     if packet is None:
                         continue
-                    if packet.ipv4:
+                    if packet.source:
                         yield packet
                     else:  # from before the kernel knew what to copy: no one's, and it takes a place in the queue
                         self.judge([packet.number], DROP)

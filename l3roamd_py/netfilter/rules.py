@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from l3roamd_py.core.mapping import Mapping
     from runtime.loop import Poller
 
+    Prefixes = tuple[tuple[bytes, int], ...]  # first address, length
+
 
 class RulesError(Exception):
     """The kernel refused; the text is one sentence saying what was asked and what it answered."""
@@ -67,12 +69,12 @@ class Looks:
         return is_due
 
 
-@record("mac ipv4")
+@record("mac address")
 class Held:
-    """A packet that came to the gate and waits there."""
+    """A packet that came to the gate and waits there. address: its source, IPv4 or IPv6."""
 
     mac: bytes
-    ipv4: bytes
+    address: bytes
 
 
 if TYPE_CHECKING:
@@ -106,11 +108,15 @@ if TYPE_CHECKING:
             """Take what arrived; bounded per client and in all, the rest is dropped and counted."""
             ...
 
-        def open_gate(self, mac: bytes, ipv4: bytes) -> None: ...
-        def close_gate(self, mac: bytes, ipv4: bytes) -> None: ...
-        def refuse(self, mac: bytes, ipv4: bytes) -> None: ...
+        def set_prefixes(self, prefixes: "Prefixes") -> None:
+            """Hold IPv6 of clients, too: what comes with a source inside these prefixes."""
+            ...
+
+        def open_gate(self, mac: bytes, address: bytes) -> None: ...
+        def close_gate(self, mac: bytes, address: bytes) -> None: ...
+        def refuse(self, mac: bytes, address: bytes) -> None: ...
         def opened(self) -> set[tuple[bytes, bytes]]:
-            """What is let in according to the kernel, as (mac, ipv4): for a restart."""
+            """What is let in according to the kernel, as (mac, address): for a restart."""
             ...
 
         def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None: ...

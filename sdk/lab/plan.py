@@ -29,6 +29,11 @@ PREFIXD_SOCKET, ROAMING_SOCKET = "/run/prefixd.sock", "/run/l3roamd.sock"
 LEASE_SCRIPT = Path(__file__).resolve().parents[2] / "files/l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
 ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
+# a phone's: addresses by router advertisements, of them one for privacy (RFC 8981), and nothing said unasked
+PHONE_S_IPV6 = [
+    f"echo {value} >/proc/sys/net/ipv6/conf/eth0/{key}"
+    for key, value in (("accept_ra", 1), ("autoconf", 1), ("use_tempaddr", 2), ("ndisc_notify", 0))
+]
 ADD_BRIDGE = "ip link add br-client type bridge 2>/dev/null || ip link show dev br-client >/dev/null"
 
 
@@ -147,7 +152,7 @@ class Plan:
         return [
             "ip link add eth0 type bridge mcast_snooping 0",
             f"ip link set eth0 address {format_mac(client.mac)} mtu {mtu}",
-            no_ipv6("eth0"),
+            *(PHONE_S_IPV6 if self.topology.settings.roaming else [no_ipv6("eth0")]),
             "ip link set eth0 up",
         ]
 
@@ -168,6 +173,7 @@ class Plan:
             "prefixd": node.role.is_clat,
             "dnsmasq": node.role.is_clat,
             "l3roamd": self.is_roaming(node),
+            "radvd": node.role.is_clat and self.is_roaming(node),
         }
         return [program for program, is_on in on.items() if is_on]
 
@@ -240,7 +246,10 @@ class Plan:
         """Return babeld.conf; roles is what `464xlat babel-config` prints."""
         hello_s = self.topology.settings.hello_interval_ms / 1000
         # babeld takes the first that fits, and the roles' lines end with a refusal
-        lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow", roles]
+        lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow"]
+        if self.is_roaming(node):
+            lines.append(f"redistribute ip {self.site.prefix6} eq 128 proto 158 allow")
+        lines.append(roles)
         for link in self.topology.links:
             cable = self.cables[link.name]
             if cable.has_end_at(node.name):
@@ -270,7 +279,8 @@ class Plan:
         mesh = [word for device in self.babeld_devices(node) for word in ("--mesh", device)]
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
         rules = ["--rules", self.topology.settings.roam_rules]
-        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *rules]
+        prefix = ["--prefix", str(self.site.prefix6)]
+        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *prefix, *rules]
 
     def interpreter(self, node: Node) -> str:
         """What a node's roaming daemon runs on: python or micropython."""
@@ -303,6 +313,18 @@ class Plan:
             f"--dhcp-option=option:router,{self.site.next_node_ip4}",
             f"--dhcp-option=option:dns-server,{DNS}",
         ]
+
+    def radvd_conf(self, device: str = "br-client") -> str:
+        """Return the configuration of a clatnode's radvd: addresses of a prefix on no link, as Gluon's has it."""
+        return f"""interface {device} {{
+    AdvSendAdvert on;
+    MaxRtrAdvInterval 10;
+    prefix {self.site.prefix6} {{ AdvOnLink off; AdvAutonomous on; }};
+}};
+"""
+
+    def radvd(self) -> list[str]:
+        return ["radvd", "-n", "-C", "/run/radvd.conf", "-p", "/run/radvd.pid", "-m", "stderr"]
 
     def internet_dnsmasq(self) -> list[str]:
         return [

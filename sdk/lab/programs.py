@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from sdk.debian.micropython import PROGRAM as OLDEST
 from sdk.lab.machine import DAEMON_S, REPOSITORY, LabError, Machines
-from sdk.lab.packaged import Packages
+from sdk.lab.packaged import CLIENT_DEVICE, Packages
 from sdk.lab.plan import DNS, ECHO, ROAMING_SOCKET, WEB, Plan
 from sdk.lab.radio import in_namespace
 from sdk.lab.topology import INTERNET, Client, Node
@@ -54,7 +54,8 @@ class Programs:
                 node.name, ["464xlat", "plat", "up", *plan.role_options(node), *plan.plat_options()]
             )
         if node.role.is_clat:
-            machines.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node)])
+            prefix = ["--client-prefixes", str(plan.site.prefix6)]
+            machines.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node), *prefix])
         if plan.babeld_devices(node):
             roles = machines.exec(node.name, ["464xlat", "babel-config", *plan.babel_options()]).stdout
             machines.exec(node.name, ["tee", "/run/babeld.conf"], stdin=plan.babeld_conf(node, roles))
@@ -64,6 +65,7 @@ class Programs:
         if node.role.is_clat:
             self.start_prefixd(node)
             machines.daemon(node.name, "dnsmasq", plan.dnsmasq())
+            self.start_radvd(node, "br-client")
 
     def start_packages(self, node: Node, packages: Packages) -> None:
         """Start a node's services by their init scripts, and the DHCP server that OpenWrt has."""
@@ -73,6 +75,13 @@ class Programs:
             self.wait_for_l3roamd(node)
         if node.role.is_clat:
             self.machines.daemon(node.name, "dnsmasq", packages.dnsmasq())
+            self.start_radvd(node, CLIENT_DEVICE)
+
+    def start_radvd(self, node: Node, device: str) -> None:
+        """Send router advertisements to clients, where a roaming daemon makes routes of what they do with them."""
+        if self.plan.is_roaming(node):
+            self.machines.exec(node.name, ["tee", "/run/radvd.conf"], stdin=self.plan.radvd_conf(device))
+            self.machines.daemon(node.name, "radvd", self.plan.radvd())
 
     def start_l3roamd(self, node: Node, command: Sequence[str] = ()) -> None:
         """Start the roaming daemon, or another command that is one; returns when its socket answers."""

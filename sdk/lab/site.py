@@ -25,6 +25,7 @@ FILE_BYTES = 1 << 20
 MTU_MIN, MTU_MAX = 1280, 9000
 NEXT_NODE_MAC = "16:41:95:40:f7:dc"  # Gluon's default
 NODE_CLIENT_PREFIX6 = "fd46:4646:4646:2::/64"  # for a domain that names none
+PREFIX6 = "fd46:4646:4646::/64"  # the same
 INTERNET = tuple(IPv4Network(text) for text in ("198.51.100.0/24", "203.0.113.0/24"))  # the lab's
 POOLS = ("10.23.0.8/30", "192.168.223.8/30", "172.23.0.8/30")  # the first that is not the clients'
 
@@ -44,6 +45,7 @@ class Site:
     next_node_mac: bytes
     mesh_mtu: int  # bytes
     pool: IPv4Network  # between a platnode's translator and its masquerade; outside prefix4
+    prefix6: IPv6Network  # a /64: the clients make themselves addresses in it
     node_client_prefix6: IPv6Network  # a /64: one address for each client, at the node that serves it
 
 
@@ -123,7 +125,8 @@ def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -
             next_node_mac=next_node_mac,
             mesh_mtu=need_mtu(table),
             pool=need_pool(pool, prefix4),
-            node_client_prefix6=need_node_client_prefix6(table),
+            prefix6=need_prefix6(table, "prefix6", PREFIX6),
+            node_client_prefix6=need_prefix6(table, "node_client_prefix6", NODE_CLIENT_PREFIX6),
         )
     except ValueError as error:
         raise SiteError(f"{file}: {error}") from None
@@ -148,15 +151,11 @@ def need_range(table: dict[str, Any], key: str) -> bytes:
     return said_of(key, lambda: parse_range(text))
 
 
-def need_node_client_prefix6(table: dict[str, Any]) -> IPv6Network:
-    key, text = "node_client_prefix6", NODE_CLIENT_PREFIX6
-    if key in table:
-        text = need_text(table, key, key, f"a /64 like '{text}'")
+def need_prefix6(table: dict[str, Any], key: str, default: str) -> IPv6Network:
+    text = need_text(table, key, key, f"a /64 like '{default}'") if key in table else default
     prefix, length = said_of(key, lambda: parse_prefix6(text))
     if length != CLIENT_LENGTH or prefix[0] == 0xFF:
-        raise ValueError(
-            f"{key}: {text} is no /64 of unicast addresses, expected one like {NODE_CLIENT_PREFIX6}"
-        )
+        raise ValueError(f"{key}: {text} is no /64 of unicast addresses, expected one like {default}")
     return IPv6Network(format_prefix6(prefix, length))
 
 

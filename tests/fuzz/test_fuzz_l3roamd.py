@@ -148,7 +148,6 @@ def check_bounds(core: Core) -> None:
         node.away,
         node.away_questions,
         node.unrouted_plats,
-        node.by_ipv4,
         node.claiming,
         core.admission.sources,
     ):
@@ -156,9 +155,11 @@ def check_bounds(core: Core) -> None:
     assert len(node.timers) <= 12 * BOUND
     assert len(node.timers._heap) <= 24 * BOUND + node.timers.SLACK
     assert len(node.counters) < 100
-    assert set(node.by_ipv4.values()) <= set(node.clients)
+    owners = {address: client.mac for client in node.clients.values() for address in client.addresses}
+    owners |= {client.ipv4: client.mac for client in node.clients.values() if client.ipv4}
+    assert node.owner_of == owners
+    assert all(len(client.addresses) <= node.options.max_addresses for client in node.clients.values())
     assert not any(judge.judge(client, node) for client in node.clients.values())
-    assert {client.mac for client in node.clients.values() if client.ipv4} == set(node.by_ipv4.values())
     if core.platnode is not None:
         assert len(core.platnode.home_at) <= len(core.platnode.entries) <= BOUND
         check_places(core.platnode)

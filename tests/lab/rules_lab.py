@@ -455,7 +455,7 @@ class RoamingMesh:
         """Wait until the gate of a node holds packets of a client."""
 
         def is_held():
-            return any((held.mac, held.ipv4) == client.key for held in self.hands[name].read_held())
+            return any((held.mac, held.address) == client.key for held in self.hands[name].read_held())
 
         wait_until(is_held, f"packet of {client.ipv4} at the gate of {name}")
 

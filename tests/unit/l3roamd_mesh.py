@@ -189,7 +189,8 @@ class Node:
             and not client.is_asleep
             and client.ipv6 == action.address
         ):
-            self.mesh.after(0.002, lambda: self.handle(events.ClientSeen(action.mac)))
+            answer = events.ArpAnswered(action.mac, action.address)
+            self.mesh.after(client.answer_s, lambda: self.handle(answer))
 
     def renew_lease(self, action: do.RenewLease) -> None:
         granted = events.LeaseGranted(action.mac, action.ipv4, self.mesh.lease_s, False, True)
@@ -255,8 +256,8 @@ PERFORM: dict[type, Callable] = {
     do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
     do.ProbeClient: Node.probe,
     do.SolicitClient: Node.solicit,
-    do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.ipv4)),
-    do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.ipv4)),
+    do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
+    do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),

@@ -97,7 +97,7 @@ def test_an_info_of_l3roamd_brings_ipv6_and_a_better_one_may_still_come(mesh):
         "only addresses of the client prefixes"
     )
     mesh.run(0.13)
-    assert not b.kernel.opened
+    assert (client.mac, client.ipv4) not in b.kernel.opened
     mesh.run(0.02)
     assert (client.mac, client.ipv4) in b.kernel.opened
     b.actions.clear()
@@ -197,7 +197,7 @@ def test_a_released_lease_closes_the_gate(mesh, client):
     a = mesh.nodes[0]
     a.handle(events.LeaseEnded(client.mac, client.ipv4))
     assert mesh.path(client) is None
-    assert not a.core.node.by_ipv4
+    assert not a.core.node.owner_of
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 60))
     assert mesh.path(client) is not None
 

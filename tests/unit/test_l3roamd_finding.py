@@ -64,7 +64,7 @@ def test_an_answer_is_a_sign_and_an_old_entry_only_news_of_an_address(finder):
     address = parse_ipv6(IPV6)
     assert told(finder, IPV6, REACHABLE) == [AddressSeen(MAC, address, is_sign=True)]
     assert told(finder, IPV6, STALE) == [AddressSeen(MAC, address, is_sign=False)]
-    assert told(finder, IPV6, FAILED) == [AddressGone(MAC, address)]
+    assert told(finder, IPV6, FAILED) == [AddressGone(MAC, address, is_silent=True)]
     assert told(finder, IPV4, REACHABLE) == [ClientSeen(MAC, parse_ipv4(IPV4), is_proof=True)]
     assert told(finder, IPV4, STALE) == told(finder, IPV4, FAILED) == []
 

@@ -214,7 +214,7 @@ def test_floods_cannot_grow_the_tables():
         mac, ipv4 = bytes((2, 1, 0, 0, i >> 8, i & 255)), bytes((10, 9, i >> 8, i & 255 or 1))
         node.handle(events.ClientSeen(mac))
         node.handle(events.LeaseGranted(mac, ipv4, 600))
-        for j in range(30):
+        for j in range(50):
             node.handle(events.AddressSeen(mac, CLIENT_IPV6[:14] + bytes((i & 255, j))))
         forge(node, wire.Claim(mac), STRANGER[:10] + bytes((i >> 8, i & 255)) + STRANGER[12:])
         mesh.run(0.02)
@@ -224,7 +224,8 @@ def test_floods_cannot_grow_the_tables():
     assert len(known.granted) <= 10
     assert len(node.core.admission.sources) <= 10
     assert len(known.timers) <= 5 * 30
-    assert all(len(client.addresses) <= wire.ADDRESSES_MAX for client in known.clients.values())
+    assert all(len(client.addresses) <= 32 for client in known.clients.values())
+    assert len(known.owner_of) <= 20 * 33
 
 
 def test_a_client_may_not_change_its_address_as_it_likes(mesh, client):

@@ -65,7 +65,10 @@ def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wai
     mesh.move(client, b)
     mesh.run(1)
     kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]
-    ready, later = [do.AddNeighbour, do.UsePlat, do.Send], [do.Send, do.AddNodeClient, do.AddRoute]
+    ready, later = (
+        [do.AddNeighbour, do.UsePlat, do.Send],
+        [do.Send, do.AddNodeClient, do.AddRoute, do.OpenGate],
+    )
     assert kinds == [do.Send, *ready, *later, do.OpenGate]
     types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
     assert types == [wire.CLAIM, wire.ROAM, wire.ACK]

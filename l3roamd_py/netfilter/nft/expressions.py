@@ -5,7 +5,7 @@ A rule is a list of expressions that hand values on in registers; each function 
 holds up to 16 bytes; its third 32-bit word, where the next part of a concatenation with a MAC goes, is register 10.
 """
 
-from runtime.netlink import attribute, nested, text, u16, u32
+from runtime.netlink import attribute, nested, text, u16, u32, u64
 
 DROP, ACCEPT = 0, 1
 
@@ -97,3 +97,8 @@ def bitwise(mask: bytes, xor: bytes) -> bytes:
 def queue(number: int) -> bytes:
     """To NFQUEUE; on if nobody listens there."""
     return _expression("queue", u16(1, number), u16(2, 1), u16(3, 1))
+
+
+def above_rate(per_s: int, burst: int) -> bytes:
+    """Go on only with packets above this rate."""
+    return _expression("limit", u64(1, per_s), u64(2, 1), u32(3, burst), u32(5, 1))

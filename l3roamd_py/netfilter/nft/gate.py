@@ -7,13 +7,16 @@
 
 Where nftables has `queue` the first chain does it all. Without either the gate drops.
 
+Table `ip6 l3roamd` is the same for IPv6, at prerouting: what a client asks its node needs a way back, too. It is there
+when clients have prefixes. Where nothing can hold packets IPv6 passes, since no translation depends on its order.
+
 An open gate has no timeout: it would run out below a client that stays for long, and stall it. Nobody opens gates while
 the daemon is dead; when it comes again, opened() tells it what it has to close.
 """
 
 import sys
 
-from l3roamd_py.netfilter.gate import Gate
+from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S, Gate
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
@@ -22,6 +25,7 @@ from l3roamd_py.netfilter.nfnetlink import (
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import (
+    ACCEPT,
     DROP,
     LINK,
     META_IIF_NAME,
@@ -30,6 +34,7 @@ from l3roamd_py.netfilter.nft.expressions import (
     META_OIF_NAME,
     NETWORK,
     REGISTER_3RD_WORD,
+    above_rate,
     bitwise,
     compare,
     device,
@@ -40,7 +45,15 @@ from l3roamd_py.netfilter.nft.expressions import (
     set_mark,
     verdict,
 )
-from l3roamd_py.netfilter.nft.messages import FORWARD, TYPE_ETHER_IPV4, Chain, Element, Set
+from l3roamd_py.netfilter.nft.messages import (
+    FORWARD,
+    PREROUTING,
+    TYPE_ETHER_IPV4,
+    TYPE_ETHER_IPV6,
+    Chain,
+    Element,
+    Set,
+)
 from l3roamd_py.netfilter.nft.table import (
     find_element,
     is_whole,
@@ -52,48 +65,69 @@ from l3roamd_py.netfilter.nft.table import (
 from l3roamd_py.netfilter.rules import Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
 from l3roamd_py.netfilter.xtables.program import is_there
+from xlat464.address import mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from l3roamd_py.netfilter.gate import Client
+    from l3roamd_py.netfilter.rules import Prefixes
 
 MARK = 0x20000000
 REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
 ETHERNET = (1).to_bytes(2, sys.byteorder)
-MARKED = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
+V4, V6 = 4, 16  # bytes of an address: which half of the gate it is for
+MARKED = {
+    V4: OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate"),
+    V6: OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6"),
+}
+HALVES = {  # family, hook, the sets' type, where the source address is
+    V4: (nftables.IPV4, FORWARD, TYPE_ETHER_IPV4, 12),
+    V6: (nftables.IPV6, PREROUTING, TYPE_ETHER_IPV6, 8),
+}
 
 
 class NftGate(Gate):
-    """The gate as a table of nftables, `ip l3roamd`; with iptables' NFQUEUE where nftables has none."""
+    """The gate as tables of nftables, named `l3roamd`; with iptables' NFQUEUE where nftables has none."""
 
     def __init__(self, client_device: str, clat_device: str, queue: int):
         super().__init__(client_device, clat_device, queue)
         self.netfilter = NetfilterSocket()
         self.chains = Chains(self.sources)
         self.way = "drop"
-        self.gate = self._layout(self.way)
+        self.halves: dict[int, nftables.Table] = {}  # those that are in the kernel
         self.let_in: "set[Client]" = set()
 
-    def _layout(self, way: str) -> nftables.Table:
-        chains = [Chain("gate", FORWARD, -151), Chain("unmark", FORWARD, -149)]
-        sets = [
-            Set("open", TYPE_ETHER_IPV4, 12, has_timeout=False),
-            Set("refused", TYPE_ETHER_IPV4, 12),
-        ]
-        return layout(nftables.IPV4, "l3roamd", chains, sets, way)
+    def _layout(self, half: int) -> nftables.Table:
+        family, hook, key_type, _ = HALVES[half]
+        chains = [Chain("gate", hook, -151), Chain("unmark", hook, -149)]
+        sets = [Set("open", key_type, 8 + half, has_timeout=False), Set("refused", key_type, 8 + half)]
+        return layout(family, "l3roamd", chains, sets, self.way)
 
     def set_up(self) -> None:
         with refusal("cannot make the gate"):
             self.way = self._way()
-            self.gate = self._layout(self.way)
-            self._raise_gate()
-            self.let_in = self._opened()
+            self._raise_half(V4)
+            self._raise_half(V6)
 
-    def _raise_gate(self) -> None:
-        rules = list(self._gate_rules(self.way))
-        raise_table(self.netfilter, self.gate, lambda name: None, lambda names: rules)
+    def set_prefixes(self, prefixes: "Prefixes") -> None:
+        self.prefixes = prefixes
+        if self.halves:
+            with refusal("cannot make the gate"):
+                self._raise_half(V6)
+
+    def _raise_half(self, half: int) -> None:
+        if half == V6 and not self.prefixes and half not in self.halves:
+            return
+        if half == V6 and self.way == "mark":
+            self._mark(V6)
+            self.chains.finish()
+        table = self._layout(half)
+        rules = list(self._gate_rules(half, table))
+        raise_table(self.netfilter, table, lambda name: None, lambda names: rules)
+        self.halves[half] = table
+        self.let_in |= self._opened(half)
 
     def _way(self) -> str:
         """How packets can be held here."""
@@ -102,9 +136,7 @@ class NftGate(Gate):
         if has_nft_queue(self.netfilter):
             return "queue"
         if is_there("iptables"):
-            devices = f"-i {self.client_device} -o {self.clat_device}"
-            rule = f"{devices} -m mark --mark {hex(MARK)}/{hex(MARK)} {queue_rule(self.queue_number)}"
-            self.chains.want(MARKED, [rule])
+            self._mark(V4)
             try:
                 self.chains.finish()
                 return "mark"
@@ -115,12 +147,19 @@ class NftGate(Gate):
         self.unlisten()
         return "drop"
 
+    def _mark(self, half: int) -> None:
+        devices = f"-i {self.client_device}" + (f" -o {self.clat_device}" if half == V4 else "")
+        rule = f"{devices} -m mark --mark {hex(MARK)}/{hex(MARK)} {queue_rule(self.queue_number)}"
+        self.chains.want(MARKED[half], [rule])
+
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
-            remove_table(self.netfilter, nftables.IPV4, "l3roamd")
-        self.chains.want(MARKED, [])
+            for family, *_ in HALVES.values():
+                remove_table(self.netfilter, family, "l3roamd")
+        for chain in MARKED.values():
+            self.chains.want(chain, [])
         self.chains.remove()
-        self.let_in = set()
+        self.halves, self.let_in = {}, set()
         self.dissolve()
 
     def close(self) -> None:
@@ -153,62 +192,86 @@ class NftGate(Gate):
 
     def _look(self) -> None:
         """Make again what somebody took away, with who was let in."""
-        if is_whole(self.netfilter, self.gate, len(list(self._gate_rules(self.way)))):
-            return
-        self._raise_gate()
-        for mac, ipv4 in self.let_in:
-            self._admit(mac, ipv4)
+        for half, table in self.halves.items():
+            if is_whole(self.netfilter, table, len(list(self._gate_rules(half, table)))):
+                continue
+            self._raise_half(half)
+            for mac, address in self.let_in:
+                if len(address) == half:
+                    self._admit(mac, address)
 
-    def _gate_rules(self, way: str) -> "Iterator[bytes]":
-        passing = device(META_IIF_NAME, self.client_device) + device(META_OIF_NAME, self.clat_device)
-        client = meta(META_IIF_TYPE) + compare(ETHERNET)
-        client += load(LINK, 6, 6) + load(NETWORK, 12, 4, REGISTER_3RD_WORD)
+    def _gate_rules(self, half: int, table: nftables.Table) -> "Iterator[bytes]":
+        def rule(*expressions: bytes) -> bytes:
+            return nftables.add_rule(table, "gate", passing, *expressions)
+
         mark = MARK.to_bytes(4, sys.byteorder)
         keep = (MARK ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
         closed = {
             "queue": queue(self.queue_number),
             "mark": meta(META_MARK) + bitwise(keep, mark) + set_mark(),
-            "drop": verdict(DROP),
-        }[way]
-        yield nftables.add_rule(self.gate, "gate", passing, client, lookup("refused"), verdict(DROP))
-        yield nftables.add_rule(self.gate, "gate", passing, client, lookup("open", invert=True), closed)
-        if way == "mark":
+            "drop": verdict(DROP if half == V4 else ACCEPT),
+        }[self.way]
+        source = HALVES[half][3]
+        client = meta(META_IIF_TYPE) + compare(ETHERNET)
+        client += load(LINK, 6, 6) + load(NETWORK, source, half, REGISTER_3RD_WORD)
+        passing = device(META_IIF_NAME, self.client_device)
+        if half == V4:
+            passing += device(META_OIF_NAME, self.clat_device)
+            yield rule(client, lookup("refused"), verdict(DROP))
+            yield rule(client, lookup("open", invert=True), closed)
+        else:
+            yield rule(client, lookup("open"), verdict(ACCEPT))
+            yield rule(client, lookup("refused"), verdict(DROP))
+            for prefix, length in self.prefixes:
+                inside = meta(META_IIF_TYPE) + compare(ETHERNET) + load(NETWORK, source, half)
+                inside += bitwise(mask(b"\xff" * 16, length), bytes(16)) + compare(prefix)
+                yield rule(inside, above_rate(NEW_PER_S, NEW_BURST), verdict(DROP))
+                yield rule(inside, closed)
+        if self.way == "mark":
             unmark = meta(META_MARK) + bitwise(keep, bytes(4)) + set_mark()
-            yield nftables.add_rule(self.gate, "unmark", passing, unmark)
+            yield nftables.add_rule(table, "unmark", passing, unmark)
 
-    def _admit(self, mac: bytes, ipv4: bytes) -> None:
-        self._move(key_of(mac, ipv4), leave="refused", enter="open")
-        self.let_in.add((mac, ipv4))
+    def _admit(self, mac: bytes, address: bytes) -> None:
+        self._move(mac, address, leave="refused", enter="open")
+        self.let_in.add((mac, address))
 
-    def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
-        self.let_in.discard((mac, ipv4))
-        self._move(key_of(mac, ipv4), leave="open")
+    def _dismiss(self, mac: bytes, address: bytes) -> None:
+        self.let_in.discard((mac, address))
+        self._move(mac, address, leave="open")
 
-    def _refuse(self, mac: bytes, ipv4: bytes) -> None:
-        self.let_in.discard((mac, ipv4))
-        self._move(key_of(mac, ipv4), leave="open", enter="refused", expires_ms=REFUSED_MS)
+    def _refuse(self, mac: bytes, address: bytes) -> None:
+        self.let_in.discard((mac, address))
+        self._move(mac, address, leave="open", enter="refused", expires_ms=REFUSED_MS)
 
-    def _move(self, key: bytes, leave: str, enter: str = "", expires_ms: int | None = None) -> None:
+    def _move(
+        self, mac: bytes, address: bytes, leave: str, enter: str = "", expires_ms: int | None = None
+    ) -> None:
         """Take a client out of one set, if it is there, and put it into the other."""
-        gate, messages = self.gate, []
-        if find_element(self.netfilter, gate, leave, key):
-            messages.append(nftables.delete_elements(gate.family, gate.name, leave, key))
+        table, messages = self.halves.get(len(address)), []
+        if table is None:
+            return
+        key = key_of(mac, address)
+        if find_element(self.netfilter, table, leave, key):
+            messages.append(nftables.delete_elements(table.family, table.name, leave, key))
         if enter:
             element = Element(key, expires_ms=expires_ms)
-            messages.append(nftables.add_elements(gate.family, gate.name, enter, element, exclusive=False))
+            messages.append(nftables.add_elements(table.family, table.name, enter, element, exclusive=False))
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
 
     def opened(self) -> "set[Client]":
         with refusal("cannot read who was let in"):
-            return self._opened()
+            return self._opened(V4) | self._opened(V6)
 
-    def _opened(self) -> "set[Client]":
-        return {(each.key[:6], each.key[8:]) for each in list_elements(self.netfilter, self.gate, "open")}
+    def _opened(self, half: int) -> "set[Client]":
+        if half not in self.halves:
+            return set()
+        elements = list_elements(self.netfilter, self.halves[half], "open")
+        return {(each.key[:6], each.key[8:]) for each in elements}
 
 
-def key_of(mac: bytes, ipv4: bytes) -> bytes:
-    """The concatenation of a MAC, padded to a word's end, and an IPv4 address."""
-    return mac + b"\0\0" + ipv4
+def key_of(mac: bytes, address: bytes) -> bytes:
+    """The concatenation of a MAC, padded to a word's end, and an address."""
+    return mac + b"\0\0" + address
 
 
 def has_nft_queue(netfilter: NetfilterSocket) -> bool:

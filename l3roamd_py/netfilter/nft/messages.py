@@ -36,7 +36,7 @@ NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
 
 # data types as nft numbers them, so that `nft list` prints addresses; a concatenation has six bits for each
 TYPE_IPV4, TYPE_IPV6, TYPE_ETHER = 7, 8, 9
-TYPE_ETHER_IPV4 = TYPE_ETHER << 6 | TYPE_IPV4
+TYPE_ETHER_IPV4, TYPE_ETHER_IPV6 = TYPE_ETHER << 6 | TYPE_IPV4, TYPE_ETHER << 6 | TYPE_IPV6
 
 SET_MAP, SET_TIMEOUT = 0x8, 0x10
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4  # hooks

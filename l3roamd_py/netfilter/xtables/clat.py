@@ -141,15 +141,15 @@ class XtablesClatRules(XtablesGate):
             with refusal("cannot take a client's PLAT away"):
                 self.sets.delete(set_of_plat(plat), client)
 
-    def open_gate(self, mac: bytes, ipv4: bytes) -> None:
-        if ipv4 in self._to_forget:
-            self._to_open[ipv4] = mac
+    def open_gate(self, mac: bytes, address: bytes) -> None:
+        if address in self._to_forget:
+            self._to_open[address] = mac
         else:
-            super().open_gate(mac, ipv4)
+            super().open_gate(mac, address)
 
-    def close_gate(self, mac: bytes, ipv4: bytes) -> None:
-        self._to_open.pop(ipv4, None)
-        super().close_gate(mac, ipv4)
+    def close_gate(self, mac: bytes, address: bytes) -> None:
+        self._to_open.pop(address, None)
+        super().close_gate(mac, address)
 
     # PLATs
 

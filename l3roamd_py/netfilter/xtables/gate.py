@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The gate with iptables: a set of IPv4 addresses, a chain that sends all others to NFQUEUE, and a rule for each client
-that was refused.
+"""The gate with iptables: a set of addresses of each family, a chain that sends all others to NFQUEUE, and a rule for
+each client that was refused.
 
 A set of MACs with them is not in every kernel; the MAC is kept as a comment. To let a client in is an element of the
 set; a program runs for those that are refused only, and nobody waits for it.
@@ -8,21 +8,27 @@ set; a program runs for those that are refused only, and nobody waits for it.
 
 import socket
 
-from l3roamd_py.netfilter.gate import QUEUE, Gate
+from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S, QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.rules import Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
 from runtime.ordered import OldestFirst, oldest
-from xlat464.address import format_ipv4, format_mac
+from xlat464.address import format_ipv4, format_ipv6, format_mac, format_prefix6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from l3roamd_py.netfilter.gate import Client
+    from l3roamd_py.netfilter.rules import Prefixes
 
-OPEN = IpSet("l3roamd_open", socket.AF_INET, has_timeout=False)
+OPEN = {  # by the bytes of an address
+    4: IpSet("l3roamd_open", socket.AF_INET, has_timeout=False),
+    16: IpSet("l3roamd_open6", socket.AF_INET6, has_timeout=False),
+}
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
+GATE6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6")
+RATE = f"-m limit --limit {NEW_PER_S}/second --limit-burst {NEW_BURST}"
 
 
 class XtablesGate(Gate):
@@ -32,14 +38,15 @@ class XtablesGate(Gate):
         super().__init__(client_device, clat_device, queue)
         self.sets = IpSets()
         self.chains = Chains(self.sources)
-        self.let_in: dict[bytes, bytes] = {}  # IPv4 -> MAC
+        self.let_in: dict[bytes, bytes] = {}  # address -> MAC
         self.refused: "OldestFirst[Client, None]" = OldestFirst()
 
     def set_up(self) -> None:
         with refusal("cannot make the gate"):
-            self.sets.create(OPEN)
-            members = [(packed(each.comment, 6), each.address) for each in self.sets.members(OPEN.name)]
-            self.let_in = {ipv4: mac for mac, ipv4 in members if mac}
+            for each in OPEN.values():
+                self.sets.create(each)
+                members = [(packed(m.comment, 6), m.address) for m in self.sets.members(each.name)]
+                self.let_in |= {address: mac for mac, address in members if mac}
             self.listen()
             self._want_gate()
             try:
@@ -50,11 +57,18 @@ class XtablesGate(Gate):
                 self.unlisten()  # iptables may lack NFQUEUE, then the gate drops; if it was not that, it fails again
                 self._want_gate()
 
+    def set_prefixes(self, prefixes: "Prefixes") -> None:
+        self.prefixes = prefixes
+        if GATE in self.chains.wanted:
+            self._want_gate()
+
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
             self.chains.want(GATE, [])
+            self.chains.want(GATE6, [])
             self.chains.remove()
-            self.sets.destroy(OPEN.name)
+            for each in OPEN.values():
+                self.sets.destroy(each.name)
         self.let_in, self.refused = {}, OldestFirst()
         self.dissolve()
 
@@ -90,44 +104,65 @@ class XtablesGate(Gate):
     def _make_sets(self) -> None:
         """See that the sets are there, with their members: somebody may have flushed or destroyed them."""
         with refusal("cannot make the gate's set again"):
-            self.sets.create(OPEN)
-            there = {each.address: each.comment for each in self.sets.members(OPEN.name)}
-            for ipv4, mac in self.let_in.items():
-                if there.get(ipv4) != mac.hex():
-                    self.sets.add(OPEN.name, Member(ipv4, comment=mac.hex()))
+            there: dict[bytes, str | None] = {}
+            for each in OPEN.values():
+                self.sets.create(each)
+                there.update((m.address, m.comment) for m in self.sets.members(each.name))
+            for address, mac in self.let_in.items():
+                if there.get(address) != mac.hex():
+                    self._add(mac, address)
 
     def _want_gate(self) -> None:
-        passing = f"-i {self.client_device} -o {self.clat_device}"
-        rules = [
-            f"{passing} -s {format_ipv4(ipv4)} -m mac --mac-source {format_mac(mac)} -j DROP"
-            for mac, ipv4 in self.refused
+        device, held = f"-i {self.client_device}", self.holds_packets
+        passing, queue = f"{device} -o {self.clat_device}", queue_rule(self.queue_number)
+        closed = f"-m set ! --match-set {OPEN[4].name} src {queue if held else '-j DROP'}"
+        self.chains.want(GATE, self._refused_rules(4, passing) + [f"{passing} {closed}"])
+        rules6 = self._refused_rules(16, device)
+        for prefix, length in self.prefixes if held else ():
+            source = f"{device} -s {format_prefix6(prefix, length)}"
+            unknown = f"{source} -m set ! --match-set {OPEN[16].name} src"
+            rules6 += [f"{unknown} {RATE} {queue}", f"{unknown} -j DROP"]
+        if rules6 or GATE6 in self.chains.wanted:
+            self.chains.want(GATE6, rules6)
+
+    def _refused_rules(self, length: int, passing: str) -> list[str]:
+        return [
+            f"{passing} -s {text_of(address)} -m mac --mac-source {format_mac(mac)} -j DROP"
+            for mac, address in self.refused
+            if len(address) == length
         ]
-        closed = queue_rule(self.queue_number) if self.holds_packets else "-j DROP"
-        self.chains.want(GATE, rules + [f"{passing} -m set ! --match-set {OPEN.name} src {closed}"])
 
-    def _admit(self, mac: bytes, ipv4: bytes) -> None:
-        if (mac, ipv4) in self.refused:
-            del self.refused[(mac, ipv4)]
+    def _add(self, mac: bytes, address: bytes) -> None:
+        self.sets.add(OPEN[len(address)].name, Member(address, comment=mac.hex()))
+
+    def _admit(self, mac: bytes, address: bytes) -> None:
+        if (mac, address) in self.refused:
+            del self.refused[(mac, address)]
             self._want_gate()
-        self.sets.add(OPEN.name, Member(ipv4, comment=mac.hex()))
-        self.let_in[ipv4] = mac
+        self._add(mac, address)
+        self.let_in[address] = mac
 
-    def _dismiss(self, mac: bytes, ipv4: bytes) -> None:
-        if self.let_in.get(ipv4, mac) == mac:
-            self.let_in.pop(ipv4, None)
-            self.sets.delete(OPEN.name, ipv4)
+    def _dismiss(self, mac: bytes, address: bytes) -> None:
+        if self.let_in.get(address, mac) == mac:
+            self.let_in.pop(address, None)
+            self.sets.delete(OPEN[len(address)].name, address)
 
-    def _refuse(self, mac: bytes, ipv4: bytes) -> None:
-        self._dismiss(mac, ipv4)
-        if (mac, ipv4) in self.refused:
+    def _refuse(self, mac: bytes, address: bytes) -> None:
+        self._dismiss(mac, address)
+        if (mac, address) in self.refused:
             return
         if len(self.refused) >= REFUSED_MAX:
             del self.refused[oldest(self.refused)]
-        self.refused[(mac, ipv4)] = None
+        self.refused[(mac, address)] = None
         self._want_gate()
 
     def opened(self) -> "set[Client]":
-        return {(mac, ipv4) for ipv4, mac in self.let_in.items()}
+        return {(mac, address) for address, mac in self.let_in.items()}
+
+
+def text_of(address: bytes) -> str:
+    text: str = format_ipv4(address) if len(address) == 4 else format_ipv6(address)
+    return text
 
 
 def packed(text: str | None, length: int) -> bytes:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The question to a client without IPv4, byte by byte."""
 
-from l3roamd_py.kernel.solicitation import checksum, encode_solicitation
+from l3roamd_py.kernel.ndp import checksum, encode_solicitation
 from xlat464.address import parse_ipv6
 
 OWN, CLIENT = parse_ipv6("fe80::1"), parse_ipv6("2001:db8:5::7")

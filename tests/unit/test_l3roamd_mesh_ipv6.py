@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: ISC
+"""IPv6 addresses of clients: learnt from packets, asked for, refused to whoever only says that they are its."""
+
+import pytest
+from l3roamd_mesh import CLIENT_IPV6, Client, Mesh
+
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events
+
+ADDRESS, OTHER = CLIENT_IPV6[:15] + b"\1", CLIENT_IPV6[:15] + b"\2"
+FOREIGN = bytes.fromhex("20010db8000000000000000000000001")
+
+
+def make(mesh, number, ipv6=ADDRESS):
+    mac = bytes((2, 0xAA, 0, 0, 0, number))
+    client = mesh.clients[mac] = Client(mac, None, mesh.nodes[0], ipv6=ipv6)
+    return client
+
+
+def send(mesh, client, address=ADDRESS):
+    """A packet comes to the gate, if the gate does not know where it comes from."""
+    if (client.mac, address) not in client.node.kernel.opened:
+        client.node.handle(events.ClientSeen(client.mac, address))
+
+
+def has(mesh, client, address=ADDRESS):
+    kernel = mesh.nodes[0].kernel
+    assert ((client.mac, address) in kernel.routes) == ((client.mac, address) in kernel.opened)
+    return (client.mac, address) in kernel.routes
+
+
+def settled(mesh, number, ipv6=ADDRESS):
+    client = make(mesh, number, ipv6)
+    send(mesh, client, ipv6)
+    mesh.run(0.5)
+    assert has(mesh, client, ipv6)
+    return client
+
+
+def test_an_address_is_routed_when_its_client_has_answered_and_not_before():
+    mesh = Mesh()
+    client = make(mesh, 9)
+    client.answer_s = 0.02
+    send(mesh, client)
+    mesh.run(0.015)
+    assert not has(mesh, client)
+    mesh.run(0.1)
+    assert has(mesh, client)
+
+
+def test_of_a_client_that_answered_every_new_address_is_routed_at_once():
+    mesh = Mesh()
+    client = settled(mesh, 9)
+    send(mesh, client, OTHER)
+    assert has(mesh, client, OTHER)
+
+
+def test_an_address_that_its_owner_answers_for_is_refused_to_another():
+    mesh = Mesh()
+    owner, thief = settled(mesh, 9), settled(mesh, 8, OTHER)
+    a = mesh.nodes[0]
+    send(mesh, thief)
+    mesh.run(0.2)
+    assert not has(mesh, thief)
+    mesh.run(2)
+    assert do.RefuseAtGate(thief.mac, ADDRESS) in a.actions
+    assert (has(mesh, owner), has(mesh, thief)) == (True, False)
+    assert a.core.counters["conflicts"] == 1
+    assert not a.core.node.doubts
+
+
+@pytest.mark.parametrize("is_asleep", [True, False])
+def test_an_address_goes_to_another_when_its_owner_is_silent_or_has_another(is_asleep):
+    mesh = Mesh()
+    owner, heir = settled(mesh, 9), settled(mesh, 8, OTHER)
+    owner.is_asleep = is_asleep
+    owner.ipv6 = FOREIGN
+    send(mesh, heir)
+    mesh.run(0.6)
+    assert not has(mesh, heir)
+    mesh.run(0.3)
+    assert (has(mesh, owner), has(mesh, heir)) == (False, True)
+    assert mesh.nodes[0].core.node.owner_of[ADDRESS] == heir.mac
+
+
+def test_a_source_outside_the_clients_prefixes_is_refused():
+    mesh = Mesh()
+    client = settled(mesh, 9)
+    send(mesh, client, FOREIGN)
+    assert do.RefuseAtGate(client.mac, FOREIGN) in mesh.nodes[0].actions
+    assert mesh.nodes[0].core.counters["foreign_addresses"] == 1
+    assert FOREIGN not in mesh.nodes[0].core.node.owner_of
+
+
+@pytest.mark.parametrize("answers_after", [0, 1, 2, None])
+def test_a_failed_neighbour_is_asked_three_times_before_its_route_goes(answers_after):
+    mesh = Mesh()
+    client = settled(mesh, 9)
+    a = mesh.nodes[0]
+    mesh.run(10)  # it is known by then what its answers take
+    client.is_asleep = answers_after != 0
+    a.actions.clear()
+    a.handle(events.AddressGone(client.mac, ADDRESS, is_silent=True))
+    for second in range(1, 4):
+        mesh.run(0.99 if second == 1 else 1.0)
+        assert has(mesh, client)
+        client.is_asleep = answers_after is None or answers_after > second
+    mesh.run(2)
+    assert has(mesh, client) == (answers_after is not None)
+    asked = a.actions.count(do.SolicitClient(client.mac, ADDRESS))
+    assert asked == (3 if answers_after is None else answers_after + 1)
+    client.is_asleep = False
+    send(mesh, client)
+    mesh.run(0.1)
+    assert has(mesh, client), "it is learnt anew"
+
+
+def test_a_client_that_makes_addresses_up_has_few_and_slowly():
+    mesh = Mesh()
+    client = settled(mesh, 9)
+    a = mesh.nodes[0]
+    a.actions.clear()
+    for number in range(1000):
+        send(mesh, client, CLIENT_IPV6[:14] + number.to_bytes(2, "big"))
+        mesh.run(0.01)
+    routed = sum(isinstance(action, do.AddRoute) for action in a.actions)
+    assert 31 <= routed <= 35
+    assert len(a.kernel.opened) == len(a.kernel.routes) == 32
+    assert a.core.counters["addresses_too_fast"] >= 960
+
+
+def test_with_a_client_all_goes():
+    mesh = Mesh()
+    client = settled(mesh, 9)
+    send(mesh, client, OTHER)
+    mesh.nodes[0].handle(events.AddressGone(client.mac, ADDRESS, is_silent=True))
+    client.node = mesh.nodes[1]
+    mesh.nodes[1].handle(events.ClientSeen(client.mac, ADDRESS))
+    mesh.run(5)
+    a, b = (node.kernel for node in mesh.nodes[:2])
+    assert not a.opened | a.routes
+    assert not mesh.nodes[0].core.node.owner_of
+    assert b.routes == b.opened == {(client.mac, ADDRESS), (client.mac, OTHER)}
