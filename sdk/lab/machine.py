@@ -11,13 +11,13 @@ import json
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from runtime import sockets
 from sdk.lab.process_table import (
     DAEMON,
     HOLDER,
@@ -258,13 +258,7 @@ class Machines:
         over no symlink, which would be this machine's.
         """
         try:
-            with contextlib.closing(socket.socket(socket.AF_UNIX)) as s:
-                s.settimeout(ASK_S)
-                s.connect(f"/proc/{self.pids[machine]}/root{path}")
-                s.sendall(f"{command}\n".encode())
-                said = b""
-                while block := s.recv(1 << 16):
-                    said += block
+            said = sockets.ask(f"/proc/{self.pids[machine]}/root{path}", command.encode(), ASK_S)
             answer = json.loads(said)
         except (OSError, ValueError):
             return {}
