@@ -3,14 +3,7 @@
 
 from l3roamd_py import control
 from l3roamd_py.control import MAPPED, Command, CommandError, line_bytes, parse
-from l3roamd_py.core.events import (
-    AddressGone,
-    AddressSeen,
-    LeaseEnded,
-    PlatChosen,
-    PlatLost,
-    PlatsTold,
-)
+from l3roamd_py.core.events import AddressGone, AddressSeen, LeaseEnded, PlatChosen, PlatLost, PlatsTold
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.netfilter.rules import RulesError
 from runtime.log import DEBUG, INFO, WARNING

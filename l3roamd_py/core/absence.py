@@ -25,17 +25,7 @@ for long: what a client that comes back in this time sends is a stranger's to th
 from l3roamd_py.core import departed, grants
 from l3roamd_py.core.actions import CheckElsewhere, RemoveNodeClient, Unlearn
 from l3roamd_py.core.addresses import open_gate
-from l3roamd_py.core.client import (
-    AT_ONCE,
-    NEVER,
-    UNKNOWN,
-    Absent,
-    Client,
-    Restored,
-    Roaming,
-    Served,
-    can_ask,
-)
+from l3roamd_py.core.client import AT_ONCE, NEVER, UNKNOWN, Absent, Client, Restored, Roaming, Served, can_ask
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import start_roam
 from l3roamd_py.core.rival import make_departed

@@ -1,13 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Serving a client: its node-client address, its IPv6 routes, the question whether it is here, its end. No I/O."""
 
-from l3roamd_py.core.actions import (
-    AddNodeClient,
-    ProbeClient,
-    RemoveNodeClient,
-    SolicitClient,
-    Unlearn,
-)
+from l3roamd_py.core.actions import AddNodeClient, ProbeClient, RemoveNodeClient, SolicitClient, Unlearn
 from l3roamd_py.core.addresses import drop_ipv4, remove_address
 from l3roamd_py.core.client import (
     NEVER,

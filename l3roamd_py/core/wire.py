@@ -31,10 +31,10 @@ VERSION = 0
 FOR_ITS_NODE = 1  # ttl of a CLAIM that only the node answers which serves the client
 SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN = range(8)
 # reasons in RESULT
-OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(9)
 REASONS = (
     "ok", "bad token", "expired", "stale", "out of range", "full", "kernel", "not a platnode", "not proven",
 )  # fmt: skip
+OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(len(REASONS))
 TLV_MAC = TLV_ADDRESS = TLV_PLAT = 0  # of CLAIM and ACK, of SEEK, of INFO
 TLV_BASIC = 1  # of INFO
 TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE = range(4, 10)
