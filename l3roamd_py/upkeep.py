@@ -99,8 +99,11 @@ def remove_other_kind(
     """
     failures: list[RulesError] = []
     mappings: list[Mapping] = []
-    for backend in (choice.NFT, choice.XTABLES):
-        if isinstance(clat, backend) or isinstance(plat, backend) or not choice.has_left(backend):
+    for kind in choice.KINDS:
+        if not choice.has_left(kind):
+            continue
+        backend = choice.rules_of(kind)
+        if isinstance(clat, backend) or isinstance(plat, backend):
             continue
         own = ("plat", bytes(16)) if plat is None else (plat.device, plat.plat)
         others = backend[1](*own)
@@ -130,7 +133,7 @@ def map_all(rules: "PlatRules", mappings: "Sequence[Mapping]") -> list[RulesErro
 
 def _rules_of_both_kinds(client_device: str) -> "Iterator[ClatRules | PlatRules]":
     """The rules that may be there: whoever changed --rules has both. By name, so the devices do not matter."""
-    for kind in ("nft", "xtables"):
+    for kind in choice.KINDS:
         try:
             clat_rules, plat_rules = choice.choose_rules(kind)
         except RulesError:

@@ -7,44 +7,57 @@ import socket
 from l3roamd_py.netfilter.conntrack import get_entries
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket
 from l3roamd_py.netfilter.nft import messages as nftables
-from l3roamd_py.netfilter.nft.clat import NftClatRules
-from l3roamd_py.netfilter.nft.plat import NftPlatRules
 from l3roamd_py.netfilter.nft.rewrite import SOURCE, swap_quoted
 from l3roamd_py.netfilter.nft.table import find_table, layout
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.clat import XtablesClatRules
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets
-from l3roamd_py.netfilter.xtables.plat import XtablesPlatRules
 from l3roamd_py.netfilter.xtables.program import is_there
 from runtime.sockets import error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from l3roamd_py.netfilter.nft.clat import NftClatRules
+    from l3roamd_py.netfilter.nft.plat import NftPlatRules
+    from l3roamd_py.netfilter.xtables.clat import XtablesClatRules
+    from l3roamd_py.netfilter.xtables.plat import XtablesPlatRules
+
     Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
-NFT: "Choice" = (NftClatRules, NftPlatRules)
-XTABLES: "Choice" = (XtablesClatRules, XtablesPlatRules)
+KINDS = NFT, XTABLES = "nft", "xtables"
+
+
+def rules_of(kind: str) -> "Choice":
+    """The classes of a backend. They are loaded here, as a node needs those of one alone."""
+    if kind == NFT:
+        from l3roamd_py.netfilter.nft.clat import NftClatRules
+        from l3roamd_py.netfilter.nft.plat import NftPlatRules
+
+        return NftClatRules, NftPlatRules
+    from l3roamd_py.netfilter.xtables.clat import XtablesClatRules
+    from l3roamd_py.netfilter.xtables.plat import XtablesPlatRules
+
+    return XtablesClatRules, XtablesPlatRules
 
 
 def choose_rules(wanted: str = "auto") -> "Choice":
     """The classes for `auto`, `nft` or `xtables`. Raises RulesError if what is wanted does not work here."""
     lacking = []
-    for name, choice, lacks in (("nft", NFT, nft_lacks), ("xtables", XTABLES, xtables_lacks)):
-        if wanted in ("auto", name):
+    for kind, lacks in zip(KINDS, (nft_lacks, xtables_lacks)):
+        if wanted in ("auto", kind):
             reason = lacks()
             if reason is None:
-                return choice
-            lacking.append(f"{name}: {reason}")
+                return rules_of(kind)
+            lacking.append(f"{kind}: {reason}")
     if not lacking:
         raise ValueError(f"no rules {wanted!r}")
     raise RulesError(f"no firewall that can roam works here ({'; '.join(lacking)})")
 
 
-def has_left(backend: "Choice") -> bool:
+def has_left(kind: str) -> bool:
     """Whether rules of a backend are in the kernel, by the names of its tables or sets."""
     netfilter, sets = NetfilterSocket(), IpSets()
     try:
-        if backend == XTABLES:
+        if kind == XTABLES:
             return bool(sets.names("l3roam"))
         return any(
             find_table(netfilter, family, name) is not None
