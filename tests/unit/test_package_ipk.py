@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_FILES = 82 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 BUDGET_FLASH = 45_000  # and compressed, as squashfs and jffs2 keep them
+BUDGET_ROAMING = 250_000  # of l3roamd-py, compressed
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
@@ -177,6 +178,10 @@ def test_prefixd_fits_small_flash(precompiled):
     both = built["prefixd"], built["464xlat-common"]
     assert sum(package.files_bytes for package in both) <= BUDGET_FILES
     assert sum(package.file.stat().st_size for package in both) <= BUDGET_FLASH
+
+
+def test_the_roaming_daemon_fits_flash(built):
+    assert built["l3roamd-py"].file.stat().st_size <= BUDGET_ROAMING
 
 
 def test_the_same_input_gives_the_same_bytes(built, tmp_path):
