@@ -21,7 +21,8 @@ import errno
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
-from l3roamd_py.netfilter.rules import Held, Looks
+from l3roamd_py.netfilter.rules import Held, Looks, RulesError
+from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller, Sources
 from runtime.ordered import OldestFirst, oldest
 from runtime.record import record
@@ -95,6 +96,7 @@ class Gate:
         self.room = WaitingRoom()
         self.queue: PacketQueue | None = None
         self.sources = Sources()
+        self.chains = Chains(self.sources)
         self.looks = Looks()
         self.arrived: "dict[Client, None]" = {}
         self.count = {"held": 0, "released": 0, "dropped": 0}
@@ -140,13 +142,27 @@ class Gate:
 
     def close(self) -> None:
         """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
+        self.chains.close()
         self.unlisten()
 
     @property
     def holds_packets(self) -> bool:
         return self.queue is not None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether rules of iptables are being written."""
+        return not self.chains.is_settled
+
+    def go_on(self) -> None:
+        """Go on writing rules. Raises RulesError when something went wrong meanwhile; never waits."""
+        self.chains.go_on()
+        if self.chains.errors:
+            sentences, self.chains.errors = self.chains.errors, []
+            raise RulesError("; ".join(sentences))
+
     def read_held(self) -> list[Held]:
+        self.go_on()
         with refusal("cannot read what waits at the gate"):
             self._drain()
         arrived, self.arrived = self.arrived, {}

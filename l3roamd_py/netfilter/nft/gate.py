@@ -62,8 +62,8 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import Held, RulesError
-from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
+from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.chains import OwnChain, queue_rule
 from l3roamd_py.netfilter.xtables.program import is_there
 from xlat464.address import mask
 
@@ -94,7 +94,6 @@ class NftGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int):
         super().__init__(client_device, clat_device, queue)
         self.netfilter = NetfilterSocket()
-        self.chains = Chains(self.sources)
         self.way = "drop"
         self.halves: dict[int, nftables.Table] = {}  # those that are in the kernel
         self.let_in: "set[Client]" = set()
@@ -163,25 +162,10 @@ class NftGate(Gate):
         self.dissolve()
 
     def close(self) -> None:
-        self.chains.close()
         super().close()
         self.netfilter.close()
 
     # Looking after it
-
-    @property
-    def is_busy(self) -> bool:
-        return not self.chains.is_settled
-
-    def read_held(self) -> list[Held]:
-        self.go_on()
-        return super().read_held()
-
-    def go_on(self) -> None:
-        self.chains.go_on()
-        if self.chains.errors:
-            sentences, self.chains.errors = self.chains.errors, []
-            raise RulesError("; ".join(sentences))
 
     def tick(self, now_s: float) -> None:
         if self.looks.is_due(now_s):

@@ -10,8 +10,8 @@ import socket
 
 from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S, QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import Held, RulesError
-from l3roamd_py.netfilter.xtables.chains import Chains, OwnChain, queue_rule
+from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.chains import OwnChain, queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
 from runtime.ordered import OldestFirst, oldest
 from xlat464.address import format_ipv4, format_ipv6, format_mac, format_prefix6
@@ -37,7 +37,6 @@ class XtablesGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
         super().__init__(client_device, clat_device, queue)
         self.sets = IpSets()
-        self.chains = Chains(self.sources)
         self.let_in: dict[bytes, bytes] = {}  # address -> MAC
         self.refused: "OldestFirst[Client, None]" = OldestFirst()
 
@@ -73,27 +72,10 @@ class XtablesGate(Gate):
         self.dissolve()
 
     def close(self) -> None:
-        self.chains.close()
         super().close()
         self.sets.close()
 
     # What the programs are told
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether rules are being written."""
-        return not self.chains.is_settled
-
-    def read_held(self) -> list[Held]:
-        self.go_on()
-        return super().read_held()
-
-    def go_on(self) -> None:
-        """Go on writing rules. Raises RulesError when something went wrong meanwhile; never waits."""
-        self.chains.go_on()
-        if self.chains.errors:
-            sentences, self.chains.errors = self.chains.errors, []
-            raise RulesError("; ".join(sentences))
 
     def tick(self, now_s: float) -> None:
         if self.looks.is_due(now_s):
