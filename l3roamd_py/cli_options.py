@@ -3,7 +3,7 @@
 
 import json
 
-from l3roamd_py.core.options import ROAMS_MOST, Options
+from l3roamd_py.core.options import ROAMS_MOST
 from l3roamd_py.help import ABOUT, COMMANDS, HELPS
 from l3roamd_py.question import SOCKET, Failure, ask
 from l3roamd_py.settings import BACKENDS, STATE, Settings
@@ -12,7 +12,7 @@ from runtime.command_line import Option, UsageError, describe, one_of, parse
 from runtime.version import VERSION
 from xlat464.address import parse_decimal, parse_mac, parse_prefix6, quote
 from xlat464.device import parse_device
-from xlat464.node import CLIENT_LENGTH, check_ranges, need_unicast, node_prefix, parse_range
+from xlat464.node import CLIENT_LENGTH, need_unicast, parse_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,40 +127,10 @@ LEFT = Option(
 
 def make_settings(given: "Given") -> Settings:
     """Raises UsageError for options that do not fit together."""
-    if not given["--clat"] and not given["--plat"]:
-        raise UsageError("this node has no role: expected --clat, --plat or both")
     try:
-        check_ranges(given["--clat-range"], given["--plat-range"])
-        options = Options(
-            clat_range=given["--clat-range"],
-            plat_range=given["--plat-range"],
-            node_client_prefix=given["--node-client-prefix"],
-            clat=node_prefix(given["--clat-range"], given["--mac"]) if given["--clat"] else None,
-            plat=node_prefix(given["--plat-range"], given["--mac"]) if given["--plat"] else None,
-            prefixes=tuple(given["--prefix"]),
-            is_roam_auth_required=given["--roam-auth"] == "required",
-            max_lease_s=given["--max-lease"],
-            max_port_clients=given["--max-port-clients"],
-            max_roams=roams_that_fit(),
-        )
+        return Settings(given, roams_that_fit())
     except ValueError as error:
         raise UsageError(str(error)) from None
-    mesh: list[str] = []
-    for device in given["--mesh"]:
-        if device not in mesh:
-            mesh.append(device)
-    return Settings(
-        options=options,
-        client_device=given["--client-device"],
-        clat_device=given["--clat-device"],
-        plat_device=given["--plat-device"],
-        mesh_devices=tuple(mesh),
-        lease_file=given["--lease-file"],
-        socket=given["--socket"],
-        state=given["--state"],
-        rules=given["--rules"],
-        is_verbose=given["--verbose"],
-    )
 
 
 def run_daemon(given: "Given", _words: list[str]) -> None:

@@ -2,24 +2,44 @@
 """The daemon's command line as checked values. No I/O."""
 
 from l3roamd_py.core.options import Options
-from l3roamd_py.question import SOCKET
-from runtime.record import record
+from xlat464.node import check_ranges, node_prefix
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 STATE = "/var/run/l3roamd.state"
 BACKENDS = ("auto", "nft", "xtables")
 
 
-@record("options client_device clat_device plat_device mesh_devices lease_file socket state rules is_verbose")
 class Settings:
-    """options: what the core is told; the rest is of the daemon around it."""
+    """given: the options of `daemon`, by their names. Raises ValueError for those that do not fit together."""
 
-    options: Options
-    client_device: str = "br-client"
-    clat_device: str = "clat"
-    plat_device: str = "plat"
-    mesh_devices: tuple[str, ...] = ()
-    lease_file: str | None = None
-    socket: str = SOCKET
-    state: str = STATE
-    rules: str = "auto"
-    is_verbose: bool = False
+    def __init__(self, given: "dict[str, Any]", max_roams: int) -> None:
+        if not given["--clat"] and not given["--plat"]:
+            raise ValueError("this node has no role: expected --clat, --plat or both")
+        check_ranges(given["--clat-range"], given["--plat-range"])
+        self.options = Options(
+            clat_range=given["--clat-range"],
+            plat_range=given["--plat-range"],
+            node_client_prefix=given["--node-client-prefix"],
+            clat=node_prefix(given["--clat-range"], given["--mac"]) if given["--clat"] else None,
+            plat=node_prefix(given["--plat-range"], given["--mac"]) if given["--plat"] else None,
+            prefixes=tuple(given["--prefix"]),
+            is_roam_auth_required=given["--roam-auth"] == "required",
+            max_lease_s=given["--max-lease"],
+            max_port_clients=given["--max-port-clients"],
+            max_roams=max_roams,
+        )
+        self.client_device: str = given["--client-device"]
+        self.clat_device: str = given["--clat-device"]
+        self.plat_device: str = given["--plat-device"]
+        self.mesh_devices: list[str] = []
+        for device in given["--mesh"]:
+            if device not in self.mesh_devices:
+                self.mesh_devices.append(device)
+        self.lease_file: str | None = given["--lease-file"]
+        self.socket: str = given["--socket"]
+        self.state: str = given["--state"]
+        self.rules: str = given["--rules"]
+        self.is_verbose: bool = given["--verbose"]

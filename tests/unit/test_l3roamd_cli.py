@@ -66,7 +66,7 @@ def test_a_node_is_what_its_options_say():
     )
     assert made.options.clat == bytes.fromhex("fddd13371337 123456789abc 00000000".replace(" ", ""))
     assert made.options.plat == bytes.fromhex("fddd13371338 123456789abc 00000000".replace(" ", ""))
-    assert made.mesh_devices == ("m0", "m1")
+    assert made.mesh_devices == ["m0", "m1"]
     assert [length for _, length in made.options.prefixes] == [64]
     assert made.options.is_roam_auth_required
     assert (made.client_device, made.clat_device, made.plat_device) == ("br-client", "clat", "plat")
