@@ -148,6 +148,7 @@ class Daemon:
 
     def step(self) -> None:
         """Wait once and do what is due."""
+        self.inputs.read_arrived()
         polled_s, is_answered = self.inputs.read(self._next_deadline_s() - self.now_s())
         if self.silence.is_unsure(self.core.next_deadline_s, polled_s, is_answered):
             self.performer.flush()

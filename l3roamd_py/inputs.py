@@ -87,10 +87,13 @@ class Inputs:
         """Where the other clatnodes hear us."""
         return [] if self.horizon is None else self.horizon.nodes()
 
-    def read(self, wait_s: float) -> "tuple[float, bool]":
-        """Wait for at most so long, and take what was said. Return when the wait ended, and whether answers came."""
+    def read_arrived(self) -> None:
+        """Take what no socket tells of. It may bring a deadline nearer, so it comes before read."""
         if self.gate is not None and self.gate.has_arrived:
             self._read_gate()
+
+    def read(self, wait_s: float) -> "tuple[float, bool]":
+        """Wait for at most so long, and take what was said. Return when the wait ended, and whether answers came."""
         ready = self._poller.ready(0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999))
         polled_s = self._clock()
         # the finder first: who says something by ARP is at a port that it knows
