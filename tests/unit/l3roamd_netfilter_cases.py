@@ -1,0 +1,375 @@
+# SPDX-License-Identifier: ISC
+"""Cases of what we say to netfilter, byte for byte, how we read its answers, and what waits; for both Pythons."""
+
+import os
+import sys
+import time
+
+from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.netfilter import conntrack, nfqueue
+from l3roamd_py.netfilter.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transaction
+from l3roamd_py.netfilter.nft import expressions
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft.table import layout
+from l3roamd_py.netfilter.rules import RulesError, are_independent, serial_of
+from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.xtables import ipset
+from l3roamd_py.netfilter.xtables.chains import OwnChain, find, restore_text
+from l3roamd_py.netfilter.xtables.errors import checksum, translate
+from l3roamd_py.netfilter.xtables.plat import compose
+from l3roamd_py.netfilter.xtables.program import Child, is_there, run
+from runtime.netlink import (  # fmt: skip
+    HEADER_BYTES,
+    attribute,
+    attributes,
+    nested,
+    number,
+    split,
+    text,
+    u16,
+    u32,
+    u64,
+    walk,
+)
+
+AT, HOME = bytes.fromhex("fd" + 14 * "00" + "0b"), bytes.fromhex("fd" + 14 * "00" + "0d")
+SERVER = bytes.fromhex("fddd" + 10 * "00" + "c6336402")
+POOL = bytes.fromhex("fddd" + 10 * "00" + "c0000209")
+
+
+def need(made, expected):
+    """The bytes are a little-endian machine's."""
+    assert sys.byteorder != "little" or made == bytes.fromhex(expected.replace(" ", "")), made.hex()
+
+
+def case_netfilter_attribute_is_length_type_value_and_padding():
+    for made, expected in (
+        (attribute(1, b""), "0400 0100"),
+        (attribute(2, b"\xaa"), "0500 0200 aa000000"),
+        (attribute(2, b"\xaa\xbb\xcc\xdd"), "0800 0200 aabbccdd"),
+        (u16(3, 0x1234), "0600 0300 12340000"),
+        (u32(3, 0x12345678), "0800 0300 12345678"),
+        (u64(4, 600000), "0c00 0400 00000000000927c0"),
+        (text(1, "to"), "0700 0100 746f0000"),
+        (nested(3, u16(1, 1), u16(2, 2)), "1400 0380 06000100 00010000 06000200 00020000"),
+    ):
+        need(made, expected)
+
+
+def case_netfilter_message_begins_with_both_headers():
+    made = message(SUBSYSTEM_NFTABLES, 12, 0x400, b"\1\2\3\4", 10, 5)
+    need(made, "18000000 0c0a 0104 00000000 00000000 0a 00 0005 01020304")
+
+
+def case_netfilter_transaction_has_a_begin_and_an_end_and_a_check_has_no_end():
+    wanted = [message(SUBSYSTEM_NFTABLES, kind, 0, b"") for kind in (14, 12)]
+    whole = number(transaction(SUBSYSTEM_NFTABLES, wanted), 7)
+    sent = list(split(whole))
+    kinds = [(kind, sequence) for kind, _, sequence, _, _ in sent]
+    assert kinds == [(0x10, 7), (0xA0E, 8), (0xA0C, 9), (0x11, 10)]
+    assert [whole[each[3] : each[4]][-2:] for each in (sent[0], sent[3])] == [b"\0\x0a", b"\0\x0a"]
+    checked = transaction(SUBSYSTEM_NFTABLES, wanted, check_only=True)
+    assert checked == transaction(SUBSYSTEM_NFTABLES, wanted)[:-1]
+
+
+def case_netfilter_element_is_read_as_it_was_written():
+    element = nftables.Element(AT, HOME, 600000, "18446744073709551615")
+    written = dict(walk(nftables.element(element)))[1]
+    # what the kernel tells is the same with the time left next to the whole
+    parts = [attribute(kind, value) for kind, value in walk(written)] + [u64(5, 599000)]
+    found = list(nftables.elements_of(nested(3, nested(1, *parts))))
+    assert found == [nftables.Element(AT, HOME, 599000, "18446744073709551615")]
+
+
+def case_netfilter_comment_of_somebody_else_is_none():
+    """Anybody who is root may write one, in no text at all."""
+    parts = [nested(1, attribute(1, AT)), attribute(6, b"\0\3\xff\xfe\0")]
+    assert list(nftables.elements_of(nested(3, nested(1, *parts))))[0].comment is None
+    member = nested(ipset.DATA, nested(ipset.ADDRESS, attribute(1, AT)), attribute(ipset.COMMENT, b"\xff\0"))
+    assert list(ipset.members_of(nested(ipset.ELEMENTS, member))) == [ipset.Member(AT)]
+
+
+def case_netfilter_serial_is_one_of_ours():
+    assert [serial_of(each) for each in ("0", "7", "18446744073709551615")] == [0, 7, 18446744073709551615]
+    for wrong in ("", "-1", "+1", " 1", "1 ", "1_0", "x", "\u00b2", 21 * "1"):
+        assert serial_of(wrong) is None, wrong
+
+
+def case_netfilter_addition_to_a_map():
+    element = nftables.Element(AT, HOME, 600000, "7")
+    made = nftables.add_elements(nftables.IPV6, "t", "from", element)
+    need(
+        made,
+        "74000000 0c0a 0106 00000000 00000000 0a000000"
+        "06000100 74000000 09000200 66726f6d 00000000"
+        "4c000380 48000180"
+        "18000180 14000100 %s 18000280 14000100 %s"
+        "0c000400 00000000000927c0"
+        "08000600 00023700" % (AT.hex(), HOME.hex()),
+    )
+    assert not nftables.is_deletion(made)
+    assert nftables.is_deletion(nftables.delete_elements(nftables.IPV6, "t", "from", AT))
+
+
+def case_netfilter_lookup_and_payload():
+    need(
+        expressions.translate("to"),
+        "2c000180 0b000100 6c6f6f6b75700000 1c000280 07000100 746f0000 08000200 00000001 08000300 00000001",
+    )
+    parts = attributes(attributes(expressions.store(expressions.TRANSPORT, 32, 16, 2))[1])
+    found = {key: int.from_bytes(value, "big") for key, value in walk(parts[2])}
+    assert found == {5: 1, 2: 2, 3: 32, 4: 16, 6: 1, 7: 2, 8: 0}
+
+
+def case_netfilter_layout_is_told_by_the_comment():
+    """The same on both Pythons, so that one takes over what the other made."""
+    chains, sets = [nftables.Chain("c", 0, -350)], [nftables.Set("s", 8, 16)]
+    assert layout(10, "t", chains, sets).comment == "l3roamd_py 2c5cd7a3bc60"
+    assert layout(10, "t", chains, sets, "x").comment != layout(10, "t", chains, sets).comment
+
+
+def case_netfilter_queued_packet_has_its_number_mac_and_source():
+    packet = bytes.fromhex("4500001c000100004011") + bytes(2) + bytes((10, 126, 0, 50, 198, 51, 100, 2))
+    header = attribute(1, (77).to_bytes(4, "big") + b"\x08\0\2")
+    body = header + attribute(9, b"\0\6\0\0" + b"\2abcde" + b"\0\0") + attribute(10, packet)
+    queued = nfqueue.QueuedPacket(77, b"\2abcde", bytes((10, 126, 0, 50)), packet)
+    assert nfqueue.queued_packet(body) == queued
+    assert nfqueue.queued_packet(header) == nfqueue.QueuedPacket(77, b"", b"")
+    assert nfqueue.queued_packet(attribute(10, packet)) is None
+
+
+def case_netfilter_verdict():
+    need(
+        nfqueue.verdict(5523, 77, nfqueue.ACCEPT),
+        "20000000 0103 0100 00000000 00000000 00 00 1593 0c000200 00000001 0000004d",
+    )
+
+
+def case_netfilter_member_of_an_ipset_is_read_as_it_was_written():
+    for member in (ipset.Member(AT, 300, "b 7"), ipset.Member(bytes((10, 1, 2, 3)))):
+        made = ipset.add("l3roamd_roamed", member)
+        data = dict(walk(made[HEADER_BYTES + 4 :]))[ipset.DATA]
+        assert list(ipset.members_of(nested(ipset.ELEMENTS, nested(ipset.DATA, data)))) == [member]
+
+
+# --- conntrack ------------------------------------------------------------------
+
+
+def entry(protocol, answer, status=0x19E):
+    original = attributes(conntrack._tuple(1, HOME, SERVER, protocol))[1]
+    reply = attributes(conntrack._tuple(2, SERVER, POOL, answer))[2]
+    return conntrack.Entry({1: original, 2: reply, 3: status.to_bytes(4, "big"), 7: (600).to_bytes(4, "big")})
+
+
+def created(found):
+    return attributes(conntrack.create_entry(found, AT)[HEADER_BYTES + 4 :])
+
+
+def nat_port(parts):
+    ranges = attributes(parts[conntrack.NAT_SOURCE])
+    assert ranges[4] == ranges[5] == POOL
+    ports = attributes(ranges[3])
+    assert ports[1] == ports[2]
+    return int.from_bytes(ports[1], "big")
+
+
+def case_conntrack_entry_of_tcp_moves_with_its_ports_state_nat_and_time():
+    ports = {1: b"\6", 2: b"\x12\x34", 3: b"\0\7"}
+    answer = {1: b"\6", 2: b"\0\7", 3: b"\x43\x21"}
+    state = nested(
+        1, attribute(1, b"\3"), attribute(2, b"\7"), attribute(3, b"\x08"), attribute(4, b"\x23\0")
+    )
+    found = entry(ports, answer)
+    found.parts[conntrack.PROTOCOL_STATE] = state
+    made = conntrack.Entry(created(found))
+    assert (made.address(1, 3), made.address(1, 4), made.protocol(1)) == (AT, SERVER, ports)
+    # the answer's direction before NAT, which the kernel then does again
+    assert (made.address(2, 3), made.address(2, 4)) == (SERVER, AT)
+    assert made.protocol(2) == {1: b"\6", 2: b"\0\7", 3: b"\x12\x34"}
+    assert nat_port(made.parts) == 0x4321
+    assert made.status == 0x00E  # confirmed, assured, answered; NAT's bits are the kernel's
+    assert made.parts[conntrack.TIMEOUT] == found.parts[conntrack.TIMEOUT]
+    tcp = attributes(attributes(made.parts[conntrack.PROTOCOL_STATE])[1])
+    assert [tcp[each] for each in range(1, 6)] == [b"\3", b"\7", b"\x08", b"\x2b\xff", b"\x08\xff"]
+
+
+def case_conntrack_entry_of_an_echo_moves_with_its_identifier():
+    echo = {1: b"\x3a", 7: b"\0\x4d", 8: b"\x80", 9: b"\0"}
+    answer = {1: b"\x3a", 7: b"\x22\x22", 8: b"\x81", 9: b"\0"}
+    made = conntrack.Entry(created(entry(echo, answer)))
+    assert made.protocol(1) == echo
+    assert made.protocol(2) == {1: b"\x3a", 7: b"\0\x4d", 8: b"\x81", 9: b"\0"}
+    assert nat_port(made.parts) == 0x2222
+
+
+def case_conntrack_entry_without_nat_moves_without():
+    ports = {1: b"\x11", 2: b"\x12\x34", 3: b"\0\7"}
+    assert conntrack.NAT_SOURCE not in created(entry(ports, ports, status=0x8))
+
+
+# --- names and batches --------------------------------------------------------------
+
+
+def case_netfilter_set_of_a_plat_is_known_by_its_name_and_no_other_is_taken_for_one():
+    plat = bytes.fromhex("fddd13371338020000000003") + bytes(4)
+    name = "l3roam_fddd13371338020000000003"
+    assert name_of_plat("l3roam_", plat) == name
+    assert len(name) <= 31  # ipset's longest
+    assert plat_of_name("l3roam_", name) == plat
+    for other in ("", "l3roam_", "l3roam_fddd", "l3roam_mine", name[7:], "l3roam_" + 24 * "g"):
+        assert plat_of_name("l3roam_", other) is None
+
+
+def case_netfilter_mappings_that_share_an_address_are_not_independent():
+    one, two = Mapping(HOME, AT, None, 60, 1), Mapping(SERVER, POOL, SERVER, 60, 1)
+    assert are_independent([])
+    assert are_independent([one, two])
+    assert are_independent([Mapping(HOME, AT, AT, 60, 2), two])  # a renewal
+    assert not are_independent([one, Mapping(HOME, POOL, AT, 60, 2)])
+    assert not are_independent([one, Mapping(SERVER, POOL, AT, 60, 2)])
+
+
+def walk_of(steps):
+    """Mappings: home, at, was of each step, letters for addresses; one whose client is at its home ends."""
+    found = []
+    for step in steps:
+        home, at, was = [letter.encode() * 16 if letter != "-" else None for letter in step]
+        found.append(Mapping(home, at, was, 60, 1))
+    return found
+
+
+def case_netfilter_moves_of_a_round_come_to_one_for_each_source():
+    for steps, moves, moved in (
+        ("", "", []),
+        ("ha-", "ha", ["h"]),
+        ("haa", "", [""]),  # a renewal, or a ROAM once more
+        ("hba ic-", "ab ic", ["a", "i"]),
+        ("ha- hba", "hb ab", ["h", "ha"]),  # the whole way at once
+        ("ha- hha", "ah", ["h", "ha"]),  # there and back
+        ("hha ia-", "ah ia", ["a", "i"]),  # another comes to where one was
+        ("ha- ih- hba", "hb ih ab", ["h", "i", "ha"]),
+    ):
+        found, concerned = compose(walk_of(steps.split()))
+        assert {chr(old[0]) + chr(new[0]) for old, new in found.items()} == set(moves.split())
+        assert [{chr(source[0]) for source in each} for each in concerned] == [set(each) for each in moved]
+
+
+# --- what waits at the gate --------------------------------------------------------
+
+ONE, TWO = (b"\2abcde", bytes((10, 1, 2, 3))), (b"\2abcdf", bytes((10, 1, 2, 3)))
+
+
+def case_gate_has_a_client_wait_in_order_and_over_its_bound_the_newest_goes():
+    room = WaitingRoom()
+    dropped = [packet for each in range(HELD_A_CLIENT + 2) for packet in room.put(ONE, each, 0.0)]
+    assert dropped == [HELD_A_CLIENT, HELD_A_CLIENT + 1]
+    assert room.put(TWO, 1000, 0.0) == []
+    assert room.take(ONE) == list(range(HELD_A_CLIENT))
+    assert room.take(ONE) == []
+    assert (room.take(TWO), room.held) == ([1000], 0)
+
+
+def case_gate_lets_go_over_the_whole_bound_of_who_has_waited_longest():
+    room = WaitingRoom()
+    clients = [(bytes(6), each.to_bytes(4, "big")) for each in range(HELD_MAX)]
+    for place, client in enumerate(clients):
+        assert room.put(client, place, 0.0) == []
+    assert room.put(ONE, 5000, 1.0) == [0]
+    assert room.held == HELD_MAX
+
+
+def case_gate_lets_go_of_who_has_waited_too_long():
+    room = WaitingRoom()
+    room.put(ONE, 1, 0.0)
+    room.put(TWO, 2, 1.0)
+    room.put(ONE, 3, HELD_S - 1)
+    assert room.take_late(HELD_S - 0.5) == []
+    assert room.take_late(HELD_S) == [1, 3]
+    assert (room.take(TWO), room.held) == ([2], 0)
+
+
+# --- what programs are told and say ---------------------------------------------------
+
+CHAIN = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_x")
+SAVED = """\
+# Generated by ip6tables-save
+*nat
+:PREROUTING ACCEPT [0:0]
+:L3ROAMD_x - [0:0]
+-A PREROUTING -j L3ROAMD_x
+-A L3ROAMD_x -j DROP
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:L3ROAMD_x - [0:0]
+:L3ROAMD_xy - [0:0]
+-A PREROUTING -i mesh -j L3ROAMD_x
+-A PREROUTING JUMP
+-A L3ROAMD_x -j DROP
+-A L3ROAMD_x -j RETURN
+-A L3ROAMD_xy -j DROP
+COMMIT
+"""
+
+
+def case_xtables_finds_our_jumps_and_counts_our_rules():
+    for jump in ("-j L3ROAMD_x", '-m comment --comment "made-for-l3roamd" -j L3ROAMD_x'):
+        for said in (jump, jump.replace('"', "")):
+            found = find(CHAIN, SAVED.replace("JUMP", said))
+            assert (found.jumps, found.rules) == (["PREROUTING " + said], 2)
+    for other in ("-j L3ROAMD_xy", "-m comment --comment mine -j L3ROAMD_x"):
+        assert find(CHAIN, SAVED.replace("JUMP", other)).jumps == []
+    assert find(OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_z"), SAVED).rules is None
+    assert find(CHAIN, "").rules is None
+
+
+def case_xtables_restores_table_by_table():
+    made = restore_text([("nat", ["a"]), ("mangle", ["b"]), ("nat", ["c"])])
+    assert made == "*nat\na\nc\nCOMMIT\n*mangle\nb\nCOMMIT\n"
+
+
+def case_xtables_runs_a_program_to_its_end():
+    assert is_there("sh") and not is_there("no-such-program")
+    said = "a $HOME `id` 'b' \"c\" \\ \n{0} %s\n"  # nothing of it is the shell's
+    assert run(["cat"], said).startswith(said)
+    for words, complaint in (
+        (["ls", "/nowhere"], "ls: "),
+        (["no-such-program"], "no-such-program: "),
+        (["false"], "false: failed without a word"),
+    ):
+        try:
+            run(words)
+        except RulesError as error:
+            assert str(error).startswith(complaint), error
+        else:
+            raise AssertionError(words)
+
+
+def case_xtables_does_not_wait_for_a_program_and_leaves_nothing():
+    before = sorted(os.listdir("/tmp"))
+    child = Child(["sleep", "0.3"])
+    assert not child.has_ended()
+    assert sorted(os.listdir("/tmp")) == before
+    assert child.has_ended(10) and child.has_ended() and child.status == 0
+    child.close()
+    begun = time.time()
+    left = Child(["sleep", "5"])
+    left.close()
+    assert time.time() - begun < 3
+
+
+def case_xtables_errors_are_about_the_nodes_plat():
+    client, router, server = HOME, bytes((192, 0, 2, 1)), bytes((198, 51, 100, 2))
+    plat, current = SERVER[:12], POOL[:11] + b"\1"
+
+    def error(about):
+        quoted = b"\x60\0\0\0\0\4\x11\x40" + client + about + server + b"data"
+        message = b"\3\0\0\0\0\0\0\0" + quoted
+        source = about + router
+        made = checksum(source + client, message).to_bytes(2, "big")
+        head = b"\x60\0\0\0" + len(message).to_bytes(2, "big") + b"\x3a\x40"
+        return head + source + client + message[:2] + made + message[4:]
+
+    assert translate(error(plat), plat + bytes(4), current + bytes(4)) == error(current)
+    assert translate(error(current), plat + bytes(4), current + bytes(4)) is None
