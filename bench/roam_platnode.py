@@ -19,12 +19,12 @@ from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.token import Token
-from l3roamd_py.daemon import GARBAGE_BYTES
 from l3roamd_py.netfilter import conntrack
 from l3roamd_py.netfilter.choice import choose_rules
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.performer import Performer
 from runtime import IS_MICRO
+from runtime.garbage import MOST_BYTES
 from runtime.log import Log
 from runtime.loop import BootClock
 from runtime.netlink import attribute, nested
@@ -187,5 +187,5 @@ def measure_roams(roamed: int, backend: str) -> dict[str, float]:
 
 if __name__ == "__main__":
     if IS_MICRO:
-        gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]  # as the daemon does
+        gc.threshold(MOST_BYTES)  # type: ignore[attr-defined]  # as the daemon does
     print(json.dumps(measure_roams(int(sys.argv[1]), sys.argv[2])))

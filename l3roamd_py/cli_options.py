@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: ISC
 """The options of every command but `lease`, and what the commands do with them."""
 
+import gc
 import json
+import sys
 
 from l3roamd_py.core.options import ROAMS_MOST
 from l3roamd_py.help import ABOUT, COMMANDS, HELPS
+from l3roamd_py.limits import limits_of
 from l3roamd_py.question import SOCKET, Failure, ask
 from l3roamd_py.settings import BACKENDS, STATE, Settings
 from runtime import IS_MICRO
@@ -48,6 +51,14 @@ def number(least: int, most: int, what: str) -> "Callable[[str], int]":
 
 def mac(text: str) -> bytes:
     return need_unicast(parse_mac(text))
+
+
+def limits(has_clat: bool, has_plat: bool) -> "dict[str, Any]":
+    """What this machine's memory has room for, as options of the core."""
+    if not IS_MICRO:
+        return {"max_roams": roams_that_fit()}
+    heap_bytes: int = gc.mem_alloc() + gc.mem_free()  # type: ignore[attr-defined]
+    return limits_of(heap_bytes, 8 if sys.maxsize >> 32 else 4, has_clat, has_plat)
 
 
 def roams_that_fit(meminfo: str = MEMINFO) -> int:
@@ -128,7 +139,7 @@ LEFT = Option(
 def make_settings(given: "Given") -> Settings:
     """Raises UsageError for options that do not fit together."""
     try:
-        return Settings(given, roams_that_fit())
+        return Settings(given, limits(given["--clat"], given["--plat"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -5,7 +5,6 @@ What a daemon makes outlives it: addresses, neighbours, routes and rules stay in
 ends, so that clients notice nothing of an upgrade; the next one takes them over. `flush` in upkeep.py removes all.
 """
 
-import gc
 from time import time as since_1970_s
 
 from l3roamd_py import leases, state, upkeep
@@ -19,7 +18,7 @@ from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import Performer
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
-from runtime import IS_MICRO, files
+from runtime import files
 from runtime.lock import Lock
 from runtime.log import DEBUG, INFO, Log
 from runtime.loop import BootClock, Poller
@@ -39,9 +38,6 @@ if TYPE_CHECKING:
     Answers = Callable[["Daemon"], Language]  # what a daemon answers at its control socket
 
 LONGEST_WAIT_S = 60.0
-# MicroPython moves nothing in memory. If it collected garbage only when its heap is full, what stays would be scattered
-# over all of it, and a dictionary that grows would find no room: so it ended after 700 roams with 0.9 of 8 MiB in use.
-GARBAGE_BYTES = 96 * 1024
 EVENTS_MAX = 4096  # that one event may bring about, one after the other
 PEER_S = 5.0  # what a peer at the control socket has
 
@@ -141,7 +137,11 @@ class Daemon:
     def run(self) -> None:
         """Serve until a signal says otherwise."""
         while not self.is_stopping:
-            self.step()
+            try:
+                self.step()
+            except MemoryError as error:  # MicroPython's heap is no larger than it was at the start
+                self.bugs += 1
+                self.log.bug("there is no memory", error)
 
     def stop(self) -> None:
         self.is_stopping = True
@@ -225,7 +225,7 @@ class Daemon:
         """What people want to know, ready for rows.encode."""
         status = self.core.status(self.now_s(), iter)
         counters = status["counters"]
-        parts = [self.inputs.udp.counters, self.server.counters]
+        parts = [self.inputs.udp.counters, self.server.counters, self.inputs.garbage.counters]
         if self.clat is not None:
             parts.append({f"gate_{name}": value for name, value in self.clat.counters().items()})
         parts.append(
@@ -263,9 +263,6 @@ class Daemon:
 
 def run(settings: Settings, answers: "Answers") -> None:
     """Serve in the foreground until SIGTERM or SIGINT. Raises DaemonError when it cannot start."""
-    if IS_MICRO:
-        gc.collect()
-        gc.threshold(GARBAGE_BYTES)  # type: ignore[attr-defined]
     try:
         lock = Lock(settings.socket, "l3roamd_py")
         daemon = Daemon(settings, answers)

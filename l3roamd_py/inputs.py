@@ -12,6 +12,7 @@ from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.stations import Stations
 from l3roamd_py.kernel.udp import PortTaken, Udp
 from l3roamd_py.netfilter.rules import RulesError
+from runtime.garbage import Garbage
 from runtime.sockets import error_text
 
 TYPE_CHECKING = False
@@ -49,7 +50,7 @@ class Inputs:
     ) -> None:
         self._poller, self._log, self._clock, self._handle = poller, log, clock, handle
         self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
-        self.mesh_devices = list(settings.mesh_devices)
+        self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
         try:
             self.udp = Udp(options.address)
@@ -94,7 +95,8 @@ class Inputs:
 
     def read(self, wait_s: float) -> "tuple[float, bool]":
         """Wait for at most so long, and take what was said. Return when the wait ended, and whether answers came."""
-        ready = self._poller.ready(0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999))
+        wait_ms = 0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999)
+        ready = self.garbage.ready(self._poller, wait_ms)
         polled_s = self._clock()
         # the finder first: who says something by ARP is at a port that it knows
         first = self.finder.socket().fileno()

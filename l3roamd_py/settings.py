@@ -13,9 +13,12 @@ BACKENDS = ("auto", "nft", "xtables")
 
 
 class Settings:
-    """given: the options of `daemon`, by their names. Raises ValueError for those that do not fit together."""
+    """given: the options of `daemon`, by their names. limits: of what is remembered, as the core's options.
 
-    def __init__(self, given: "dict[str, Any]", max_roams: int) -> None:
+    Raises ValueError for options that do not fit together.
+    """
+
+    def __init__(self, given: "dict[str, Any]", limits: dict[str, int]) -> None:
         if not given["--clat"] and not given["--plat"]:
             raise ValueError("this node has no role: expected --clat, --plat or both")
         check_ranges(given["--clat-range"], given["--plat-range"])
@@ -29,7 +32,7 @@ class Settings:
             is_roam_auth_required=given["--roam-auth"] == "required",
             max_lease_s=given["--max-lease"],
             max_port_clients=given["--max-port-clients"],
-            max_roams=max_roams,
+            **limits,  # type: ignore[arg-type]
         )
         self.client_device: str = given["--client-device"]
         self.clat_device: str = given["--clat-device"]

@@ -51,6 +51,25 @@ define XLAT464/InstallMicroPython
 	done
 endef
 
+# Of a Python package for MicroPython leave only these modules.
+# $(1) root, $(2) name of the Python package, $(3) names of modules
+define XLAT464/KeepModules
+	cd $(1)$(XLAT464_MICROPYTHON_DIR)/$(2) && mkdir keep && mv $(addsuffix .*,$(3)) keep/ && rm -f *.* && \
+		mv keep/* . && rmdir keep
+endef
+
+# modules of runtime that only the roaming daemon needs, and those that an exit's set-up needs as well
+XLAT464_OF_ROAMING := command_line files garbage lock ordered packets record rows signing sources
+XLAT464_OF_NETLINK := netlink netlink_socket
+
+# The rules of a roam are nf_tables', which the daemon tells the kernel itself: the image's firewall may be iptables, and
+# needs no program of nftables. xtables is for a kernel without nf_tables.
+XLAT464_ROAM_RULES ?= nft
+XLAT464_ROAM_NEEDS := +kmod-nfnetlink-queue $(if $(filter nft,$(XLAT464_ROAM_RULES)),\
+	+kmod-nft-core +kmod-nft-queue,\
+	+kmod-nf-conntrack-netlink +ipset +kmod-ipt-ipset +iptables-zz-legacy +ip6tables-zz-legacy +kmod-ipt-nat6 \
+	+kmod-ipt-nat-extra +iptables-mod-nat-extra +iptables-mod-nfqueue)
+
 # Install Python packages for CPython, into the folder that becomes Py3Package's, as text and compiled. Py3Package takes
 # the text out. It compiles as well, but not again what is of the same date as its text: so the package is without
 # docstrings, assertions and the columns of tracebacks, a sixth smaller, or two fifths compressed. The date is part of

@@ -5,6 +5,7 @@ record.py, ordered.py, signing.py   values; dictionaries that know their oldest 
 sockets.py, loop.py                 sockets, clock and poll, where CPython and MicroPython differ
 server.py, lock.py                  a control socket: a line in, an answer out; and one daemon at a path
 files.py, log.py, text.py, rows.py  files read with a bound and replaced whole; the log; tables for people; JSON
+sources.py, garbage.py              what one part waits for; when MicroPython collects garbage
 usage.py, version.py                argparse as every command on CPython has it; the version of everything
 netlink.py, netlink_socket.py       netlink: its messages, and a socket for requests
 """

@@ -66,16 +66,18 @@ class Poller:
         self._callbacks: "dict[int, Callable[[], object]]" = {}  # by file descriptor
 
     def add(self, sock: "HasDescriptor", callback: "Callable[[], object]", events: int = POLLIN) -> None:
-        self._callbacks[sock.fileno()] = callback
-        self._poll.register(sock.fileno(), events)
+        number = sock.fileno()
+        self._callbacks[number] = callback
+        self._poll.register(number, events)
 
     def change(self, sock: "HasDescriptor", events: int) -> None:
         self._poll.modify(sock.fileno(), events)
 
     def forget(self, sock: "HasDescriptor") -> None:
         """Do not wait for a socket any more: before it is closed, for its number may soon be another's."""
-        if self._callbacks.pop(sock.fileno(), None) is not None:
-            self._poll.unregister(sock.fileno())
+        number = sock.fileno()
+        if self._callbacks.pop(number, None) is not None:
+            self._poll.unregister(number)
 
     def close(self, sock: "socket.socket") -> None:
         """Forget the socket and close it."""
@@ -113,28 +115,3 @@ class Poller:
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop())
-
-
-class Sources:
-    """What one part waits for, which comes and goes: a poller hears of it from `attend` on."""
-
-    def __init__(self) -> None:
-        self._sources: "dict[int, HasDescriptor]" = {}
-        self._poller: Poller | None = None
-        self._callback: "Callable[[], object] | None" = None
-
-    def attend(self, poller: Poller, callback: "Callable[[], object]") -> None:
-        """Have the callback called when any of them is ready."""
-        self._poller, self._callback = poller, callback
-        for source in self._sources.values():
-            poller.add(source, callback)
-
-    def add(self, source: "HasDescriptor") -> None:
-        self._sources[source.fileno()] = source
-        if self._poller is not None and self._callback is not None:
-            self._poller.add(source, self._callback)
-
-    def forget(self, source: "HasDescriptor") -> None:
-        """Do not wait for it any more: before it is closed."""
-        if self._sources.pop(source.fileno(), None) is not None and self._poller is not None:
-            self._poller.forget(source)

@@ -131,6 +131,7 @@ EVIDENCE = {
     "464xlat-common": {"464xlat-nft": r"FIREWALL", "464xlat-xtables": r"FIREWALL"},
     "464xlat-plat": {
         "464xlat-common": r"\bchange\b",
+        "464xlat-netlink": r"runtime\.netlink",
         "kmod-nf-conntrack-netlink": r"forget-flows",
         "kmod-nft-connlimit": r"client_flows|CLIENT_FLOWS",
         "iptables-mod-conntrack-extra": r"client_flows|CLIENT_FLOWS",
@@ -157,6 +158,7 @@ EVIDENCE = {
         "iptables-mod-nat-extra": r"NETMAP",
         "iptables-mod-nfqueue": r"NFQUEUE",
     },
+    "464xlat-netlink": {"464xlat-common": r"import IS_MICRO"},
     "reach": {"wireguard-tools": r"wireguard"},
     "gluon-464xlat-common": {"464xlat-common": r"/etc/init\.d/464xlat", "firewall": r"'firewall'"},
     "gluon-464xlat-babel": {"gluon-464xlat-common": r"load_464xlat"},
@@ -178,6 +180,7 @@ EVIDENCE = {
         "gluon-464xlat-plat": r"'464xlat', 'plat'",
     },
 }
+EVIDENCE["l3roamd-micropython"] = EVIDENCE["l3roamd-py"] | {"464xlat-netlink": r"runtime\.netlink"}
 
 
 def goes_on_without(handler: ast.ExceptHandler) -> bool:

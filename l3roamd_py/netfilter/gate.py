@@ -23,10 +23,11 @@ from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.netfilter.rules import Held, Looks, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains
-from runtime.loop import BootClock, Poller, Sources
+from runtime.loop import BootClock, Poller
 from runtime.ordered import OldestFirst, oldest
 from runtime.record import record
 from runtime.sockets import EBUSY, error_number
+from runtime.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def read() -> dict[str, str]:
     """Return the rooms' files: path from the repository's root -> text."""
     found: set[Path] = set()
-    for safe in MICROPYTHON_SAFE:
-        found |= {ROOT / safe} if safe.endswith(".py") else set((ROOT / safe).rglob("*.py"))
+    for room in MICROPYTHON_SAFE:
+        found |= set((ROOT / room).rglob("*.py"))
     return {
         str(file.relative_to(ROOT)): file.read_text()
         for file in sorted(found - {ROOT / each for each in NOT_SAFE})
@@ -22,7 +22,7 @@ def read() -> dict[str, str]:
 
 def read_beside() -> dict[str, str]:
     """Return what else is in the rooms: path from the repository's root -> text."""
-    rooms = {safe.partition("/")[0] for safe in MICROPYTHON_SAFE}
+    rooms = MICROPYTHON_SAFE
     found = {str(file.relative_to(ROOT)): file for room in rooms for file in (ROOT / room).rglob("*.py")}
     return {name: found[name].read_text() for name in sorted(found.keys() - read().keys())}
 

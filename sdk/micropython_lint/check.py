@@ -10,32 +10,7 @@ from sdk.micropython_lint.f_strings import odd_f_strings
 from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
 from sdk.micropython_lint.rules import ODD_F_STRING, RULES, Rule
 
-# what runs on both Pythons: rooms, wings of rooms, and files of those that do not yet as a whole
-MICROPYTHON_SAFE = (
-    "xlat464",
-    "prefixd",
-    "runtime",
-    "l3roamd_py/core",
-    "l3roamd_py/kernel",
-    "l3roamd_py/netfilter",
-    "l3roamd_py/__init__.py",
-    "l3roamd_py/__main__.py",
-    "l3roamd_py/answers.py",
-    "l3roamd_py/cli.py",
-    "l3roamd_py/cli_options.py",
-    "l3roamd_py/control.py",
-    "l3roamd_py/daemon.py",
-    "l3roamd_py/dhcp_script.py",
-    "l3roamd_py/help.py",
-    "l3roamd_py/inputs.py",
-    "l3roamd_py/leases.py",
-    "l3roamd_py/performer.py",
-    "l3roamd_py/question.py",
-    "l3roamd_py/settings.py",
-    "l3roamd_py/state.py",
-    "l3roamd_py/table.py",
-    "l3roamd_py/upkeep.py",
-)
+MICROPYTHON_SAFE = ("xlat464", "prefixd", "runtime", "l3roamd_py")  # rooms that run on both Pythons
 NOT_SAFE = ("runtime/usage.py",)  # of those rooms: it is for commands that people type on CPython
 LACKING = frozenset(name for name in dir(builtins) if name[0] != "_") - frozenset(BUILTINS.split())
 GUARDS = ("IS_MICRO", "TYPE_CHECKING", "hasattr")  # whoever asks knows that there are two Pythons
@@ -119,8 +94,7 @@ def _missing(node: ast.AST, known: Iterable[str], mine: Iterable[str]) -> Iterat
 
 
 def _is_there(module: str) -> bool:
-    rooms = {safe.partition("/")[0] for safe in MICROPYTHON_SAFE}
-    return module in MODULES or module.partition(".")[0] in rooms
+    return module in MODULES or module.partition(".")[0] in MICROPYTHON_SAFE
 
 
 def _guarded(tree: ast.AST) -> Iterator[ast.AST]:

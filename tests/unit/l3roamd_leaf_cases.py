@@ -10,6 +10,7 @@ from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
 from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import NO_TOKEN, Token, TokenIssuer
+from l3roamd_py.limits import limits_of
 from xlat464.address import parse_ipv6
 
 PROTOCOL = "docs/protocol.md"  # both are started in the repository
@@ -132,3 +133,15 @@ def case_options_are_checked():
         except kind:
             continue
         raise AssertionError("taken")
+
+
+def case_limits_are_what_a_heap_has_room_for():
+    """3 MiB where a word has 32 bits are 6 where it has 64; a node of one role has all the room for it."""
+    both = limits_of(6 << 20, 8, True, True)
+    assert both == limits_of(3 << 20, 4, True, True)
+    assert 1000 <= both["max_clients"] <= 1200 and 300 <= both["max_roams"] <= 400
+    assert limits_of(6 << 20, 8, False, True)["max_roams"] > 2000
+    assert limits_of(6 << 20, 8, True, False)["max_clients"] > both["max_clients"]
+    assert min(limits_of(0, 4, True, True).values()) == 64
+    for name in both:
+        assert hasattr(Options, name), name

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Cases of what `runtime` has besides records, for both Pythons."""
 
+import gc
 import os
 import socket
 
-from runtime import files, sockets
+from runtime import IS_MICRO, files, sockets
+from runtime.garbage import QUIET_MS, ROUNDS, Garbage
 from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
 from runtime.ordered import OldestFirst, each_once, oldest
@@ -245,3 +247,47 @@ def case_loop_clocks_go_on():
     assert 15 <= clock.now_ms() - before_ms < 5000 and 0.015 <= boot.now_s() - before_s < 5
     with open("/proc/uptime") as file:
         assert abs(boot.now_s() - float(file.read().split()[0])) < 1
+
+
+class Asked:
+    """A poller that says what it is told to, and notes for how long it was to wait."""
+
+    def __init__(self):
+        self.waits, self.found = [], []
+
+    def ready(self, timeout_ms):
+        self.waits.append(timeout_ms)
+        return self.found
+
+
+def case_garbage_is_collected_while_nothing_happens_and_not_while_somebody_waits():
+    poller, garbage = Asked(), Garbage()
+    poller.found = [7]
+    for _ in range(3 * ROUNDS):
+        assert garbage.ready(poller, 60000) == [7]
+    assert garbage.counters.get("collections", 0) == 0
+    made = [bytes(100) for _ in range(500)]
+    del made
+    used = gc.mem_alloc() if IS_MICRO else 0
+    poller.found, poller.waits = [], []
+    assert garbage.ready(poller, QUIET_MS) == []  # somebody's deadline is near
+    assert garbage.counters.get("collections", 0) == 0
+    assert garbage.ready(poller, 60000) == []
+    if IS_MICRO:
+        assert gc.mem_alloc() < used - 50000
+        assert garbage.counters["collections"] == 1
+        assert poller.waits[:2] == [QUIET_MS, QUIET_MS] and 59000 < poller.waits[2] <= 60000 - QUIET_MS
+    else:
+        assert poller.waits == [QUIET_MS, 60000]
+    assert garbage.ready(poller, 60000) == []
+    assert poller.waits[-1] == 60000 and garbage.counters.get("collections", 0) == int(IS_MICRO)  # just done
+
+
+def case_garbage_that_nobody_collects_ends_by_itself():
+    """In a loop that is never idle, and with half a heap of room."""
+    if IS_MICRO:
+        Garbage()
+        kept = {}
+        for number in range(20000):
+            kept[number % 100] = [bytes(200), number]
+        assert gc.mem_alloc() < 4 << 20

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET_FILES = 82 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+HEAP = "3wM"  # of the roaming daemon
 BUDGET_FLASH = 45_000  # and compressed, as squashfs and jffs2 keep them
 BUDGET_ROAMING = 250_000  # of l3roamd-py, compressed
 pytestmark = pytest.mark.skipif(
@@ -30,7 +31,7 @@ def built():
 
 def test_every_folder_of_the_feed_makes_its_packages(built):
     folders = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
-    parts = {"464xlat-plat", "464xlat-nft", "464xlat-xtables"}  # of 464xlat-common
+    parts = {"464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"}  # of 464xlat-common
     assert set(built) == folders - {"464xlat-siit"} | parts | {"siit", "prefixd-bird"}
 
 
@@ -41,11 +42,51 @@ def test_the_index_lists_each_package_with_size_and_hash(built):
 
 
 def test_no_file_is_in_two_packages(built):
-    owners: dict[str, str] = {}
+    """Of those that may be on one router."""
+    owners: dict[str, set[str]] = {}
     for package in built.values():
         for path, (member, _) in packages.members(package, "data").items():
             if not member.isdir():
-                assert owners.setdefault(path, package.name) == package.name
+                owners.setdefault(path, set()).add(package.name)
+    alternatives = {"l3roamd-py", "l3roamd-micropython"}
+    for path, names in owners.items():
+        assert len(names) == 1 or names == alternatives, path
+    conflicts = re.search(r"^Conflicts: (.*)$", built["l3roamd-micropython"].entry, re.M)[1]
+    assert set(conflicts.split(", ")) == {"l3roamd", "l3roamd-py"}
+
+
+def test_the_roaming_daemon_is_the_same_service_on_either_python(built):
+    """The same files but for the program and the modules; and what needs l3roamd-py is content with either."""
+    on_python, on_micropython = (
+        {
+            path: content
+            for path, (member, content) in packages.members(built[name], "data").items()
+            if member.isfile() and "usr/lib/python3" not in path and "usr/lib/micropython" not in path
+        }
+        for name in ("l3roamd-py", "l3roamd-micropython")
+    )
+    assert set(on_python) == set(on_micropython)
+    assert {path for path in on_python if b"l3roamd" not in on_micropython[path]} == set()
+    assert b"micropython" in on_micropython["usr/sbin/l3roamd_py"]
+    assert re.search(r"^Provides: .*\bl3roamd-py\b", built["l3roamd-micropython"].entry, re.M)
+
+
+def test_the_roaming_daemon_on_micropython_runs_from_its_packages(built, tmp_path, micropython):
+    packages.unpack(sorted(needed("l3roamd-micropython", built)), tmp_path)
+    program = (tmp_path / "usr/sbin/l3roamd_py").read_text()
+    words = re.search(r"^exec micropython (.*)$", program, re.M)[1].replace('"$HEAP"', HEAP).split()[:-1]
+    assert f"HEAP={HEAP}\n" in program
+    environment = {**os.environ, "MICROPYPATH": f".frozen:{tmp_path}/usr/lib/micropython"}
+    done = micropython.run(*words, "--help", cwd=tmp_path, env=environment)
+    assert done.stdout.startswith("Usage: l3roamd_py")
+    done = micropython.run(*words, "status", "--socket", f"{tmp_path}/none", cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+def test_the_roaming_daemon_on_micropython_fits_small_flash(precompiled):
+    """With netlink, which exits have anyhow; compressed, as flash has it."""
+    both = [precompiled[name] for name in ("l3roamd-micropython", "464xlat-netlink")]
+    assert sum(package.file.stat().st_size for package in both) <= 120_000
 
 
 def test_what_a_package_needs_of_this_feed_is_in_the_feed(built):
@@ -160,17 +201,19 @@ def test_the_docs_say_what_each_package_takes_of_flash(precompiled):
             # compiled ones differ from machine to machine
             assert abs(is_so - was_said) <= max(1000, was_said / 8), f"{name}: {takes}"
     page = (ROOT / "docs/package/gluon-464xlat-plat.rst").read_text()
-    both = sum(precompiled[name].files_bytes for name in ("464xlat-plat", "gluon-464xlat-plat"))
+    names = ("464xlat-plat", "464xlat-netlink", "gluon-464xlat-plat")
+    both = sum(precompiled[name].files_bytes for name in names)
     assert abs(both - 1000 * int(re.search(r"^(\d+) KB with ``464xlat-plat``", page, re.M)[1])) <= 1000
 
 
 def test_the_docs_say_what_the_roaming_daemon_takes_of_an_image(built):
     page = (ROOT / "docs/package/gluon-464xlat-clat.rst").read_text()
-    files = packages.members(built["l3roamd-py"], "data")
-    content = b"".join(content for member, content in files.values() if member.isfile())
-    blocks = [lzma.compress(content[start : start + 2**18]) for start in range(0, len(content), 2**18)]
-    said = int(re.search(r"``l3roamd-py`` takes (\d+) KB", page)[1]) * 1000
-    assert abs(sum(map(len, blocks)) - said) <= said / 8
+    said = re.search(r"``l3roamd-py`` takes (\d+) KB, and ``l3roamd-micropython`` (\d+) KB", page)
+    for name, kilobytes in zip(("l3roamd-py", "l3roamd-micropython"), map(int, said.groups()), strict=True):
+        files = packages.members(built[name], "data")
+        content = b"".join(content for member, content in files.values() if member.isfile())
+        blocks = [lzma.compress(content[start : start + 2**18]) for start in range(0, len(content), 2**18)]
+        assert abs(sum(map(len, blocks)) - kilobytes * 1000) <= kilobytes * 125
 
 
 def test_prefixd_fits_small_flash(precompiled):
@@ -251,7 +294,10 @@ def modules(package, folder):
     return sorted(name for name in names if not name.endswith("__main__"))
 
 
-@pytest.mark.parametrize("name", ["464xlat-common", "464xlat-plat", "prefixd", "prefixd-bird"])
+@pytest.mark.parametrize(
+    "name",
+    ["464xlat-common", "464xlat-plat", "464xlat-netlink", "prefixd", "prefixd-bird", "l3roamd-micropython"],
+)
 def test_each_module_finds_what_it_imports_on_micropython(name, built, tmp_path, micropython):
     packages.unpack(sorted(needed(name, built)), tmp_path)
     environment = {**os.environ, "MICROPYPATH": f".frozen:{tmp_path}/usr/lib/micropython"}

@@ -21,11 +21,14 @@ pytestmark = pytest.mark.skipif(
 FIREWALLS = ["xtables", "xtables-alone", "nft"]
 
 
+def fields(name: str, firewall: str) -> dict[str, str]:
+    text = (packages.trees(firewall)[name] / "control/fields").read_text()
+    return packages.ipk.control.parse_fields(text)
+
+
 def declared(name: str, firewall: str) -> set[str]:
-    fields = packages.ipk.control.parse_fields(
-        (packages.trees(firewall)[name] / "control/fields").read_text()
-    )
-    return set(packages.ipk.control.depends(fields["Depends"], [packages.ipk.IPV6])) - {"libc"}
+    depends = fields(name, firewall)["Depends"]
+    return set(packages.ipk.control.depends(depends, [packages.ipk.IPV6])) - {"libc"}
 
 
 def closure(name: str, firewall: str) -> set[str]:
@@ -48,7 +51,7 @@ def feed_functions() -> set[str]:
 
 def source_of(path: Path) -> Path | None:
     """The text that a compiled module was made of."""
-    room = re.search(r"(?:site-packages|micropython)/(.+)\.(?:pyc|mpy|py)$", str(path))
+    room = re.search(r"(?:site-packages|lib/micropython)/(.+)\.(?:pyc|mpy|py)$", str(path))
     return ROOT / f"{room[1]}.py" if room else None
 
 
@@ -69,16 +72,15 @@ def texts(name: str, firewall: str) -> list[tuple[Path, str]]:
 def found(name: str, firewall: str) -> dict[str, str]:
     """What the files of a package need, and why."""
     result: dict[str, str] = {}
+    is_micro = (packages.trees(firewall)[name] / "data/usr/lib/micropython").is_dir()
     mine = set().union(
         *(shell_words.functions(text) for path, text in texts(name, firewall) if is_shell(path, text))
     )
     for path, text in texts(name, firewall):
-        rooms = ("xlat464", "prefixd") if name.startswith("python3") else ("xlat464", "prefixd", "runtime")
-        if path.suffix == ".py" and path.parent.name not in rooms:
-            result.update(needs.python_needs(text))
+        if path.suffix == ".py" and is_micro:
+            result["micropython-nossl"] = f"{path.name} runs on it"
         elif path.suffix == ".py":
-            on_router = "micropython-nossl" if not name.startswith("python3") else needs.LIGHT
-            result[on_router] = f"{path.name} runs on it"
+            result.update(needs.python_needs(text))
         elif path.suffix == ".lua" or "bin/lua" in text.partition("\n")[0]:
             result.update(needs.lua_needs(text))
         elif is_shell(path, text):
@@ -87,7 +89,8 @@ def found(name: str, firewall: str) -> dict[str, str]:
             result.update(needs.library_needs(str(path)))
     for program in needs.DOES_WITHOUT.get(name, ()):
         result.pop(needs.PROGRAMS.get(program, program), None)
-    result.pop(name, None)
+    for own in (name, *fields(name, firewall)["Provides"].split()):
+        result.pop(own, None)
     return result
 
 
@@ -97,7 +100,7 @@ def is_shell(path: Path, text: str) -> bool:
 
 NAMES = sorted(
     {path.parent.name for path in ROOT.glob("package/*/Makefile")} - {"464xlat-siit"}
-    | {"siit", "464xlat-plat", "464xlat-nft", "464xlat-xtables"}
+    | {"siit", "464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"}
 )
 
 
@@ -119,8 +122,9 @@ def test_a_package_says_nothing_that_its_files_do_not_need(name, firewall):
 
 def test_an_image_with_iptables_roams_by_nf_tables_if_its_kernel_may_have_it():
     core, program, sets = "kmod-nft-core", "nftables", "kmod-ipt-ipset"
-    needs = {firewall: declared("l3roamd-py", firewall) & {core, program, sets} for firewall in FIREWALLS}
-    assert needs == {"xtables": {core}, "xtables-alone": {sets}, "nft": {core}}
+    for name in ("l3roamd-py", "l3roamd-micropython"):
+        needs = {firewall: declared(name, firewall) & {core, program, sets} for firewall in FIREWALLS}
+        assert needs == {"xtables": {core}, "xtables-alone": {sets}, "nft": {core}}
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from l3roamd_py.netfilter.nfnetlink import (
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, is_there, run
-from runtime.loop import BootClock, Sources
+from runtime.loop import BootClock
 from runtime.record import record
+from runtime.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
