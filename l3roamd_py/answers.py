@@ -74,7 +74,7 @@ class Answers:
             state = INACTIVE if client.state.name == "absent" else ACTIVE
             addresses = dict.fromkeys(own + list(client.addresses), state)
             for address in client.addresses:
-                if address in daemon.core.node.doubts or not client.presence.is_routed:
+                if address in daemon.core.node.verifications or not client.presence.is_routed:
                     addresses[address] = TENTATIVE
             yield format_mac(client.mac), daemon.inputs.finder.links.name_of(port), addresses
 

@@ -171,7 +171,7 @@ class Daemon:
 
     def _next_deadline_s(self) -> float:
         parts = [self.core.next_deadline_s, self.server.next_deadline, self.state_writer.next_deadline_s]
-        parts += [rules.looks.next_s for rules in (self.clat, self.plat) if rules is not None]
+        parts += [rules.checks.next_s for rules in (self.clat, self.plat) if rules is not None]
         found = [each for each in parts if each is not None]
         return min(found) if found else self.now_s() + LONGEST_WAIT_S
 

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.rules import Looks, RulesError
+from l3roamd_py.netfilter.rules import Checks, RulesError
 from xlat464.address import format_ipv6, mask
 from xlat464.node import NODE_LENGTH
 
@@ -54,7 +54,7 @@ class SeedPlatRules:
 
     def __init__(self, plat_device: str, plat: bytes = bytes(16)):
         self.device, self.plat = plat_device, plat
-        self.looks = Looks()
+        self.checks = Checks()
         self.made: dict[str, list[str]] = {}  # set name -> its rule, as ip6tables takes it behind -A or -I
 
     def set_up(self) -> None:

@@ -14,7 +14,7 @@ from l3roamd_py.core.actions import (
     RemoveRoute,
     SolicitClient,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Doubt, Lease
+from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Lease, Verification
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import request_token, start_roam
 from l3roamd_py.core.token import NO_TOKEN
@@ -32,8 +32,8 @@ def hear_address(node: Node, client: Client, address: bytes) -> None:
     elif not node.is_client_ipv6(address):
         _refuse_foreign(node, client, address)
     elif node.is_taken(client.mac, address):
-        if address not in node.doubts and node.contests.is_within(client.mac, node.now_s):
-            doubt_address(node, address, client.mac)
+        if address not in node.verifications and node.contests.is_within(client.mac, node.now_s):
+            verify_address(node, address, client.mac)
     elif node.new_addresses.is_within(client.mac, node.now_s):
         add_address(node, client, address)
         if not client.presence.is_routed:
@@ -59,34 +59,34 @@ def remove_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
         client.addresses.remove(address)
         del node.owner_of[address]
-        node.doubts.pop(address, None)
-        node.timers.cancel((settle_doubt, address))
+        node.verifications.pop(address, None)
+        node.timers.cancel((finish_verification, address))
         if client.presence.is_routed:
             node.do(CloseGate(client.mac, address), RemoveRoute(client.mac, address))
         node.changes += 1
 
 
-def doubt_address(node: Node, address: bytes, rival: bytes | None = None) -> None:
+def verify_address(node: Node, address: bytes, rival: bytes | None = None) -> None:
     """Ask the owner of an IPv6 address whether it still has it: its neighbour entry has failed, or a rival uses it."""
-    doubt = node.doubts[address] = Doubt(rival)
-    _ask_owner(node, address, doubt)
+    verification = node.verifications[address] = Verification(rival)
+    _ask_owner(node, address, verification)
 
 
-def _ask_owner(node: Node, address: bytes, doubt: Doubt) -> None:
-    doubt.asked += 1
+def _ask_owner(node: Node, address: bytes, verification: Verification) -> None:
+    verification.asked += 1
     node.do(SolicitClient(node.owner_of[address], address))
-    again_s = node.options.silent_again_s if doubt.rival is None else node.options.doubt_again_s
-    node.timers.set((settle_doubt, address), node.now_s + again_s)
+    again_s = node.options.silent_again_s if verification.rival is None else node.options.verify_again_s
+    node.timers.set((finish_verification, address), node.now_s + again_s)
 
 
-def settle_doubt(node: Node, address: bytes) -> None:
+def finish_verification(node: Node, address: bytes) -> None:
     """The owner of an IPv6 address had its time to answer."""
-    doubt, owner = node.doubts[address], node.clients[node.owner_of[address]]
-    rival = None if doubt.rival is None else node.clients.get(doubt.rival)
-    if not doubt.is_answered and doubt.asked < node.options.doubt_times:
-        return _ask_owner(node, address, doubt)
-    del node.doubts[address]
-    if doubt.is_answered:
+    verification, owner = node.verifications[address], node.clients[node.owner_of[address]]
+    rival = None if verification.rival is None else node.clients.get(verification.rival)
+    if not verification.is_answered and verification.asked < node.options.verify_times:
+        return _ask_owner(node, address, verification)
+    del node.verifications[address]
+    if verification.is_answered:
         if rival is not None:
             refuse(node, rival, address)
         return None

@@ -207,7 +207,7 @@ class Restored:
 
 
 @mutable("rival asked is_answered")
-class Doubt:
+class Verification:
     """Is an IPv6 address still its owner's? It is asked. rival: who uses it too, None if it is silent alone."""
 
     rival: bytes | None = None

@@ -140,11 +140,11 @@ def _judge_alone(client: Client, options: "Options") -> "Verdict":
     is_unproven = state.former is not None and not client.presence.is_proven
     # babel knows a node that has it, which stays silent: it may have been there again when that node looked
     is_passing = search.is_contested and _is_passing(client, options)
-    is_in_doubt = search.is_contested and client.grant is None and (search.heard is None or is_passing)
+    is_open = search.is_contested and client.grant is None and (search.heard is None or is_passing)
     may_ask = search.answered_by is None and search.rounds < options.arrival_rounds
-    if may_ask and not client.presence.is_leaving and (is_unproven or is_in_doubt):
+    if may_ask and not client.presence.is_leaving and (is_unproven or is_open):
         return searches.claim  # no other sign of an idle client may come
-    if client.presence.is_leaving or is_unproven or (is_in_doubt and is_passing):
+    if client.presence.is_leaving or is_unproven or (is_open and is_passing):
         return act.forget_unproven
     return searches.serve_alone
 

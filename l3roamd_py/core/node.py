@@ -17,7 +17,7 @@ from l3roamd_py.core.actions import (
     Send,
     UsePlat,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Doubt, Exchange, Lease
+from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Exchange, Lease, Verification
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
@@ -72,7 +72,9 @@ class Node:
         self.owner_of: dict[
             bytes, bytes
         ] = {}  # address of either family -> MAC of the one client who has it here
-        self.doubts: dict[bytes, Doubt] = {}  # IPv6 address -> why it may not be its owner's any more
+        self.verifications: dict[
+            bytes, Verification
+        ] = {}  # IPv6 address -> why it may not be its owner's any more
         self.claiming: set[bytes] = set()  # MACs of those clients
         self.touched: dict[bytes, None] = {}
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)

@@ -102,9 +102,9 @@ class Options:
     max_addresses = 32  # of IPv6, of a client
     addresses_per_s = 0.25  # new ones of a client,
     addresses_burst = 32.0  # and at once
-    doubt_again_s = 0.25  # between two questions for one that somebody else uses too,
+    verify_again_s = 0.25  # between two questions for one that somebody else uses too,
     silent_again_s = 1.0  # or that the kernel has found silent
-    doubt_times = 3  # of these, then it is nobody's
+    verify_times = 3  # of these, then it is nobody's
     max_senders = 4096
     rate_per_s = 50.0  # datagrams from one address
     burst = 100.0

@@ -8,7 +8,7 @@ again, and is answered by a question. Who answers that, or gets a lease of our D
 
 from l3roamd_py.core import grants
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
-from l3roamd_py.core.addresses import doubt_address, hear_address, remove_address
+from l3roamd_py.core.addresses import hear_address, remove_address, verify_address
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -126,9 +126,9 @@ def on_answer(node: Node, mac: bytes, address: bytes) -> None:
     _note_presence(node, client, False)
     _note_proof(node, client)
     client.presence.answered_s = node.now_s
-    doubt = node.doubts.get(address)
-    if doubt is not None and node.owner_of[address] == mac:
-        doubt.is_answered = True
+    verification = node.verifications.get(address)
+    if verification is not None and node.owner_of[address] == mac:
+        verification.is_answered = True
     if client.contest is not None:
         client.contest.next_s = NEVER  # it may have been about an address of its own
     if client.rival is not None:
@@ -175,8 +175,8 @@ def on_address_gone(node: Node, mac: bytes, address: bytes, is_silent: bool) -> 
     if not is_silent:
         remove_address(node, client, address)
         node.touch(mac)
-    elif address not in node.doubts:
-        doubt_address(node, address)
+    elif address not in node.verifications:
+        verify_address(node, address)
 
 
 def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool) -> None:

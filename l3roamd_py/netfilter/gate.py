@@ -21,7 +21,7 @@ import errno
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
-from l3roamd_py.netfilter.rules import Held, Looks, RulesError
+from l3roamd_py.netfilter.rules import Checks, Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
 from runtime.ordered import OldestFirst, oldest
@@ -66,22 +66,22 @@ class WaitingRoom:
         self.held += 1
         if self.held <= HELD_MAX:
             return []
-        return self.take(oldest(self.waiting))
+        return self.pop(oldest(self.waiting))
 
-    def take(self, client: "Client") -> list[int]:
+    def pop(self, client: "Client") -> list[int]:
         """All that waits for a client, in its order; it waits no longer."""
         entry = self.waiting.pop(client, None)
         packets = entry.packets if entry else []
         self.held -= len(packets)
         return packets
 
-    def take_late(self, now_s: float) -> list[int]:
+    def pop_late(self, now_s: float) -> list[int]:
         late = []
         while self.waiting:
             client = oldest(self.waiting)
             if now_s - self.waiting[client].since_s < HELD_S:
                 break
-            late += self.take(client)
+            late += self.pop(client)
         return late
 
 
@@ -98,7 +98,7 @@ class Gate:
         self.queue: PacketQueue | None = None
         self.sources = Sources()
         self.chains = Chains(self.sources)
-        self.looks = Looks()
+        self.checks = Checks()
         self.arrived: "dict[Client, None]" = {}
         self.count = {"held": 0, "released": 0, "dropped": 0}
 
@@ -130,7 +130,7 @@ class Gate:
         with refusal("cannot let go who waits at the gate"):
             self._drain()
             for client in list(self.room.waiting):
-                self._judge(self.room.take(client), ACCEPT)
+                self._judge(self.room.pop(client), ACCEPT)
         self.unlisten()
 
     def unlisten(self) -> None:
@@ -173,7 +173,7 @@ class Gate:
         if self.queue is None:
             return
         now_s = self.clock()
-        dropped = self.room.take_late(now_s)
+        dropped = self.room.pop_late(now_s)
         for packet in self.queue.read(at_most=KERNEL_MAX):
             client = (packet.mac, packet.source)
             self.count["held"] += 1
@@ -189,7 +189,7 @@ class Gate:
     def _end_wait(self, client: "Client", code: int) -> None:
         self._drain()
         self.arrived.pop(client, None)
-        self._judge(self.room.take(client), code)
+        self._judge(self.room.pop(client), code)
 
     def open_gate(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot open the gate"):

@@ -52,10 +52,10 @@ def serial_of(text: str) -> int | None:
     return int(text)
 
 
-LOOK_S = 10.0  # between looks whether somebody took rules of ours away
+CHECK_S = 10.0  # between looks whether somebody took rules of ours away
 
 
-class Looks:
+class Checks:
     """When a backend looks again; on the clock of whoever asks."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Looks:
         """Whether to look now; the first time that somebody asks all is there still."""
         is_first, is_due = self.next_s is None, self.next_s is not None and now_s >= self.next_s
         if is_first or is_due:
-            self.next_s = now_s + LOOK_S
+            self.next_s = now_s + CHECK_S
         return is_due
 
 
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
         """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
 
         plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
-        looks: Looks  # when tick wants to be called
+        checks: Checks  # when tick wants to be called
 
         def set_up(self) -> None: ...
         def tear_down(self) -> None: ...
@@ -132,7 +132,7 @@ if TYPE_CHECKING:
 
         device: str
         plat: bytes
-        looks: Looks  # when tick wants to be called
+        checks: Checks  # when tick wants to be called
 
         def set_up(self) -> None: ...
         def tear_down(self) -> None: ...

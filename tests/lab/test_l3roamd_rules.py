@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.gate import HELD_A_CLIENT
-from l3roamd_py.netfilter.rules import LOOK_S
+from l3roamd_py.netfilter.rules import CHECK_S
 
 pytestmark = NEEDS
 
@@ -315,11 +315,11 @@ def test_rules_of_roams_that_somebody_flushed_come_back(mesh_of, firewall):
     for flush in FLUSHES[node.rules]:
         b.run(["sh", "-c", flush], **node.variables)
         assert rules_of(b, node) != before, flush
-        now_s += LOOK_S
+        now_s += CHECK_S
         hand.tick(now_s)
         assert rules_of(b, node) == before, flush
         assert client.do("udp again") is True
-    now_s += LOOK_S
+    now_s += CHECK_S
     hand.tick(now_s)
     assert rules_of(b, node) == before
     # an open one may have ended: what it sent meanwhile, if only an ACK, went to the node's PLAT
@@ -343,13 +343,13 @@ def test_a_platnode_that_has_lost_its_rules_says_so(mesh_of):
         mesh.roam_to_b(client)
         c = mesh.hands["c"]
         assert c.tick(0) is False
-        assert c.tick(LOOK_S) is False
+        assert c.tick(CHECK_S) is False
         [mapping] = c.mappings()
         mesh.machine["c"].run(flush)
-        assert c.tick(2 * LOOK_S) is True
+        assert c.tick(2 * CHECK_S) is True
         assert c.mappings() == []
         assert c.map_clients([mapping]) == [None]
-        assert c.tick(3 * LOOK_S) is False
+        assert c.tick(3 * CHECK_S) is False
 
 
 @pytest.mark.parametrize("lock_s", [2, 12])

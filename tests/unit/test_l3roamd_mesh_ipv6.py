@@ -66,7 +66,7 @@ def test_an_address_that_its_owner_answers_for_is_refused_to_another():
     assert do.RefuseAtGate(thief.mac, ADDRESS) in a.actions
     assert (has(mesh, owner), has(mesh, thief)) == (True, False)
     assert a.core.counters["conflicts"] == 1
-    assert not a.core.node.doubts
+    assert not a.core.node.verifications
 
 
 @pytest.mark.parametrize("is_asleep", [True, False])

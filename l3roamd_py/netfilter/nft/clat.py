@@ -87,8 +87,8 @@ class NftClatRules(NftGate):
         self.plats, self.plat_of, self.current = [], {}, None
         super().tear_down()
 
-    def _look(self) -> None:
-        super()._look()
+    def _restore(self) -> None:
+        super()._restore()
         names = [name_of_plat(STEM, plat) for plat in self.plats]
         is_there = is_whole(self.netfilter, self.table, len(self._rules(names)))
         if is_there and set(names) <= set(list_sets(self.netfilter, self.table)):

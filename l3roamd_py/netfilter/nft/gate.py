@@ -168,13 +168,13 @@ class NftGate(Gate):
     # Looking after it
 
     def tick(self, now_s: float) -> None:
-        if self.looks.is_due(now_s):
+        if self.checks.is_due(now_s):
             with refusal("cannot make the rules again"):
-                self._look()
-            self.chains.look()
+                self._restore()
+            self.chains.check()
             self.go_on()
 
-    def _look(self) -> None:
+    def _restore(self) -> None:
         """Make again what somebody took away, with who was let in."""
         for half, table in self.halves.items():
             if is_whole(self.netfilter, table, len(list(self._gate_rules(half, table)))):

@@ -70,7 +70,7 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import Looks, RulesError, are_independent, serial_of
+from l3roamd_py.netfilter.rules import Checks, RulesError, are_independent, serial_of
 from runtime.ordered import each_once
 from runtime.sockets import EBUSY
 
@@ -99,7 +99,7 @@ class NftPlatRules:
         ]
         self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
         self.netfilter = NetfilterSocket()
-        self.looks = Looks()
+        self.checks = Checks()
 
     def set_up(self) -> None:
         with refusal(f"cannot make table {self.table.name}"):
@@ -114,7 +114,7 @@ class NftPlatRules:
 
     def tick(self, now_s: float) -> bool:
         with refusal(f"cannot look for table {self.table.name}"):
-            if not self.looks.is_due(now_s) or is_whole(self.netfilter, self.table, len(self._rules())):
+            if not self.checks.is_due(now_s) or is_whole(self.netfilter, self.table, len(self._rules())):
                 return False
         self.set_up()
         return True

@@ -106,7 +106,7 @@ class Chains:
         self._written: dict[OwnChain, list[str]] = {}
         self._refused: dict[OwnChain, list[str]] = {}
         self._led_to: set[OwnChain] = set()
-        self._to_look: dict[str, None] = {}  # programs
+        self._to_check: dict[str, None] = {}  # programs
         self._child: Child | None = None
         self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
 
@@ -114,12 +114,12 @@ class Chains:
         """Have a chain consist of these rules, and its hook lead to it, soon: see go_on."""
         if chain not in self.wanted:
             self._order.append(chain)
-            self._to_look[chain.program] = None
+            self._to_check[chain.program] = None
         self.wanted[chain] = list(rules)
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again."""
-        self._to_look |= {chain.program: None for chain in self.wanted}
+        self._to_check |= {chain.program: None for chain in self.wanted}
         self._refused.clear()
 
     def is_written(self, chain: OwnChain) -> bool:
@@ -127,7 +127,7 @@ class Chains:
 
     @property
     def is_settled(self) -> bool:
-        return self._child is None and not self._to_look and not any(map(self._is_due, self.wanted))
+        return self._child is None and not self._to_check and not any(map(self._is_due, self.wanted))
 
     def go_on(self) -> bool:
         """Hear the child, start the next; return whether all is as wanted, or refused. Never waits."""
@@ -138,14 +138,14 @@ class Chains:
                 child, self._child = self._child, None
                 self._sources.forget(child)
                 child.close()
-                self._take(child)
+                self._note(child)
             if self.is_settled:
                 return True
             try:
                 self._start()
             except RulesError as error:
                 self.errors.append(str(error))
-                self._to_look.clear()
+                self._to_check.clear()
                 self._refused |= {chain: self.wanted[chain] for chain in self.wanted if self._is_due(chain)}
 
     def finish(self) -> None:
@@ -174,7 +174,7 @@ class Chains:
             self._sources.forget(self._child)
             self._child.close()
         self._child, self._sent = None, None
-        self._written, self._refused, self._led_to, self._to_look = {}, {}, set(), {}
+        self._written, self._refused, self._led_to, self._to_check = {}, {}, set(), {}
 
     def _is_due(self, chain: OwnChain) -> bool:
         rules = self.wanted[chain]
@@ -182,8 +182,8 @@ class Chains:
         return not is_done and self._refused.get(chain) != rules
 
     def _start(self) -> None:
-        if self._to_look:
-            program = self._to_look.popitem()[0]
+        if self._to_check:
+            program = self._to_check.popitem()[0]
             self._sent = None
             self._child = Child([f"{program}-save"])
         else:
@@ -199,12 +199,12 @@ class Chains:
         rules = [f":{chain.name} - [0:0]"] + [f"-A {chain.name} {rule}" for rule in self.wanted[chain]]
         return rules if chain in self._led_to else rules + [f"-A {chain.jump(is_first(chain))}"]
 
-    def _take(self, child: Child) -> None:
+    def _note(self, child: Child) -> None:
         """What has become of a child."""
         status, sent = child.status, self._sent
         self._sent = None
         if sent is None:
-            self._take_look(child)
+            self._note_listing(child)
         elif not status:
             self._written |= sent
             self._led_to.update(sent)
@@ -212,7 +212,7 @@ class Chains:
             self.errors.append(child.complaint)
             self._refused |= sent
 
-    def _take_look(self, child: Child) -> None:
+    def _note_listing(self, child: Child) -> None:
         program = child.words[0][: -len("-save")]
         if child.status:
             # it has shown nothing: not that something is there, and not that nothing is

@@ -78,9 +78,9 @@ class XtablesGate(Gate):
     # What the programs are told
 
     def tick(self, now_s: float) -> None:
-        if self.looks.is_due(now_s):
+        if self.checks.is_due(now_s):
             self._make_sets()  # first: rules that are made again name them
-            self.chains.look()
+            self.chains.check()
             self.go_on()
 
     def _make_sets(self) -> None:

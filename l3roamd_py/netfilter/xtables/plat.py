@@ -14,7 +14,7 @@ import socket
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import Looks, RulesError, serial_of
+from l3roamd_py.netfilter.rules import Checks, RulesError, serial_of
 from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.clat import seconds
 from l3roamd_py.netfilter.xtables.gate import packed
@@ -35,7 +35,7 @@ class XtablesPlatRules:
     def __init__(self, plat_device: str, plat: bytes):
         self.device, self.plat = plat_device, plat
         self.sets, self.conntrack = IpSets(), Conntrack()
-        self.looks = Looks()
+        self.checks = Checks()
 
     def set_up(self) -> None:
         with refusal("cannot keep who has roamed"):
@@ -52,7 +52,7 @@ class XtablesPlatRules:
     def tick(self, now_s: float) -> bool:
         """The connections of who has roamed are nobody's rules; the set may be gone."""
         with refusal("cannot look for who has roamed"):
-            if not self.looks.is_due(now_s) or self.sets.names(ROAMED.name):
+            if not self.checks.is_due(now_s) or self.sets.names(ROAMED.name):
                 return False
         self.set_up()
         return True
