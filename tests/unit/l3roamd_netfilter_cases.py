@@ -265,9 +265,9 @@ def case_gate_has_a_client_wait_in_order_and_over_its_bound_the_newest_goes():
     dropped = [packet for each in range(HELD_A_CLIENT + 2) for packet in room.put(ONE, each, 0.0)]
     assert dropped == [HELD_A_CLIENT, HELD_A_CLIENT + 1]
     assert room.put(TWO, 1000, 0.0) == []
-    assert room.take(ONE) == list(range(HELD_A_CLIENT))
-    assert room.take(ONE) == []
-    assert (room.take(TWO), room.held) == ([1000], 0)
+    assert room.pop(ONE) == list(range(HELD_A_CLIENT))
+    assert room.pop(ONE) == []
+    assert (room.pop(TWO), room.held) == ([1000], 0)
 
 
 def case_gate_lets_go_over_the_whole_bound_of_who_has_waited_longest():
@@ -284,9 +284,9 @@ def case_gate_lets_go_of_who_has_waited_too_long():
     room.put(ONE, 1, 0.0)
     room.put(TWO, 2, 1.0)
     room.put(ONE, 3, HELD_S - 1)
-    assert room.take_late(HELD_S - 0.5) == []
-    assert room.take_late(HELD_S) == [1, 3]
-    assert (room.take(TWO), room.held) == ([2], 0)
+    assert room.pop_late(HELD_S - 0.5) == []
+    assert room.pop_late(HELD_S) == [1, 3]
+    assert (room.pop(TWO), room.held) == ([2], 0)
 
 
 # --- what programs are told and say ---------------------------------------------------
