@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bench.siit import BenchError, Node, address, join
 from reach.relay import build
+from sdk.netns import NetworkNamespace
 
 SOURCE = Path(__file__).with_name("reach_load.c")
 LOAD = build.PROGRAM.with_name("reach-load")
@@ -45,10 +46,9 @@ CONFIG = "".join(
 def path() -> Iterator[dict[str, Node]]:
     """The namespaces; they go with the context."""
     nodes = {name: Node(f"rb{os.getpid()}-{name}") for name in ("caller", "relay", "target")}
-    try:
+    with contextlib.ExitStack() as stack:
         for node in nodes.values():
-            subprocess.run(["ip", "netns", "add", node.netns], check=True)
-            node.run("ip", "link", "set", "lo", "up")
+            stack.enter_context(NetworkNamespace(node.netns))
             # a caller's port is free again after a second
             node.run("sysctl", "-qw", "net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65535")
         join(nodes["caller"], "eth0", nodes["relay"], "eth0")
@@ -61,9 +61,6 @@ def path() -> Iterator[dict[str, Node]]:
         nodes["caller"].run("ip", "route", "add", "default", "via", "2001:db8:2::1")
         nodes["target"].run("ip", "route", "add", "default", "via", INSIDE)
         yield nodes
-    finally:
-        for node in nodes.values():
-            subprocess.run(["ip", "netns", "del", node.netns], check=False, stderr=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sdk.netns import NetworkNamespace
+
 ROOT = Path(__file__).resolve().parent.parent
 MTU_BYTES = 1500  # of every link; an IPv4 packet may have 20 less
 PAYLOAD_BYTES = 22  # a UDP packet that fills the smallest Ethernet frame (64 bytes) exactly
@@ -272,9 +274,7 @@ def path() -> Iterator[tuple[dict[str, Node], Path]]:
         subprocess.run(["cc", "-O2", "-o", str(udp64), str(ROOT / "bench" / "udp64.c")], check=True)
         nodes = {name: Node(f"siitbench{os.getpid()}-{name}") for name in NODES}
         for node in nodes.values():
-            subprocess.run(["ip", "netns", "add", node.netns], check=True)
-            stack.callback(subprocess.run, ["ip", "netns", "delete", node.netns], check=False)
-            node.run("ip", "link", "set", "lo", "up")
+            stack.enter_context(NetworkNamespace(node.netns))
         make_path(nodes)
         start_siit(nodes, folder, stack, "siit", "off")
         start_siit(nodes, folder, stack, "fast", "on")

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from waiting import wait_until
 
+from sdk.netns import NetworkNamespace
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PLAT_RANGE = "fddd:1337:1338::/48"
 GREETING = b"BABEL 1.0\nversion babeld-1.12.1\nhost lab\nmy-id 02:00:00:00:00:00:00:01\nok\n"
@@ -40,11 +42,11 @@ def xroute(prefix, verb="add"):
 
 
 class Namespaces:
-    """Network namespaces with names of their own, gone at the end with all that runs in them."""
+    """Network namespaces with names of their own."""
 
     def __init__(self):
         self.tag = "pfx" + uuid.uuid4().hex[:6]
-        self.names = []
+        self.spaces = {}
         self.processes = []
 
     def __enter__(self):
@@ -55,22 +57,19 @@ class Namespaces:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             process.wait()
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        for space in self.spaces.values():
+            space.end()
 
     def add(self, name):
         """Make a namespace that forwards IPv6 and has no duplicate address detection to wait for."""
-        full = f"{self.tag}-{name}"
-        subprocess.run(["ip", "netns", "add", full], check=True)
-        self.names.append(full)
+        self.spaces[name] = NetworkNamespace(f"{self.tag}-{name}")
         keys = ["all.forwarding=1", "all.accept_dad=0", "default.accept_dad=0", "icmp.ratelimit=0"]
         self.run(name, "sysctl", "-qw", *[f"net.ipv6.{k if k[:4] == 'icmp' else 'conf.' + k}" for k in keys])
-        self.run(name, "ip", "link", "set", "lo", "up")
-        return full
+        return self.spaces[name].name
 
     def link(self, left, right):
         """Connect two namespaces; the devices are named after the other end."""
-        names = [f"{self.tag}-{n}" for n in (left, right)]
+        names = [self.spaces[each].name for each in (left, right)]
         subprocess.run(
             f"ip link add name {right} netns {names[0]} type veth peer name {left} netns {names[1]}".split(),
             check=True,
@@ -79,14 +78,12 @@ class Namespaces:
             self.run(here, "ip", "link", "set", "dev", there, "up")
 
     def run(self, name, *words, check=True):
-        done = subprocess.run(
-            ["ip", "netns", "exec", f"{self.tag}-{name}", *words], capture_output=True, text=True
-        )
+        done = subprocess.run(self.spaces[name].command(*words), capture_output=True, text=True)
         assert done.returncode == 0 or not check, f"{words}: {done.stderr}"
         return done.stdout
 
     def start(self, name, words, **options):
-        process = subprocess.Popen(["ip", "netns", "exec", f"{self.tag}-{name}", *words], **options)
+        process = subprocess.Popen(self.spaces[name].command(*words), **options)
         self.processes.append(process)
         return process
 

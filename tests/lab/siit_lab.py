@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from sdk.netns import NetworkNamespace
 from sdk.timeouts import TIMEOUT_SCALE
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -44,12 +45,11 @@ class Namespace:
         self.daemon = None
         self.options = ()  # of each daemon
         self.wrapper = ()  # the command that runs it
-        subprocess.run(["ip", "netns", "add", name], check=True)
-        self.run("ip", "link", "set", "lo", "up")
+        self.space = NetworkNamespace(name)
         self.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 
     def command(self, *words):
-        return ["ip", "netns", "exec", self.name, *map(str, words)]
+        return self.space.command(*words)
 
     def run(self, *words, check=True, **options):
         done = subprocess.run(
@@ -109,7 +109,7 @@ class Namespace:
         if self.daemon and self.daemon.poll() is None:
             self.daemon.kill()
             self.daemon.wait()
-        subprocess.run(["ip", "netns", "delete", self.name], check=False)
+        self.space.end()
 
 
 @pytest.fixture

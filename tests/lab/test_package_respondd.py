@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 
+from sdk.lab.machine import die_with_parent
 from sdk.timeouts import TIMEOUT_SCALE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +107,9 @@ class Box:
 
     def __init__(self) -> None:
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SETUP]
-        self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.holder = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(os.getpid())
+        )
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == "ready\n"
         self.pid = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()[0]

@@ -21,6 +21,7 @@ import packages
 import pytest
 from waiting import wait_until
 
+from sdk.lab.machine import die_with_parent
 from sdk.openwrt.node import configure, layers, mount, share
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +124,7 @@ class Node:
             ],
             stdout=subprocess.PIPE,
             text=True,
+            preexec_fn=die_with_parent(os.getpid()),
         )
         assert self.holder.stdout is not None
         assert self.holder.stdout.readline() == "ready\n"
