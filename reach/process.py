@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Programs that stay: the relay, and what others wrote. Each has a pid file, a configuration and a log in a folder.
 
-A keeper starts it again when it dies. A process is ours only when that of its number was started when the pid file
+A supervisor starts it again when it dies. A process is ours only when that of its number was started when the pid file
 says: numbers come again.
 """
 
@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from reach import keeper
+from reach import supervisor
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "bin"
 RELOADS = {"relay": signal.SIGHUP, "radvd": signal.SIGHUP}
@@ -59,7 +59,7 @@ def ensure(folder: Path, name: str, command: list[str], config: str) -> None:
     if pid is not None and name not in RELOADS:
         end(folder, name)
         pid = None
-    if pid is None:  # its keeper may be about to start it again
+    if pid is None:  # its supervisor may be about to start it again
         end(folder, name)
         path.write_text(config)
         start(folder, name, [word.replace("{config}", str(path)) for word in command])
@@ -85,7 +85,7 @@ def start(folder: Path, name: str, command: list[str]) -> None:
         raise ProcessError(f"the program {command[0]} is not installed")
     with (folder / f"{name}.log").open("w") as log:
         made = subprocess.Popen(
-            keeper.command(folder, name, [program, *command[1:]]),
+            supervisor.command(folder, name, [program, *command[1:]]),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -95,14 +95,14 @@ def start(folder: Path, name: str, command: list[str]) -> None:
         end(folder, name)
         lines = said(folder, name).splitlines()
         raise ProcessError(last_words(lines) or f"{name} ended at once, with {made.poll()}")
-    (folder / f"{name}.keeper").write_text(f"{made.pid} {started(made.pid)}\n")
+    (folder / f"{name}.supervisor").write_text(f"{made.pid} {started(made.pid)}\n")
 
 
 def has_started(made: subprocess.Popen, folder: Path, name: str) -> bool:
     ready = READY.get(name)
     if ready is None:
         return not wait(lambda: made.poll() is not None, FAILS_WITHIN_S)
-    # its keeper writes its number down when it has started, which may be after it has said that it is ready
+    # its supervisor writes its number down when it has started, which may be after it has said that it is ready
     wait(
         lambda: made.poll() is not None or (ready in said(folder, name) and running(folder, name) is not None)
     )
@@ -121,15 +121,15 @@ def said(folder: Path, name: str) -> str:
 
 
 def end(folder: Path, name: str) -> None:
-    """End a program and its keeper, or what there is of them."""
-    files = [folder / f"{name}.keeper", folder / f"{name}.pid"]
+    """End a program and its supervisor, or what there is of them."""
+    files = [folder / f"{name}.supervisor", folder / f"{name}.pid"]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in filter(None, map(alive, files)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(pid), number)
         if wait(lambda: not any(map(alive, files))):
             break
-    for suffix in (".keeper", ".pid", ".conf", ".sock"):
+    for suffix in (".supervisor", ".pid", ".conf", ".sock"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 

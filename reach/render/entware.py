@@ -4,14 +4,14 @@
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from reach import keeper
+from reach import supervisor
 from reach.plan import Plan, Service, Wg
 from reach.render import flows, iptables
 from reach.render.commands import File, Place, commands, configs, service_words, services
 
 SCRIPT = "/opt/etc/init.d/S62reach"
 FOLDER = PurePosixPath("/opt/etc/reach")
-KEEPER = "keeper.sh"
+SUPERVISOR = "supervisor.sh"
 
 
 def render(plan: Plan, place: Place) -> list[File]:
@@ -32,17 +32,17 @@ def render(plan: Plan, place: Place) -> list[File]:
             found += iptables.jumps(plan.firewall, family)
     found += [(again, None)] if flows.has_flows(plan.firewall) else []
     kept = services(plan, place)
-    files += [File(str(FOLDER / KEEPER), keeper.SCRIPT)] if kept else []
+    files += [File(str(FOLDER / SUPERVISOR), supervisor.SCRIPT)] if kept else []
     found += [running(service, place) for service in kept]
     return [File(SCRIPT, script(plan.end, found), 0o755), *files, *configs(plan, place)]
 
 
 def running(service: Service, place: Place) -> tuple[str, str]:
-    """A program and its keeper; the keeper has to go first, or it would start the program again."""
+    """A program and its supervisor; the supervisor has to go first, or it would start the program again."""
     name, words = f"/opt/var/run/reach-{service.name}", " ".join(service_words(service, place))
-    start = f"sh {FOLDER / KEEPER} {name} {words} & echo $! >{name}.keeper"
-    ends = f"""kill "$(cat {name}.keeper)"; kill "$(cut -d ' ' -f 1 {name}.pid)\""""
-    return start, f"{ends}; rm -f {name}.keeper {name}.pid"
+    start = f"sh {FOLDER / SUPERVISOR} {name} {words} & echo $! >{name}.supervisor"
+    ends = f"""kill "$(cat {name}.supervisor)"; kill "$(cut -d ' ' -f 1 {name}.pid)\""""
+    return start, f"{ends}; rm -f {name}.supervisor {name}.pid"
 
 
 def script(end: str, found: list[tuple[str, str | None]]) -> str:

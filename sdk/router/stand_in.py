@@ -29,8 +29,8 @@ node = "a"
 # A supervisor's child is the daemon, or a sleep before it is started again. (They share the lab's process ids.)
 PIDS = """
 for file in /run/procd/{service}/*/pid; do
-	[ -s "$file" ] && read -r keeper <"$file" || continue
-	for pid in $(cat "/proc/$keeper/task/$keeper/children" 2>/dev/null); do
+	[ -s "$file" ] && read -r supervisor <"$file" || continue
+	for pid in $(cat "/proc/$supervisor/task/$supervisor/children" 2>/dev/null); do
 		read -r name <"/proc/$pid/comm" && [ "$name" = sleep ] || echo "$pid"
 	done
 done

@@ -514,7 +514,7 @@ def test_openwrts_own_scripts_take_the_init_scripts(make_node):
         ["/lib/464xlat/supervise.sh", "clat", "up"],
         ["/lib/464xlat/supervise.sh", "plat", "up"],
     ]
-    # a keeper that waits looks again at once when the file has changed
+    # a supervisor that waits looks again at once when the file has changed
     assert [i["file"] for i in told["464xlat"]["instances"].values()] == [["/etc/config/464xlat"]] * 2
     assert commands["siit"] == [["/usr/sbin/siit", "daemon", "--state", "/var/run/siit/rules"]]
     [prefixd] = commands["prefixd"]

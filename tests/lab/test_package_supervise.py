@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The keepers of the roles: what other programs take away comes back, and what cannot work is not announced."""
+"""The supervisors of the roles: what other programs take away comes back, and what cannot work is not announced."""
 
 import re
 import time
@@ -100,11 +100,11 @@ def test_a_line_that_is_lost_or_back_is_noticed_when_netifd_tells(node):  # noqa
     node("chmod 755 /run/supervise.sh && mount --bind /run/supervise.sh /lib/464xlat/supervise.sh")
     assert node("grep -c '^CHECK_S=500$' /lib/464xlat/supervise.sh") == "1\n"
     up(node)
-    keepers = node.file("/run/procd/464xlat/plat/main").read_text()
+    supervisors = node.file("/run/procd/464xlat/plat/main").read_text()
     for way, state in (("del", "down"), ("add", "up"), ("del", "down"), ("add", "up")):
         node(f"ip route {way} default via 192.0.2.1 dev wan; {EVENT}")
         node.wait("464xlat status", f"plat  {state}", within_s=FEW_S)
-    assert node.file("/run/procd/464xlat/plat/main").read_text() == keepers
+    assert node.file("/run/procd/464xlat/plat/main").read_text() == supervisors
 
 
 def test_roles_that_are_up_run_and_roles_that_are_off_do_not(node):  # noqa: F811

@@ -27,7 +27,7 @@ def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_i
     node("/etc/init.d/siit boot")
     node.wait("siit show", "")
     before = node(KERNEL, check=False)
-    # the keepers' notes have a place, the ledger none
+    # the supervisors' notes have a place, the ledger none
     node(
         "mkdir -p /run/464xlat; mount -t tmpfs -o size=4k tmpfs /run/464xlat; cat /dev/zero >/run/464xlat/full",
         False,
@@ -48,7 +48,7 @@ def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa:
     node.add_clients()
     node.write(CONFIG[: int(len(CONFIG) * part)])
     node("/etc/init.d/siit boot; /etc/init.d/464xlat boot", check=False)
-    time.sleep(1)  # the keepers try, and wait for what is missing
+    time.sleep(1)  # the supervisors try, and wait for what is missing
     wait_until(lambda: "unfinished" not in node("464xlat status"), "role that is finished")
     assert "broken" not in node("464xlat status")
     node.write(CONFIG)

@@ -27,7 +27,7 @@ GO_THREADS = 4  # more than before, when many wait in the kernel at once
 CALLS = 20  # of each kind a round
 SHORT_S = 1  # what is over is tracked no longer
 TRACKED = 8  # connections at most that the links themselves are
-KEEPERS = {"sh", "sleep"}
+SUPERVISORS = {"sh", "sleep"}
 
 
 @pytest.fixture
@@ -69,17 +69,17 @@ def processes(machine):
     return found
 
 
-def keepers(machine):
+def supervisors(machine):
     """How many shells keep programs running, with whatever they wait in."""
     names = machine.run("ps", "-e", "-o", "comm=").stdout.split()
-    return sum(name in KEEPERS for name in names)
+    return sum(name in SUPERVISORS for name in names)
 
 
 def residue(site, machine):
     """What a machine has of ours that could pile up."""
     wait_until(lambda: tracked(machine) <= TRACKED, "what is over is tracked no longer")
     counts = {
-        "keepers": keepers(machine),
+        "supervisors": supervisors(machine),
         "rules": len(machine.run("nft", "list", "ruleset").stdout.splitlines()),
         "policy": len(machine.run("ip", "rule").stdout.splitlines()),
         "routes": len(machine.run("ip", "route", "show", "table", "all").stdout.splitlines()),

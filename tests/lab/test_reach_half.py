@@ -177,7 +177,7 @@ def test_an_init_scripts_program_that_dies_begins_again_until_it_is_stopped(mach
     wait_until(lambda: number() not in (None, first), "it runs again")
     machine.run("sh", nas, "stop")
     assert machine.run("ls", "/opt/var/run").stdout == ""
-    wait_until(lambda: not {"sleep", "keeper.sh"} & set(alive(machine)), "both have ended")
+    wait_until(lambda: not {"sleep", "supervisor.sh"} & set(alive(machine)), "both have ended")
 
 
 def alive(machine):

@@ -119,46 +119,46 @@ def test_reading_takes_the_memory_of_what_is_there_not_of_what_may_be(path):
     assert done.stdout == "100000\n", done.stderr
 
 
-def make_keeper(path):
+def make_writer(path):
     contents = {"core": {"n": 0}}
     return StateWriter(str(path), lambda: contents, BOOT), contents["core"]
 
 
 def test_a_change_is_written_within_a_tenth_of_a_second_with_those_that_come_with_it(path):
-    keeper, core = make_keeper(path)
-    keeper.note(1, 10.0)
-    assert keeper.next_deadline_s == pytest.approx(10.1)
+    writer, core = make_writer(path)
+    writer.note(1, 10.0)
+    assert writer.next_deadline_s == pytest.approx(10.1)
     core["n"] = 5
-    keeper.note(2, 10.05)
-    assert keeper.next_deadline_s == pytest.approx(10.1)
-    keeper.tick(10.09)
+    writer.note(2, 10.05)
+    assert writer.next_deadline_s == pytest.approx(10.1)
+    writer.tick(10.09)
     assert not path.exists()
-    keeper.tick(10.1)
+    writer.tick(10.1)
     assert load(path, BOOT)["core"] == {"n": 5}
 
 
 def test_nothing_is_written_while_nothing_changes(path):
-    keeper, _ = make_keeper(path)
-    keeper.note(1, 0.0)
-    keeper.tick(1.0)
-    keeper.note(1, 2.0)
-    assert keeper.next_deadline_s is None
+    writer, _ = make_writer(path)
+    writer.note(1, 0.0)
+    writer.tick(1.0)
+    writer.note(1, 2.0)
+    assert writer.next_deadline_s is None
 
 
 def test_a_state_that_takes_long_to_write_is_written_seldom(path, monkeypatch):
-    keeper, _ = make_keeper(path)
+    writer, _ = make_writer(path)
     clock = iter((0.0, 0.5))
-    monkeypatch.setattr(keeper._clock, "now_s", lambda: next(clock))
-    keeper.write()
-    keeper.note(1, 100.0)
-    assert keeper.next_deadline_s == pytest.approx(110.0)
+    monkeypatch.setattr(writer._clock, "now_s", lambda: next(clock))
+    writer.write()
+    writer.note(1, 100.0)
+    assert writer.next_deadline_s == pytest.approx(110.0)
 
 
 def test_a_full_disk_is_said_once_and_tried_again(path):
-    keeper, _ = make_keeper(path / "missing" / "directory")
-    keeper.note(1, 0.0)
+    writer, _ = make_writer(path / "missing" / "directory")
+    writer.note(1, 0.0)
     with pytest.raises(StateError, match="cannot be written"):
-        keeper.tick(1.0)
-    assert keeper.next_deadline_s == 1.0 + state.RETRY_S
-    keeper.tick(7.0)
-    assert keeper.failures == 2
+        writer.tick(1.0)
+    assert writer.next_deadline_s == 1.0 + state.RETRY_S
+    writer.tick(7.0)
+    assert writer.failures == 2

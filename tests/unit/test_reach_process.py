@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from reach import keeper, process
+from reach import process, supervisor
 
 RELAY = '#!/bin/sh\necho "reach-relay: ready" >&2\nexec sleep 1000\n'
 
@@ -50,20 +50,20 @@ def test_a_program_that_is_killed_comes_again_and_one_that_is_ended_does_not(tmp
     assert "reach: relay ended with 137, and begins again" in process.said(tmp_path, "relay")
     process.end(tmp_path, "relay")
     assert not left(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"reach-relay", "relay.log", "keeper.sh"}
+    assert {path.name for path in tmp_path.iterdir()} == {"reach-relay", "relay.log", "supervisor.sh"}
 
 
-def test_a_program_whose_keeper_was_killed_is_ended_all_the_same(tmp_path):
+def test_a_program_whose_supervisor_was_killed_is_ended_all_the_same(tmp_path):
     process.start(tmp_path, "relay", program(tmp_path, "reach-relay", RELAY))
-    os.kill(process.alive(tmp_path / "relay.keeper"), signal.SIGKILL)
+    os.kill(process.alive(tmp_path / "relay.supervisor"), signal.SIGKILL)
     assert process.running(tmp_path, "relay")
     process.end(tmp_path, "relay")
     assert not left(tmp_path)
 
 
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
-def test_the_keeper_is_clean_sh(tmp_path):
-    script = tmp_path / "keeper.sh"
-    script.write_text(keeper.SCRIPT)
+def test_the_supervisor_is_clean_sh(tmp_path):
+    script = tmp_path / "supervisor.sh"
+    script.write_text(supervisor.SCRIPT)
     done = subprocess.run(["shellcheck", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

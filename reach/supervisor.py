@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What starts a program again when it dies: a shell of its own for each, which costs a megabyte.
 
-It leaves the program's number in NAME.pid, for process, and goes on as long as NAME.keeper bears its own: before that
-the program has not started yet, and whoever starts it wants to know. All of it is one process group.
+It leaves the program's number in NAME.pid, for process, and goes on as long as NAME.supervisor bears its own: before
+that the program has not started yet, and whoever starts it wants to know. All of it is one process group.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ SHORT_S = 60  # who does not live so long waits twice as long as before, until t
 SCRIPT = f"""\
 #!/bin/sh
 # SPDX-License-Identifier: ISC
-# keeper.sh NAME PROGRAM [WORD]...
+# supervisor.sh NAME PROGRAM [WORD]...
 name=$1
 shift
 pause=1
@@ -23,7 +23,7 @@ note() {{ # in the words of /proc/PID/stat: the 20th behind the name is when it 
 	mv "$name.pid.new" "$name.pid"
 }}
 is_wanted() {{
-	read -r keeper _ <"$name.keeper" && [ "$keeper" = $$ ]
+	read -r supervisor _ <"$name.supervisor" && [ "$supervisor" = $$ ]
 }} 2>/dev/null
 while :; do
 	begun=$(date +%s)
@@ -45,7 +45,7 @@ done
 
 def command(folder: Path, name: str, words: list[str]) -> list[str]:
     """The command that runs a program and keeps it running. Its script is in the folder: lists of processes show it."""
-    path = folder / "keeper.sh"
+    path = folder / "supervisor.sh"
     new = path.with_suffix(".new")
     new.write_text(SCRIPT)
     new.replace(path)  # those that run read on in the old one
