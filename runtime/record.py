@@ -66,7 +66,7 @@ def _maker(names: list[str], made: tuple[str, ...]) -> "Callable[[type[T]], type
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
         cls = _with_slots(cls, names)
         methods: dict[str, object] = {"defaults": defaults}
-        exec(_source(names, defaults, hasattr(cls, "__post_init__")), methods)
+        exec(_source(names, defaults, hasattr(cls, "__post_init__"), made), methods)
         for name in made:
             setattr(cls, name, methods[name])
         cls.__repr__ = _describer(names)  # type: ignore[method-assign]
@@ -75,12 +75,14 @@ def _maker(names: list[str], made: tuple[str, ...]) -> "Callable[[type[T]], type
     return make
 
 
-def _source(names: list[str], defaults: dict[str, object], is_checked: bool) -> str:
+def _source(names: list[str], defaults: dict[str, object], is_checked: bool, made: tuple[str, ...]) -> str:
     """The text of a record's methods: what is written out needs no loop at run time."""
     given = "".join(", %s=defaults[%r]" % (n, n) if n in defaults else ", " + n for n in names)
     lines = ["def __init__(self%s):" % given]
     lines += [" self.%s = %s" % (name, name) for name in names]
     lines += [" self.__post_init__()" if is_checked else " pass"]
+    if "__eq__" not in made:
+        return "\n".join(lines) + "\n"
     equal = "".join(" and self.%s == other.%s" % (name, name) for name in names)
     lines += ["def __eq__(self, other):", " return type(other) is type(self)" + equal]
     lines += ["def __hash__(self):", " return hash((%s))" % "".join("self.%s, " % name for name in names)]
