@@ -4,7 +4,7 @@
 import socket
 
 from runtime.server import PATH_BYTES, SocketError
-from runtime.sockets import unix_address
+from runtime.sockets import CLOEXEC, unix_address
 
 
 class Lock:
@@ -16,7 +16,7 @@ class Lock:
         name = "\0" + path + ".lock"
         if len(name.encode()) > PATH_BYTES:
             name = "\0" + path  # there is room for just that
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | CLOEXEC)
         try:
             self._socket.bind(unix_address(name))
         except OSError:

@@ -32,6 +32,7 @@ from runtime.netlink import (
     split,
     with_flags,
 )
+from runtime.sockets import CLOEXEC
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class NetlinkError(OSError):
 
 def open_socket(protocol: int, receive_bytes: int = RECEIVE_BYTES) -> socket.socket:
     """A netlink socket that never blocks, for requests or, with ADD_MEMBERSHIP, to be told. Raises OSError."""
-    opened = socket.socket(AF_NETLINK, socket.SOCK_RAW, protocol)
+    opened = socket.socket(AF_NETLINK, socket.SOCK_RAW | CLOEXEC, protocol)
     try:
         opened.bind(struct.pack("HHII", AF_NETLINK, 0, 0, 0) if IS_MICRO else (0, 0))
         opened.setblocking(False)

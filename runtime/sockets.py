@@ -18,6 +18,7 @@ IS_MIPS = EINPROGRESS == 150  # whose Linux has other numbers than all other pro
 ENETUNREACH, EADDRNOTAVAIL = (128, 126) if IS_MIPS else (101, 99)  # MicroPython's errno has no name for these
 ESRCH, EBUSY, EPIPE = 3, 16, 32
 UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
+CLOEXEC = 0x80000  # a program that we start must not keep what is ours; CPython sees to it by itself
 S_IFMT, S_IFSOCK, S_IFREG = 0o170000, 0o140000, 0o100000
 PHRASES = {
     ENOENT: "no such file",

@@ -11,7 +11,7 @@ import struct
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.wire import GROUP, PORT
 from runtime.packets import SO_RCVBUFFORCE, attach_filter
-from runtime.sockets import EADDRINUSE, EAGAIN, error_number, ip6_address, source_of
+from runtime.sockets import CLOEXEC, EADDRINUSE, EAGAIN, error_number, ip6_address, source_of
 
 NOBODY = bytes(16)
 DATAGRAM_BYTES = 2048  # longer ones are nobody's
@@ -37,7 +37,7 @@ class PortTaken(Exception):
 
 
 def _open() -> socket.socket:
-    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | CLOEXEC)
     made.setblocking(False)
     made.setsockopt(IPPROTO_IPV6, V6ONLY, 1)
     made.setsockopt(IPPROTO_IPV6, MULTICAST_LOOP, 0)

@@ -6,9 +6,10 @@ import sys
 import time
 
 from l3roamd_py.core.mapping import Mapping
+from l3roamd_py.kernel import udp
 from l3roamd_py.netfilter import conntrack, nfqueue
 from l3roamd_py.netfilter.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
-from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transaction
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, message, transaction
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
@@ -19,6 +20,7 @@ from l3roamd_py.netfilter.xtables.chains import OwnChain, find, restore_text
 from l3roamd_py.netfilter.xtables.errors import checksum, translate
 from l3roamd_py.netfilter.xtables.plat import compose
 from l3roamd_py.netfilter.xtables.program import Child, is_there, run
+from runtime.lock import Lock
 from runtime.netlink import (  # fmt: skip
     HEADER_BYTES,
     attribute,
@@ -357,6 +359,16 @@ def case_xtables_does_not_wait_for_a_program_and_leaves_nothing():
     left = Child(["sleep", "5"])
     left.close()
     assert time.time() - begun < 3
+
+
+def case_xtables_programs_get_nothing_that_is_ours():
+    """One that outlives us must not keep what the next daemon needs: the UDP port, a queue, the lock."""
+    ours = (NetfilterSocket(), Lock("/tmp/" + os.urandom(8).hex(), "x"), udp._open())
+    said = run(["ls", "-l", "/proc/self/fd"])
+    assert "socket:" not in said, said
+    ours[0].close()
+    ours[1].release()
+    ours[2].close()
 
 
 def case_xtables_errors_are_about_the_nodes_plat():
