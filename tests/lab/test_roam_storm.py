@@ -27,6 +27,7 @@ MESH = """
 [lab]
 hello_interval_ms = 500
 rules = "RULES"
+interpreter = "INTERPRETER"
 [nodes]
 a = { role = "clat" }
 b = { role = "clat" }
@@ -44,9 +45,10 @@ STALL_S = 13.0  # what TCP asks for in vain for so long, six times, is lost
 ENDLESS = f"http://{WEB}/bytes/{10**12}"
 
 
-@pytest.fixture(scope="module", params=["nft", "xtables"])
+@pytest.fixture(scope="module", params=["nft-python", "nft-micropython", "xtables-mixed"])
 def mesh(lab_of, request):
-    return lab_of(MESH.replace("RULES", request.param))
+    rules, interpreter = request.param.split("-")
+    return lab_of(MESH.replace("RULES", rules).replace("INTERPRETER", interpreter))
 
 
 @pytest.fixture
