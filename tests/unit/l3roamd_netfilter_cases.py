@@ -349,10 +349,12 @@ def case_xtables_runs_a_program_to_its_end():
 
 
 def case_xtables_does_not_wait_for_a_program_and_leaves_nothing():
-    before = sorted(os.listdir("/tmp"))
-    child = Child(["sleep", "0.3"])
+    folder = "/tmp/netfilter-case-" + os.urandom(8).hex()
+    os.mkdir(folder)
+    child = Child(["sleep", "0.3"], under=folder)
     assert not child.has_ended()
-    assert sorted(os.listdir("/tmp")) == before
+    assert os.listdir(folder) == []
+    os.rmdir(folder)
     assert child.has_ended(10) and child.has_ended() and child.status == 0
     child.close()
     begun = time.time()

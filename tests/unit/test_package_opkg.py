@@ -38,6 +38,7 @@ BUILT = [
     "python3-nat46",
     "python3-xlat464",
     "l3roamd-py",
+    "l3roamd-micropython",
 ]  # folders that make them
 
 
@@ -166,9 +167,28 @@ def test_an_upgrade_renews_a_configuration_that_nobody_touched(root):
     assert root.files() == root.before
 
 
-def test_the_two_roaming_daemons_do_not_go_together(root):
+@pytest.mark.parametrize("name", ["l3roamd-py", "l3roamd-micropython"])
+def test_the_two_roaming_daemons_do_not_go_together(root, name):
     root("install", "l3roamd")
-    assert "l3roamd" in root("install", "l3roamd-py", fails=True)
+    assert "l3roamd" in root("install", name, fails=True)
+
+
+def test_a_roaming_daemon_goes_before_the_one_on_the_other_python_comes(root):
+    root("install", "l3roamd-py")
+    assert "l3roamd-py" in root("install", "l3roamd-micropython", fails=True)
+    root("remove", "l3roamd-py")
+    root("install", "l3roamd-micropython")
+    assert (root.path / "etc/init.d/l3roamd-py").exists()
+    assert not list(root.path.glob("usr/lib/python3*/site-packages/l3roamd_py/*.pyc"))
+    root(
+        "remove",
+        "l3roamd-micropython",
+        "464xlat-netlink",
+        "python3-xlat464",
+        "464xlat-common",
+        "464xlat-xtables",
+    )
+    assert root.files() == root.before
 
 
 @pytest.mark.skipif(OPENWRT is None, reason="no OpenWrt: say OPENWRT_TREE=/path")

@@ -32,11 +32,12 @@ class Child:
     """A program that runs while we go on. Raises RulesError if it cannot be started.
 
     words: without a blank or anything that a shell would take for its own. text and status: when it has ended.
+    under: the folder that its files are in for a moment.
     """
 
-    def __init__(self, words: "Sequence[str]", stdin: str = "") -> None:
+    def __init__(self, words: "Sequence[str]", stdin: str = "", under: str = "/tmp") -> None:
         self.words, self.text, self.status = words, "", 1
-        folder = "/tmp/l3roamd-" + os.urandom(12).hex()
+        folder = under + "/l3roamd-" + os.urandom(12).hex()
         try:
             if os.system(MAKE.format(folder)):
                 raise RulesError(f"{words[0]}: cannot make {folder}")
