@@ -53,6 +53,8 @@ class Roaming:
         if birth is None:
             self._told, self._knows, self.state = None, None, "not there"
             return
+        if self.state == "not there":
+            self.state = "there"
         if self._chosen is not None and self._told != (birth, self._chosen):
             if not self._send("set_platprefix %s\n" % format_prefix6(self._chosen, 96)):
                 return

@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import time
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from l3roamd_py import control
 from l3roamd_py.control import Command, CommandError, parse
 from l3roamd_py.daemon import PEER_S
-from prefixd.link_roaming import PLATS_TOLD, plats_line
+from prefixd.link_roaming import PLATS_TOLD, Roaming, plats_line
 from runtime import server
 from runtime.lock import Lock
 from runtime.loop import Poller
@@ -384,3 +385,16 @@ def test_nothing_here_takes_long(loop):
     for _ in range(200):
         loop.ask(b"get_clients\n")
     assert time.monotonic() - begun_s < 30
+
+
+def test_prefixd_says_of_a_roaming_daemon_with_nothing_to_tell_it_that_it_is_there(tmp_path):
+    path = str(tmp_path / "l3roamd.sock")
+    link = Roaming(path, lambda: None)
+    seen = [link.state]
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(path)
+        link.tick(0)
+        seen.append(link.state)
+    os.unlink(path)
+    link.tick(link.deadline_ms())
+    assert [*seen, link.state] == ["not there", "there", "not there"]
