@@ -57,6 +57,8 @@ for sub in net kernel/hostname; do
 	mount --bind "mnt/sys/$sub" "proc/sys/$sub"
 	umount -l mnt
 done
+# no firewall sees what OpenWrt's bridges pass; a machine with br_netfilter has it otherwise
+for file in proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$file" ] || echo 0 >"$file"; done
 mount -t sysfs sysfs mnt
 mount -t sysfs -o ro sysfs sys
 mount --bind mnt/devices/virtual/net sys/devices/virtual/net
