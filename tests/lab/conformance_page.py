@@ -24,7 +24,7 @@ recordings in `tests/lab/conformance`, which name what they were taken from; do 
 fast path of its own yet, so there is no column for one.
 
 The packets go straight into siit's and nat46's device. On a node the kernel routes them there, and looks at the TTL,
-the header's checksum and illegal addresses before; what the node set-up does about the rest is in [nat46.md](nat46.md).
+the header's checksum and illegal addresses before. What the node set-up does about the rest is in [nat46.md](nat46.md).
 
 With a kernel module: `make test-vm NAT46_KO=FILE ARGS='--only conformance'`, and then
 `make conformance FROM=build/vm/out/2/conformance`.
