@@ -16,8 +16,13 @@ if not device_class('tiny') then
 	}
 end
 
+-- on CPython where there is plenty of room, which takes less of the processor; else on MicroPython
 if target('x86', '64') then
 	features {
 		'464xlat-roaming',
+	}
+elseif not device_class('tiny') then
+	features {
+		'464xlat-roaming-micropython',
 	}
 end

@@ -63,6 +63,7 @@ def test_the_images_of_the_example_are_of_packages_that_there_are(tmp_path, boar
     for name in ("gluon-464xlat-plat", "gluon-config-mode-464xlat-plat"):
         assert (name in names) == (device != "tiny")
     assert ("l3roamd-py" in names) == (board == "x86")
+    assert ("l3roamd-micropython" in names) == (board != "x86" and device != "tiny")
 
 
 # path of keys -> values that a role's check takes
