@@ -126,12 +126,9 @@ class Inputs:
         self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
         if self.gate is None:
             return
-        self._unwatch("arp")
-        is_other = self.arp.follow(self.finder.client_index)
-        self._watch("arp", self.arp.socket(), self._read_arp)
-        self._unwatch("ndp")
-        self.ndp.follow()
-        self._watch("ndp", self.ndp.socket(), self._read_ndp)
+        is_other = self._follow_device("arp", self.arp, self.kernel.client_device, self.finder.client_index)
+        bridge = self.finder.bridge_index
+        self._follow_device("ndp", self.ndp, self.finder.links.name_of(bridge), bridge)
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
                 self._log.warning(str(error))
@@ -173,17 +170,17 @@ class Inputs:
         if self.horizon is not None:
             self._handle(self.horizon.read(self._clock()))
 
-    def _read_arp(self) -> None:
-        watched = self.arp.socket()
-        self._handle(self.arp.read(self._clock()))
-        if self.arp.socket() is not watched:
-            self._watched.pop("arp", None)
+    def _follow_device(self, name: str, part: "Arp | Ndp", device: str, index: int) -> bool:
+        self._unwatch(name)
+        is_other = part.follow(device, index)
+        self._watch(name, part.socket(), lambda: self._read_device(name, part))
+        return is_other
 
-    def _read_ndp(self) -> None:
-        watched = self.ndp.socket()
-        self._handle(self.ndp.read(self._clock()))
-        if self.ndp.socket() is not watched:
-            self._watched.pop("ndp", None)
+    def _read_device(self, name: str, part: "Arp | Ndp") -> None:
+        watched = part.socket()
+        self._handle(part.read(self._clock()))
+        if part.socket() is not watched:
+            self._watched.pop(name, None)
 
     def _read_gate(self) -> None:
         assert self.gate is not None

@@ -9,16 +9,17 @@ We listen at the bridge, promiscuously: a client that tries an address (DAD) doe
 knows, by snooping, that nobody else is in it, so not even the device with our own addresses hears of it.
 """
 
-import socket
 import struct
 
 from l3roamd_py.core.events import AddressSeen, ArpAnswered
+from l3roamd_py.kernel.device_socket import SOL_PACKET, DeviceSocket, note
 from l3roamd_py.kernel.finding import Finder
-from runtime.packets import AF_PACKET, attach_filter, packet_address, packet_source
-from runtime.sockets import EAGAIN, error_number
+from runtime.packets import attach_filter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+
     from l3roamd_py.core.events import Event
     from l3roamd_py.core.node import Node
 
@@ -26,7 +27,7 @@ ETH_P_IPV6 = 0x86DD
 ICMPV6, HOP_LIMIT, SOLICITATION, ADVERTISEMENT = 58, 255, 135, 136
 SOURCE_LINK_LAYER = bytes((1, 1))  # option 1, one unit of 8 bytes
 HEADER, MESSAGE, LEAST_BYTES = "!IHBB16s16s", "!BBHI16s", 64
-SOL_PACKET, ADD_MEMBERSHIP, IGNORE_OUTGOING, PROMISCUOUS = 263, 1, 23, 1
+ADD_MEMBERSHIP, PROMISCUOUS = 1, 1  # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
 ONLY_DISCOVERY = (  # load a byte, compare; the jumps count from the next line
     (0x30, 0, 0, 6), (0x15, 0, 5, ICMPV6),
     (0x30, 0, 0, 7), (0x15, 0, 3, HOP_LIMIT),
@@ -34,8 +35,6 @@ ONLY_DISCOVERY = (  # load a byte, compare; the jumps count from the next line
     (0x06, 0, 0, 0),
     (0x06, 0, 0, LEAST_BYTES),
 )  # fmt: skip
-READS_MAX = 64  # in one round
-KEPT_MAX = 4096  # questions that wait for an answer, addresses that were heard
 ANSWER_S = 10.0  # within which an advertisement answers: the time that we had no processor included
 QUIET_S = 5.0
 NOBODY = bytes(16)
@@ -68,17 +67,16 @@ def decode(packet: bytes) -> tuple[int, bytes] | None:
     return (kind, target) if kind == ADVERTISEMENT else None
 
 
-class Ndp:
+class Ndp(DeviceSocket):
     """Neighbour Discovery on the bridge, and the client device's questions.
 
     finder: who can be a client.
     """
 
     def __init__(self, device: str, finder: Finder) -> None:
+        DeviceSocket.__init__(self, ETH_P_IPV6, LEAST_BYTES)
         self._device, self._finder = device, finder
         self._node: "Node | None" = None
-        self._bridge = 0
-        self._socket: socket.socket | None = None
         self._asked: dict[bytes, float] = {}  # MAC and address -> until when
         self._heard: dict[bytes, float] = {}  # of nobody that is served: the same
 
@@ -86,52 +84,17 @@ class Ndp:
         """Tell of what this node does not know yet."""
         self._node = node
 
-    def follow(self) -> bool:
-        """Listen at the bridge that there is now; return whether the socket is another one."""
-        bridge = self._finder.bridge_index
-        if bridge == self._bridge and (self._socket is not None or not bridge):
-            return False
-        self.close()
-        self._bridge = bridge
-        if bridge:
-            self._open(bridge)
-        return True
-
-    def _open(self, bridge: int) -> None:
-        name = self._finder.links.name_of(bridge)
-        try:
-            made = socket.socket(AF_PACKET, socket.SOCK_DGRAM, 0)
-        except OSError:
-            return
-        made.setblocking(False)
-        try:
-            made.setsockopt(SOL_PACKET, IGNORE_OUTGOING, 1)
-        except OSError:
-            pass  # kernels before 4.20; own MACs are no clients' anyway
-        try:
-            attach_filter(made, ONLY_DISCOVERY)
-            made.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", bridge, PROMISCUOUS, 0, b""))
-            made.bind(packet_address(name, bridge, ETH_P_IPV6))
-        except OSError:
-            made.close()  # the device is gone again: we are told of that too
-            return
-        self._socket = made
-
-    def socket(self) -> "socket.socket | None":
-        return self._socket
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+    def prepare(self, made: "socket.socket", index: int) -> None:
+        attach_filter(made, ONLY_DISCOVERY)
+        made.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", index, PROMISCUOUS, 0, b""))
 
     def solicit(self, mac: bytes, address: bytes, now_s: float) -> None:
         """Ask a MAC for its IPv6 address. OSError: it cannot be asked."""
-        _note(self._asked, mac + address, now_s + ANSWER_S, now_s)
+        note(self._asked, mac + address, now_s + ANSWER_S, now_s)
         own_address, index = self._link_local(), self._finder.client_index
-        if own_address is not None and self._socket is not None:
+        if own_address is not None:
             packet = encode_solicitation(self._finder.links.mac_of(index), own_address, address)
-            self._socket.sendto(packet, packet_address(self._device, index, ETH_P_IPV6, mac))
+            self.send(packet, self._device, index, mac)
 
     def _link_local(self) -> bytes | None:
         try:
@@ -147,18 +110,11 @@ class Ndp:
     def read(self, now_s: float) -> "list[Event]":
         """Take what clients said since the last time."""
         events: "list[Event]" = []
-        try:
-            for _ in range(READS_MAX):
-                if self._socket is None:
-                    break
-                packet, source = self._socket.recvfrom(LEAST_BYTES)
-                said, mac = decode(packet), packet_source(source)
-                if said is not None and self._node is not None and self._node.is_client_ipv6(said[1]):
-                    is_known = self._node.owner_of.get(said[1]) == mac
-                    events += self._understand(mac, said[0], said[1], is_known, now_s)
-        except OSError as error:
-            if error_number(error) != EAGAIN:
-                self.close()  # the device went down or away; follow() is called when it is back
+        for packet, mac in self.frames():
+            said = decode(packet)
+            if said is not None and self._node is not None and self._node.is_client_ipv6(said[1]):
+                is_known = self._node.owner_of.get(said[1]) == mac
+                events += self._understand(mac, said[0], said[1], is_known, now_s)
         return events
 
     def _understand(
@@ -171,14 +127,5 @@ class Ndp:
             return []
         if not self._finder.is_client(mac):
             return []
-        _note(self._heard, key, now_s + QUIET_S, now_s)
+        note(self._heard, key, now_s + QUIET_S, now_s)
         return [AddressSeen(mac, address, is_sign=False)]
-
-
-def _note(table: dict[bytes, float], key: bytes, until_s: float, now_s: float) -> None:
-    """Put into a table that does not grow above KEPT_MAX; what is over goes first."""
-    if len(table) >= KEPT_MAX and key not in table:
-        over = [each for each in table if table[each] <= now_s]
-        for each in over or list(table)[: KEPT_MAX // 2]:
-            del table[each]
-    table[key] = until_s
