@@ -5,31 +5,16 @@ import os
 import signal
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from sdk.lab import WEB
 from sdk.lab.programs import UDHCPC
 from xlat464.address import format_mac
 
-MESH = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "both"
-[[links]]
-between = ["a", "b"]
-[clients.phone]
-node = "a"
-[clients.laptop]
-node = "a"
-[clients.desktop]
-node = "a"
-[clients.repeater]
-node = "a"
-"""
+MESH = mesh_text(
+    "a=clat b=both", "a-b", "phone=a laptop=a desktop=a repeater=a", roaming="true", hello_interval_ms=500
+)
 NAME = "0x3d:00636c69656e74"  # option 61: a name that stays when the MAC does not
 NEW_MAC = "02:00:5e:10:00:99"
 VM_MAC, BRIDGED_MAC = "02:00:5e:10:00:77", "02:00:5e:10:00:78"

@@ -5,25 +5,12 @@ import json
 import time
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from xlat464.address import format_mac
 
-LINE = """
-[lab]
-roaming = true
-rules = "{rules}"
-[nodes.a]
-role = "both"
-[nodes.b]
-role = "clat"
-[[links]]
-between = ["a", "b"]
-[clients.phone]
-node = "b"
-[clients.thief]
-node = "b"
-"""
+LINE = mesh_text("a=both b=clat", "a-b", "phone=b thief=b", roaming="true", rules='"{rules}"')
 
 
 @pytest.fixture(scope="module", params=["nft", "xtables"])
