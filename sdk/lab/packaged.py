@@ -29,8 +29,8 @@ ROOTS = "/run/roots"  # in the lab's first process: they end with it
 # what Gluon's image would have; for the roles that a node has
 COMMON = ("464xlat-common", "464xlat-nft", "464xlat-xtables", "gluon-464xlat-common", "gluon-464xlat-babel")
 TRANSLATOR = ("siit", "python3-nat46", "python3-xlat464")
-CLAT, PLAT = ("gluon-464xlat-clat", "prefixd"), ("gluon-464xlat-plat", "464xlat-plat")
-ROAMING = {"python": "l3roamd-py", "micropython": "l3roamd-micropython"}
+CLAT, PLAT = ("gluon-464xlat-clat", "prefixd"), ("gluon-464xlat-plat", "464xlat-plat", "464xlat-netlink")
+ROAMING = {"python": ("l3roamd-py",), "micropython": ("l3roamd-micropython", "464xlat-netlink")}
 CLIENT_DEVICE = "local-node"
 LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
 LEASE_SCRIPT = "/usr/lib/dnsmasq/dhcp-script.sh"
@@ -72,7 +72,7 @@ class Packages:
             *(TRANSLATOR if role.is_clat or role.is_plat else ()),
             *(CLAT if role.is_clat else ()),
             *(PLAT if role.is_plat else ()),
-            *((ROAMING[self.plan.interpreter(node)],) if self.plan.is_roaming(node) else ()),
+            *(ROAMING[self.plan.interpreter(node)] if self.plan.is_roaming(node) else ()),
         )
 
     def mount(self, node: Node, machines: Machines) -> str:
