@@ -13,7 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import failover, prefixd, reach, roam, roam_core_instructions, roam_instructions, roam_rules, siit
+from bench import (
+    failover,
+    ipv6,
+    prefixd,
+    reach,
+    roam,
+    roam_core_instructions,
+    roam_instructions,
+    roam_rules,
+    siit,
+)
 from bench.roam_interpreters import CPYTHON, MICROPYTHON, RULES
 from runtime.usage import Parser
 
@@ -148,6 +158,11 @@ GOALS = (
         for rules, whose in (("maps", "our maps"), ("seed", "the seed's pairs"))
     ),
     Goal(
+        "ipv6.first_packet_ms", "ms", "a silent newcomer's first packet, until it is answered", at_most=1000
+    ),
+    Goal("ipv6.events_cpu_percent", "%", "of a CPU: 500 solicitations a second of 1,000 MACs", at_most=10),
+    Goal("ipv6.events_rss_kib", "KiB", "the daemon after them, resident", at_most=18 * 1024),
+    Goal(
         "reach.relay_connections_vs_socat",
         "x",
         "connections a second through the relay, against socat",
@@ -174,6 +189,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
     "instructions": lambda say: roam_instructions.run(say),
+    "ipv6": lambda say: ipv6.run(say),
     "reach": lambda say: reach.run(say=say),
 }
 

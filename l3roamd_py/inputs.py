@@ -6,7 +6,7 @@ from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
 from l3roamd_py.kernel.finding import Finder
 from l3roamd_py.kernel.horizon import Horizon
-from l3roamd_py.kernel.ndp import Ndp
+from l3roamd_py.kernel.ndp import Ndp, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.stations import Stations
@@ -126,9 +126,10 @@ class Inputs:
         self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
         if self.gate is None:
             return
-        is_other = self._follow_device("arp", self.arp, self.kernel.client_device, self.finder.client_index)
-        bridge = self.finder.bridge_index
-        self._follow_device("ndp", self.ndp, self.finder.links.name_of(bridge), bridge)
+        client = self.kernel.client_device, self.finder.client_index
+        is_other = self._follow_device("arp", self.arp, *client)
+        self._follow_device("ndp", self.ndp, *client)
+        hear_groups(self.kernel.client_device)  # also if the bridge alone is another one
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
                 self._log.warning(str(error))

@@ -4,6 +4,7 @@
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.wire import PORT
+from l3roamd_py.kernel.ndp import LEARNT, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.udp import PortTaken, Udp
@@ -70,6 +71,7 @@ def flush(socket: str, state: str, client_device: str, node_client_prefix: bytes
             rules.tear_down()
         for error in remove_others(Network(client_device, node_client_prefix), None):
             raise error
+        hear_groups(client_device, LEARNT)
         files.remove(state)
         files.remove(socket)
         lock.release()

@@ -11,6 +11,7 @@ from l3roamd_py.core.events import ArpAnswered, ClientSeen
 from l3roamd_py.kernel.device_socket import DeviceSocket, note
 from l3roamd_py.kernel.finding import Finder
 from l3roamd_py.kernel.netlink import KernelError
+from runtime.ordered import OldestFirst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Arp(DeviceSocket):
     def __init__(self, device: str, finder: Finder) -> None:
         DeviceSocket.__init__(self, ETH_P_ARP, FRAME_BYTES)
         self._device, self._finder = device, finder
-        self._asked: dict[bytes, float] = {}  # MAC and IPv4 address -> until when
+        self._asked: "OldestFirst[bytes, float]" = OldestFirst()  # MAC and IPv4 address -> until when
 
     def own_ipv4(self) -> bytes:
         return self._own()[1]
@@ -60,7 +61,7 @@ class Arp(DeviceSocket):
 
     def probe(self, mac: bytes, ipv4: bytes, now_s: float) -> None:
         """Ask a MAC for its IPv4 address. OSError when it cannot be asked."""
-        note(self._asked, mac + ipv4, now_s + ANSWER_S, now_s)
+        note(self._asked, mac + ipv4, now_s + ANSWER_S)
         if self.socket() is not None:
             own_mac, own_ipv4 = self._own()
             self.send(encode_probe(own_mac, own_ipv4, mac, ipv4), self._device, self._index, mac)

@@ -3,6 +3,7 @@
 
 import socket
 
+from runtime.ordered import OldestFirst, oldest
 from runtime.packets import AF_PACKET, packet_address, packet_source
 from runtime.sockets import EAGAIN, error_number
 
@@ -80,10 +81,9 @@ class DeviceSocket:
                 self.close()  # the device went down or away; follow() is called when it is back
 
 
-def note(table: dict[bytes, float], key: bytes, until_s: float, now_s: float) -> None:
-    """Put into a table that does not grow above KEPT_MAX; what is over goes first."""
-    if len(table) >= KEPT_MAX and key not in table:
-        over = [each for each in table if table[each] <= now_s]
-        for each in over or list(table)[: KEPT_MAX // 2]:
-            del table[each]
+def note(table: "OldestFirst[bytes, float]", key: bytes, until_s: float) -> None:
+    """Put into a table that does not grow above KEPT_MAX: the oldest goes."""
+    table.pop(key, None)
+    if len(table) >= KEPT_MAX:
+        del table[oldest(table)]
     table[key] = until_s

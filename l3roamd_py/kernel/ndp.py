@@ -5,15 +5,17 @@ An answer to a solicitation of ours is ArpAnswered, what a client says of an add
 nothing new ends here: the kernel gives us solicitations and advertisements alone, and repetitions are heard once in
 QUIET_S.
 
-We listen at the bridge, promiscuously: a client that tries an address (DAD) does so with a group of which the bridge
-knows, by snooping, that nobody else is in it, so not even the device with our own addresses hears of it.
+A client that tries an address (DAD) does so with a group of which a bridge that snoops knows that nobody else is in it.
+So we have the bridge believe that a multicast router is where the client device is. That costs unicast packets nothing.
 """
 
+import os
 import struct
 
 from l3roamd_py.core.events import AddressSeen, ArpAnswered
-from l3roamd_py.kernel.device_socket import SOL_PACKET, DeviceSocket, note
+from l3roamd_py.kernel.device_socket import DeviceSocket, note
 from l3roamd_py.kernel.finding import Finder
+from runtime.ordered import OldestFirst
 from runtime.packets import attach_filter
 
 TYPE_CHECKING = False
@@ -27,7 +29,7 @@ ETH_P_IPV6 = 0x86DD
 ICMPV6, HOP_LIMIT, SOLICITATION, ADVERTISEMENT = 58, 255, 135, 136
 SOURCE_LINK_LAYER = bytes((1, 1))  # option 1, one unit of 8 bytes
 HEADER, MESSAGE, LEAST_BYTES = "!IHBB16s16s", "!BBHI16s", 64
-ADD_MEMBERSHIP, PROMISCUOUS = 1, 1  # PACKET_ADD_MEMBERSHIP, PACKET_MR_PROMISC
+DEVICES, LEARNT, ALWAYS = "/sys/class/net/", "1", "2"  # values of a bridge's multicast_router
 ONLY_DISCOVERY = (  # load a byte, compare; the jumps count from the next line
     (0x30, 0, 0, 6), (0x15, 0, 5, ICMPV6),
     (0x30, 0, 0, 7), (0x15, 0, 3, HOP_LIMIT),
@@ -67,8 +69,42 @@ def decode(packet: bytes) -> tuple[int, bytes] | None:
     return (kind, target) if kind == ADVERTISEMENT else None
 
 
+def hear_groups(device: str, router: str = ALWAYS) -> None:
+    """Have the bridge that a client device is, or is behind, send us what is for any group; LEARNT undoes it."""
+    try:
+        end = device if _is_there(device + "/bridge") else _other_end(device)
+        kind = "bridge" if _is_there(end + "/bridge") else "brport"
+        path = DEVICES + end + "/" + kind + "/multicast_router"
+        with open(path) as file:
+            before = file.read().strip()
+        if before != router:  # each write is told to all who follow devices, us too
+            with open(path, "w") as file:
+                file.write(router)
+    except OSError:
+        pass  # it is no bridge, or does not snoop
+
+
+def _is_there(path: str) -> bool:
+    try:
+        os.stat(DEVICES + path)
+    except OSError:
+        return False
+    return True
+
+
+def _other_end(device: str) -> str:
+    """The other end of a veth, or what a macvlan is on; "" if there is none here."""
+    with open(DEVICES + device + "/iflink") as file:
+        index = file.read()
+    for name in os.listdir(DEVICES):
+        with open(DEVICES + name + "/ifindex") as file:
+            if name != device and file.read() == index:
+                return name
+    return ""
+
+
 class Ndp(DeviceSocket):
-    """Neighbour Discovery on the bridge, and the client device's questions.
+    """Neighbour Discovery on the client device.
 
     finder: who can be a client.
     """
@@ -77,23 +113,24 @@ class Ndp(DeviceSocket):
         DeviceSocket.__init__(self, ETH_P_IPV6, LEAST_BYTES)
         self._device, self._finder = device, finder
         self._node: "Node | None" = None
-        self._asked: dict[bytes, float] = {}  # MAC and address -> until when
-        self._heard: dict[bytes, float] = {}  # of nobody that is served: the same
+        self._own: bytes | None = None  # the device's link-local address, once it was asked for
+        self._asked: "OldestFirst[bytes, float]" = OldestFirst()  # MAC and address -> until when
+        self._heard: "OldestFirst[bytes, float]" = OldestFirst()  # of nobody that is served: the same
 
     def attend(self, node: "Node") -> None:
         """Tell of what this node does not know yet."""
         self._node = node
 
     def prepare(self, made: "socket.socket", index: int) -> None:
+        self._own = None
         attach_filter(made, ONLY_DISCOVERY)
-        made.setsockopt(SOL_PACKET, ADD_MEMBERSHIP, struct.pack("iHH8s", index, PROMISCUOUS, 0, b""))
 
     def solicit(self, mac: bytes, address: bytes, now_s: float) -> None:
         """Ask a MAC for its IPv6 address. OSError: it cannot be asked."""
-        note(self._asked, mac + address, now_s + ANSWER_S, now_s)
-        own_address, index = self._link_local(), self._finder.client_index
-        if own_address is not None:
-            packet = encode_solicitation(self._finder.links.mac_of(index), own_address, address)
+        note(self._asked, mac + address, now_s + ANSWER_S)
+        self._own, index = self._own or self._link_local(), self._index
+        if self._own is not None:
+            packet = encode_solicitation(self._finder.links.mac_of(index), self._own, address)
             self.send(packet, self._device, index, mac)
 
     def _link_local(self) -> bytes | None:
@@ -127,5 +164,5 @@ class Ndp(DeviceSocket):
             return []
         if not self._finder.is_client(mac):
             return []
-        note(self._heard, key, now_s + QUIET_S, now_s)
+        note(self._heard, key, now_s + QUIET_S)
         return [AddressSeen(mac, address, is_sign=False)]

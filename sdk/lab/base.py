@@ -4,6 +4,7 @@
 power.py, readiness.py and lab.py build on this: it starts and ends nothing.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -199,6 +200,17 @@ class LabBase:
 
     def lease(self, client: str) -> str:
         return self.associations.kernel(client).ipv4_address("eth0")
+
+    def ipv6_addresses(self, client: str) -> list[str]:
+        """Return the IPv6 addresses that a client has made itself and may use, the one for privacy first."""
+        words = ["ip", "-j", "-6", "addr", "show", "dev", "eth0", "scope", "global"]
+        known = [
+            each
+            for device in json.loads(self.exec(client, words).stdout)
+            for each in device.get("addr_info", [])
+        ]
+        found = [each for each in known if "local" in each and not each.get("tentative")]
+        return [each["local"] for each in sorted(found, key=lambda each: not each.get("temporary"))]
 
     def prefixd_status(self, node: str) -> dict:
         """Return what prefixd on a node says of itself, or {} while it does not answer."""

@@ -21,8 +21,6 @@ L3ROAMD = os.environ.get("L3ROAMD", "")
 pytestmark = pytest.mark.skipif(not L3ROAMD, reason="no C l3roamd: set L3ROAMD=/path/to/its/binary")
 
 PAIR = mesh_text("ours=both theirs=clat", "ours-theirs", "phone=ours", roaming="true")
-PREFIX = "2001:db8:5::"
-PHONE = PREFIX + "7"
 CPU_S = 2.0  # what the C daemon may need for all of this; in its endless loop it needs all there is
 LOG_BYTES = 1 << 20
 
@@ -31,28 +29,41 @@ LOG_BYTES = 1 << 20
 def lab(lab_of):
     """Node `ours` with l3roamd_py, node `theirs` with the C daemon."""
     lab = lab_of(PAIR)
-    lab.exec("ours", ["l3roamd_py", "ctl", "add_prefix", f"{PREFIX}/64"])
     lab.running.stop("theirs", "l3roamd")
     prefix = str(lab.site.node_client_prefix6)
     lab.exec("theirs", ["l3roamd_py", "flush", "--node-client-prefix", prefix])
     own = format_ipv6(management_address(lab.plan.clat_prefix(lab.node("theirs"))))
     bridge = ["-b", "br-client", "-i", "br-client", "-m", "mesh0", "-s", "/run/c.sock", "-t", "254"]
-    command = [str(Path(L3ROAMD).resolve()), "-v", "-a", own, "-p", f"{PREFIX}/64", "-P", prefix, *bridge]
+    command = [
+        str(Path(L3ROAMD).resolve()),
+        "-v",
+        "-a",
+        own,
+        "-p",
+        str(lab.site.prefix6),
+        "-P",
+        prefix,
+        *bridge,
+    ]
     lab.running.daemon("theirs", "c-l3roamd", command)
     wait_until(lambda: theirs(lab) is not None, what="the C daemon")
-    lab.script(
-        "phone", ["sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0", f"ip -6 addr add {PHONE}/64 dev eth0 nodad"]
-    )
-    wait_until(lambda: PHONE in ours(lab)["addresses"] or not speak(lab), what="the phone's IPv6 address")
+    wait_until(lambda: phone(lab), what="the phone's IPv6 address")
+    wait_until(lambda: phone(lab) in ours(lab)["addresses"] or not speak(lab), what="our node knowing it")
     return lab
 
 
+def phone(lab):
+    """The phone's address for privacy, "" while it has none."""
+    found = lab.ipv6_addresses("phone")
+    return found[0] if len(found) == 2 else ""
+
+
 def speak(lab):
-    """The phone asks for its node's link-local address, so that the node knows its addresses; always true."""
-    (bridge,) = json.loads(lab.exec("ours", ["ip", "-j", "-6", "addr", "show", "dev", "br-client"]).stdout)
-    node = next(each["local"] for each in bridge["addr_info"] if each["scope"] == "link")
-    lab.exec("phone", ["ip", "-6", "neigh", "flush", "dev", "eth0"], check=False)
-    lab.exec("phone", ["ping", "-c", "1", "-W", "1", "-I", PHONE, f"{node}%eth0"], check=False)
+    """The phone uses its IPv6, across the mesh, and its IPv4; always true."""
+    far = [
+        lab.plan.node_address(lab.node(name)) for name in ("ours", "theirs") if name != lab.node_of("phone")
+    ]
+    lab.exec("phone", ["ping", "-c", "1", "-W", "1", "-I", phone(lab), *far], check=False)
     lab.exec("phone", ["ping", "-c", "1", "-W", "1", str(lab.site.next_node_ip4)], check=False)
     return True
 
@@ -114,7 +125,7 @@ def is_unharmed(lab):
 
 
 def test_a_client_walks_from_ours_to_theirs_and_back(lab):
-    assert routes_to(lab, "ours", PHONE)
+    assert routes_to(lab, "ours", phone(lab))
     assert has_address(lab, "ours")
     before = counters(lab)
 
@@ -122,19 +133,21 @@ def test_a_client_walks_from_ours_to_theirs_and_back(lab):
     wait_until(lambda: speak(lab) and theirs(lab), "the C daemon knowing the phone")
     wait_until(lambda: ours(lab)["state"] is None, "our daemon letting go on its CLAIM")
     wait_until(lambda: has_address(lab, "theirs") and not has_address(lab, "ours"), "the address's move")
-    assert not routes_to(lab, "ours", PHONE)
+    assert not routes_to(lab, "ours", phone(lab))
     after = counters(lab)
     assert after["departures"] == before.get("departures", 0) + 1
     (departed,) = status(lab)["departed"]
     assert departed["mac"] == format_mac(lab.client("phone").mac)
-    wait_until(lambda: PHONE in theirs(lab).get("addresses", {}) or not speak(lab), "the phone's IPv6 there")
+    wait_until(
+        lambda: phone(lab) in theirs(lab).get("addresses", {}) or not speak(lab), "the phone's IPv6 there"
+    )
     is_unharmed(lab)
 
     lab.roam("phone", "ours")
     wait_until(lambda: speak(lab) and ours(lab)["state"] == "served", "our daemon serving the phone")
     wait_until(lambda: has_address(lab, "ours") and not has_address(lab, "theirs"), "the address's way back")
-    wait_until(lambda: PHONE in ours(lab)["addresses"], "its INFO's addresses here")
-    assert routes_to(lab, "ours", PHONE)
+    wait_until(lambda: phone(lab) in ours(lab)["addresses"], "its INFO's addresses here")
+    assert routes_to(lab, "ours", phone(lab))
     is_unharmed(lab)
 
 

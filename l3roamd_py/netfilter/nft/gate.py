@@ -30,13 +30,16 @@ from l3roamd_py.netfilter.nft.expressions import (
     LINK,
     META_IIF_NAME,
     META_IIF_TYPE,
+    META_L4_PROTOCOL,
     META_MARK,
     META_OIF_NAME,
     NETWORK,
     REGISTER_3RD_WORD,
+    TRANSPORT,
     above_rate,
     bitwise,
     compare,
+    compare_range,
     device,
     load,
     lookup,
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
 MARK = 0x20000000
 REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
 ETHERNET = (1).to_bytes(2, sys.byteorder)
+ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py hears: RFC 4861
 V4, V6 = 4, 16  # bytes of an address: which half of the gate it is for
 MARKED = {
     V4: OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate"),
@@ -205,6 +209,8 @@ class NftGate(Gate):
             yield rule(client, lookup("open", invert=True), closed)
         else:
             yield rule(client, lookup("open"), verdict(ACCEPT))
+            discovery = meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1)
+            yield rule(discovery, compare_range(*DISCOVERY), verdict(ACCEPT))
             yield rule(client, lookup("refused"), verdict(DROP))
             for prefix, length in self.prefixes:
                 inside = meta(META_IIF_TYPE) + compare(ETHERNET) + load(NETWORK, source, half)

@@ -28,6 +28,7 @@ OPEN = {  # by the bytes of an address
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
 GATE6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6")
+DISCOVERY = (133, 134, 135, 136)  # ICMPv6 types which ndp.py hears: RFC 4861
 RATE = f"-m limit --limit {NEW_PER_S}/second --limit-burst {NEW_BURST}"
 
 
@@ -100,6 +101,8 @@ class XtablesGate(Gate):
         closed = f"-m set ! --match-set {OPEN[4].name} src {queue if held else '-j DROP'}"
         self.chains.want(GATE, self._refused_rules(4, passing) + [f"{passing} {closed}"])
         rules6 = self._refused_rules(16, device)
+        if self.prefixes and held:
+            rules6 += [f"{device} -p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in DISCOVERY]
         for prefix, length in self.prefixes if held else ():
             source = f"{device} -s {format_prefix6(prefix, length)}"
             unknown = f"{source} -m set ! --match-set {OPEN[16].name} src"
