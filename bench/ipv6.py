@@ -48,6 +48,7 @@ def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """Return what the module's text lists. Raises LabError when a newcomer gets no answer."""
     topology = parse_topology(MESH, "the bench's mesh")
     with Lab(topology, name=f"bench-{os.getpid()}", log=say) as lab:
+        lab.wait_ready()  # babel knows the way, and IPv4 has been used; IPv6 has not
         slowest_ms = max(first_packet_ms(lab, f"phone{number}") for number in range(NEWCOMERS))
         say(f"ipv6: the slowest of {NEWCOMERS} first packets was answered after {slowest_ms} ms")
         percent, kib = flood(lab)
