@@ -82,8 +82,8 @@ nft_clat_rules() {
 	cat <<-NFT
 		chain own_sources {
 			# those of the configured prefixes, and those that are routed back to where they came from
-			ip saddr != $CLIENT_RANGE drop
-			ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing drop
+			ip saddr != $CLIENT_RANGE counter drop
+			ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing counter drop
 		}
 		chain from_clients {
 			type filter hook prerouting priority raw; policy accept;
