@@ -38,7 +38,7 @@ ONLY_DISCOVERY = (  # load a byte, compare; the jumps count from the next line
     (0x06, 0, 0, LEAST_BYTES),
 )  # fmt: skip
 ANSWER_S = 10.0  # within which an advertisement answers: the time that we had no processor included
-QUIET_S = 5.0
+QUIET_S = 20.0
 NOBODY = bytes(16)
 ADDRESSES, LINK_SCOPE = "/proc/net/if_inet6", "20"
 
