@@ -18,7 +18,7 @@ Claiming        it was seen since the last copy of the CLAIM         resend clai
 Claiming        babel knows somebody who has it, nobody answered     give up search         -
 Claiming        a copy of the CLAIM is due                           send claim             -
 Claiming        contested or not proven to be back, in early rounds  claim                  -
-Claiming        it left, is not proven to be back, or only passed    forget unproven        forgotten
+Claiming        it left, only passed, or nobody says it is back      forget unproven        forgotten
 Claiming        nobody else had it since we let it go, roamed        serve alone            Roaming
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
 Roaming         ROAM_ACK says OK                                     let in                 Served
@@ -137,7 +137,7 @@ def _judge_alone(client: Client, options: "Options") -> "Verdict":
     """Judge a client that nobody had, or of which nobody tells."""
     search, state = client.search, client.state
     assert isinstance(state, Claiming)
-    is_unproven = state.former is not None and not client.presence.is_proven
+    is_unproven = state.former is not None and search.answered_by is None and not client.presence.is_proven
     # babel knows a node that has it, which stays silent: it may have been there again when that node looked
     is_passing = search.is_contested and _is_passing(client, options)
     is_open = search.is_contested and client.grant is None and (search.heard is None or is_passing)

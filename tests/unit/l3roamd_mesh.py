@@ -420,10 +420,11 @@ class Mesh:
         platnode = next((n for n in self.nodes if n.plat == plat), None)
         if platnode is None or plat is None or until_s <= self.now_s:
             return None
-        home, until_s, _ = platnode.kernel.home_of.get(at, (at, self.now_s + 1, 0))
-        if until_s <= self.now_s:
-            home = at
-        back = platnode.kernel.at_of.get(home, home)
+        mapped = {
+            place: home for place, (home, until_s, _) in platnode.kernel.home_of.items() if until_s > self.now_s
+        }
+        home = mapped.get(at, at)
+        back = next((place for place, of in mapped.items() if of == home), home)
         return (plat, home) if back == at else None
 
 

@@ -2,7 +2,7 @@
 """IPv6 addresses of clients: learnt from packets, asked for, refused to whoever only says that they are its."""
 
 import pytest
-from l3roamd_mesh import CLIENT_IPV6, Client, Mesh
+from l3roamd_mesh import CLIENT_IPV6, Air, Client, Mesh
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -141,3 +141,35 @@ def test_with_a_client_all_goes():
     assert not a.opened | a.routes
     assert not mesh.nodes[0].core.node.owner_of
     assert b.routes == b.opened == {(client.mac, ADDRESS), (client.mac, OTHER)}
+
+
+@pytest.mark.parametrize("answer_s", [0.002, 0.05])
+def test_a_client_that_had_no_lease_is_back_at_once_though_the_mesh_answers_before_it_does(answer_s):
+    """The node that let it go a moment ago has no other sign that it is back, and the INFO says nothing of IPv4."""
+    mesh = Mesh(air=Air(delay_s=0.0005))
+    client = settled(mesh, 9)
+    a, b = mesh.nodes[:2]
+    client.node = b
+    b.handle(events.ClientSeen(client.mac, ADDRESS))
+    mesh.run(10)
+    client.node, client.ipv4, client.answer_s = a, bytes((10, 1, 0, 9)), answer_s
+    a.handle(events.ClientSeen(client.mac, client.ipv4))
+    mesh.run(1)
+    assert (client.mac, client.ipv4) in a.kernel.opened
+    mesh.run(10)
+    assert mesh.holders(client) == [a]
+    assert (client.mac, client.ipv4) in a.kernel.opened, "it answered when it was asked"
+
+
+def test_a_client_that_was_told_of_and_does_not_answer_is_not_kept():
+    mesh = Mesh(air=Air(delay_s=0.0005))
+    client = settled(mesh, 9)
+    a, b = mesh.nodes[:2]
+    client.node = b
+    send(mesh, client)
+    mesh.run(1)
+    client.node = a  # a packet of before, which comes late
+    send(mesh, client)
+    client.node = b
+    mesh.run(60)
+    assert (client.mac, ADDRESS) not in a.kernel.routes
