@@ -242,7 +242,8 @@ def serve_alone(node: Node, client: Client) -> None:
     serve(node, client, new_served(node))
     client.presence.is_proven |= client.grant is not None
     if former is not None and not client.presence.is_proven:
-        client.presence.check_s = node.now_s + node.options.idle_probe_s  # what we were told may be out of date
+        # what we were told may be out of date
+        client.presence.check_s = node.now_s + node.options.idle_probe_s
     if search.is_contested:
         search.ended_s = node.now_s
         verify(client)

@@ -421,7 +421,9 @@ class Mesh:
         if platnode is None or plat is None or until_s <= self.now_s:
             return None
         mapped = {
-            place: home for place, (home, until_s, _) in platnode.kernel.home_of.items() if until_s > self.now_s
+            place: home
+            for place, (home, until_s, _) in platnode.kernel.home_of.items()
+            if until_s > self.now_s
         }
         home = mapped.get(at, at)
         back = next((place for place, of in mapped.items() if of == home), home)
