@@ -107,7 +107,7 @@ class ProbeClient(ForIpv4):
 
 
 class SolicitClient(ForAddress):
-    """Ask a MAC by neighbour discovery whether it is on our bridge. After Unlearn its answer is a ClientSeen."""
+    """Ask a MAC by neighbour discovery whether it is on our bridge. ArpAnswered says so."""
 
 
 class OpenGate(ForAddress):

@@ -182,7 +182,7 @@ def on_due(node: Node, mac: bytes) -> None:
 EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.address, e.is_proof),
     events.ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
-    events.ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.ipv4),
+    events.ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.address),
     events.AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
     events.AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address, e.is_silent),
     events.LeaseGranted: lambda core, e: signs.on_grant(

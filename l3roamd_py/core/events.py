@@ -34,12 +34,12 @@ class ClientGone(Event):
     mac: bytes
 
 
-@record("mac ipv4")
+@record("mac address")
 class ArpAnswered(Event):
-    """A client answered our ProbeClient: it is here."""
+    """A client answered our ProbeClient, or SolicitClient: it is here. address: the one that it was asked for."""
 
     mac: bytes
-    ipv4: bytes
+    address: bytes
 
 
 @record("mac address is_sign")
