@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The control socket's language: a line in, a command out; and the answers in the C l3roamd's shape. No I/O.
 
-A connection carries one command, ended by a line feed or by the end of what is sent; then comes the answer, and the
-connection ends. The C daemon's commands answer as it does, in the spacing of its JSON too, so that the scripts of
-its users go on working:
+A connection carries one command, ended by a line feed or by the end of what is sent. Then comes the answer, and the
+connection ends. The C daemon's commands answer as it does, in the spacing of its JSON too, so that the scripts of its
+users go on working:
 
     get_clients get_prefixes get_meshifs add_prefix P del_prefix P add_meshif DEV del_meshif DEV
     probe ADDR MAC   add_address ADDR MAC   del_address ADDR MAC   has_route ADDR   verbosity none|verbose|debug

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The one loop: wait for the nearest deadline or a descriptor, bring events to the core, carry out its actions.
 
-What a daemon makes outlives it: addresses, neighbours, routes and rules stay in the kernel when it ends, however it
-ends, so that clients notice nothing of an upgrade; the next one takes them over. `flush` in upkeep.py removes all.
+What a daemon makes outlives it. Addresses, neighbours, routes and rules stay in the kernel when it ends, however it
+ends. So clients notice nothing of an upgrade. The next daemon takes them over. `flush` in upkeep.py removes all.
 """
 
 from time import time as since_1970_s

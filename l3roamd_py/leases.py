@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """dnsmasq's lease file, and asking dnsmasq to let a lease go or to keep it. Its dhcp-script is in dhcp_script.py.
 
-The lease file has a line a lease: end MAC IPV4 NAME CLIENT-ID, where the end is in seconds since 1970 (0 is never), or,
-with a dnsmasq for routers without a clock, the lease's length. IPv6 leases come behind a line `duid ...`.
+The lease file has a line a lease: end MAC IPV4 NAME CLIENT-ID. The end is in seconds since 1970 (0 is never). A dnsmasq
+for routers without a clock writes the lease's length there. IPv6 leases come behind a line `duid ...`.
 """
 
 import socket

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The state file: what the next daemon needs and the kernel does not hold. Small, replaced whole, never trusted.
 
-It lives where a boot leaves nothing (/var/run), as what it says is no longer true then; should it outlive a boot after
+It lives where a boot leaves nothing (/var/run), as what it says is no longer true then. Should it outlive a boot after
 all, the boot's number in it says so. It holds the secret of the lease tokens, so only root may read it. It is not
 synced to a disk: the page cache outlives every end of ours.
 """

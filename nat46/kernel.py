@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: ISC
 """The kernel module's control file as a target, in this network namespace or in another one.
 
-The module takes the network namespace of the task that writes, not of the file (nat46_get_net), so opening another
-namespace's file is not enough: a session with a namespace is a thread that has entered it. For the same reason the
-file is opened below /proc/thread-self: /proc/net is that of the process's first thread.
+The module takes the network namespace of the task that writes, not of the file (nat46_get_net). So opening another
+namespace's file is not enough. A session with a namespace is a thread that has entered it. For the same reason the file
+is opened below /proc/thread-self: /proc/net is that of the process's first thread.
 
-That a session is alone is more than order here: the module prints a listing without its lock
-(nat64_show_all_configs), from rules that a write at the same time frees (netdev_nat46_set_instance). The lock is on the
-namespace's own file, which is one and the same for all who are in it: below /proc/net each opening makes another inode
-(pde_force_lookup), and a lock on one of those keeps nobody out.
+That a session is alone is necessary here. The module prints a listing without its lock (nat64_show_all_configs), from
+rules that a write at the same time frees (netdev_nat46_set_instance). The lock is on the namespace's own file, which is
+one and the same for all who are in it. Below /proc/net each opening makes another inode (pde_force_lookup), and a lock
+on one of those keeps nobody out.
 """
 
 import errno

@@ -16,15 +16,15 @@
     remote....          the same for the other side
     debug               level of the device's messages; belongs to no pair
 
-A pair maps by its two rules: from IPv4 to IPv6 the local rule the source and the remote rule the destination,
-on the way back the reverse. RFC6052 embeds (v6's length is 32, 40, 48, 56, 64 or 96). NONE maps the address v4 to the
+A pair maps by its two rules. From IPv4 to IPv6 the local rule maps the source, the remote rule the destination. On the
+way back it is the reverse. RFC6052 embeds (v6's length is 32, 40, 48, 56, 64 or 96). NONE maps the address v4 to the
 address v6 if they are a /32 and a /128, and nothing otherwise. So a pair with a NONE rule of 0.0.0.0/0 and ::/0 is
 empty.
 
-Where nat46 ignores what it does not understand, a typing error included, and says "success", we raise
-ControlError: for an unknown command or key, a bad value, a key given twice, a missing or impossible device
-name. What nat46 accepts on purpose we accept. nat46 takes `add` without a name, too, and makes one up: we do
-not, for nobody could find the device. Words are separated by blanks, as in nat46 (a tab is part of a word).
+nat46 ignores what it does not understand, a typing error included, and says "success". We raise ControlError for an
+unknown command or key, a bad value, a key given twice, a missing or impossible device name. What nat46 accepts on
+purpose we accept. nat46 takes `add` without a name, too, and makes one up. We do not, for nobody could find the device.
+Words are separated by blanks, as in nat46 (a tab is part of a word).
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: ISC
 """What a translator's listing shows, and whether that is what was wanted. Pure: text in, values out.
 
-A device is a line `add DEVICE`, a line `insert DEVICE KEY VALUE...` for every pair but the last, one
-`config DEVICE KEY VALUE...` for the last, and an empty line. siit shows every pair whole. The kernel module prints a
-pair into a buffer of NAT46_CFG_BUFLEN, 200 bytes (nat64_show_all_configs and nat46_get_ipair_config). So a pair's text
-ends after 199 characters, in the middle of a word: with two RFC 6052 prefixes somewhere in `remote.ea-len`, with longer
+A device is a line `add DEVICE`, a line `insert DEVICE KEY VALUE...` for every pair but the last, one `config DEVICE KEY
+VALUE...` for the last, and an empty line. siit shows every pair whole. The kernel module prints a pair into a buffer of
+NAT46_CFG_BUFLEN, 200 bytes (nat64_show_all_configs and nat46_get_ipair_config). So a pair's text ends after 199
+characters, in the middle of a word. With two RFC 6052 prefixes that is somewhere in `remote.ea-len`, with longer
 addresses as early as in `remote.v6`. What stands behind the cut is not known, and never taken for confirmed. A pair
 that is not cut ends in `debug N`.
 

@@ -2,10 +2,10 @@
 """Devices and pairs of a translator, changed so that a success means something.
 
 The kernel module reports success for everything (nat46_proc_write returns the count). So each command is checked before
-(checks.py), sent in one write, and read back: what the listing shows has to be what the command asks for, and
-everything else has to be as it was. Otherwise NotApplied says what was wanted and what was found.
+(checks.py), sent in one write, and read back. What the listing shows has to be what the command asks for. Everything
+else has to be as it was. Otherwise NotApplied says what was wanted and what was found.
 
-The listing may be cut (listing.py), so keys are sent in the reverse order of a listing: the module stops at the first
+The listing may be cut (listing.py), so keys are sent in the reverse order of a listing. The module stops at the first
 one that it does not take (nat46_set_ipair_config). So if a visible key has changed, the hidden keys sent before it have
 changed too.
 

@@ -2,11 +2,11 @@
 """Which PLATs are worth asking. No I/O, no clock.
 
 Anybody in the mesh can announce hundreds of PLATs that are none, and nearer ones than the true ones are. So the nearest
-that answer are watched, and one gives way to a nearer one that answers too, never to one of which nothing is known. Of
-those a few at a time are tried, and who has lost a probe makes room. They wait in a queue, where who comes, or comes
-again, is behind who has had a route for longer: else false ones that come and go would be before a true one for ever.
-Of those never tried it is more, the more there are; while nothing answers, many. Some that fail are asked on, the
-others again after a while.
+that answer are watched. One gives way to a nearer one that answers too, never to one of which nothing is known. Of
+those a few at a time are tried, and who has lost a probe makes room. They wait in a queue. One that comes, or comes
+again, is behind those that have had a route for longer. Otherwise false ones that come and go would be before a true
+one for ever. Of those never tried it is more, the more there are; while nothing answers, many. Some that fail are asked
+on, the others again after a while.
 
 To look at all of them takes its time, and there is news of babel's many times a second. So where there are many, that
 is done now and then, and what is found lasts until then.

@@ -9,15 +9,14 @@ Event   ("metric", prefix, metric)          babel's metric to a PLAT, INFINITY w
 Action  ("use", prefix), ("stop",)          in the order in which to carry them out
         ("lost", prefix)                    this PLAT is not reachable any more, chosen or not
 
-A PLAT whose probes fail, or whose route is lost, is left at once for the best one known to work. To change
-for a better metric alone breaks open connections, hence margin and hold time. With no PLAT at all the
-clients are told so (stop); but not while babeld is away, when there is nothing better to go to and the old
-one may well come back. When exits fail but the nodes answer (MANAGEMENT), it may be the probed address that
-is dead and no exit at all: then the choice stays where it is rather than wander, and goes to the first PLAT
-whose exit does answer.
+A PLAT whose probes fail, or whose route is lost, is left at once for the best one known to work. To change for a better
+metric alone breaks open connections, hence margin and hold time. With no PLAT at all the clients are told so (stop).
+They are not told while babeld is away: there is nothing better to go to, and the old one may well come back. When exits
+fail but the nodes answer (MANAGEMENT), it may be the probed address that is dead and no exit at all. Then the choice
+stays where it is, and goes to the first PLAT whose exit does answer.
 
-A PLAT of which nothing is known is none to go to: anybody can announce hundreds. Only where probes have told nothing of
-anybody, as at the start or when none can be sent, the nearest is taken on trust, and left for the first that answers.
+A PLAT of which nothing is known is none to go to: anybody can announce hundreds. At the start, or when no probe can be
+sent, nothing is known of anybody. Only then the nearest is taken on trust, and left for the first that answers.
 """
 
 from xlat464.address import format_prefix6

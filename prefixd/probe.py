@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: ISC
 """Find out which PLATs work by asking them: ICMPv6 echo. No socket, no clock.
 
-A PLAT is asked in two lanes: through its exit, at a public IPv4 address embedded in its prefix, and at its
-own management address. The chosen PLAT, the one before, one in trouble and one on its way back are asked every
-interval, others only now and then. A lane that was answered is down after LOSSES unanswered probes, or at once, after
-a second look, when ICMPv6 or our own kernel says "unreachable"; it is up again after SUCCESSES answers in a
-row. One address at a time is asked through the exit, and after a lost probe the next one, so that no single
-host on the internet decides. The first trouble with the chosen PLAT has all others asked at once, so that it is
-known which one works before it is needed. Which PLATs are worth asking is in candidates.py.
+A PLAT is asked in two lanes: through its exit, at a public IPv4 address embedded in its prefix, and at its own
+management address. The chosen PLAT, the one before, one in trouble and one on its way back are asked every interval,
+others only now and then. A lane that was answered is down after LOSSES unanswered probes. It is down at once, after a
+second look, when ICMPv6 or our own kernel says "unreachable". It is up again after SUCCESSES answers in a row. One
+address at a time is asked through the exit, and after a lost probe the next one. So no single host on the internet
+decides. The first trouble with the chosen PLAT has all others asked at once, so that it is known which one works before
+it is needed. Which PLATs are worth asking is in candidates.py.
 
-Only what quotes a probe of ours counts: address, id, sequence number and a random cookie must be those of a
-probe that is still open. Everything else is counted and dropped.
+Only what quotes a probe of ours counts. Address, id, sequence number and a random cookie must be those of a probe that
+is still open. Everything else is counted and dropped.
 """
 
 import struct

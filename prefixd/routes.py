@@ -3,8 +3,8 @@
 
 A PLAT must not be left for the gap between two lines, so a loss counts only when it has lasted LINGER_MS.
 
-The table has a bound. Where it is full, one that does not answer gives way, or one that is farther than anybody needs:
-by then who answers is known, so no number of false ones keeps a true one out.
+The table has a bound. Where it is full, one that does not answer gives way, or one that is farther than anybody needs.
+By then it is known who answers, so no number of false ones keeps a true one out.
 
 An exit has one PLAT, two while it changes its prefix. Of what one router announces beyond PER_ROUTER nothing is taken,
 only counted: hundreds of false ones must not stand before the true ones.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Carry a plan out on this machine, and take it back: all or nothing, any number of times.
 
-The ledger (END.json in the state folder) names each step before it is done, with what one must know to take it back,
-so that even a killed `up` leaves nothing that `down` does not find. When a step fails, what this run did is taken
-back, what it took back is done again, and the ledger is as before.
+The ledger (END.json in the state folder) names each step before it is done, with what one must know to take it back. So
+even a killed `up` leaves nothing that `down` does not find. When a step fails, what this run did is taken back, what it
+took back is done again, and the ledger is as before.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 """Which flows of connection tracking the rules of a table would decide otherwise today. Pure but for `clear`.
 
 The kernel asks NAT about a flow's first packet only. A keepalive that began before a port was published, or before its
-target changed, would go on as it began; one to a port that is not published any more would be answered for ever; one
+target changed, would go on as it began. One to a port that is not published any more would be answered for ever. One
 that began while the rules were gone would leave with an address that nobody can answer.
 """
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What a machine does to a plan, and a plan to who works on it. Pure.
 
-Our table opens nothing that another one closes; what is published is asked for at an address that the machine has; and
+Our table opens nothing that another one closes. What is published is asked for at an address that the machine has. And
 a publication may take the connection that one is working over.
 """
 

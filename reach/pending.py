@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: ISC
 """An `up` that is taken back unless it is confirmed.
 
-A process of its own waits, outlives the terminal, and is there before the first change: an `up` that loses its
+A process of its own waits, outlives the terminal, and is there before the first change. So an `up` that loses its
 connection half-way is taken back as well. It has a note in the state folder, END.armed while `up` works and
-END.unconfirmed from then on. Who holds the lock of `alone` decides: when the time is over and a note still bears the
-number of the process that waited, it takes back; when the note is gone, it was confirmed or something newer waits.
+END.unconfirmed from then on. The holder of the lock of `alone` decides. When the time is over and a note still bears
+the number of the process that waited, it takes back. When the note is gone, it was confirmed or something newer waits.
 What it has to say is in END.log.
 """
 

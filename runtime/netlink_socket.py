@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
 """A socket for requests to the kernel over netlink: rtnetlink, netfilter, generic. Each is answered before the next.
 
-An answer belongs to the request whose sequence number it has, and to no other. Whatever ends a request before its last
-answer (an error, answers that the kernel had no room for, a caller that stops to listen to a dump) leaves a socket in
-which the rest of it may lie, or a dump that still runs and keeps others out (EBUSY): the next request gets a new
-socket, which costs some 20 microseconds.
+An answer belongs to the request whose sequence number it has, and to no other. A request may end before its last
+answer: an error, answers that the kernel had no room for, a caller that stops to listen to a dump. The rest of it may
+lie in the socket then, or a dump may still run and keep others out (EBUSY). So the next request gets a new socket,
+which costs some 20 microseconds.
 
 The kernel works requests off within send(2), so what it has to say is there when send returns. Errors and
-acknowledgements that nobody reads meanwhile fill the buffer, at 768 bytes each: so many requests go out at once as
+acknowledgements that nobody reads meanwhile fill the buffer, at 768 bytes each. So no more requests go out at once than
 there is room to answer, and only the last of them asks for an acknowledgement.
 
 Runs on CPython and on MicroPython, which knows socket addresses as bytes and has no `os.strerror`.

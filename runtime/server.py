@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """A control socket: peers that may be slow, silent, too many or full of garbage, and an answer each.
 
-A connection carries one line and gets one answer; in a session it carries lines, and each gets its answer before the
-next is carried out. Nothing here waits. A peer has a while to say its line and to read its answer; one more than there
+A connection carries one line and gets one answer. In a session it carries lines, and each gets its answer before the
+next is carried out. Nothing here waits. A peer has a while to say its line and to read its answer. One more than there
 is room for sends away the one that has been silent for longest. What a peer still says after its last answer is read
 and thrown away, DRAIN_BYTES of it at most: to close on it would be a reset, and whoever sends a line without end would
 not hear what is wrong.

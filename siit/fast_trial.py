@@ -2,8 +2,8 @@
 """Try the fast path before traffic depends on it: a packet of each kind through a device of its own.
 
 In a network namespace that only the trial's thread is in, and that goes with it, the program must make of each packet
-what the translator makes of it. So whatever a kernel does otherwise (a helper that behaves differently, a hook that is
-not run, super-packets that it refuses) shows here, and not in somebody's connection.
+what the translator makes of it. A kernel may do otherwise: a helper that behaves differently, a hook that is not run,
+super-packets that it refuses. That shows here, and not in somebody's connection.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Clear the flows that connection tracking decided while an exit's rules were not there, over ctnetlink.
 
-The kernel asks rules about a flow's first packet only: what began without NAT goes on without it for as long as it is
+The kernel asks rules about a flow's first packet only. What began without NAT goes on without it for as long as it is
 heard of. So whoever sets an exit's rules up clears what was decided otherwise, and nothing else. (Layout:
 linux/netfilter/nfnetlink_conntrack.h.) No program for that is needed, which routers do not have.
 """

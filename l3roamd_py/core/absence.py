@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Clients that do not answer, and what a restart restored: are they here, and if not, where? No I/O.
 
-Two nodes may serve one client: the mesh was in two parts, or one of them was dead, while it walked from one to the
-other, and nobody was there to let go of it. Both have its node-client address then, and babel hides from each the way
-to the other, for it has that address itself. Who of us is wrong is told by the client alone, when it is asked:
+Two nodes may serve one client. The mesh was in two parts, or one of them was dead, while the client walked from one to
+the other. So nobody let go of it. Both have its node-client address then, and babel hides from each the way to the
+other, for it has that address itself. Who of us is wrong is told by the client alone, when it is asked:
 
     it answers             it is ours, and we claim it from our neighbours: the other node may be one
     it does not (Absent)   we give its node-client address up for a while, ask on, and look where babel leads then:

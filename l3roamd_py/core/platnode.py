@@ -14,13 +14,13 @@
     as many as one node may have are mapped to B          FULL
     otherwise                                             map, OK with a fresh token
 
-Answers go to the management address of the prefix that the message is about, never to where it came from: so who does
-not own the prefix gets none. Nor can it have mapped what comes from another's prefix: the proof that `at` is the
-sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for
-its serial alone: a ROAM from before must not work again while its token is good.
+Answers go to the management address of the prefix that the message is about, never to where it came from. A node that
+does not own the prefix gets none. Nor can it have mapped what comes from another's prefix. The proof that `at` is the
+sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for its
+serial alone: a ROAM from before must not work again while its token is good.
 
-No node can fill the table: each has so many homes here and no more, its oldest give way, and when all are too many
-those of the node that has the most. A mapping holds for an hour at most, and its node renews it: else it ends.
+No node can fill the table. Each has room for so many homes, and its oldest give way. When all together are too many,
+those of the node that has the most give way. A mapping holds for an hour at most, and its node renews it: else it ends.
 
 Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
 token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.

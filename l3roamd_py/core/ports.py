@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Which port of the bridge each client is at, and how many a port may have. No I/O.
 
-Who can send at a port can make up as many MACs as it likes, but behind it may be a switch or an access point with a few
-hundred clients. So a port has room for so many, and for fewer that are new and have not proven to be here. Of those
+A sender at a port can make up as many MACs as it likes. But behind the port may be a switch or an access point with a
+few hundred clients. So a port has room for so many, and for fewer that are new and have not proven to be here. Of those
 the oldest gives way to one that has; if there is none, the client that has been away for longest.
 """
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
 """Role B: who had this client? Our CLAIM, and what follows when the question is over. No I/O.
 
-The CLAIM goes to the client's node-client address, which babel routes to the node that serves it; or right to where we
-know that the client went. Each copy goes to our neighbours on the mesh as well, as a client has seldom come from
-farther away: first for who has the client alone, and while babel knows no way, or nobody answers at its end, for who
-knows where it went, too. Asked at once, those would tell what is out of date. If all of them are silent as well, every
-clatnode that babel knows is asked: quick walks over several hops leave babel and the neighbours behind. (A node that
-lets the address go may be at the end of old routes for seconds: babeld before 1.12.2 has to wait for the next update
-then, even with another route at hand.)
+The CLAIM goes to the client's node-client address, which babel routes to the node that serves it. If we know where the
+client went, it goes right there. Each copy goes to our neighbours on the mesh as well, as a client has seldom come from
+farther away. At first only the node that has the client may answer. While babel knows no way, or nobody answers at its
+end, a node that knows where it went may answer too. Asked at once, those would tell what is out of date. If all of them
+are silent as well, every clatnode that babel knows is asked. A client that walks quickly over several hops is faster
+than babel and the neighbours. (A node that lets the address go may be at the end of old routes for seconds: babeld
+before 1.12.2 has to wait for the next update then, even with another route at hand.)
 """
 
 from l3roamd_py.core import wire

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """What a restart must not lose, as a dictionary ready for JSON. No I/O.
 
-Bytes are hexadecimal text, times seconds of CLOCK_BOOTTIME: after a reboot all of it is worthless, and says so by
-lying in the future. What the kernel keeps is not here: the mappings of the platnode come from there, and a client whose
-gate the kernel has closed was let go after the snapshot: it must be asked for anew.
+Bytes are hexadecimal text, times seconds of CLOCK_BOOTTIME: after a reboot all of it is worthless, and says so by lying
+in the future. What the kernel keeps is not here: the mappings of the platnode come from there. A client whose gate the
+kernel has closed was let go after the snapshot, so it must be asked for anew.
 """
 
 from l3roamd_py.core.absence import restore_client

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The lease token: a platnode's word that whoever shows it may move a client's home. No I/O, no clock.
 
-The platnode gives a token to the node that leased an address, and keeps nothing of it: the token says which home
-it is for (by its MAC, home itself is not in it), until when it is good, and which one of many it is.
+The platnode gives a token to the node that leased an address, and keeps nothing of it. The token says until when it is
+good, and which one of many it is. Its MAC says which home it is for; home itself is not in it.
 
 offset  size  field
 0       8     serial    milliseconds, grows with every token of a platnode; 0 = no token

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: ISC
 """Finding clients: what the kernel tells of links, and of bridge and neighbour entries; for stations see stations.py.
 
-Everything that is not of the client device, its ports or one of its neighbours is passed over, and so is every MAC
-that is ours or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
+Everything that is not of the client device, its ports or one of its neighbours is ignored. So is every MAC that is ours
+or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
 
-The client device need not be the bridge with the clients' ports: on Gluon it is a veth (local-node), whose other end is
+The client device need not be the bridge with the clients' ports. On Gluon it is a veth (local-node), whose other end is
 one of the ports. Neighbours are the device's, bridge entries the bridge's.
 
 An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What of the network is ours: addresses, neighbours and routes of clients; and where a route leads.
 
-Whatever is made here bears OWNER as its protocol, so that the next daemon finds it, and making what is there or
-removing what is not changes nothing.
+Whatever is made here bears OWNER as its protocol, so that the next daemon finds it. Making what is there, or removing
+what is not, changes nothing.
 """
 
 import socket

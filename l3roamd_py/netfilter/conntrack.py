@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Connection tracking over netlink: entries of a client found, removed, and given another source.
 
-An entry cannot be changed where it stands: it is deleted and made again with the client's new source, the same
-NAT, ports, state, status and time left. What of it need not be understood is copied as it came: ports and
-identifiers of every protocol alike. A TCP's windows are not told to us, so the new entry does not check them.
+An entry cannot be changed in place. It is deleted and made again with the client's new source, and the same NAT, ports,
+state, status and time left. What of it need not be understood is copied as it came: ports and identifiers of every
+protocol alike. A TCP's windows are not told to us, so the new entry does not check them.
 
-A packet of the server that comes between the two (some 50 microseconds) is lost, and sent again by its sender; the
-client's own wait at the gate.
+A packet of the server that comes between the two (some 50 microseconds) is lost, and sent again by its sender. The
+client's own packets wait at the gate.
 """
 
 import errno
@@ -158,9 +158,9 @@ def ends_of(answer: bytes) -> tuple[bytes, bytes]:
 class Conntrack:
     """The table of this network namespace, IPv6 only. Raises OSError from everything.
 
-    There is no way to a client's entries but through all of them: the kernel walks the whole hash table (10 ms for the
-    262,144 buckets of a large machine, with no entry in it) and writes down each entry (2 us). So callers ask for many
-    clients at once.
+    To find a client's entries all entries are read. The kernel walks the whole hash table (10 ms for the 262,144
+    buckets of a large machine, with no entry in it) and writes down each entry (2 us). So callers ask for many clients
+    at once.
     """
 
     def __init__(self) -> None:

@@ -2,7 +2,7 @@
 """The gate: a client's packets wait until its address is known to be its. Closed for whoever was not let in.
 
 A packet that reaches the platnode before ROAM does opens a second connection there, and the server answers it with a
-reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4), and goes on in its order when
+reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4). It goes on in its order when
 the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by.
 
 IPv6 of clients comes by too, from an address that nobody knows yet, wherever it is sent to: no other sign may ever come
@@ -13,8 +13,8 @@ not fill our processor.
 This is what waits; the rules that send it here are in nft/gate.py and xtables/gate.py.
 
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
-the newest is dropped, over the second everything of the client that has waited longest; and what has waited for HELD_S
-is too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
+the newest is dropped, over the second everything of the client that has waited longest. What has waited for HELD_S is
+too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
 import errno

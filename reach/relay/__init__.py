@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The relay's configuration: listeners as lines of text for reach-relay (relay.c), which does the work.
 
-It is a program of its own, not a thread in the interpreter: at 5,000 connections what counts is the memory of one, a
-router can have it without Python, and when it is reloaded nothing of ours has to stay alive for its connections.
+It is a program of its own, not a thread in the interpreter. At 5,000 connections what counts is the memory of one. A
+router can have it without Python. When it is reloaded, nothing of ours has to stay alive for its connections.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 
 The header is kept with the sources, so that nothing that builds siit (an OpenWrt tree, a Gluon tree, a server) needs a
 compiler for BPF. It has the program for each byte order. A test makes it again and finds it unchanged, where there is
-the clang that it names: another one writes the same program with other instructions.
+the clang that it names. Another one writes the same program with other instructions.
 """
 
 import shutil

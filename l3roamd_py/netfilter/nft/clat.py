@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The clatnode's rules in nftables: stateless. Table `ip6 l3roamd_clat`, and the gate (gate_nft).
 
-A set of clients per PLAT. What leaves the CLAT device has the current PLAT as its destination; for a client in the set
-the client's own takes its place, and on the way back the other way round. Elements have the lease as their timeout.
+A set of clients per PLAT. What leaves the CLAT device has the current PLAT as its destination. For a client in the set,
+the client's own PLAT takes its place. On the way back it is the other way round. Elements have the lease as their
+timeout.
 """
 
 from l3roamd_py.netfilter.gate import QUEUE

@@ -2,18 +2,18 @@
 """The platnode's rules in nftables: stateless, one transaction a roam. Table `ip6 l3roamd_plat`.
 
 Two maps serve all clients. `from` turns where a roamed client is into its home before conntrack (priority -350, after
-defragmentation at -400), `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
+defragmentation at -400). `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
 that anybody moved.
 
 A client may be at home while the kernel still has it elsewhere: it came back when the daemon here did not answer. What
-it begins there goes back there: a flow whose first packet came from a home itself has a bit in its conntrack mark that
+it begins there goes back there. A flow whose first packet came from a home itself has a bit in its conntrack mark. That
 keeps it from `to`, until one of its packets comes by `from`. Bits of others stay.
 
-What this node itself says of a packet on its way, in ICMPv6 errors, comes by no prerouting: two chains at output do the
-same for it, so that a client hears why it is refused, and a server what fits.
+ICMPv6 errors of this node itself do not pass prerouting. Two chains at output do the same for them, so that a client
+hears why it is refused, and a server what fits.
 
-Only what goes to the own PLAT is looked at: a platnode is a router of the mesh as well, and
-elsewhere the place is a home of its own.
+Only what goes to the own PLAT is looked at. A platnode is a router of the mesh as well, and elsewhere the place is a
+home of its own.
 
 Elements have the lease as their timeout, so all of it ends without us. A serial is the comment of its element.
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """iptables and ip6tables: chains of our own that a built-in chain ends with. Set-up only, never for a single roam.
 
-At the end, because NFQUEUE and NETMAP end the way through a table: what others do there (the TCP MSS) comes first.
-A restore takes a table's rules in one go, and it empties our chain before it fills it, so a chain of an earlier run is
+At the end, because NFQUEUE and NETMAP end the way through a table: what others do there (the TCP MSS) comes first. A
+restore takes a table's rules in one go. It empties our chain before it fills it, so a chain of an earlier run is
 replaced.
 
 The programs share a lock, which anybody may hold for as long as they like. So each run of one is a child process: who

@@ -2,12 +2,12 @@
 """The clatnode's rules with iptables and ipset: a set of clients per PLAT and a pair of NETMAP rules for each.
 
 A program runs only when a PLAT comes or goes; a client is an element of a set. Nobody waits for a program, so what
-depends on its rules comes when they are there: a client whose PLAT is new stays at the gate until then.
+depends on its rules comes when they are there. A client whose PLAT is new stays at the gate until then.
 
 To remove a client's entries of connection tracking all have to be looked at. So that is done once for all clients that
 came in a round, at its end: by then their ROAMs are on their way, and it is done before the answers are here.
 
-NETMAP is kept by conntrack, so entries from the time of another PLAT are removed when that changes: a flow is taken up
+NETMAP is kept by conntrack, so entries from the time of another PLAT are removed when that changes. A flow is taken up
 again in the middle, with the addresses that are right now. An entry that begins before has the answers of the old one,
 so it gets another source port, and the server ends a connection that it does not know. So until the entries are gone
 what clients with a PLAT of their own send is dropped, whichever PLAT it is for: the one that the node has turned to

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """ICMPv6 errors for clients of another PLAT than the node's, where NETMAP is: from whom they are must stay.
 
-The kernel's NAT gives an error the source that an answer would have (nf_nat_icmpv6_reply_translation): every router on
-the way would be the destination, in a traceroute. So time exceeded and unreachable wait in a queue of their own, before
-NAT sees them; they are dropped there, and what nftables would have made of them is sent instead. While nobody listens
+The kernel's NAT gives an error the source that an answer would have (nf_nat_icmpv6_reply_translation). In a traceroute
+every router on the way would be the destination. So time exceeded and unreachable wait in a queue of their own, before
+NAT sees them. They are dropped there, and what nftables would have made of them is sent instead. While nobody listens
 they go on as NAT has it. Packet Too Big is left to NAT, for path MTU discovery does not depend on us then.
 
 What this node itself says of a packet whose hops end here cannot be queued: the flow is in no table yet, and the kernel

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-"""The gate with iptables: a set of addresses of each family, a chain that sends all others to NFQUEUE, and a rule for
-each client that was refused.
+"""The gate with iptables. It is a set of addresses of each family, a chain that sends all others to NFQUEUE, and a rule
+for each client that was refused.
 
 A set of MACs with them is not in every kernel; the MAC is kept as a comment. To let a client in is an element of the
 set; a program runs for those that are refused only, and nobody waits for it.
