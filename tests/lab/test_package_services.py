@@ -528,10 +528,11 @@ def test_openwrts_own_scripts_take_the_init_scripts(make_node):
     # what procd would run, with OpenWrt's functions.sh and uci
     node.file("/run/464xlat/clat.settings").unlink()
     node("siit daemon --state /run/siit/rules </dev/null >/dev/null 2>&1 9>&- &")
-    node("timeout 60 /lib/464xlat/supervise.sh clat up && timeout 60 /lib/464xlat/supervise.sh plat up")
-    status = node("/etc/init.d/464xlat status")
-    assert is_up(status, "clat")
-    assert is_up(status, "plat")
+    for role in ("clat", "plat"):
+        node(
+            f"/lib/464xlat/supervise.sh {role} up </dev/null >/run/{role}.log 2>&1 9>&- & echo $! >/run/{role}.pid"
+        )
+        node.wait("/etc/init.d/464xlat status; cat /run/*.log", f"{role:5} up", within_s=60)
     assert [call["name"] for call in node.calls()][-1] == "prefixd"
-    node("/etc/init.d/464xlat stop")
+    node("kill $(cat /run/clat.pid /run/plat.pid); /etc/init.d/464xlat stop")
     assert "clat  down" in node("464xlat status")
