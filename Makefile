@@ -14,6 +14,7 @@
 #   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make diagram                                     the drawing of a client's states in docs/architecture.md
+#   make storm [ARGS='--rules xtables lock flood']   connections of clients that walk, among what goes wrong
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
@@ -27,7 +28,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -84,6 +85,10 @@ bench: setup-bench $(PARTS)
 	$(TRY_BABELD)
 	$(TRY_OLDEST)
 	$(PYTHON) -m bench $(ARGS)
+
+storm: $(PARTS)
+	$(TRY_BABELD)
+	$(PYTHON) -m sdk.storm $(ARGS)
 
 ipk: setup
 	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
