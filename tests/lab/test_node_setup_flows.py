@@ -37,7 +37,10 @@ FLUSHES = {
         "ip6tables -t mangle -F XLAT464_out",
         # what is accepted in mangle before ours is not looked at by ours
         "iptables -t mangle -I POSTROUTING -j ACCEPT",
-        "ip6tables -t mangle -I INPUT -i plat -j ACCEPT",
+        "ip6tables -t mangle -I INPUT -i plat -j RETURN",
+        # and what is accepted in nat before ours keeps its address
+        "ip6tables -t nat -I POSTROUTING -j ACCEPT",
+        "iptables -t nat -I POSTROUTING -s 192.0.2.0/24 -j ACCEPT",
     ],
 }
 WITHOUT_NAT = {  # what stands in NAT's way, for both families
@@ -62,6 +65,8 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
         assert "set up again" in node.xlat(up).stderr
         assert "broken" not in node.xlat("plat status", check=False).stdout
         assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {SERVER}")
+    if firewall != "nft":
+        see_that_we_do_not_take_turns(mesh)
     mesh.plat.run("ip -6 route flush root fddd:1337:1338:200:0:b2::/96 type prohibit")
     assert "broken" in node.xlat("plat status", check=False).stdout
     assert node.xlat(up).returncode == 0
@@ -73,6 +78,36 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
         assert "broken" not in node.xlat("plat status", check=False).stdout
     node.xlat("plat down")
     assert "XLAT464" not in node.snapshot()
+
+
+def see_that_we_do_not_take_turns(mesh):
+    """A program may put its rule before ours each time: then ours stay behind for a while, and status says so."""
+    node, up = mesh.plat_node, f"plat up {mesh.plat_options}"
+
+    def go_before_us():
+        mesh.plat.run("iptables -t mangle -I POSTROUTING -j ACCEPT", **node.variables)
+        return node.xlat(up).stderr
+
+    moves = 0
+    while "set up again" in (said := go_before_us()):
+        moves += 1
+        assert moves <= 5
+    assert "ours stay behind for 300 s" in said
+    status = node.xlat("plat status").stdout
+    assert "behind a rule of somebody else (mangle -A POSTROUTING -j ACCEPT)" in status
+    assert "stay behind" not in node.xlat(up).stderr  # said once
+    # what is missing comes back all the same
+    mesh.plat.run("ip6tables -t nat -F", **node.variables)
+    assert "broken" in node.xlat("plat status", check=False).stdout
+    node.xlat(up)
+    assert "XLAT464_plat" in mesh.plat.output("ip6tables-save -t nat", **node.variables)
+    assert "behind" not in node.xlat("plat status").stdout
+    # and some minutes later ours are first again
+    assert "ours stay behind" in go_before_us()
+    mesh.plat.run(["sh", "-c", "echo 5 1 >/run/464xlat/plat.moves"])
+    assert "broken" in node.xlat("plat status", check=False).stdout
+    assert "set up again, and first" in node.xlat(up).stderr
+    assert "behind" not in node.xlat("plat status").stdout
 
 
 def test_rules_are_not_there_twice_when_somebody_held_the_lock_of_iptables(machines):

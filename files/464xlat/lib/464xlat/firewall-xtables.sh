@@ -41,17 +41,21 @@ xtables_up() { # clat | plat
 	xtables_load ip6tables nat POSTROUTING XLAT464_plat "$(xtables_nat66)"
 }
 
-# As it was set up, and what of others' comes before ours in mangle, where ours must be first to hold. iptables-save
-# without -t knows the tables that are in use; it takes no lock.
+# As it was set up, and what of others' comes before ours in mangle and nat, where ours must be first to hold (what comes
+# before ours in filter lets nothing through that mangle would not). The roaming daemon's are ours as well.
+# iptables-save without -t knows the tables that are in use; it takes no lock.
 xtables_list() { eval "$(xtables_fingerprint "$1")"; } # clat | plat
 xtables_fingerprint() { # clat | plat
 	local chains='clat|from_[^ ]*|nat46'
 	[ "$1" = clat ] || chains='plat|out|in|node|new'
 	printf "{ iptables-save && ip6tables-save; } | awk '%s'\n" "
-/^\*/ { mangle = /mangle/; split(\"\", before) }
+/^\*/ { table = substr(\$0, 2); split(\"\", before) }
 /^-A.* XLAT464_($chains)( |\$)/ { printf \"%s\", before[\$2]; print; before[\$2] = \"\"; next }
-mangle && /^-A/ && !/ XLAT464_/ { before[\$2] = before[\$2] \$0 \"\\n\" }"
+table ~ /mangle|nat/ && /^-A/ && !/ (XLAT464|L3ROAMD)_/ { before[\$2] = before[\$2] table \" \" \$0 \"\\n\" }"
 }
+
+# A rule of somebody else's that comes before ours.
+xtables_before() { xtables_list "$1" 2>/dev/null | sed -n '/ XLAT464_/!{p;q;}'; } # clat | plat
 
 # HOOK may have words of a match behind it, which are the jump's.
 xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
@@ -60,20 +64,27 @@ xtables_load() { # PROGRAM TABLE HOOK CHAIN RULES
 
 # In one go, also over what is left of it: our jump is there once, and first.
 xtables_restore() { # PROGRAM TABLE HOOK CHAIN RULES
-	{
-		printf '*%s\n:%s - [0:0]\n' "$2" "$4"
-		xtables_jumps "$@"
-		printf -- '-I %s -j %s\n%s\nCOMMIT\n' "$3" "$4" "$5"
-	} | "$1-restore" -w "$XTABLES_WAIT_S" -n
+	xtables_without_jumps "$1" "$2" "$3" "$4" ":$4 - [0:0]" "-I $3 -j $4
+$5"
 }
 
 xtables_unload() { # PROGRAM TABLE HOOK CHAIN
 	"$1-save" -t "$2" | grep -q "^:$4 " || return
-	{
-		echo "*$2"
-		xtables_jumps "$@"
-		printf -- '-F %s\n-X %s\nCOMMIT\n' "$4" "$4"
-	} | "$1-restore" -w "$XTABLES_WAIT_S" -n
+	xtables_without_jumps "$1" "$2" "$3" "$4" '' "-F $4
+-X $4"
+}
+
+# The jumps are read before the restore has the lock: if it fails, and they are others by then, it is tried again.
+xtables_without_jumps() { # PROGRAM TABLE HOOK CHAIN LINES-BEFORE LINES-BEHIND
+	local jumps now tries=0
+	now=$(xtables_jumps "$@")
+	while [ "$tries" -lt 3 ] && [ "$now" != "${jumps-none}" ]; do
+		jumps=$now tries=$((tries + 1))
+		! printf '*%s\n%s\n%s\n%s\nCOMMIT\n' "$2" "$5" "$jumps" "$6" |
+			"$1-restore" -w "$XTABLES_WAIT_S" -n || return 0
+		now=$(xtables_jumps "$@")
+	done
+	return 1
 }
 
 # The lines that take our jumps away.

@@ -42,24 +42,69 @@ firewall_choose() { # clat | plat
 	fi
 }
 
-# Whether a role's rules are those that were set up: other programs flush more than their own.
+# Whether a role's rules are those that were set up: other programs flush more than their own, and put theirs before ours.
 firewall_is_intact() { # BACK-END clat | plat
 	local sum=''
 	[ "$1" != none ] || return 0
 	read -r sum 2>/dev/null <"$XLAT464_RUN/$2.rules"
-	[ "$sum" = "$(firewall_sum "$1" "$2")" ]
+	[ "$sum" = "$(firewall_sum "$1" "$2")" ] || return
+	[ ! -e "$XLAT464_RUN/$2.behind" ] || ! firewall_may_move "$2"
+}
+
+# Where ours stay behind those of others, for status.
+firewall_detail() { # clat | plat
+	[ ! -e "$XLAT464_RUN/$1.behind" ] || printf ', behind a rule of somebody else (%s)' "$(cat "$XLAT464_RUN/$1.behind")"
+}
+
+# What is not as it was set up, for people.
+firewall_lacks() { # BACK-END clat | plat
+	local before=''
+	[ "$1" != xtables ] || before=$(xtables_before "$2")
+	if [ -n "$before" ]; then
+		echo "a rule of somebody else stands before ours ($before)"
+	else
+		echo "the firewall rules are not those that were set up"
+	fi
+}
+
+# Whether ours may go to the front once more: with a program that does the same we would take turns for ever.
+MOVES=5 MOVES_S=300
+firewall_may_move() { # clat | plat
+	local last=0
+	moves=0 now=$(date +%s)
+	read -r moves last 2>/dev/null <"$XLAT464_RUN/$1.moves"
+	if [ "$now" -lt "$last" ] || [ $((now - last)) -ge "$MOVES_S" ]; then moves=0; fi
+	[ "$moves" -lt "$MOVES" ]
 }
 
 firewall_sum() { "$1_list" "$2" 2>/dev/null | md5sum; } # BACK-END clat | plat
+firewall_own() { "$1_list" "$2" 2>/dev/null | sed '/^-A.* XLAT464_/!d' | md5sum; } # BACK-END clat | plat
+firewall_note() { { firewall_sum "$@" && firewall_own "$@"; } >"$XLAT464_RUN/$2.rules"; } # BACK-END clat | plat
 
 firewall_up() { # clat | plat
 	[ "$FIREWALL" != none ] || return 0
 	"${FIREWALL}_up" "$1"
-	firewall_sum "$FIREWALL" "$1" >"$XLAT464_RUN/$1.rules"
+	firewall_note "$FIREWALL" "$1"
 }
 
 # Set up a role's rules again, and nothing else. The role's ledger has their undo already.
 firewall_restore() { # clat | plat
+	local before='' moves=0 now
 	LEDGER=
+	[ "$FIREWALL" != xtables ] || before=$(xtables_before "$1")
+	if [ -n "$before" ] && ! firewall_may_move "$1" &&
+		[ "$(firewall_own xtables "$1")" = "$(sed -n 2p "$XLAT464_RUN/$1.rules" 2>/dev/null)" ]; then
+		firewall_note xtables "$1"
+		printf '%s\n' "$before" >"$XLAT464_RUN/$1.behind"
+		warn "others put rules before ours again and again ($before): ours stay behind for $MOVES_S s"
+		return
+	fi
 	firewall_up "$1"
+	rm -f "$XLAT464_RUN/$1.behind"
+	if [ -n "$before" ]; then
+		echo "$((moves + 1)) $now" >"$XLAT464_RUN/$1.moves"
+		warn "a rule of somebody else stood before ours ($before): the firewall rules are set up again, and first"
+	else
+		warn "the firewall rules were others and are set up again"
+	fi
 }

@@ -82,7 +82,7 @@ tell() { [ -z "${VERBOSE:-}" ] || printf '464xlat: + %s\n' "$*" >&2; } # COMMAND
 # Undo a ledger and remove it. `quiet` is for an aborted `up`, whose last line may be of a change that was never made.
 ledger_undo() { # NAME [quiet]
 	local file="$XLAT464_RUN/$1.undo" line said lines
-	rm -f "$XLAT464_RUN/$1.settings" "$XLAT464_RUN/$1.rules"
+	rm -f "$XLAT464_RUN/$1.settings" "$XLAT464_RUN/$1.rules" "$XLAT464_RUN/$1.moves" "$XLAT464_RUN/$1.behind"
 	[ -e "$file" ] || return 0
 	# read the list first, since an undo may change the ledger. Not into a file: there may be no room for one
 	lines=$(sed -n '1!G;h;$p' "$file")

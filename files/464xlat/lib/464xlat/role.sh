@@ -18,7 +18,7 @@ role_up() { # clat | plat WORD...
 	if ledger_finished "$role" && role_is_served &&
 		{ [ "$(ledger_settings "$role")" = "$SETTINGS" ] || { [ "$role" = plat ] && plat_differs_in_wan; }; }; then
 		firewall_is_intact "$FIREWALL" "$role" || {
-			if (firewall_restore "$role"); then warn "the firewall rules were others and are set up again"; fi
+			(firewall_restore "$role")
 			[ "$role" = clat ] || plat_clear_flows
 		}
 		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
@@ -117,7 +117,7 @@ role_lacks() { # clat | plat
 	elif [ -z "$(ip -6 route show exact "$PREFIX" dev "$DEVICE" 2>/dev/null)" ]; then
 		echo "there is no route $PREFIX dev $DEVICE"
 	elif ! firewall_is_intact "$FIREWALL" "$1"; then
-		echo "the firewall rules are not those that were set up"
+		firewall_lacks "$FIREWALL" "$1"
 	else
 		"${1}_lacks"
 	fi
@@ -173,7 +173,7 @@ role_status() { # clat | plat
 		state=unfinished detail='another 464xlat is at work, or was ended; the next up makes it anew'
 	else
 		lacks=$(role_lacks "$1")
-		detail="$("$1_detail"), MTU $MESH_MTU, $FIREWALL"
+		detail="$("$1_detail"), MTU $MESH_MTU, $FIREWALL$(firewall_detail "$1")"
 		[ -z "$lacks" ] || { state=broken detail=$lacks; }
 	fi
 	# shellcheck disable=SC2059

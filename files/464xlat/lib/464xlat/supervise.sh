@@ -169,6 +169,7 @@ ensure_up() {
 	elif run "$words${wan:+ --wan $wan}"; then
 		[ -n "$applied" ] || echo "464xlat: $role is up"
 		applied=$words$wan changed='' fingerprint=''
+		cat "$RUN/$role.said" >&2 # whose rules stood before ours, say
 		clear_problem
 		notify_dependents changed
 	else
