@@ -65,6 +65,7 @@ class Daemon:
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
         self.bugs = 0
+        self.others_changes = 0  # to our rules
         self.silence = Silence()
 
     # Starting
@@ -180,6 +181,10 @@ class Daemon:
         try:
             if self.clat is not None:
                 self.clat.tick(now)
+                notices, self.clat.notices = self.clat.notices, []
+                self.others_changes += len(notices)
+                for notice in notices:
+                    self.log.warning(notice)
             if self.plat is not None and self.plat.tick(now):
                 self.log.warning("somebody removed the rules of who has roamed: they are made again")
                 assert self.core.platnode is not None
@@ -228,18 +233,14 @@ class Daemon:
         parts = [self.inputs.udp.counters, self.server.counters, self.inputs.garbage.counters]
         if self.clat is not None:
             parts.append({f"gate_{name}": value for name, value in self.clat.counters().items()})
-        parts.append(
-            {
-                "kernel_overruns": self.inputs.finder.overruns,
-                "failures": self.performer.failures,
-                "bugs": self.bugs,
-            }
-        )
+        parts.append({"kernel_overruns": self.inputs.finder.overruns, "failures": self.performer.failures})
+        parts.append({"bugs": self.bugs, "rules_changed_by_others": self.others_changes})
         for part in parts:
             counters.update(part)
         status.setdefault("roams", [])
         status["mesh"] = list(self.inputs.mesh_devices)
         status["rules"] = type(self.clat or self.plat).__name__
+        status["rules_behind"] = [] if self.clat is None else self.clat.behind
         return status
 
     # Ending

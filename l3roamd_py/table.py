@@ -21,6 +21,7 @@ def render(status: "Mapping[str, Any]") -> list[str]:
         "mesh      " + (", ".join(status["mesh"]) or "no device"),
         f"rules     {status['rules']}",
     ]
+    lines += [f"          {sentence}" for sentence in status.get("rules_behind", [])]
     for title, head, rows in (
         (
             "clients",

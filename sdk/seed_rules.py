@@ -54,7 +54,7 @@ class SeedPlatRules:
 
     def __init__(self, plat_device: str, plat: bytes = bytes(16)):
         self.device, self.plat = plat_device, plat
-        self.checks = Checks()
+        self.checks = Checks(lambda: None)
         self.made: dict[str, list[str]] = {}  # set name -> its rule, as ip6tables takes it behind -A or -I
 
     def set_up(self) -> None:

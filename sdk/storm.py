@@ -208,8 +208,11 @@ def main() -> int:
     ):  # each in a mesh of its own: what one leaves must not help the next
         with Lab(load_topology(options.topology), name=f"storm-{os.getpid()}") as lab:
             lab.wait_ready()
-            lost += tell(name, storm(lab, name, options.walks))
+            broken = tell(name, storm(lab, name, options.walks))
+            lost += broken
             for node in nodes_with_daemons(lab):
+                if broken:
+                    print(f"{node.name}:\n{lab.running.log(node.name, 'l3roamd')}", flush=True)
                 counters = lab.roaming_status(node.name)["counters"]
                 if counters.get("bugs"):
                     raise LabError(

@@ -12,18 +12,24 @@ not fill our processor.
 
 This is what waits; the rules that send it here are in nft/gate.py and xtables/gate.py.
 
+What rules of iptables send here comes by all of them once more when it may go on, with a bit of its mark that says so:
+an ACCEPT of the queue would end its way through the table, and others have rules there as well.
+
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
 the newest is dropped, over the second everything of the client that has waited longest. What has waited for HELD_S is
 too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
 import errno
+import struct
 
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
+from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, PacketQueue, QueuedPacket
 from l3roamd_py.netfilter.rules import Checks, Held, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
+from runtime.netlink import message, text
+from runtime.netlink_socket import ROUTE, NetlinkSocket
 from runtime.ordered import OldestFirst, oldest
 from runtime.record import record
 from runtime.sockets import EBUSY, error_number
@@ -36,7 +42,10 @@ if TYPE_CHECKING:
     from l3roamd_py.netfilter.rules import Prefixes
 
     Client = tuple[bytes, bytes]  # MAC and address
+    Waits = tuple[int, int]  # a packet's number and mark
 
+MARK = 0x20000000  # the bit
+NO_MAC = b""  # where packets leave the node it is known no more
 QUEUE = 5523
 HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
 HELD_S = 4.0  # above what a roam may take, with its retries
@@ -46,7 +55,7 @@ NEW_PER_S, NEW_BURST = 250, 250  # packets of IPv6 addresses that are not known
 @record("since_s packets")
 class Waiting:
     since_s: float
-    packets: list[int]
+    packets: "list[Waits]"
 
 
 class WaitingRoom:
@@ -56,7 +65,7 @@ class WaitingRoom:
         self.waiting: "OldestFirst[Client, Waiting]" = OldestFirst()
         self.held = 0
 
-    def put(self, client: "Client", packet: int, now_s: float) -> list[int]:
+    def put(self, client: "Client", packet: "Waits", now_s: float) -> "list[Waits]":
         entry = self.waiting.get(client)
         if entry is None:
             entry = self.waiting[client] = Waiting(now_s, [])
@@ -68,14 +77,14 @@ class WaitingRoom:
             return []
         return self.pop(oldest(self.waiting))
 
-    def pop(self, client: "Client") -> list[int]:
+    def pop(self, client: "Client") -> "list[Waits]":
         """All that waits for a client, in its order; it waits no longer."""
         entry = self.waiting.pop(client, None)
         packets = entry.packets if entry else []
         self.held -= len(packets)
         return packets
 
-    def pop_late(self, now_s: float) -> list[int]:
+    def pop_late(self, now_s: float) -> "list[Waits]":
         late = []
         while self.waiting:
             client = oldest(self.waiting)
@@ -98,9 +107,12 @@ class Gate:
         self.queue: PacketQueue | None = None
         self.sources = Sources()
         self.chains = Chains(self.sources)
-        self.checks = Checks()
+        self.checks = Checks(self._generation)
         self.arrived: "dict[Client, None]" = {}
         self.count = {"held": 0, "released": 0, "dropped": 0}
+        self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more
+        self.device_index = 0  # of client_device, as far as we know
+        self.notices: list[str] = []  # what others did to our rules; whoever logs them empties this
 
     def listen(self) -> bool:
         """Bind the queue; False if the kernel has none. Raises OSError EBUSY or EPERM if another process has it."""
@@ -158,6 +170,7 @@ class Gate:
     def go_on(self) -> None:
         """Go on writing rules. Raises RulesError when something went wrong meanwhile; never waits."""
         self.chains.go_on()
+        self.notices += self.chains.take_notices()
         if self.chains.errors:
             sentences, self.chains.errors = self.chains.errors, []
             raise RulesError("; ".join(sentences))
@@ -176,20 +189,37 @@ class Gate:
         dropped = self.room.pop_late(now_s)
         for packet in self.queue.read(at_most=KERNEL_MAX):
             client = (packet.mac, packet.source)
+            if packet.hook == POSTROUTING:
+                if not self._is_of_clients(packet):
+                    self.queue.judge([packet.number], ACCEPT)
+                    continue
+                client = (NO_MAC, packet.source)
+            else:
+                self.arrived[client] = None
             self.count["held"] += 1
-            self.arrived[client] = None
-            dropped += self.room.put(client, packet.number, now_s)
+            dropped += self.room.put(client, (packet.number, packet.mark), now_s)
         self._judge(dropped, DROP)
 
-    def _judge(self, packets: list[int], code: int) -> None:
-        if self.queue is not None and packets:
-            self.count["released" if code == ACCEPT else "dropped"] += len(packets)
-            self.queue.judge(packets, code)
+    def _is_of_clients(self, packet: QueuedPacket) -> bool:
+        """Whether a packet that leaves by the CLAT device came in by the clients'; kernels before 5.7 do not say."""
+        if packet.device and packet.device != self.device_index:
+            self.device_index = index_of(self.client_device)
+        return packet.device != 0 and packet.device == self.device_index
+
+    def _judge(self, packets: "list[Waits]", code: int) -> None:
+        if self.queue is None or not packets:
+            return
+        self.count["released" if code == ACCEPT else "dropped"] += len(packets)
+        if code == ACCEPT and self.new_mark is not None:
+            new_mark = self.new_mark
+            self.queue.repeat([(number, new_mark(mark)) for number, mark in packets])
+        else:
+            self.queue.judge([number for number, _ in packets], code)
 
     def _end_wait(self, client: "Client", code: int) -> None:
         self._drain()
         self.arrived.pop(client, None)
-        self._judge(self.room.pop(client), code)
+        self._judge(self.room.pop(client) + self.room.pop((NO_MAC, client[1])), code)
 
     def open_gate(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot open the gate"):
@@ -207,6 +237,15 @@ class Gate:
             self._refuse(mac, address)
             self._end_wait((mac, address), DROP)
 
+    def _generation(self) -> int | None:
+        """The number of nf_tables' ruleset: iptables may be made of it."""
+        raise NotImplementedError
+
+    @property
+    def behind(self) -> list[str]:
+        """Where rules of others stand before ours, and whose, as sentences."""
+        return self.chains.told_behind()
+
     def counters(self) -> dict[str, int]:
         return self.count | {"waiting": self.room.held}
 
@@ -221,3 +260,16 @@ class Gate:
     def _refuse(self, mac: bytes, address: bytes) -> None:
         """Drop what a client sends, in the kernel."""
         raise NotImplementedError
+
+
+def index_of(device: str) -> int:
+    """The number of a device of this network namespace, 0 if there is none of this name (rtnetlink(7), RTM_GETLINK)."""
+    asking = NetlinkSocket(ROUTE)
+    try:
+        for answer in asking.dump(message(18, 0, bytes(16) + text(3, device))):
+            return struct.unpack_from("i", answer, 4)[0]
+    except OSError:
+        pass
+    finally:
+        asking.close()
+    return 0

@@ -23,23 +23,28 @@ COPY_PACKET = 2
 WHOLE_GSO = 4  # a packet that the device will cut up stays one
 COPIED_BYTES = 64
 SOURCES = {4: (12, 16), 6: (8, 24)}  # by version: where the source address is
-DROP, ACCEPT = 0, 1
+DROP, ACCEPT, REPEAT = 0, 1, 4  # REPEAT: by the same rules once more
+POSTROUTING = 4  # hook of a packet
 
 PACKET_HEADER, PACKET_HEADER_BYTES = "!IHB", 7
 COMMAND, PARAMETERS, VERDICT_HEADER = "!BBH", "!IB", "!II"
 
 
-@record("number mac source copied")
+@record("number mac source copied mark hook device")
 class QueuedPacket:
     """A packet in the kernel's queue; mac is empty if the device has none, source if nothing was copied.
 
-    copied: its beginning, as much as the queue's listener asked for.
+    copied: its beginning, as much as the queue's listener asked for. hook: where it waits. device: index of the one
+    that it came in by, 0 if the kernel does not say.
     """
 
     number: int
     mac: bytes
     source: bytes
     copied: bytes = b""
+    mark: int = 0
+    hook: int = 0
+    device: int = 0
 
 
 def bind_queue(queue: int, held_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
@@ -56,10 +61,10 @@ def _config(queue: int, body: bytes) -> bytes:
     return message(SUBSYSTEM_QUEUE, CONFIG, ACK, body, resource=queue)
 
 
-def verdict(queue: int, packet: int, code: int) -> bytes:
-    return message(
-        SUBSYSTEM_QUEUE, VERDICT, 0, attribute(2, struct.pack(VERDICT_HEADER, code, packet)), resource=queue
-    )
+def verdict(queue: int, packet: int, code: int, mark: int | None = None) -> bytes:
+    """What becomes of a packet; mark: the one that it has from then on."""
+    body = attribute(2, struct.pack(VERDICT_HEADER, code, packet)) + (b"" if mark is None else u32(3, mark))
+    return message(SUBSYSTEM_QUEUE, VERDICT, 0, body, resource=queue)
 
 
 def queued_packet(body: bytes) -> QueuedPacket | None:
@@ -67,12 +72,14 @@ def queued_packet(body: bytes) -> QueuedPacket | None:
     parts = attributes(body)
     if len(parts.get(1, b"")) < PACKET_HEADER_BYTES:
         return None
-    number, _, _ = struct.unpack_from(PACKET_HEADER, parts[1])
+    number, _, hook = struct.unpack_from(PACKET_HEADER, parts[1])
     hardware = parts.get(9, b"")
     mac = hardware[4:10] if hardware[:2] == b"\0\6" else b""
     copied = parts.get(10, b"")
     begin, end = SOURCES.get(copied[0] >> 4, (0, 0)) if copied else (0, 0)
-    return QueuedPacket(number, mac, copied[begin:end] if len(copied) >= end else b"", copied)
+    mark, device = [int.from_bytes(parts.get(kind, b""), "big") for kind in (3, 5)]
+    source = copied[begin:end] if len(copied) >= end else b""
+    return QueuedPacket(number, mac, source, copied, mark, hook, device)
 
 
 class PacketQueue:
@@ -131,4 +138,9 @@ class PacketQueue:
     def judge(self, packets: "Iterable[int]", code: int) -> None:
         """Accept or drop packets, in this order."""
         if messages := [verdict(self.queue, number, code) for number in packets]:
+            self.netfilter.send(messages)
+
+    def repeat(self, packets: "Iterable[tuple[int, int]]") -> None:
+        """Have packets (number and new mark) come by the rules of their hook once more, in this order."""
+        if messages := [verdict(self.queue, number, REPEAT, mark) for number, mark in packets]:
             self.netfilter.send(messages)

@@ -34,15 +34,22 @@ def spare_plats(plats: "Sequence[bytes]", plat_of: dict[bytes, bytes]) -> list[b
     return [plat for plat in plats if plat not in used]
 
 
-def are_independent(mappings: "Sequence[Mapping]") -> bool:
-    """Whether no address occurs in two of the mappings, so that they may be done in any order or at once."""
-    seen: set[bytes] = set()
-    for each in mappings:
+def independent_rounds(mappings: "Sequence[Mapping]") -> list[list[int]]:
+    """Split mappings (their indices) into rounds in which no address occurs twice, so that each may be done at once.
+
+    Those that share an address stay in their order.
+    """
+    rounds: list[list[int]] = []
+    latest: dict[bytes, int] = {}  # address -> round
+    for index, each in enumerate(mappings):
         own = {each.home, each.at, each.was or each.home}
-        if not own.isdisjoint(seen):
-            return False
-        seen |= own
-    return True
+        number = max([latest.get(address, -1) for address in own]) + 1
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(index)
+        for address in own:
+            latest[address] = number
+    return rounds
 
 
 def serial_of(text: str) -> int | None:
@@ -53,20 +60,27 @@ def serial_of(text: str) -> int | None:
 
 
 CHECK_S = 10.0  # between looks whether somebody took rules of ours away
+GLANCE_S = 1.0  # between looks at the number of nf_tables' ruleset, which any change makes another
 
 
 class Checks:
-    """When a backend looks again; on the clock of whoever asks."""
+    """When a backend looks again; on the clock of whoever asks. generation: the ruleset's number, or None."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: "Callable[[], int | None]") -> None:
         self.next_s: float | None = None
+        self.is_regular = False  # the look that is due, for its time has come: nothing need have changed
+        self._generation, self._seen, self._regular_s = generation, generation(), 0.0
 
     def is_due(self, now_s: float) -> bool:
         """Whether to look now; the first time that somebody asks all is there still."""
-        is_first, is_due = self.next_s is None, self.next_s is not None and now_s >= self.next_s
-        if is_first or is_due:
-            self.next_s = now_s + CHECK_S
-        return is_due
+        if self.next_s is not None and now_s < self.next_s:
+            return False
+        is_first, seen, before = self.next_s is None, self._generation(), self._seen
+        self.next_s = now_s + (CHECK_S if seen is None else GLANCE_S)
+        self._seen, self.is_regular = seen, not is_first and now_s >= self._regular_s
+        if is_first or self.is_regular:
+            self._regular_s = now_s + CHECK_S
+        return self.is_regular or (not is_first and seen != before)
 
 
 @record("mac address")
@@ -84,6 +98,12 @@ if TYPE_CHECKING:
 
         plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
         checks: Checks  # when tick wants to be called
+        notices: list[str]  # what others did to our rules, for the log; whoever reads them empties this
+
+        @property
+        def behind(self) -> list[str]:
+            """Where rules of others stand before ours and may let packets pass by them, as sentences."""
+            ...
 
         def set_up(self) -> None: ...
         def tear_down(self) -> None: ...

@@ -13,13 +13,13 @@ from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, 
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
-from l3roamd_py.netfilter.rules import RulesError, are_independent, serial_of
+from l3roamd_py.netfilter.rules import RulesError, independent_rounds, serial_of
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
 from l3roamd_py.netfilter.xtables import ipset
-from l3roamd_py.netfilter.xtables.chains import OwnChain, find, restore_text
 from l3roamd_py.netfilter.xtables.errors import checksum, translate
 from l3roamd_py.netfilter.xtables.plat import compose
 from l3roamd_py.netfilter.xtables.program import Child, is_there, run
+from l3roamd_py.netfilter.xtables.saved import OwnChain, find, restore_text
 from runtime.lock import Lock
 from runtime.netlink import (  # fmt: skip
     HEADER_BYTES,
@@ -135,9 +135,10 @@ def case_netfilter_queued_packet_has_its_number_mac_and_source():
     packet = bytes.fromhex("4500001c000100004011") + bytes(2) + bytes((10, 126, 0, 50, 198, 51, 100, 2))
     header = attribute(1, (77).to_bytes(4, "big") + b"\x08\0\2")
     body = header + attribute(9, b"\0\6\0\0" + b"\2abcde" + b"\0\0") + attribute(10, packet)
-    queued = nfqueue.QueuedPacket(77, b"\2abcde", bytes((10, 126, 0, 50)), packet)
+    body += attribute(3, b"\x20\0\0\7") + attribute(5, b"\0\0\0\x09")
+    queued = nfqueue.QueuedPacket(77, b"\2abcde", bytes((10, 126, 0, 50)), packet, 0x20000007, 2, 9)
     assert nfqueue.queued_packet(body) == queued
-    assert nfqueue.queued_packet(header) == nfqueue.QueuedPacket(77, b"", b"")
+    assert nfqueue.queued_packet(header) == nfqueue.QueuedPacket(77, b"", b"", hook=2)
     assert nfqueue.queued_packet(attribute(10, packet)) is None
 
 
@@ -145,6 +146,10 @@ def case_netfilter_verdict():
     need(
         nfqueue.verdict(5523, 77, nfqueue.ACCEPT),
         "20000000 0103 0100 00000000 00000000 00 00 1593 0c000200 00000001 0000004d",
+    )
+    need(
+        nfqueue.verdict(5523, 77, nfqueue.REPEAT, 0x20000007),
+        "28000000 0103 0100 00000000 00000000 00 00 1593 0c000200 00000004 0000004d 08000300 20000007",
     )
 
 
@@ -223,13 +228,16 @@ def case_netfilter_set_of_a_plat_is_known_by_its_name_and_no_other_is_taken_for_
         assert plat_of_name("l3roam_", other) is None
 
 
-def case_netfilter_mappings_that_share_an_address_are_not_independent():
+def case_netfilter_mappings_that_share_an_address_are_done_in_their_order_and_all_others_at_once():
     one, two = Mapping(HOME, AT, None, 60, 1), Mapping(SERVER, POOL, SERVER, 60, 1)
-    assert are_independent([])
-    assert are_independent([one, two])
-    assert are_independent([Mapping(HOME, AT, AT, 60, 2), two])  # a renewal
-    assert not are_independent([one, Mapping(HOME, POOL, AT, 60, 2)])
-    assert not are_independent([one, Mapping(SERVER, POOL, AT, 60, 2)])
+    assert independent_rounds([]) == []
+    assert independent_rounds([one, two]) == [[0, 1]]
+    assert independent_rounds([Mapping(HOME, AT, AT, 60, 2), two]) == [[0, 1]]  # a renewal
+    assert independent_rounds([one, Mapping(HOME, POOL, AT, 60, 2), two]) == [[0], [1], [2]]
+    assert independent_rounds([one, Mapping(SERVER, POOL, AT, 60, 2)]) == [[0], [1]]
+    others = [Mapping(bytes([7, n]) * 8, bytes([8, n]) * 8, None, 60, 1) for n in range(100)]
+    again = Mapping(HOME, AT, AT, 60, 2)
+    assert [len(each) for each in independent_rounds([one] + others + [again, again])] == [101, 1, 1]
 
 
 def walk_of(steps):
@@ -319,7 +327,7 @@ def case_xtables_finds_our_jumps_and_counts_our_rules():
     for jump in ("-j L3ROAMD_x", '-m comment --comment "made-for-l3roamd" -j L3ROAMD_x'):
         for said in (jump, jump.replace('"', "")):
             found = find(CHAIN, SAVED.replace("JUMP", said))
-            assert (found.jumps, found.rules) == (["PREROUTING " + said], 2)
+            assert (found.jumps, found.rules) == ([said.replace('"', "")], 2)
     for other in ("-j L3ROAMD_xy", "-m comment --comment mine -j L3ROAMD_x"):
         assert find(CHAIN, SAVED.replace("JUMP", other)).jumps == []
     assert find(OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_z"), SAVED).rules is None

@@ -94,6 +94,9 @@ class NftClatRules(NftGate):
         is_there = is_whole(self.netfilter, self.table, len(self._rules(names)))
         if is_there and set(names) <= set(list_sets(self.netfilter, self.table)):
             return
+        self.notices.append(
+            f"table ip6 {self.table.name}: somebody changed rules of ours; they are made again"
+        )
         with suppress_missing():
             remove_table(self.netfilter, self.table.family, self.table.name)
         plat_of, plats, self.plats, self.plat_of = self.plat_of, self.plats, [], {}

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: ISC
 """The gate in nftables: table `ip l3roamd`, with iptables' NFQUEUE where nftables itself has none.
 
-  forward -151  from a refused client: dropped; from one that was not let in: marked (one bit, the others stay)
-  forward -150  iptables, mangle: what is marked goes to NFQUEUE, or on if nobody listens
-  forward -149  the mark is taken off again
+  forward -151      from a refused client: dropped; from one that was not let in: marked (one bit, the others stay)
+  forward -150      iptables, mangle: what is marked goes to NFQUEUE, or on if nobody listens
+  postrouting -150  the same, for what rules of others accepted before ours: both must be passed by to pass by the gate
+  postrouting -149  the mark is taken off again
 
 Where nftables has `queue` the first chain does it all. Without either the gate drops.
 
@@ -16,7 +17,7 @@ the daemon is dead; when it comes again, opened() tells it what it has to close.
 
 import sys
 
-from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S, Gate
+from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S, Gate
 from l3roamd_py.netfilter.nfnetlink import (
     SUBSYSTEM_NFTABLES,
     NetfilterSocket,
@@ -50,6 +51,7 @@ from l3roamd_py.netfilter.nft.expressions import (
 )
 from l3roamd_py.netfilter.nft.messages import (
     FORWARD,
+    POSTROUTING,
     PREROUTING,
     TYPE_ETHER_IPV4,
     TYPE_ETHER_IPV6,
@@ -59,6 +61,7 @@ from l3roamd_py.netfilter.nft.messages import (
 )
 from l3roamd_py.netfilter.nft.table import (
     find_element,
+    generation,
     is_whole,
     layout,
     list_elements,
@@ -66,8 +69,9 @@ from l3roamd_py.netfilter.nft.table import (
     remove_table,
 )
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.chains import OwnChain, queue_rule
+from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.program import is_there
+from l3roamd_py.netfilter.xtables.saved import OwnChain
 from xlat464.address import mask
 
 TYPE_CHECKING = False
@@ -77,7 +81,6 @@ if TYPE_CHECKING:
     from l3roamd_py.netfilter.gate import Client
     from l3roamd_py.netfilter.rules import Prefixes
 
-MARK = 0x20000000
 REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
 ETHERNET = (1).to_bytes(2, sys.byteorder)
 ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py hears: RFC 4861
@@ -86,6 +89,7 @@ MARKED = {
     V4: OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate"),
     V6: OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6"),
 }
+MARKED_OUT = OwnChain("iptables", "mangle", "POSTROUTING", "L3ROAMD_gate_out")
 HALVES = {  # family, hook, the sets' type, where the source address is
     V4: (nftables.IPV4, FORWARD, TYPE_ETHER_IPV4, 12),
     V6: (nftables.IPV6, PREROUTING, TYPE_ETHER_IPV6, 8),
@@ -96,15 +100,17 @@ class NftGate(Gate):
     """The gate as tables of nftables, named `l3roamd`; with iptables' NFQUEUE where nftables has none."""
 
     def __init__(self, client_device: str, clat_device: str, queue: int):
-        super().__init__(client_device, clat_device, queue)
         self.netfilter = NetfilterSocket()
+        super().__init__(client_device, clat_device, queue)
         self.way = "drop"
         self.halves: dict[int, nftables.Table] = {}  # those that are in the kernel
         self.let_in: "set[Client]" = set()
 
     def _layout(self, half: int) -> nftables.Table:
         family, hook, key_type, _ = HALVES[half]
-        chains = [Chain("gate", hook, -151), Chain("unmark", hook, -149)]
+        chains = [Chain("gate", hook, -151)]
+        if self.way == "mark":
+            chains.append(Chain("unmark", POSTROUTING if half == V4 else hook, -149))
         sets = [Set("open", key_type, 8 + half, has_timeout=False), Set("refused", key_type, 8 + half)]
         return layout(family, "l3roamd", chains, sets, self.way)
 
@@ -142,6 +148,7 @@ class NftGate(Gate):
             self._mark(V4)
             try:
                 self.chains.finish()
+                self.new_mark = lambda mark: mark & ~MARK
                 return "mark"
             except RulesError:
                 if not self.chains.is_settled:
@@ -151,15 +158,17 @@ class NftGate(Gate):
         return "drop"
 
     def _mark(self, half: int) -> None:
-        devices = f"-i {self.client_device}" + (f" -o {self.clat_device}" if half == V4 else "")
-        rule = f"{devices} -m mark --mark {hex(MARK)}/{hex(MARK)} {queue_rule(self.queue_number)}"
-        self.chains.want(MARKED[half], [rule])
+        rule = f"-m mark --mark {hex(MARK)}/{hex(MARK)} {queue_rule(self.queue_number)}"
+        if half == V4:
+            rule = f"-o {self.clat_device} {rule}"
+            self.chains.want(MARKED_OUT, [rule])
+        self.chains.want(MARKED[half], [f"-i {self.client_device} {rule}"])
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
             for family, *_ in HALVES.values():
                 remove_table(self.netfilter, family, "l3roamd")
-        for chain in MARKED.values():
+        for chain in (MARKED[V4], MARKED[V6], MARKED_OUT):
             self.chains.want(chain, [])
         self.chains.remove()
         self.halves, self.let_in = {}, set()
@@ -171,11 +180,14 @@ class NftGate(Gate):
 
     # Looking after it
 
+    def _generation(self) -> int | None:
+        return generation(self.netfilter)
+
     def tick(self, now_s: float) -> None:
         if self.checks.is_due(now_s):
             with refusal("cannot make the rules again"):
                 self._restore()
-            self.chains.check()
+            self.chains.check(self.checks.is_regular)
             self.go_on()
 
     def _restore(self) -> None:
@@ -183,6 +195,7 @@ class NftGate(Gate):
         for half, table in self.halves.items():
             if is_whole(self.netfilter, table, len(list(self._gate_rules(half, table)))):
                 continue
+            self.notices.append(f"table {table.name}: somebody changed rules of ours; they are made again")
             self._raise_half(half)
             for mac, address in self.let_in:
                 if len(address) == half:
@@ -218,6 +231,8 @@ class NftGate(Gate):
                 yield rule(inside, above_rate(NEW_PER_S, NEW_BURST), verdict(DROP))
                 yield rule(inside, closed)
         if self.way == "mark":
+            if half == V4:
+                passing = device(META_OIF_NAME, self.clat_device)
             unmark = meta(META_MARK) + bitwise(keep, bytes(4)) + set_mark()
             yield nftables.add_rule(table, "unmark", passing, unmark)
 

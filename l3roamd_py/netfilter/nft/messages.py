@@ -33,6 +33,7 @@ NEW_CHAIN, GET_CHAIN = 3, 4
 NEW_RULE, GET_RULE, DELETE_RULE = 6, 7, 8
 NEW_SET, GET_SET, DELETE_SET = 9, 10, 11
 NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 12, 13, 14
+GET_GENERATION = 16
 
 # data types as nft numbers them, so that `nft list` prints addresses; a concatenation has six bits for each
 TYPE_IPV4, TYPE_IPV6, TYPE_ETHER = 7, 8, 9
@@ -225,6 +226,14 @@ def flush_set(table: Table, name: str) -> bytes:
 
 def get_elements(family: int, table: str, name: str) -> bytes:
     return _message(family, GET_ELEMENT, DUMP, text(1, table), text(2, name))
+
+
+def get_generation() -> bytes:
+    return _message(0, GET_GENERATION, 0)
+
+
+def generation_of(answer: bytes) -> int:
+    return int.from_bytes(attributes(answer)[1], "big")
 
 
 def get_element(family: int, table: str, name: str, key: bytes) -> bytes:

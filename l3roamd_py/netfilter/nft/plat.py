@@ -64,13 +64,14 @@ from l3roamd_py.netfilter.nft.rewrite import (
 )
 from l3roamd_py.netfilter.nft.table import (
     find_element,
+    generation,
     is_whole,
     layout,
     list_elements,
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import Checks, RulesError, are_independent, serial_of
+from l3roamd_py.netfilter.rules import Checks, RulesError, independent_rounds, serial_of
 from runtime.ordered import each_once
 from runtime.sockets import EBUSY
 
@@ -99,7 +100,7 @@ class NftPlatRules:
         ]
         self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
         self.netfilter = NetfilterSocket()
-        self.checks = Checks()
+        self.checks = Checks(lambda: generation(self.netfilter))
 
     def set_up(self) -> None:
         with refusal(f"cannot make table {self.table.name}"):
@@ -154,10 +155,13 @@ class NftPlatRules:
         ]
 
     def map_clients(self, mappings: "Sequence[Mapping]") -> list[RulesError | None]:
-        if are_independent(mappings) and self._map(mappings) is None:
-            return [None] * len(mappings)
-        # one of them spoils a transaction for all: each for itself says which
-        return [self._map([each]) for each in mappings]
+        results: list[RulesError | None] = [None] * len(mappings)
+        for indices in independent_rounds(mappings):
+            if self._map([mappings[index] for index in indices]) is not None:
+                # one of them spoils a transaction for all: each for itself says which
+                for index in indices:
+                    results[index] = self._map([mappings[index]])
+        return results
 
     def _map(self, mappings: "Sequence[Mapping]") -> RulesError | None:
         try:

@@ -43,6 +43,16 @@ def find_table(netfilter: NetfilterSocket, family: int, name: str) -> str | None
     return nftables.table_comment(answers[0]) or ""
 
 
+def generation(netfilter: NetfilterSocket) -> int | None:
+    """The number of the ruleset of this network namespace, which any change to it makes another; None: no nf_tables."""
+    try:
+        for answer in netfilter.dump(nftables.get_generation()):
+            return nftables.generation_of(answer)
+    except OSError:
+        pass
+    return None
+
+
 def is_whole(netfilter: NetfilterSocket, table: Table, rules: int) -> bool:
     """Whether a table of ours is there with all that it should have, by number: somebody may have flushed it."""
     if find_table(netfilter, table.family, table.name) != table.comment:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: ISC
-"""iptables and ip6tables: chains of our own that a built-in chain ends with. Set-up only, never for a single roam.
+"""iptables and ip6tables: chains of our own that a built-in chain begins with. Set-up only, never for a single roam.
 
-At the end, because NFQUEUE and NETMAP end the way through a table: what others do there (the TCP MSS) comes first. A
-restore takes a table's rules in one go. It empties our chain before it fills it, so a chain of an earlier run is
-replaced.
+At the beginning, because what others accept there ends the way through the table. What waited in NFQUEUE comes by once
+more (gate.py), so that the rules of others get all packets as well. A restore takes a table's rules in one go, and it
+empties our chain before it fills it, so a chain of an earlier run is replaced.
+
+Where somebody puts a rule before ours, ours goes to the front again, but not for ever: who does the same would take
+turns with us. Each chain has MOVES of them, and gets one more after LOOKS_A_MOVE looks; until then it stays where it
+is, and status says so.
 
 The programs share a lock, which anybody may hold for as long as they like. So each run of one is a child process: who
-waits for the `sources` hears when it has ended, and calls go_on. What a save shows, which takes no lock, is
-what is there: whether our jump is, and how many rules of ours. A program that fails has shown nothing.
+waits for the `sources` hears when it has ended, and calls go_on. What a save shows, which takes no lock, is what is
+there: where our jump is, and how many rules of ours. A program that fails has shown nothing. What a save has shown may
+be different when a restore has got the lock: so if one fails it is looked again, once.
 
 iptables over nftables makes the table and the built-in chain when they are first needed, and never removes them. A
 comment at our jump says that this was for us; then they go with it, unless somebody else has put something into them.
@@ -23,74 +28,28 @@ from l3roamd_py.netfilter.nfnetlink import (
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, is_there, run
+from l3roamd_py.netfilter.xtables.saved import (
+    MADE_FOR_US,
+    Found,
+    OwnChain,
+    find,
+    hides,
+    lines_to_remove,
+    lines_to_write,
+    restore_text,
+)
 from runtime.loop import BootClock
-from runtime.record import record
 from runtime.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
-MADE_FOR_US = "made-for-l3roamd"
 LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
 REMOVE_WAIT_S = "50"  # the same where none is run again; below FINISH_S
 LOCK_IS_TAKEN = 4  # exit status; over nftables there is no lock, and it says something else
-
-
-@record("program table hook name")
-class OwnChain:
-    """A chain of ours: which program (iptables or ip6tables), table, built-in chain, and its name."""
-
-    program: str
-    table: str
-    hook: str
-    name: str
-
-    @property
-    def family(self) -> int:
-        return nftables.IPV4 if self.program == "iptables" else nftables.IPV6
-
-    def jump(self, is_first: bool) -> str:
-        """Our jump; is_first: with the word that the built-in chain was made for it."""
-        word = f"-m comment --comment {MADE_FOR_US} " if is_first else ""
-        return f"{self.hook} {word}-j {self.name}"
-
-
-@record("jumps rules")
-class Found:
-    """What a save shows of a chain: our jumps to it, as the words behind -A, and how many rules it has (or None)."""
-
-    jumps: list[str]
-    rules: int | None
-
-
-def find(chain: OwnChain, saved: str) -> Found:
-    ours = [f"-A {chain.jump(is_first)}" for is_first in (False, True)]
-    jumps, rules, is_ours = [], None, False
-    for line in saved.split("\n"):
-        if line[:1] == "*":
-            is_ours = line[1:] == chain.table
-        elif not is_ours:
-            pass
-        elif line.replace(f'"{MADE_FOR_US}"', MADE_FOR_US) in ours:
-            jumps.append(line[3:])
-        elif line.startswith(f":{chain.name} "):
-            rules = 0
-        elif rules is not None and line.startswith(f"-A {chain.name} "):
-            rules += 1
-    return Found(jumps, rules)
-
-
-def restore_text(lines: "Iterable[tuple[str, list[str]]]") -> str:
-    """The input of a restore: lines of tables, in this order; several of one table become one."""
-    tables: list[str] = []
-    words_of: dict[str, list[str]] = {}
-    for table, words in lines:
-        if table not in words_of:
-            tables.append(table)
-            words_of[table] = []
-        words_of[table] += words
-    return "".join(["\n".join(["*" + table] + words_of[table] + ["COMMIT", ""]) for table in tables])
+MOVES, LOOKS_A_MOVE = 5, 30
+ATTEMPTS = 3
 
 
 class Chains:
@@ -98,14 +57,21 @@ class Chains:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._order: list[
-            OwnChain
-        ] = []  # in which they were wanted first: a dictionary of MicroPython has none
+        # in which they were wanted first: a dictionary of MicroPython has none
+        self._order: list[OwnChain] = []
         self.wanted: dict[OwnChain, list[str]] = {}
         self.errors: list[str] = []  # what went wrong, for the log
+        self.notices: list[str] = []  # what others did, for the log
+        self.disturbed: set[OwnChain] = set()  # chains that packets passed by, until somebody asks
+        self.behind: dict[OwnChain, str] = {}  # whose rule stands before ours, and stays there
         self._written: dict[OwnChain, list[str]] = {}
         self._refused: dict[OwnChain, list[str]] = {}
         self._led_to: set[OwnChain] = set()
+        self._found: dict[OwnChain, Found] = {}  # by the last look, of those that are not led to
+        self._doubted: dict[OwnChain, list[str]] = {}  # what failed once, and is looked at again
+        self._made: set[str] = set()  # places of built-in chains that are there for us
+        self._moves: dict[OwnChain, int] = {}  # how often we may go to the front, in looks
+        self._hidden: set[str] = set()  # tables that a save does not show
         self._to_check: dict[str, None] = {}  # programs
         self._child: Child | None = None
         self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
@@ -117,10 +83,29 @@ class Chains:
             self._to_check[chain.program] = None
         self.wanted[chain] = list(rules)
 
-    def check(self) -> None:
-        """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again."""
+    def check(self, is_regular: bool = True) -> None:
+        """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again.
+
+        is_regular: it is time for it, and nothing else says so.
+        """
         self._to_check |= {chain.program: None for chain in self.wanted}
         self._refused.clear()
+        for chain in self.wanted if is_regular else ():
+            self._moves[chain] = min(self._moves_left(chain) + 1, MOVES * LOOKS_A_MOVE)
+
+    def _moves_left(self, chain: OwnChain) -> int:
+        return self._moves.get(chain, MOVES * LOOKS_A_MOVE)
+
+    def take_notices(self) -> list[str]:
+        notices, self.notices = self.notices, []
+        return notices
+
+    def told_behind(self) -> list[str]:
+        """Whose rules stand before ours, as sentences."""
+        sentences = {
+            f"{chain.place}: `{rule}` stands before our rules" for chain, rule in self.behind.items()
+        }
+        return sorted(sentences)
 
     def is_written(self, chain: OwnChain) -> bool:
         return not self._is_due(chain) and (self._sent is None or chain not in self._sent)
@@ -166,7 +151,7 @@ class Chains:
         if self._child is not None:
             self._child.has_ended(FINISH_S)  # what it wanted to do is done
         self.close()
-        remove(chains)
+        remove(chains, self._made)
 
     def close(self) -> None:
         """Leave the child to itself: what it does it does."""
@@ -175,6 +160,7 @@ class Chains:
             self._child.close()
         self._child, self._sent = None, None
         self._written, self._refused, self._led_to, self._to_check = {}, {}, set(), {}
+        self._found, self._doubted, self.behind = {}, {}, {}
 
     def _is_due(self, chain: OwnChain) -> bool:
         rules = self.wanted[chain]
@@ -196,8 +182,11 @@ class Chains:
         self._sources.add(self._child)
 
     def _lines(self, chain: OwnChain) -> list[str]:
-        rules = [f":{chain.name} - [0:0]"] + [f"-A {chain.name} {rule}" for rule in self.wanted[chain]]
-        return rules if chain in self._led_to else rules + [f"-A {chain.jump(is_first(chain))}"]
+        found = None if chain in self._led_to else self._found.get(chain, Found([], None, "", 1))
+        is_made = found is not None and (chain.place in self._made or is_absent(chain))
+        if is_made:
+            self._made.add(chain.place)
+        return lines_to_write(chain, self.wanted[chain], found, is_made)
 
     def _note(self, child: Child) -> None:
         """What has become of a child."""
@@ -208,9 +197,18 @@ class Chains:
         elif not status:
             self._written |= sent
             self._led_to.update(sent)
+            self._doubted = {chain: rules for chain, rules in self._doubted.items() if chain not in sent}
         elif status != LOCK_IS_TAKEN or "lock" not in child.text:
+            self._take_failure(child, sent)
+
+    def _take_failure(self, child: Child, sent: dict[OwnChain, list[str]]) -> None:
+        """Look again, or give up what has failed twice."""
+        if all(self._doubted.get(chain) == rules for chain, rules in sent.items()):
             self.errors.append(child.complaint)
             self._refused |= sent
+            return
+        self._doubted |= sent
+        self._to_check |= {chain.program: None for chain in sent}
 
     def _note_listing(self, child: Child) -> None:
         program = child.words[0][: -len("-save")]
@@ -219,18 +217,68 @@ class Chains:
             self.errors.append(child.complaint)
             self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
             return
-        for chain in self.wanted:
-            if chain.program == program:
-                found, known = find(chain, child.text), self._written.get(chain)
-                if found.jumps:
-                    self._led_to.add(chain)
-                else:
-                    self._led_to.discard(chain)
-                if known is not None and found.rules != len(known):
-                    del self._written[chain]
+        for chain in self._order:
+            if chain.program != program:
+                continue
+            if hides(child.text, chain.table) and chain in self._led_to:
+                self._say_hidden(chain)
+            else:
+                self._compare(chain, find(chain, child.text))
+
+    def _say_hidden(self, chain: OwnChain) -> None:
+        """What is there is not known then, so nothing is made again; said once for each table."""
+        table = f"{chain.program} -t {chain.table}"
+        if table not in self._hidden:
+            self._hidden.add(table)
+            self._notice(f"{table} has rules of nft's, so it does not show whether ours are there")
+
+    def _compare(self, chain: OwnChain, found: Found) -> None:
+        """Take what a look has found of a chain."""
+        is_known = chain in self._led_to
+        if any(MADE_FOR_US in jump for jump in found.jumps):
+            self._made.add(chain.place)
+        is_to_move = not found.is_first and (not is_known or self._may_move(chain, found))
+        if is_to_move:
+            self._led_to.discard(chain)
+            self._found[chain] = found
+        else:
+            self._led_to.add(chain)
+        if found.is_first:
+            self.behind.pop(chain, None)
+        known = self._written.get(chain)
+        is_other = known is not None and found.rules != len(known)
+        if is_other:
+            del self._written[chain]
+        if is_known and (is_to_move or is_other):
+            self._note_disturbance(chain, found)
+
+    def _note_disturbance(self, chain: OwnChain, found: Found) -> None:
+        self.disturbed.add(chain)
+        what = "somebody removed rules of ours; they are made again"
+        if found.before:
+            what = f"`{found.before}` stood before our rules; ours come first again"
+        self._notice(f"{chain.place}: {what}")
+
+    def _notice(self, sentence: str) -> None:
+        """Say it, of all chains in one place once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+
+    def _may_move(self, chain: OwnChain, found: Found) -> bool:
+        """Whether we put our jump where it belongs; one that is gone comes back in any case."""
+        if not found.jumps or not found.before:
+            return True
+        if self._moves_left(chain) >= LOOKS_A_MOVE:
+            self._moves[chain] = self._moves_left(chain) - LOOKS_A_MOVE
+            self.behind.pop(chain, None)
+            return True
+        if chain not in self.behind:
+            self._notice(f"{chain.place}: others go before our rules again and again; ours stay behind")
+        self.behind[chain] = found.before
+        return False
 
 
-def is_first(chain: OwnChain) -> bool:
+def is_absent(chain: OwnChain) -> bool:
     """Whether the built-in chain is one of nftables that is not there yet. Raises RulesError."""
     if "nf_tables" not in run([chain.program, "--version"]):
         return False
@@ -244,25 +292,30 @@ def is_first(chain: OwnChain) -> bool:
         netfilter.close()
 
 
-def remove(chains: "Iterable[OwnChain]") -> None:
-    """Take chains of ours away, if they are there. Waits; raises RulesError."""
-    saved: dict[str, str] = {}
-    made_for_us = []
-    for chain in chains:
-        if not is_there(chain.program):
-            continue
-        if chain.program not in saved:
-            saved[chain.program] = run([f"{chain.program}-save"])
-        found = find(chain, saved[chain.program])
-        if found.rules is None:
-            continue
-        lines = [f"-D {jump}" for jump in found.jumps] + [f"-F {chain.name}", f"-X {chain.name}"]
-        text = restore_text([(chain.table, lines)])
-        run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
-        if any(MADE_FOR_US in jump for jump in found.jumps):
-            made_for_us.append(chain)
+def remove(chains: "Iterable[OwnChain]", made: "Container[str]" = ()) -> None:
+    """Take chains of ours away, if they are there. Waits; raises RulesError. made: places that are there for us."""
+    there = [chain for chain in chains if is_there(chain.program)]
+    made_for_us = [chain for chain in there if _remove(chain) or chain.place in made]
     for chain in made_for_us:  # at the end: several of ours may hang on one
         _remove_built_in(chain)
+
+
+def _remove(chain: OwnChain) -> bool:
+    """Take a chain away; return whether the built-in chain was made for it."""
+    found = find(chain, run([f"{chain.program}-save"]))
+    for attempt in range(ATTEMPTS):
+        if found.rules is None:
+            break
+        try:
+            text = restore_text([(chain.table, lines_to_remove(chain, found))])
+            run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
+            break
+        except RulesError:
+            # while it waited for the lock somebody may have changed what is there
+            seen, found = found, find(chain, run([f"{chain.program}-save"]))
+            if found == seen or attempt == ATTEMPTS - 1:
+                raise
+    return any(MADE_FOR_US in jump for jump in found.jumps)
 
 
 def _remove_built_in(chain: OwnChain) -> None:

@@ -12,6 +12,14 @@ again in the middle, with the addresses that are right now. An entry that begins
 so it gets another source port, and the server ends a connection that it does not know. So until the entries are gone
 what clients with a PLAT of their own send is dropped, whichever PLAT it is for: the one that the node has turned to
 before we have heard of it may be their own.
+
+As long as all clients had but one PLAT here, the node's own, NETMAP changes nothing and no entry can be of another:
+then none is looked for.
+
+NETMAP holds only as long as no rule of others ends the way through table nat before it. So what was to have another
+PLAT and has not is dropped behind it, in POSTROUTING. When our jumps were not the first, entries are removed as when
+the PLAT changes. For packets on the way back there is nothing behind table nat: what a server says first in such a
+moment goes astray.
 """
 
 import socket
@@ -21,11 +29,11 @@ from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.rules import PLATS_MAX, Held, spare_plats
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
-from l3roamd_py.netfilter.xtables.chains import OwnChain
 from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
+from l3roamd_py.netfilter.xtables.saved import OwnChain
 from xlat464.address import format_ipv6
 
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
@@ -38,9 +46,11 @@ AGAIN_S = (
 UNHEARD_PLAT = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_unheard_plat")
 TO_PLAT = OwnChain("ip6tables", "nat", "PREROUTING", "L3ROAMD_to_plat")
 FROM_PLAT = OwnChain("ip6tables", "nat", "POSTROUTING", "L3ROAMD_from_plat")
+OTHER_PLAT = OwnChain("ip6tables", "mangle", "POSTROUTING", "L3ROAMD_other_plat")
 ERRORS = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_errors")
 OWN_ERRORS = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_own_errors")
-CHAINS = (UNHEARD_PLAT, ERRORS, OWN_ERRORS, TO_PLAT, FROM_PLAT)
+CHAINS = (UNHEARD_PLAT, OTHER_PLAT, ERRORS, OWN_ERRORS, TO_PLAT, FROM_PLAT)
+OF_ENTRIES = {UNHEARD_PLAT, TO_PLAT, FROM_PLAT}  # while packets pass by these, entries go wrong
 
 
 def seconds(lease_s: int) -> int:
@@ -59,6 +69,9 @@ class XtablesClatRules(XtablesGate):
         self.plat_of: dict[bytes, bytes] = {}
         self._unwritten: set[bytes] = set()  # PLATs whose rules are not there yet
         self._doomed: dict[bytes, list[bytes]] = {}  # PLATs whose rules are going, and who was there
+        self._had_several = (
+            False  # PLATs, or may have had: entries of another than the current one may be there
+        )
         self._is_turning = False  # the current PLAT is another, and entries of the old one may still be there
         # of clients, by their IPv4, until their PLAT's rules are there and their old entries are not
         self._to_forget: dict[bytes, bytes] = {}
@@ -71,6 +84,7 @@ class XtablesClatRules(XtablesGate):
             found = self.sets.members(CURRENT.name)
             self.current = found[0].address if found else None
             self.plats = self._plats()
+            self._had_several = bool(self.plats or self.current)
             self.plat_of = self._read_uses()
             if self.errors is None and self.holds_packets:
                 try:
@@ -116,7 +130,8 @@ class XtablesClatRules(XtablesGate):
             self.plat_of[client] = plat
             if old is not None and old != plat:
                 self.sets.delete(set_of_plat(old), client)
-            if old != plat:
+            self._had_several = self._had_several or plat != self.current
+            if old != plat and (self._had_several or plat in self._unwritten):
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self._to_forget[client[12:]] = client
 
@@ -161,6 +176,7 @@ class XtablesClatRules(XtablesGate):
             if plat:
                 self.sets.add(CURRENT.name, Member(plat))
             self._is_turning = self._is_turning or before != plat
+            self._had_several = self._had_several or (before is not None and before != plat)
             self._want_plats()
 
     def drop_plat(self, plat: bytes) -> None:
@@ -189,6 +205,11 @@ class XtablesClatRules(XtablesGate):
     def _go_on(self) -> bool:
         """Do what the rules of PLATs that are there allow; whether there are others to write now."""
         is_settled = self.chains.go_on()
+        disturbed, self.chains.disturbed = self.chains.disturbed, set()
+        if self.plats and disturbed & OF_ENTRIES:
+            self._is_turning = True
+            self._want_plats()
+            is_settled = self.chains.go_on()
         if is_settled:
             self._unwritten.clear()
         self._forget(is_settled)
@@ -242,6 +263,11 @@ class XtablesClatRules(XtablesGate):
 
     def _want_plats(self) -> None:
         self.chains.want(UNHEARD_PLAT, self._unheard_rules())
+        # what has such a source comes out of the CLAT here; by which device it came POSTROUTING does not know
+        others = [
+            f"-m set --match-set {set_of_plat(plat)} src ! -d {network(plat)} -j DROP" for plat in self.plats
+        ]
+        self.chains.want(OTHER_PLAT, others)
         others = [
             f"-m set --match-set {set_of_plat(plat)} dst" for plat in self.plats if plat != self.current
         ]

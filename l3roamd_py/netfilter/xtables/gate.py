@@ -2,17 +2,23 @@
 """The gate with iptables. It is a set of addresses of each family, a chain that sends all others to NFQUEUE, and a rule
 for each client that was refused.
 
+An ACCEPT of others before it ends the way through the chain. So what came by without a look is looked at where it
+leaves the node, in another built-in chain. There iptables does not know by which device it came in, and whoever listens
+to the queue does.
+
 A set of MACs with them is not in every kernel; the MAC is kept as a comment. To let a client in is an element of the
 set; a program runs for those that are refused only, and nobody waits for it.
 """
 
 import socket
 
-from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S, QUEUE, Gate
+from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S, QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
+from l3roamd_py.netfilter.nft.table import generation
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.chains import OwnChain, queue_rule
+from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
+from l3roamd_py.netfilter.xtables.saved import OwnChain
 from runtime.ordered import OldestFirst, oldest
 from xlat464.address import format_ipv4, format_ipv6, format_mac, format_prefix6
 
@@ -27,6 +33,7 @@ OPEN = {  # by the bytes of an address
 }
 REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
+GATE_OUT = OwnChain("iptables", "mangle", "POSTROUTING", "L3ROAMD_gate_out")
 GATE6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6")
 DISCOVERY = (133, 134, 135, 136)  # ICMPv6 types which ndp.py hears: RFC 4861
 RATE = f"-m limit --limit {NEW_PER_S}/second --limit-burst {NEW_BURST}"
@@ -36,8 +43,9 @@ class XtablesGate(Gate):
     """The gate as a chain in the mangle table."""
 
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
-        super().__init__(client_device, clat_device, queue)
         self.sets = IpSets()
+        super().__init__(client_device, clat_device, queue)
+        self.new_mark = lambda mark: mark | MARK
         self.let_in: dict[bytes, bytes] = {}  # address -> MAC
         self.refused: "OldestFirst[Client, None]" = OldestFirst()
 
@@ -65,6 +73,7 @@ class XtablesGate(Gate):
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
             self.chains.want(GATE, [])
+            self.chains.want(GATE_OUT, [])
             self.chains.want(GATE6, [])
             self.chains.remove()
             for each in OPEN.values():
@@ -78,10 +87,13 @@ class XtablesGate(Gate):
 
     # What the programs are told
 
+    def _generation(self) -> int | None:
+        return generation(self.sets.netfilter)
+
     def tick(self, now_s: float) -> None:
         if self.checks.is_due(now_s):
             self._make_sets()  # first: rules that are made again name them
-            self.chains.check()
+            self.chains.check(self.checks.is_regular)
             self.go_on()
 
     def _make_sets(self) -> None:
@@ -98,15 +110,22 @@ class XtablesGate(Gate):
     def _want_gate(self) -> None:
         device, held = f"-i {self.client_device}", self.holds_packets
         passing, queue = f"{device} -o {self.clat_device}", queue_rule(self.queue_number)
-        closed = f"-m set ! --match-set {OPEN[4].name} src {queue if held else '-j DROP'}"
+        bit = f"{hex(MARK)}/{hex(MARK)}"
+        waits, clear = f"-m mark ! --mark {bit} -m set ! --match-set", f"-j MARK --set-xmark 0x0/{hex(MARK)}"
+        closed, leaving = f"-m set ! --match-set {OPEN[4].name} src -j DROP", f"-o {self.clat_device}"
+        if held:
+            closed = f"{waits} {OPEN[4].name} src {queue}"
         self.chains.want(GATE, self._refused_rules(4, passing) + [f"{passing} {closed}"])
+        self.chains.want(GATE_OUT, [f"{leaving} {closed}", f"{leaving} {clear}"] if held else [])
         rules6 = self._refused_rules(16, device)
         if self.prefixes and held:
             rules6 += [f"{device} -p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in DISCOVERY]
         for prefix, length in self.prefixes if held else ():
             source = f"{device} -s {format_prefix6(prefix, length)}"
-            unknown = f"{source} -m set ! --match-set {OPEN[16].name} src"
+            unknown = f"{source} {waits} {OPEN[16].name} src"
             rules6 += [f"{unknown} {RATE} {queue}", f"{unknown} -j DROP"]
+        if self.prefixes and held:
+            rules6.append(f"{device} {clear}")
         if rules6 or GATE6 in self.chains.wanted:
             self.chains.want(GATE6, rules6)
 

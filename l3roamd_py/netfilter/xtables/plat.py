@@ -35,7 +35,7 @@ class XtablesPlatRules:
     def __init__(self, plat_device: str, plat: bytes):
         self.device, self.plat = plat_device, plat
         self.sets, self.conntrack = IpSets(), Conntrack()
-        self.checks = Checks()
+        self.checks = Checks(lambda: None)  # sets have no number
 
     def set_up(self) -> None:
         with refusal("cannot keep who has roamed"):
