@@ -67,8 +67,12 @@ class Counter:
 
     def inner_pid(self, node: str) -> str:
         """The daemon's process id as its own lab sees it."""
-        pid = min(self.machines.daemons()[node]["l3roamd"])  # others are programs that it has started
-        numbers = re.search(r"^NSpid:\s+(.*)$", Path(f"/proc/{pid}/status").read_text(), re.M)
+        pids = self.machines.daemons()[node]["l3roamd"]
+        told = {pid: Path(f"/proc/{pid}/status").read_text() for pid in pids}
+        parents = {pid: re.search(r"^PPid:\s+(\d+)", text, re.M) for pid, text in told.items()}
+        # others are programs that it has started
+        (own,) = (pid for pid, found in parents.items() if found and int(found[1]) not in pids)
+        numbers = re.search(r"^NSpid:\s+(.*)$", told[own], re.M)
         assert numbers is not None
         return numbers[1].split()[-1]
 
