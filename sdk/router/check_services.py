@@ -76,6 +76,10 @@ def daemons_killed(mesh: Mesh) -> str:
 
 def unreadable_config(mesh: Mesh) -> str:
     """A configuration file that cannot be parsed leaves the roles as they are; the status says why, and not with 0."""
+    for node in (mesh.clatnode, mesh.platnode):  # whatever was done to it before
+        mesh.wait(
+            partial(mesh.is_healthy, node), f"{node}: a status of 0 with a file that can be read", 30, 1
+        )
     before = mesh.all_pids()
     for node in (mesh.clatnode, mesh.platnode):
         mesh.sh(node, f'cp {CONFIG} /tmp/464xlat.kept; printf "\\noption broken \'no end\\n" >>{CONFIG}')
