@@ -16,11 +16,14 @@ LONGEST = "/run/longest_collection_us"
 PAUSE_US = 100_000
 
 
-class Daemon(daemon.Daemon):
+Untimed = daemon.Daemon
+
+
+class Daemon(Untimed):
     longest_us, last_us = 0, 0
 
     def step(self):
-        daemon.Daemon.step(self)
+        Untimed.step(self)
         begun_us = ticks_us()
         if abs(ticks_diff(begun_us, self.last_us)) < PAUSE_US:
             return
