@@ -5,6 +5,7 @@ import gc
 import json
 import sys
 
+from l3roamd_py import c_options
 from l3roamd_py.core.options import ROAMS_MOST
 from l3roamd_py.help import ABOUT, COMMANDS, HELPS
 from l3roamd_py.limits import limits_of
@@ -139,13 +140,34 @@ LEFT = Option(
 def make_settings(given: "Given") -> Settings:
     """Raises UsageError for options that do not fit together."""
     try:
-        return Settings(given, limits(given["--clat"], given["--plat"]))
+        return Settings(given, limits(given["--clat"] or not given["--plat"], given["--plat"]))
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
 def run_daemon(given: "Given", _words: list[str]) -> None:
-    settings = make_settings(given)
+    _serve(make_settings(given))
+
+
+def _run_as_l3roamd(words: list[str]) -> None:
+    """Serve IPv6, for who starts the C daemon so."""
+    if "-V" in words or "-h" in words:
+        print(version() if "-V" in words else ABOUT + "\n" + COMMANDS, end="\n" if "-V" in words else "")
+        return
+    meant, ignored = c_options.parse(words)
+    for sentence in ignored:
+        print(f"l3roamd_py: {sentence}", file=sys.stderr)
+    _serve(make_settings(as_daemon(meant)))
+
+
+def as_daemon(meant: "Given") -> "Given":
+    """Return all options of `daemon`; those that a command line of the C daemon does not have are as if not given."""
+    given = {option.name: option.default for option in ALL["daemon"][1]}
+    given.update(meant)
+    return given
+
+
+def _serve(settings: Settings) -> None:
     from l3roamd_py import daemon
     from l3roamd_py.answers import Answers
 
@@ -237,6 +259,8 @@ def run(words: list[str]) -> None:
         print("Usage: l3roamd_py COMMAND [OPTION...]\n\n" + ABOUT + "\n" + COMMANDS, end="")
     elif name == "--version":
         print(version())
+    elif c_options.is_meant(words):
+        _run_as_l3roamd(words)
     elif name not in ALL:
         wrong = f"{quote(name)} is no command" if name else "a command is missing"
         raise UsageError(f"{wrong}, expected one of {EXPECTED} (l3roamd_py --help tells more)")

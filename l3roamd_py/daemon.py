@@ -239,7 +239,8 @@ class Daemon:
             counters.update(part)
         status.setdefault("roams", [])
         status["mesh"] = list(self.inputs.mesh_devices)
-        status["rules"] = type(self.clat or self.plat).__name__
+        rules = self.clat or self.plat
+        status["rules"] = None if rules is None else type(rules).__name__
         status["rules_behind"] = [] if self.clat is None else self.clat.behind
         return status
 
@@ -289,9 +290,11 @@ def ascii_of(data: bytes) -> str:
 
 def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]":
     """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
-    clat_rules, plat_rules = choice.choose_rules(settings.rules)
     options = settings.options
     clat = plat = None
+    if options.clat is None and options.plat is None:
+        return None, None
+    clat_rules, plat_rules = choice.choose_rules(settings.rules)
     if options.clat is not None:
         clat = clat_rules(settings.client_device, settings.clat_device)
         clat.set_prefixes(options.prefixes)

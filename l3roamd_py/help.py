@@ -14,6 +14,9 @@ commands:
 
 `l3roamd_py COMMAND --help` tells more.
 
+Options of the C l3roamd in the place of a command start a node that serves IPv6 alone, without CLAT and PLAT:
+  l3roamd_py -a fd00::1 -p 2001:db8:1::/64 -P fddd:1337:1339::/64 -i br-client -m mesh0
+
 A node that is both, from nothing:
   l3roamd_py daemon --clat --plat --clat-range fddd:1337:1337::/48 --plat-range fddd:1337:1338::/48 \\
     --mac 12:34:56:78:9a:bc --node-client-prefix fddd:1337:1339::/64 --mesh mesh0 --mesh mesh1 &

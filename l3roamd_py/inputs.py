@@ -52,6 +52,7 @@ class Inputs:
         self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
         self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
+        self._has_clients = options.has_clients
         try:
             self.udp = Udp(options.address)
         except PortTaken:
@@ -124,7 +125,7 @@ class Inputs:
         """Devices have come or gone: take over what there is now."""
         self.finder.changed = False
         self.udp.follow({name: self.finder.links.index_of(name) for name in self.mesh_devices})
-        if self.gate is None:
+        if not self._has_clients:
             return
         client = self.kernel.client_device, self.finder.client_index
         is_other = self._follow_device("arp", self.arp, *client)

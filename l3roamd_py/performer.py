@@ -72,10 +72,11 @@ class Performer:
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
+            actions.SeekAddress: lambda a: kernel.seek(a.address),
             actions.SolicitClient: lambda a: ndp.solicit(a.mac, a.address, clock()),
-            actions.OpenGate: lambda a: self._as_clat.open_gate(a.mac, a.address),
-            actions.CloseGate: lambda a: self._as_clat.close_gate(a.mac, a.address),
-            actions.RefuseAtGate: lambda a: self._as_clat.refuse(a.mac, a.address),
+            actions.OpenGate: lambda a: self._at_gate("open_gate", a),
+            actions.CloseGate: lambda a: self._at_gate("close_gate", a),
+            actions.RefuseAtGate: lambda a: self._at_gate("refuse", a),
             actions.UsePlat: lambda a: self._as_clat.use_plat(a.client, a.plat, a.lease_s),
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
@@ -87,6 +88,11 @@ class Performer:
             actions.RenewLease: self._renew,
             actions.Log: lambda a: log.say(a.level, a.sentence),
         }
+
+    def _at_gate(self, name: str, action: "actions.ForAddress") -> None:
+        """Which a node that serves IPv6 alone does not have."""
+        if self._clat is not None:
+            getattr(self._clat, name)(action.mac, action.address)
 
     @property
     def _as_clat(self) -> "ClatRules":

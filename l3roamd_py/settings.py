@@ -13,15 +13,17 @@ BACKENDS = ("auto", "nft", "xtables")
 
 
 class Settings:
-    """given: the options of `daemon`, by their names. limits: of what is remembered, as the core's options.
+    """given: the options of `daemon`, by their names. limits: of what is remembered, as options of the core.
 
     Raises ValueError for options that do not fit together.
     """
 
     def __init__(self, given: "dict[str, Any]", limits: dict[str, int]) -> None:
-        if not given["--clat"] and not given["--plat"]:
-            raise ValueError("this node has no role: expected --clat, --plat or both")
-        check_ranges(given["--clat-range"], given["--plat-range"])
+        own = given.get("--own")  # the address of a node that serves IPv6 alone
+        if own is None:
+            if not given["--clat"] and not given["--plat"]:
+                raise ValueError("this node has no role: expected --clat, --plat or both")
+            check_ranges(given["--clat-range"], given["--plat-range"])
         self.options = Options(
             clat_range=given["--clat-range"],
             plat_range=given["--plat-range"],
@@ -31,6 +33,7 @@ class Settings:
             prefixes=tuple(given["--prefix"]),
             is_roam_auth_required=given["--roam-auth"] == "required",
             max_lease_s=given["--max-lease"],
+            own=own,
             max_port_clients=given["--max-port-clients"],
             **limits,  # type: ignore[arg-type]
         )

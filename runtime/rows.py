@@ -12,6 +12,7 @@ def encode(value: "Any") -> str:
     """Return JSON. Rows of a table (what is iterated over) become text one by one: as values they take more room."""
     if isinstance(value, dict):
         return "{" + ", ".join([json.dumps(key) + ": " + encode(value[key]) for key in value]) + "}"
-    if value is None or isinstance(value, (str, int, float)):
+    # MicroPython takes a bool to be no int
+    if value is None or isinstance(value, (str, int, bool, float)):
         return json.dumps(value)
     return "[" + ", ".join([json.dumps(row) for row in value]) + "]"

@@ -59,6 +59,13 @@ class CheckElsewhere(ForAddress):
     """Answer with FoundElsewhere if a host route leads to a node-client address that we gave up."""
 
 
+@record("address")
+class SeekAddress(Action):
+    """Ask on our bridge who has an IPv6 address: AddressSeen, if somebody answers."""
+
+    address: bytes
+
+
 @record("mac place")
 class CheckPlace(Action):
     """Answer with PlaceChecked: whether babel knows a way to the node at whose prefix a client's home is mapped."""

@@ -20,6 +20,7 @@ from l3roamd_py.core import (
     info,
     judge,
     plats,
+    relay,
     requests,
     rival,
     search,
@@ -202,7 +203,7 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.Tick: Core._on_tick,
 }
 MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagram], None]]" = {
-    wire.Seek: lambda core, header, body, _: core.node.count("seeks"),
+    wire.Seek: lambda core, header, body, _: relay.on_seek(core.node, header, body),
     wire.Claim: lambda core, *rest: rival.on_claim(core.node, *rest),
     wire.Info: lambda core, header, body, _: info.on_info(core.node, header, body),
     wire.Ack: lambda core, header, body, _: departed.on_ack(core.node, header, body),

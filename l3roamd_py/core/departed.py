@@ -8,6 +8,7 @@ from l3roamd_py.core import info, wire
 from l3roamd_py.core.actions import RemoveNodeClient
 from l3roamd_py.core.client import Departed, Exchange, former_of
 from l3roamd_py.core.node import Node
+from l3roamd_py.core.relay import pass_claim_on, tell_addresses
 from runtime.ordered import oldest
 
 
@@ -70,6 +71,8 @@ def on_ack(node: Node, header: wire.Header, ack: wire.Ack) -> None:
     if departed is None or departed.info is None or departed.place != header.sender:
         return node.count("acks_unexpected")
     departed.info, departed.is_acknowledged = None, True
+    if not departed.is_extended:
+        tell_addresses(node, departed)
     if (end_linger, ack.mac) in node.timers:
         node.timers.set((end_linger, ack.mac), node.now_s + node.options.linger_s)
     node.changes += 1
@@ -82,21 +85,13 @@ def answer_claim(node: Node, departed: Departed, header: wire.Header, payload: b
     if is_deaf and departed.mac not in node.clients:
         # who claimed it then does not hear: perhaps the client was there for a moment only. If not, the CLAIM finds it
         if header.sender != departed.place:
-            _pass_on(node, departed, header, payload)
+            pass_claim_on(node, departed, header, payload)
         departed.place, departed.is_extended = header.sender, header.extended
         departed.told_s = node.now_s
     if header.sender != departed.place:
-        return _pass_on(node, departed, header, payload)
+        return pass_claim_on(node, departed, header, payload)
     told = departed.info
     is_told = told is not None and told.destination == departed.place and departed.claim_nonce == header.nonce
     if is_told and told is not None and node.now_s < told.last_s + node.options.claim_resend_s:
         return node.count("claims_too_fast")
     return tell(node, departed, header.nonce)
-
-
-def _pass_on(node: Node, departed: Departed, header: wire.Header, payload: bytes) -> None:
-    onward = wire.pass_on(payload, node.options.claim_ttl)
-    if onward is None or not departed.is_extended or not header.extended:
-        return node.count("claims_not_passed_on")
-    node.count("claims_passed_on")
-    return node.send(departed.place, onward)

@@ -100,6 +100,9 @@ class Node:
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate
         self.contests = Rate(options.beside_per_s, options.beside_burst, options.max_clients)
         self.new_addresses = Rate(options.addresses_per_s, options.addresses_burst, options.max_clients)
+        self.seeks = Rate(options.seeks_per_s, options.seeks_burst, 1)
+        # (type, nonce) of others' messages that were here -> how often
+        self.relayed: "OldestFirst[tuple[int, int], int]" = OldestFirst()
         self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
@@ -159,7 +162,7 @@ class Node:
     def encode(self, body: wire.Body, nonce: int | None = None, ttl: int = 1) -> bytes:
         """Return a datagram of ours."""
         nonce = self.make_nonce() if nonce is None else nonce
-        return wire.encode(wire.Header(self.address, nonce, ttl), body)
+        return wire.encode(wire.Header(self.address, nonce, ttl, self.options.own is None), body)
 
     def send(self, destination: bytes, payload: bytes) -> None:
         self.do(Send(destination, payload, self.address))
@@ -213,7 +216,8 @@ class Node:
 
     def is_node(self, sender: bytes) -> bool:
         """Return whether this is the address at which a clatnode of our domain, and only it, hears us."""
-        return contains(self.options.clat_range, RANGE_LENGTH, sender) and node_of(sender) == sender
+        is_ours = self.options.own is None and contains(self.options.clat_range, RANGE_LENGTH, sender)
+        return is_ours and node_of(sender) == sender
 
     def is_home(self, lease: Lease) -> bool:
         return lease.home == self.at(lease.ipv4)

@@ -24,6 +24,8 @@ class Options:
     """
 
     is_roam_auth_required = True
+    # address of a node without CLAT and PLAT: it serves IPv6 alone, and speaks as l3roamd version 0
+    own: bytes | None = None
 
     claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
     claim_nodes_copies = (3, 5)  # of these, counted from 0, which go to every clatnode too
@@ -88,6 +90,9 @@ class Options:
     node_asks_burst = 20.0
     claim_ttl = 8  # nodes that may pass a CLAIM on
 
+    seeks_per_s = 10.0  # of others, asked for on our bridge and passed on
+    seeks_burst = 40.0
+
     max_lease_s = 86400
     max_clients = 4096
     max_claims = 512
@@ -105,6 +110,7 @@ class Options:
     verify_again_s = 0.25  # between two questions for one that somebody else uses too,
     silent_again_s = 1.0  # or that the kernel has found silent
     verify_times = 3  # of these, then it is nobody's
+    max_relayed = 512  # messages of which we know that they were here
     max_senders = 4096
     rate_per_s = 50.0  # datagrams from one address
     burst = 100.0
@@ -145,12 +151,18 @@ class Options:
                 mask(prefix, NODE_LENGTH) != prefix or not contains(around, RANGE_LENGTH, prefix)
             ):
                 raise ValueError(f"{prefix.hex()} is not a /96 in its range")
-        if self.clat is None and self.plat is None:
-            raise ValueError("a node needs a CLAT prefix or a PLAT prefix")
+        if self.clat is None and self.plat is None and self.own is None:
+            raise ValueError("a node needs a CLAT prefix, a PLAT prefix or an address")
+
+    @property
+    def has_clients(self) -> bool:
+        return self.clat is not None or self.own is not None
 
     @property
     def address(self) -> bytes:
         """Our own address: sender and source of all that we send."""
+        if self.own is not None:
+            return self.own
         prefix = self.plat if self.clat is None else self.clat
         assert prefix is not None
         address: bytes = management_address(prefix)

@@ -11,6 +11,7 @@ from l3roamd_py.core.client import Client, Departed, Restored, Rival
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.info import is_host
 from l3roamd_py.core.node import Node, describe
+from l3roamd_py.core.relay import pass_unknown_on
 from l3roamd_py.core.service import ask_client, drop, forget
 from runtime.log import DEBUG
 from xlat464.address import format_ipv6
@@ -29,7 +30,7 @@ def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datag
         return departed.answer_claim(node, gone, header, datagram.payload)
     if client is not None:  # crossing: we claim it from each other, and what we knew is out of date
         return _note_rival(node, client, header)
-    return node.count("claims_unknown")
+    return pass_unknown_on(node, header, claim)
 
 
 def _note_rival(node: Node, client: Client, header: wire.Header) -> None:

@@ -35,9 +35,11 @@ def see(node: Node, mac: bytes, address: bytes | None = None, is_proof: bool = F
 
     is_proof: more than a frame with its MAC says so.
     """
-    if not is_device(mac) or node.options.clat is None:
+    if not is_device(mac) or not node.options.has_clients:
         node.count("not_clients")
         return None
+    if address is not None and len(address) == 4 and node.options.clat is None:
+        address = None
     mac = node.name_of(mac, address)
     client = node.clients.get(mac) or _admit(node, mac, address, is_proof)
     if client is None:
@@ -184,6 +186,8 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
     grant = grants.note_grant(node, mac, ipv4, lease_s)
     mac = node.name_of(mac, ipv4)
     client = see(node, mac, is_proof=True) if is_seen and grant is not None else node.clients.get(mac)
+    if client is None:
+        client = _guest(node, ipv4)
     if grant is None or client is None:
         return
     grant.is_renewed = is_renewed
@@ -197,6 +201,13 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
     if is_seen or is_its:
         client.grant = grant
         node.touch(mac)
+
+
+def _guest(node: Node, ipv4: bytes) -> Client | None:
+    """Return who came with an address and uses it: a lease that another MAC renews is renewed for it, too."""
+    client = node.clients.get(node.owner_of.get(ipv4, b""))
+    is_guest = client is not None and client.lease is not None and not node.is_home(client.lease)
+    return client if is_guest else None
 
 
 def _has_grant(node: Node, mac: bytes, ipv4: bytes) -> bool:

@@ -49,6 +49,7 @@ def make_snapshot(
     saved: "dict[str, Any]" = {
         "version": VERSION,
         "now_s": now_s,
+        "is_ipv6_only": node.options.own is not None,
         "current_plat": _hex(node.current),
         "clients": collect(_save_client(client) for client in node.clients.values()),
         "departed": collect(_save_departed(node.departed[mac]) for mac in node.departed),
@@ -137,7 +138,7 @@ def restore(
 
     Raises ValueError, KeyError or TypeError for what is no snapshot of this version; nothing is taken over then.
     """
-    saved = _of_this_boot(saved, node.now_s)
+    saved = _of_this_boot(saved, node.now_s, node.options.own is not None)
     departed = [_load_departed(entry) for entry in saved["departed"]]
     granted = [
         (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
@@ -167,9 +168,9 @@ def restore(
         _adopt_opened(node, mac, ipv4)
 
 
-def _of_this_boot(saved: "dict[str, Any]", now_s: float) -> "dict[str, Any]":
-    """Return the snapshot, or an empty one in the place of none and of one from before a reboot."""
-    if not saved or float(saved["now_s"]) > now_s:
+def _of_this_boot(saved: "dict[str, Any]", now_s: float, is_ipv6_only: bool) -> "dict[str, Any]":
+    """Return the snapshot, or an empty one in the place of none, one from before a reboot and one of another kind."""
+    if not saved or float(saved["now_s"]) > now_s or saved.get("is_ipv6_only", False) != is_ipv6_only:
         return {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
     if saved["version"] != VERSION:
         raise ValueError(f"a snapshot of version {saved['version']}, expected {VERSION}")

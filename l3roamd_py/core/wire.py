@@ -88,7 +88,7 @@ class Lease:
 
 @record("address")
 class Seek:
-    """Who has this address? Ours is to understand it, no more."""
+    """Who has this address?"""
 
     TYPE = SEEK
     address: bytes

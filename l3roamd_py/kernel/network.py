@@ -41,6 +41,7 @@ from l3roamd_py.kernel.netlink import (
     NEW_ROUTE,
     NO_DAD,
     NTF_MASTER,
+    NTF_USE,
     PERMANENT,
     PROBE,
     ROUTE_BYTES,
@@ -202,6 +203,13 @@ class Network:
     def probe(self, mac: bytes, address: bytes) -> None:
         """Let the kernel ask a neighbour whether it is there; the neighbour events tell."""
         self._set_neighbour(mac, address, PROBE)
+
+    def seek(self, address: bytes) -> None:
+        """Let the kernel ask who has an IPv6 address, as for a packet to it; the neighbour events tell."""
+        index = self.index_of(self.client_device)
+        if index:
+            body = neighbour_header(AF_INET6, index, 0, NTF_USE) + attribute(NDA_DST, address)
+            self._netlink.ask(f"to ask for {_text(address)}", message(NEW_NEIGHBOUR, CREATE, body))
 
     def pinned(self) -> set[tuple[bytes, bytes]]:
         """What we tied, as (MAC, IPv4 address); the MAC is empty if the kernel has lost it."""

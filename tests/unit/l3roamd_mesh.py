@@ -192,6 +192,12 @@ class Node:
             answer = events.ArpAnswered(action.mac, action.address)
             self.mesh.after(client.answer_s, lambda: self.handle(answer))
 
+    def seek(self, action: do.SeekAddress) -> None:
+        for client in self.mesh.clients.values():
+            if client.node is self and not client.is_asleep and client.ipv6 == action.address:
+                seen = events.AddressSeen(client.mac, action.address)
+                self.mesh.after(0.002, lambda seen=seen: self.handle(seen))
+
     def renew_lease(self, action: do.RenewLease) -> None:
         granted = events.LeaseGranted(action.mac, action.ipv4, self.mesh.lease_s, False, True)
         self.mesh.after(0.05, lambda: self.handle(granted))
@@ -256,6 +262,7 @@ PERFORM: dict[type, Callable] = {
     do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
     do.ProbeClient: Node.probe,
     do.SolicitClient: Node.solicit,
+    do.SeekAddress: Node.seek,
     do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
@@ -461,10 +468,12 @@ def check_goes_on(mesh: Mesh, client: Client, before: tuple[bytes, bytes] | None
     assert mesh.path(client) == before
 
 
-def forge(node: Node, body: wire.Body, sender: bytes = STRANGER, extended: bool = True, ttl: int = 8) -> list:
+def forge(
+    node: Node, body: wire.Body, sender: bytes = STRANGER, extended: bool = True, ttl: int = 8, nonce: int = 1
+) -> list:
     """Let a node hear a datagram, and return what it did."""
     before = len(node.actions)
-    payload = wire.encode(wire.Header(sender, 1, ttl, extended), body)
+    payload = wire.encode(wire.Header(sender, nonce, ttl, extended), body)
     node.handle(events.Datagram(sender, node.core.options.address, payload))
     return node.actions[before:]
 

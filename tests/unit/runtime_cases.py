@@ -2,6 +2,7 @@
 """Cases of what `runtime` has besides records, for both Pythons."""
 
 import gc
+import json
 import os
 import socket
 
@@ -10,6 +11,7 @@ from runtime.garbage import QUIET_MS, ROUNDS, Garbage
 from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
 from runtime.ordered import OldestFirst, each_once, oldest
+from runtime.rows import encode
 from runtime.server import PATH_BYTES, PEERS_MAX, Refused, Server, SocketError
 from runtime.signing import is_equal, signer
 from runtime.text import duration, table
@@ -61,6 +63,16 @@ def case_ordered_takes_the_same_time_for_many_keys():
         assert oldest(table) == key
         del table[key]
     assert not table
+
+
+def case_rows_are_told_from_values():
+    value = {"a": iter([{"x": 1}, [True]]), "b": {"c": False, "d": None}, "e": 1.5, "f": "g"}
+    assert json.loads(encode(value)) == {
+        "a": [{"x": 1}, [True]],
+        "b": {"c": False, "d": None},
+        "e": 1.5,
+        "f": "g",
+    }
 
 
 def case_signing_is_hmac_sha256():

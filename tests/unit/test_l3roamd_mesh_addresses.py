@@ -167,6 +167,25 @@ def test_a_client_behind_a_repeater_is_served_by_the_mac_that_its_packets_come_f
     assert OTHER in a.core.node.away  # its lease at home is kept while it is there
 
 
+@pytest.mark.parametrize("own", [None, bytes((10, 1, 0, 5))], ids=["no address of its own", "one"])
+def test_a_client_behind_a_repeater_that_roams_keeps_its_address_while_it_renews_its_lease(own):
+    """The DHCP server where it is hears its MAC, and not the one that it is known by."""
+    mesh = Mesh()
+    a, b = mesh.nodes[:2]
+    there = repeater(mesh, a, own)
+    mesh.knock(there, OTHER)
+    mesh.run(2)
+    home = mesh.path(there, OTHER)
+    assert home is not None
+    walks(mesh, there, b, OTHER)
+    for _ in range(20):
+        mesh.run(100)
+        b.handle(events.LeaseGranted(VM, OTHER, 300, False))
+        mesh.knock(there, OTHER)
+        assert mesh.path(there, OTHER) == home
+    assert VM not in b.core.node.clients
+
+
 @pytest.mark.parametrize("is_own", [True, False], ids=["one MAC at the DHCP server", "two"])
 def test_two_addresses_behind_one_mac_are_served_and_roam(is_own):
     mesh = Mesh()

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: ISC
+"""The command line of the C l3roamd, for who starts it so: a node that serves IPv6, without CLAT and PLAT.
+
+The order of options does not matter, and letters may be written together, as getopt has it. What has no meaning here is
+taken and said so at the start. docs/l3roamd.md has the table.
+"""
+
+from l3roamd_py.question import SOCKET
+from runtime.command_line import UsageError
+from xlat464.address import parse_ipv6, parse_prefix4, parse_prefix6, quote
+from xlat464.device import parse_device
+from xlat464.node import CLIENT_LENGTH, NODE_LENGTH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+FLAGS = "dvhV"
+VALUES = "abceimnpPstD4"
+SWITCHES = ("--no-netlink", "--no-ndp", "--no-nl80211")
+NO_RANGE = bytes(16)
+NODE_CLIENTS = "fec0::/64"  # the C daemon's default
+MAIN = "254"
+ONCE = ("-a", "-b", "-i", "-P", "-s", "-t")
+IGNORED = {
+    "-p": "IPv4 is a matter of `l3roamd_py daemon --clat`",
+    "-c": "there is no configuration file",
+    "-e": "a node with an exit is started by `l3roamd_py daemon --plat`",
+    "-n": "a node with a CLAT is started by `l3roamd_py daemon --clat`",
+    "-4": "IPv4 is a matter of `l3roamd_py daemon --clat`",
+    "-D": "there is no device for packets to unknown clients",
+    "-t": "routes are in the main table, 254",
+    "--no-netlink": "clients are learnt by netlink",
+    "--no-ndp": "clients are learnt by NDP too",
+    "--no-nl80211": "nl80211 is listened to where there is Wi-Fi",
+}
+
+
+def is_meant(words: list[str]) -> bool:
+    """Return whether a command line is one of the C daemon's."""
+    return (
+        bool(words)
+        and words[0][:1] in ("-", " ")
+        and words[0] not in ("-h", "--help", "--version", "--flush")
+    )
+
+
+def _split(words: list[str]) -> "list[tuple[str, str]]":
+    """Return options with their values. A word with spaces is several: Gluon's init script writes ` -P P/64` as one."""
+    waiting = [part for word in words for part in word.split()]
+    found: "list[tuple[str, str]]" = []
+    while waiting:
+        word = waiting.pop(0)
+        if word in SWITCHES:
+            found.append((word, ""))
+            continue
+        if len(word) < 2 or word[0] != "-" or word[1] not in FLAGS + VALUES:
+            raise UsageError(
+                f"{quote(word)} is no option, expected those of l3roamd: -a ADDRESS -p PREFIX ..."
+            )
+        name, rest = word[:2], word[2:]
+        if name[1] in FLAGS:
+            waiting[:0] = ["-" + rest] if rest else []
+            found.append((name, ""))
+        elif not rest and not waiting:
+            raise UsageError(f"{name}: a value is missing")
+        else:
+            found.append((name, rest or waiting.pop(0)))
+    return found
+
+
+def _of_length(wanted: int) -> "Callable[[str], bytes]":
+    def convert(text: str) -> bytes:
+        prefix, length = parse_prefix6(text)
+        if length != wanted:
+            raise ValueError(f"{quote(text)} is a /{length}, expected a /{wanted}")
+        return prefix
+
+    return convert
+
+
+def _client_prefix(text: str) -> "tuple[bytes, int] | None":
+    """None: one of IPv4."""
+    if ":" not in text:
+        parse_prefix4(text)
+        return None
+    return parse_prefix6(text)
+
+
+CONVERTERS: "dict[str, Callable[[str], Any]]" = {
+    "-a": parse_ipv6,
+    "-P": _of_length(CLIENT_LENGTH),
+    "-e": _of_length(NODE_LENGTH),
+    "-p": _client_prefix,
+    "-b": parse_device,
+    "-i": parse_device,
+    "-m": parse_device,
+}
+
+
+def parse(words: list[str]) -> "tuple[dict[str, Any], list[str]]":
+    """Return what a command line means, as options of `daemon`, and what of it is ignored. Raises UsageError."""
+    given: "dict[str, list[Any]]" = {}
+    ignored = []
+    for name, text in _split(words):
+        try:
+            value = CONVERTERS[name](text) if name in CONVERTERS else text
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from None
+        if name in given and name in ONCE:
+            raise UsageError(f"{name} must not be specified more than once")
+        if value is None or (name != "-p" and name in IGNORED and (name, value) != ("-t", MAIN)):
+            ignored.append(f"{name} {text} is ignored: {IGNORED[name]}".replace("  ", " "))
+        given.setdefault(name, []).append(value)
+    for name in ("-a", "-p"):
+        if name not in given:
+            raise UsageError(f"specifying {name} is mandatory")
+    prefixes = tuple([each for each in given["-p"] if each is not None])
+    node_clients = given.get("-P", [CONVERTERS["-P"](NODE_CLIENTS)])[0]
+    meant = {
+        "--clat": False,
+        "--plat": False,
+        "--clat-range": NO_RANGE,
+        "--plat-range": NO_RANGE,
+        "--own": given["-a"][0],
+        "--prefix": prefixes,
+        "--node-client-prefix": node_clients,
+        "--client-device": (given.get("-i") or given.get("-b") or ["br-client"])[0],
+        "--mesh": given.get("-m", []),
+        "--socket": given.get("-s", [SOCKET])[0],
+        "--verbose": "-v" in given or "-d" in given,
+    }
+    return meant, ignored

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: ISC
+"""The command line of the C l3roamd starts ours, as a node that serves IPv6 alone."""
+
+import pytest
+
+from l3roamd_py import c_options
+from l3roamd_py.cli_options import as_daemon, make_settings
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.actions import AddNodeClient, AddRoute, Send, SendClaim
+from l3roamd_py.core.core import Core
+from l3roamd_py.core.tlv import walk
+from runtime.command_line import UsageError
+from xlat464.address import parse_ipv6
+
+OWN, PREFIX = parse_ipv6("fd00::1"), parse_ipv6("2001:db8:1::")
+LEAST = ["-a", "fd00::1", "-p", "2001:db8:1::/64"]
+# /etc/init.d/gluon-l3roamd: it quotes one of its variables, so that is one word, which begins with a space
+GLUON = "-s /run/x.sock -p 10.46.0.0/16 -p 2001:db8:1::/64 -m mesh0 -m mesh1 -i local-node -t 254 -a fd00::1 -b br0"
+ALL = "-dv -c x -e fd01::/96 -n clat -D l3roam9 -4 fd02::/96 --no-netlink --no-ndp --no-nl80211"
+MAC = bytes((2, 0, 0, 0, 0, 9))
+
+
+def settings_of(words):
+    meant, ignored = c_options.parse(words)
+    return make_settings(as_daemon(meant)), ignored
+
+
+def test_gluons_init_script_starts_it():
+    settings, ignored = settings_of([*GLUON.split(), " -P fddd:1337:1339::/64"])
+    options = settings.options
+    assert (options.own, options.address, options.clat, options.plat) == (OWN, OWN, None, None)
+    assert options.prefixes == ((PREFIX, 64),)
+    assert options.node_client_prefix == parse_ipv6("fddd:1337:1339::")
+    assert settings.mesh_devices == ["mesh0", "mesh1"]
+    assert (settings.client_device, settings.socket) == ("local-node", "/run/x.sock")
+    (sentence,) = ignored
+    assert sentence.startswith("-p 10.46.0.0/16 is ignored: ")
+
+
+def test_every_option_is_taken_and_what_is_ignored_is_said():
+    settings, ignored = settings_of([*ALL.split(), *LEAST, "-t", "10", "-bbr0", "-mmesh0", "-m", "mesh0"])
+    assert settings.is_verbose
+    assert (settings.client_device, settings.mesh_devices) == ("br0", ["mesh0"])
+    assert settings.options.node_client_prefix == parse_ipv6("fec0::")
+    told = {sentence.split()[0] for sentence in ignored}
+    assert told == {"-c", "-e", "-n", "-D", "-4", "-t", "--no-netlink", "--no-ndp", "--no-nl80211"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-a", "fd00::1"], "specifying -p is mandatory"),
+        (["-p", "fd00::/64"], "specifying -a is mandatory"),
+        ([*LEAST, "-a", "fd00::2"], "-a must not be specified more than once"),
+        ([*LEAST, "-a"], "-a: a value is missing"),
+        ([*LEAST, "-x"], "'-x' is no option"),
+        ([*LEAST, "more"], "'more' is no option"),
+        ([*LEAST, "-e", "fd01::/64"], "-e: 'fd01::/64' is a /64, expected a /96"),
+        ([*LEAST, "-P", "fd01::/60"], "-P: 'fd01::/60' is a /60, expected a /64"),
+        ([*LEAST, "-m", "a/b"], "-m: "),
+        (["-a", "10.0.0.1", "-p", "fd00::/64"], "-a: "),
+    ],
+)
+def test_a_wrong_line_is_refused_in_a_sentence(words, says):
+    with pytest.raises(UsageError) as refused:
+        c_options.parse(words)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("words", [["daemon", "--clat"], ["--help"], ["-h"], ["--version"], ["--flush"], []])
+def test_other_command_lines_are_not_meant(words):
+    assert not c_options.is_meant(words)
+
+
+@pytest.fixture
+def core():
+    return Core(settings_of(LEAST)[0].options)
+
+
+def heard(core, body, sender, extended, now_s):
+    payload = wire.encode(wire.Header(sender, 7, 1, extended), body)
+    return core.handle(events.Datagram(sender, OWN, payload), now_s)
+
+
+def run(core, event, now_s):
+    """Bring it an event; nobody has a client that it claims."""
+    actions = core.handle(event, now_s)
+    for _ in [action for action in actions if isinstance(action, SendClaim)]:
+        actions = actions + core.handle(events.ClaimUnreachable(MAC), now_s)
+    return actions
+
+
+def test_such_a_node_serves_ipv6_and_speaks_as_version_0(core):
+    address, other = PREFIX[:15] + b"\x07", parse_ipv6("fd00::2")
+    actions = run(core, events.AddressSeen(MAC, address), 1.0)
+    claims = [action for action in actions if isinstance(action, Send | SendClaim)]
+    assert claims
+    assert all(not wire.decode(claim.payload)[0].extended for claim in claims)
+    assert AddRoute(MAC, address) in actions
+    actions = [action for tick in range(20) for action in run(core, events.Tick(), 1.1 + tick / 10)]
+    assert any(isinstance(action, AddNodeClient) for action in actions)
+    core.handle(events.ClientSeen(MAC, bytes((10, 46, 0, 9))), 3.7)
+    assert core.node.clients[MAC].ipv4 is None, "IPv4 is nothing to it"
+    actions = heard(core, wire.Claim(MAC), other, False, 3.9)
+    actions += [action for tick in range(20) for action in core.handle(events.Tick(), 4.0 + tick / 10)]
+    infos = [action for action in actions if isinstance(action, Send) and action.destination == other]
+    header, info = wire.decode(infos[0].payload)
+    assert (header.sender, header.extended, info.addresses) == (OWN, False, (address,))
+    assert set(walk(infos[0].payload, 24)) == {0, 1}
+
+
+def test_such_a_node_takes_nothing_of_a_lease(core):
+    core.handle(events.LeaseGranted(MAC, bytes((10, 46, 0, 9)), 600), 1.0)
+    assert not core.node.clients
+    assert not core.node.granted
+    sender = bytes(12) + bytes((192, 0, 0, 1))
+    core.handle(events.AddressSeen(MAC, PREFIX[:15] + b"\x07"), 1.0)
+    heard(core, wire.Claim(MAC), sender, True, 2.0)
+    assert core.counters["claims_bad_sender"] == 1

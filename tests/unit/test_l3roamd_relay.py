@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: ISC
+"""Messages of l3roamd version 0 go on, so that a node of ours is no wall between two of its nodes."""
+
+import pytest
+from l3roamd_mesh import CLIENT_IPV6, LEGACY, STRANGER, Client, Mesh, forge, make_client, sent
+
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from l3roamd_py.core.tlv import walk
+from xlat464.address import parse_ipv6
+
+ADDRESS = CLIENT_IPV6[:15] + b"\x07"
+OTHER_LEGACY = parse_ipv6("fd00::6")
+
+
+def told(actions, destination):
+    """(header, body) of what was sent there."""
+    return [
+        wire.decode(each.payload) for each in actions if getattr(each, "destination", None) == destination
+    ]
+
+
+def test_a_seek_is_asked_on_the_bridge_and_passed_on_once():
+    node = Mesh().nodes[0]
+    done = forge(node, wire.Seek(ADDRESS), LEGACY, extended=False, ttl=255, nonce=77)
+    assert do.SeekAddress(ADDRESS) in done
+    assert told(done, wire.GROUP) == [(wire.Header(LEGACY, 77, 254, False), wire.Seek(ADDRESS))]
+    assert not forge(node, wire.Seek(ADDRESS), LEGACY, extended=False, ttl=9, nonce=77)
+    assert forge(node, wire.Seek(ADDRESS), LEGACY, extended=False, ttl=1, nonce=78) == [
+        do.SeekAddress(ADDRESS)
+    ]
+
+
+def test_a_seek_goes_round_no_mesh_for_ever_and_finds_who_does_not_speak():
+    mesh = Mesh()
+    mac = make_client(9, 3).mac
+    mesh.clients[mac] = Client(mac, None, mesh.nodes[2], ipv6=ADDRESS)
+    forge(mesh.nodes[0], wire.Seek(ADDRESS), LEGACY, extended=False, ttl=255)
+    mesh.run(2, steps=500)
+    for node in mesh.nodes:
+        assert len([body for body in sent(node.actions) if isinstance(body, wire.Seek)]) == 1
+        assert do.SeekAddress(ADDRESS) in node.actions
+    assert mesh.nodes[2].kernel.routes == {(mac, ADDRESS)}
+
+
+def test_a_seek_for_what_is_no_clients_is_passed_on_and_no_more():
+    done = forge(Mesh().nodes[0], wire.Seek(STRANGER), LEGACY, extended=False, ttl=3)
+    assert [type(each) for each in done] == [do.Send]
+
+
+def test_what_would_hang_an_l3roamd_does_not_go_on():
+    node = Mesh().nodes[0]
+    seek = wire.encode(wire.Header(LEGACY, 5, 9, False), wire.Seek(ADDRESS)) + b"\x0b\x03\x00"
+    node.actions.clear()
+    node.handle(events.Datagram(LEGACY, wire.GROUP, seek))
+    (onward,) = [each for each in node.actions if isinstance(each, do.Send)]
+    assert set(walk(onward.payload, 24)) == {wire.TLV_ADDRESS}
+
+
+def test_a_flood_of_seeks_is_asked_and_passed_on_at_its_pace():
+    mesh = Mesh(rate_per_s=1e9, burst=1e9)
+    node = mesh.nodes[0]
+    node.actions.clear()
+    for number in range(2000):
+        forge(node, wire.Seek(ADDRESS), LEGACY, extended=False, ttl=255, nonce=number)
+    asked = [each for each in node.actions if isinstance(each, do.SeekAddress)]
+    assert len(asked) <= node.core.options.seeks_burst
+    assert node.core.counters["seeks_too_many"] > 1900
+    assert len(node.core.node.relayed) <= node.core.options.max_relayed
+
+
+@pytest.fixture
+def left():
+    """A client of ours has gone to an l3roamd."""
+    mesh, mac = Mesh(), make_client(9, 1).mac
+    a = mesh.nodes[0]
+    client = mesh.clients[mac] = Client(mac, None, a, ipv6=ADDRESS)
+    a.handle(events.AddressSeen(mac, ADDRESS))
+    mesh.run(2)
+    client.node = None
+    forge(a, wire.Claim(mac), LEGACY, extended=False, ttl=1)
+    mesh.run(0.5)
+    assert mac in a.core.node.departed
+    return mesh, a, mac
+
+
+def test_after_its_ack_an_l3roamd_is_told_each_address(left):
+    _, a, mac = left
+    done = forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1)
+    assert [body for _, body in told(done, LEGACY)] == [wire.Seek(ADDRESS)]
+    assert not sent(forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1))
+
+
+def test_a_node_of_ours_is_told_nothing_by_seek(left):
+    mesh, _, mac = left
+    client = mesh.clients[mac]
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    assert not [body for each in mesh.nodes for body in sent(each.actions) if isinstance(body, wire.Seek)]
+
+
+def test_the_claim_of_an_l3roamd_goes_on_to_the_other_one_three_times_at_most(left):
+    mesh, a, mac = left
+    forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1)
+    onward = []
+    for _ in range(16):
+        onward += told(forge(a, wire.Claim(mac), OTHER_LEGACY, extended=False, ttl=1, nonce=99), LEGACY)
+        mesh.run(0.3)
+    assert onward == [(wire.Header(OTHER_LEGACY, 99, 1, False), wire.Claim(mac))] * 3
+    assert a.core.counters["claims_not_passed_on"] == 13
+
+
+def test_a_claim_of_ours_goes_on_to_an_l3roamd(left):
+    _, a, mac = left
+    forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1)
+    sender = a.mesh.nodes[1].core.options.address
+    assert told(forge(a, wire.Claim(mac), sender, ttl=3, nonce=9), LEGACY) == [
+        (wire.Header(sender, 9, 2), wire.Claim(mac))
+    ]
+    assert not told(forge(a, wire.Claim(mac), sender, ttl=1, nonce=10), LEGACY), "it asks who has it"
+
+
+def test_the_claim_of_an_l3roamd_for_whom_nobody_knows_goes_on_while_its_ttl_lasts():
+    node, mac = Mesh().nodes[0], make_client(9, 1).mac
+    done = forge(node, wire.Claim(mac), LEGACY, extended=False, ttl=3, nonce=4)
+    assert told(done, wire.GROUP) == [(wire.Header(LEGACY, 4, 2, False), wire.Claim(mac))]
+    assert not forge(node, wire.Claim(mac), LEGACY, extended=False, ttl=3, nonce=4)
+    assert not forge(node, wire.Claim(mac), LEGACY, extended=False, ttl=1, nonce=5)
+    assert not forge(node, wire.Claim(mac), STRANGER, ttl=3, nonce=6)
