@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from talk import Talk
-from test_l3roamd_interop import L3ROAMD, PREFIX, pytestmark  # noqa: F401 what they need
+from test_l3roamd_interop import L3ROAMD, pytestmark  # noqa: F401 what they need
 from waiting import wait_until
 
 from xlat464.address import format_ipv6, format_mac
@@ -47,7 +47,7 @@ def run_c(lab, node):
     own = format_ipv6(management_address(lab.plan.clat_prefix(lab.node(node))))
     shown = lab.exec(node, ["ls", "/sys/class/net"]).stdout.split()
     devices = [word for device in shown if device.startswith("mesh") for word in ("-m", device)]
-    command = [str(Path(L3ROAMD).resolve()), "-v", "-a", own, "-p", f"{PREFIX}/64", "-P", prefix]
+    command = [str(Path(L3ROAMD).resolve()), "-v", "-a", own, "-p", str(lab.site.prefix6), "-P", prefix]
     command += ["-b", "br-client", "-i", "br-client", *devices, "-s", "/run/c.sock", "-t", "254"]
     lab.running.daemon(node, "c-l3roamd", command)
     wait_until(lambda: known(lab, node, "phone") is not None, what=f"the C daemon of {node}")
