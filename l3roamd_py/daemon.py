@@ -101,10 +101,12 @@ class Daemon:
         opened = set() if self.clat is None else self.clat.opened()
         mappings = [] if self.plat is None else list(self.plat.mappings())
         plats = [] if self.clat is None else list(self.clat.plat_of.items())
+        found: dict = {}
         try:
             found = state.load(self.settings.state, state.read_boot_id()) or {}
             actions = self.core.restore(found.get("core", {}), self.now_s(), opened, mappings, plats)
-        except (StateError, ValueError, KeyError, TypeError) as error:
+        except (StateError, ValueError, KeyError, TypeError, MemoryError) as error:
+            found.clear()
             sentence = f"{self.settings.state} is damaged ({error!r}): starting without"
             self.log.warning(str(error) if isinstance(error, StateError) else sentence)
             self.core = self._make_core()

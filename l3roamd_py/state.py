@@ -39,6 +39,13 @@ def read_boot_id() -> str:
 def load(path: str, boot_id: str) -> dict | None:
     """Return what was saved, None if there is nothing of this boot. StateError: damaged, start without."""
     try:
+        return _load(path, boot_id)
+    except MemoryError:  # MicroPython's heap does not grow; a daemon on CPython may have left more
+        raise StateError(f"{path} is too large for the memory that there is: starting without") from None
+
+
+def _load(path: str, boot_id: str) -> dict | None:
+    try:
         data = files.read(path, BYTES_MAX)
     except OSError as error:
         if error_number(error) == ENOENT:

@@ -15,7 +15,10 @@ def read(path: str, most: int) -> bytes:
     It allocates what is there, not what may be: a router has little.
     """
     if IS_MICRO:
-        file, found = open(path, "rb"), os.stat(path)
+        found = os.stat(path)
+        if found[0] & S_IFMT != S_IFREG:
+            raise OSError(EINVAL, NO_FILE)  # before it is opened: a pipe would hold us up
+        file = open(path, "rb")
     else:
         # a pipe must not hold us up; no link: the file may be named in a directory that others write to
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW

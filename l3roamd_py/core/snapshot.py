@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from l3roamd_py.core.client import State
 
 VERSION = 2
+TIMES_END_S = 1e12  # beyond the longest lease of any boot
 
 
 def make_snapshot(
@@ -74,8 +75,36 @@ def _hex(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else bytes.fromhex(text)
+def _mac(text: str) -> bytes:
+    return _sized(text, 6)
+
+
+def _ipv4(text: str) -> bytes:
+    return _sized(text, 4)
+
+
+def _ipv6(text: str) -> bytes:
+    return _sized(text, 16)
+
+
+def _sized(text: str, size: int) -> bytes:
+    value = bytes.fromhex(text)
+    if len(value) != size:
+        raise ValueError(f"{text} has {len(value)} bytes, expected {size}")
+    return value
+
+
+def _time(value: "Any") -> float:
+    seconds = float(value)
+    if not 0 <= seconds < TIMES_END_S:
+        raise ValueError(f"{value} is no time")
+    return seconds
+
+
+def _serial(value: "Any") -> int:
+    if not 0 <= value < 1 << 64:
+        raise ValueError(f"{value} is no serial")
+    return int(value)
 
 
 def _save_lease(lease: Lease | None) -> "list[Any] | None":
@@ -89,9 +118,9 @@ def _load_lease(saved: "list[Any] | None") -> Lease | None:
         return None
     home, plat, until_s, token, is_granted = saved
     return Lease(
-        bytes.fromhex(home),
-        bytes.fromhex(plat),
-        float(until_s),
+        _ipv6(home),
+        _ipv6(plat),
+        _time(until_s),
         Token.decode(bytes.fromhex(token)),
         bool(is_granted),
     )
@@ -114,16 +143,16 @@ def _save_departed(departed: Departed) -> "list[Any]":
 def _load_departed(saved: "list[Any]") -> Departed:
     mac, place, is_extended, until_s, ipv4, lease, addresses, told_s, is_acknowledged = saved
     departed = Departed(
-        bytes.fromhex(mac),
-        bytes.fromhex(place),
+        _mac(mac),
+        _ipv6(place),
         bool(is_extended),
-        float(until_s),
-        _bytes(ipv4),
+        _time(until_s),
+        None if ipv4 is None else _ipv4(ipv4),
         _load_lease(lease),
-        [bytes.fromhex(address) for address in addresses],
+        [_ipv6(address) for address in addresses],
         Presence(0.0),
     )
-    departed.told_s, departed.is_acknowledged = float(told_s), bool(is_acknowledged)
+    departed.told_s, departed.is_acknowledged = _time(told_s), bool(is_acknowledged)
     return departed
 
 
@@ -140,15 +169,14 @@ def restore(
     """
     saved = _of_this_boot(saved, node.now_s, node.options.own is not None)
     departed = [_load_departed(entry) for entry in saved["departed"]]
-    granted = [
-        (bytes.fromhex(mac), bytes.fromhex(ipv4), float(until_s)) for mac, ipv4, until_s in saved["granted"]
-    ]
-    away = [(bytes.fromhex(ipv4), bytes.fromhex(plat)) for ipv4, plat in saved.get("away", ())]
-    beside = [(bytes.fromhex(mac), bytes.fromhex(ipv4)) for mac, ipv4 in saved.get("beside", ())]
+    granted = [(_mac(mac), _ipv4(ipv4), _time(until_s)) for mac, ipv4, until_s in saved["granted"]]
+    away = [(_ipv4(ipv4), _ipv6(plat)) for ipv4, plat in saved.get("away", ())]
+    beside = [(_mac(mac), _ipv4(ipv4)) for mac, ipv4 in saved.get("beside", ())]
     clients = [_load_client(node, entry) for entry in saved["clients"]]
+    current = None if saved["current_plat"] is None else _ipv6(saved["current_plat"])
     if platnode is not None:
         _restore_platnode(platnode, saved, mappings)
-    node.current = _bytes(saved["current_plat"])
+    node.current = current
     if node.current is not None:
         node.do(SetCurrentPlat(node.current))
     for mac, ipv4, until_s in granted:
@@ -191,18 +219,18 @@ def _load_client(node: Node, saved: "list[Any]") -> Client:
     states: "dict[str, State]" = {
         state.name: state for state in (Claiming(former), Roaming(), Served(), Absent(NEVER, NEVER))
     }
-    client = make_client(bytes.fromhex(mac), states[name], node.now_s)
-    client.ipv4, client.lease = _bytes(ipv4), _load_lease(lease)
-    client.addresses = [bytes.fromhex(address) for address in addresses]
+    client = make_client(_mac(mac), states[name], node.now_s)
+    client.ipv4, client.lease = None if ipv4 is None else _ipv4(ipv4), _load_lease(lease)
+    client.addresses = [_ipv6(address) for address in addresses]
     return client
 
 
 def _restore_platnode(platnode: Platnode, saved: "dict[str, Any]", mappings: list[Mapping]) -> None:
     if "secret" in saved:
         platnode.issuer = TokenIssuer(bytes.fromhex(saved["secret"]))
-        platnode.serial = int(saved["serial"])
+        platnode.serial = _serial(saved["serial"])
         for home, serial, kept_s in saved["spent"]:
-            platnode.restore_serial(bytes.fromhex(home), int(serial), float(kept_s))
+            platnode.restore_serial(_ipv6(home), _serial(serial), _time(kept_s))
     platnode.restore(mappings)
 
 

@@ -114,12 +114,15 @@ def case_files_are_replaced_whole_and_read_with_a_bound():
     assert files.read(path, 5) == b"two an"  # a byte more than the bound says that there is more
     files.remove(path)
     files.remove(path)
-    for wrong in (path, "/tmp"):
+    pipe = path + ".pipe"
+    os.system("mkfifo " + pipe)
+    for wrong in (path, "/tmp", pipe):
         try:
             files.read(wrong, 5)
         except OSError:
             continue
         raise AssertionError("read " + wrong)
+    files.remove(pipe)
 
 
 class Words:

@@ -278,3 +278,17 @@ def test_a_small_platnode_remembers_fewer_roamed_homes(tmp_path, meminfo, roams)
     (tmp_path / "meminfo").write_text(meminfo)
     assert cli_options.roams_that_fit(str(tmp_path / "meminfo")) == roams
     assert cli_options.roams_that_fit(str(tmp_path / "missing")) == 1024
+
+
+@pytest.mark.parametrize("start", ["bin/l3roamd_py", "files/l3roamd-micropython/usr/sbin/l3roamd_py"])
+def test_what_a_daemon_on_micropython_writes_is_for_root_alone(start, tmp_path):
+    """Its state file holds the secret of the tokens, and MicroPython gives no file a mode."""
+    program = tmp_path / "micropython"
+    program.write_text("#!/bin/sh\numask\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "L3ROAMD_PYTHON": str(program)}
+    done = subprocess.run(
+        [ROOT / start, "daemon"], env=environment, umask=0o022, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0077\n"

@@ -37,6 +37,36 @@ def test_the_snapshot_survives_json_and_a_reboot_makes_it_void(mesh, client):
             a.make_core().restore(broken, mesh.now_s)
 
 
+def walk(value, at=()):
+    """The places of all that is in a JSON value, with what is there."""
+    yield at, value
+    each = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in each:
+        yield from walk(inner, (*at, key))
+
+
+def test_what_has_no_address_s_length_and_times_that_are_none_are_refused(mesh, client):
+    """Later nobody expects them: each status and each roam would fail."""
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    mesh.run(1)
+    for node in (mesh.nodes[0], b, mesh.nodes[3]):
+        saved = json.loads(json.dumps(node.core.snapshot(mesh.now_s)))
+        places = [(at, value) for at, value in walk(saved) if not isinstance(value, (list, dict))]
+        for at, value in places:
+            wrongs = {float: (-1.0, float("nan"), 1e300), str: (value and f"{value}00", "00", "0a2e2001" * 2)}
+            for wrong in wrongs.get(type(value), ()):
+                if value in ("served", "claiming") or at == ("now_s",):
+                    continue
+                broken = json.loads(json.dumps(saved))
+                inside = broken
+                for key in at[:-1]:
+                    inside = inside[key]
+                inside[at[-1]] = wrong
+                with pytest.raises((ValueError, KeyError, TypeError)):
+                    node.make_core().restore(broken, mesh.now_s)
+
+
 def test_who_is_let_in_by_the_kernel_alone_is_kept_and_who_left_is_not(mesh, client):
     a = mesh.nodes[0]
     core = a.make_core()

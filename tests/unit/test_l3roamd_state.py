@@ -91,6 +91,19 @@ def test_a_file_that_is_too_large_is_not_read_and_not_written(path, monkeypatch)
         save(path, {"core": {"a": "x" * 100}}, BOOT)
 
 
+def test_a_file_that_the_memory_does_not_hold_is_one_sentence_on_micropython(path, micropython):
+    """A daemon on CPython may have left it."""
+    path.write_text(json.dumps({"format": 1, "boot": BOOT, "core": {"clients": ["x" * 1000] * 2000}}))
+    code = (
+        "import sys; sys.path.insert(0, '.')\n"
+        "from l3roamd_py.state import StateError, load\n"
+        f"try: load({str(path)!r}, {BOOT!r})\n"
+        "except StateError as error: print(error)\n"
+    )
+    done = micropython.run("-X", "heapsize=1m", "-c", code)
+    assert done.stdout.endswith("is too large for the memory that there is: starting without\n"), done.stderr
+
+
 def test_a_link_or_a_pipe_is_not_followed(path, tmp_path):
     (tmp_path / "target").write_text(json.dumps({"format": 1, "boot": BOOT, "core": {}}))
     path.symlink_to(tmp_path / "target")
