@@ -17,9 +17,9 @@ modules=$tree/usr/lib/python3/dist-packages/reach
 install -d "${modules%/*}/runtime" "${modules%/*}/xlat464" "$modules/relay" "$modules/render" "$modules/examples" "$tree/usr/bin" "$tree/lib/systemd/system" \
 	"$tree/usr/share/doc/reach" "$tree/etc/reach" "$tree/DEBIAN" "$out"
 install -m 0644 reach/*.py "$modules"
-install -m 0644 runtime/__init__.py runtime/netlink.py runtime/netlink_socket.py runtime/usage.py runtime/version.py \
-	"${modules%/*}/runtime"
-install -m 0644 xlat464/__init__.py xlat464/address.py xlat464/device.py xlat464/node.py xlat464/rfc6052.py xlat464/flows.py "${modules%/*}/xlat464"
+for shared in runtime xlat464; do
+	install -m 0644 "$shared"/*.py "${modules%/*}/$shared"
+done
 install -m 0644 reach/relay/__init__.py "$modules/relay"
 install -m 0644 reach/render/*.py "$modules/render"
 install -m 0644 reach/examples/*.toml "$modules/examples"
@@ -53,16 +53,18 @@ TEXT
 cat >"$tree/DEBIAN/prerm" <<-'TEXT'
 	#!/bin/sh
 	set -e
-	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
-		/usr/lib/python3/dist-packages/xlat464/__pycache__ \
-		/usr/lib/python3/dist-packages/runtime/__pycache__
+	forget() {
+		for name in reach reach/relay reach/render runtime xlat464; do
+			rm -rf "/usr/lib/python3/dist-packages/$name/__pycache__"
+		done
+	}
+	forget
 	[ "$1" = remove ] || exit 0
 	[ ! -d /run/systemd/system ] || systemctl stop 'reach@*.service'
 	for ledger in /run/reach/*.json; do
 		[ ! -e "$ledger" ] || reach down "$(basename "$ledger" .json)"
 	done
-	rm -rf /usr/lib/python3/dist-packages/reach/__pycache__ /usr/lib/python3/dist-packages/reach/*/__pycache__ \
-		/usr/lib/python3/dist-packages/runtime/__pycache__
+	forget # what `reach down` has made again
 TEXT
 chmod 0755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm"
 chmod 0755 "$tree/etc/reach"
