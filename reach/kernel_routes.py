@@ -6,11 +6,12 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from reach.kernel_devices import CommandError, Devices, KernelError, Note, run_line
+from reach.kernel_devices import Devices, KernelError, Note, run_line
 from reach.steps import Step
 
 MAIN = 254  # the routing table
@@ -42,8 +43,13 @@ class Routes:
         return {"was": self.has_address(step)}
 
     def has_address(self, step: Step) -> bool:
+        """Of an address alone the kernel has one at a device, with whatever prefix."""
         index, own = self.devices.index(step.values["device"]), interface_of(step)
-        return index is not None and (index, own) in self.addresses(own.version)
+        is_alone = own.network.num_addresses == 1
+        return index is not None and any(
+            where == index and (found == own or (is_alone and found.ip == own.ip))
+            for where, found in self.addresses(own.version)
+        )
 
     def addresses(self, version: int) -> Iterator[tuple[int, Any]]:
         """Device index and address of everything that this machine has of a family."""
@@ -62,18 +68,16 @@ class Routes:
     def do_address(self, step: Step, note: Note) -> None:
         device = step.values["device"]
         self.devices.need(device)
-        try:
-            run_line(step.values["up"])
-        except CommandError as error:
-            if error.reason != "Permission denied" or ":" not in step.values["interface"]:
-                raise
-            raise KernelError(
-                f"{device} has IPv6 switched off (net.ipv6.conf.{device}.disable_ipv6)"
-            ) from None
+        if note.get("was") and self.has_address(step):
+            return  # it keeps its lifetimes, which we could not give back
+        switch = Path(f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6")
+        if interface_of(step).version == 6 and switch.exists() and switch.read_text() != "0\n":
+            raise KernelError(f"{device} has IPv6 switched off (net.ipv6.conf.{device}.disable_ipv6)")
+        run_line(step.values["up"])
 
     def undo_address(self, step: Step, note: Note) -> None:
-        if not note.get("was") and self.devices.index(step.values["device"]) is not None:
-            run_line(step.values["down"], "Cannot assign requested address")
+        if not note.get("was") and self.has_address(step):
+            run_line(step.values["down"])
 
     def ways(self, step: Step) -> set[int]:
         """The devices by which routes lead to where a step's does."""
@@ -105,8 +109,8 @@ class Routes:
         run_line(step.values["up"])
 
     def undo_route(self, step: Step, note: Note) -> None:
-        if not note.get("was") and self.devices.index(step.values["device"]) is not None:
-            run_line(step.values["down"], "No such process")
+        if not note.get("was") and self.has_route(step):
+            run_line(step.values["down"])
 
     def do_rule(self, step: Step, note: Note) -> None:
         run_line(step.values["up"], "File exists")

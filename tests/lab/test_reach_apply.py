@@ -152,6 +152,26 @@ def test_what_a_kernel_lacks_is_one_sentence_and_nothing_is_changed(site):
     assert snapshot(site.server) == before
 
 
+def test_down_finds_what_an_up_had_only_begun_or_others_have_taken_away(site):
+    """By the name of each step, with no address, no rule and no table of routes that it tells of."""
+    site.describe(LAPTOP_EXIT)
+    before = snapshot(site.caller)
+    site.reach(site.caller, "up", "laptop")
+    path = site.state(site.caller) / "laptop.json"
+    ledger = path.read_text()
+    for line in ("addr flush dev wg0", "-6 addr flush dev wg0"):
+        site.caller.run("ip", *line.split())
+    assert site.reach(site.caller, "down", "laptop").stderr == ""
+    kinds = {each["step"]["kind"] for each in json.loads(ledger)}
+    assert kinds >= {"wireguard", "address", "route", "rule"}
+    path.write_text(ledger)
+    site.caller.run("ip", "link", "add", "wg0", "type", "bridge")
+    site.caller.run("ip", "link", "set", "wg0", "up")
+    assert site.reach(site.caller, "down", "laptop").stderr == ""
+    assert not path.exists()
+    assert snapshot(site.caller) == before
+
+
 def test_a_device_of_that_name_is_not_touched(site):
     site.server.run("ip", "link", "add", "wg0", "type", "bridge")
     before = snapshot(site.server)
@@ -204,6 +224,31 @@ def test_what_others_have_taken_away_is_lost_and_up_makes_it_again(site):
     site.both_up()
     assert call(site.caller, "203.0.113.7", 443) == "203.0.113.99"
     site.at_once("status", (site.server, "server"), (site.home, "attic"))  # or they would end with 1
+
+
+def test_an_address_that_the_machine_had_keeps_its_lifetime(site):
+    link = 'kind = "4in6"\nhome = "attic"\nserver_address = "2001:db8:0:1::70"\n'
+    site.describe(f"{ENDS}[link.wrap1]\n{link}{PORTS}")
+    site.server.run("ip", "addr", "add", "2001:db8:0:1::70/64", "dev", "eth0", "nodad")
+    try:
+        before = site.server.run("ip", "-j", "addr", "show", "dev", "eth0").stdout
+        site.reach(site.server, "up", "server", check=False)  # without ip6_tunnel it ends before the device
+        assert "deprecated" not in site.server.run("ip", "addr").stdout
+        site.reach(site.server, "down", "server")
+        assert site.server.run("ip", "-j", "addr", "show", "dev", "eth0").stdout == before
+    finally:
+        site.server.run("ip", "addr", "del", "2001:db8:0:1::70/64", "dev", "eth0")
+
+
+def test_a_device_that_has_ipv6_switched_off_is_said(site):
+    site.server.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1")
+    try:
+        site.describe(LAPTOP_EXIT)
+        done = site.reach(site.server, "up", "server", check=False)
+    finally:
+        site.server.run("sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=0")
+    says = "wg0 has IPv6 switched off (net.ipv6.conf.wg0.disable_ipv6); nothing was changed"
+    assert done.stderr.splitlines()[-1] == f"reach: {says}"
 
 
 def test_another_wireguard_on_the_port_is_said(site):
