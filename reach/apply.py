@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from reach import older
 from reach.kernel import Kernel, KernelError
 from reach.pending import Pending
 from reach.steps import IN_PLACE, Entry, Step, is_new, reconcile
@@ -34,7 +35,7 @@ class Ledger:
     def read(self) -> list[Entry]:
         try:
             found = json.loads(self.path.read_text())
-            return [Entry(Step(**each["step"]), each["note"]) for each in found]
+            return [Entry(older.of_today(Step(**each["step"])), each["note"]) for each in found]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError, KeyError):

@@ -121,15 +121,18 @@ def said(folder: Path, name: str) -> str:
 
 
 def end(folder: Path, name: str) -> None:
-    """End a program and its supervisor, or what there is of them."""
-    files = [folder / f"{name}.supervisor", folder / f"{name}.pid"]
+    """End a program and its supervisor, or what there is of them.
+
+    One that a version before has started has its number in NAME.keeper.
+    """
+    files = [folder / f"{name}{suffix}" for suffix in (".supervisor", ".keeper", ".pid")]
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in filter(None, map(alive, files)):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(os.getpgid(pid), number)
         if wait(lambda: not any(map(alive, files))):
             break
-    for suffix in (".supervisor", ".pid", ".conf", ".sock"):
+    for suffix in (".supervisor", ".keeper", ".pid", ".conf", ".sock"):
         (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 

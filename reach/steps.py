@@ -108,12 +108,11 @@ def greetings(plan: Plan) -> Iterator[Step]:
 def device_steps(plan: Plan, device: Device, known: Keys, key_folder: str) -> list[Step]:
     if isinstance(device, Wg):
         return wireguard_steps(plan.end, device, known, key_folder)
-    made = commands.device_commands(plan, Place(known), device)
     if isinstance(device, Br):
-        return bridge_steps(device, made)
+        return bridge_steps(device, [*commands.bridge(device)])
     if isinstance(device, Tunnel):
-        return [made_device("tunnel", device.name, made)]
-    step = made_device("gretap", device.name, made[-2:])  # before them, GUE's port for all that share it
+        return [made_device("tunnel", device.name, [*commands.tunnel(device)])]
+    step = made_device("gretap", device.name, [*commands.gretap_alone(device)])
     return [Step("fou", str(device.gue_ports[0])), step] if device.gue_ports else [step]
 
 

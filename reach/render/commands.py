@@ -112,11 +112,14 @@ def names(plan: Plan) -> set[str]:
 
 
 def device_commands(plan: Plan, place: Place, device: Device) -> list[Command]:
-    make = {Tunnel: tunnel, Wg: wg, Br: bridge, Gretap: gretap}[type(device)]
-    return list(make(plan, place, device))  # type: ignore[operator]
+    if isinstance(device, Tunnel):
+        return [*tunnel(device)]
+    if isinstance(device, Br):
+        return [*bridge(device)]
+    return [*(wg(plan, place, device) if isinstance(device, Wg) else gretap(plan, device))]
 
 
-def tunnel(plan: Plan, place: Place, device: Tunnel) -> Iterator[Command]:
+def tunnel(device: Tunnel) -> Iterator[Command]:
     limit = "none" if device.encap_limit is None else device.encap_limit
     ends = f"local {device.local} remote {device.remote}"
     yield Command(
@@ -150,7 +153,7 @@ def wg(plan: Plan, place: Place, device: Wg) -> Iterator[Command]:
     yield Command(f"ip link set dev {device.name} mtu {device.mtu_bytes} up", device=device.name)
 
 
-def bridge(plan: Plan, place: Place, device: Br) -> Iterator[Command]:
+def bridge(device: Br) -> Iterator[Command]:
     if not device.is_ours:
         return
     address = f" address {device.mac}" if device.mac else ""
@@ -207,20 +210,26 @@ def outer_routes(family: int, device: str) -> str:
     return f"ip -{family} route show dev {device} | sed -E '{pattern}'"
 
 
-def gretap(plan: Plan, place: Place, device: Gretap) -> Iterator[Command]:
+def gretap(plan: Plan, device: Gretap) -> Iterator[Command]:
+    if device.gue_ports:
+        own = device.gue_ports[0]
+        first = next(
+            d for d in plan.devices if isinstance(d, Gretap) and d.gue_ports and d.gue_ports[0] == own
+        )
+        if first == device:  # one socket for all that come to that port
+            yield Command("modprobe fou", device=device.name)
+            yield Command(f"ip fou add port {own} gue", f"ip fou del port {own}", device=device.name)
+    yield from gretap_alone(device)
+
+
+def gretap_alone(device: Gretap) -> Iterator[Command]:
+    """Without GUE's port, which several may share."""
     mac = f" address {device.mac}" if device.mac else ""
     words = f"ip link add name {device.name}{mac} type gretap remote {device.remote}"
     words += f" local {device.local}" if device.local else ""
     words += f" ttl {TTL}"
     if device.gue_ports:
         own, other = device.gue_ports
-        add = f"ip fou add port {own} gue"
-        first = next(
-            d for d in plan.devices if isinstance(d, Gretap) and d.gue_ports and d.gue_ports[0] == own
-        )
-        if first == device:  # one socket for all that come to that port
-            yield Command("modprobe fou", device=device.name)
-            yield Command(add, f"ip fou del port {own}", device=device.name)
         words += f" encap gue encap-sport {own} encap-dport {other}"
     yield Command(words, f"ip link del dev {device.name}", device=device.name)
     master = f" master {device.bridge}" if device.bridge else ""

@@ -10,7 +10,7 @@ from reach import apply
 from reach.kernel import KernelError
 from reach.steps import Step
 
-A, B, C, D = (Step("route", name) for name in "abcd")
+A, B, C, D = (Step("offload", name) for name in "abcd")
 
 
 class Machine:
@@ -136,7 +136,7 @@ def test_who_interrupts_an_up_finds_everything_as_it_was(machine, ledger, monkey
 def test_what_somebody_else_has_undone_is_lost_until_the_next_up(machine, ledger):
     apply.up(machine, ledger, [A, B])
     machine.made.remove(B)
-    assert apply.lost(machine, ledger) == ["route b"]
+    assert apply.lost(machine, ledger) == ["offload b"]
     apply.up(machine, ledger, [A, B])
     assert apply.lost(machine, ledger) == []
 

@@ -61,6 +61,15 @@ def test_a_program_whose_supervisor_was_killed_is_ended_all_the_same(tmp_path):
     assert not left(tmp_path)
 
 
+def test_one_that_the_version_before_started_is_ended_though_its_program_is_away_just_now(tmp_path):
+    process.start(tmp_path, "relay", program(tmp_path, "reach-relay", RELAY))
+    (tmp_path / "relay.supervisor").rename(tmp_path / "relay.keeper")  # as it was called
+    (tmp_path / "relay.pid").unlink()
+    process.end(tmp_path, "relay")
+    assert not left(tmp_path)
+    assert not (tmp_path / "relay.keeper").exists()
+
+
 @pytest.mark.skipif(not shutil.which("shellcheck"), reason="no shellcheck")
 def test_the_supervisor_is_clean_sh(tmp_path):
     script = tmp_path / "supervisor.sh"
