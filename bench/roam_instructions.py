@@ -70,8 +70,8 @@ class Counter:
         pids = self.machines.daemons()[node]["l3roamd"]
         told = {pid: Path(f"/proc/{pid}/status").read_text() for pid in pids}
         parents = {pid: re.search(r"^PPid:\s+(\d+)", text, re.M) for pid, text in told.items()}
-        # others are programs that it has started
-        (own,) = (pid for pid, found in parents.items() if found and int(found[1]) not in pids)
+        # others are programs that it has started, some of which have outlived the shell that they were started by
+        own = min((pid for pid, found in parents.items() if found and int(found[1]) not in pids), key=started)
         numbers = re.search(r"^NSpid:\s+(.*)$", told[own], re.M)
         assert numbers is not None
         return numbers[1].split()[-1]
@@ -88,6 +88,11 @@ class Counter:
                 counted += int(found[1])
                 file.unlink()
         return counted
+
+
+def started(pid: int) -> int:
+    """When a process began, in ticks since the boot: proc(5), field 22 of its stat."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def handoffs(lab: Lab, counter: Counter) -> dict[str, float]:

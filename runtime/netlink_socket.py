@@ -32,7 +32,7 @@ from runtime.netlink import (
     split,
     with_flags,
 )
-from runtime.sockets import CLOEXEC
+from runtime.sockets import CLOEXEC, peek
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def _set(opened: socket.socket, level: int, option: int, value: int) -> None:
 def receive(opened: socket.socket) -> "bytes | None":
     """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
     try:
+        peek(opened)
         # not readinto: MicroPython's reads on until its buffer is full, and so cuts a pack in two
         return opened.recv(READ_BYTES)
     except OSError as error:

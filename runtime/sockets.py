@@ -18,6 +18,7 @@ IS_MIPS = EINPROGRESS == 150  # whose Linux has other numbers than all other pro
 ENETUNREACH, EADDRNOTAVAIL = (128, 126) if IS_MIPS else (101, 99)  # MicroPython's errno has no name for these
 ESRCH, EBUSY, EPIPE = 3, 16, 32
 UNREACHABLE_ERRORS = (ENETUNREACH, EHOSTUNREACH, EACCES)  # EACCES: a route of the type "prohibit"
+MSG_PEEK = 2
 CLOEXEC = 0x80000  # a program that we start must not keep what is ours; CPython sees to it by itself
 S_IFMT, S_IFSOCK, S_IFREG = 0o170000, 0o140000, 0o100000
 PHRASES = {
@@ -85,9 +86,19 @@ def open_stream(family: int, address: "Any") -> socket.socket:
     return sock
 
 
+def peek(sock: socket.socket) -> None:
+    """Raise what the next recv would, EAGAIN mostly: MicroPython's recv loses all the room it made when it fails.
+
+    It loses one byte here. So who reads a socket until nothing is left does not fill the heap with room for nothing.
+    """
+    if IS_MICRO:
+        sock.recv(1, MSG_PEEK)
+
+
 def receive(sock: socket.socket, size: int = 1024) -> bytes | None:
     """Return the next bytes, b"" at the end, None when there are none yet; OSError."""
     try:
+        peek(sock)
         return sock.recv(size)
     except OSError as error:
         if error_number(error) == EAGAIN:

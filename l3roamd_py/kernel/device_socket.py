@@ -5,7 +5,7 @@ import socket
 
 from runtime.ordered import OldestFirst, oldest
 from runtime.packets import AF_PACKET, packet_address, packet_source
-from runtime.sockets import EAGAIN, error_number
+from runtime.sockets import EAGAIN, error_number, peek
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class DeviceSocket:
             for _ in range(READS_MAX):
                 if self._socket is None:
                     break
+                peek(self._socket)
                 frame, source = self._socket.recvfrom(self._frame_bytes)
                 yield frame, packet_source(source)
         except OSError as error:

@@ -11,7 +11,7 @@ import struct
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.wire import GROUP, PORT
 from runtime.packets import SO_RCVBUFFORCE, attach_filter
-from runtime.sockets import CLOEXEC, EADDRINUSE, EAGAIN, error_number, ip6_address, source_of
+from runtime.sockets import CLOEXEC, EADDRINUSE, EAGAIN, error_number, ip6_address, peek, source_of
 
 NOBODY = bytes(16)
 DATAGRAM_BYTES = 2048  # longer ones are nobody's
@@ -130,6 +130,7 @@ class Udp:
         for each in self.sockets():
             for _ in range(READS_MAX):
                 try:
+                    peek(each)
                     payload, sender = each.recvfrom(DATAGRAM_BYTES + 1)
                 except OSError as error:
                     if error_number(error) == EAGAIN:

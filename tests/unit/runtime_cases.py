@@ -10,6 +10,7 @@ from runtime import IS_MICRO, files, sockets
 from runtime.garbage import QUIET_MS, ROUNDS, Garbage
 from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
+from runtime.netlink_socket import ROUTE, open_socket, receive
 from runtime.ordered import OldestFirst, each_once, oldest
 from runtime.rows import encode
 from runtime.server import PATH_BYTES, PEERS_MAX, Refused, Server, SocketError
@@ -306,3 +307,16 @@ def case_garbage_that_nobody_collects_ends_by_itself():
         for number in range(20000):
             kept[number % 100] = [bytes(200), number]
         assert gc.mem_alloc() < 4 << 20
+
+
+def case_sockets_that_have_nothing_to_say_take_no_room():
+    told, opened = open_socket(ROUTE), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    for read in (lambda: receive(told), lambda: sockets.receive(opened, 8192)):
+        gc.collect()
+        used = gc.mem_alloc() if IS_MICRO else 0
+        for _ in range(20):
+            assert read() is None
+        assert not IS_MICRO or gc.mem_alloc() < used + 20 * 1024
+    told.close()
+    opened.close()
