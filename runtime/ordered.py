@@ -21,20 +21,25 @@ if TYPE_CHECKING or not IS_MICRO:
 
 else:
     PREVIOUS, NEXT, KEY, VALUE = range(4)
+    PART_KEYS = 16
 
     class OldestFirst:
-        """What of a dictionary is used; a key that is there keeps its place when it gets another value."""
+        """What of a dictionary is used; a key that is there keeps its place when it gets another value.
+
+        A dictionary of MicroPython looks through all of it for a key that is not there, once as many keys have come and
+        gone as it has room for. So there are many small ones.
+        """
 
         def __init__(self):
-            self._links = {}
+            self._parts, self._count = [{}], 0
             self._end = end = [None, None, None, None]
             end[PREVIOUS] = end[NEXT] = end
 
         def __len__(self):
-            return len(self._links)
+            return self._count
 
         def __contains__(self, key):
-            return key in self._links
+            return key in self._parts[hash(key) % len(self._parts)]
 
         def __iter__(self):
             link = self._end[NEXT]
@@ -44,32 +49,47 @@ else:
                 link = following
 
         def __getitem__(self, key):
-            return self._links[key][VALUE]
+            return self._parts[hash(key) % len(self._parts)][key][VALUE]
 
         def get(self, key, default=None):
-            link = self._links.get(key)
+            link = self._parts[hash(key) % len(self._parts)].get(key)
             return default if link is None else link[VALUE]
 
         def __setitem__(self, key, value):
-            link = self._links.get(key)
-            if link is None:
-                last = self._end[PREVIOUS]
-                link = self._links[key] = [last, self._end, key, value]
-                last[NEXT] = self._end[PREVIOUS] = link
-            else:
+            part = self._parts[hash(key) % len(self._parts)]
+            link = part.get(key)
+            if link is not None:
                 link[VALUE] = value
+                return
+            last = self._end[PREVIOUS]
+            link = part[key] = [last, self._end, key, value]
+            last[NEXT] = self._end[PREVIOUS] = link
+            self._count += 1
+            if self._count > PART_KEYS * len(self._parts):
+                self._spread()
 
         def __delitem__(self, key):
             self.pop(key)
 
         def pop(self, key, *default):
-            link = self._links.pop(key, None)
+            link = self._parts[hash(key) % len(self._parts)].pop(key, None)
             if link is None:
                 if default:
                     return default[0]
                 raise KeyError(key)
             link[PREVIOUS][NEXT], link[NEXT][PREVIOUS] = link[NEXT], link[PREVIOUS]
+            self._count -= 1
             return link[VALUE]
+
+        def _spread(self):
+            """Have more parts, each with fewer keys."""
+            count = 4 * len(self._parts)
+            parts = [{} for _ in range(count)]
+            link = self._end[NEXT]
+            while link is not self._end:
+                parts[hash(link[KEY]) % count][link[KEY]] = link
+                link = link[NEXT]
+            self._parts = parts
 
     def oldest(table):
         if not table:

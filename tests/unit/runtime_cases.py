@@ -18,6 +18,35 @@ from runtime.signing import is_equal, signer
 from runtime.text import duration, table
 
 
+class Counted:
+    """A key that counts how often it is compared."""
+
+    compared = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def __hash__(self):
+        return self.number
+
+    def __eq__(self, other):
+        Counted.compared += 1
+        return self.number == other.number
+
+
+def case_ordered_misses_a_key_as_fast_when_many_have_come_and_gone():
+    """Whoever makes up senders or clients has us look for nothing else."""
+    table, room = OldestFirst(), 200
+    for number in range(10 * room):
+        if len(table) >= room:
+            del table[oldest(table)]
+        table[Counted(number * 7919 % 65521)] = number
+    assert [table[key] for key in table] == list(range(9 * room, 10 * room))
+    Counted.compared = 0
+    assert not any(Counted(number * 7919 % 65521) in table for number in range(20 * room, 21 * room))
+    assert Counted.compared < 30 * room, Counted.compared
+
+
 def case_ordered_tells_its_oldest_key():
     table = OldestFirst()
     for key in (3, 1, 2):
