@@ -13,7 +13,7 @@ import socket
 
 from runtime import IS_MICRO
 from runtime.loop import POLLIN, POLLOUT
-from runtime.sockets import birth_of, error_text, is_socket, open_stream, receive, send, unix_address
+from runtime.sockets import CLOEXEC, birth_of, error_text, is_socket, open_stream, receive, send, unix_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def listen(path: str, backlog: int = PEERS_MAX) -> socket.socket:
         if not IS_MICRO:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         _need_silence(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | CLOEXEC)
         listener.setblocking(False)
         before = 0 if IS_MICRO else os.umask(0o177)  # root's alone; MicroPython is started so
         try:

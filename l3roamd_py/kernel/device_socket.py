@@ -5,7 +5,7 @@ import socket
 
 from runtime.ordered import OldestFirst, oldest
 from runtime.packets import AF_PACKET, packet_address, packet_source
-from runtime.sockets import EAGAIN, error_number, peek
+from runtime.sockets import CLOEXEC, EAGAIN, error_number, peek
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class DeviceSocket:
 
     def _open(self, device: str, index: int) -> None:
         try:
-            made = socket.socket(AF_PACKET, socket.SOCK_DGRAM, 0)
+            made = socket.socket(AF_PACKET, socket.SOCK_DGRAM | CLOEXEC, 0)
         except OSError:
             return
         made.setblocking(False)

@@ -216,6 +216,15 @@ def case_server_answers_a_line_a_connection():
     Server(path, poller, lambda: 0.0, 5.0, Words()).close()
 
 
+def case_server_begins_while_a_program_of_one_that_was_killed_still_runs():
+    """It waits for a lock, say."""
+    path, poller = "/tmp/runtime-case-%s" % os.urandom(8).hex(), Poller()
+    killed = Server(path, poller, lambda: 0.0, 5.0, Words())
+    os.system("sleep 3 >/dev/null 2>&1 &")
+    poller.close(killed._listener)
+    Server(path, Poller(), lambda: 0.0, 5.0, Words()).close()
+
+
 def case_server_answers_every_line_of_a_session():
     path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
     poller = Poller()
