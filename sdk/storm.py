@@ -16,7 +16,6 @@ flood    a node sends the daemons of all others what is no message, and forged o
 Ends with 1 if a connection broke otherwise.
 """
 
-import argparse
 import contextlib
 import math
 import os
@@ -27,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from runtime.usage import Parser
 from sdk.lab import Lab, LabError
 from sdk.lab.__main__ import add_rules_option, use_rules
 from sdk.lab.plan import clatnodes
@@ -191,7 +191,7 @@ def tell(name: str, results: dict[str, RoamingResult]) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="storm", description=__doc__.split("\n")[0])
+    parser = Parser(prog="make storm", description=__doc__.split("\n")[0])
     parser.add_argument("--topology", default="mesh12")
     parser.add_argument("--walks", type=int, default=100)
     add_rules_option(parser)

@@ -24,6 +24,9 @@ MODULES = {
     "sdk.lab": "lab",
     "sdk.demo": "python -m sdk.demo",
     "sdk.ipk": "sdk.ipk",
+    "sdk.router": "test-openwrt",
+    "sdk.sizes": "sdk.sizes",
+    "sdk.storm": "make storm",
     "sdk.vm": "sdk/vm/run",
     "sdk.vm.suite": "sdk.vm.suite",
     "sdk.debian.root": "test-debian",
@@ -60,9 +63,12 @@ def test_commands_of_micropython_and_sh_tell_it_on_both_pythons(micropython):
     assert micropython.run("-m", "xlat464", "--version").stdout == f"xlat464 {VERSION}\n"
 
 
-def test_the_relay_tells_it(tmp_path):
-    subprocess.run([sys.executable, "-m", "reach.relay.build", tmp_path / "relay"], cwd=ROOT, check=True)
-    assert said(tmp_path / "relay") == f"reach-relay {VERSION}\n"
+def test_the_relay_tells_it_and_how_it_is_called(tmp_path):
+    program = tmp_path / "relay"
+    subprocess.run([sys.executable, "-m", "reach.relay.build", program], cwd=ROOT, check=True)
+    assert said(program) == f"reach-relay {VERSION}\n"
+    done = subprocess.run([program, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout[:25], done.stderr) == (0, "usage: reach-relay [--sta", "")
 
 
 def test_a_subcommand_has_no_version_of_its_own(capsys):

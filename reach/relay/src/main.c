@@ -21,6 +21,7 @@
 #define TICK_MS 500       /* how late an idle connection may be ended */
 #define OWN_DESCRIPTORS 64
 #define DEFAULT_MAX 16384
+#define USAGE "usage: reach-relay [--status SOCKET] [--max-connections N] [--max-flows N] CONFIG\n"
 
 struct options {
 	const char *config, *status;
@@ -246,8 +247,12 @@ int main(int count, char **words)
 		puts("reach-relay " VERSION);
 		return 0;
 	}
+	if (count == 2 && strcmp(words[1], "--help") == 0) {
+		fputs(USAGE, stdout);
+		return 0;
+	}
 	if (!parse_options(count, words, &options)) {
-		fputs("usage: reach-relay [--status SOCKET] [--max-connections N] [--max-flows N] CONFIG\n", stderr);
+		fputs(USAGE, stderr);
 		return 2;
 	}
 	relay.now_ms = clock_ms();
