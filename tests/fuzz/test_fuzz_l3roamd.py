@@ -186,13 +186,17 @@ def test_nothing_that_happens_breaks_the_core(roles, script, is_roam_auth_requir
         actions = core.handle(event, now_s)
         for action in actions:
             if isinstance(action, do.OpenGate):
-                opened.add((action.mac, action.ipv4))
+                opened.add((action.mac, action.address))
             elif isinstance(action, do.CloseGate):
-                opened.discard((action.mac, action.ipv4))
+                opened.discard((action.mac, action.address))
             elif isinstance(action, do.MapClient):
                 mapped[action.home] = Mapping(action.home, action.at, None, action.lease_s, action.serial)
         assert len(actions) <= 400
-        served = {(client.mac, client.ipv4) for client in core.node.clients.values()}
+        served = {
+            (core.node.mac_of(client.mac), address)
+            for client in core.node.clients.values()
+            for address in (client.ipv4, *client.addresses)
+        }
         assert opened <= served, "the gate is open for clients of ours only"
         check_bounds(core)
         now_s += pause_s

@@ -71,7 +71,9 @@ firewall_lacks() { # BACK-END clat | plat
 MOVES=5 MOVES_S=300
 firewall_may_move() { # clat | plat
 	local last=0
-	moves=0 now=$(date +%s)
+	moves=0
+	read -r now _ </proc/uptime # the time since the boot: nobody sets it
+	now=${now%.*}
 	read -r moves last 2>/dev/null <"$XLAT464_RUN/$1.moves"
 	if [ "$now" -lt "$last" ] || [ $((now - last)) -ge "$MOVES_S" ]; then moves=0; fi
 	[ "$moves" -lt "$MOVES" ]
