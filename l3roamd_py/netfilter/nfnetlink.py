@@ -53,6 +53,7 @@ class NetfilterSocket(NetlinkSocket):
 
     def __init__(self) -> None:
         super().__init__(NETFILTER, FAMILY_BYTES)
+        self.commits = 0  # transactions that were done
 
     def commit(self, subsystem: int, messages: "Sequence[bytes]", check_only: bool = False) -> None:
         """Do all of the messages or none. Raises TransactionError, with indices into messages.
@@ -77,6 +78,7 @@ class NetfilterSocket(NetlinkSocket):
                     errors.setdefault(max(place, 0), code)
         if errors:
             raise TransactionError(errors)
+        self.commits += not check_only
 
 
 def told(value: bytes) -> str | None:

@@ -55,7 +55,9 @@ HAND = """
     for line in sys.stdin:
         name, arguments, waits = eval(line)
         try:
-            found = is_awake if name == "is_awake" else getattr(rules, name)
+            found = is_awake if name == "is_awake" else rules
+            for part in () if name == "is_awake" else name.split("."):
+                found = getattr(found, part)
             answer = found(*arguments) if callable(found) else found
             if role == 0:
                 rules.go_on()  # as at the end of the daemon's rounds

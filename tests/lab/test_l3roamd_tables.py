@@ -136,6 +136,21 @@ def snapshot_command():
     return f"for s in {saves}; do $s | {quiet}; done; nft list tables | grep -v -e mangle -e nat; ipset list"
 
 
+def test_what_we_change_ourselves_is_no_reason_to_look_at_all_rules(machines):
+    machine = machines("node")
+    for arguments in ((CLAT_RULES, "br-client", "clat"), (PLAT_RULES, "plat", plat("c"))):
+        with contextlib.closing(Hand(Node(machine), *arguments)) as hand:
+            hand.set_up()
+            assert not hand.call("checks.is_due", (0,), waits=True)
+            fill(hand, arguments[0])
+            assert not hand.call("checks.is_due", (1,), waits=True)
+            machine.run("nft add table ip6 foreign")
+            assert hand.call("checks.is_due", (2,), waits=True)
+            fill(hand, arguments[0])
+            machine.run("nft delete table ip6 foreign")
+            assert hand.call("checks.is_due", (3,), waits=True)
+
+
 def fill(hand, role):
     if role == PLAT_RULES:
         assert hand.map_clients([Mapping(clat("a", "10.1.2.3"), clat("b", "10.1.2.3"), None, 60, 1)]) == [

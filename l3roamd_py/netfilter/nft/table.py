@@ -44,10 +44,14 @@ def find_table(netfilter: NetfilterSocket, family: int, name: str) -> str | None
 
 
 def generation(netfilter: NetfilterSocket) -> int | None:
-    """The number of the ruleset of this network namespace, which any change to it makes another; None: no nf_tables."""
+    """A number that others make another by any change to the ruleset of this network namespace; None: no nf_tables.
+
+    The kernel's own grows by one with each transaction that changes something. What this socket has done is taken off,
+    so that a client that comes or goes is no reason to look at all rules.
+    """
     try:
         for answer in netfilter.dump(nftables.get_generation()):
-            return nftables.generation_of(answer)
+            return nftables.generation_of(answer) - netfilter.commits & 0xFFFFFFFF
     except OSError:
         pass
     return None
