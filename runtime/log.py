@@ -39,9 +39,12 @@ class Log:
     def bug(self, sentence: str, error: Exception) -> None:
         """Say what of ours failed, and where."""
         self.warning(sentence)
-        if IS_MICRO:
-            sys.print_exception(error, sys.stderr)  # type: ignore[attr-defined]
-        else:
-            import traceback  # what takes a moment, and may never be needed
+        try:
+            if IS_MICRO:
+                sys.print_exception(error, sys.stderr)  # type: ignore[attr-defined]
+            else:
+                import traceback  # what takes a moment, and may never be needed
 
-            traceback.print_exception(error)
+                traceback.print_exception(error)
+        except OSError:
+            pass  # as above

@@ -2,8 +2,11 @@
 """What runs on both Pythons, on both: the cases of `runtime` and of the roaming daemon; and what CPython alone sees."""
 
 import contextlib
+import os
+import subprocess
 
 import pytest
+from micropython import REPOSITORY
 from roaming_cases import CASES
 
 from runtime.log import Log
@@ -43,5 +46,15 @@ def test_a_log_outlives_who_reads_it(monkeypatch):
     full = open("/dev/full", "w")  # noqa: SIM115  to close it fails, too
     monkeypatch.setattr("sys.stderr", full)
     Log("program").warning("nobody hears this")
+    Log("program").bug("nor this", ValueError("wrong"))
     with contextlib.suppress(OSError):
         full.close()
+
+
+def test_a_bug_is_told_on_micropython_also_when_nobody_reads(micropython):
+    """It would have ended the daemon that it is survived by."""
+    code = "from runtime.log import Log; Log('program').bug('nobody hears this', ValueError('wrong')); print('on')"
+    command = ["sh", "-c", 'exec "$0" -c "$1" 2>/dev/full', micropython.program, code]
+    environment = {**os.environ, "MICROPYPATH": f"{REPOSITORY}:.frozen"}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.stdout == "on\n"
