@@ -32,7 +32,7 @@ from runtime.netlink import (
     split,
     with_flags,
 )
-from runtime.sockets import CLOEXEC, peek
+from runtime.sockets import CLOEXEC, MSG_PEEK, peek
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ SO_RCVBUFFORCE = 33
 SEND_BYTES = 1 << 20
 RECEIVE_BYTES = 4 << 20  # of answers that wait for us in the kernel
 READ_BYTES = 8192 if IS_MICRO else 1 << 16  # the kernel makes a pack of a dump as large as this, up to 32 KiB
+SHORT_BYTES = 1024
 WAITING_MAX = 1 << 16  # more packs than fit into any buffer
 CHUNK = 64  # requests at once: their errors fit into the smallest buffer that a kernel has by default
 ANSWER_MS = 10_000  # no kernel takes so long
@@ -85,6 +86,12 @@ def receive(opened: socket.socket) -> "bytes | None":
     """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
     try:
         peek(opened)
+        if IS_MICRO:
+            # most of it is short, and room for all that it may be is dear
+            found: bytes = opened.recv(SHORT_BYTES, MSG_PEEK)
+            if len(found) < SHORT_BYTES:
+                opened.recv(1)  # and the rest of the pack with it
+                return found
         # not readinto: MicroPython's reads on until its buffer is full, and so cuts a pack in two
         return opened.recv(READ_BYTES)
     except OSError as error:

@@ -10,7 +10,7 @@ from runtime import IS_MICRO, files, sockets
 from runtime.garbage import QUIET_MS, ROUNDS, Garbage
 from runtime.lock import Lock
 from runtime.loop import BootClock, Clock, Poller
-from runtime.netlink_socket import ROUTE, open_socket, receive
+from runtime.netlink_socket import READ_BYTES, ROUTE, SHORT_BYTES, open_socket, receive
 from runtime.ordered import OldestFirst, each_once, oldest
 from runtime.rows import encode
 from runtime.server import PATH_BYTES, PEERS_MAX, Refused, Server, SocketError
@@ -358,3 +358,19 @@ def case_sockets_that_have_nothing_to_say_take_no_room():
         assert not IS_MICRO or gc.mem_alloc() < used + 20 * 1024
     told.close()
     opened.close()
+
+
+def case_netlink_packs_are_read_one_by_one_and_whole():
+    opened, sender = (socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2))
+    opened.setblocking(False)
+    name = sockets.unix_address("\0packs-" + os.urandom(8).hex())
+    opened.bind(name)
+    sender.connect(name)
+    sizes = (1, SHORT_BYTES - 1, SHORT_BYTES, SHORT_BYTES + 1, READ_BYTES)
+    for number, size in enumerate(sizes):
+        sender.send(bytes([number]) * size)
+    for number, size in enumerate(sizes):
+        assert receive(opened) == bytes([number]) * size
+    assert receive(opened) is None
+    opened.close()
+    sender.close()
