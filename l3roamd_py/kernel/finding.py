@@ -11,6 +11,7 @@ An event of the neighbour table need not be a sign of the client: the kernel tel
 """
 
 import struct
+import sys
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
@@ -45,17 +46,39 @@ from l3roamd_py.kernel.network import Network
 from runtime.netlink import attributes, split
 from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain, open_socket
 from runtime.ordered import OldestFirst
+from runtime.packets import attach_filter
 from runtime.sockets import error_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
+
+def in_network_order(number: int) -> int:
+    """Two bytes of ours as they are read in network order."""
+    return number if sys.byteorder == "big" else (number & 0xFF) << 8 | number >> 8
+
+
 LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
 RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
 READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
 FORGOTTEN = 512  # of these at a time, when there are more
+# of a neighbour, only that it is reachable or that it has failed; of all others everything. Classic BPF, which takes a
+# number of the kernel's for one in network order: (operation, jump if true, jump if false, value)
+SIGNS_ONLY = (
+    (0x28, 0, 0, 4),  # A = type
+    (0x15, 3, 0, in_network_order(NEW_NEIGHBOUR)),
+    (0x15, 0, 6, in_network_order(DEL_NEIGHBOUR)),
+    (0x30, 0, 0, 16),  # A = family
+    (0x15, 4, 5, AF_BRIDGE),
+    (0x30, 0, 0, 16),
+    (0x15, 2, 0, AF_BRIDGE),
+    (0x28, 0, 0, 24),  # A = state
+    (0x45, 0, 1, in_network_order(REACHABLE | FAILED)),
+    (0x06, 0, 0, 0xFFFFFFFF),  # take it
+    (0x06, 0, 0, 0),  # drop it
+)
 LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 5, 10, 37  # IFLA_LINK, IFLA_MASTER, IFLA_LINK_NETNSID
 
 
@@ -139,6 +162,10 @@ class Finder:
     def __init__(self, kernel: Network) -> None:
         self._kernel = kernel
         self._socket = listen(ROUTE)
+        try:
+            attach_filter(self._socket, SIGNS_ONLY)
+        except OSError:
+            pass  # then it is told of more than it needs
         for group in (LINKS, NEIGHBOURS, IPV4_ADDRESSES):
             self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
         self.links = Links()
