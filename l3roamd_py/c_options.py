@@ -57,7 +57,7 @@ def _split(words: list[str]) -> "list[tuple[str, str]]":
             continue
         if len(word) < 2 or word[0] != "-" or word[1] not in FLAGS + VALUES:
             raise UsageError(
-                f"{quote(word)} is no option, expected those of l3roamd: -a ADDRESS -p PREFIX ..."
+                quote(word) + " is no option, expected those of l3roamd: -a ADDRESS -p PREFIX ..."
                 " (l3roamd_py --help tells more)"
             )
         name, rest = word[:2], word[2:]
