@@ -8,6 +8,7 @@ references, and does not come by here.
 """
 
 import gc
+import struct
 
 from runtime import IS_MICRO
 from runtime.loop import Clock
@@ -16,8 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.loop import Poller
 
-MOST_BYTES = 256 * 1024  # of garbage; then it is collected whoever waits
-ROUNDS = 32  # of a loop, whose garbage is worth a collection
+# of garbage; then it is collected whoever waits. Most of it is words
+MOST_BYTES = 64 * 1024 * struct.calcsize("P")
+ROUNDS = 64  # of a loop, whose garbage is worth a collection
 QUIET_MS = 40  # without anything to do: a handoff's next datagram would be here
 
 
