@@ -305,6 +305,11 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
         return drops["clat"].get("illegal-destination", 0) >= wanted and drops
 
     assert "illegal-destination" not in wait_until(are_counted, "three datagrams that are counted")["plat"]
+    node(
+        "ip link add port type veth peer phone && ip link set port master br-client up && ip link set phone up"
+    )
+    # a lease is for whose frames the bridge has seen
+    node("bridge fdb add 02:00:00:00:00:01 dev port master dynamic")
     # dnsmasq's file is elsewhere. Nobody answers to this MAC, so that the daemon soon forgets it: ask at once
     granted = "sh /usr/lib/dnsmasq/dhcp-script.sh add 02:00:00:00:00:01 10.46.1.2 phone"
     node.wait(f"{granted}; l3roamd_py status --json", "10.46.1.2")
