@@ -5,21 +5,19 @@ Everything that is random comes from one seed, so that a failure can be had agai
 """
 
 import heapq
-import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from l3roamd_babel import Babel
+from l3roamd_mesh_node import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE, Client, Kernel, Node
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
-from l3roamd_py.core.core import Core
-from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.core.options import Options
-from xlat464.address import parse_ipv6
-from xlat464.node import management_address, node_client_address, node_prefix
+from l3roamd_py.kernel.horizon import ASKED_MAX
+from xlat464.node import management_address, node_client_address
 
-CLAT_RANGE, PLAT_RANGE = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
-CLIENTS, CLIENT_IPV6 = parse_ipv6("fdff:0:0:1::"), parse_ipv6("fd11::")
+__all__ = ["CLAT_RANGE", "CLIENTS", "CLIENT_IPV6", "PLAT_RANGE", "Client", "Kernel", "Node"]
 LEGACY = bytes.fromhex("fd000000000000000000000000000005")
 STRANGER = bytes.fromhex("fddd133713370200000000eec0000001")  # a node of the mesh that is nobody's here
 SETTLE_S = 15.0  # after a walk, until all have come to rest
@@ -29,255 +27,21 @@ SETTLE_S = 15.0  # after a walk, until all have come to rest
 class Air:
     """What the network does to a datagram, and how long babel takes to tell of an address."""
 
-    delay_s: float = 0.005
+    delay_s: float = 0.005  # of a link
     jitter_s: float = 0.0
     loss: float = 0.0
     duplication: float = 0.0
     convergence_s: float = 0.5
 
 
-@dataclass
-class Kernel:
-    """What survives a daemon: gate, sets, maps, addresses."""
-
-    opened: set[tuple[bytes, bytes]] = field(default_factory=set)
-    node_clients: set[bytes] = field(default_factory=set)
-    neighbours: set[tuple[bytes, bytes]] = field(default_factory=set)
-    routes: set[tuple[bytes, bytes]] = field(default_factory=set)
-    plats: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # CLAT::ipv4 -> PLAT, until
-    current: bytes | None = None
-    home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
-    at_of: dict[bytes, bytes] = field(default_factory=dict)
-    refuses: bool = False
-
-
-@dataclass
-class Client:
-    mac: bytes
-    ipv4: bytes | None
-    node: "Node | None" = None
-    is_asleep: bool = False
-    answer_s: float = 0.002  # to ARP
-    ipv6: bytes | None = None
-    beside: tuple[bytes, ...] = ()  # other IPv4 addresses that answer behind its MAC
-
-
-class Node:
-    def __init__(self, mesh: "Mesh", number: int, is_platnode: bool) -> None:
-        self.mesh, self.number = mesh, number
-        mac = bytes((2, 0, 0, 0, 0, number))
-        self.clat = node_prefix(CLAT_RANGE, mac)
-        self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
-        self.kernel = Kernel()
-        self.ports: dict[bytes, str] = {}  # MAC -> the bridge's port
-        self.actions: list[do.Action] = []
-        self.is_up = True  # the daemon
-        self.is_gone = False  # the whole node, for babel as well
-        self.is_deaf_to_group = False
-        self.unread: list[events.Event] | None = None  # what came while the daemon has no processor
-        self.core = self.make_core()
-
-    def make_core(self) -> Core:
-        core = Core(
-            Options(
-                CLAT_RANGE,
-                PLAT_RANGE,
-                CLIENTS,
-                clat=self.clat,
-                plat=self.plat,
-                prefixes=((CLIENT_IPV6, 64),),
-                random=self.mesh.random.randbytes,
-                **self.mesh.options,
-            )
-        )
-        core.node.port_of = lambda mac: self.ports.get(mac, "")
-        return core
-
-    def handle(self, event: events.Event) -> None:
-        if not self.is_up:
-            return
-        if self.unread is not None:
-            self.unread.append(event)
-            return
-        now_s = self.mesh.now_s
-        for action in self.core.handle(event, now_s):
-            self.perform(action)
-        self.wake()
-
-    def wake(self) -> None:
-        """Come back when the core wants it."""
-        due_s = self.core.next_deadline_s
-        if due_s is not None:
-            self.mesh.after(max(0.0, due_s - self.mesh.now_s), lambda: self.tick(due_s))
-
-    def tick(self, due_s: float) -> None:
-        if self.is_up and self.unread is None and self.core.next_deadline_s == due_s:
-            self.handle(events.Tick())
-
-    def stall(self, duration_s: float) -> None:
-        """Have no processor for a while. What comes waits; the answers to ARP are in the socket that is read last."""
-        self.unread = [] if self.unread is None else self.unread
-
-        def go_on() -> None:
-            unread, self.unread = self.unread or [], None
-            for event in sorted(unread, key=lambda each: isinstance(each, events.ArpAnswered)):
-                self.handle(event)
-            if self.is_up:
-                self.wake()
-
-        self.mesh.after(duration_s, go_on)
-
-    def perform(self, action: do.Action) -> None:
-        self.actions.append(action)
-        PERFORM.get(type(action), lambda node, action: None)(self, action)
-
-    def map_client(self, action: do.MapClient) -> None:
-        if self.kernel.refuses:
-            self.perform(action.failed)
-            return
-        self.unmap(action.home)
-        until_s = self.mesh.now_s + action.lease_s
-        self.kernel.home_of[action.at] = (action.home, until_s, action.serial)
-        self.kernel.at_of[action.home] = action.at
-        self.perform(action.done)
-
-    def unmap(self, home: bytes) -> None:
-        at = self.kernel.at_of.pop(home, None)
-        if at is not None:
-            self.kernel.home_of.pop(at, None)
-
-    def unmap_client(self, action: do.UnmapClient) -> None:
-        self.unmap(action.home)
-        if action.done:
-            self.perform(action.done)
-
-    def claim(self, action: do.SendClaim) -> None:
-        target = self.mesh.route(self, action.destination)
-        if target is None:
-            self.mesh.after(0.0, lambda: self.handle(events.ClaimUnreachable(action.mac)))
-        else:
-            datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
-            self.mesh.carry(self, target, datagram)
-
-    def look(self, action: do.CheckElsewhere) -> None:
-        if self.mesh.route(self, action.address) not in (None, self):
-            self.mesh.after(0.0, lambda: self.handle(events.FoundElsewhere(action.mac)))
-
-    def check_place(self, action: do.CheckPlace) -> None:
-        there = self.mesh.owner(management_address(action.place[:12] + bytes(4)))
-        is_live = there is not None and self.mesh.leads_to(self, there)
-        self.mesh.after(0.0, lambda: self.handle(events.PlaceChecked(action.mac, action.place, is_live)))
-
-    def check_plat(self, action: do.CheckPlat) -> None:
-        there = next((node for node in self.mesh.nodes if node.plat == action.plat), None)
-        has_route = there is not None and self.mesh.leads_to(self, there)
-        self.mesh.after(0.0, lambda: self.handle(events.PlatChecked(action.plat, has_route)))
-
-    def probe(self, action: do.ProbeClient) -> None:
-        client = self.mesh.clients.get(action.mac)
-        if client is None or client.node is not self or client.is_asleep:
-            return
-        if action.ipv4 in (client.ipv4, *client.beside):
-            answer = events.ArpAnswered(action.mac, action.ipv4)
-            self.mesh.after(client.answer_s, lambda: self.handle(answer))
-
-    def solicit(self, action: do.SolicitClient) -> None:
-        client = self.mesh.clients.get(action.mac)
-        if (
-            client is not None
-            and client.node is self
-            and not client.is_asleep
-            and client.ipv6 == action.address
-        ):
-            answer = events.ArpAnswered(action.mac, action.address)
-            self.mesh.after(client.answer_s, lambda: self.handle(answer))
-
-    def seek(self, action: do.SeekAddress) -> None:
-        for client in self.mesh.clients.values():
-            if client.node is self and not client.is_asleep and client.ipv6 == action.address:
-                seen = events.AddressSeen(client.mac, action.address)
-                self.mesh.after(0.002, lambda seen=seen: self.handle(seen))
-
-    def renew_lease(self, action: do.RenewLease) -> None:
-        granted = events.LeaseGranted(action.mac, action.ipv4, self.mesh.lease_s, False, True)
-        self.mesh.after(0.05, lambda: self.handle(granted))
-
-    def drop_plat(self, action: do.DropPlat) -> None:
-        plats = self.kernel.plats
-        self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
-
-    def restart(self, down_s: float, saved: dict | None) -> None:
-        """Die now, with what was saved before, and come back."""
-        self.is_up = False
-        text = json.dumps(saved)
-
-        def come_back() -> None:
-            now_s, kernel = self.mesh.now_s, self.kernel
-            mappings = [
-                Mapping(home, at, None, int(until_s - now_s), serial)
-                for at, (home, until_s, serial) in kernel.home_of.items()
-                if until_s > now_s
-            ]
-            self.core = self.make_core()
-            self.is_up = True
-            plats = [(at, plat) for at, (plat, _) in kernel.plats.items()]
-            for action in self.core.restore(json.loads(text), now_s, set(kernel.opened), mappings, plats):
-                self.perform(action)
-            self.wake()
-
-        self.mesh.after(down_s, come_back)
-
-
-def _send(node: Node, action: do.Send) -> None:
-    mesh = node.mesh
-    to_all = action.destination == wire.GROUP
-    targets = (
-        [n for n in mesh.nodes if n is not node and not n.is_deaf_to_group]
-        if to_all
-        else [mesh.owner(action.destination)]
-    )
-    for target in filter(None, targets):
-        datagram = events.Datagram(node.core.options.address, action.destination, action.payload)
-        node.mesh.carry(node, target, datagram)
-
-
-def _send_to_nodes(node: Node, action: do.SendToNodes) -> None:
-    for other in node.mesh.nodes:
-        if other is not node:
-            there = management_address(other.clat)
-            node.mesh.carry(node, other, events.Datagram(action.source, there, action.payload))
-
-
-PERFORM: dict[type, Callable] = {
-    do.Send: _send,
-    do.SendToNodes: _send_to_nodes,
-    do.SendClaim: Node.claim,
-    do.CheckElsewhere: Node.look,
-    do.CheckPlace: Node.check_place,
-    do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
-    do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),
-    do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),
-    do.RemoveNeighbour: lambda node, a: node.kernel.neighbours.discard((a.mac, a.ipv4)),
-    do.AddRoute: lambda node, a: node.kernel.routes.add((a.mac, a.address)),
-    do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
-    do.ProbeClient: Node.probe,
-    do.SolicitClient: Node.solicit,
-    do.SeekAddress: Node.seek,
-    do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
-    do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
-    do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
-    do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
-    do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
-    do.CheckPlat: Node.check_plat,
-    do.DropPlat: Node.drop_plat,
-    do.RenewLease: Node.renew_lease,
-    do.MapClient: Node.map_client,
-    do.UnmapClient: Node.unmap_client,
-}
-
-
 class Mesh:
-    """Nodes are numbered from 1; the numbers in `platnodes` have an exit, and the first of them is everybody's."""
+    """Nodes are numbered from 1; the numbers in `platnodes` have an exit, and the first of them is everybody's.
+
+    columns: nodes stand in rows of so many, and who is next to them hears what they send to the group; 0: all do.
+    """
+
+    node_type = Node
+    is_recorded = True  # what nodes do, and what is sent
 
     def __init__(
         self,
@@ -285,6 +49,7 @@ class Mesh:
         platnodes: tuple[int, ...] = (4,),
         air: Air | None = None,
         seed: int = 0,
+        columns: int = 0,
         **options,
     ):
         self.random = random.Random(seed)
@@ -292,29 +57,66 @@ class Mesh:
         self.options = options
         self.now_s = 1000.0
         self.lease_s = 3600  # as the DHCP servers give it
-        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._agenda: list[tuple[float, int, Callable, tuple]] = []
         self._count = 0
         self.clients: dict[bytes, Client] = {}
-        self.told: dict[tuple[int, bytes], set[int]] = {}  # who a node believes to have an address
+        self.babel = Babel(seed)
         self.part: set[int] = set()  # these nodes hear no others while the mesh is in two parts
         self.overheard: list[tuple[Node, events.Datagram]] = []
-        self.nodes = [Node(self, number, number in platnodes) for number in range(1, nodes + 1)]
+        self.columns, self._owners, self._near = columns, {}, {}
+        self.nodes = []
+        for number in range(1, nodes + 1):
+            self.add_node(self.node_type(self, number, number in platnodes))
         if platnodes:
             self.choose(self.nodes[platnodes[0] - 1])
+
+    def add_node(self, node: Node) -> None:
+        self.nodes.append(node)
+        for prefix in filter(None, (node.clat, node.plat)):
+            self._owners[management_address(prefix)] = node
+
+    def distance(self, one: Node, other: Node) -> int:
+        """How many links lie between two nodes."""
+        if not self.columns:
+            return abs(one.number - other.number)
+        rows = (one.number - 1) // self.columns - (other.number - 1) // self.columns
+        columns = (one.number - 1) % self.columns - (other.number - 1) % self.columns
+        return max(abs(rows), abs(columns))
+
+    def neighbours(self, node: Node) -> list[Node]:
+        """Who hears what a node sends to the group."""
+        if node.number not in self._near:
+            self._near[node.number] = [
+                each
+                for each in self.nodes
+                if each is not node and (not self.columns or self.distance(node, each) == 1)
+            ]
+        return self._near[node.number]
+
+    def known_nodes(self, node: Node) -> list[Node]:
+        """The clatnodes that babel has a route to; some of many, as l3roamd_py/kernel/horizon.py has it."""
+        found = self.nodes
+        if len(found) > ASKED_MAX + 1:
+            first = self.random.randrange(len(found))
+            found = (found[first:] + found[:first])[: ASKED_MAX + 1]
+        return [each for each in found if each is not node][:ASKED_MAX]
 
     def choose(self, platnode: Node) -> None:
         for node in self.nodes:
             node.handle(events.PlatChosen(platnode.plat))
 
-    def after(self, delay_s: float, call: Callable[[], None]) -> None:
+    def after(self, delay_s: float, call: Callable, *values) -> None:
+        self.at(self.now_s + delay_s, call, *values)
+
+    def at(self, at_s: float, call: Callable, *values) -> None:
         self._count += 1
-        heapq.heappush(self._agenda, (self.now_s + delay_s, self._count, call))
+        heapq.heappush(self._agenda, (at_s, self._count, call, values))
 
     def run(self, duration_s: float, steps: int = 200_000) -> None:
         until_s = self.now_s + duration_s
         while self._agenda and self._agenda[0][0] <= until_s:
-            self.now_s, _, call = heapq.heappop(self._agenda)
-            call()
+            self.now_s, _, call, values = heapq.heappop(self._agenda)
+            call(*values)
             steps -= 1
             assert steps > 0, "the mesh does not come to rest"
         self.now_s = until_s
@@ -336,23 +138,21 @@ class Mesh:
         return not there.is_gone and not self.is_cut(node.number, there.number)
 
     def owner(self, address: bytes) -> Node | None:
-        for node in self.nodes:
-            if address == management_address(node.clat) or (
-                node.plat and address == management_address(node.plat)
-            ):
-                return node
-        return None
+        """Whose management address this is."""
+        return self._owners.get(address)
 
     def carry(self, sender: Node | None, target: Node, datagram: events.Datagram) -> None:
         if sender is not None and self.is_cut(sender.number, target.number):
             return
-        self.overheard.append((target, datagram))
+        if self.is_recorded:
+            self.overheard.append((target, datagram))
+        delay_s = self.air.delay_s * (self.distance(sender, target) if self.columns and sender else 1)
         for _ in range(1 + (self.random.random() < self.air.duplication)):
             if sender is target:
-                self.after(0.0, lambda: target.handle(datagram))
+                self.after(0.0, target.handle, datagram)
             elif self.random.random() >= self.air.loss:
-                delay_s = self.air.delay_s + self.random.random() * self.air.jitter_s
-                self.after(delay_s, lambda: self._arrive(target, datagram))
+                jitter_s = self.random.random() * self.air.jitter_s
+                self.after(delay_s + jitter_s, self._arrive, target, datagram)
 
     def _arrive(self, target: Node, datagram: events.Datagram) -> None:
         """What follows an old route of babel's to a node that has not the address any more ends there."""
@@ -363,27 +163,15 @@ class Mesh:
     def announce(self, node: Node, address: bytes, is_there: bool) -> None:
         mine = node.kernel.node_clients
         (mine.add if is_there else mine.discard)(address)
-        for other in self.nodes:
-            if other is not node:
-                tell = self._told(other, address, node.number, is_there)
-                self.after(self.air.convergence_s * (0.2 + 0.8 * self.random.random()), tell)
-
-    def _told(self, other: Node, address: bytes, number: int, is_there: bool) -> Callable[[], None]:
-        def tell() -> None:
-            known = self.told.setdefault((other.number, address), set())
-            # what babel tells last is what is true: an update may overtake another
-            is_true = address in self.nodes[number - 1].kernel.node_clients
-            (known.add if is_true else known.discard)(number)
-
-        return tell
+        self.babel.announce(address, node.number, is_there, self.now_s, self.air.convergence_s)
 
     def route(self, node: Node, address: bytes) -> Node | None:
-        """The node to which packets for a node-client address go: ourselves, or the nearest by number."""
+        """The node to which packets for a node-client address go: ourselves, or the nearest."""
         if address in node.kernel.node_clients:
             return node
-        told = self.told.get((node.number, address), set())
-        known = {number for number in told if not self.is_cut(node.number, number)}
-        return self.nodes[min(known, key=lambda n: abs(n - node.number)) - 1] if known else None
+        told = self.babel.told(node.number, address, self.now_s)
+        known = [self.nodes[number - 1] for number in sorted(told) if not self.is_cut(node.number, number)]
+        return min(known, key=lambda there: self.distance(node, there)) if known else None
 
     def join(self, client: Client, node: Node, lease_s: int = 3600) -> None:
         """A new client comes and gets a lease."""
@@ -424,17 +212,14 @@ class Mesh:
             return None
         at = node.clat[:12] + ipv4
         plat, until_s = node.kernel.plats.get(at, (node.kernel.current, self.now_s + 1))
-        platnode = next((n for n in self.nodes if n.plat == plat), None)
-        if platnode is None or plat is None or until_s <= self.now_s:
+        platnode = None if plat is None else self.owner(management_address(plat))
+        if platnode is None or until_s <= self.now_s:
             return None
-        mapped = {
-            place: home
-            for place, (home, until_s, _) in platnode.kernel.home_of.items()
-            if until_s > self.now_s
-        }
-        home = mapped.get(at, at)
-        back = next((place for place, of in mapped.items() if of == home), home)
-        return (plat, home) if back == at else None
+        mapped, home_until_s, _ = platnode.kernel.home_of.get(at, (at, 0.0, 0))
+        home = mapped if home_until_s > self.now_s else at
+        back = platnode.kernel.at_of.get(home, home)
+        is_back_mapped = platnode.kernel.home_of.get(back, (home, 0.0, 0))[1] > self.now_s
+        return (plat, home) if (back if is_back_mapped else home) == at else None
 
 
 def make_client(number: int, home: int) -> Client:

@@ -86,7 +86,7 @@ def test_l3roamd_gets_no_tlv_that_it_does_not_know_and_no_token(mesh, client):
 
 def test_an_info_of_l3roamd_brings_ipv6_and_a_better_one_may_still_come(mesh):
     client, b = make_client(9, 1), mesh.nodes[1]
-    mesh.told[(2, mesh.address(client))] = {4}
+    mesh.babel.mislead(2, mesh.address(client), 4, mesh.now_s)
     mesh.clients[client.mac] = client
     mesh.move(client, b)
     mesh.run(0.02)

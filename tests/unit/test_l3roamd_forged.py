@@ -119,7 +119,7 @@ def test_an_extended_claim_must_come_from_the_owner_of_a_clat_prefix(mesh, clien
 
 def test_a_forged_info_has_not_the_nonce(mesh):
     client, b = make_client(9, 1), mesh.nodes[1]
-    mesh.told[(2, mesh.address(client))] = {4}
+    mesh.babel.mislead(2, mesh.address(client), 4, mesh.now_s)
     mesh.clients[client.mac] = client
     mesh.move(client, b)
     mesh.run(0.02)

@@ -93,7 +93,7 @@ def test_twice_within_one_babel_update_is_still_found():
 def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours(mesh):
     client = joined(mesh)
     before = mesh.path(client)
-    mesh.told.clear()
+    mesh.babel.forget(mesh.now_s)
     mesh.move(client, mesh.nodes[1])
     check_goes_on(mesh, client, before, 0.05)
 
@@ -103,7 +103,7 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on(mes
     mesh.move(client, mesh.nodes[1])
     mesh.run(1)
     before = mesh.path(client)
-    mesh.told.clear()
+    mesh.babel.forget(mesh.now_s)
     mesh.nodes[1].is_deaf_to_group = True  # too far away for it
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, 0.1)
@@ -114,7 +114,7 @@ def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_n
     mesh.move(client, mesh.nodes[1])
     mesh.run(SETTLE_S)
     before = mesh.path(client)
-    mesh.told[(3, mesh.address(client))] = {1}
+    mesh.babel.mislead(3, mesh.address(client), 1, mesh.now_s)
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, 0.05)
 
@@ -129,7 +129,7 @@ def test_a_quick_walk_over_several_hops_leaves_nobody_who_was_not_asked(stays_s)
         node.is_deaf_to_group = True
     mesh.move(client, mesh.nodes[1])
     mesh.run(stays_s)
-    mesh.told[(6, mesh.address(client))] = {5}  # who forgot it long ago
+    mesh.babel.mislead(6, mesh.address(client), 5, mesh.now_s)  # who forgot it long ago
     mesh.move(client, mesh.nodes[5])
     check_goes_on(mesh, client, before, 0.25)
 
@@ -142,7 +142,7 @@ def test_who_is_new_to_the_mesh_and_walks_before_babel_has_told_is_found_far_awa
         node.is_deaf_to_group = True
     mesh.run(0.4)
     before = mesh.path(client)
-    mesh.told.clear()
+    mesh.babel.forget(mesh.now_s)
     mesh.move(client, mesh.nodes[5])
     check_goes_on(mesh, client, before, 0.1)
 
@@ -151,7 +151,7 @@ def test_a_crowd_of_clients_that_nobody_has_does_not_ask_every_node_for_each(mes
     a = mesh.nodes[0]
     for number in range(200):
         mac = bytes((2, 0xBB, 0, 0, 0, number))
-        mesh.told[(1, node_client_address(CLIENTS, mac))] = {2}
+        mesh.babel.mislead(1, node_client_address(CLIENTS, mac), 2, mesh.now_s)
         a.handle(events.ClientSeen(mac))
     mesh.run(1.5)
     asked = [action for action in a.actions if isinstance(action, do.SendToNodes)]
@@ -181,7 +181,7 @@ def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go(mesh):
         mesh.run(SETTLE_S)
     told, forgetful = mesh.nodes[1:3]
     told.is_deaf_to_group = True
-    mesh.told.clear()
+    mesh.babel.forget(mesh.now_s)
     mesh.announce(forgetful, mesh.address(client), False)
     forgetful.kernel = type(forgetful.kernel)()
     forgetful.restart(0.3, None)
@@ -228,7 +228,7 @@ def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_let
 def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_sends(mesh):
     client, b = make_client(9, 2), mesh.nodes[1]
     mesh.clients[client.mac], client.is_asleep = client, True
-    mesh.told[(2, mesh.address(client))] = {4}
+    mesh.babel.mislead(2, mesh.address(client), 4, mesh.now_s)
     mesh.move(client, b)
     for _ in range(2):
         mesh.run(1.05)

@@ -38,7 +38,7 @@ def comes(mesh, port, number=9):
 
 def routes(mesh):
     """The host routes that a node has which all of them come to."""
-    return {address for (number, address), known in mesh.told.items() if number == 3 and known}
+    return mesh.babel.addresses(3, mesh.now_s)
 
 
 def claims(node):

@@ -64,7 +64,7 @@ def test_a_node_that_stalls_does_not_take_a_client_for_new(mesh, stall_s):
     client = joined(mesh)
     mesh.run(5)
     before, b = mesh.path(client), mesh.nodes[1]
-    mesh.told.clear()
+    mesh.babel.forget(mesh.now_s)
     mesh.split(1)
     mesh.move(client, b)
     mesh.run(0.01)

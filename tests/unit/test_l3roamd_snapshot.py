@@ -148,7 +148,7 @@ def test_a_lease_of_an_old_snapshot_is_mended_by_the_platnode_s_word(mesh, clien
     before = mesh.path(client)
     a.restart(0.1, old)
     mesh.run(6)
-    mesh.told[c.number, mesh.address(client)] = {a.number}  # babel is late
+    mesh.babel.mislead(c.number, mesh.address(client), a.number, mesh.now_s)  # babel is late
     a.kernel.node_clients.add(mesh.address(client))
     b.is_deaf_to_group = True  # too far away to say so itself
     mesh.move(client, c)
