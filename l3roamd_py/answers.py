@@ -76,6 +76,8 @@ class Answers:
             for address in client.addresses:
                 if address in daemon.core.node.verifications or not client.presence.is_routed:
                     addresses[address] = TENTATIVE
+            for address, _ in client.presence.silent:
+                addresses[address] = INACTIVE
             yield format_mac(client.mac), daemon.inputs.finder.links.name_of(port), addresses
 
     def _set_plat(self, command: Command) -> str:

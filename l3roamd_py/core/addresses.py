@@ -50,6 +50,8 @@ def add_address(node: Node, client: Client, address: bytes) -> None:
         remove_address(node, client, client.addresses[0])
     client.addresses.append(address)
     node.owner_of[address] = client.mac
+    if client.presence.silent:
+        client.presence.silent = tuple([each for each in client.presence.silent if each[0] != address])
     if client.presence.is_routed:
         node.do(AddRoute(client.mac, address), OpenGate(client.mac, address))
     node.changes += 1
@@ -95,7 +97,19 @@ def finish_verification(node: Node, address: bytes) -> None:
     node.touch(owner.mac)
     if rival is not None:
         hear_address(node, rival, address)
+    else:
+        kept = owner.presence.silent[1 - node.options.max_silent :]
+        owner.presence.silent = kept + ((address, node.now_s + node.options.silent_s),)
     return None
+
+
+def retry_silent(node: Node, client: Client) -> None:
+    """The client is here: ask it for the addresses that did not answer before."""
+    presence = client.presence
+    if presence.retry_s <= node.now_s:
+        presence.retry_s = node.now_s + node.options.silent_retry_s
+        presence.silent = tuple([each for each in presence.silent if each[1] > node.now_s])
+        node.do(*(SolicitClient(client.mac, address) for address, _ in presence.silent))
 
 
 def give_lease(node: Node, client: Client, lease: Lease) -> None:

@@ -108,6 +108,7 @@ class Search:
 
 @mutable(
     "seen_s usual_s is_proven is_leaving is_routed check_s unanswered first_asked_s swept_s answered_s asked_s timed_s"
+    " silent retry_s"
 )
 class Presence:
     """Is it here? What it was asked, what was heard of it."""
@@ -126,6 +127,8 @@ class Presence:
     answered_s: float = LONG_AGO
     asked_s: float = LONG_AGO  # by ARP
     timed_s: float | None = None  # when, if its answer is to be timed
+    silent: "tuple[tuple[bytes, float], ...]" = ()  # IPv6 addresses that did not answer, until when to try them
+    retry_s: float = LONG_AGO  # when they may be tried again
 
 
 @mutable("sender nonce is_extended until_s questions next_s is_refuted")
@@ -142,7 +145,7 @@ class Rival:
 
 
 @mutable(
-    "mac place is_extended until_s ipv4 lease addresses presence told_s is_acknowledged info claim_nonce"
+    "mac place is_extended until_s ipv4 lease addresses presence told_s is_acknowledged info claim_nonce seeks"
 )
 class Departed:
     """A client that another node serves now. lease: as we had it when we let go."""
@@ -159,6 +162,7 @@ class Departed:
     is_acknowledged: bool = False
     info: Exchange | None = None
     claim_nonce: int = 0  # that INFO answers
+    seeks: int = 0  # how often its place was told the addresses that INFO did not tell
 
 
 @mutable("former")

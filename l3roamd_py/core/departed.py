@@ -8,7 +8,7 @@ from l3roamd_py.core import info, wire
 from l3roamd_py.core.actions import RemoveNodeClient
 from l3roamd_py.core.client import Departed, Exchange, former_of
 from l3roamd_py.core.node import Node
-from l3roamd_py.core.relay import pass_claim_on, tell_addresses
+from l3roamd_py.core.relay import pass_claim_on
 from runtime.ordered import oldest
 
 
@@ -29,7 +29,7 @@ def forget_departed(node: Node, mac: bytes) -> None:
     is_known = node.departed.pop(mac, None) is not None
     if is_known and (end_linger, mac) in node.timers:
         end_linger(node, mac)
-    for what in (forget_departed, end_linger, repeat_info):
+    for what in (forget_departed, end_linger, repeat_info, tell_addresses):
         node.timers.cancel((what, mac))
     node.changes += 1
 
@@ -50,6 +50,8 @@ def tell(node: Node, departed: Departed, claim_nonce: int) -> None:
 
 
 def _send_info(node: Node, departed: Departed, told: Exchange) -> None:
+    if told.sent and not departed.is_extended:  # version 0 answers a nonce once, and its ACK may be lost
+        told.payload = node.encode(info.write_info(node, departed))
     offsets_s = node.options.info_at_s
     node.send_copy(told, offsets_s, 2 * offsets_s[-1])
     node.timers.set((repeat_info, departed.mac), told.next_s)
@@ -70,13 +72,26 @@ def on_ack(node: Node, header: wire.Header, ack: wire.Ack) -> None:
     departed = find_departed(node, ack.mac)
     if departed is None or departed.info is None or departed.place != header.sender:
         return node.count("acks_unexpected")
-    departed.info, departed.is_acknowledged = None, True
-    if not departed.is_extended:
-        tell_addresses(node, departed)
+    departed.info, departed.is_acknowledged, departed.seeks = None, True, 0
+    tell_addresses(node, ack.mac)
     if (end_linger, ack.mac) in node.timers:
         node.timers.set((end_linger, ack.mac), node.now_s + node.options.linger_s)
     node.changes += 1
     return node.timers.cancel((repeat_info, ack.mac))
+
+
+def tell_addresses(node: Node, mac: bytes) -> None:
+    """Have the client's new node ask it for each address that it did not take from INFO; SEEK has no answer."""
+    departed, again_s = node.departed.get(mac), node.options.seek_again_s
+    if departed is None:
+        return  # it is back, or so it seems
+    told = info.told_addresses(departed) if departed.is_extended else []
+    untold = [address for address in departed.addresses if address not in told]
+    for address in untold:
+        node.send(departed.place, node.encode(wire.Seek(address)))
+    if untold and departed.seeks < len(again_s):
+        node.timers.set((tell_addresses, mac), node.now_s + again_s[departed.seeks])
+    departed.seeks += 1
 
 
 def answer_claim(node: Node, departed: Departed, header: wire.Header, payload: bytes) -> None:

@@ -35,18 +35,22 @@ def write_info(node: Node, departed: Departed) -> wire.Info:
     lease, is_extended = departed.lease, departed.is_extended
     left_s = 0 if lease is None else node.seconds_left(lease)
     own = [] if departed.ipv4 is None else [IPV4_MAPPED + departed.ipv4]
-    addresses = own + departed.addresses[len(own) - wire.ADDRESSES_MAX :]  # B learns the older from packets
     shown = None
     if is_extended and lease is not None and left_s:
         shown = wire.Lease(lease.home, lease.plat, left_s, lease.token)
     return wire.Info(
         departed.mac,
-        tuple(addresses),
-        NOWHERE if lease is None else lease.plat,
+        tuple(own + told_addresses(departed)),
+        (node.options.told_plat or NOWHERE) if lease is None else lease.plat,
         left_s,
         shown,
         departed.claim_nonce if is_extended else None,
     )
+
+
+def told_addresses(departed: Departed) -> list[bytes]:
+    """Return those IPv6 addresses that INFO has room for, beside the IPv4 one: the newest."""
+    return departed.addresses[(departed.ipv4 is not None) - wire.ADDRESSES_MAX :]
 
 
 def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:

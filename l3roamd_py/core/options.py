@@ -26,6 +26,7 @@ class Options:
     is_roam_auth_required = True
     # address of a node without CLAT and PLAT: it serves IPv6 alone, and speaks as l3roamd version 0
     own: bytes | None = None
+    told_plat: bytes | None = None  # that INFO names for clients without a lease; nobody relies upon it
 
     claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
     claim_nodes_copies = (3, 5)  # of these, counted from 0, which go to every clatnode too
@@ -92,6 +93,7 @@ class Options:
 
     seeks_per_s = 10.0  # of others, asked for on our bridge and passed on
     seeks_burst = 40.0
+    seek_again_s = (0.5, 2.0)  # after the last copy: SEEK and the question that follows may both be lost
 
     max_lease_s = 86400
     max_clients = 4096
@@ -109,7 +111,10 @@ class Options:
     addresses_burst = 32.0  # and at once
     verify_again_s = 0.25  # between two questions for one that somebody else uses too,
     silent_again_s = 1.0  # or that the kernel has found silent
-    verify_times = 3  # of these, then it is nobody's
+    verify_times = 3  # of these, then it is nobody's;
+    silent_s = 300.0  # but for so long it is tried again when its client is seen,
+    silent_retry_s = 20.0  # at most so often
+    max_silent = 15  # of a client
     max_relayed = 512  # messages of which we know that they were here
     max_senders = 4096
     rate_per_s = 50.0  # datagrams from one address

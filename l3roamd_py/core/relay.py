@@ -65,9 +65,3 @@ def pass_unknown_on(node: Node, header: wire.Header, claim: wire.Claim) -> None:
     if not header.extended and header.ttl > 1 and _is_new(node, wire.CLAIM, header.nonce):
         node.count("claims_passed_on")
         node.send(wire.GROUP, _renew(header, claim))
-
-
-def tell_addresses(node: Node, departed: Departed) -> None:
-    """A node of version 0 has our INFO, and uses no address in it: have it ask the client for each."""
-    for address in departed.addresses:
-        node.send(departed.place, node.encode(wire.Seek(address)))

@@ -8,7 +8,13 @@ again, and is answered by a question. Who answers that, or gets a lease of our D
 
 from l3roamd_py.core import grants
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
-from l3roamd_py.core.addresses import hear_address, remove_address, verify_address
+from l3roamd_py.core.addresses import (
+    add_address,
+    hear_address,
+    remove_address,
+    retry_silent,
+    verify_address,
+)
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -58,6 +64,8 @@ def see(node: Node, mac: bytes, address: bytes | None = None, is_proof: bool = F
         client.rival.is_refuted = client.rival.questions > 0
     if address is not None and len(address) == 16:
         hear_address(node, client, address)
+    if client.presence.silent:
+        retry_silent(node, client)
     if not _is_settled(client):
         node.touch(mac)
     return client
@@ -131,6 +139,10 @@ def on_answer(node: Node, mac: bytes, address: bytes) -> None:
     verification = node.verifications.get(address)
     if verification is not None and node.owner_of[address] == mac:
         verification.is_answered = True
+    if client.presence.silent:
+        if any(each == address for each, _ in client.presence.silent):
+            add_address(node, client, address)
+        retry_silent(node, client)
     if client.contest is not None:
         client.contest.next_s = NEVER  # it may have been about an address of its own
     if client.rival is not None:

@@ -202,7 +202,11 @@ class Node:
 
     def seek(self, action: do.SeekAddress) -> None:
         for client in self.mesh.clients.values():
-            if client.node is self and not client.is_asleep and client.ipv6 == action.address:
+            if (
+                client.node is self
+                and not client.is_asleep
+                and action.address in (client.ipv6, *client.others)
+            ):
                 seen = events.AddressSeen(client.mac, action.address)
                 self.mesh.after(0.002, lambda seen=seen: self.handle(seen))
 

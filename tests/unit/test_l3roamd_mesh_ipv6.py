@@ -115,6 +115,59 @@ def test_a_failed_neighbour_is_asked_three_times_before_its_route_goes(answers_a
     assert has(mesh, client), "it is learnt anew"
 
 
+def silenced(mesh, *addresses):
+    """A client has these, and has just been found silent for all but the first."""
+    client = settled(mesh, 9, addresses[0])
+    a = mesh.nodes[0]
+    client.others = addresses[1:]
+    for address in addresses[1:]:
+        send(mesh, client, address)
+    mesh.run(30)
+    client.others = ()
+    for address in addresses[1:]:
+        a.handle(events.AddressGone(client.mac, address, is_silent=True))
+    mesh.run(3.5)
+    assert a.kernel.routes == {(client.mac, addresses[0])}
+    return client
+
+
+def test_an_address_that_was_silent_is_tried_again_when_its_client_is_seen():
+    mesh = Mesh()
+    client, a = silenced(mesh, ADDRESS, OTHER), mesh.nodes[0]
+    client.others = (OTHER,)
+    mesh.run(5)
+    assert not has(mesh, client, OTHER), "nothing says that the client is here"
+    a.handle(events.ClientSeen(client.mac))
+    mesh.run(0.1)
+    assert has(mesh, client, OTHER)
+    assert not a.core.node.clients[client.mac].presence.silent
+
+
+def test_a_silent_address_is_tried_seldom_and_not_for_ever():
+    mesh = Mesh()
+    many = [CLIENT_IPV6[:15] + bytes((number,)) for number in range(1, 22)]
+    client, a = silenced(mesh, *many), mesh.nodes[0]
+    a.actions.clear()
+    for _ in range(6000):
+        a.handle(events.ClientSeen(client.mac))
+        mesh.run(0.1)
+    asked = [each.address for each in a.actions if isinstance(each, do.SolicitClient)]
+    tried = [asked.count(address) for address in many[1:]]
+    assert tried[:5] == [0] * 5, "the newest 15 are kept"
+    assert set(tried[5:]) == {15}, "every 20 s of 300"
+    assert not a.core.node.clients[client.mac].presence.silent
+
+
+def test_a_silent_address_that_is_anothers_by_now_stays_the_other_s():
+    mesh = Mesh()
+    client, a = silenced(mesh, ADDRESS, OTHER), mesh.nodes[0]
+    heir = settled(mesh, 8, OTHER)
+    client.others = (OTHER,)
+    a.handle(events.ClientSeen(client.mac))
+    mesh.run(0.1)
+    assert (has(mesh, heir, OTHER), has(mesh, client, OTHER)) == (True, False)
+
+
 def test_a_client_that_makes_addresses_up_has_few_and_slowly():
     mesh = Mesh()
     client = settled(mesh, 9)

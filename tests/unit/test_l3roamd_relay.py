@@ -91,6 +91,70 @@ def test_after_its_ack_an_l3roamd_is_told_each_address(left):
     assert not sent(forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1))
 
 
+def test_it_is_told_three_times_as_seek_has_no_answer(left):
+    mesh, a, mac = left
+    forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1)
+    a.actions.clear()
+    mesh.run(0.4)
+    assert not told(a.actions, LEGACY)
+    mesh.run(5)
+    again = told(a.actions, LEGACY)
+    assert [body for _, body in again] == [wire.Seek(ADDRESS)] * 2
+    assert len({header.nonce for header, _ in again}) == 2, "it passes over a nonce that it has seen"
+
+
+def test_who_went_on_meanwhile_is_not_sought_there(left):
+    mesh, a, mac = left
+    forge(a, wire.Ack(mac), LEGACY, extended=False, ttl=1)
+    a.actions.clear()
+    mesh.move(mesh.clients[mac], a)
+    mesh.run(5)
+    assert wire.Seek(ADDRESS) not in [body for _, body in told(a.actions, LEGACY)]
+
+
+def test_an_info_to_an_l3roamd_has_another_nonce_each_time_and_one_to_ours_has_not(left):
+    """An l3roamd acknowledges a nonce once. If that ACK is lost, only another nonce has it say so again."""
+    mesh, a, _ = left
+    mesh.run(5)
+    infos = [header.nonce for header, body in told(a.actions, LEGACY) if isinstance(body, wire.Info)]
+    assert len(infos) == len(set(infos)) == len(a.core.options.info_at_s)
+    other, b = make_client(8, 1), a.mesh.nodes[1]
+    mesh.clients[other.mac] = other
+    other.node = a
+    a.handle(events.ClientSeen(other.mac, other.ipv4))
+    mesh.run(2)
+    other.node = None
+    forge(a, wire.Claim(other.mac), b.core.options.address, ttl=1)
+    b.is_up = False
+    mesh.run(5)
+    infos = told(a.actions, b.core.options.address)
+    assert len([header for header, body in infos if isinstance(body, wire.Info)]) > 1
+    assert len({header.nonce for header, body in infos if isinstance(body, wire.Info)}) == 1
+
+
+@pytest.mark.parametrize("has_ipv4", [True, False])
+def test_of_more_addresses_than_info_has_room_for_the_oldest_are_told_by_seek(has_ipv4):
+    mesh, client = Mesh(), make_client(9, 1)
+    client.ipv4 = client.ipv4 if has_ipv4 else None
+    a, b = mesh.nodes[:2]
+    mesh.clients[client.mac], client.node = client, a
+    known = [CLIENT_IPV6[:15] + bytes((number,)) for number in range(1, 21)]
+    client.others = tuple(known)
+    a.handle(events.ClientSeen(client.mac, client.ipv4))
+    for address in known:
+        a.handle(events.ClientSeen(client.mac, address))
+    mesh.run(2)
+    assert a.core.node.clients[client.mac].addresses == known
+    mesh.move(client, b)
+    mesh.run(0.2)
+    (info,) = {body.addresses for body in sent(a.actions) if isinstance(body, wire.Info)}
+    untold = 6 if has_ipv4 else 5
+    assert list(info[has_ipv4:]) == known[untold:]
+    seeks = [body.address for body in sent(a.actions) if isinstance(body, wire.Seek)]
+    assert seeks == known[:untold]
+    assert b.kernel.routes == {(client.mac, address) for address in known}
+
+
 def test_a_node_of_ours_is_told_nothing_by_seek(left):
     mesh, _, mac = left
     client = mesh.clients[mac]
