@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: ISC
 """The command line of the C l3roamd, for who starts it so: a node that serves IPv6, without CLAT and PLAT.
 
-The order of options does not matter, and letters may be written together, as getopt has it. What has no meaning here is
-taken and said so at the start. docs/l3roamd.md has the table.
+The order of options does not matter, letters may be written together, and of an option that comes twice the last counts
+(of -i the first), as there. What has no meaning here is taken and said so at the start. docs/l3roamd.md has the table.
 """
 
 from l3roamd_py.question import SOCKET
+from l3roamd_py.settings import MAIN_TABLE, parse_table
 from runtime.command_line import UsageError
 from xlat464.address import parse_ipv6, parse_prefix4, parse_prefix6, quote
 from xlat464.device import parse_device
@@ -18,22 +19,15 @@ if TYPE_CHECKING:
 
 FLAGS = "dvhV"
 VALUES = "abceimnpPstD4"
-SWITCHES = ("--no-netlink", "--no-ndp", "--no-nl80211")
-NO_RANGE = bytes(16)
+SWITCHES = {"--no-netlink": "netlink", "--no-ndp": "ndp", "--no-nl80211": "nl80211"}
+NO_RANGE, NO_DEVICE = bytes(16), "l3roamd-none"  # nobody has it, so the gate leaves IPv4 alone
 NODE_CLIENTS = "fec0::/64"  # the C daemon's default
-MAIN = "254"
-ONCE = ("-a", "-b", "-i", "-P", "-s", "-t")
 IGNORED = {
     "-p": "IPv4 is a matter of `l3roamd_py daemon --clat`",
     "-c": "there is no configuration file",
-    "-e": "a node with an exit is started by `l3roamd_py daemon --plat`",
     "-n": "a node with a CLAT is started by `l3roamd_py daemon --clat`",
     "-4": "IPv4 is a matter of `l3roamd_py daemon --clat`",
     "-D": "there is no device for packets to unknown clients",
-    "-t": "routes are in the main table, 254",
-    "--no-netlink": "clients are learnt by netlink",
-    "--no-ndp": "clients are learnt by NDP too",
-    "--no-nl80211": "nl80211 is listened to where there is Wi-Fi",
 }
 
 
@@ -93,6 +87,8 @@ CONVERTERS: "dict[str, Callable[[str], Any]]" = {
     "-a": parse_ipv6,
     "-P": _of_length(CLIENT_LENGTH),
     "-e": _of_length(NODE_LENGTH),
+    "-4": parse_prefix6,
+    "-t": parse_table,
     "-p": _client_prefix,
     "-b": parse_device,
     "-i": parse_device,
@@ -109,16 +105,16 @@ def parse(words: list[str]) -> "tuple[dict[str, Any], list[str]]":
             value = CONVERTERS[name](text) if name in CONVERTERS else text
         except ValueError as error:
             raise UsageError(f"{name}: {error}") from None
-        if name in given and name in ONCE:
-            raise UsageError(f"{name} must not be specified more than once")
-        if value is None or (name != "-p" and name in IGNORED and (name, value) != ("-t", MAIN)):
+        if name in given and name == "-a":
+            raise UsageError("-a must not be specified more than once")
+        if value is None or (name != "-p" and name in IGNORED):
             ignored.append(f"{name} {text} is ignored: {IGNORED[name]}".replace("  ", " "))
         given.setdefault(name, []).append(value)
     for name in ("-a", "-p"):
         if name not in given:
             raise UsageError(f"specifying {name} is mandatory")
     prefixes = tuple([each for each in given["-p"] if each is not None])
-    node_clients = given.get("-P", [CONVERTERS["-P"](NODE_CLIENTS)])[0]
+    node_clients = given.get("-P", [CONVERTERS["-P"](NODE_CLIENTS)])[-1]
     meant = {
         "--clat": False,
         "--plat": False,
@@ -127,9 +123,13 @@ def parse(words: list[str]) -> "tuple[dict[str, Any], list[str]]":
         "--own": given["-a"][0],
         "--prefix": prefixes,
         "--node-client-prefix": node_clients,
-        "--client-device": (given.get("-i") or given.get("-b") or ["br-client"])[0],
+        "--table": given.get("-t", [MAIN_TABLE])[-1],
+        "--told-plat": given.get("-e", [None])[-1],
+        "--without": tuple([SWITCHES[each] for each in SWITCHES if each in given]),
+        "--client-device": (given.get("-i") or given.get("-b", ["br-client"])[-1:])[0],
+        "--clat-device": NO_DEVICE,
         "--mesh": given.get("-m", []),
-        "--socket": given.get("-s", [SOCKET])[0],
+        "--socket": given.get("-s", [SOCKET])[-1],
         "--verbose": "-v" in given or "-d" in given,
     }
     return meant, ignored

@@ -10,7 +10,7 @@ from l3roamd_py.core.options import ROAMS_MOST
 from l3roamd_py.help import ABOUT, COMMANDS, HELPS
 from l3roamd_py.limits import limits_of
 from l3roamd_py.question import SOCKET, Failure, ask
-from l3roamd_py.settings import BACKENDS, STATE, Settings
+from l3roamd_py.settings import BACKENDS, MAIN_TABLE, STATE, Settings, parse_table
 from runtime import IS_MICRO
 from runtime.command_line import Option, UsageError, describe, one_of, parse
 from runtime.version import VERSION
@@ -102,6 +102,13 @@ DEVICES = (
         is_many=True,
         about="IPv6 prefix of clients, whose addresses move with them",
     ),
+    Option(
+        "--table",
+        "N",
+        parse_table,
+        MAIN_TABLE,
+        about="routing table of the host routes to these addresses",
+    ),
     Option("--lease-file", "FILE", about="dnsmasq's, read once at the start, /tmp/dhcp.leases for example"),
 )
 WAYS = (
@@ -151,8 +158,9 @@ def run_daemon(given: "Given", _words: list[str]) -> None:
 
 def _run_as_l3roamd(words: list[str]) -> None:
     """Serve IPv6, for who starts the C daemon so."""
-    if "-V" in words or "-h" in words:
-        print(version() if "-V" in words else ABOUT + "\n" + COMMANDS, end="\n" if "-V" in words else "")
+    is_version = "-V" in words or "--version" in words
+    if is_version or "-h" in words or "--help" in words:
+        print(version() if is_version else ABOUT + "\n" + COMMANDS, end="\n" if is_version else "")
         return
     meant, ignored = c_options.parse(words)
     for sentence in ignored:

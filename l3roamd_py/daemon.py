@@ -58,6 +58,8 @@ class Daemon:
         self.inputs = inputs = Inputs(settings, self.poller, self.log, self.now_s, self.handle)
         self.core = self._make_core()
         self.clat, self.plat = make_rules(settings)
+        if settings.options.has_clients and self.clat is None:
+            self.log.warning("there is no gate: IPv6 addresses of clients that say nothing are not learnt")
         inputs.gate = self.clat
         parts = (inputs.kernel, inputs.udp, inputs.arp, inputs.ndp, self.clat, self.plat)
         own = settings.options.address
@@ -86,7 +88,9 @@ class Daemon:
             refusals += upkeep.map_all(self.plat, mappings)
         for refusal in refusals:
             self.log.warning(str(refusal))
-        found = self.inputs.finder.dump()  # before clients are asked, for that needs the devices
+        found = self.inputs.take(
+            self.inputs.finder.dump()
+        )  # before clients are asked, for that needs the devices
         self.inputs.follow()
         self._restore()
         for error in upkeep.remove_others(self.inputs.kernel, self.core.node):
@@ -294,10 +298,13 @@ def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]
     """The rules of the roles that this node has. RulesError: the kernel takes none of them."""
     options = settings.options
     clat = plat = None
-    if options.clat is None and options.plat is None:
-        return None, None
-    clat_rules, plat_rules = choice.choose_rules(settings.rules)
-    if options.clat is not None:
+    try:
+        clat_rules, plat_rules = choice.choose_rules(settings.rules)
+    except RulesError:
+        if options.own is None:
+            raise
+        return None, None  # who serves IPv6 alone can do without
+    if options.has_clients:
         clat = clat_rules(settings.client_device, settings.clat_device)
         clat.set_prefixes(options.prefixes)
     if options.plat is not None:

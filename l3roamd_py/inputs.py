@@ -52,7 +52,7 @@ class Inputs:
         self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
         self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
-        self._has_clients = options.has_clients
+        self._has_clients, self._without = options.has_clients, settings.without
         try:
             self.udp = Udp(options.address)
         except PortTaken:
@@ -60,11 +60,11 @@ class Inputs:
             raise InputError(sentence) from None
         except OSError as error:
             raise InputError(f"UDP port {PORT} cannot be ours: {error_text(error)}") from None
-        self.kernel = Network(settings.client_device, options.node_client_prefix)
+        self.kernel = Network(settings.client_device, options.node_client_prefix, settings.table)
         self.finder = Finder(self.kernel)
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder)
-        self.ndp = Ndp(settings.client_device, self.finder)
+        self.ndp = Ndp(settings.client_device, self.finder, "ndp" not in settings.without)
         self.horizon: "Horizon | None" = None
         if options.clat is not None:
             ranges = (options.clat_range, options.clat, options.plat_range)
@@ -88,6 +88,10 @@ class Inputs:
     def nodes(self) -> list[bytes]:
         """Where the other clatnodes hear us."""
         return [] if self.horizon is None else self.horizon.nodes()
+
+    def take(self, found: "list[Event]") -> "list[Event]":
+        """Return what is told of what the finder found."""
+        return [] if "netlink" in self._without else found
 
     def read_arrived(self) -> None:
         """Take what no socket tells of. It may bring a deadline nearer, so it comes before read."""
@@ -134,7 +138,7 @@ class Inputs:
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
                 self._log.warning(str(error))
-        if self.stations.open():
+        if "nl80211" not in self._without and self.stations.open():
             self._watch("stations", self.stations.socket(), lambda: self._handle(self.stations.read()))
 
     def close(self) -> None:
@@ -164,7 +168,7 @@ class Inputs:
     def _read_finder(self) -> None:
         try:
             if len(self._unhandled) < UNHANDLED_MAX:
-                self._unhandled += self.finder.read()
+                self._unhandled += self.take(self.finder.read())
         except KernelError as error:
             self._log.warning(str(error))
 

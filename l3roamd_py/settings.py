@@ -2,6 +2,7 @@
 """The daemon's command line as checked values. No I/O."""
 
 from l3roamd_py.core.options import Options
+from xlat464.address import parse_decimal, quote
 from xlat464.node import check_ranges, node_prefix
 
 TYPE_CHECKING = False
@@ -10,6 +11,15 @@ if TYPE_CHECKING:
 
 STATE = "/var/run/l3roamd.state"
 BACKENDS = ("auto", "nft", "xtables")
+MAIN_TABLE, TABLE_MOST = 254, 0xFFFFFFFF
+
+
+def parse_table(text: str) -> int:
+    """Return the number of a routing table. Raises ValueError."""
+    number: int | None = parse_decimal(text, TABLE_MOST)
+    if not number:
+        raise ValueError(f"{quote(text)} is no routing table, expected a number from 1 to {TABLE_MOST}")
+    return number
 
 
 class Settings:
@@ -34,6 +44,7 @@ class Settings:
             is_roam_auth_required=given["--roam-auth"] == "required",
             max_lease_s=given["--max-lease"],
             own=own,
+            told_plat=given.get("--told-plat"),
             max_port_clients=given["--max-port-clients"],
             **limits,  # type: ignore[arg-type]
         )
@@ -44,6 +55,8 @@ class Settings:
         for device in given["--mesh"]:
             if device not in self.mesh_devices:
                 self.mesh_devices.append(device)
+        self.table: int = given["--table"]
+        self.without: tuple[str, ...] = given.get("--without", ())  # ways to learn clients that are not used
         self.lease_file: str | None = given["--lease-file"]
         self.socket: str = given["--socket"]
         self.state: str = given["--state"]

@@ -36,7 +36,7 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     departed = [] if node is None else list(node.departed)  # their addresses linger
     wanted = set() if node is None else {node.node_client(mac) for mac in list(node.clients) + departed}
     tied = set() if node is None else {(node.mac_of(client.mac), client.ipv4) for client in clients}
-    routed = {address for client in clients for address in client.addresses}
+    routed = {(address, kernel.table) for client in clients for address in client.addresses}
 
     def tie(pair: tuple[bytes, bytes]) -> None:
         (kernel.pin if pair in tied else kernel.unpin)(*pair)
@@ -44,7 +44,7 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     failures: list[KernelError] = []
     _each(failures, lambda: kernel.addresses() - wanted, kernel.remove_address)
     _each(failures, kernel.pinned, tie)
-    _each(failures, lambda: kernel.routes() - routed, lambda address: kernel.remove_route(bytes(6), address))
+    _each(failures, lambda: kernel.routes() - routed, lambda route: kernel.drop_route(*route))
     return failures
 
 

@@ -106,12 +106,12 @@ def _other_end(device: str) -> str:
 class Ndp(DeviceSocket):
     """Neighbour Discovery on the client device.
 
-    finder: who can be a client.
+    finder: who can be a client. is_learning: tell of what is no answer to us, too.
     """
 
-    def __init__(self, device: str, finder: Finder) -> None:
+    def __init__(self, device: str, finder: Finder, is_learning: bool = True) -> None:
         DeviceSocket.__init__(self, ETH_P_IPV6, LEAST_BYTES)
-        self._device, self._finder = device, finder
+        self._device, self._finder, self._is_learning = device, finder, is_learning
         self._node: "Node | None" = None
         self._own: bytes | None = None  # the device's link-local address, once it was asked for
         self._asked: "OldestFirst[bytes, float]" = OldestFirst()  # MAC and address -> until when
@@ -160,7 +160,7 @@ class Ndp(DeviceSocket):
         key = mac + address
         if kind == ADVERTISEMENT and self._asked and self._asked.pop(key, 0.0) > now_s:
             return [ArpAnswered(mac, address)]
-        if is_known or self._heard.get(key, 0.0) > now_s:
+        if is_known or not self._is_learning or self._heard.get(key, 0.0) > now_s:
             return []
         if not self._finder.is_client(mac):
             return []

@@ -48,6 +48,7 @@ from l3roamd_py.kernel.netlink import (
     ROUTE_FORM,
     RTA_DST,
     RTA_OIF,
+    RTA_TABLE,
     STALE,
     UNICAST,
     UNREACHABLE,
@@ -95,9 +96,10 @@ class Network:
     The client device may go and come back: what was put on it is remembered, and put on it again by `renew`.
     """
 
-    def __init__(self, client_device: str, node_client_prefix: bytes | None) -> None:
+    def __init__(self, client_device: str, node_client_prefix: bytes | None, table: int = MAIN_TABLE) -> None:
+        """table: of the host routes to clients."""
         self.client_device = client_device
-        self._prefix = node_client_prefix
+        self._prefix, self.table = node_client_prefix, table
         self._netlink = Netlink()
         self._lo = self.index_of("lo")
         self._pinned: dict[bytes, bytes] = {}  # IPv4 address -> MAC
@@ -221,45 +223,54 @@ class Network:
                 found.add((told.bytes_of(NDA_LLADDR, 6) or b"", ipv4))
         return found
 
-    def _route(self, kind: int, flags: int, address: bytes, index: int, protocol: int = OWNER) -> bytes:
-        body = route_header(128, MAIN_TABLE, protocol, UNICAST) + attribute(RTA_DST, address)
-        return message(kind, flags, body + _u32(RTA_OIF, index))
+    def _route(
+        self, kind: int, flags: int, address: bytes, index: int, table: int, protocol: int = OWNER
+    ) -> bytes:
+        is_byte = table < 256  # the header has room for no more
+        body = route_header(128, table if is_byte else 0, protocol, UNICAST) + attribute(RTA_DST, address)
+        body += _u32(RTA_OIF, index) + (b"" if is_byte else _u32(RTA_TABLE, table))
+        return message(kind, flags, body)
 
     def add_route(self, mac: bytes, address: bytes) -> None:
         """Send what is for an IPv6 address of a client to the client device, and there to its MAC."""
         if len(self._routes) < NEIGHBOURS_MAX:
             self._routes[address] = mac
         what = f"to route {_text(address)}"
-        self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, self._client_index(what)))
+        index = self._client_index(what)
+        self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, index, self.table))
         # to say more than STALE would be a sign of the client that it did not give
         self._set_neighbour(mac, address, STALE)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
-        """Take a client's route back, so that also a babeld of 1.13 to 1.14 tells of it: docs/babeld.md.
+        """Take a client's route back, unless another client has the address by now."""
+        if self._routes.get(address, mac) == mac:
+            self._routes.pop(address, None)
+            self.drop_route(address, self.table)
+
+    def drop_route(self, address: bytes, table: int) -> None:
+        """Remove a route of ours, so that also a babeld of 1.13 to 1.14 tells of it: docs/babeld.md.
 
         That one withdraws another prefix than the one that goes. But it tells of a route that changes, too, and when it
         does so it finds that there is none any more. What it may redistribute it can know by OWNER only, so that is
         what a route is again before it goes.
         """
-        if self._routes.get(address, mac) != mac:
-            return
-        self._routes.pop(address, None)
         index = self.index_of(self.client_device)
         if index:
             what = f"to unroute {_text(address)}"
             for protocol in (LEAVING, OWNER):
-                self._drop(what, self._route(NEW_ROUTE, REPLACE, address, index, protocol))
-            self._drop(what, self._route(DEL_ROUTE, 0, address, index))
-            self._drop_neighbour(address)
+                self._drop(what, self._route(NEW_ROUTE, REPLACE, address, index, table, protocol))
+            self._drop(what, self._route(DEL_ROUTE, 0, address, index, table))
+            if address not in self._routes:
+                self._drop_neighbour(address)
 
-    def routes(self) -> set[bytes]:
-        """The IPv6 addresses that we route to the client device."""
+    def routes(self) -> set[tuple[bytes, int]]:
+        """The IPv6 addresses that we route to the client device, each with its table."""
         index, found = self.index_of(self.client_device), set()
         for told in self._routes_of_kind("to list routes"):
             address = told.bytes_of(RTA_DST, 16)
             is_ours = told.fields[5] in (OWNER, LEAVING) and told.number(RTA_OIF) == index
             if address is not None and told.fields[1] == 128 and is_ours:
-                found.add(address)
+                found.add((address, told.number(RTA_TABLE) or told.fields[4]))
         return found
 
     def _routes_of_kind(self, what: str, table: int = 0, kind: int = 0) -> "Iterator[Told]":

@@ -14,8 +14,6 @@ from xlat464.address import parse_ipv6
 
 OWN, PREFIX = parse_ipv6("fd00::1"), parse_ipv6("2001:db8:1::")
 LEAST = ["-a", "fd00::1", "-p", "2001:db8:1::/64"]
-# /etc/init.d/gluon-l3roamd: it quotes one of its variables, so that is one word, which begins with a space
-GLUON = "-s /run/x.sock -p 10.46.0.0/16 -p 2001:db8:1::/64 -m mesh0 -m mesh1 -i local-node -t 254 -a fd00::1 -b br0"
 ALL = "-dv -c x -e fd01::/96 -n clat -D l3roam9 -4 fd02::/96 --no-netlink --no-ndp --no-nl80211"
 MAC = bytes((2, 0, 0, 0, 0, 9))
 
@@ -25,25 +23,48 @@ def settings_of(words):
     return make_settings(as_daemon(meant)), ignored
 
 
-def test_gluons_init_script_starts_it():
-    settings, ignored = settings_of([*GLUON.split(), " -P fddd:1337:1339::/64"])
-    options = settings.options
-    assert (options.own, options.address, options.clat, options.plat) == (OWN, OWN, None, None)
-    assert options.prefixes == ((PREFIX, 64),)
-    assert options.node_client_prefix == parse_ipv6("fddd:1337:1339::")
-    assert settings.mesh_devices == ["mesh0", "mesh1"]
-    assert (settings.client_device, settings.socket) == ("local-node", "/run/x.sock")
-    (sentence,) = ignored
-    assert sentence.startswith("-p 10.46.0.0/16 is ignored: ")
-
-
 def test_every_option_is_taken_and_what_is_ignored_is_said():
-    settings, ignored = settings_of([*ALL.split(), *LEAST, "-t", "10", "-bbr0", "-mmesh0", "-m", "mesh0"])
+    settings, ignored = settings_of([*ALL.split(), *LEAST, "-t", "70000", "-bbr0", "-mmesh0", "-m", "mesh0"])
     assert settings.is_verbose
+    assert settings.table == 70000
+    assert settings.options.told_plat == parse_ipv6("fd01::")
+    assert set(settings.without) == {"netlink", "ndp", "nl80211"}
     assert (settings.client_device, settings.mesh_devices) == ("br0", ["mesh0"])
     assert settings.options.node_client_prefix == parse_ipv6("fec0::")
     told = {sentence.split()[0] for sentence in ignored}
-    assert told == {"-c", "-e", "-n", "-D", "-4", "-t", "--no-netlink", "--no-ndp", "--no-nl80211"}
+    assert told == {"-c", "-n", "-D", "-4"}
+
+
+def test_what_is_not_said_is_as_the_c_daemon_has_it():
+    settings, ignored = settings_of(LEAST)
+    assert (settings.table, settings.options.told_plat, settings.without) == (254, None, ())
+    assert (settings.client_device, settings.mesh_devices, settings.is_verbose) == ("br-client", [], False)
+    assert not ignored
+
+
+def test_of_what_comes_twice_the_last_counts_but_of_i():
+    words = "-t 10 -t 11 -P fd01::/64 -P fd02::/64 -s /run/a -s /run/b -i wlan0 -i wlan1 -b br0"
+    settings, _ = settings_of([*LEAST, *words.split()])
+    assert (settings.table, settings.socket, settings.client_device) == (11, "/run/b", "wlan0")
+    assert settings.options.node_client_prefix == parse_ipv6("fd02::")
+
+
+@pytest.mark.parametrize("way", ["netlink", "ndp", "nl80211"])
+def test_no_means_what_it_says(way):
+    """The C daemon takes --no-ndp for --no-nl80211, and the other way round."""
+    assert settings_of([*LEAST, f"--no-{way}"])[0].without == (way,)
+
+
+def test_the_plat_that_is_told_is_in_its_info(core):
+    core.options.told_plat = parse_ipv6("fd01::")
+    run(core, events.AddressSeen(MAC, PREFIX[:15] + b"\x07"), 1.0)
+    for tick in range(20):
+        run(core, events.Tick(), 1.1 + tick / 10)
+    actions = heard(core, wire.Claim(MAC), parse_ipv6("fd00::2"), False, 3.9)
+    actions += [action for tick in range(20) for action in core.handle(events.Tick(), 4.0 + tick / 10)]
+    bodies = [wire.decode(action.payload)[1] for action in actions if isinstance(action, Send)]
+    (plat,) = {body.plat for body in bodies if isinstance(body, wire.Info)}
+    assert plat == parse_ipv6("fd01::")
 
 
 @pytest.mark.parametrize(
@@ -56,6 +77,9 @@ def test_every_option_is_taken_and_what_is_ignored_is_said():
         ([*LEAST, "-x"], "'-x' is no option"),
         ([*LEAST, "more"], "'more' is no option"),
         ([*LEAST, "-e", "fd01::/64"], "-e: 'fd01::/64' is a /64, expected a /96"),
+        ([*LEAST, "-4", "10.0.0.0/8"], "-4: "),
+        ([*LEAST, "-t", "main"], "-t: 'main' is no routing table, expected a number from 1 to 4294967295"),
+        ([*LEAST, "-t", "0"], "-t: '0' is no routing table"),
         ([*LEAST, "-P", "fd01::/60"], "-P: 'fd01::/60' is a /60, expected a /64"),
         ([*LEAST, "-m", "a/b"], "-m: "),
         (["-a", "10.0.0.1", "-p", "fd00::/64"], "-a: "),

@@ -78,6 +78,8 @@ def test_a_role_that_was_not_asked_for_is_none():
     assert settings("--plat", *NEEDED, "--roam-auth", "off", "--max-lease", "600").options.clat is None
     assert settings("--clat", *NEEDED).options.max_port_clients == 512
     assert settings("--clat", *NEEDED, "--max-port-clients", "16").options.max_port_clients == 16
+    assert settings("--clat", *NEEDED).table == 254
+    assert settings("--clat", *NEEDED, "--table", "4294967295").table == 4294967295
 
 
 @pytest.mark.parametrize(("word", "is_required"), [("required", True), ("off", False)])
@@ -100,6 +102,7 @@ def test_whether_a_roam_needs_a_token_is_said(word, is_required):
         (["daemon", "--clat", *NEEDED, "--max-lease", "1"], "expected a number of seconds from 60"),
         (["daemon", "--clat", *NEEDED, "--max-port-clients", "15"], "expected a number from 16 to 4096"),
         (["daemon", "--clat", *NEEDED, "--max-port-clients", "x"], "expected a number from 16 to 4096"),
+        (["daemon", "--clat", *NEEDED, "--table", "main"], "--table: 'main' is no routing table"),
         (["daemon", "--clat", *NEEDED, "--rules", "pf"], "--rules: 'pf' is none of auto, nft, xtables"),
         (["daemon", "--clat", *NEEDED, "--roam-auth", "token"], "'token' is none of required, off"),
         (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),

@@ -74,6 +74,13 @@ def test_what_is_known_or_was_said_a_moment_ago_is_passed_over():
     assert [len(hear(ndp, MAC, 135, now_s)) for now_s in (1.0, 2.0, 20.9, 21.1, 22.0)] == [1, 0, 0, 1, 0]
 
 
+def test_without_learning_only_answers_are_heard():
+    ndp = Ndp("br-client", Finder(), is_learning=False)
+    ndp.solicit(MAC, CLIENT, 100.0)
+    assert hear(ndp, OTHER, 136, 100.1) == hear(ndp, OTHER, 135, 100.1) == []
+    assert hear(ndp, MAC, 136, 100.2, is_known=True) == [ArpAnswered(MAC, CLIENT)]
+
+
 def test_a_flood_does_not_grow_what_is_remembered():
     ndp = Ndp("br-client", Finder())
     for number in range(20_000):

@@ -65,9 +65,10 @@ def forgotten(text):
     return made(ndmsg, 29, 0, [("NDA_DST", text)], family=10 if ":" in text else 2, ifindex=INDEX)
 
 
-def route(kind, flags, protocol):
-    fields = {"family": 10, "dst_len": 128, "table": 254, "proto": protocol, "type": 1}
-    return made(rtmsg, kind, flags, [("RTA_DST", TEXT6), ("RTA_OIF", INDEX)], **fields)
+def route(kind, flags, protocol, table=254):
+    fields = {"family": 10, "dst_len": 128, "table": table % 256, "proto": protocol, "type": 1}
+    named = [] if table < 256 else [("RTA_TABLE", table)]
+    return made(rtmsg, kind, flags, [("RTA_DST", TEXT6), ("RTA_OIF", INDEX), *named], **fields)
 
 
 ASKED = {
@@ -116,11 +117,33 @@ def test_what_the_kernel_lists_is_ours_by_its_mark_and_its_device(kernel):
     kernel._netlink.answers = [neighbour(TEXT4, 0x80)[16:], forgotten(TEXT4)[16:]]
     assert kernel.pinned() == {(MAC, IPV4)}
     kernel._netlink.answers = [route(24, 0, 158)[16:], route(24, 0, 159)[16:], route(24, 0, 42)[16:]]
-    assert kernel.routes() == {IPV6}
+    assert kernel.routes() == {(IPV6, 254)}
     assert not kernel.leads_elsewhere(IPV6), "the way leads to ourselves"
     kernel._lo = 7
     assert kernel.leads_elsewhere(IPV6)
     assert not kernel.leads_to_node(IPV6), "that is a host route"
+
+
+@pytest.mark.parametrize("table", [10, 255, 65536 * 4])
+def test_routes_are_in_the_table_of_choice(kernel, table):
+    kernel.table = table
+    kernel.add_route(MAC, IPV6)
+    kernel.remove_route(MAC, IPV6)
+    asked = [each.hex() for each in kernel._netlink.asked if each[4] in (24, 25)]
+    expected = [(24, CREATE_REPLACE, 158), (24, REPLACE, 159), (24, REPLACE, 158), (25, 0, 158)]
+    assert asked == [route(*each, table).hex() for each in expected]
+    kernel._netlink.answers = [route(24, 0, 158, table)[16:], route(24, 0, 158)[16:]]
+    assert kernel.routes() == {(IPV6, table), (IPV6, 254)}
+
+
+def test_what_was_left_in_another_table_goes_and_the_client_s_neighbour_entry_stays(kernel):
+    kernel.table = 10
+    kernel.add_route(MAC, IPV6)
+    kernel._netlink.asked.clear()
+    kernel.drop_route(IPV6, 254)
+    assert [each[4] for each in kernel._netlink.asked] == [24, 24, 25]
+    kernel.remove_route(MAC, IPV6)
+    assert kernel._netlink.asked[-1].hex() == forgotten(TEXT6).hex()
 
 
 def test_an_answer_may_be_cut_off_anywhere(kernel):
