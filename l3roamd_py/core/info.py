@@ -58,7 +58,7 @@ def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
     client = node.clients.get(info.mac)
     if client is None:
         return node.count("infos_unknown")
-    if not header.extended:
+    if not header.extended or node.options.own is not None:
         return _on_legacy_info(node, client, header, info)
     search, claim = client.search, client.search.claim
     if claim is None or info.claim_nonce != claim.nonce or not node.is_node(header.sender):

@@ -20,7 +20,9 @@ from xlat464.address import format_ipv6
 def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
     if header.sender == node.address:
         return node.count("claims_own")
-    if not (node.is_node(header.sender) if header.extended else is_host(header.sender)):
+    # a node of version 0 has nothing to tell but addresses, and to whoever asks
+    is_extended = header.extended and node.options.own is None
+    if not (node.is_node(header.sender) if is_extended else is_host(header.sender)):
         return node.count("claims_bad_sender")
     gone, client = departed.find_departed(node, claim.mac), node.clients.get(claim.mac)
     is_crossing = gone is not None and gone.is_acknowledged and gone.place == header.sender

@@ -9,6 +9,7 @@ from l3roamd_py.core import events, wire
 from l3roamd_py.core.actions import AddNodeClient, AddRoute, Send, SendClaim
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.tlv import walk
+from l3roamd_py.core.token import NO_TOKEN
 from runtime.command_line import UsageError
 from xlat464.address import parse_ipv6
 
@@ -137,7 +138,33 @@ def test_such_a_node_takes_nothing_of_a_lease(core):
     core.handle(events.LeaseGranted(MAC, bytes((10, 46, 0, 9)), 600), 1.0)
     assert not core.node.clients
     assert not core.node.granted
-    sender = bytes(12) + bytes((192, 0, 0, 1))
-    core.handle(events.AddressSeen(MAC, PREFIX[:15] + b"\x07"), 1.0)
-    heard(core, wire.Claim(MAC), sender, True, 2.0)
-    assert core.counters["claims_bad_sender"] == 1
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_such_a_node_takes_a_client_from_one_with_a_clat(core, has_lease):
+    """What that one tells has its mark, and no nonce of a CLAIM, which version 0 would not know."""
+    a, address = parse_ipv6("fddd::a:c000:1"), PREFIX[:15] + b"\x07"
+    lease = wire.Lease(PREFIX[:12] + bytes((10, 46, 0, 9)), PREFIX, 300, NO_TOKEN)
+    run(core, events.ClientSeen(MAC), 1.0)
+    info = wire.Info(MAC, (address,), bytes(16), 0, lease if has_lease else None, None)
+    actions = heard(core, info, a, True, 1.01)
+    actions += [action for tick in range(10) for action in run(core, events.Tick(), 1.1 + tick / 20)]
+    assert AddRoute(MAC, address) in actions
+    actions += core.handle(events.ArpAnswered(MAC, address), 1.7)
+    assert any(isinstance(action, AddNodeClient) for action in actions)
+    bodies = [wire.decode(each.payload)[1] for each in actions if getattr(each, "destination", None) == a]
+    assert wire.Ack(MAC) in bodies
+    assert core.node.clients[MAC].lease is None
+
+
+def test_such_a_node_gives_a_client_to_one_with_a_clat(core):
+    address = PREFIX[:15] + b"\x07"
+    run(core, events.AddressSeen(MAC, address), 1.0)
+    for tick in range(20):
+        run(core, events.Tick(), 1.1 + tick / 10)
+    actions = heard(core, wire.Claim(MAC), parse_ipv6("fddd::b:c000:1"), True, 3.9)
+    actions += [action for tick in range(3) for action in core.handle(events.Tick(), 3.92 + tick / 50)]
+    infos = [wire.decode(each.payload) for each in actions if isinstance(each, Send)]
+    header, info = next((header, body) for header, body in infos if isinstance(body, wire.Info))
+    assert (header.extended, info.addresses, info.lease) == (False, (address,), None)
+    assert MAC in core.node.departed
