@@ -27,7 +27,7 @@ sys.path.insert(0, ".")
 from l3roamd_core_cases import MAC, served
 import l3roamd_vectors as vectors
 from l3roamd_py.core import events
-from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.netlink import NEW_NEIGHBOUR, STALE, neighbour_header
 from runtime.netlink import attribute
 

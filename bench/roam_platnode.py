@@ -95,7 +95,7 @@ def udp_flow(client: bytes, pool: bytes, port: int, pool_port: int) -> bytes:
     parts = {
         conntrack.ORIGINAL: one_way(client, SERVER, original),
         conntrack.REPLY: one_way(SERVER, pool, answer),
-        conntrack.STATUS: (conntrack.IS_NAT_SOURCE | conntrack.KEPT_STATUS).to_bytes(4, "big"),
+        conntrack.STATUS: (conntrack.IS_NAT_SOURCE | conntrack.COPIED_STATUS).to_bytes(4, "big"),
         conntrack.TIMEOUT: (600).to_bytes(4, "big"),
     }
     return conntrack.create_entry(conntrack.Entry(parts), client)

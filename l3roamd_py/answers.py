@@ -90,7 +90,7 @@ class Answers:
 
     # Prefixes and devices
 
-    def _hold_prefixes(self) -> None:
+    def _pass_prefixes(self) -> None:
         if self._daemon.clat is not None:
             self._daemon.clat.set_prefixes(tuple(self._daemon.core.node.prefixes))
 
@@ -100,14 +100,14 @@ class Answers:
             if len(known) >= PREFIXES_MAX:
                 raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
             known.append(command.values[0])
-            self._hold_prefixes()
+            self._pass_prefixes()
         return f"Added prefix: {command.words[0]}"
 
     def _del_prefix(self, command: Command) -> str:
         known = self._daemon.core.node.prefixes
         if command.values[0] in known:
             known.remove(command.values[0])
-            self._hold_prefixes()
+            self._pass_prefixes()
         return f"Deleted prefix: {command.words[0]}"
 
     def _add_meshif(self, command: Command) -> str:

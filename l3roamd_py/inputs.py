@@ -4,13 +4,13 @@
 from l3roamd_py.core.events import ClientSeen
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
-from l3roamd_py.kernel.finding import Finder
-from l3roamd_py.kernel.horizon import Horizon
+from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.ndp import Ndp, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.node_routes import NodeRoutes
 from l3roamd_py.kernel.stations import Stations
-from l3roamd_py.kernel.udp import PortTaken, Udp
+from l3roamd_py.kernel.udp import PortInUse, Udp
 from l3roamd_py.netfilter.rules import RulesError
 from runtime.garbage import Garbage
 from runtime.sockets import error_text
@@ -37,7 +37,7 @@ class InputError(Exception):
 class Inputs:
     """handle: brings events to the core. Raises InputError, KernelError.
 
-    gate: the rules at which packets of clients wait. horizon, gate: None on a node without clients.
+    gate: the rules at which packets of clients wait. node_routes, gate: None on a node without clients.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Inputs:
         self._has_clients, self._without = options.has_clients, settings.without
         try:
             self.udp = Udp(options.address)
-        except PortTaken:
+        except PortInUse:
             sentence = f"UDP port {PORT} cannot be ours (address in use): end the other roaming daemon"
             raise InputError(sentence) from None
         except OSError as error:
@@ -65,10 +65,10 @@ class Inputs:
         self.stations = Stations(self.finder)
         self.arp = Arp(settings.client_device, self.finder)
         self.ndp = Ndp(settings.client_device, self.finder, "ndp" not in settings.without)
-        self.horizon: "Horizon | None" = None
+        self.node_routes: "NodeRoutes | None" = None
         if options.clat is not None:
             ranges = (options.clat_range, options.clat, options.plat_range)
-            self.horizon = Horizon(*ranges, self.kernel.prefixes)
+            self.node_routes = NodeRoutes(*ranges, self.kernel.prefixes)
         self.gate: "ClatRules | None" = None
         self._unhandled: "list[Event]" = []  # of the finder
 
@@ -76,18 +76,18 @@ class Inputs:
         """Listen, after what is there already has been taken over."""
         self._watch_udp()
         self._watch("finder", self.finder.socket(), self._read_finder)
-        if self.horizon is not None:
+        if self.node_routes is not None:
             try:
-                self.horizon.read_all(self._clock())
+                self.node_routes.read_all(self._clock())
             except KernelError as error:
                 self._log.warning(str(error))
-            self._watch("horizon", self.horizon.socket(), self._read_horizon)
+            self._watch("node_routes", self.node_routes.socket(), self._read_node_routes)
         if self.gate is not None:
             self.gate.attend(self._poller, self._read_gate)
 
     def nodes(self) -> list[bytes]:
         """Where the other clatnodes hear us."""
-        return [] if self.horizon is None else self.horizon.nodes()
+        return [] if self.node_routes is None else self.node_routes.nodes()
 
     def take(self, found: "list[Event]") -> "list[Event]":
         """Return what is told of what the finder found."""
@@ -144,8 +144,8 @@ class Inputs:
     def close(self) -> None:
         for part in (self.udp, self.finder, self.stations, self.arp, self.ndp, self.kernel):
             part.close()
-        if self.horizon is not None:
-            self.horizon.close()
+        if self.node_routes is not None:
+            self.node_routes.close()
 
     def _watch(self, name: str, sock: "Any", read: "Callable[[], object]") -> None:
         """Wait for a part's socket, which may be another one than before, or none."""
@@ -172,9 +172,9 @@ class Inputs:
         except KernelError as error:
             self._log.warning(str(error))
 
-    def _read_horizon(self) -> None:
-        if self.horizon is not None:
-            self._handle(self.horizon.read(self._clock()))
+    def _read_node_routes(self) -> None:
+        if self.node_routes is not None:
+            self._handle(self.node_routes.read(self._clock()))
 
     def _follow_device(self, name: str, part: "Arp | Ndp", device: str, index: int) -> bool:
         self._unwatch(name)
@@ -191,8 +191,10 @@ class Inputs:
     def _read_gate(self) -> None:
         assert self.gate is not None
         try:
-            held = self.gate.read_held()
+            arrivals = self.gate.read_arrivals()
         except RulesError as error:
             self._log.warning(str(error))
             return
-        self._handle(ClientSeen(each.mac, each.address) for each in held if self.finder.is_client(each.mac))
+        self._handle(
+            ClientSeen(each.mac, each.address) for each in arrivals if self.finder.is_client(each.mac)
+        )

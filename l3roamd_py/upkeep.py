@@ -7,7 +7,7 @@ from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.ndp import LEARNT, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
-from l3roamd_py.kernel.udp import PortTaken, Udp
+from l3roamd_py.kernel.udp import PortInUse, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import MAPS_MAX
@@ -85,7 +85,7 @@ def _need_no_daemon() -> None:
     """Raise FlushError if a daemon serves this node: its socket may be another than we were told."""
     try:
         Udp().close()
-    except PortTaken:
+    except PortInUse:
         raise FlushError(f"a roaming daemon has UDP port {PORT}, expected none: end it first") from None
     except OSError:
         pass

@@ -31,7 +31,7 @@ def hear_address(node: Node, client: Client, address: bytes) -> None:
             node.do(OpenGate(client.mac, address))
     elif not node.is_client_ipv6(address):
         _refuse_foreign(node, client, address)
-    elif node.is_taken(client.mac, address):
+    elif node.is_of_other(client.mac, address):
         if address not in node.verifications and node.contests.is_within(client.mac, node.now_s):
             verify_address(node, address, client.mac)
     elif node.new_addresses.is_within(client.mac, node.now_s):
@@ -44,7 +44,7 @@ def hear_address(node: Node, client: Client, address: bytes) -> None:
 
 def add_address(node: Node, client: Client, address: bytes) -> None:
     """Route an IPv6 address to the client, if it is nobody else's; of too many the oldest goes."""
-    if address in client.addresses or node.is_taken(client.mac, address):
+    if address in client.addresses or node.is_of_other(client.mac, address):
         return
     if len(client.addresses) >= node.options.max_addresses:
         remove_address(node, client, client.addresses[0])
@@ -117,7 +117,7 @@ def give_lease(node: Node, client: Client, lease: Lease) -> None:
 
     It is pinned to the client: by ARP it would be whoever's who spoke last, and a newcomer may have the same one.
     """
-    assert not node.is_taken(client.mac, lease.ipv4)
+    assert not node.is_of_other(client.mac, lease.ipv4)
     if client.ipv4 != lease.ipv4:
         if client.ipv4 is not None:
             drop_ipv4(node, client)
@@ -192,18 +192,18 @@ def _was_refused(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> b
     return node.now_s < contest.since_s + node.options.contest_again_s
 
 
-def is_in_use(node: Node, client: Client, wanted: bytes, holder: Client) -> bool | None:
-    """Return whether the address of a holder answers, as this client is to have `wanted`. None: not known yet."""
+def is_in_use(node: Node, client: Client, wanted: bytes, resident: Client) -> bool | None:
+    """Return whether the address of a resident answers, as this client is to have `wanted`. None: not known yet."""
     at_s, contest = node.options.contest_at_s, client.contest
     if contest is None or contest.ipv4 != wanted or node.now_s > contest.since_s + 2 * at_s[-1]:
         contest = client.contest = Contest(wanted, node.now_s)
-    contest.is_refused, contest.next_s = holder.presence.answered_s > contest.since_s, NEVER
+    contest.is_refused, contest.next_s = resident.presence.answered_s > contest.since_s, NEVER
     due_s = contest.since_s + at_s[contest.questions]
     if contest.is_refused or (node.now_s >= due_s and contest.questions == len(at_s) - 1):
         return contest.is_refused
     if node.now_s >= due_s:
-        assert holder.ipv4 is not None
-        node.do(ProbeClient(holder.mac, holder.ipv4))
+        assert resident.ipv4 is not None
+        node.do(ProbeClient(resident.mac, resident.ipv4))
         contest.questions += 1
         due_s = max(contest.since_s + at_s[contest.questions], node.now_s + at_s[1])
     contest.next_s = due_s
@@ -221,8 +221,8 @@ def refuse(node: Node, client: Client, address: bytes) -> None:
     refuse_at_gate(node, client, address)
     owner, _ = node.granted.get(address, (b"", 0.0))
     # of an address that came with a roam our DHCP server knows nothing
-    is_guest = resident.lease is not None and not node.is_home(resident.lease)
-    if owner and (owner == node.mac_of(client.mac) or is_guest):
+    has_roamed = resident.lease is not None and not node.is_home(resident.lease)
+    if owner and (owner == node.mac_of(client.mac) or has_roamed):
         del node.granted[address]
         node.do(ReleaseLease(owner, address))
 

@@ -48,8 +48,8 @@ def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
         return node.count("leases_renewed_elsewhere")
     if client is None:
         return None
-    is_settled = isinstance(client.state, Absent) or client.state.name == Served.name
-    if client.ipv4 == ipv4 and is_settled:
+    is_served = isinstance(client.state, Absent) or client.state.name == Served.name
+    if client.ipv4 == ipv4 and is_served:
         drop_ipv4(node, client)
     elif client.grant is not None and client.grant.ipv4 == ipv4:
         client.grant = None

@@ -185,7 +185,7 @@ def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
 def _judge_served(client: Client, clock: "Clock") -> "Verdict":
     search, lease = client.search, client.lease
     is_asking = client.contest is not None and parts.is_contesting(client.contest, clock)
-    verdict = None if is_asking else _judge_news(client)
+    verdict = None if is_asking else _judge_addresses(client)
     if verdict is None:
         verdict = parts.judge_rival(client, clock)
     if verdict is None and search.claim is not None:
@@ -195,15 +195,15 @@ def _judge_served(client: Client, clock: "Clock") -> "Verdict":
     return verdict or parts.judge_presence(client, clock)
 
 
-def _judge_news(client: Client) -> "Verdict":
+def _judge_addresses(client: Client) -> "Verdict":
     """Judge what a client that we serve has got, or uses."""
     search = client.search
     if search.answer is not None:
         return service.announce if search.answer.lease is None else searches.take_over
     if client.grant is not None:
         return addresses.adopt_grant
-    is_settled = client.lease is not None or not search.is_running
-    return act.use_address if search.heard is not None and is_settled else None
+    is_decided = client.lease is not None or not search.is_running
+    return act.use_address if search.heard is not None and is_decided else None
 
 
 def _judge_absent(client: Client, clock: "Clock") -> "Verdict":

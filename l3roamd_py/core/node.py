@@ -222,7 +222,7 @@ class Node:
     def is_home(self, lease: Lease) -> bool:
         return lease.home == self.at(lease.ipv4)
 
-    def is_taken(self, mac: bytes, address: bytes) -> bool:
+    def is_of_other(self, mac: bytes, address: bytes) -> bool:
         """Return whether an address is somebody else's here."""
         return self.owner_of.get(address, mac) != mac
 

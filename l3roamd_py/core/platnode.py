@@ -36,12 +36,12 @@ from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Token, TokenIssuer
 
 
 class Entry:
-    """at: where the home is mapped to, None if it is not. until_s: of the mapping; kept_s: of its tokens."""
+    """at: where the home is mapped to, None if it is not. until_s: of the mapping; tokens_until_s: of its tokens."""
 
-    __slots__ = ("at", "fresh_expiry_s", "fresh_serial", "kept_s", "serial", "until_s")
+    __slots__ = ("at", "fresh_expiry_s", "fresh_serial", "serial", "tokens_until_s", "until_s")
 
-    def __init__(self, at: bytes | None, serial: int, until_s: float, kept_s: float) -> None:
-        self.at, self.serial, self.until_s, self.kept_s = at, serial, until_s, kept_s
+    def __init__(self, at: bytes | None, serial: int, until_s: float, tokens_until_s: float) -> None:
+        self.at, self.serial, self.until_s, self.tokens_until_s = at, serial, until_s, tokens_until_s
         self.fresh_serial = self.fresh_expiry_s = 0  # of the token in our answer
 
 
@@ -176,13 +176,15 @@ class Platnode:
         node = self.node
         lease_s = self._lease_s(lease)
         expiry_s = int(node.now_s) + lease_s + 1
-        kept_s = max(lease.token.expiry_s, expiry_s, old.kept_s if old else 0)
-        kept_s = min(kept_s, node.now_s + node.options.max_lease_s + 1)
+        tokens_until_s = max(lease.token.expiry_s, expiry_s, old.tokens_until_s if old else 0)
+        tokens_until_s = min(tokens_until_s, node.now_s + node.options.max_lease_s + 1)
         is_mapped = at != lease.home and lease_s > 0
-        entry = Entry(old.at if old else None, self._serial_of(lease) or 0, node.now_s + lease_s, kept_s)
+        entry = Entry(
+            old.at if old else None, self._serial_of(lease) or 0, node.now_s + lease_s, tokens_until_s
+        )
         entry.fresh_serial, entry.fresh_expiry_s = self._next_serial(), expiry_s
         self.entries[lease.home] = entry
-        self.timers.set(lease.home, entry.until_s if is_mapped else kept_s)
+        self.timers.set(lease.home, entry.until_s if is_mapped else tokens_until_s)
         return entry
 
     def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
@@ -224,8 +226,8 @@ class Platnode:
         for home in self.timers.pop_due(node.now_s):
             entry = self.entries[home]
             self._place(home, entry, None)
-            if entry.kept_s > node.now_s:
-                self.timers.set(home, entry.kept_s)
+            if entry.tokens_until_s > node.now_s:
+                self.timers.set(home, entry.tokens_until_s)
             else:
                 self._forget(home)
 
@@ -263,18 +265,20 @@ class Platnode:
             if entry.at is not None
         ]
 
-    def restore_serial(self, home: bytes, serial: int, kept_s: float) -> None:
+    def restore_serial(self, home: bytes, serial: int, tokens_until_s: float) -> None:
         """Take over the serial of a home that is not mapped."""
-        entry = self.entries[home] = Entry(None, serial, 0.0, kept_s)
+        entry = self.entries[home] = Entry(None, serial, 0.0, tokens_until_s)
         self._place(home, entry, None)
-        self.timers.set(home, kept_s)
+        self.timers.set(home, tokens_until_s)
 
     def restore(self, mappings: list[Mapping]) -> None:
         """Take over what the kernel holds. When the tokens of these homes end nobody knows: as late as can be."""
         node = self.node
         for mapping in mappings[: node.options.max_roams]:
-            until_s, kept_s = node.now_s + mapping.lease_s, node.now_s + node.options.max_lease_s
-            entry = self.entries[mapping.home] = Entry(None, mapping.serial, until_s, max(kept_s, until_s))
+            until_s, tokens_until_s = node.now_s + mapping.lease_s, node.now_s + node.options.max_lease_s
+            entry = self.entries[mapping.home] = Entry(
+                None, mapping.serial, until_s, max(tokens_until_s, until_s)
+            )
             self._place(mapping.home, entry, mapping.at)
             self.timers.set(mapping.home, until_s)
             self.serial = max(self.serial, mapping.serial)

@@ -41,11 +41,11 @@ class Ports:
         before = self._port_of.get(mac)
         if before == port or (before is not None and not port):
             return
-        is_settled = before is not None and mac not in self._newcomers.get(before, ())
+        is_proven = before is not None and mac not in self._newcomers.get(before, ())
         self.remove(mac)
         self._port_of[mac] = port
         self._clients.setdefault(port, set()).add(mac)
-        if not is_settled:
+        if not is_proven:
             self._newcomers.setdefault(port, OldestFirst())[mac] = None
 
     def note_proof(self, mac: bytes) -> None:

@@ -51,8 +51,8 @@ def on_token(node: Node, grant: wire.TokenGrant) -> None:
     lease = None if client is None else client.lease
     if client is None or lease is None or lease.request is None or lease.request.nonce != grant.nonce:
         return node.count("tokens_unexpected")
-    is_guest = grant.at == lease.home and node.is_of_client(grant.lease.home)
-    if (lease.home != grant.lease.home and not is_guest) or lease.plat != grant.lease.plat:
+    has_roamed = grant.at == lease.home and node.is_of_client(grant.lease.home)
+    if (lease.home != grant.lease.home and not has_roamed) or lease.plat != grant.lease.plat:
         return node.count("tokens_unexpected")
     lease.request = None
     node.touch(client.mac)
@@ -60,25 +60,25 @@ def on_token(node: Node, grant: wire.TokenGrant) -> None:
         node.count("tokens_refused")
         lease.renew_s = node.now_s + node.options.token_again_s
         return None
-    if is_guest:  # it roamed to us, and we have forgotten; its connections live where it is mapped
+    if has_roamed:  # it roamed to us, and we have forgotten; its connections live where it is mapped
         lease.home = grant.lease.home
         node.count("homes_remembered")
     is_mapped = grant.at not in (None, lease.home)
-    if grant.at is not None and is_mapped and not is_guest and not lease.is_returned:
+    if grant.at is not None and is_mapped and not has_roamed and not lease.is_returned:
         # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
         return node.do(CheckPlace(client.mac, grant.at))
     lease.token = grant.lease.token
     node.changes += 1
     renew_in_time(node, lease, grant.lease.lease_s)
-    return _bring_home(node, client, lease, is_guest) if is_mapped and lease.roam is None else None
+    return _bring_home(node, client, lease, has_roamed) if is_mapped and lease.roam is None else None
 
 
-def _bring_home(node: Node, client: Client, lease: Lease, is_guest: bool) -> None:
+def _bring_home(node: Node, client: Client, lease: Lease, has_roamed: bool) -> None:
     """A home is mapped to another node, though its client is here: a ROAM to itself brings it home."""
     if client.search.is_contested:  # whether it is here at all is known in a moment
         lease.renew_s = node.now_s + node.options.idle_probe_s
         return None
-    if not is_guest:
+    if not has_roamed:
         node.count("homes_reclaimed")
     return start_roam(node, client)
 

@@ -200,7 +200,7 @@ def take_over(node: Node, client: Client) -> None:
     assert answer is not None
     assert answer.lease is not None
     lease = answer.lease
-    may: bool | None = not node.is_taken(client.mac, lease.ipv4)
+    may: bool | None = not node.is_of_other(client.mac, lease.ipv4)
     if not may:
         may = may_have(node, client, lease.ipv4, is_granted=lease.token.serial > 0)
     if may is None:
@@ -257,7 +257,7 @@ def serve_alone(node: Node, client: Client) -> None:
 
 
 def _resume(node: Node, client: Client, lease: Lease) -> None:
-    """Go on with a lease that we held before."""
+    """Go on with a lease that we had before."""
     lease.is_returned = True
     give_lease(node, client, lease)
     if node.is_home(lease):

@@ -66,12 +66,12 @@ def see(node: Node, mac: bytes, address: bytes | None = None, is_proof: bool = F
         hear_address(node, client, address)
     if client.presence.silent:
         retry_silent(node, client)
-    if not _is_settled(client):
+    if not _is_undisputed(client):
         node.touch(mac)
     return client
 
 
-def _is_settled(client: Client) -> bool:
+def _is_undisputed(client: Client) -> bool:
     """Return whether a sign of a client is nothing new, and moves deadlines alone: most are of such."""
     if not client.is_announced or client.rival is not None or not isinstance(client.state, Served):
         return False
@@ -199,13 +199,13 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
     mac = node.name_of(mac, ipv4)
     client = see(node, mac, is_proof=True) if is_seen and grant is not None else node.clients.get(mac)
     if client is None:
-        client = _guest(node, ipv4)
+        client = _roamed_owner(node, ipv4)
     if grant is None or client is None:
         return
     grant.is_renewed = is_renewed
-    is_settled = isinstance(client.state, (Served, Absent))
+    is_served = isinstance(client.state, (Served, Absent))
     lease = client.lease
-    is_its = is_settled and (lease is None or lease.ipv4 == ipv4)
+    is_its = is_served and (lease is None or lease.ipv4 == ipv4)
     if is_seen:
         _note_proof(node, client)
     if lease is not None and lease.ipv4 != ipv4 and _has_grant(node, mac, lease.ipv4):
@@ -215,11 +215,11 @@ def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, i
         node.touch(mac)
 
 
-def _guest(node: Node, ipv4: bytes) -> Client | None:
+def _roamed_owner(node: Node, ipv4: bytes) -> Client | None:
     """Return who came with an address and uses it: a lease that another MAC renews is renewed for it, too."""
     client = node.clients.get(node.owner_of.get(ipv4, b""))
-    is_guest = client is not None and client.lease is not None and not node.is_home(client.lease)
-    return client if is_guest else None
+    has_roamed = client is not None and client.lease is not None and not node.is_home(client.lease)
+    return client if has_roamed else None
 
 
 def _has_grant(node: Node, mac: bytes, ipv4: bytes) -> bool:

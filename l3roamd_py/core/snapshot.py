@@ -64,7 +64,7 @@ def make_snapshot(
         saved["secret"] = platnode.issuer.secret.hex()
         saved["serial"] = platnode.serial
         saved["spent"] = collect(
-            [home.hex(), entry.serial, entry.kept_s]
+            [home.hex(), entry.serial, entry.tokens_until_s]
             for home, entry in platnode.entries.items()
             if entry.at is None
         )
@@ -229,8 +229,8 @@ def _restore_platnode(platnode: Platnode, saved: "dict[str, Any]", mappings: lis
     if "secret" in saved:
         platnode.issuer = TokenIssuer(bytes.fromhex(saved["secret"]))
         platnode.serial = _serial(saved["serial"])
-        for home, serial, kept_s in saved["spent"]:
-            platnode.restore_serial(_ipv6(home), _serial(serial), _time(kept_s))
+        for home, serial, tokens_until_s in saved["spent"]:
+            platnode.restore_serial(_ipv6(home), _serial(serial), _time(tokens_until_s))
     platnode.restore(mappings)
 
 
@@ -262,7 +262,7 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
         client.state = Claiming(former)
         node.touch(client.mac)
         return claim(node, client)
-    if lease is not None and lease.until_s > node.now_s and not node.is_taken(client.mac, lease.ipv4):
+    if lease is not None and lease.until_s > node.now_s and not node.is_of_other(client.mac, lease.ipv4):
         give_lease(node, client, lease)
     is_roaming = is_roaming and client.lease is not None
     return restore_client(node, client, Roaming.name if is_roaming else Served.name)
@@ -277,7 +277,7 @@ def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     if client is not None and (client.ipv4 == ipv4 or ipv4 in client.addresses):
         return
     is_ours = len(ipv4) == 4 and is_device(mac) and is_usable(ipv4) and node.options.clat is not None
-    if client is not None or mac in node.departed or not is_ours or node.is_taken(mac, ipv4):
+    if client is not None or mac in node.departed or not is_ours or node.is_of_other(mac, ipv4):
         node.do(CloseGate(mac, ipv4))
         return
     client = node.clients[mac] = make_client(mac, Served(), node.now_s)

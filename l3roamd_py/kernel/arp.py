@@ -9,7 +9,7 @@ import struct
 
 from l3roamd_py.core.events import ArpAnswered, ClientSeen
 from l3roamd_py.kernel.device_socket import DeviceSocket, note
-from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.netlink import KernelError
 from runtime.ordered import OldestFirst
 

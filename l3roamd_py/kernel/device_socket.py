@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SOL_PACKET, IGNORE_OUTGOING = 263, 23
 READS_MAX = 64  # in one round
-KEPT_MAX = 4096  # entries of a table
+ENTRIES_MAX = 4096  # entries of a table
 
 
 class DeviceSocket:
@@ -83,8 +83,8 @@ class DeviceSocket:
 
 
 def note(table: "OldestFirst[bytes, float]", key: bytes, until_s: float) -> None:
-    """Put into a table that does not grow above KEPT_MAX: the oldest goes."""
+    """Put into a table that does not grow above ENTRIES_MAX: the oldest goes."""
     table.pop(key, None)
-    if len(table) >= KEPT_MAX:
+    if len(table) >= ENTRIES_MAX:
         del table[oldest(table)]
     table[key] = until_s

@@ -14,7 +14,7 @@ import struct
 
 from l3roamd_py.core.events import AddressSeen, ArpAnswered
 from l3roamd_py.kernel.device_socket import DeviceSocket, note
-from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.finder import Finder
 from runtime.ordered import OldestFirst
 from runtime.packets import attach_filter
 

@@ -7,7 +7,7 @@ Behind the header of netlink a generic message has `genlmsghdr`: command u8, ver
 import sys
 
 from l3roamd_py.core.events import ClientGone, ClientSeen, Event
-from l3roamd_py.kernel.finding import READS_MAX, Finder, listen
+from l3roamd_py.kernel.finder import READS_MAX, Finder, listen
 from runtime.netlink import DUMP, attribute, attributes, message, split, text, walk
 from runtime.netlink_socket import ADD_MEMBERSHIP, GENERIC, SOL_NETLINK, NetlinkSocket, drain
 

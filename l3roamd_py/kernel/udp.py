@@ -32,7 +32,7 @@ GARBAGE = (
 )
 
 
-class PortTaken(Exception):
+class PortInUse(Exception):
     """Somebody else has the port."""
 
 
@@ -50,7 +50,7 @@ def _open() -> socket.socket:
 
 
 class Udp:
-    """own: our address, None for none. Raises PortTaken, or OSError where there is no IPv6."""
+    """own: our address, None for none. Raises PortInUse, or OSError where there is no IPv6."""
 
     def __init__(self, own: bytes | None = None) -> None:
         self._own_address = own
@@ -61,7 +61,7 @@ class Udp:
         except OSError as error:
             self._socket.close()
             if error_number(error) == EADDRINUSE:
-                raise PortTaken from None
+                raise PortInUse from None
             raise
         # from now on another socket of ours may have the port at one address
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

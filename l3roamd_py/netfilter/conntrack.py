@@ -41,7 +41,7 @@ SEEN_REPLY, ASSURED, FIXED_TIMEOUT, IS_NAT_DESTINATION, IS_NAT_SOURCE = (
     1 << 5,
     1 << 4,
 )
-KEPT_STATUS = SEEN_REPLY | ASSURED | FIXED_TIMEOUT
+COPIED_STATUS = SEEN_REPLY | ASSURED | FIXED_TIMEOUT
 CONFIRMED = 1 << 3  # what is made over netlink is at once
 OPPOSITE = {128: 129, 129: 128, 139: 140, 140: 139}  # ICMPv6 requests and their answers
 
@@ -103,7 +103,7 @@ def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
     body += _tuple(REPLY, destination, source, turned(protocol))
     if entry.status & IS_NAT_SOURCE or (plat and destination.startswith(plat)):
         body += _nat_source(entry)
-    body += attribute(STATUS, (entry.status & KEPT_STATUS | CONFIRMED).to_bytes(4, "big"))
+    body += attribute(STATUS, (entry.status & COPIED_STATUS | CONFIRMED).to_bytes(4, "big"))
     for key in (TIMEOUT, MARK, LABELS):
         if key in entry.parts:
             body += attribute(key, entry.parts[key])

@@ -16,7 +16,7 @@ What rules of iptables send here comes by all of them once more when it may go o
 an ACCEPT of the queue would end its way through the table, and others have rules there as well.
 
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
-the newest is dropped, over the second everything of the client that has waited longest. What has waited for HELD_S is
+the newest is dropped, over the second everything of the client that has waited longest. What has waited for QUEUED_S is
 too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
 """
 
@@ -25,7 +25,7 @@ import struct
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, PacketQueue, QueuedPacket
-from l3roamd_py.netfilter.rules import Checks, Held, RulesError
+from l3roamd_py.netfilter.rules import Arrival, Checks, RulesError
 from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
 from runtime.netlink import message, text
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 MARK = 0x20000000  # the bit
 NO_MAC = b""  # where packets leave the node it is known no more
 QUEUE = 5523
-HELD_A_CLIENT, HELD_MAX, KERNEL_MAX = 256, 4096, 6144
-HELD_S = 4.0  # above what a roam may take, with its retries
+QUEUED_PER_CLIENT, QUEUED_MAX, KERNEL_MAX = 256, 4096, 6144
+QUEUED_S = 4.0  # above what a roam may take, with its retries
 NEW_PER_S, NEW_BURST = 250, 250  # packets of IPv6 addresses that are not known
 
 
@@ -63,17 +63,17 @@ class WaitingRoom:
 
     def __init__(self) -> None:
         self.waiting: "OldestFirst[Client, Waiting]" = OldestFirst()
-        self.held = 0
+        self.queued = 0
 
     def put(self, client: "Client", packet: "Waits", now_s: float) -> "list[Waits]":
         entry = self.waiting.get(client)
         if entry is None:
             entry = self.waiting[client] = Waiting(now_s, [])
-        if len(entry.packets) >= HELD_A_CLIENT:
+        if len(entry.packets) >= QUEUED_PER_CLIENT:
             return [packet]
         entry.packets.append(packet)
-        self.held += 1
-        if self.held <= HELD_MAX:
+        self.queued += 1
+        if self.queued <= QUEUED_MAX:
             return []
         return self.pop(oldest(self.waiting))
 
@@ -81,14 +81,14 @@ class WaitingRoom:
         """All that waits for a client, in its order; it waits no longer."""
         entry = self.waiting.pop(client, None)
         packets = entry.packets if entry else []
-        self.held -= len(packets)
+        self.queued -= len(packets)
         return packets
 
     def pop_late(self, now_s: float) -> "list[Waits]":
         late = []
         while self.waiting:
             client = oldest(self.waiting)
-            if now_s - self.waiting[client].since_s < HELD_S:
+            if now_s - self.waiting[client].since_s < QUEUED_S:
                 break
             late += self.pop(client)
         return late
@@ -109,7 +109,7 @@ class Gate:
         self.chains = Chains(self.sources)
         self.checks = Checks(self._generation)
         self.arrived: "dict[Client, None]" = {}
-        self.count = {"held": 0, "released": 0, "dropped": 0}
+        self.count = {"queued": 0, "released": 0, "dropped": 0}
         self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more
         self.device_index = 0  # of client_device, as far as we know
         self.notices: list[str] = []  # what others did to our rules; whoever logs them empties this
@@ -134,7 +134,7 @@ class Gate:
 
     @property
     def has_arrived(self) -> bool:
-        """Whether packets were read already that read_held has not told of."""
+        """Whether packets were read already that read_arrivals has not told of."""
         return bool(self.arrived)
 
     def dissolve(self) -> None:
@@ -159,28 +159,28 @@ class Gate:
         self.unlisten()
 
     @property
-    def holds_packets(self) -> bool:
+    def can_queue(self) -> bool:
         return self.queue is not None
 
     @property
     def is_busy(self) -> bool:
         """Whether rules of iptables are being written."""
-        return not self.chains.is_settled
+        return not self.chains.is_complete
 
     def go_on(self) -> None:
         """Go on writing rules. Raises RulesError when something went wrong meanwhile; never waits."""
         self.chains.go_on()
-        self.notices += self.chains.take_notices()
+        self.notices += self.chains.pop_notices()
         if self.chains.errors:
             sentences, self.chains.errors = self.chains.errors, []
             raise RulesError("; ".join(sentences))
 
-    def read_held(self) -> list[Held]:
+    def read_arrivals(self) -> list[Arrival]:
         self.go_on()
         with refusal("cannot read what waits at the gate"):
             self._drain()
         arrived, self.arrived = self.arrived, {}
-        return [Held(mac, address) for mac, address in arrived]
+        return [Arrival(mac, address) for mac, address in arrived]
 
     def _drain(self) -> None:
         if self.queue is None:
@@ -196,7 +196,7 @@ class Gate:
                 client = (NO_MAC, packet.source)
             else:
                 self.arrived[client] = None
-            self.count["held"] += 1
+            self.count["queued"] += 1
             dropped += self.room.put(client, (packet.number, packet.mark), now_s)
         self._judge(dropped, DROP)
 
@@ -247,7 +247,7 @@ class Gate:
         return self.chains.told_behind()
 
     def counters(self) -> dict[str, int]:
-        return self.count | {"waiting": self.room.held}
+        return self.count | {"waiting": self.room.queued}
 
     def _admit(self, mac: bytes, address: bytes) -> None:
         """Let a client pass, in the kernel."""

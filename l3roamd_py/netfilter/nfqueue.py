@@ -47,12 +47,12 @@ class QueuedPacket:
     device: int = 0
 
 
-def bind_queue(queue: int, held_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
-    """What makes a socket the listener of a queue, for up to held_max packets without a verdict."""
+def bind_queue(queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
+    """What makes a socket the listener of a queue, for up to packets_max packets without a verdict."""
     return [
         _config(queue, attribute(1, struct.pack(COMMAND, BIND, 0, 0))),
         _config(queue, attribute(2, struct.pack(PARAMETERS, copied_bytes, COPY_PACKET))),
-        _config(queue, u32(3, held_max)),
+        _config(queue, u32(3, packets_max)),
         _config(queue, u32(4, WHOLE_GSO) + u32(5, WHOLE_GSO)),
     ]
 
@@ -88,14 +88,14 @@ class PacketQueue:
     Its socket gets packets from the moment on in which it is bound, between the answers to what is asked then.
     """
 
-    def __init__(self, queue: int, held_max: int, copied_bytes: int = COPIED_BYTES):
+    def __init__(self, queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES):
         self.queue = queue
         self.netfilter = NetfilterSocket()
         self.early: list[bytes] = []  # what came before everything was asked
         try:
             # what does not fit the buffer is counted by the queue; it is no reason to fail
             self.netfilter.socket.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
-            self._bind(bind_queue(queue, held_max, copied_bytes))
+            self._bind(bind_queue(queue, packets_max, copied_bytes))
         except OSError:
             self.netfilter.close()
             raise

@@ -84,7 +84,7 @@ class Checks:
 
 
 @record("mac address")
-class Held:
+class Arrival:
     """A packet that came to the gate and waits there. address: its source, IPv4 or IPv6."""
 
     mac: bytes
@@ -113,7 +113,7 @@ if TYPE_CHECKING:
 
         @property
         def has_arrived(self) -> bool:
-            """Whether read_held has something to tell that the callback was not called for."""
+            """Whether read_arrivals has something to tell that the callback was not called for."""
             ...
 
         def go_on(self) -> None:
@@ -124,7 +124,7 @@ if TYPE_CHECKING:
             """Look, at times, whether all is there still, and make again what somebody took away."""
             ...
 
-        def read_held(self) -> list[Held]:
+        def read_arrivals(self) -> list[Arrival]:
             """Take what arrived; bounded per client and in all, the rest is dropped and counted."""
             ...
 
@@ -144,7 +144,7 @@ if TYPE_CHECKING:
         def set_current_plat(self, plat: bytes | None) -> None: ...
         def drop_plat(self, plat: bytes) -> None: ...
         def counters(self) -> dict[str, int]:
-            """held, released, dropped at the gate."""
+            """queued, released, dropped at the gate."""
             ...
 
     class PlatRules(Protocol):

@@ -20,8 +20,8 @@ from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
 from waiting import wait_until
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.gate import HELD_S
-from l3roamd_py.netfilter.rules import Held, RulesError
+from l3roamd_py.netfilter.gate import QUEUED_S
+from l3roamd_py.netfilter.rules import Arrival, RulesError
 from sdk.timeouts import TIMEOUT_SCALE
 
 MESH_MTU = 1374
@@ -33,7 +33,7 @@ CLAT_RULES, PLAT_RULES = 0, 1
 HAND = """
     import sys
     from l3roamd_py.core.mapping import Mapping
-    from l3roamd_py.netfilter.rules import Held, RulesError
+    from l3roamd_py.netfilter.rules import Arrival, RulesError
     from l3roamd_py.netfilter.choice import choose_rules
     from runtime.loop import Poller
 
@@ -270,7 +270,7 @@ class Hand:
 
     def call(self, name, arguments, waits):
         print(repr((name, arguments, waits)), file=self.process.stdin, flush=True)
-        names = {"Mapping": Mapping, "Held": Held, "RulesError": RulesError}
+        names = {"Mapping": Mapping, "Arrival": Arrival, "RulesError": RulesError}
         answer = eval(self.process.stdout.readline(), names)
         if isinstance(answer, RulesError):
             raise answer
@@ -450,16 +450,18 @@ class RoamingMesh:
     def hear_with_errors(self, name, client):
         """What a client says, while the daemon of a node does what it has to for errors."""
         while not select.select([client.process.stdout], [], [], 0.02)[0]:
-            self.hands[name].read_held()
+            self.hands[name].read_arrivals()
         return client.hear()
 
-    def await_held(self, name, client):
+    def await_arrival(self, name, client):
         """Wait until the gate of a node holds packets of a client."""
 
-        def is_held():
-            return any((held.mac, held.address) == client.key for held in self.hands[name].read_held())
+        def has_arrived():
+            return any(
+                (arrival.mac, arrival.address) == client.key for arrival in self.hands[name].read_arrivals()
+            )
 
-        wait_until(is_held, f"packet of {client.ipv4} at the gate of {name}")
+        wait_until(has_arrived, f"packet of {client.ipv4} at the gate of {name}")
 
     def roam_to_b(self, client, lease_s=300, serial=1):
         """All but the opening of the gate."""
@@ -493,7 +495,7 @@ def walk_and_return(mesh):
         begun_s = time.monotonic()
         client.attach("b")
         client.say("echo")
-        mesh.await_held("b", client)
+        mesh.await_arrival("b", client)
         mesh.roam_to_b(client, serial=turn + 1)
         mesh.hands["b"].open_gate(*client.key)
         longest_s = max(longest_s, time.monotonic() - begun_s)
@@ -504,7 +506,7 @@ def walk_and_return(mesh):
         assert client.do("echo") is True
         client.attach("a")
         client.say("bulk")
-        mesh.await_held("a", client)
+        mesh.await_arrival("a", client)
         mesh.roam_to_a(client)
         mesh.hands["a"].open_gate(*client.key)
         assert client.hear() is True
@@ -512,5 +514,5 @@ def walk_and_return(mesh):
         assert client.do("ticks 30") is True
     counters = mesh.hands["b"].counters()
     assert counters["waiting"] == 0
-    assert counters["held"] == counters["released"] + counters["dropped"] >= 2
-    assert counters["dropped"] == 0 or longest_s > HELD_S
+    assert counters["queued"] == counters["released"] + counters["dropped"] >= 2
+    assert counters["dropped"] == 0 or longest_s > QUEUED_S

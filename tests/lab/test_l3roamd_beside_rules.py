@@ -7,7 +7,7 @@ from rules_lab import RoamingMesh, plat
 from waiting import wait_until
 
 from l3roamd_py.netfilter.rules import CHECK_S
-from l3roamd_py.netfilter.xtables.chains import LOOKS_A_MOVE, MOVES
+from l3roamd_py.netfilter.xtables.chains import CHECKS_PER_MOVE, MOVES
 
 pytestmark = NEEDS
 
@@ -49,7 +49,7 @@ def test_who_accepts_before_the_gate_does_not_open_it(mesh_of, firewall, target)
     insert(mesh, f"iptables -t mangle -I FORWARD -j {target}")
     client.attach("b")
     client.say("echo")
-    wait_until(lambda: hand.read_held() or hand.counters()["waiting"], "packets that wait elsewhere")
+    wait_until(lambda: hand.read_arrivals() or hand.counters()["waiting"], "packets that wait elsewhere")
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
     assert client.hear() is True
@@ -68,7 +68,7 @@ def test_who_accepts_before_the_gate_does_not_open_it(mesh_of, firewall, target)
         notice == f"iptables -t mangle FORWARD: `-j {target}` stood before our rules; ours come first again"
     )
     client.say("echo")
-    mesh.await_held("b", client)
+    mesh.await_arrival("b", client)
     hand.open_gate(*client.key)
     assert client.hear() is True
     assert client.do("echo") is True
@@ -122,7 +122,7 @@ def test_who_goes_before_us_again_and_again_is_left_there_and_status_says_so(mes
     assert notices[-1] == (
         "iptables -t mangle FORWARD: others go before our rules again and again; ours stay behind"
     )
-    for later in range(1, 1 + LOOKS_A_MOVE):
+    for later in range(1, 1 + CHECKS_PER_MOVE):
         hand.tick((turn + later) * CHECK_S)
     assert rules_at(mesh, place).index("ACCEPT") > 0
     assert hand.behind() == []
@@ -143,7 +143,7 @@ def test_connections_walk_where_there_is_one_plat_only_and_when_there_is_another
             assert turn == 2 or client.do("tick") is True
             client.attach("b")
             client.say("echo")
-            mesh.await_held("b", client)
+            mesh.await_arrival("b", client)
             mesh.roam_to_b(client, serial=turn)
             mesh.hands["b"].open_gate(*client.key)
             assert client.hear() is True
@@ -156,7 +156,7 @@ def test_connections_walk_where_there_is_one_plat_only_and_when_there_is_another
         for client in clients:
             client.attach("a")
             client.say("echo")
-            mesh.await_held("a", client)
+            mesh.await_arrival("a", client)
             mesh.roam_to_a(client)
             mesh.hands["a"].open_gate(*client.key)
             assert client.hear() is True

@@ -11,7 +11,7 @@ from rules_lab import NEXT_NODE, SERVER, RoamingMesh, clat, plat, walk_and_retur
 from waiting import wait_until
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.gate import HELD_A_CLIENT
+from l3roamd_py.netfilter.gate import QUEUED_PER_CLIENT
 from l3roamd_py.netfilter.rules import CHECK_S
 
 pytestmark = NEEDS
@@ -110,26 +110,31 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
     client.do("send 60")
 
     def are_held(number):
-        hand.read_held()
-        return hand.counters()["held"] >= number
+        hand.read_arrivals()
+        return hand.counters()["queued"] >= number
 
     wait_until(lambda: are_held(60), "60 packets at the gate")
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
     assert client.do("seen") == " ".join(str(number) for number in range(60))
-    assert hand.counters() == {"held": 60, "released": 60, "dropped": 0, "waiting": 0}
+    assert hand.counters() == {"queued": 60, "released": 60, "dropped": 0, "waiting": 0}
     hand.close_gate(*client.key)
     assert hand.opened() == set()
-    many = HELD_A_CLIENT + 16
+    many = QUEUED_PER_CLIENT + 16
     client.do(f"send {many}")
     wait_until(lambda: are_held(60 + many), "as many packets more")
-    assert hand.counters() == {"held": 60 + many, "released": 60, "dropped": 16, "waiting": HELD_A_CLIENT}
+    assert hand.counters() == {
+        "queued": 60 + many,
+        "released": 60,
+        "dropped": 16,
+        "waiting": QUEUED_PER_CLIENT,
+    }
     hand.open_gate(*client.key)
-    assert client.do("seen") == " ".join(str(number) for number in range(HELD_A_CLIENT))
+    assert client.do("seen") == " ".join(str(number) for number in range(QUEUED_PER_CLIENT))
     assert hand.opened() == {client.key}
     client.do("send 100")
     assert client.do("seen") == " ".join(str(number) for number in range(100))
-    assert hand.counters()["held"] == 60 + many  # an open gate is no detour
+    assert hand.counters()["queued"] == 60 + many  # an open gate is no detour
 
 
 def test_a_gate_that_has_nothing_to_tell_any_more_wakes_nobody(mesh):
@@ -141,7 +146,7 @@ def test_a_gate_that_has_nothing_to_tell_any_more_wakes_nobody(mesh):
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)  # before anybody asked who is there
     assert client.do("seen") == "0 1 2 3 4"
-    assert hand.read_held() == []
+    assert hand.read_arrivals() == []
     assert not hand.is_awake()
 
 
@@ -153,8 +158,8 @@ def test_the_gate_lets_go_what_is_for_the_node_itself_and_refuses_who_is_refused
     hand.refuse(*client.key)
     client.do("send 5")
     assert "1 received" in client.machine.output(f"ping -c 1 -W 2 {NEXT_NODE}")
-    assert hand.read_held() == []
-    assert hand.counters()["held"] == 0
+    assert hand.read_arrivals() == []
+    assert hand.counters()["queued"] == 0
     # the gate is by MAC as well: another client may have the address
     stranger = (bytes(5) + b"\7", client.key[1])
     hand.open_gate(*stranger)
@@ -179,7 +184,7 @@ def test_a_mark_of_somebody_else_stays(mesh_of):
     )
     client.attach("b")
     client.say("echo")
-    mesh.await_held("b", client)
+    mesh.await_arrival("b", client)
     mesh.roam_to_b(client)
     mesh.hands["b"].open_gate(*client.key)
     assert client.hear() is True
@@ -240,7 +245,7 @@ def test_two_clients_roam_at_once(mesh):
         client.say("echo")
     for client in clients:
         wait_until(
-            lambda: mesh.hands["b"].read_held() or mesh.hands["b"].counters()["waiting"] >= 2, "packets"
+            lambda: mesh.hands["b"].read_arrivals() or mesh.hands["b"].counters()["waiting"] >= 2, "packets"
         )
         mesh.hands["b"].use_plat(client.home("b"), plat("c"), 300)
     mappings = [Mapping(client.home(), client.home("b"), None, 300, 7) for client in clients]
@@ -364,7 +369,7 @@ def test_whoever_holds_the_lock_of_iptables_makes_nobody_wait(mesh_of, lock_s):
     # one whose PLAT is known comes, and another's is new
     other.attach("b")
     other.say("echo")
-    mesh.await_held("b", other)
+    mesh.await_arrival("b", other)
     begun_s = time.monotonic()
     hand.now("use_plat", clat("b", "10.126.0.77"), plat("x")[:8] + bytes(8), 300)
     hand.now("open_gate", b"\2stray", IPv4Address("10.126.0.77").packed)
@@ -409,7 +414,7 @@ def test_a_killed_daemon_is_taken_over_and_nobody_notices(mesh):
     # and it goes on from there
     client.attach("a")
     client.say("echo")
-    mesh.await_held("a", client)
+    mesh.await_arrival("a", client)
     mesh.roam_to_a(client)
     mesh.hands["a"].open_gate(*client.key)
     assert client.hear() is True
@@ -420,12 +425,12 @@ def test_a_dead_daemon_keeps_nobody_out(mesh):
     client = mesh.start()
     mesh.hands["a"].close_gate(*client.key)
     client.say("echo")
-    mesh.await_held("a", client)
+    mesh.await_arrival("a", client)
     mesh.hands["a"].kill()
     assert client.hear() is True  # what waited is lost and sent again, by nobody's leave
     mesh.hand("a")
     client.say("echo")
-    mesh.await_held("a", client)
+    mesh.await_arrival("a", client)
     mesh.hands["a"].open_gate(*client.key)
     assert client.hear() is True
 
@@ -471,11 +476,11 @@ def test_where_nothing_can_hold_packets_the_gate_drops(mesh_of, has_iptables):
         mesh.machine["b"].file("/run/lacking/iptables-restore", lacks, 0o755)
     client = mesh.start()
     hand = mesh.hands["b"]
-    if hand.holds_packets():
+    if hand.can_queue():
         pytest.skip("nftables can queue here")
     client.attach("b")
     client.do("send 5")
-    assert hand.read_held() == []
+    assert hand.read_arrivals() == []
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
     assert client.do("echo") is True

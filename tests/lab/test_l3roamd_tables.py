@@ -68,7 +68,7 @@ def test_where_iptables_cannot_hold_packets_the_gate_drops(machines):
     with contextlib.closing(Hand(node, CLAT_RULES, "br-client", "clat")) as hand:
         hand.set_up()
         fill(hand, CLAT_RULES)
-        assert not hand.holds_packets()
+        assert not hand.can_queue()
         gate = "-A L3ROAMD_gate -i br-client -o clat -m set ! --match-set l3roamd_open src -j DROP"
         assert gate in machine.output("iptables-save", **node.variables)
         hand.tear_down()

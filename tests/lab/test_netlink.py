@@ -117,8 +117,8 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
     program = """
         import contextlib, subprocess
         from l3roamd_py.core.events import NodeAppeared, PlatsUnrouted
-        from l3roamd_py.kernel.finding import Finder
-        from l3roamd_py.kernel.horizon import Horizon
+        from l3roamd_py.kernel.finder import Finder
+        from l3roamd_py.kernel.node_routes import NodeRoutes
         from l3roamd_py.kernel.network import Network
         from xlat464.address import format_ipv6, parse_ipv6
 
@@ -151,17 +151,17 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
             assert finder.ports == wanted, len(finder.ports)
 
         plats, clats = parse_ipv6("fddd:1337:1338::"), parse_ipv6("fddd:1337:1337::")
-        horizon = Horizon(clats, node(0x1337, 9999), plats, network.prefixes)
+        reachable = NodeRoutes(clats, node(0x1337, 9999), plats, network.prefixes)
         routes("add", 0x1338, (1, 2))
         routes("add", 0x1337, (1, 2))
-        assert horizon.read(0.0) == [NodeAppeared()]
+        assert reachable.read(0.0) == [NodeAppeared()]
         routes("add", 0x1337, range(10, 6000))
         routes("del", 0x1337, [1, *range(10, 6000)])
         routes("del", 0x1338, (2,))
-        found = [each for _ in range(1000) for each in horizon.read(1.0)]
+        found = [each for _ in range(1000) for each in reachable.read(1.0)]
         assert PlatsUnrouted(frozenset([node(0x1338, 2)])) in found, found
-        assert horizon._here == {node(0x1337, 2)}, len(horizon._here)
-        horizon.close()
+        assert reachable._here == {node(0x1337, 2)}, len(reachable._here)
+        reachable.close()
         print("known")
     """
     assert run(machine, program) == ["known"]

@@ -8,7 +8,7 @@ import time
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel import udp
 from l3roamd_py.netfilter import conntrack, nfqueue
-from l3roamd_py.netfilter.gate import HELD_A_CLIENT, HELD_MAX, HELD_S, WaitingRoom
+from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, WaitingRoom
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, message, transaction
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
@@ -272,30 +272,30 @@ ONE, TWO = (b"\2abcde", bytes((10, 1, 2, 3))), (b"\2abcdf", bytes((10, 1, 2, 3))
 
 def case_gate_has_a_client_wait_in_order_and_over_its_bound_the_newest_goes():
     room = WaitingRoom()
-    dropped = [packet for each in range(HELD_A_CLIENT + 2) for packet in room.put(ONE, each, 0.0)]
-    assert dropped == [HELD_A_CLIENT, HELD_A_CLIENT + 1]
+    dropped = [packet for each in range(QUEUED_PER_CLIENT + 2) for packet in room.put(ONE, each, 0.0)]
+    assert dropped == [QUEUED_PER_CLIENT, QUEUED_PER_CLIENT + 1]
     assert room.put(TWO, 1000, 0.0) == []
-    assert room.pop(ONE) == list(range(HELD_A_CLIENT))
+    assert room.pop(ONE) == list(range(QUEUED_PER_CLIENT))
     assert room.pop(ONE) == []
     assert (room.pop(TWO), room.held) == ([1000], 0)
 
 
 def case_gate_lets_go_over_the_whole_bound_of_who_has_waited_longest():
     room = WaitingRoom()
-    clients = [(bytes(6), each.to_bytes(4, "big")) for each in range(HELD_MAX)]
+    clients = [(bytes(6), each.to_bytes(4, "big")) for each in range(QUEUED_MAX)]
     for place, client in enumerate(clients):
         assert room.put(client, place, 0.0) == []
     assert room.put(ONE, 5000, 1.0) == [0]
-    assert room.held == HELD_MAX
+    assert room.held == QUEUED_MAX
 
 
 def case_gate_lets_go_of_who_has_waited_too_long():
     room = WaitingRoom()
     room.put(ONE, 1, 0.0)
     room.put(TWO, 2, 1.0)
-    room.put(ONE, 3, HELD_S - 1)
-    assert room.pop_late(HELD_S - 0.5) == []
-    assert room.pop_late(HELD_S) == [1, 3]
+    room.put(ONE, 3, QUEUED_S - 1)
+    assert room.pop_late(QUEUED_S - 0.5) == []
+    assert room.pop_late(QUEUED_S) == [1, 3]
     assert (room.pop(TWO), room.held) == ([2], 0)
 
 

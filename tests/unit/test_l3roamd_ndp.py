@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from l3roamd_py.core.events import AddressSeen, ArpAnswered
-from l3roamd_py.kernel.device_socket import KEPT_MAX
+from l3roamd_py.kernel.device_socket import ENTRIES_MAX
 from l3roamd_py.kernel.ndp import Ndp, checksum, decode, encode_solicitation
 from xlat464.address import parse_ipv6
 
@@ -87,4 +87,4 @@ def test_a_flood_does_not_grow_what_is_remembered():
         address = CLIENT[:12] + number.to_bytes(4, "big")
         hear(ndp, MAC, 135, number / 500, address=address)
         ndp.solicit(MAC, address, number / 500)
-    assert max(len(ndp._heard), len(ndp._asked)) <= KEPT_MAX
+    assert max(len(ndp._heard), len(ndp._asked)) <= ENTRIES_MAX

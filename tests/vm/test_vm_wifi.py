@@ -38,7 +38,7 @@ from wifi_lab import (
 from wifi_watch import Download, Heard
 
 from l3roamd_py.core.events import ClientSeen
-from l3roamd_py.kernel.finding import Finder
+from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.network import Network
 from l3roamd_py.kernel.stations import Stations
 from runtime.netlink import message

@@ -139,7 +139,7 @@ class NftGate(Gate):
         self.let_in |= self._opened(half)
 
     def _way(self) -> str:
-        """How packets can be held here."""
+        """How packets can be queued here."""
         if not self.listen():
             return "drop"
         if has_nft_queue(self.netfilter):
@@ -151,7 +151,7 @@ class NftGate(Gate):
                 self.new_mark = lambda mark: mark & ~MARK
                 return "mark"
             except RulesError:
-                if not self.chains.is_settled:
+                if not self.chains.is_complete:
                     raise  # somebody holds the lock for longer than we can wait
                 self.chains.remove()  # it has no NFQUEUE either
         self.unlisten()
@@ -206,10 +206,10 @@ class NftGate(Gate):
             return nftables.add_rule(table, "gate", passing, *expressions)
 
         mark = MARK.to_bytes(4, sys.byteorder)
-        keep = (MARK ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+        others = (MARK ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
         closed = {
             "queue": queue(self.queue_number),
-            "mark": meta(META_MARK) + bitwise(keep, mark) + set_mark(),
+            "mark": meta(META_MARK) + bitwise(others, mark) + set_mark(),
             "drop": verdict(DROP if half == V4 else ACCEPT),
         }[self.way]
         source = HALVES[half][3]
@@ -233,7 +233,7 @@ class NftGate(Gate):
         if self.way == "mark":
             if half == V4:
                 passing = device(META_OIF_NAME, self.clat_device)
-            unmark = meta(META_MARK) + bitwise(keep, bytes(4)) + set_mark()
+            unmark = meta(META_MARK) + bitwise(others, bytes(4)) + set_mark()
             yield nftables.add_rule(table, "unmark", passing, unmark)
 
     def _admit(self, mac: bytes, address: bytes) -> None:

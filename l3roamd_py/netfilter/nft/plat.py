@@ -244,8 +244,8 @@ def has(bits: int) -> bytes:
 
 def put_bit(is_set: bool) -> bytes:
     """Set or clear BIT in the register."""
-    keep = (BIT ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
-    return bitwise(keep, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
+    others = (BIT ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+    return bitwise(others, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
 
 
 def missing_deletions(messages: "Sequence[bytes]", error: TransactionError) -> set[bytes]:

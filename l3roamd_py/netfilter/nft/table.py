@@ -127,9 +127,9 @@ def _replace(
     ]
     for each in list(table.sets) + list(dynamic):
         if each.name in names:
-            kept = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
-            for start in range(0, len(kept), ELEMENTS_A_MESSAGE):
-                some = kept[start : start + ELEMENTS_A_MESSAGE]
+            fitting = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
+            for start in range(0, len(fitting), ELEMENTS_A_MESSAGE):
+                some = fitting[start : start + ELEMENTS_A_MESSAGE]
                 messages.append(
                     nftables.add_elements(table.family, table.name, each.name, *some, exclusive=False)
                 )

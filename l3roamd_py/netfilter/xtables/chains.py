@@ -6,7 +6,7 @@ more (gate.py), so that the rules of others get all packets as well. A restore t
 empties our chain before it fills it, so a chain of an earlier run is replaced.
 
 Where somebody puts a rule before ours, ours goes to the front again, but not for ever: who does the same would take
-turns with us. Each chain has MOVES of them, and gets one more after LOOKS_A_MOVE looks; until then it stays where it
+turns with us. Each chain has MOVES of them, and gets one more after CHECKS_PER_MOVE looks; until then it stays where it
 is, and status says so.
 
 The programs share a lock, which anybody may hold for as long as they like. So each run of one is a child process: who
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
 REMOVE_WAIT_S = "50"  # the same where none is run again; below FINISH_S
-LOCK_IS_TAKEN = 4  # exit status; over nftables there is no lock, and it says something else
-MOVES, LOOKS_A_MOVE = 5, 30
+LOCK_IS_BUSY = 4  # exit status; over nftables there is no lock, and it says something else
+MOVES, CHECKS_PER_MOVE = 5, 30
 ATTEMPTS = 3
 
 
@@ -68,7 +68,7 @@ class Chains:
         self._refused: dict[OwnChain, list[str]] = {}
         self._led_to: set[OwnChain] = set()
         self._found: dict[OwnChain, Found] = {}  # by the last look, of those that are not led to
-        self._doubted: dict[OwnChain, list[str]] = {}  # what failed once, and is looked at again
+        self._failed_once: dict[OwnChain, list[str]] = {}  # what failed once, and is looked at again
         self._made: set[str] = set()  # places of built-in chains that are there for us
         self._moves: dict[OwnChain, int] = {}  # how often we may go to the front, in looks
         self._hidden: set[str] = set()  # tables that a save does not show
@@ -91,12 +91,12 @@ class Chains:
         self._to_check |= {chain.program: None for chain in self.wanted}
         self._refused.clear()
         for chain in self.wanted if is_regular else ():
-            self._moves[chain] = min(self._moves_left(chain) + 1, MOVES * LOOKS_A_MOVE)
+            self._moves[chain] = min(self._moves_left(chain) + 1, MOVES * CHECKS_PER_MOVE)
 
     def _moves_left(self, chain: OwnChain) -> int:
-        return self._moves.get(chain, MOVES * LOOKS_A_MOVE)
+        return self._moves.get(chain, MOVES * CHECKS_PER_MOVE)
 
-    def take_notices(self) -> list[str]:
+    def pop_notices(self) -> list[str]:
         notices, self.notices = self.notices, []
         return notices
 
@@ -111,7 +111,7 @@ class Chains:
         return not self._is_due(chain) and (self._sent is None or chain not in self._sent)
 
     @property
-    def is_settled(self) -> bool:
+    def is_complete(self) -> bool:
         return self._child is None and not self._to_check and not any(map(self._is_due, self.wanted))
 
     def go_on(self) -> bool:
@@ -124,7 +124,7 @@ class Chains:
                 self._sources.forget(child)
                 child.close()
                 self._note(child)
-            if self.is_settled:
+            if self.is_complete:
                 return True
             try:
                 self._start()
@@ -160,7 +160,7 @@ class Chains:
             self._child.close()
         self._child, self._sent = None, None
         self._written, self._refused, self._led_to, self._to_check = {}, {}, set(), {}
-        self._found, self._doubted, self.behind = {}, {}, {}
+        self._found, self._failed_once, self.behind = {}, {}, {}
 
     def _is_due(self, chain: OwnChain) -> bool:
         rules = self.wanted[chain]
@@ -197,17 +197,19 @@ class Chains:
         elif not status:
             self._written |= sent
             self._led_to.update(sent)
-            self._doubted = {chain: rules for chain, rules in self._doubted.items() if chain not in sent}
-        elif status != LOCK_IS_TAKEN or "lock" not in child.text:
-            self._take_failure(child, sent)
+            self._failed_once = {
+                chain: rules for chain, rules in self._failed_once.items() if chain not in sent
+            }
+        elif status != LOCK_IS_BUSY or "lock" not in child.text:
+            self._note_failure(child, sent)
 
-    def _take_failure(self, child: Child, sent: dict[OwnChain, list[str]]) -> None:
+    def _note_failure(self, child: Child, sent: dict[OwnChain, list[str]]) -> None:
         """Look again, or give up what has failed twice."""
-        if all(self._doubted.get(chain) == rules for chain, rules in sent.items()):
+        if all(self._failed_once.get(chain) == rules for chain, rules in sent.items()):
             self.errors.append(child.complaint)
             self._refused |= sent
             return
-        self._doubted |= sent
+        self._failed_once |= sent
         self._to_check |= {chain.program: None for chain in sent}
 
     def _note_listing(self, child: Child) -> None:
@@ -268,8 +270,8 @@ class Chains:
         """Whether we put our jump where it belongs; one that is gone comes back in any case."""
         if not found.jumps or not found.before:
             return True
-        if self._moves_left(chain) >= LOOKS_A_MOVE:
-            self._moves[chain] = self._moves_left(chain) - LOOKS_A_MOVE
+        if self._moves_left(chain) >= CHECKS_PER_MOVE:
+            self._moves[chain] = self._moves_left(chain) - CHECKS_PER_MOVE
             self.behind.pop(chain, None)
             return True
         if chain not in self.behind:

@@ -27,7 +27,7 @@ import socket
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import PLATS_MAX, Held, spare_plats
+from l3roamd_py.netfilter.rules import PLATS_MAX, Arrival, spare_plats
 from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
 from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
@@ -86,7 +86,7 @@ class XtablesClatRules(XtablesGate):
             self.plats = self._plats()
             self._had_several = bool(self.plats or self.current)
             self.plat_of = self._read_uses()
-            if self.errors is None and self.holds_packets:
+            if self.errors is None and self.can_queue:
                 try:
                     self.errors = Errors()
                     self.sources.add(self.errors)
@@ -113,11 +113,11 @@ class XtablesClatRules(XtablesGate):
         super().close()
         self.conntrack.close()
 
-    def read_held(self) -> list[Held]:
+    def read_arrivals(self) -> list[Arrival]:
         if self.errors is not None:
             with refusal("cannot read the errors for clients"):
                 self.errors.read(self.plat_of.get, self.current)
-        return super().read_held()
+        return super().read_arrivals()
 
     # Clients
 
@@ -194,7 +194,7 @@ class XtablesClatRules(XtablesGate):
 
     @property
     def is_busy(self) -> bool:
-        return not self.chains.is_settled or bool(self._to_forget)
+        return not self.chains.is_complete or bool(self._to_forget)
 
     def go_on(self) -> None:
         with refusal("cannot do what was to follow a PLAT's rules"):
@@ -204,16 +204,16 @@ class XtablesClatRules(XtablesGate):
 
     def _go_on(self) -> bool:
         """Do what the rules of PLATs that are there allow; whether there are others to write now."""
-        is_settled = self.chains.go_on()
+        is_complete = self.chains.go_on()
         disturbed, self.chains.disturbed = self.chains.disturbed, set()
         if self.plats and disturbed & OF_ENTRIES:
             self._is_turning = True
             self._want_plats()
-            is_settled = self.chains.go_on()
-        if is_settled:
+            is_complete = self.chains.go_on()
+        if is_complete:
             self._unwritten.clear()
-        self._forget(is_settled)
-        if not is_settled:
+        self._forget(is_complete)
+        if not is_complete:
             return False
         for plat in list(self._doomed):
             self.sets.destroy(set_of_plat(plat))
@@ -221,13 +221,13 @@ class XtablesClatRules(XtablesGate):
         if self._is_turning:
             self._is_turning = False
             self._want_plats()
-        return not self.chains.is_settled
+        return not self.chains.is_complete
 
-    def _forget(self, is_settled: bool) -> None:
+    def _forget(self, is_complete: bool) -> None:
         """Remove old entries of clients, of all at once, and let in who waits for that."""
         ready = [each for each in self._to_forget.values() if self.plat_of.get(each) not in self._unwritten]
         clients = set(ready)
-        if is_settled:
+        if is_complete:
             for doomed in self._doomed.values():
                 clients.update(doomed)
             clients.update(self.plat_of if self._is_turning else ())

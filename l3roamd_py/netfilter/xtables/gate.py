@@ -60,7 +60,7 @@ class XtablesGate(Gate):
             try:
                 self.chains.finish()
             except RulesError:
-                if not self.holds_packets or not self.chains.is_settled:
+                if not self.can_queue or not self.chains.is_complete:
                     raise
                 self.unlisten()  # iptables may lack NFQUEUE, then the gate drops; if it was not that, it fails again
                 self._want_gate()
@@ -108,23 +108,23 @@ class XtablesGate(Gate):
                     self._add(mac, address)
 
     def _want_gate(self) -> None:
-        device, held = f"-i {self.client_device}", self.holds_packets
+        device, is_queued = f"-i {self.client_device}", self.can_queue
         passing, queue = f"{device} -o {self.clat_device}", queue_rule(self.queue_number)
         bit = f"{hex(MARK)}/{hex(MARK)}"
         waits, clear = f"-m mark ! --mark {bit} -m set ! --match-set", f"-j MARK --set-xmark 0x0/{hex(MARK)}"
         closed, leaving = f"-m set ! --match-set {OPEN[4].name} src -j DROP", f"-o {self.clat_device}"
-        if held:
+        if is_queued:
             closed = f"{waits} {OPEN[4].name} src {queue}"
         self.chains.want(GATE, self._refused_rules(4, passing) + [f"{passing} {closed}"])
-        self.chains.want(GATE_OUT, [f"{leaving} {closed}", f"{leaving} {clear}"] if held else [])
+        self.chains.want(GATE_OUT, [f"{leaving} {closed}", f"{leaving} {clear}"] if is_queued else [])
         rules6 = self._refused_rules(16, device)
-        if self.prefixes and held:
+        if self.prefixes and is_queued:
             rules6 += [f"{device} -p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in DISCOVERY]
-        for prefix, length in self.prefixes if held else ():
+        for prefix, length in self.prefixes if is_queued else ():
             source = f"{device} -s {format_prefix6(prefix, length)}"
             unknown = f"{source} {waits} {OPEN[16].name} src"
             rules6 += [f"{unknown} {RATE} {queue}", f"{unknown} -j DROP"]
-        if self.prefixes and held:
+        if self.prefixes and is_queued:
             rules6.append(f"{device} {clear}")
         if rules6 or GATE6 in self.chains.wanted:
             self.chains.want(GATE6, rules6)

@@ -9,7 +9,7 @@ import pytest
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
-from l3roamd_py.kernel.finding import PORTS_MAX, Finder
+from l3roamd_py.kernel.finder import PORTS_MAX, Finder
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     DEL_NEIGHBOUR,

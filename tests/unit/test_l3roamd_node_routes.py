@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3roamd_py.core.events import NodeAppeared
-from l3roamd_py.kernel.horizon import AWAY_S, NODES_MAX, Horizon
+from l3roamd_py.kernel.node_routes import AWAY_S, NODES_MAX, NodeRoutes
 from xlat464.address import parse_ipv6
 
 RANGE, PLATS = parse_ipv6("fddd:1337:1337::"), parse_ipv6("fddd:1338:1338::")
@@ -19,8 +19,8 @@ UNICAST, UNREACHABLE = 1, 7
 
 
 @pytest.fixture
-def horizon():
-    made = Horizon(RANGE, OWN, PLATS, list)
+def routes():
+    made = NodeRoutes(RANGE, OWN, PLATS, list)
     yield made
     made.close()
 
@@ -54,13 +54,13 @@ def route(kind=NEW, prefix=OTHER, length=96, type_=UNICAST):
         ([(0, {"prefix": parse_ipv6("fddd:1338:1338::")})], [False]),
     ],
 )
-def test_a_node_appears_when_it_was_away(horizon, events, told):
-    assert [horizon.note(route(**fields), 100.0 + at_s) for at_s, fields in events] == told
+def test_a_node_appears_when_it_was_away(routes, events, told):
+    assert [routes.note(route(**fields), 100.0 + at_s) for at_s, fields in events] == told
 
 
 @given(st.binary(max_size=80), st.integers(0, 64))
 def test_nothing_that_is_no_route_is_taken_for_one(rest, end):
-    made = Horizon(RANGE, OWN, PLATS, list)
+    made = NodeRoutes(RANGE, OWN, PLATS, list)
     try:
         assert not made.note(rest, 1.0) or len(rest) >= 48
         assert not made.note(route()[:end], 1.0) or end >= 56
@@ -69,13 +69,13 @@ def test_nothing_that_is_no_route_is_taken_for_one(rest, end):
         made.close()
 
 
-def test_routes_without_number_are_not_remembered_without_number(horizon):
+def test_routes_without_number_are_not_remembered_without_number(routes):
     for number in range(NODES_MAX + 10):
-        horizon.note(route(prefix=RANGE[:8] + number.to_bytes(4, "big") + bytes(4)), 1.0)
-    assert len(horizon._here) + len(horizon._lost_s) <= NODES_MAX
+        routes.note(route(prefix=RANGE[:8] + number.to_bytes(4, "big") + bytes(4)), 1.0)
+    assert len(routes._here) + len(routes._lost_s) <= NODES_MAX
 
 
-def test_one_word_for_many_nodes_and_none_for_none(horizon, monkeypatch):
+def test_one_word_for_many_nodes_and_none_for_none(routes, monkeypatch):
     waiting = [route(prefix=OTHER[:11] + bytes((number,)) + bytes(4)) for number in range(9)]
 
     class Told:
@@ -87,7 +87,7 @@ def test_one_word_for_many_nodes_and_none_for_none(horizon, monkeypatch):
         def close(self):
             pass
 
-    horizon.close()
-    horizon._socket = Told()
-    assert horizon.read(1.0) == [NodeAppeared()]
-    assert horizon.read(1.0) == []
+    routes.close()
+    routes._socket = Told()
+    assert routes.read(1.0) == [NodeAppeared()]
+    assert routes.read(1.0) == []

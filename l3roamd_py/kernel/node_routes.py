@@ -9,7 +9,7 @@ import os
 import struct
 
 from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
-from l3roamd_py.kernel.finding import listen
+from l3roamd_py.kernel.finder import listen
 from l3roamd_py.kernel.netlink import AF_INET6, NEW_ROUTE, RTA_DST, UNICAST, KernelError
 from runtime.netlink import attributes
 from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain
@@ -38,7 +38,7 @@ NODES_ONLY = (
 )
 
 
-class Horizon:
+class NodeRoutes:
     """Listens to the kernel's route events; `read` tells of nodes that came and of PLATs that went.
 
     prefixes: the /96 that routes lead to now; it may raise KernelError.
