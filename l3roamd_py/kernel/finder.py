@@ -15,6 +15,7 @@ import sys
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
+from l3roamd_py.kernel.links import Links
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     AF_INET6,
@@ -23,8 +24,6 @@ from l3roamd_py.kernel.netlink import (
     DEL_NEIGHBOUR,
     DELAY,
     FAILED,
-    IFLA_ADDRESS,
-    IFLA_IFNAME,
     LINK_BYTES,
     LINK_FORM,
     NDA_DST,
@@ -79,20 +78,11 @@ SIGNS_ONLY = (
     (0x06, 0, 0, 0xFFFFFFFF),  # take it
     (0x06, 0, 0, 0),  # drop it
 )
-LINK_OTHER_END, LINK_MASTER, LINK_NAMESPACE = 5, 10, 37  # IFLA_LINK, IFLA_MASTER, IFLA_LINK_NETNSID
 
 
 def listen(protocol: int) -> "socket.socket":
     """A netlink socket that is there to be told."""
     return open_socket(protocol, RECEIVE_BYTES)
-
-
-def device_name(value: bytes) -> str:
-    """Return a device's name; the kernel takes bytes that are no text, and we have no use for these."""
-    try:
-        return value.rstrip(b"\0").decode()
-    except UnicodeError:
-        return ""
 
 
 def is_ndp_s(kind: int, told: bytes) -> bool:
@@ -104,56 +94,6 @@ def is_ndp_s(kind: int, told: bytes) -> bool:
         return False
     state: int = struct.unpack_from(NEIGHBOUR_FORM, told, 0)[4]
     return kind == DEL_NEIGHBOUR or not state & (REACHABLE | FAILED)
-
-
-class Links:
-    """The devices there are: their names, MACs and whose ports they are."""
-
-    def __init__(self) -> None:
-        self._links: dict[int, tuple[str, bytes, int]] = {}  # index -> name, MAC, index of the bridge
-        self._other_ends: dict[int, int] = {}  # index -> a veth's other end, or what a macvlan is on
-        self.own_macs: set[bytes] = set()
-
-    def note(self, told: Told, is_new: bool) -> None:
-        index = told.fields[3]
-        if not is_new:
-            self._links.pop(index, None)
-            self._other_ends.pop(index, None)
-        else:
-            name = device_name(told.attributes.get(IFLA_IFNAME, b""))
-            self._links[index] = (name, told.attributes.get(IFLA_ADDRESS, b""), told.number(LINK_MASTER))
-            is_here = LINK_NAMESPACE not in told.attributes
-            self._other_ends[index] = told.number(LINK_OTHER_END) if is_here else 0
-        self.own_macs = {mac for _, mac, _ in self._links.values()}
-
-    def index_of(self, name: str) -> int:
-        for index, link in self._links.items():
-            if link[0] == name:
-                return index
-        return 0
-
-    def is_port_of(self, port: int, bridge: int) -> bool:
-        return bool(bridge) and port in self._links and self._links[port][2] == bridge
-
-    def ports_of(self, bridge: int) -> list[int]:
-        return [index for index, (_, _, master) in self._links.items() if bridge and master == bridge]
-
-    def bridge_of(self, index: int) -> int:
-        """The bridge behind a device: the device itself, unless its other end is a bridge, or a port of one."""
-        end = self._other_ends.get(index, 0)
-        if end and any(bridge == end for _, _, bridge in self._links.values()):
-            return end
-        return (self._links[end][2] if end in self._links else 0) or index
-
-    def name_of(self, index: int) -> str:
-        return self._links[index][0] if index in self._links else ""
-
-    def mac_of(self, index: int) -> bytes:
-        return self._links[index][1] if index in self._links else bytes(6)
-
-    def clear(self) -> None:
-        self._links.clear()
-        self._other_ends.clear()
 
 
 class Finder:
