@@ -22,8 +22,8 @@ from reach.pending import Pending
 from reach.steps import IN_PLACE, Entry, Step, is_new, reconcile
 
 log = logging.getLogger("reach")
-TAKE_BACK_TRIES = 5
-TAKE_BACK_PAUSE_S = 1.0
+RESTORE_TRIES = 5
+RESTORE_PAUSE_S = 1.0
 
 
 class Ledger:
@@ -80,7 +80,9 @@ def bring_up(folder: Path, end: str, wanted: list[Step], within_s: int) -> Count
         refuse_another_end(folder, end)
         pending.disarm()
         if within_s and is_new(before, wanted):
-            pending.arm(within_s, lambda: alone(folder), lock, lambda: take_back(folder, ledger, before))
+            pending.arm(
+                within_s, lambda: alone(folder), lock, lambda: restore_with_retries(folder, ledger, before)
+            )
         try:
             with Kernel(folder) as kernel:
                 changed = up(kernel, ledger, wanted)
@@ -133,7 +135,7 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> Count:
     order: list[Entry] = []
     for step, note in change.ensure:
         if note is None:
-            note = kernel.look(step)
+            note = kernel.read(step)
         old = next((each for each in done if each.step.name == step.name), None)
         new += old is None or old.step != step
         order.append(Entry(step, note))
@@ -143,24 +145,24 @@ def carry_out(kernel: Kernel, ledger: Ledger, wanted: list[Step]) -> Count:
     return Count(new, sum(entry.step.name not in names for entry in change.undo))
 
 
-def take_back(folder: Path, ledger: Ledger, before: list[Entry]) -> None:
+def restore_with_retries(folder: Path, ledger: Ledger, before: list[Entry]) -> None:
     """Restore when nobody is there to try again."""
-    for _ in range(TAKE_BACK_TRIES):
+    for _ in range(RESTORE_TRIES):
         with Kernel(folder) as kernel:
             restore(kernel, ledger, before)
         if ledger.read() == before:
             return
-        time.sleep(TAKE_BACK_PAUSE_S)
+        time.sleep(RESTORE_PAUSE_S)
 
 
 def restore(kernel: Kernel, ledger: Ledger, before: list[Entry]) -> None:
     """Back to what a ledger said; nothing stops it half-way, what cannot be done is logged, and stays in the ledger
     when it is something to take back."""
-    kept = {entry.step.name: entry for entry in before}
+    earlier = {entry.step.name: entry for entry in before}
     left = []
     done = {entry.step.name: entry.step for entry in ledger.read()}
     for entry in reversed(ledger.read()):
-        was = kept.get(entry.step.name)
+        was = earlier.get(entry.step.name)
         if was and (
             was.step == entry.step or entry.step.kind in IN_PLACE
         ):  # the relay's connections live in it

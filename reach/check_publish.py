@@ -135,14 +135,14 @@ def by_relay(whole: Description, each: Publication) -> Iterator[Finding]:
 
 def ports(whole: Description) -> Iterator[Finding]:
     """Two cannot have one port of the server."""
-    taken: list[tuple[str, str, int, int]] = [
+    used: list[tuple[str, str, int, int]] = [
         (f"link.{link.name}.port", "udp", link.port, link.port)
         for link in whole.links
         if (isinstance(link, WireGuard) and link.hub == SERVER) or (isinstance(link, Bridge) and link.remotes)
     ]
     for each in whole.publications:
-        taken += [(f"{each.key}.{protocol}", protocol, *found) for protocol, found in each.protocols()]
-    for (one, protocol, first, last), (other, second, low, high) in combinations(taken, 2):
+        used += [(f"{each.key}.{protocol}", protocol, *found) for protocol, found in each.protocols()]
+    for (one, protocol, first, last), (other, second, low, high) in combinations(used, 2):
         if protocol == second and first <= high and low <= last:
             yield Finding(
                 other, f"{one} has {protocol} port {max(first, low)} already; a port leads to one place"

@@ -17,7 +17,7 @@ from reach.apply import Ledger, alone, bring_up, down
 from reach.cli_words import CONFIRM_S, make_parser
 from reach.description import Description, DescriptionError
 from reach.kernel import Kernel, KernelError
-from reach.kernel_look import look_at
+from reach.kernel_machine import read_machine
 from reach.keys import Keys
 from reach.pending import Pending
 from reach.plan import Plan
@@ -165,7 +165,7 @@ def run_up(options: argparse.Namespace) -> int:
         within_s = CONFIRM_S if ssh else 0
     try:
         wanted = from_plan(plan, known, str(key_folder(options).resolve()))
-        show_findings(host.advice(plan, look_at()))
+        show_findings(host.advice(plan, read_machine()))
         changed = bring_up(options.state, plan.end, wanted, within_s)
     except RenderError as error:
         raise Wrong(f"{error}; nothing was changed") from None
@@ -212,7 +212,7 @@ def run_status(options: argparse.Namespace) -> int:
     known, _ = keys.read(key_folder(options), whole.ends)
     plan = plan_publish.make(whole, end_of(options, whole))
     with Kernel(options.state) as kernel:
-        found = status.read(whole, plan, known.public, kernel, look_at())
+        found = status.read(whole, plan, known.public, kernel, read_machine())
     found["unconfirmed_s"] = Pending(options.state, plan.end).left_s()
     found["problems"] = status.problems(found)
     print(json.dumps(found) if options.json else status.text(found))

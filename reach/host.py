@@ -27,10 +27,10 @@ class Machine:
 def advice(plan: Plan, machine: Machine) -> list[Finding]:
     """Warnings about a machine on which a plan is to work."""
     addresses = set(machine.addresses)
-    held = passages.blocked(plan, machine.tables, addresses, machine.filters_bridges)
+    found = passages.blocked(plan, machine.tables, addresses, machine.filters_bridges)
     return [
         *strangers(plan, addresses),
-        *(warning(each.place, passages.sentence(each, plan)) for each in held),
+        *(warning(each.place, passages.sentence(each, plan)) for each in found),
     ]
 
 

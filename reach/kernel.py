@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The one door to the machine: each kind of step, how things were, how it is done and taken back.
 
-`look` says how things are before (the note), `do` makes it so whether or not it is so already, `undo` makes it as the
+`read` says how things are before (the note), `do` makes it so whether or not it is so already, `undo` makes it as the
 note says, `has` asks whether it is so still. Anything that the kernel refuses is a KernelError with one sentence.
 kernel_devices and kernel_routes are parts of it; nothing else imports pyroute2.
 """
@@ -26,7 +26,7 @@ from reach.steps import Step
 
 __all__ = ["Kernel", "KernelError"]
 
-Look = Callable[[Step], Note]
+Read = Callable[[Step], Note]
 Do = Callable[[Step, Note], None]
 log = logging.getLogger("reach")
 # what ip says of a kind of device that there is not, old, new, and for tunnels
@@ -92,23 +92,23 @@ class Kernel:
         self.devices = devices = Devices(self.route, Path(os.environ.get("STATE_DIRECTORY", folder)))
         self.routes = routes = Routes(devices)
         self.folder = folder
-        self.kinds: dict[str, tuple[Look, Do, Do]] = {
-            "device": (self.look_relied, goes_with_its_device, goes_with_its_device),
-            "address": (routes.look_address, routes.do_address, routes.undo_address),
-            "tunnel": (devices.look_device, devices.do_device, devices.undo_device),
-            "wireguard": (devices.look_device, devices.do_wireguard, devices.undo_device),
-            "bridge": (devices.look_device, devices.do_device, devices.undo_device),
-            "gretap": (devices.look_device, devices.do_device, devices.undo_device),
-            "uplink": (self.look_uplink, self.do_shell, self.undo_uplink),
+        self.kinds: dict[str, tuple[Read, Do, Do]] = {
+            "device": (self.read_relied, goes_with_its_device, goes_with_its_device),
+            "address": (routes.read_address, routes.do_address, routes.undo_address),
+            "tunnel": (devices.read_device, devices.do_device, devices.undo_device),
+            "wireguard": (devices.read_device, devices.do_wireguard, devices.undo_device),
+            "bridge": (devices.read_device, devices.do_device, devices.undo_device),
+            "gretap": (devices.read_device, devices.do_device, devices.undo_device),
+            "uplink": (self.read_uplink, self.do_shell, self.undo_uplink),
             "fou": (nothing_to_note, devices.do_fou, devices.undo_fou),
             "peers": (nothing_to_note, devices.do_peers, devices.undo_peers),
             "greeting": (nothing_to_note, self.do_greeting, goes_with_its_device),
             "offload": (nothing_to_note, devices.do_offload, goes_with_its_device),
-            "pin": (routes.look_pin, routes.do_pin, routes.undo_pin),
-            "route": (routes.look_route, routes.do_route, routes.undo_route),
+            "pin": (routes.read_pin, routes.do_pin, routes.undo_pin),
+            "route": (routes.read_route, routes.do_route, routes.undo_route),
             "rule": (nothing_to_note, routes.do_rule, routes.undo_rule),
-            "sysctl": (self.look_sysctl, self.do_sysctl, self.undo_sysctl),
-            "nft": (self.look_nft, self.do_nft, self.undo_nft),
+            "sysctl": (self.read_sysctl, self.do_sysctl, self.undo_sysctl),
+            "nft": (self.read_nft, self.do_nft, self.undo_nft),
             "shell": (nothing_to_note, self.do_shell, self.undo_shell),
             "process": (nothing_to_note, self.do_process, self.undo_process),
         }
@@ -129,7 +129,7 @@ class Kernel:
     def __exit__(self, *_: object) -> None:
         self.route.close()
 
-    def look(self, step: Step) -> Note:
+    def read(self, step: Step) -> Note:
         with self.in_words(step):
             return self.kinds[step.kind][0](step)
 
@@ -164,7 +164,7 @@ class Kernel:
         except OSError as error:
             raise KernelError(f"{step.kind} {step.key}: {error.strerror}") from error
 
-    def look_relied(self, step: Step) -> Note:
+    def read_relied(self, step: Step) -> Note:
         """A device that is not ours, without which the rest would be set up for nothing."""
         self.devices.need(step.key)
         return {}
@@ -172,7 +172,7 @@ class Kernel:
     def has_device(self, step: Step) -> bool:
         return self.devices.index(step.key) is not None
 
-    def look_sysctl(self, step: Step) -> Note:
+    def read_sysctl(self, step: Step) -> Note:
         if step.key.startswith("net/ipv6/") and not (SYSCTL / "net/ipv6").exists():
             raise KernelError(f"{step.key}: this kernel lacks IPv6, or has it switched off")
         return {"was": (SYSCTL / step.key).read_text().strip()}
@@ -194,7 +194,7 @@ class Kernel:
             path.exists() and path.read_text().strip() == step.values["value"]
         )
 
-    def look_nft(self, step: Step) -> Note:
+    def read_nft(self, step: Step) -> Note:
         if self.is_listed(table_of(step)):
             raise KernelError(
                 f"there is a table {table_of(step)} already, and it is not ours: take back what made it, or"
@@ -228,7 +228,7 @@ class Kernel:
             with socket.socket(family, socket.SOCK_DGRAM) as greeting, contextlib.suppress(OSError):
                 greeting.sendto(b"", (address, DISCARD_PORT))
 
-    def look_uplink(self, step: Step) -> Note:
+    def read_uplink(self, step: Step) -> Note:
         """What the device has, for the bridge may be gone when it is to have it again."""
         self.devices.need(step.key)
         if self.devices.master(step.key) is not None:

@@ -91,7 +91,7 @@ class Devices:
             raise KernelError(f"there is no device {name}; there is {there}")
         return found
 
-    def look_device(self, step: Step) -> Note:
+    def read_device(self, step: Step) -> Note:
         if self.index(step.key) is not None:
             raise KernelError(
                 f"there is a device {step.key} already, and it is not ours: rename the link, or delete it"
@@ -135,14 +135,14 @@ class Devices:
             ]
             lines += [f"Endpoint = {endpoint}"] if endpoint else []
             lines += [f"PersistentKeepalive = {peer['keepalive_s']}"] if peer["keepalive_s"] else []
-        taken = f"{step.key}: UDP port {values['port']} is another program's already"
+        in_use = f"{step.key}: UDP port {values['port']} is another program's already"
         try:
             # what is the same goes on with its session; a name that nobody knows is not waited for
             text = "\n".join(lines) + "\n"
             run("wg", "syncconf", step.key, "/dev/stdin", text=text, WG_ENDPOINT_RESOLUTION_RETRIES="0")
             run("ip", "link", "set", "dev", step.key, "up")
         except KernelError as error:
-            raise (KernelError(taken) if "Address already in use" in str(error) else error) from None
+            raise (KernelError(in_use) if "Address already in use" in str(error) else error) from None
 
     def undo_peers(self, step: Step, note: Note) -> None:
         """The device goes, and with it the peers; where they were is remembered.

@@ -37,7 +37,7 @@ class Routes:
         self.devices = devices
         self.route = devices.route
 
-    def look_address(self, step: Step) -> Note:
+    def read_address(self, step: Step) -> Note:
         self.devices.need(step.values["device"])
         self.refuse_a_second_place(step)
         return {"was": self.has_address(step)}
@@ -90,7 +90,7 @@ class Routes:
             if route["dst_len"] == network.prefixlen and (route.get_attr("RTA_DST") or own) == own
         }
 
-    def look_route(self, step: Step) -> Note:
+    def read_route(self, step: Step) -> Note:
         there = self.ways(step)
         for other in there - {self.devices.index(step.values["device"])}:
             where = f" by {self.devices.name(other)}" if other else ""
@@ -123,7 +123,7 @@ class Routes:
     def undo_rule(self, step: Step, note: Note) -> None:
         run_line(step.values["down"], "No such file or directory")
 
-    def look_pin(self, step: Step) -> Note:
+    def read_pin(self, step: Step) -> Note:
         family = socket.AF_INET6 if ":" in step.key else socket.AF_INET
         (found,) = self.route.route("get", family=family, dst=step.key)[:1]
         return {"gateway": found.get_attr("RTA_GATEWAY"), "oif": found.get_attr("RTA_OIF")}

@@ -202,16 +202,16 @@ def blocked(
                 for packet in packets
                 if packet.hook == chain.hook and packet.family in table.families
             ]
-            held = [(packet, each) for packet, each in decided if each.verdict == "drop"]
-            certain = [pair for pair in held if "accept" not in pair[1].possible]
-            if held:
+            dropped = [(packet, each) for packet, each in decided if each.verdict == "drop"]
+            certain = [pair for pair in dropped if "accept" not in pair[1].possible]
+            if dropped:
                 found.append(
                     Blocked(
                         table,
                         chain,
-                        tuple(packet for packet, _ in certain or held),
+                        tuple(packet for packet, _ in certain or dropped),
                         bool(certain),
-                        all(each.by_default for _, each in certain or held),
+                        all(each.by_default for _, each in certain or dropped),
                     )
                 )
     return found
@@ -263,7 +263,7 @@ def of_firewalld(each: Blocked, packet: Packet, link: str) -> list[str]:
         words = [
             f"--add-port={port_text(packet)}/{protocol}" if packet.port else f"--add-protocol={protocol}"
         ]
-    elif any(held.in_device == link for held in each.packets):
+    elif any(one.in_device == link for one in each.packets):
         words = [f"--zone=trusted --add-interface={link}"]
     else:
         ways = ("--set-target=ACCEPT", "--add-ingress-zone=ANY", "--add-egress-zone=trusted")

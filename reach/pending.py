@@ -30,7 +30,7 @@ class Pending:
         self.armed = folder / f"{end}.armed"
         self.log = folder / f"{end}.log"
 
-    def arm(self, within_s: int, alone: Alone, lock: IO[str], take_back: Callable[[], None]) -> None:
+    def arm(self, within_s: int, alone: Alone, lock: IO[str], restore: Callable[[], None]) -> None:
         """Let a process wait; returns once it does. To be called by who is alone, and holds the lock."""
         until_s = time.monotonic() + within_s
         if os.fork():
@@ -49,7 +49,7 @@ class Pending:
                 with alone():
                     if self.is_mine():
                         print(f"reach: nobody confirmed within {within_s} s", file=sys.stderr)
-                        take_back()
+                        restore()
         except BaseException:  # there is nobody to catch it
             traceback.print_exc()
         finally:

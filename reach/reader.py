@@ -64,17 +64,17 @@ def read_end(end: str, role: str, table: Table) -> End:
     found = End(
         end,
         role,
-        table.take("device", values.device, None)
+        table.get("device", values.device, None)
         if role == "client"
-        else table.take("device", values.device, example='"eth0"'),
-        table.take("ipv4", values.address4, example='"203.0.113.7"')
+        else table.get("device", values.device, example='"eth0"'),
+        table.get("ipv4", values.address4, example='"203.0.113.7"')
         if role == "server"
-        else table.take("ipv4", values.address4, None),
-        table.take("ipv6", values.interface6, None),
-        table.take("listen", values.address4, None) if role == "server" else None,
-        () if role == "server" else table.take("lan", values.each(values.network), ()),
-        None if role == "server" else table.take("lan_device", values.device, None),
-        table.take("masquerade", values.boolean, None) if role == "home" else None,
+        else table.get("ipv4", values.address4, None),
+        table.get("ipv6", values.interface6, None),
+        table.get("listen", values.address4, None) if role == "server" else None,
+        () if role == "server" else table.get("lan", values.each(values.network), ()),
+        None if role == "server" else table.get("lan_device", values.device, None),
+        table.get("masquerade", values.boolean, None) if role == "home" else None,
     )
     table.finish()
     return found
@@ -86,7 +86,7 @@ def read_link(name: str, table: Table, ends: dict[str, End]) -> Link | None:
     except ValueError as error:
         table.findings.append(Finding(table.path, f"a link's name is its device's name: {error}"))
     kinds = {"4in6": read_4in6, "wireguard": read_wireguard, "bridge": read_bridge}
-    kind = table.take("kind", values.choice(*kinds), example='"wireguard"')
+    kind = table.get("kind", values.choice(*kinds), example='"wireguard"')
     if kind is None:
         return None
     before = len(table.findings)
@@ -113,12 +113,12 @@ def known_members(ends: dict[str, End], most: int):
 
     def convert(value) -> tuple[tuple[str, int], ...]:
         pairs = values.numbered(number)(value)
-        taken: dict[int, str] = {}
+        used: dict[int, str] = {}
         for end, its in pairs:
             known(end)
-            if its in taken:
-                raise ValueError(f"{taken[its]} and {end} both have number {its}; each needs its own")
-            taken[its] = end
+            if its in used:
+                raise ValueError(f"{used[its]} and {end} both have number {its}; each needs its own")
+            used[its] = end
         if not pairs:
             raise ValueError("names nobody; expected at least one, such as { laptop = 2 }")
         return pairs
@@ -138,22 +138,22 @@ def tunnel_address(public: IPv4Address, site: IPv6Interface) -> IPv6Address:
 
 
 def read_4in6(name: str, table: Table, ends: dict[str, End]) -> FourInSix | None:
-    home = table.take("home", known_end(ends, "home"), example='"attic"')
-    encap_limit = table.take("encap_limit", values.whole(0, 255, "how deep tunnels may nest"), None)
+    home = table.get("home", known_end(ends, "home"), example='"attic"')
+    encap_limit = table.get("encap_limit", values.whole(0, 255, "how deep tunnels may nest"), None)
     addresses = [
         read_tunnel_address(f"{role}_address", table, ends, end)
         for role, end in (("server", SERVER), ("home", home))
     ]
     default_mtu = FOUR_IN_SIX_MTU_BYTES - (0 if encap_limit is None else ENCAP_LIMIT_BYTES)
-    mtu = table.take("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), default_mtu)
-    number = table.take("table", values.whole(1, 252, "a routing table"), TABLE)
+    mtu = table.get("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), default_mtu)
+    number = table.get("table", values.whole(1, 252, "a routing table"), TABLE)
     if home is None or addresses[0] is None or addresses[1] is None:
         return None
     return FourInSix(name, home, addresses[0], addresses[1], mtu, encap_limit, number)
 
 
 def read_tunnel_address(key: str, table: Table, ends: dict[str, End], name: str | None) -> IPv6Address | None:
-    given = table.take(key, values.address6, None)
+    given = table.get(key, values.address6, None)
     end, server = ends.get(name or ""), ends.get(SERVER)
     if given or not end or not server or not server.ipv4:
         return given
@@ -174,40 +174,40 @@ def read_wireguard(name: str, table: Table, ends: dict[str, End]) -> WireGuard:
     networks = values.each(values.network)
     return WireGuard(
         name,
-        table.take("hub", known_end(ends, "server", "home"), SERVER),
-        table.take("peers", known_members(ends, 65534), example="{ laptop = 2 }") or (),
-        table.take("routed", networks, ()),
-        table.take("masqueraded", networks, ()),
-        table.take("port", values.whole(1, 65535, "a UDP port"), WIREGUARD_PORT),
-        table.take("mtu", values.whole(MIN_MTU_BYTES, 1440, "bytes"), WIREGUARD_MTU_BYTES),
-        table.take("keepalive_s", values.whole(0, 65535, "seconds, 0 for none"), KEEPALIVE_S),
-        table.take("route", values.choice("lan", "all", "uplink", "nothing"), "lan"),
-        table.take("endpoint", values.endpoint, None),
-        table.take("dns", values.each(values.address), ()),
-        table.take("domain", values.domain, None),
-        table.take("dns_upstream", values.each(values.address), ()),
-        table.take("userspace", values.boolean, False),
-        table.take("pin", values.boolean, False),
-        table.take("table", values.whole(1, 252, "a routing table"), TABLE + 1),
+        table.get("hub", known_end(ends, "server", "home"), SERVER),
+        table.get("peers", known_members(ends, 65534), example="{ laptop = 2 }") or (),
+        table.get("routed", networks, ()),
+        table.get("masqueraded", networks, ()),
+        table.get("port", values.whole(1, 65535, "a UDP port"), WIREGUARD_PORT),
+        table.get("mtu", values.whole(MIN_MTU_BYTES, 1440, "bytes"), WIREGUARD_MTU_BYTES),
+        table.get("keepalive_s", values.whole(0, 65535, "seconds, 0 for none"), KEEPALIVE_S),
+        table.get("route", values.choice("lan", "all", "uplink", "nothing"), "lan"),
+        table.get("endpoint", values.endpoint, None),
+        table.get("dns", values.each(values.address), ()),
+        table.get("domain", values.domain, None),
+        table.get("dns_upstream", values.each(values.address), ()),
+        table.get("userspace", values.boolean, False),
+        table.get("pin", values.boolean, False),
+        table.get("table", values.whole(1, 252, "a routing table"), TABLE + 1),
     )
 
 
 def read_bridge(name: str, table: Table, ends: dict[str, End]) -> Bridge:
-    over = table.take("over", values.device, None)
+    over = table.get("over", values.device, None)
     outer = WIREGUARD_MTU_BYTES if over else LINK_MTU_BYTES - GUE_BYTES
     member = values.numbered
     return Bridge(
         name,
         over,
-        table.take("members", known_members(ends, 255), example="{ attic = 88 }") or (),
-        table.take("network", values.network4, None),
-        table.take("prefix", values.network6, None),
-        table.take("provider", values.choice("routed", "bridged", "proxied"), "routed"),
-        table.take("dns", values.each(values.address6), ()),
-        table.take("port", values.whole(1, 65535, "a UDP port"), GUE_PORT),
-        table.take("remotes", member(values.socket_address), ()),
-        table.take("macs", member(values.mac), ()),
-        table.take("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), outer - GRETAP_BYTES),
+        table.get("members", known_members(ends, 255), example="{ attic = 88 }") or (),
+        table.get("network", values.network4, None),
+        table.get("prefix", values.network6, None),
+        table.get("provider", values.choice("routed", "bridged", "proxied"), "routed"),
+        table.get("dns", values.each(values.address6), ()),
+        table.get("port", values.whole(1, 65535, "a UDP port"), GUE_PORT),
+        table.get("remotes", member(values.socket_address), ()),
+        table.get("macs", member(values.mac), ()),
+        table.get("mtu", values.whole(MIN_MTU_BYTES, LINK_MTU_BYTES, "bytes"), outer - GRETAP_BYTES),
     )
 
 
@@ -220,23 +220,23 @@ def excepted_port(value) -> tuple[str, int]:
 
 def read_publication(table: Table, links: tuple[Link, ...]) -> Publication:
     ranges = values.each(values.ports)
-    to = table.take("to", values.address, example='"192.168.1.210" or "2001:db8:1:2::10"')
-    by = table.take("by", values.choice("kernel", "relay"), "relay" if to and to.version == 6 else "kernel")
+    to = table.get("to", values.address, example='"192.168.1.210" or "2001:db8:1:2::10"')
+    by = table.get("by", values.choice("kernel", "relay"), "relay" if to and to.version == 6 else "kernel")
     able = [link.name for link in links if isinstance(link, FourInSix | WireGuard)]
     found = Publication(
         table.path,
-        table.take("tcp", ranges, ()),
-        table.take("udp", ranges, ()),
-        table.take("whole_address", values.boolean, False),
-        table.take("except", values.each(excepted_port), ()),
+        table.get("tcp", ranges, ()),
+        table.get("udp", ranges, ()),
+        table.get("whole_address", values.boolean, False),
+        table.get("except", values.each(excepted_port), ()),
         to,
-        table.take("to_port", values.whole(1, 65535, "a port"), None),
+        table.get("to_port", values.whole(1, 65535, "a port"), None),
         by,
-        table.take("link", values.choice(*able), able[0] if by == "kernel" and len(able) == 1 else None),
-        table.take("proxy", values.choice("v1", "v2"), None),
-        table.take("from", values.each(values.network), ()),
-        table.take("limit", values.whole(1, 65535, "connections of one source at a time"), PER_SOURCE),
-        table.take("idle_s", values.whole(1, 7 * 86400, "seconds"), None),
+        table.get("link", values.choice(*able), able[0] if by == "kernel" and len(able) == 1 else None),
+        table.get("proxy", values.choice("v1", "v2"), None),
+        table.get("from", values.each(values.network), ()),
+        table.get("limit", values.whole(1, 65535, "connections of one source at a time"), PER_SOURCE),
+        table.get("idle_s", values.whole(1, 7 * 86400, "seconds"), None),
     )
     table.finish()
     return found

@@ -70,9 +70,7 @@ class Table:
     def wrong(self, name: str, sentence: str) -> None:
         self.findings.append(Finding(self.key(name), sentence))
 
-    def take(
-        self, name: str, convert: Callable[[Any], Any], default: Any = MISSING, example: str = ""
-    ) -> Any:
+    def get(self, name: str, convert: Callable[[Any], Any], default: Any = MISSING, example: str = "") -> Any:
         """The key's value by `convert`, which raises ValueError with what was expected; else the default."""
         self.asked.append(name)
         if name not in self.values:

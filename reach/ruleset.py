@@ -87,7 +87,7 @@ class Decision:
 UNKNOWN, NEVER = Test("unknown"), Test("never")
 
 
-def holds(test: Test, packet: Packet) -> bool | None:
+def matches(test: Test, packet: Packet) -> bool | None:
     found = FIELDS[test.field](test.values, packet)
     return None if found is None else found != test.is_negated
 
@@ -112,12 +112,12 @@ def is_port(values: Sequence[tuple[int, int]], port: int) -> bool:
 
 def is_any(values: Sequence[Sequence[Test]], packet: Packet) -> bool | None:
     """One of several conjunctions."""
-    found = [all_hold(tests, packet) for tests in values]
+    found = [all_match(tests, packet) for tests in values]
     return True if True in found else None if None in found else False
 
 
-def all_hold(tests: Sequence[Test], packet: Packet) -> bool | None:
-    found = [holds(test, packet) for test in tests]
+def all_match(tests: Sequence[Test], packet: Packet) -> bool | None:
+    found = [matches(test, packet) for test in tests]
     return False if False in found else None if None in found else True
 
 
@@ -157,7 +157,7 @@ def walk(table: Table, name: str, packet: Packet, depth: int = 0) -> Decision:
     """Through a chain, as the kernel would go; verdict None: it came to the end."""
     possible: set[str] = set()
     for rule in table.chains[name].rules if name in table.chains and depth < MOST_JUMPS else ():
-        fits = all_hold(rule.tests, packet)
+        fits = all_match(rule.tests, packet)
         if fits is False or rule.verdict is None:
             continue
         if rule.verdict == "unknown" or (rule.target and rule.target not in table.chains):

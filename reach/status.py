@@ -66,7 +66,7 @@ def answers(target: str, port: int, is_range: bool) -> bool | None:
         return False
 
 
-def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
+def published(whole: Description, blocks: list[Blocked]) -> list[dict[str, Any]]:
     """What the server publishes, whether the target answers the server, and what holds up everybody else.
 
     UDP cannot be asked, so `answers` is null for it, as it is for a range that refuses its first port."""
@@ -76,13 +76,13 @@ def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
             home = home_of(whole, each)
             common = {"to": str(each.to), "by": each.by, "home": home.name if home else None}
             if each.is_whole:
-                places = holding_up(whole, each, None, 0, held)
+                places = blocking_places(whole, each, None, 0, blocks)
                 found.append({"what": "whole address", **common, "asked": None, "held_up_by": places})
             for protocol, (first, last) in each.protocols():
                 target = (str(each.to), each.to_port or first, last > first)
                 asked = pool.submit(answers, *target) if protocol == "tcp" else None
                 what = f"{protocol} {first}" + (f"-{last}" if last > first else "")
-                places = holding_up(whole, each, protocol, first, held)
+                places = blocking_places(whole, each, protocol, first, blocks)
                 found.append({"what": what, **common, "asked": asked, "held_up_by": places})
         for one in found:
             asked = one.pop("asked")
@@ -90,8 +90,8 @@ def published(whole: Description, held: list[Blocked]) -> list[dict[str, Any]]:
     return found
 
 
-def holding_up(
-    whole: Description, each: Publication, protocol: str | None, port: int, held: list[Blocked]
+def blocking_places(
+    whole: Description, each: Publication, protocol: str | None, port: int, blocks: list[Blocked]
 ) -> list[str]:
     """The chains that take what callers of a publication send, or the answers."""
     public = (whole.server.ipv4, whole.server.listen)
@@ -105,7 +105,7 @@ def holding_up(
         is_to = is_called or each.to in (packet.source, packet.destination)
         return is_to and (protocol is None or (packet.protocol, its_first) == (protocol, inside))
 
-    return [one.place for one in held if one.is_certain and any(map(is_its, one.packets))]
+    return [one.place for one in blocks if one.is_certain and any(map(is_its, one.packets))]
 
 
 def relay_counters(folder: Path) -> dict[str, int] | None:
@@ -133,12 +133,12 @@ def read(
         links.append(link)
     found: dict[str, Any] = {"end": plan.end, "is_up": (folder / f"{plan.end}.json").exists(), "links": links}
     found["is_seen"] = machine.is_seen
-    held = blocked(plan, machine.tables, set(machine.addresses), machine.filters_bridges)
+    blocks = blocked(plan, machine.tables, set(machine.addresses), machine.filters_bridges)
     found["firewall"] = [
-        {"place": each.place, "says": sentence(each, plan), "is_certain": each.is_certain} for each in held
+        {"place": each.place, "says": sentence(each, plan), "is_certain": each.is_certain} for each in blocks
     ]
     if plan.end == SERVER:
-        found["published"] = published(whole, held)
+        found["published"] = published(whole, blocks)
     found["lost"] = lost(kernel, Ledger(folder, plan.end))
     if plan.listeners:
         found["relay"] = relay_counters(folder) if process.running(folder, "relay") else None

@@ -164,17 +164,17 @@ def bridge(device: Br) -> Iterator[Command]:
     )
     yield Command(f"ip link set dev {device.name} up", device=device.name)
     if device.uplink:
-        yield uplink(device.name, device.uplink, keeps_mac=not device.mac)
+        yield uplink(device.name, device.uplink, has_port_mac=not device.mac)
 
 
-def uplink(bridge: str, port: str, keeps_mac: bool) -> Command:
+def uplink(bridge: str, port: str, has_port_mac: bool) -> Command:
     """Make the device to the internet a port; what it had is the bridge's from then on, as is its MAC."""
     accept_ra = "net/ipv6/conf/{}/accept_ra"
     hear = f'sysctl -qw "{accept_ra.format(bridge)}=$(sysctl -n {accept_ra.format(port)})"'
     mac = rf"$(ip -o link show dev {port} | sed -E 's/.* link.ether ([^ ]+) .*/\1/')"
-    take_mac = f'ip link set dev {bridge} address "{mac}" && ' if keeps_mac else ""
+    copy_mac = f'ip link set dev {bridge} address "{mac}" && ' if has_port_mac else ""
     return Command(
-        f"{hear} && {take_mac}ip link set dev {port} master {bridge} && {move(port, bridge)}",
+        f"{hear} && {copy_mac}ip link set dev {port} master {bridge} && {move(port, bridge)}",
         f"ip link set dev {port} nomaster && {move(bridge, port)}",
         needs_shell=True,
         device=bridge,

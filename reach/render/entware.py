@@ -31,9 +31,9 @@ def render(plan: Plan, place: Place) -> list[File]:
             found.append((f"{program}-restore --noflush <{path}", None))
             found += iptables.jumps(plan.firewall, family)
     found += [(again, None)] if flows.has_flows(plan.firewall) else []
-    kept = services(plan, place)
-    files += [File(str(FOLDER / SUPERVISOR), supervisor.SCRIPT)] if kept else []
-    found += [running(service, place) for service in kept]
+    started = services(plan, place)
+    files += [File(str(FOLDER / SUPERVISOR), supervisor.SCRIPT)] if started else []
+    found += [running(service, place) for service in started]
     return [File(SCRIPT, script(plan.end, found), 0o755), *files, *configs(plan, place)]
 
 

@@ -84,8 +84,8 @@ def destinations(firewall: Firewall) -> Iterator[Written]:
     for dnat in firewall.dnats:
         match, chain = words(dnat.match), "OUTPUT" if dnat.is_own else "PREROUTING"
         for protocol, port in dict.fromkeys(dnat.excepted):
-            kept = f"-p {protocol} --dport {str(port).replace('-', ':')} -j RETURN"
-            yield "nat", chain, f"{match} {kept}", None
+            returned = f"-p {protocol} --dport {str(port).replace('-', ':')} -j RETURN"
+            yield "nat", chain, f"{match} {returned}", None
         target = f"{dnat.to}:{dnat.to_port}" if dnat.to_port else f"{dnat.to}"
         for part in fitting(dnat.match):
             yield "nat", chain, f"{words(part)} -j DNAT --to-destination {target}", part

@@ -62,16 +62,18 @@ def others(plan: Plan, place: Place, links: list[Wg]) -> list[Command]:
     """All commands that wg-quick does not carry out itself; policy routing for a link that takes all, it does."""
     inside = {link.name for link in links}
     taking = {link.name: link.mark for link in links if link.mark}
-    kept = [rule for rule in plan.rules if rule.mark not in taking.values() and not rule.suppresses_default]
+    others = [rule for rule in plan.rules if rule.mark not in taking.values() and not rule.suppresses_default]
     specific = [
-        rule for rule in plan.rules if rule.suppresses_default and any(r.family == rule.family for r in kept)
+        rule
+        for rule in plan.rules
+        if rule.suppresses_default and any(r.family == rule.family for r in others)
     ]
     rest = replace(
         plan,
         devices=tuple(device for device in plan.devices if device not in links),
         addresses=tuple(each for each in plan.addresses if each.device not in inside),
         routes=tuple(each for each in plan.routes if each.device not in taking),
-        rules=(*specific, *kept),
+        rules=(*specific, *others),
         dns=(),
     )
     return commands(rest, place)

@@ -286,7 +286,7 @@ def test_a_port_that_the_relay_cannot_have_is_said_and_nothing_is_changed(site):
     assert snapshot(site.server) == before
 
 
-def wait_until_taken_back(site, before):
+def wait_until_undone(site, before):
     """Who waited has no terminal any more; what it says is in a file."""
     log = site.state(site.server) / "server.log"
     wait_until(lambda: "nobody confirmed within" in log.read_text(), "it begins to take back")
@@ -299,7 +299,7 @@ def wait_until_taken_back(site, before):
 def test_what_nobody_confirms_is_taken_back(site):
     before = snapshot(site.server)
     site.reach(site.server, "up", "server", "--confirm-within", "1")
-    wait_until_taken_back(site, before)
+    wait_until_undone(site, before)
 
 
 def test_what_is_confirmed_stays_and_until_then_status_says_that_it_waits(site):
@@ -323,7 +323,7 @@ def test_an_up_that_loses_its_connection_half_way_is_taken_back(site):
     running = subprocess.Popen([*words, "--confirm-within", "2"], stdout=subprocess.DEVNULL)
     wait_until(lambda: (state / "server.json").exists(), "it has begun")
     kill(running)
-    wait_until_taken_back(site, before)
+    wait_until_undone(site, before)
 
 
 def test_the_number_of_one_that_waited_and_was_killed_may_be_anybodys(site):

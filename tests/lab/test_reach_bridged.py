@@ -87,7 +87,7 @@ def test_the_device_becomes_a_port_and_comes_back_under_open_connections(
     with kernel_of(server, tmp_path) as kernel:
         notes = []
         for step in STEPS:
-            notes.append(kernel.look(step))
+            notes.append(kernel.read(step))
             kernel.do(step, notes[-1])
         assert not server.run("ip", "addr", "show", "dev", "eth0", "scope", "global").stdout
         assert "dev taps" in server.run("ip", "route", "get", OUTSIDE[0]).stdout
@@ -106,7 +106,7 @@ def test_the_device_becomes_a_port_and_comes_back_under_open_connections(
 @contextlib.contextmanager
 def carried_out(kernel):
     """STEPS are done, and undone at the end in the opposite order, as `up` and `down` do."""
-    notes = [(step, kernel.look(step)) for step in STEPS]
+    notes = [(step, kernel.read(step)) for step in STEPS]
     for step, note in notes:
         kernel.do(step, note)
     yield
@@ -132,7 +132,7 @@ def test_a_port_of_another_bridge_is_left_alone(machines, tmp_path):
         kernel_of(server, tmp_path) as kernel,
         pytest.raises(KernelError, match="a port of another bridge already"),
     ):
-        kernel.look(STEPS[1])
+        kernel.read(STEPS[1])
 
 
 def test_a_device_that_is_gone_is_lost_and_not_waited_for(machines, tmp_path):

@@ -72,7 +72,7 @@ def of_programs(line):
     return line.replace("; ", " && ").split(" && ")[0]
 
 
-def taken_back(found):
+def undo_lines(found):
     return [of_programs(each.down) for each in reversed(found) if each.down]
 
 
@@ -80,7 +80,7 @@ def failures(found):
     """The first, second and last command as the one that fails, with what is done before and taken back after it."""
     for number in (0, 1, len(found) - 1):
         done = [of_programs(each.up) for each in found[: number + 1]]
-        yield of_programs(found[number].up), [*done, *(taken_back(found) if number else [])]
+        yield of_programs(found[number].up), [*done, *(undo_lines(found) if number else [])]
 
 
 def test_an_ifup_that_fails_has_taken_back_what_it_did(machine, place, tmp_path):
@@ -96,7 +96,7 @@ def test_an_ifup_that_fails_has_taken_back_what_it_did(machine, place, tmp_path)
         0,
     )
     said, status = called(machine, "none", "ifdown", *ifup[1:])
-    assert (said[-len(taken_back(last)) :], status) == (taken_back(last), 0)
+    assert (said[-len(undo_lines(last)) :], status) == (undo_lines(last), 0)
 
 
 def test_a_wg_quick_that_fails_has_taken_back_what_it_did(machine, place, tmp_path):

@@ -28,7 +28,7 @@ def test_up_in_another_network_pins_the_way_of_that_one(tmp_path):
         ip("link", "add", "wlan0", "type", "bridge")
         ip("link", "set", "wlan0", "up")
         come_into(20)
-        note = kernel.look(PIN)
+        note = kernel.read(PIN)
         kernel.do(PIN, note)
         assert "203.0.113.7 via 10.20.0.1 dev wlan0" in ip("route")
         come_into(30)

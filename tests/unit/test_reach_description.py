@@ -331,13 +331,13 @@ def test_an_end_that_is_not_there_is_refused_with_those_that_are(tmp_path, capsy
 
 def test_the_manual_has_every_key(monkeypatch):
     asked = set()
-    take = Table.take
+    get = Table.get
 
     def note(table, name, *arguments, **options):
         asked.add(name)
-        return take(table, name, *arguments, **options)
+        return get(table, name, *arguments, **options)
 
-    monkeypatch.setattr(Table, "take", note)
+    monkeypatch.setattr(Table, "get", note)
     for example in EXAMPLES:
         reader.read(example.read_text())
     manual = (

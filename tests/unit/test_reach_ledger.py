@@ -25,7 +25,7 @@ class Machine:
     def __exit__(self, *_):
         pass
 
-    def look(self, step):
+    def read(self, step):
         return {}
 
     def act(self, word, step):
@@ -103,7 +103,7 @@ def test_what_nobody_confirmed_is_taken_back_though_the_machine_refuses_at_first
     machine.refuses = {("undo", "b")}
     monkeypatch.setattr(apply, "Kernel", lambda folder: machine)
     monkeypatch.setattr(apply.time, "sleep", lambda seconds: machine.refuses.clear())
-    apply.take_back(ledger.path.parent, ledger, [])
+    apply.restore_with_retries(ledger.path.parent, ledger, [])
     assert (machine.made, names(ledger)) == ([], [])
 
 
@@ -126,7 +126,7 @@ def test_who_interrupts_an_up_finds_everything_as_it_was(machine, ledger, monkey
         raise KeyboardInterrupt
 
     apply.up(machine, ledger, [A])
-    monkeypatch.setattr(machine, "look", lambda step: interrupt(step) if step == C else {})
+    monkeypatch.setattr(machine, "read", lambda step: interrupt(step) if step == C else {})
     with pytest.raises(KeyboardInterrupt):
         apply.up(machine, ledger, [A, B, C])
     assert {step.key for step in machine.made} == {"a"}

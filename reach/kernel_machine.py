@@ -20,7 +20,7 @@ NOT_ALL = "' contains incompatible base-chains"  # of a table, before it prints 
 BRIDGES = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
-def look_at() -> Machine:
+def read_machine() -> Machine:
     filters_bridges = BRIDGES.exists() and BRIDGES.read_text().strip() == "1"
     is_root = os.geteuid() == 0
     tables = tables_of(listings(), run("nft", "-j", "list", "ruleset")) if is_root else []
@@ -40,13 +40,13 @@ def listings() -> Iterator[tuple[str, int, str]]:
 def tables_of(listed: Iterable[tuple[str, int, str]], by_nft: str) -> list[Table]:
     """Everybody's tables; those that iptables keeps in nf_tables as it prints them, for it knows what they mean."""
     found: list[Table] = []
-    kept: set[str] = set()
+    by_iptables: set[str] = set()
     for program, family, text in listed:
         tables = ruleset_iptables.read(program, family, text)
         if BY_NFT in text:
             names = [each.name.split()[-1] for each in tables]
             ip = "ip" if family == 4 else "ip6"
-            kept |= {f"table {ip} {name}" for name in names if name + NOT_ALL not in text}
+            by_iptables |= {f"table {ip} {name}" for name in names if name + NOT_ALL not in text}
         known = [(each.families, each.chains) for each in found]
         found += [each for each in tables if (each.families, each.chains) not in known]
-    return found + [each for each in ruleset_nft.read(by_nft) if each.name not in kept]
+    return found + [each for each in ruleset_nft.read(by_nft) if each.name not in by_iptables]
