@@ -20,7 +20,7 @@ from sdk.debian.micropython import PROGRAM
 ROOT = Path(__file__).resolve().parent.parent
 HEAP = "6m"  # of MicroPython, as in bin/l3roamd_py
 # what one daemon of a lab imports, and which of the rules it may take
-NEEDS = "from l3roamd_py import daemon, upkeep; from l3roamd_py.netfilter.{rules} import clat, plat, gate"
+NEEDS = "from l3roamd_py import daemon, cleanup; from l3roamd_py.netfilter.{rules} import clat, plat, gate"
 RULES = ("nft", "xtables")
 
 

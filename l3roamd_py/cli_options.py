@@ -204,13 +204,13 @@ def run_ctl(given: "Given", words: list[str]) -> None:
 
 
 def run_flush(given: "Given", _words: list[str]) -> None:
-    from l3roamd_py import upkeep
+    from l3roamd_py import cleanup
 
     try:
-        upkeep.flush(
+        cleanup.flush(
             given["--socket"], given["--state"], given["--client-device"], given["--node-client-prefix"]
         )
-    except upkeep.FlushError as error:
+    except cleanup.FlushError as error:
         raise Failure(str(error)) from None
 
 

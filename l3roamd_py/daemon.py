@@ -2,12 +2,12 @@
 """The one loop: wait for the nearest deadline or a descriptor, bring events to the core, carry out its actions.
 
 What a daemon makes outlives it. Addresses, neighbours, routes and rules stay in the kernel when it ends, however it
-ends. So clients notice nothing of an upgrade. The next daemon takes them over. `flush` in upkeep.py removes all.
+ends. So clients notice nothing of an upgrade. The next daemon takes them over. `flush` in cleanup.py removes all.
 """
 
 from time import time as since_1970_s
 
-from l3roamd_py import leases, state, upkeep
+from l3roamd_py import leases, state, cleanup
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.events import LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence
@@ -80,12 +80,12 @@ class Daemon:
 
     def start(self) -> None:
         """Take over what there is, then look who is here."""
-        refusals, mappings = upkeep.remove_other_kind(self.clat, self.plat)
+        refusals, mappings = cleanup.remove_other_kind(self.clat, self.plat)
         for rules in (self.clat, self.plat):
             if rules is not None:
                 rules.set_up()
         if self.plat is not None:
-            refusals += upkeep.map_all(self.plat, mappings)
+            refusals += cleanup.map_all(self.plat, mappings)
         for refusal in refusals:
             self.log.warning(str(refusal))
         found = self.inputs.take(
@@ -93,7 +93,7 @@ class Daemon:
         )  # before clients are asked, for that needs the devices
         self.inputs.follow()
         self._restore()
-        for error in upkeep.remove_others(self.inputs.kernel, self.core.node):
+        for error in cleanup.remove_others(self.inputs.kernel, self.core.node):
             self.log.warning(str(error))
         # what the bridge remembers of a client that was restored does not say that it is here
         self.handle(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
@@ -194,7 +194,7 @@ class Daemon:
             if self.plat is not None and self.plat.tick(now):
                 self.log.warning("somebody removed the rules of who has roamed: they are made again")
                 assert self.core.platnode is not None
-                for error in upkeep.map_all(self.plat, self.core.platnode.mappings()):
+                for error in cleanup.map_all(self.plat, self.core.platnode.mappings()):
                     self.log.warning(str(error))
         except RulesError as error:
             self.log.warning(str(error))

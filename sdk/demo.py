@@ -264,7 +264,7 @@ def run_checks(lab: Lab, checks: CheckRun, keep: bool) -> None:
         checks.check("no exit at all", lambda: no_exit_left(lab, phone, plats))
 
 
-def look_around(lab: Lab, phone: str) -> str:
+def next_steps(lab: Lab, phone: str) -> str:
     name = "" if lab.name == "lab" else f" --name {lab.name}"
     node = next(client.node for client in lab.topology.clients if client.name == phone)
     return f"""
@@ -338,7 +338,7 @@ def main() -> int:
         lab.up(persistent=arguments.keep)
         run_checks(lab, checks, arguments.keep)
         if arguments.keep:
-            print(look_around(lab, choose_phone(lab)))
+            print(next_steps(lab, choose_phone(lab)))
             lab = None
         else:
             checks.check("nothing left behind", lambda: nothing_left(lab, before))

@@ -9,7 +9,7 @@ import subprocess
 from typing import Any
 
 # $1 the name; what is told to end may start something yet, so it is looked again
-HOLDER = """
+SCRIPT = """
 ip netns add "$1" || exit 1
 echo made
 read -r _
@@ -28,17 +28,17 @@ class NetworkNamespace:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._holder = subprocess.Popen(
-            ["sh", "-c", HOLDER, "sh", name],
+        self._shell = subprocess.Popen(
+            ["sh", "-c", SCRIPT, "sh", name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C, and who kills our group, do not reach it
         )
-        assert self._holder.stdout
-        if self._holder.stdout.readline() != "made\n":
-            reason = self._holder.communicate()[1].strip()
+        assert self._shell.stdout
+        if self._shell.stdout.readline() != "made\n":
+            reason = self._shell.communicate()[1].strip()
             raise OSError(f"no network namespace {name}: {reason}")
         subprocess.run(self.command("ip", "link", "set", "lo", "up"), check=True)
 
@@ -47,8 +47,8 @@ class NetworkNamespace:
 
     def end(self) -> None:
         """End what runs in it and delete it."""
-        if self._holder.returncode is None:
-            self._holder.communicate()
+        if self._shell.returncode is None:
+            self._shell.communicate()
 
     def __enter__(self) -> "NetworkNamespace":
         return self

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from sdk.lab import ECHO, Lab, LabError
 from sdk.timeouts import TIMEOUT_SCALE
 
-SETTLED_S = 0.15  # after an association until round trips are as ever
+STABLE_S = 0.15  # after an association until round trips are as ever
 END_S = 30.0 * TIMEOUT_SCALE
 
 
@@ -114,13 +114,13 @@ def evaluate(result: dict, roams: list[tuple[str, float]]) -> RoamingResult:
     echoed = [(sent_s, back_s) for sent_s, back_s in datagrams if back_s is not None]
     usual_s = statistics.median(back_s - sent_s for sent_s, back_s in echoed) if echoed else 0.0
     stays = list(stays_of(echoed, roams))
-    settled: dict[str, list[float]] = {}
+    stable: dict[str, list[float]] = {}
     for node, at_s, stay in stays:
-        times = [back_s - sent_s for sent_s, back_s in stay if sent_s >= at_s + SETTLED_S]
-        settled.setdefault(node, []).extend(times)
+        times = [back_s - sent_s for sent_s, back_s in stay if sent_s >= at_s + STABLE_S]
+        stable.setdefault(node, []).extend(times)
     handoffs = []
     for node, at_s, stay in stays:
-        rtt_s = min(settled[node], default=usual_s)
+        rtt_s = min(stable[node], default=usual_s)
         back_s = min((back_s for _, back_s in stay), default=None)
         ms = None if back_s is None else max(0.0, back_s - at_s - rtt_s) * 1000
         handoffs.append(Handoff(node, at_s, ms))

@@ -65,7 +65,7 @@ class Fast:
         self._has_chains = cuts_chains(os.uname().release)
         self._fast = ffi.new("struct siit_fast *")
         self._is_attached = False
-        self._is_held = False  # the rules
+        self._has_rules = False  # the rules
         self._against = ""  # why it is not attached
         said = ffi.new("char[]", lib.SIIT_FAST_LOG)
         length = lib.siit_fast_load(self._fast, said)
@@ -81,10 +81,10 @@ class Fast:
 
     def use(self, rules: Map) -> None:
         """Translate by these rules from the next packet on."""
-        held = lib.siit_fast_use(self._fast, rules.pointer, self._has_chains)
-        if held < 0:
-            raise FastError(f"the kernel does not take its rules: {os.strerror(-held)}")
-        self._is_held = held == 1
+        answer = lib.siit_fast_use(self._fast, rules.pointer, self._has_chains)
+        if answer < 0:
+            raise FastError(f"the kernel does not take its rules: {os.strerror(-answer)}")
+        self._has_rules = answer == 1
 
     def follow(self) -> None:
         """Be attached unless somebody has put a qdisc at the device's root, which would see nothing any more."""
@@ -108,7 +108,7 @@ class Fast:
             return f"off: {self._against}"
         return (
             "on"
-            if self._is_held
+            if self._has_rules
             else "off: it knows no rules but one pair of RFC6052 with a /96 on both sides"
         )
 

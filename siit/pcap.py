@@ -38,8 +38,8 @@ def read(data: bytes) -> list[tuple[bytes, bytes]]:
     while at < len(data):
         if at + RECORD_BYTES > len(data):
             raise PcapError(f"the record at byte {at} is cut short")
-        kept = struct.unpack_from(f"{order}I", data, at + 8)[0]
-        end = at + RECORD_BYTES + kept
+        captured = struct.unpack_from(f"{order}I", data, at + 8)[0]
+        end = at + RECORD_BYTES + captured
         if end > len(data):
             raise PcapError(f"the packet at byte {at} is cut short")
         time = struct.pack("<II", *struct.unpack_from(f"{order}II", data, at))

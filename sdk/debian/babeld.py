@@ -64,14 +64,14 @@ def make(folder: Path) -> None:
     (reference / "blake2s-ref.c").touch()
     SHIPPED.parent.mkdir(exist_ok=True)
     source.compile_in(tree, LOG, "babeld", LIBRARIES)
-    source.keep(tree / "babeld", SHIPPED)
+    source.install(tree / "babeld", SHIPPED)
     for patch in unpack_patches(folder):
         apply(patch, tree)
     (tree / "version.h").unlink()
     source.compile_in(tree, LOG, "babeld", LIBRARIES)
     if not version(tree / "babeld").endswith(MARK):
         raise AptError(f"what was built says that it is {version(tree / 'babeld')!r}, without {MARK}")
-    source.keep(tree / "babeld", PROGRAM)
+    source.install(tree / "babeld", PROGRAM)
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
     built = port / "build-standard/micropython"
     if not run([str(built), "-c", CHECK]).strip():
         raise AptError("the MicroPython that was built has features that it was to be built without")
-    source.keep(built, PROGRAM)
+    source.install(built, PROGRAM)
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from sdk.interrupt import run_program
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOME = REPOSITORY / "build/debian"
 BASE = ("ca-certificates", "git", "make")  # sdk/setup.sh in the root installs the rest
-KEEP, COMPILED = (".venv", "build"), ".so"  # in the copy of the files: what was made there
+MADE_THERE, COMPILED = (".venv", "build"), ".so"  # in the copy of the files: what was made there
 # how programs get at the network here: names, and whom TLS trusts
 LENT = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt", "/etc/pip.conf")
 PASSED = (
@@ -95,7 +95,7 @@ def copy_files(target: Path) -> None:
     """Copy what git knows of, or would ask about; what is there otherwise goes, but for what was made there."""
     target.mkdir(exist_ok=True)
     for top in target.iterdir():
-        if top.name in KEEP:
+        if top.name in MADE_THERE:
             continue
         for folder, _, files in os.walk(top, topdown=False):
             for name in files:

@@ -48,7 +48,7 @@ def compile_in(folder: Path, log: Path, name: str, *words: str) -> None:
         raise AptError(f"{name} did not compile: see {os.path.relpath(log)}")
 
 
-def keep(built: Path, program: Path) -> None:
+def install(built: Path, program: Path) -> None:
     """Put what was built in its place: whole or not at all."""
     waiting = program.parent / f".{program.name}"
     shutil.copy2(built, waiting)

@@ -191,7 +191,7 @@ def run_up(options: argparse.Namespace) -> int:
     except BaseException:
         lab.down()
         raise
-    print(look_around(topology, name))
+    print(next_steps(topology, name))
     return 0
 
 
@@ -199,7 +199,7 @@ def named(name: str) -> str:
     return "" if name == "lab" else f" --name {name}"
 
 
-def look_around(topology: Topology, name: str) -> str:
+def next_steps(topology: Topology, name: str) -> str:
     option, node = named(name), topology.nodes[0].name
     client = topology.clients[0].name if topology.clients else node
     first = next((link.name for link in topology.links), None)

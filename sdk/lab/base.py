@@ -94,8 +94,8 @@ class LabBase:
         """What the nodes run where it is packages."""
         if self.from_packages is None:
             return None
-        kept = self.running.kept_files()[1]
-        file = kept if kept.exists() else EXAMPLE
+        saved = self.running.saved_files()[1]
+        file = saved if saved.exists() else EXAMPLE
         return Packages(self.plan, file.read_text(), read_table(file), self.from_packages)
 
     @property

@@ -37,9 +37,9 @@ class Lab(LabBase):
         files = environ.get(TOPOLOGY, ""), environ.get(SITE, "")
         if not all(files):
             raise LabError(f"the lab {name!r} belongs to a program that runs it, and takes it down itself")
-        kept = machines.kept_files()
-        topology = with_settings(load_topology(kept[0]), environ)
-        site = load_site(kept[1], topology.settings.pool)
+        saved = machines.saved_files()
+        topology = with_settings(load_topology(saved[0]), environ)
+        site = load_site(saved[1], topology.settings.pool)
         lab = cls(topology, site, name=name, files=files)
         lab.from_packages = next((Path(folder) for folder in machines.packaged.values()), None)
         lab.attach(machines)

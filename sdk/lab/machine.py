@@ -20,10 +20,10 @@ from pathlib import Path
 from runtime import sockets
 from sdk.lab.process_table import (
     DAEMON,
-    HOLDER,
     INIT_ARGV0,
     LAB,
     MACHINE,
+    MACHINE_INIT,
     PACKAGED,
     REPOSITORY,
     SITE,
@@ -45,7 +45,7 @@ UNSHARE = ("unshare", "--pid", "--mount", "--propagation", "private", "--fork", 
 
 # A machine's first process. A new network namespace needs its own /sys. /run is empty as after a boot. /proc must be
 # the lab's, or its process numbers would be wrong. $2 are lines that mount a root.
-HOLD = """
+BOOT_SCRIPT = """
 read -r pid _ </proc/self/stat
 hostname "$1"
 eval "set -e; $2
@@ -136,7 +136,7 @@ class Machines:
         packaged = {}
         for process in processes():
             machine = process.environ.get(MACHINE)
-            if process.environ[LAB] == name and machine and HOLDER in process.environ:
+            if process.environ[LAB] == name and machine and MACHINE_INIT in process.environ:
                 # not its parent, which waits outside with the same environment
                 with contextlib.suppress(OSError):
                     if os.stat(f"/proc/{process.pid}/ns/pid").st_ino == space:
@@ -150,7 +150,7 @@ class Machines:
     def environment(self, machine: str) -> dict[str, str]:
         return environment(self.name, machine, self.packaged.get(machine, ""))
 
-    def kept_files(self) -> tuple[Path, Path]:
+    def saved_files(self) -> tuple[Path, Path]:
         """Return where a lab's topology and site are kept: in its first process's own /run, which ends with it."""
         run = Path(f"/proc/{self.init_pid}/root/run")
         return run / "topology.toml", run / "site.conf"
@@ -173,36 +173,36 @@ class Machines:
             self.packaged[machine] = packages
         enter = ["nsenter", f"--target={self.init_pid}", "--pid", "--mount"]
         spaces = ["unshare", "--net", "--mount", "--uts", "--propagation", "private"]
-        holder = subprocess.Popen(
-            [*enter, "--", *spaces, "sh", "-c", HOLD, "sh", machine, root],
+        init = subprocess.Popen(
+            [*enter, "--", *spaces, "sh", "-c", BOOT_SCRIPT, "sh", machine, root],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**self.environment(machine), HOLDER: "1"},
+            env={**self.environment(machine), MACHINE_INIT: "1"},
             start_new_session=True,
         )
-        assert holder.stdout
-        assert holder.stderr
-        word = holder.stdout.readline()
+        assert init.stdout
+        assert init.stderr
+        word = init.stdout.readline()
         if not word.strip().isdigit():
-            raise LabError(f"{machine} did not boot: {holder.stderr.read().decode(errors='replace').strip()}")
-        holder.stdout.close()
-        holder.stderr.close()
+            raise LabError(f"{machine} did not boot: {init.stderr.read().decode(errors='replace').strip()}")
+        init.stdout.close()
+        init.stderr.close()
         self.pids[machine] = int(word)
-        HOLDERS.append(holder)
+        STARTED.append(init)
 
-    def halt(self, machine: str, and_holder: bool) -> None:
+    def halt(self, machine: str, and_init: bool) -> None:
         """SIGKILL all processes of a machine, its first one (and thus its devices) only if asked."""
         space = os.stat(f"/proc/{self.pids[machine]}/ns/net").st_ino
         deadline = time.monotonic() + END_S
-        while doomed := [pid for pid in inhabitants(space) if and_holder or pid != self.pids[machine]]:
+        while doomed := [pid for pid in inhabitants(space) if and_init or pid != self.pids[machine]]:
             if time.monotonic() > deadline:
                 raise LabError(f"{machine}: process {doomed[0]} does not end")
             for pid in doomed:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
-        if and_holder:
+        if and_init:
             del self.pids[machine]
 
     def into(self, machine: str, argv: Sequence[str], *, bound: bool = True, folder: str = "") -> list[str]:
@@ -284,7 +284,7 @@ class Machines:
             env={**self.environment(machine), DAEMON: name, **variables},
             start_new_session=True,
         )
-        HOLDERS.append(started)
+        STARTED.append(started)
 
     def daemons(self) -> dict[str, dict[str, list[int]]]:
         """Return what daemon() or an init script started: by machine, then by name, the ids of its processes."""
@@ -324,7 +324,7 @@ class Machines:
 
 
 # The parents (nsenter) of processes that outlive a call: kept, for a Popen that is forgotten warns when it is collected
-HOLDERS: list[subprocess.Popen] = []
+STARTED: list[subprocess.Popen] = []
 
 # The first process of a lab: reaps ended processes, and prints its process id as seen from outside. It has a /run of
 # its own for the wire's pipes.

@@ -20,7 +20,7 @@ WAN_NETWORK = IPv4Network("203.0.113.0/24")  # a /30 for each platnode
 NODE_PREFIX6 = (
     "fd46:4646:4646:1::"  # each node's own address, the source of its ICMP errors; babel carries the /128s
 )
-OVERTAKEN_MIN_MS = (
+REORDER_MIN_DELAY_MS = (
     2  # what netem delays on a link with reordering and no delay of its own; wire.c has the same
 )
 LEASES = "/run/dhcp.leases"
@@ -352,7 +352,9 @@ def netem(impairments: Impairments) -> str:
     there is a rate. A rate above that of any link keeps the order.
     """
     delay_ms = (
-        max(impairments.delay_ms, OVERTAKEN_MIN_MS) if impairments.reorder_percent else impairments.delay_ms
+        max(impairments.delay_ms, REORDER_MIN_DELAY_MS)
+        if impairments.reorder_percent
+        else impairments.delay_ms
     )
     words = [f"limit 20000 delay {delay_ms:g}ms"]
     if impairments.jitter_ms:

@@ -14,7 +14,7 @@ from sdk.lab.topology import INTERNET
 
 def bring_up(lab: LabBase) -> None:
     """Boot, wire and set up every machine of a lab whose first process runs."""
-    keep_files(lab)  # first: packages are configured by the site that is kept
+    save_files(lab)  # first: packages are configured by the site that is kept
     topology, plan, wiring, programs = lab.topology, lab.plan, lab.wiring, lab.programs
     names = [INTERNET, *(node.name for node in topology.nodes), *plan.clients]
     lab.log(f"booting {len(names)} machines: {' '.join(names)}")
@@ -31,11 +31,11 @@ def bring_up(lab: LabBase) -> None:
     side_by_side(programs.start_client, topology.clients)
 
 
-def keep_files(lab: LabBase) -> None:
+def save_files(lab: LabBase) -> None:
     """Keep topology and site as they are now: editing the files does not change a lab that is up."""
-    for file, kept in zip(lab.files, lab.running.kept_files(), strict=True):
+    for file, saved in zip(lab.files, lab.running.saved_files(), strict=True):
         if file:
-            kept.write_bytes(Path(file).read_bytes())
+            saved.write_bytes(Path(file).read_bytes())
 
 
 def boot(lab: LabBase, name: str) -> None:
@@ -50,7 +50,7 @@ def off(lab: LabBase, name: str) -> None:
     """Power a node off: its links lose all frames, and every process on it ends."""
     for cable in cables_at(lab, name):
         lab.wiring.cut(cable)
-    lab.running.halt(name, and_holder=False)
+    lab.running.halt(name, and_init=False)
 
 
 def on(lab: LabBase, name: str) -> None:
@@ -58,7 +58,7 @@ def on(lab: LabBase, name: str) -> None:
     cables = [cable for cable in lab.cables.values() if cable.has_end_at(name)]
     left = cables_at(lab, name)
     clients = [client for client in lab.topology.clients if lab.node_of(client.name) == name]
-    lab.running.halt(name, and_holder=True)
+    lab.running.halt(name, and_init=True)
     for cable in left:
         remove_far_end(lab, cable, name)
     boot(lab, name)

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 BABELD = REPOSITORY / "build/babeld"  # the mended one's folder, if it could be built; else Debian's is found
 # what tells a process of a lab from others, in its environment
 LAB, MACHINE, TOPOLOGY, SITE = "XLAT464_LAB", "XLAT464_MACHINE", "XLAT464_TOPOLOGY", "XLAT464_SITE"
-DAEMON, HOLDER = "XLAT464_DAEMON", "XLAT464_HOLDER"
+DAEMON, MACHINE_INIT = "XLAT464_DAEMON", "XLAT464_INIT"
 PACKAGED = (
     "XLAT464_PACKAGED"  # the folder of the packages that a machine runs, instead of this repository's files
 )

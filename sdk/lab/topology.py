@@ -245,11 +245,11 @@ class Topology:
 
     def exits_of(self, name: str) -> list[str]:
         """Return the platnodes that links lead to from a node, itself included."""
-        reached, news = {name}, {name}
-        while news:
-            ends = [{link.a, link.b} for link in self.links if news & {link.a, link.b}]
-            news = set().union(*ends) - reached
-            reached |= news
+        reached, newest = {name}, {name}
+        while newest:
+            ends = [{link.a, link.b} for link in self.links if newest & {link.a, link.b}]
+            newest = set().union(*ends) - reached
+            reached |= newest
         return [node.name for node in self.nodes if node.role.is_plat and node.name in reached]
 
     def degree(self, name: str) -> int:

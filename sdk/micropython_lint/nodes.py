@@ -91,7 +91,7 @@ def _text(node: ast.AST) -> object:
     return node.value if isinstance(node, ast.Constant) else ""
 
 
-def takes_long_pattern(call: ast.Call) -> bool:
+def has_long_pattern(call: ast.Call) -> bool:
     """A pattern with a count, a named group, or a look at what is around."""
     pattern = str(_text(call.args[0])) if call.args else ""
     return "{" in pattern or "(?" in pattern.replace("(?:", "")

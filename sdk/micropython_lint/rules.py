@@ -18,6 +18,7 @@ from sdk.micropython_lint.nodes import (
     fewer_than,
     formats_oddly,
     has_keyword,
+    has_long_pattern,
     has_odd_decorator,
     is_a,
     is_positional_only,
@@ -28,7 +29,6 @@ from sdk.micropython_lint.nodes import (
     more_than,
     of_view,
     reads_of_super,
-    takes_long_pattern,
     unpacks,
 )
 
@@ -165,7 +165,7 @@ RULES = (
         None,
         "a plainer one",
         "__import__('re').match('a{2}', 'aa').group(0)",
-        calls("match search compile", takes_long_pattern),
+        calls("match search compile", has_long_pattern),
     ),
     Rule(
         "__set_name__",

@@ -94,7 +94,7 @@ class Router:
     def __init__(self, machines: Machines, name: str, rootfs: Path, packages: Path):
         self.machines, self.name, self.rootfs, self.packages = machines, name, rootfs, packages
         self.pid = 0
-        self.holder: subprocess.Popen | None = None
+        self.init: subprocess.Popen | None = None
 
     @property
     def place(self) -> Path:
@@ -109,7 +109,7 @@ class Router:
         """Make its namespaces and file systems; its devices are still to come, and start()."""
         enter = ["nsenter", f"--target={self.machines.init_pid}", "--pid", "--mount", "--"]
         words = ["sh", str(self.rootfs), f"{PLACE}/{self.name}", str(self.packages), self.name, PATH]
-        self.holder = subprocess.Popen(
+        self.init = subprocess.Popen(
             [*enter, *MAY, *SPACES, "sh", "-c", BOOT, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -117,27 +117,27 @@ class Router:
             env=self.machines.environment(self.name),
             start_new_session=True,
         )
-        assert self.holder.stdout
-        assert self.holder.stderr
-        word = self.holder.stdout.readline()
+        assert self.init.stdout
+        assert self.init.stderr
+        word = self.init.stdout.readline()
         if not word.strip().isdigit():
-            said = self.holder.stderr.read().decode(errors="replace").strip().splitlines()
+            said = self.init.stderr.read().decode(errors="replace").strip().splitlines()
             raise LabError(f"{self.name} did not boot: {said[-1] if said else 'it said nothing'}")
         self.pid = int(word)
         self.machines.pids[self.name] = self.pid
 
     def start(self) -> None:
         """Let procd begin."""
-        assert self.holder
-        assert self.holder.stdin
-        self.holder.stdin.write(b"\n")
-        self.holder.stdin.close()
+        assert self.init
+        assert self.init.stdin
+        self.init.stdin.write(b"\n")
+        self.init.stdin.close()
 
     def wait_for_end(self, within_s: float) -> None:
         """Wait until its first process has ended, as after a reboot. Raises LabError if it does not."""
-        assert self.holder
+        assert self.init
         try:
-            self.holder.wait(within_s)
+            self.init.wait(within_s)
         except subprocess.TimeoutExpired:
             raise LabError(f"{self.name} has not gone down within {within_s:g} s") from None
         self.forget()
@@ -149,8 +149,8 @@ class Router:
         self.wait_for_end(END_S)
 
     def forget(self) -> None:
-        assert self.holder
-        for pipe in (self.holder.stdin, self.holder.stdout, self.holder.stderr):
+        assert self.init
+        for pipe in (self.init.stdin, self.init.stdout, self.init.stderr):
             if pipe:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()

@@ -196,8 +196,8 @@ class OpenWrtMesh(Mesh):
         router = self.routers[node]
 
         def is_done() -> bool:
-            if router.holder is not None and router.holder.poll() is not None:
-                raise LabError(f"{node}: procd ended with {router.holder.returncode} at its boot")
+            if router.init is not None and router.init.poll() is not None:
+                raise LabError(f"{node}: procd ended with {router.init.returncode} at its boot")
             return "- init complete -" in self.do(node, "logread 2>/dev/null").said
 
         self.wait(is_done, f"{node}: the end of procd's boot", BOOT_S, 1)

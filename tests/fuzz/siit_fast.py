@@ -92,9 +92,9 @@ class Hook:
         self.poll.register(self.tun, select.POLLIN)
         self.poll.register(self.out.fileno(), select.POLLIN)
 
-    def use(self, rules: Map, is_held: bool = True) -> None:
+    def use(self, rules: Map, has_rules: bool = True) -> None:
         self.rules = rules
-        assert lib.siit_fast_use(self.fast, rules.pointer, 1) == is_held
+        assert lib.siit_fast_use(self.fast, rules.pointer, 1) == has_rules
 
     def send(self, sent: Sent, name: str = "fast") -> None:
         self.into.sendto(sent.frame(), (name, ETH_P_IP if sent.version == 4 else ETH_P_IPV6))
@@ -109,7 +109,7 @@ class Hook:
             got += read_all(self.bare)
         return [each for each in got if MARKED not in each]
 
-    def take(self) -> tuple[list[bytes], list[bytes]]:
+    def read_outputs(self) -> tuple[list[bytes], list[bytes]]:
         """What is there: translated, and left."""
         translated = []
         with contextlib.suppress(BlockingIOError):
@@ -126,7 +126,7 @@ class Hook:
                 raise
             raise Refused from None
         if self.poll.poll(50):
-            return self.take()
+            return self.read_outputs()
         # lost, or late: what is sent behind it says when all before has come
         for mark in MARKS:
             self.send(mark)
@@ -136,7 +136,7 @@ class Hook:
         while not (any(MARKED in each for each in translated) and any(MARKED in each for each in left)):
             assert time.monotonic() < end, "not even the marks came"
             self.poll.poll(1000)
-            for whole, part in zip((translated, left), self.take(), strict=True):
+            for whole, part in zip((translated, left), self.read_outputs(), strict=True):
                 whole += part
         return [t for t in translated if MARKED not in t], [each for each in left if MARKED not in each]
 

@@ -52,7 +52,7 @@ def test_rules_that_it_does_not_know_leave_everything_as_it_came(pairs):
     hook, maker = Hook(Map([ROLES["clat"]], MTU6)), Maker(1, "clat")
     try:
         assert simple_through(hook, maker)[1], "it translates"
-        hook.use(Map(pairs, MTU6), is_held=False)
+        hook.use(Map(pairs, MTU6), has_rules=False)
         for _ in range(100):
             sent, translated, left = simple_through(hook, maker)
             assert [each[10:] for each in left] == [sent.data]

@@ -64,7 +64,7 @@ class Case:
 
     section: str
     packets: tuple[Packet, ...]
-    holds: Callable[[list[Packet]], bool]
+    is_met: Callable[[list[Packet]], bool]
     rules: str = "clat"
 
     @property
@@ -80,14 +80,14 @@ class Case:
     def claim(self, came: list[bytes]) -> bool:
         """Whether what came is right; a packet too odd to be looked at is not."""
         try:
-            return bool(self.holds([read(data) for data in came]))
+            return bool(self.is_met([read(data) for data in came]))
         except (IndexError, AttributeError, TypeError, ValueError):
             return False
 
 
-def case(section, packet, holds, rules="clat"):
+def case(section, packet, is_met, rules="clat"):
     packets = tuple(packet) if isinstance(packet, list) else (packet,)
-    return Case(section, tuple(IPRaw(p) if isinstance(p, bytes) else p for p in packets), holds, rules)
+    return Case(section, tuple(IPRaw(p) if isinstance(p, bytes) else p for p in packets), is_met, rules)
 
 
 class IPRaw(Raw):
@@ -132,7 +132,7 @@ def none_of(version):
 def joined(check=lambda packet: True):
     """A claim about what fragments of IPv6 are together."""
 
-    def holds(packets):
+    def is_met(packets):
         if not packets or any(IPv6ExtHdrFragment not in packet for packet in packets):
             return False
         if any(len(packet) > MTU_BYTES for packet in packets):
@@ -140,7 +140,7 @@ def joined(check=lambda packet: True):
         whole = IPv6(bytes(defragment6(packets)))
         return has_right_sums(whole) and check(whole)
 
-    return holds
+    return is_met
 
 
 def is_from(packet, src, dst, hops):

@@ -49,7 +49,7 @@ def render():
     """The page's text."""
     recorded = {target: table.recording(target) for target in TARGETS}
     notes: dict[str, int] = {}
-    lines = [HEAD, *taken(recorded)]
+    lines = [HEAD, *sources(recorded)]
     for section, title in table.SECTIONS.items():
         lines += ["", f"## {title}", "", row("", *TARGETS.values()), row(*["---"] * (len(TARGETS) + 1))]
         for name, case in table.CASES.items():
@@ -60,7 +60,7 @@ def render():
     return "\n".join(lines) + "\n"
 
 
-def taken(recorded):
+def sources(recorded):
     """The table of what the recordings were taken from."""
     lines = [row("column", "version", "kernel", "on", "yes"), row(*["---"] * 5)]
     for target, title in TARGETS.items():

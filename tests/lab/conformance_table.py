@@ -12,7 +12,7 @@ import conformance_6to4
 import conformance_addresses
 from conformance import RULES, SECTIONS, brief
 
-__all__ = ["CASES", "OTHERWISE", "RECORDINGS", "RULES", "SECTIONS", "brief", "keep", "recording"]
+__all__ = ["CASES", "OTHERWISE", "RECORDINGS", "RULES", "SECTIONS", "brief", "recording", "save"]
 
 PARTS = (conformance_4to6, conformance_6to4, conformance_addresses)
 CASES = {name: case for part in PARTS for name, case in part.CASES.items()}
@@ -125,7 +125,7 @@ OTHERWISE = {
 }
 
 
-def keep(folder, target, version, found):
+def save(folder, target, version, found):
     """Write down what came, by target: for each case a digest of what was sent, and the packets."""
     folder.mkdir(parents=True, exist_ok=True)
     recorded = {

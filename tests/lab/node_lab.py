@@ -58,7 +58,7 @@ class Machine:
 
     def __init__(self, name):
         self.name = name
-        self.holder = subprocess.Popen(
+        self.init = subprocess.Popen(
             [
                 *UNSHARE,
                 "sh",
@@ -69,8 +69,8 @@ class Machine:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.holder.stdout.readline() == "ready\n"
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text()
+        assert self.init.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text()
         self.pid = int(children.split()[0])
         self.started = []
 
@@ -120,9 +120,9 @@ class Machine:
         )
 
     def close(self):
-        self.holder.stdin.close()
-        self.holder.wait(60 * TIMEOUT_SCALE)
-        self.holder.stdout.close()
+        self.init.stdin.close()
+        self.init.wait(60 * TIMEOUT_SCALE)
+        self.init.stdout.close()
         for process in self.started:
             process.wait(60 * TIMEOUT_SCALE)
             process.stdout.close()

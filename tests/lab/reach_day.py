@@ -50,7 +50,7 @@ def soon(machine, target, *options):
     wait_until(lambda: answers(machine, target, *options), f"{target} answers")
 
 
-def settled(machine, device):
+def await_addresses(machine, device):
     """What the kernel does by itself with a new device is over, lest a snapshot sees half of it."""
 
     def is_so():

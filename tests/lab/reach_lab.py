@@ -47,7 +47,7 @@ class Machine:
     and when the test is killed, whose pipe it reads."""
 
     def __init__(self):
-        self.holder = subprocess.Popen(
+        self.init = subprocess.Popen(
             [
                 "unshare",
                 "--net",
@@ -63,8 +63,8 @@ class Machine:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self.holder.stdout.read(1)
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()
+        self.init.stdout.read(1)
+        children = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()
         self.pid = int(children[0])
         self.wishes: queue.Queue = queue.Queue()
         self.made: queue.Queue = queue.Queue()
@@ -117,9 +117,9 @@ class Machine:
 
     def end(self):
         self.wishes.put(None)
-        self.holder.stdin.close()
-        self.holder.wait(DEADLINE_S)
-        self.holder.stdout.close()
+        self.init.stdin.close()
+        self.init.wait(DEADLINE_S)
+        self.init.stdout.close()
 
 
 @contextlib.contextmanager

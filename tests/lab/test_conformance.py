@@ -32,7 +32,7 @@ def came(request, tmp_path_factory):
                     found[name] = wire.send(case.raw)
             wire.close()
         if folder := os.environ.get("CONFORMANCE_OUT"):
-            table.keep(Path(folder), made.name, made.version, found)
+            table.save(Path(folder), made.name, made.version, found)
     finally:
         made.close()
     return made.name, found

@@ -67,7 +67,7 @@ def has_address(lab, node, client):
     return own in lab.exec(node, ["ip", "-6", "addr", "show", "dev", "lo"]).stdout
 
 
-def holders(lab, client, nodes):
+def serving(lab, client, nodes):
     return [node for node in nodes if has_address(lab, node, client)]
 
 
@@ -85,5 +85,5 @@ def test_a_node_of_theirs_between_two_of_ours_is_no_wall(lab_of):
             lab.roam("phone", node, hard=True)
             talk.echo()
             wait_until(
-                lambda node=node: holders(lab, "phone", "abc") == [node], what=f"{node} having the phone"
+                lambda node=node: serving(lab, "phone", "abc") == [node], what=f"{node} having the phone"
             )

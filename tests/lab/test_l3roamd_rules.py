@@ -109,11 +109,11 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
     hand = mesh.hands["b"]
     client.do("send 60")
 
-    def are_held(number):
+    def are_queued(number):
         hand.read_arrivals()
         return hand.counters()["queued"] >= number
 
-    wait_until(lambda: are_held(60), "60 packets at the gate")
+    wait_until(lambda: are_queued(60), "60 packets at the gate")
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
     assert client.do("seen") == " ".join(str(number) for number in range(60))
@@ -122,7 +122,7 @@ def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
     assert hand.opened() == set()
     many = QUEUED_PER_CLIENT + 16
     client.do(f"send {many}")
-    wait_until(lambda: are_held(60 + many), "as many packets more")
+    wait_until(lambda: are_queued(60 + many), "as many packets more")
     assert hand.counters() == {
         "queued": 60 + many,
         "released": 60,

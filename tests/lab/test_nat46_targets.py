@@ -189,10 +189,10 @@ def test_a_session_is_in_its_namespace_and_nobody_else_is(other, mode, monkeypat
     monkeypatch.setattr(libc, "_load", lambda: loaded)
     ours = os.readlink("/proc/thread-self/ns/net")
 
-    def look(session):
+    def read_back(session):
         return session.read(), session.has_interface("only-here"), session.statistics("only-here").in_packets
 
-    text, is_there, packets = KernelTarget("/proc/net/dev", other.name).perform(look)
+    text, is_there, packets = KernelTarget("/proc/net/dev", other.name).perform(read_back)
     assert ("only-here:" in text, is_there, packets) == (True, True, 0)
     assert (
         KernelTarget("/proc/net/dev", other.name).perform(lambda session: session.mtu_bytes("only-here"))
@@ -206,14 +206,14 @@ def test_namespaces_at_the_same_time(other, tmp_path):
     second = Namespace(f"n46{uuid.uuid4().hex[:8]}", tmp_path)
     seen = {}
 
-    def look(node):
+    def read_back(node):
         for _ in range(20):
             target = KernelTarget("/proc/net/dev", kernel.namespace_path(node.name))
             seen.setdefault(node.name, set()).add(
                 target.perform(lambda session: session.has_interface("only-here"))
             )
 
-    threads = [threading.Thread(target=look, args=(node,)) for node in (other, second)]
+    threads = [threading.Thread(target=read_back, args=(node,)) for node in (other, second)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 from node_lab import EITHER_KIND, FIREWALLS, NEEDS
-from test_node_setup_guard import BEHIND, ECHO, KEEP_ONE, give_home, mesh_that_carries
+from test_node_setup_guard import BEHIND, ECHO, ONE_FLOW, give_home, mesh_that_carries
 from test_node_setup_traffic import SERVER
 from waiting import wait_until
 
@@ -66,7 +66,7 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
         assert "broken" not in node.xlat("plat status", check=False).stdout
         assert "1 received" in mesh.client.output(f"ping -c 1 -W 20 {SERVER}")
     if firewall != "nft":
-        see_that_we_do_not_take_turns(mesh)
+        check_that_nobody_alternates(mesh)
     mesh.plat.run("ip -6 route flush root fddd:1337:1338:200:0:b2::/96 type prohibit")
     assert "broken" in node.xlat("plat status", check=False).stdout
     assert node.xlat(up).returncode == 0
@@ -80,7 +80,7 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
     assert "XLAT464" not in node.snapshot()
 
 
-def see_that_we_do_not_take_turns(mesh):
+def check_that_nobody_alternates(mesh):
     """A program may put its rule before ours each time: then ours stay behind for a while, and status says so."""
     node, up = mesh.plat_node, f"plat up {mesh.plat_options}"
 
@@ -136,12 +136,12 @@ def test_a_flow_that_began_without_rules_lives_once_they_are_back(machines, fire
             ["nft", "add table inet fw; add chain inet fw f { type filter hook forward priority 0; }"]
         )
         mesh.plat.run("nft add rule inet fw f ct state new,established accept")
-    keep = [sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER]
-    before = mesh.client.start([*keep, "5001"])
+    command = [sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER]
+    before = mesh.client.start([*command, "5001"])
     assert before.stdout.readline() == "0\n"
     for command in WITHOUT_NAT[kind(firewall)]:
         mesh.plat.run(command, **mesh.plat_node.variables)
-    during = mesh.client.start([*keep, "5002"])
+    during = mesh.client.start([*command, "5002"])
 
     def flows(port):
         return mesh.plat.output("conntrack -L -f ipv6 -p udp", check=False).count(f"sport={port} ")
@@ -167,8 +167,8 @@ def test_another_line_comes_and_goes_beside_the_one_that_a_flow_uses(machines, f
     mesh = mesh_that_carries(machines, firewall)
     node, options = mesh.plat_node, mesh.plat_options
     wan = re.search(r"--wan (\S+)", options).group(1)
-    keep = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER, "5001"])
-    assert keep.stdout.readline() == "0\n"
+    flow = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER, "5001"])
+    assert flow.stdout.readline() == "0\n"
     device = mesh.plat.output("ip link show plat").split(":")[0]
     mesh.plat.run(["sh", "-c", "exec ip -6 monitor route >/run/routes 2>&1 </dev/null &"])
     mesh.plat.run("ip link add dsl type veth peer name tower")
@@ -180,8 +180,8 @@ def test_another_line_comes_and_goes_beside_the_one_that_a_flow_uses(machines, f
         assert wan in rules(mesh)
     assert mesh.plat.output("sysctl -n net.ipv4.conf.dsl.forwarding").strip() == "1"
     assert mesh.plat.output("ip link show plat").split(":")[0] == device
-    last = int(keep.stdout.readline())
-    wait_until(lambda: int(keep.stdout.readline()) > last + 3, "more of the flow over the line that stayed")
+    last = int(flow.stdout.readline())
+    wait_until(lambda: int(flow.stdout.readline()) > last + 3, "more of the flow over the line that stayed")
     gone = "Deleted fddd:1337:1338:200:0:b2::/96"
     assert gone not in mesh.plat.output("cat /run/routes"), "babel would take it back"
     node.xlat("plat down")
@@ -256,4 +256,4 @@ def test_a_flow_that_nobody_answers_is_one_flow(machines, firewall):
     assert listening.stdout.readline() == "ready\n"
     mesh.client.python(ONE_WAY, SERVER)
     assert listening.stdout.readline() == "almost all\n"
-    assert mesh.client.python(KEEP_ONE, SERVER) == "hello"
+    assert mesh.client.python(ONE_FLOW, SERVER) == "hello"

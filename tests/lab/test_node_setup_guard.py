@@ -347,13 +347,13 @@ def test_one_client_and_one_node_have_no_more_than_their_share(machines, firewal
     mesh.plat_node.xlat(f"plat up {mesh.plat_options} --client-flows 20 --node-flows 30")
     wait_until(lambda: "1 received" in ping(mesh.client, SERVER, "-W", "1"), "way to the server")
     mesh.plat.run("conntrack -F")
-    kept = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEP), SERVER])
-    answered = [kept.stdout.readline().strip() for _ in range(30)]
+    open_sockets = mesh.client.start([sys.executable, "-c", textwrap.dedent(FLOWS), SERVER])
+    answered = [open_sockets.stdout.readline().strip() for _ in range(30)]
     assert answered.count("hello") == 20
     assert set(answered[:20]) == {"hello"}
     # another client of the node has what is left to it, one of another node its own
     mesh.client.run("ip address add 10.126.0.51/16 dev eth0")
-    other = mesh.client.start([sys.executable, "-c", textwrap.dedent(KEEP), SERVER, "10.126.0.51"])
+    other = mesh.client.start([sys.executable, "-c", textwrap.dedent(FLOWS), SERVER, "10.126.0.51"])
     assert [other.stdout.readline().strip() for _ in range(30)].count("hello") == 10
     elsewhere = "fddd:1337:1337:ffff::a7e:1"
     mesh.mid.run(f"ip -6 route replace {elsewhere}/128 via fd00:1::1")
@@ -361,18 +361,18 @@ def test_one_client_and_one_node_have_no_more_than_their_share(machines, firewal
     assert answers(mesh, SERVER, source=elsewhere) == {SERVER: "hello"}
     # what is under way goes on, and what has ended makes room
     mesh.plat.run("conntrack -D -f ipv6 -p udp --orig-port-src 5000")
-    assert mesh.client.python(KEEP_ONE, SERVER) == "hello"
+    assert mesh.client.python(ONE_FLOW, SERVER) == "hello"
 
 
 # a flow of each of 30 ports: what it is answered, "hello" or nothing in a while
-KEEP = """
+FLOWS = """
     import select, socket, sys, time
-    kept = []
+    sockets = []
     for port in range(5000, 5030):
         asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         asking.bind((sys.argv[2] if sys.argv[2:] else "", port))
         asking.connect((sys.argv[1], 7))
-        kept.append(asking)
+        sockets.append(asking)
         asking.send(b"hello")
         answer = "silence"
         if select.select([asking], [], [], 0.2)[0]:
@@ -383,7 +383,7 @@ KEEP = """
         print(answer, flush=True)
     time.sleep(600)
 """
-KEEP_ONE = """
+ONE_FLOW = """
     import socket, sys
     asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     asking.settimeout(20)

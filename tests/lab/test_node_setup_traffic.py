@@ -179,7 +179,9 @@ def test_a_client_reaches_the_ipv4_internet(mesh):
         node.xlat("clat down")
         node.xlat("plat down")
     for node, before in zip(mesh.nodes, mesh.before, strict=True):
-        assert settled(snapshot(node.machine, node.variables)) == settled(before)
+        assert without_link_addresses(snapshot(node.machine, node.variables)) == without_link_addresses(
+            before
+        )
 
 
 # a datagram without a checksum either way, and what became of it: SO_NO_CHECK is 11
@@ -231,7 +233,7 @@ def test_a_datagram_with_df_is_told_the_mtu_of_the_mesh_by_the_translator(nft_me
     assert path_mtu(nft_mesh, nft_mesh.client, SERVER) == MESH_MTU - 20
 
 
-def settled(text):
+def without_link_addresses(text):
     """A snapshot without what happens by itself: links come up."""
     text = re.sub(r"^(local|multicast|anycast) .*\n", "", text, flags=re.M)
     return re.sub(r"^.*fe80::.*\n", "", text, flags=re.M)

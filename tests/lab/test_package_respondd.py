@@ -107,12 +107,12 @@ class Box:
 
     def __init__(self) -> None:
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", SETUP]
-        self.holder = subprocess.Popen(
+        self.init = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, preexec_fn=die_with_parent(os.getpid())
         )
-        assert self.holder.stdout is not None
-        assert self.holder.stdout.readline() == "ready\n"
-        self.pid = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text().split()[0]
+        assert self.init.stdout is not None
+        assert self.init.stdout.readline() == "ready\n"
+        self.pid = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()[0]
         self.enter = ["nsenter", "-t", self.pid, "-m", "-n", "-p"]
 
     def __call__(self, command: str) -> str:
@@ -154,8 +154,8 @@ class Box:
         return json.loads(done.stdout.splitlines()[-1])
 
     def close(self) -> None:
-        self.holder.kill()
-        self.holder.wait()
+        self.init.kill()
+        self.init.wait()
 
 
 @pytest.fixture(scope="module")

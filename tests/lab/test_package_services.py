@@ -110,7 +110,7 @@ class Node:
             "PYTHONPATH": f"/{site.relative_to(root)}",
             "LC_ALL": "C",
         }
-        self.holder = subprocess.Popen(
+        self.init = subprocess.Popen(
             [
                 "unshare",
                 "--mount",
@@ -126,9 +126,9 @@ class Node:
             text=True,
             preexec_fn=die_with_parent(os.getpid()),
         )
-        assert self.holder.stdout is not None
-        assert self.holder.stdout.readline() == "ready\n"
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children")
+        assert self.init.stdout is not None
+        assert self.init.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children")
         self.pid = children.read_text().split()[0]
         if self.config is not None:
             self.write(self.config)
@@ -185,8 +185,8 @@ class Node:
         self.wait("grep -qs . $0 && ! grep -q own-plat $0 && echo gone".replace("$0", PREFIXD_LINE), "gone")
 
     def close(self) -> None:
-        self.holder.kill()
-        self.holder.wait()
+        self.init.kill()
+        self.init.wait()
 
 
 class SiteNode(Node):

@@ -10,7 +10,7 @@ import re
 import socket
 
 import pytest
-from reach_day import NOTHING, changes, says_on, settled
+from reach_day import NOTHING, await_addresses, changes, says_on
 from reach_lab import LIBC, Machine, Server, address, cable, echo, needs
 from reach_site import snapshot
 
@@ -40,7 +40,7 @@ def machines():
         )
         server.run("ip", "route", "add", "default", "via", "203.0.113.1", "src", "203.0.113.8")
         server.run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0", "expires", "9999")
-        settled(server, "eth0")
+        await_addresses(server, "eth0")
         yield router, server
 
 

@@ -132,10 +132,10 @@ def test_a_long_run_with_churn_piles_nothing_up(site):
     for number in range(1, ROUNDS):
         churn(site, number)
 
-    def has_settled():
+    def is_closed():
         return processes(site.server)["reach-relay"][0] <= first[0][1]["reach-relay"][0]
 
-    wait_until(has_settled, "the relay's descriptors are those of the first round")
+    wait_until(is_closed, "the relay's descriptors are those of the first round")
     for machine, (counts, programs) in zip((site.server, site.home), first, strict=True):
         wait_until(
             lambda machine=machine, counts=counts: residue(site, machine)[0] == counts,

@@ -12,7 +12,7 @@ import socket
 from dataclasses import replace
 
 import pytest
-from reach_day import NOTHING, answers, changes, download, learns, says_on, settled, soon
+from reach_day import NOTHING, answers, await_addresses, changes, download, learns, says_on, soon
 from reach_lab import Machine, address, cable, echo, needs, wait_until
 from reach_site import Site, serve_tcp, servers, snapshot
 from test_reach_links import RA_S, SIZE, TAP_MTU, has
@@ -115,7 +115,7 @@ class Rented(Site):
         self.server.run("ip", "-6", "route", "add", "default", "via", "fe80::1", "dev", "eth0")
         address(self.office, "eth0", "198.51.100.2/24")
         self.office.run("ip", "route", "add", "default", "via", "198.51.100.1")
-        settled(self.server, "eth0")
+        await_addresses(self.server, "eth0")
 
     def advertise(self):
         config = self.folder / "radvd.conf"

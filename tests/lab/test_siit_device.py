@@ -45,7 +45,7 @@ def test_busy_device_names_are_refused_and_nothing_is_left(alone):
         assert done.returncode == 1
         assert re.fullmatch(rf"siit: {name} is a device, .*expected a name that is free\n", done.stderr)
     holder = subprocess.Popen(
-        alone.command(sys.executable, "-c", HOLD_A_TUN), stdout=subprocess.PIPE, stdin=subprocess.PIPE
+        alone.command(sys.executable, "-c", OPEN_A_TUN), stdout=subprocess.PIPE, stdin=subprocess.PIPE
     )
     try:
         assert holder.stdout.readline() == b"held\n"
@@ -58,7 +58,7 @@ def test_busy_device_names_are_refused_and_nothing_is_left(alone):
     assert not alone.state.exists()
 
 
-HOLD_A_TUN = """
+OPEN_A_TUN = """
 import fcntl, os, struct, sys
 fd = os.open("/dev/net/tun", os.O_RDWR)
 fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"held", 0x1001))

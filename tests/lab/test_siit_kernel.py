@@ -19,7 +19,7 @@ from waiting import wait_until
 pytestmark = [*NEEDS, pytest.mark.parametrize("path", ["fast"], indirect=True)]
 UDP_SEGMENT = 103
 DATA = random.Random(1).randbytes(3_000_000)
-TAKE_AWAY = (
+REMOVE = (
     "import socket; from siit._siit import lib; "
     "print(lib.siit_fast_detach(socket.if_nametoindex('clat')), lib.siit_fast_detach(socket.if_nametoindex('clat')))"
 )
@@ -32,12 +32,12 @@ def state(node, device):
     return described["fast"]
 
 
-def take_away(node):
+def remove(node):
     """Take the programs away from the device clat; how many there were, twice."""
-    return node.run(sys.executable, "-c", TAKE_AWAY, cwd=ROOT).stdout.split()
+    return node.run(sys.executable, "-c", REMOVE, cwd=ROOT).stdout.split()
 
 
-def taken(node, device, does):
+def translated(node, device, does):
     """What becomes of the packets of a piece of traffic at a device: (by the program, by the pump)."""
     before = node.counters(device)
     does()
@@ -56,11 +56,11 @@ def test_what_is_simple_never_comes_to_the_pump(path):
     for data_from, data_to in ((near, far), (far, near)):
         for node, device in ((clat, "clat"), (plat, "plat")):
             assert state(node, device) == "on"
-            fast, slow = taken(node, device, lambda ends=(data_from, data_to): transfer(*ends, DATA))
+            fast, slow = translated(node, device, lambda ends=(data_from, data_to): transfer(*ends, DATA))
             assert (fast > 50, slow) == (True, 0)
-    assert taken(clat, "clat", lambda: ping(client)) == (2, 0)
-    assert taken(clat, "clat", lambda: ping(client, "-s", "3000"))[0] == 0
-    fast, slow = taken(clat, "clat", lambda: ping(client, "-t", "2"))
+    assert translated(clat, "clat", lambda: ping(client)) == (2, 0)
+    assert translated(clat, "clat", lambda: ping(client, "-s", "3000"))[0] == 0
+    fast, slow = translated(clat, "clat", lambda: ping(client, "-t", "2"))
     assert (fast, slow) == (0, 0), "a TTL that runs out"
 
 
@@ -91,7 +91,7 @@ def test_simple_traffic_goes_on_when_the_daemons_are_killed(path):
     assert clat.counters("clat")["translated_in_kernel"] < 1000, (
         "its own counters, not those of the one before"
     )
-    assert take_away(clat) == ["1", "0"], "the new program took the old one's place"
+    assert remove(clat) == ["1", "0"], "the new program took the old one's place"
 
 
 def test_a_daemon_that_is_told_to_do_without_takes_it_away(path):
@@ -100,8 +100,8 @@ def test_a_daemon_that_is_told_to_do_without_takes_it_away(path):
     clat.options = ("--fast", "off")
     clat.start_siit()
     assert state(clat, "clat") == "off"
-    assert taken(clat, "clat", lambda: ping(client)) == (0, 2)
-    assert take_away(clat) == ["0", "0"]
+    assert translated(clat, "clat", lambda: ping(client)) == (0, 2)
+    assert remove(clat) == ["0", "0"]
 
 
 def test_what_is_limited_goes_through_the_limit(path):
@@ -113,14 +113,14 @@ def test_what_is_limited_goes_through_the_limit(path):
     )
     wait_until(lambda: "htb" in state(clat, "clat"), "the daemon sees the limit")
     assert state(clat, "clat") == "off: the device's qdisc htb would see no packet"
-    assert taken(clat, "clat", lambda: ping(client)) == (0, 2)
+    assert translated(clat, "clat", lambda: ping(client)) == (0, 2)
     assert " 2 pkt" in clat.run("tc", "-s", "qdisc", "show", "dev", "clat").stdout
     clat.end_siit(signal.SIGKILL)
     clat.start_siit()
     assert "htb" in state(clat, "clat")
     clat.run("tc", "qdisc", "del", "dev", "clat", "root")
     wait_until(lambda: state(clat, "clat") == "on", "the daemon sees that it is gone")
-    assert taken(clat, "clat", lambda: ping(client)) == (2, 0)
+    assert translated(clat, "clat", lambda: ping(client)) == (2, 0)
 
 
 def test_rules_that_it_does_not_know_are_the_pumps(path):
@@ -128,10 +128,10 @@ def test_rules_that_it_does_not_know_are_the_pumps(path):
     pair = "local.v4 10.1.0.9/32 local.v6 2001:db8::9/128"
     clat.ctl(f"insert clat {pair}")
     assert state(clat, "clat") == "off: it knows no rules but one pair of RFC6052 with a /96 on both sides"
-    assert taken(clat, "clat", lambda: ping(client)) == (0, 2)
+    assert translated(clat, "clat", lambda: ping(client)) == (0, 2)
     clat.ctl(f"remove clat {pair}")
     assert state(clat, "clat") == "on"
-    assert taken(clat, "clat", lambda: ping(client)) == (2, 0)
+    assert translated(clat, "clat", lambda: ping(client)) == (2, 0)
 
 
 def test_a_mark_ends_at_the_device_as_it_does_in_user_space(path):
@@ -165,7 +165,7 @@ def test_super_packets_of_udp_cross_whole(path):
     client, clat, _, server = path
     source, sink = udp_pair(client, server)
     for size in (1, 100, 1200, 1432):
-        fast, slow = taken(
+        fast, slow = translated(
             clat,
             "clat",
             lambda size=size: [

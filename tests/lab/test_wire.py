@@ -132,7 +132,7 @@ def undisturbed(measure, is_so):
     return last[0]
 
 
-def overtaken(arrived):
+def reordered(arrived):
     """Return how many arrived behind one that was sent later."""
     latest, late = -1, 0
     for number, _ in arrived:
@@ -153,7 +153,7 @@ def test_no_frame_is_earlier_than_twice_the_delay_on_its_way_there_and_back(two)
 
 def test_jitter_varies_the_delay_and_keeps_the_order(two):
     arrived = undisturbed(lambda: send_numbers(two, "jitter", 500, 100, 1000), lambda came: len(came) == 500)
-    assert overtaken(arrived) == 0
+    assert reordered(arrived) == 0
     rtt = ping(two, "jitter", "-c", "40", "-i", "0.02")
     low, _, high, _ = (float(value) for value in re.search(r"= ([\d./]+) ms", rtt).group(1).split("/"))
     assert 10 <= low < 40 < high
@@ -165,14 +165,14 @@ def test_loss_is_about_as_asked(two):
     arrived = undisturbed(
         lambda: send_numbers(two, "loss", FRAMES, 100, 10_000), lambda came: len(came) in about
     )
-    assert overtaken(arrived) == 0
+    assert reordered(arrived) == 0
 
 
 def test_reordering_is_about_as_asked_and_loses_nothing(two):
     arrived = undisturbed(
         lambda: send_numbers(two, "reorder", FRAMES, 100, 4000), lambda came: len(came) == FRAMES
     )
-    assert 0.05 * FRAMES < overtaken(arrived) < 0.15 * FRAMES
+    assert 0.05 * FRAMES < reordered(arrived) < 0.15 * FRAMES
 
 
 def test_the_rate_is_about_as_asked(two):
@@ -186,7 +186,7 @@ def test_the_rate_is_about_as_asked(two):
         lambda: send_numbers(two, "rate", 1500, size, 3000), lambda came: 5.5 < mbit(came) < 9
     )
     assert len(arrived) < 1500  # the queue is no longer than 200 ms
-    assert overtaken(arrived) == 0
+    assert reordered(arrived) == 0
 
 
 @pytest.mark.parametrize(("name", "mtu"), [("mtu", 1300), ("giant", 9000), ("all", 1400)])
@@ -201,7 +201,7 @@ def test_all_impairments_at_once(two):
     arrived = undisturbed(
         lambda: send_numbers(two, "all", FRAMES, 100, 2000), lambda came: len(came) in about
     )
-    assert overtaken(arrived) > 0.01 * FRAMES
+    assert reordered(arrived) > 0.01 * FRAMES
 
 
 def test_a_cut_wire_carries_nothing_and_a_healed_one_does(two):

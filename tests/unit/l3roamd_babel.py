@@ -28,22 +28,22 @@ class Babel:
     def announce(
         self, address: bytes, number: int, is_there: bool, now_s: float, convergence_s: float
     ) -> None:
-        holders = self._changes.setdefault(address, {})
-        changes = holders.setdefault(number, [])
+        serving = self._changes.setdefault(address, {})
+        changes = serving.setdefault(number, [])
         self._count += 1
         changes.append(Change(now_s, convergence_s, is_there, self._count))
         self._drop_known(address, now_s)
 
     def _drop_known(self, address: bytes, now_s: float) -> None:
         """Leave out what all have heard of and is not true any more."""
-        holders = self._changes[address]
-        for number, changes in list(holders.items()):
+        serving = self._changes[address]
+        for number, changes in list(serving.items()):
             while len(changes) > 1 and changes[1].at_s + changes[1].convergence_s < now_s:
                 del changes[0]
             last = changes[-1]
             if len(changes) == 1 and not last.is_there and last.at_s + last.convergence_s < now_s:
-                del holders[number]
-        if not holders:
+                del serving[number]
+        if not serving:
             del self._changes[address]
 
     def told(self, observer: int, address: bytes, now_s: float) -> set[int]:
@@ -84,5 +84,5 @@ class Babel:
 
     def lose(self, holder: int) -> None:
         """All know that a node announces nothing."""
-        for holders in self._changes.values():
-            holders.pop(holder, None)
+        for serving in self._changes.values():
+            serving.pop(holder, None)

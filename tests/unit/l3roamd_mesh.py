@@ -14,13 +14,13 @@ from l3roamd_mesh_node import CLAT_RANGE, CLIENT_IPV6, CLIENTS, PLAT_RANGE, Clie
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
-from l3roamd_py.kernel.horizon import ASKED_MAX
+from l3roamd_py.kernel.node_routes import ASKED_MAX
 from xlat464.node import management_address, node_client_address
 
 __all__ = ["CLAT_RANGE", "CLIENTS", "CLIENT_IPV6", "PLAT_RANGE", "Client", "Kernel", "Node"]
 LEGACY = bytes.fromhex("fd000000000000000000000000000005")
 STRANGER = bytes.fromhex("fddd133713370200000000eec0000001")  # a node of the mesh that is nobody's here
-SETTLE_S = 15.0  # after a walk, until all have come to rest
+CONVERGENCE_S = 15.0  # after a walk, until all have come to rest
 
 
 @dataclass
@@ -189,8 +189,8 @@ class Mesh:
         self.after(0.003, lambda: self._appear(client, node, client.ipv4))
 
     def _appear(self, client: Client, node: Node, ipv4: bytes | None) -> None:
-        is_held = ipv4 is not None and (client.mac, ipv4) not in node.kernel.opened
-        if client.node is node and (ipv4 is None or is_held):
+        is_gated = ipv4 is not None and (client.mac, ipv4) not in node.kernel.opened
+        if client.node is node and (ipv4 is None or is_gated):
             node.handle(events.ClientSeen(client.mac, ipv4))
 
     def knock(self, client: Client, ipv4: bytes | None = None) -> None:
@@ -201,7 +201,7 @@ class Mesh:
     def address(self, client: Client) -> bytes:
         return node_client_address(CLIENTS, client.mac)
 
-    def holders(self, client: Client) -> list[Node]:
+    def serving(self, client: Client) -> list[Node]:
         """The nodes that claim to serve it."""
         return [node for node in self.nodes if self.address(client) in node.kernel.node_clients]
 
@@ -233,9 +233,9 @@ def joined(mesh: Mesh, node: int = 1, number: int = 9) -> Client:
     return client
 
 
-def check_settled(mesh: Mesh, client: Client) -> None:
+def check_converged(mesh: Mesh, client: Client) -> None:
     """Exactly one node serves the client, where it is, and lets it through; nothing is left at the others."""
-    assert mesh.holders(client) == [client.node]
+    assert mesh.serving(client) == [client.node]
     assert mesh.path(client) is not None
     for node in mesh.nodes:
         if node is not client.node:
@@ -248,8 +248,8 @@ def check_goes_on(mesh: Mesh, client: Client, before: tuple[bytes, bytes] | None
     """What it had open goes on after a time, and still does when all have come to rest."""
     mesh.run(within_s)
     assert mesh.path(client) == before
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
     assert mesh.path(client) == before
 
 

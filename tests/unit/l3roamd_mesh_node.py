@@ -167,7 +167,7 @@ class Node:
             datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
             self.mesh.carry(self, target, datagram)
 
-    def look(self, action: do.CheckElsewhere) -> None:
+    def check_elsewhere(self, action: do.CheckElsewhere) -> None:
         if self.mesh.route(self, action.address) not in (None, self):
             self.mesh.after(0.0, lambda: self.handle(events.FoundElsewhere(action.mac)))
 
@@ -250,7 +250,7 @@ class Node:
         self.mesh.after(down_s, come_back)
 
     def remove_others(self) -> None:
-        """Remove what the kernel has of nobody whom the daemon knows: as l3roamd_py/upkeep.py does."""
+        """Remove what the kernel has of nobody whom the daemon knows: as l3roamd_py/cleanup.py does."""
         node, kernel = self.core.node, self.kernel
         for address in kernel.node_clients - {
             node.node_client(mac) for mac in [*node.clients, *node.departed]
@@ -283,7 +283,7 @@ PERFORM: dict[type, Callable] = {
     do.Send: _send,
     do.SendToNodes: _send_to_nodes,
     do.SendClaim: Node.claim,
-    do.CheckElsewhere: Node.look,
+    do.CheckElsewhere: Node.check_elsewhere,
     do.CheckPlace: Node.check_place,
     do.AddNodeClient: lambda node, a: node.mesh.announce(node, a.address, True),
     do.RemoveNodeClient: lambda node, a: node.mesh.announce(node, a.address, False),

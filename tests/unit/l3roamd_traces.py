@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from l3roamd_mesh import CLIENT_IPV6, SETTLE_S, Air, Client, Mesh, make_client
+from l3roamd_mesh import CLIENT_IPV6, CONVERGENCE_S, Air, Client, Mesh, make_client
 
 from l3roamd_py.core import events
 
@@ -86,7 +86,7 @@ class Scenario:
             for client in self.clients:
                 client.is_asleep = False
                 self.mesh.knock(client)
-            self.mesh.run(SETTLE_S)
+            self.mesh.run(CONVERGENCE_S)
         return {
             "calm": self.is_calm,
             "actions": self._trace(),
@@ -160,7 +160,7 @@ class Scenario:
             "clients": [
                 [
                     client.node and client.node.number,
-                    [node.number for node in mesh.holders(client)],
+                    [node.number for node in mesh.serving(client)],
                     [each.hex() for each in mesh.path(client) or ()],
                 ]
                 for client in self.clients
@@ -200,7 +200,7 @@ def _figure(found: dict, name: str) -> int:
     """Return how many clients one node serves, the right one; of how many packets pass; or a counter."""
     clients = found["outcome"]["clients"]
     if name == "served":
-        return sum(holders == [node] for node, holders, _ in clients)
+        return sum(serving == [node] for node, serving, _ in clients)
     return sum(bool(path) for *_, path in clients) if name == "passes" else found["counters"].get(name, 0)
 
 

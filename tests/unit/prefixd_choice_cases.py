@@ -10,11 +10,11 @@ from prefixd.choice import DOUBT, DOWN, GONE_MAX, GOOD, INFINITY, MANAGEMENT, RE
 def chooser(*told, margin=64, hold_ms=10000):
     """Return a choice that babel has told about (prefix, metric, health) at 0 ms, and its actions."""
     choice = PlatChoice(margin, hold_ms)
-    news = [("away", False)]
+    events = [("away", False)]
     for prefix, metric, health in told:
-        news.append(("metric", prefix, metric))
-        news.append(("health", prefix, health, ""))
-    return choice, choice.handle_all(news, 0)
+        events.append(("metric", prefix, metric))
+        events.append(("health", prefix, health, ""))
+    return choice, choice.handle_all(events, 0)
 
 
 def case_the_lowest_metric_wins_and_a_tie_goes_to_the_lowest_prefix():

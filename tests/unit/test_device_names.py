@@ -28,13 +28,13 @@ PREFIXD = (
 
 
 def on_the_command_line(option):
-    def take(name):
+    def accept(name):
         try:
             cli_options.parse_daemon([*NEEDED[1:], f"{option}={name}"])
         except UsageError as error:
             raise ValueError(str(error)) from None
 
-    return take
+    return accept
 
 
 def at_the_socket(name):
@@ -59,19 +59,19 @@ def in_the_shell(name):
         raise ValueError(name)
 
 
-TAKERS = [parse_device, values.device, at_the_socket, at_prefixd, in_the_shell] + [
+ACCEPTING = [parse_device, values.device, at_the_socket, at_prefixd, in_the_shell] + [
     on_the_command_line(f"--{kind}") for kind in ("client-device", "clat-device", "plat-device", "mesh")
 ]
 
 
-@pytest.mark.parametrize("take", TAKERS)
-def test_a_name_is_taken(take):
+@pytest.mark.parametrize("take", ACCEPTING)
+def test_a_name_is_taken(accept):
     for name in NAMES:
-        take(name)
+        accept(name)
 
 
-@pytest.mark.parametrize("take", TAKERS)
-def test_what_another_program_would_take_for_something_else_is_refused(take):
+@pytest.mark.parametrize("take", ACCEPTING)
+def test_what_another_program_would_take_for_something_else_is_refused(accept):
     for name in OTHERS:
         with pytest.raises(ValueError):  # noqa: PT011 with or without a word: each taker has its own
-            take(name)
+            accept(name)

@@ -16,7 +16,7 @@ import uci
 
 ROOT = Path(__file__).resolve().parents[2]
 GLUON = os.environ.get("GLUON_TREE")
-TAKEN_TO = "/tmp/464xlat/"
+COPIED_TO = "/tmp/464xlat/"
 # in every image with firewall4, which depends on them
 WITH_FIREWALL4 = {"libc", "nftables", "kmod-nft-core", "kmod-nft-fib", "kmod-nft-nat", "kmod-nft-offload"}
 # what of Gluon's Makefile the page needs; the real update.sh asks git for the commit in the same words
@@ -109,7 +109,7 @@ def test_gluons_own_update_takes_the_feed_as_the_page_names_it(checkouts):
 def test_what_is_installed_from_files_is_all_of_ours_that_is_needed(node, manager):
     """And nothing else; foreign packages are named before, so that nothing is looked for in vain."""
     lines = block(node, manager)
-    given = set(re.findall(rf"{TAKEN_TO}([\w-]+?)[_-]\*\.(?:ipk|apk)", " ".join(lines)))
+    given = set(re.findall(rf"{COPIED_TO}([\w-]+?)[_-]\*\.(?:ipk|apk)", " ".join(lines)))
     fields = {}
     for tree in packages.trees("nft").values():
         parsed = packages.ipk.control.parse_fields((tree / "control/fields").read_text())
@@ -156,7 +156,7 @@ def test_one_gateway_for_all_nodes_leaves_each_a_mac_of_its_own(tmp_path):
 
 def words_of(line: str, folder: Path) -> list[str]:
     """A line's words as a shell has them, with the packages in a folder of ours."""
-    text = f"echo {line.replace(TAKEN_TO, f'{folder}/')}"
+    text = f"echo {line.replace(COPIED_TO, f'{folder}/')}"
     return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True).stdout.split()
 
 

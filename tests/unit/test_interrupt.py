@@ -60,11 +60,11 @@ def ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def held_back():
+def deferred():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
 
 
-@pytest.mark.parametrize("started", [None, ignored, held_back])
+@pytest.mark.parametrize("started", [None, ignored, deferred])
 def test_an_interrupt_is_heard_whoever_started_the_program(started):
     program = start(WAITS, preexec_fn=started)
     try:

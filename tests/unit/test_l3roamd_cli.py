@@ -258,7 +258,7 @@ def test_the_daemon_imports_what_python3_light_has_and_what_takes_little_memory(
 
     OpenSSL, dataclasses, subprocess and random take 4, 3, 2.5 and 1 MB.
     """
-    code = "import sys; from l3roamd_py import answers, cli_options, daemon, upkeep; print(*sys.modules)"
+    code = "import sys; from l3roamd_py import answers, cli_options, daemon, cleanup; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-S", "-P", "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -167,7 +167,7 @@ def test_a_gratuitous_sign_at_the_old_node_does_not_bring_the_client_back(mesh, 
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(10)
     assert do.Unlearn(client.mac) in a.actions, "the bridge would not tell when it really comes"
-    assert mesh.holders(client) == [b]
+    assert mesh.serving(client) == [b]
     assert mesh.path(client) == before
     assert a.core.node.departed[client.mac].place == b.core.options.address
 
@@ -222,7 +222,7 @@ def test_a_slow_roam_is_taken_over_when_info_comes_late():
     mesh.run(3)
     assert mesh.path(client) == before
     mesh.run(20)
-    assert mesh.holders(client) == [mesh.nodes[1]]
+    assert mesh.serving(client) == [mesh.nodes[1]]
 
 
 @pytest.mark.parametrize(

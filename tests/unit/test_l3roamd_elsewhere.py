@@ -20,11 +20,11 @@ def walk_while_split(mesh: Mesh, client, there: int) -> None:
     mesh.run(5)
     mesh.nodes[there - 1].handle(events.LeaseGranted(client.mac, client.ipv4, 3600))
     mesh.run(25)
-    assert len(mesh.holders(client)) == 2
+    assert len(mesh.serving(client)) == 2
 
 
 def check_served_by(mesh: Mesh, client, number: int) -> None:
-    assert [node.number for node in mesh.holders(client)] == [number]
+    assert [node.number for node in mesh.serving(client)] == [number]
     for node in mesh.nodes:
         if node.number != number:
             assert client.mac not in node.core.node.clients
@@ -104,9 +104,9 @@ def test_a_client_that_sleeps_keeps_its_node_and_its_connections(mesh):
     client.is_asleep = True
     mesh.heal()
     mesh.run(15)
-    assert not mesh.holders(client), "it has not been looked whether another node has it"
+    assert not mesh.serving(client), "it has not been looked whether another node has it"
     mesh.run(HEAL_S)
-    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.serving(client) == [mesh.nodes[0]]
     assert mesh.path(client) == before
     client.is_asleep = False
     mesh.move(client, mesh.nodes[2])
@@ -125,7 +125,7 @@ def test_a_client_that_answers_late_is_not_taken_for_another_nodes(mesh, asleep_
     mesh.run(4 + 3 + asleep_s)
     client.is_asleep = False
     mesh.run(HEAL_S)
-    assert mesh.nodes[2] in mesh.holders(client)
+    assert mesh.nodes[2] in mesh.serving(client)
     assert mesh.path(client) == before
 
 
@@ -138,7 +138,7 @@ def test_a_client_that_is_back_while_we_look_is_served_on(mesh):
     node = mesh.nodes[0]
     assert isinstance(node.core.node.clients[client.mac].state, Absent)
     node.handle(events.ClientSeen(client.mac))
-    assert mesh.holders(client) == [node]
+    assert mesh.serving(client) == [node]
     mesh.run(1)
     assert mesh.path(client) == before
 
@@ -149,7 +149,7 @@ def test_a_claim_finds_a_client_whose_address_is_given_up_for_the_moment(mesh):
     client.is_asleep = True
     mesh.heal()
     mesh.run(12)
-    assert not mesh.holders(client)
+    assert not mesh.serving(client)
     client.is_asleep = False
     mesh.move(client, mesh.nodes[1])
     mesh.run(HEAL_S)
@@ -177,10 +177,10 @@ def test_a_client_without_ipv4_is_asked_too_and_one_node_serves_it_soon(mesh):
     client.node = mesh.nodes[2]
     speak(client)
     mesh.run(30)
-    assert len(mesh.holders(client)) == 2
+    assert len(mesh.serving(client)) == 2
     mesh.heal()
     mesh.run(HEAL_S)
-    assert mesh.holders(client) == [mesh.nodes[2]]
+    assert mesh.serving(client) == [mesh.nodes[2]]
     assert client.mac not in mesh.nodes[0].core.node.clients
     assert not mesh.nodes[0].kernel.routes
 
@@ -190,7 +190,7 @@ def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_i
     client.is_asleep = True
     mesh.heal()
     mesh.run(HEAL_S)
-    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.serving(client) == [mesh.nodes[0]]
     client.is_asleep, client.node = False, mesh.nodes[1]
     client.node.handle(events.ClientSeen(client.mac))
     mesh.run(1)
@@ -203,13 +203,13 @@ def test_a_client_without_ipv4_that_is_back_is_served_though_nobody_knows_it_any
     client.node = mesh.nodes[1]
     speak(client)
     mesh.run(6)
-    assert mesh.holders(client) == [mesh.nodes[1]]
+    assert mesh.serving(client) == [mesh.nodes[1]]
     mesh.nodes[1].core = mesh.nodes[1].make_core()  # it has lost its memory
     mesh.nodes[1].kernel.node_clients.clear()
     client.node = mesh.nodes[0]
     speak(client)
     mesh.run(10)
-    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.serving(client) == [mesh.nodes[0]]
     assert mesh.nodes[0].kernel.routes == {(client.mac, client.ipv6)}
 
 
@@ -230,7 +230,7 @@ def test_a_client_without_ipv4_that_left_without_a_word_is_forgotten(mesh):
     client.node = None
     mesh.run(700)
     assert client.mac not in mesh.nodes[0].core.node.clients
-    assert not mesh.nodes[0].kernel.routes | set(mesh.holders(client))
+    assert not mesh.nodes[0].kernel.routes | set(mesh.serving(client))
 
 
 def test_a_thousand_clients_cost_the_bridge_and_the_mesh_forty_questions_a_second():
@@ -267,7 +267,7 @@ def test_who_comes_back_after_we_gave_its_address_up_is_claimed_from_the_neighbo
     node, client.node = client.node, None
     node.handle(events.ClientGone(client.mac))
     mesh.run(5)
-    assert not mesh.holders(client)
+    assert not mesh.serving(client)
     node.actions.clear()
     client.node = node
     mesh.knock(client)

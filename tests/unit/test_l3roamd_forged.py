@@ -27,7 +27,7 @@ def test_a_forged_claim_takes_nothing_from_a_client_that_is_here(mesh, client):
         mesh.run(1)
         assert sent(actions) == []
     assert mesh.path(client) == before
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
     assert a.core.counters["claims_refused"] == 5
 
 
@@ -102,7 +102,7 @@ def test_a_client_that_sleeps_is_lost_to_a_forger_but_comes_back_with_its_addres
     mesh.run(1.2)
     assert mesh.path(client) == before
     mesh.run(5)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_nothing_that_was_overheard_works_again(mesh, client):
         assert mesh.path(client) == before
     mesh.run(20)
     assert mesh.path(client) == before
-    assert mesh.holders(client) == [mesh.nodes[1]]
+    assert mesh.serving(client) == [mesh.nodes[1]]
 
 
 def test_a_claim_does_not_run_in_circles(mesh, client):

@@ -5,12 +5,12 @@ import pytest
 from l3roamd_mesh import (
     CLIENT_IPV6,
     CLIENTS,
-    SETTLE_S,
+    CONVERGENCE_S,
     Air,
     Client,
     Mesh,
+    check_converged,
     check_goes_on,
-    check_settled,
     joined,
     make_client,
 )
@@ -25,9 +25,9 @@ def test_a_new_client_gets_through_at_once_and_a_token_with_its_lease(mesh):
     mesh.join(client, mesh.nodes[0])
     mesh.run(0.21)
     assert mesh.path(client) is not None
-    assert mesh.holders(client) == [mesh.nodes[0]]
+    assert mesh.serving(client) == [mesh.nodes[0]]
     mesh.run(1)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
     assert mesh.nodes[0].core.node.clients[client.mac].lease.token.serial
 
 
@@ -87,7 +87,7 @@ def test_twice_within_one_babel_update_is_still_found():
         mesh.move(client, mesh.nodes[3])
         check_goes_on(mesh, client, before, 1.5)
         mesh.move(client, mesh.nodes[0])
-        check_goes_on(mesh, client, before, SETTLE_S)
+        check_goes_on(mesh, client, before, CONVERGENCE_S)
 
 
 def test_a_client_whose_way_babel_forgot_is_found_at_the_neighbours(mesh):
@@ -112,7 +112,7 @@ def test_a_neighbour_that_knows_where_the_client_went_passes_the_question_on(mes
 def test_an_old_route_that_ends_at_a_node_which_has_forgotten_the_client_costs_no_time(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     before = mesh.path(client)
     mesh.babel.mislead(3, mesh.address(client), 1, mesh.now_s)
     mesh.move(client, mesh.nodes[2])
@@ -163,7 +163,7 @@ def test_who_let_a_client_go_answers_no_question_that_its_node_answers(mesh):
     before = mesh.path(client)
     for node in (1, 0, 2):
         mesh.move(client, mesh.nodes[node])
-        mesh.run(SETTLE_S)
+        mesh.run(CONVERGENCE_S)
     one, other = mesh.nodes[0], mesh.nodes[1]
     other.actions.clear()
     mesh.move(client, one)  # which is where the other one believes that it went
@@ -178,7 +178,7 @@ def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go(mesh):
     before = mesh.path(client)
     for node in mesh.nodes[1:3]:
         mesh.move(client, node)
-        mesh.run(SETTLE_S)
+        mesh.run(CONVERGENCE_S)
     told, forgetful = mesh.nodes[1:3]
     told.is_deaf_to_group = True
     mesh.babel.forget(mesh.now_s)
@@ -191,8 +191,8 @@ def test_what_a_neighbour_passes_on_is_answered_by_who_let_the_client_go(mesh):
     mesh.run(0.05)
     assert mesh.path(client) == before
     assert told.core.counters["claims_elsewhere"] == 1, "that it was asked itself"
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
 
 
 def test_a_silent_client_that_was_back_at_its_node_for_a_moment_is_asked_for_again(mesh):
@@ -221,8 +221,8 @@ def test_who_was_here_for_a_moment_is_not_let_in_before_the_node_that_has_it_let
         mesh.run(0.002)
         assert mesh.path(client) in (None, before)
     assert mesh.path(client) == before
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
 
 
 def test_a_new_client_that_answers_no_arp_gets_through_an_old_route_by_what_it_sends(mesh):
@@ -241,9 +241,9 @@ def test_who_stayed_where_it_was_is_not_taken_by_a_sign_of_it_elsewhere(mesh):
     before = mesh.path(client)
     b = mesh.nodes[1]
     b.handle(events.ClientSeen(client.mac))
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert mesh.path(client) == before
-    assert mesh.holders(client) == [client.node]
+    assert mesh.serving(client) == [client.node]
     assert do.Unlearn(client.mac) in b.actions
     mesh.run(400)
     assert client.mac not in b.core.node.clients
@@ -260,8 +260,8 @@ def test_two_nodes_that_saw_a_client_pass_do_not_give_it_to_each_other():
     for node in (1, 2, 0):
         mesh.move(client, mesh.nodes[node])
         mesh.run(0.004)
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
     assert mesh.nodes[3].core.counters["roams_mapped"] == 0
 
 
@@ -295,8 +295,8 @@ def test_a_silent_platnode_costs_a_second_and_the_connections():
     mesh.run(0.1)
     assert mesh.path(client) == (mesh.nodes[2].plat, b.clat[:12] + client.ipv4)
     assert any("begins anew" in action.sentence for action in b.actions if isinstance(action, do.Log))
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
 
 
 def test_a_platnode_whose_kernel_refuses_says_so(mesh):
@@ -339,8 +339,8 @@ def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret(mesh
     mesh.run(10)
     assert mesh.nodes[0].core.node.clients[client.mac].lease.token != overheard
     mesh.move(client, mesh.nodes[1])
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
     # D's address for it, so its connections of after the reboot go on
     assert mesh.path(client) == (exit_node.plat, mesh.nodes[0].clat[:12] + client.ipv4)
 
@@ -351,7 +351,7 @@ def test_without_a_plat_clients_wait_for_one():
     mesh.move(client, mesh.nodes[1])
     mesh.run(1)
     assert (client.mac, client.ipv4) in mesh.nodes[1].kernel.opened
-    assert mesh.holders(client)
+    assert mesh.serving(client)
 
 
 def test_ipv6_addresses_walk_along(mesh):
@@ -370,5 +370,5 @@ def test_a_client_of_which_no_address_is_known_may_come_back(mesh):
     for node in (0, 1, 0):
         client.node = mesh.nodes[node]
         client.node.handle(events.ClientSeen(client.mac, is_proof=node == 0))  # a station there
-        mesh.run(SETTLE_S)
-        assert mesh.holders(client) == [client.node]
+        mesh.run(CONVERGENCE_S)
+        assert mesh.serving(client) == [client.node]

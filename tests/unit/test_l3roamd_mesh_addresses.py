@@ -2,7 +2,7 @@
 """Clients that are more than one MAC and one address, in a simulated mesh: new MACs, repeaters, virtual machines."""
 
 import pytest
-from l3roamd_mesh import SETTLE_S, Client, Mesh, joined, make_client
+from l3roamd_mesh import CONVERGENCE_S, Client, Mesh, joined, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -41,11 +41,11 @@ def test_a_client_that_changes_its_mac_keeps_its_address(pause_s):
     assert mesh.path(new) is not None
     assert not refused(a)
     assert a.core.counters["addresses_handed_over"] == 1
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert a.core.node.granted[new.ipv4][0] == new.mac
     home = mesh.path(new)
     mesh.move(new, mesh.nodes[1])
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert mesh.path(new) == home
 
 
@@ -100,7 +100,7 @@ def test_a_client_that_roams_has_its_address_where_another_is_silent(is_silent):
     if is_silent:
         resident.node = None
     mesh.move(roamer, mesh.nodes[1])
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert mesh.path(roamer) == (home if is_silent else None)
     assert (mesh.path(resident) is None) == is_silent
 
@@ -110,7 +110,7 @@ def test_a_client_that_comes_back_has_its_lease_where_another_is_silent():
     client, intruder = joined(mesh), make_client(8, 1)
     a, b = mesh.nodes
     mesh.move(client, b)
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     intruder.ipv4 = client.ipv4
     mesh.join(intruder, a)
     mesh.run(5)
@@ -118,7 +118,7 @@ def test_a_client_that_comes_back_has_its_lease_where_another_is_silent():
     b.is_up, b.kernel.node_clients = False, set()
     mesh.babel.lose(b.number)
     mesh.move(client, a)
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert (client.mac, client.ipv4) in a.kernel.opened
 
 
@@ -147,7 +147,7 @@ def walks(mesh, client, node, *ipv4):
         mesh.run(0.2)
         for each in ipv4:
             mesh.knock(client, each)
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
 
 
 def test_a_client_behind_a_repeater_is_served_by_the_mac_that_its_packets_come_from():
@@ -235,7 +235,7 @@ def test_a_restart_goes_on_with_two_addresses_behind_one_mac():
     homes = [mesh.path(there, own), mesh.path(there, OTHER)]
     done = len(a.actions)
     a.restart(0.2, a.core.snapshot(mesh.now_s))
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert [mesh.path(there, own), mesh.path(there, OTHER)] == homes
     assert not [action for action in a.actions[done:] if isinstance(action, do.CloseGate)]
 

@@ -29,7 +29,7 @@ def has(mesh, client, address=ADDRESS):
     return (client.mac, address) in kernel.routes
 
 
-def settled(mesh, number, ipv6=ADDRESS):
+def converged(mesh, number, ipv6=ADDRESS):
     client = make(mesh, number, ipv6)
     send(mesh, client, ipv6)
     mesh.run(0.5)
@@ -50,14 +50,14 @@ def test_an_address_is_routed_when_its_client_has_answered_and_not_before():
 
 def test_of_a_client_that_answered_every_new_address_is_routed_at_once():
     mesh = Mesh()
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     send(mesh, client, OTHER)
     assert has(mesh, client, OTHER)
 
 
 def test_an_address_that_its_owner_answers_for_is_refused_to_another():
     mesh = Mesh()
-    owner, thief = settled(mesh, 9), settled(mesh, 8, OTHER)
+    owner, thief = converged(mesh, 9), converged(mesh, 8, OTHER)
     a = mesh.nodes[0]
     send(mesh, thief)
     mesh.run(0.2)
@@ -72,7 +72,7 @@ def test_an_address_that_its_owner_answers_for_is_refused_to_another():
 @pytest.mark.parametrize("is_asleep", [True, False])
 def test_an_address_goes_to_another_when_its_owner_is_silent_or_has_another(is_asleep):
     mesh = Mesh()
-    owner, heir = settled(mesh, 9), settled(mesh, 8, OTHER)
+    owner, heir = converged(mesh, 9), converged(mesh, 8, OTHER)
     owner.is_asleep = is_asleep
     owner.ipv6 = FOREIGN
     send(mesh, heir)
@@ -85,7 +85,7 @@ def test_an_address_goes_to_another_when_its_owner_is_silent_or_has_another(is_a
 
 def test_a_source_outside_the_clients_prefixes_is_refused():
     mesh = Mesh()
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     send(mesh, client, FOREIGN)
     assert do.RefuseAtGate(client.mac, FOREIGN) in mesh.nodes[0].actions
     assert mesh.nodes[0].core.counters["foreign_addresses"] == 1
@@ -95,7 +95,7 @@ def test_a_source_outside_the_clients_prefixes_is_refused():
 @pytest.mark.parametrize("answers_after", [0, 1, 2, None])
 def test_a_failed_neighbour_is_asked_three_times_before_its_route_goes(answers_after):
     mesh = Mesh()
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     a = mesh.nodes[0]
     mesh.run(10)  # it is known by then what its answers take
     client.is_asleep = answers_after != 0
@@ -170,7 +170,7 @@ def test_a_silent_address_that_is_anothers_by_now_stays_the_other_s():
 
 def test_a_client_that_makes_addresses_up_has_few_and_slowly():
     mesh = Mesh()
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     a = mesh.nodes[0]
     a.actions.clear()
     for number in range(1000):
@@ -184,7 +184,7 @@ def test_a_client_that_makes_addresses_up_has_few_and_slowly():
 
 def test_with_a_client_all_goes():
     mesh = Mesh()
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     send(mesh, client, OTHER)
     mesh.nodes[0].handle(events.AddressGone(client.mac, ADDRESS, is_silent=True))
     client.node = mesh.nodes[1]
@@ -200,7 +200,7 @@ def test_with_a_client_all_goes():
 def test_a_client_that_had_no_lease_is_back_at_once_though_the_mesh_answers_before_it_does(answer_s):
     """The node that let it go a moment ago has no other sign that it is back, and the INFO says nothing of IPv4."""
     mesh = Mesh(air=Air(delay_s=0.0005))
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     a, b = mesh.nodes[:2]
     client.node = b
     b.handle(events.ClientSeen(client.mac, ADDRESS))
@@ -210,13 +210,13 @@ def test_a_client_that_had_no_lease_is_back_at_once_though_the_mesh_answers_befo
     mesh.run(1)
     assert (client.mac, client.ipv4) in a.kernel.opened
     mesh.run(10)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
     assert (client.mac, client.ipv4) in a.kernel.opened, "it answered when it was asked"
 
 
 def test_a_client_that_was_told_of_and_does_not_answer_is_not_kept():
     mesh = Mesh(air=Air(delay_s=0.0005))
-    client = settled(mesh, 9)
+    client = converged(mesh, 9)
     a, b = mesh.nodes[:2]
     client.node = b
     send(mesh, client)

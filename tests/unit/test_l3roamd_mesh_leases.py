@@ -2,7 +2,7 @@
 """Addresses and leases in a simulated mesh: whose an address is, until when, and whom it finds when it is over."""
 
 import pytest
-from l3roamd_mesh import SETTLE_S, Client, Mesh, check_settled, joined, make_client
+from l3roamd_mesh import CONVERGENCE_S, Client, Mesh, check_converged, joined, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -16,7 +16,7 @@ def test_a_resident_of_an_overlapping_address_loses_nothing(mesh):
     mesh.run(2)
     before, done = mesh.path(resident), len(mesh.nodes[1].actions)
     mesh.move(roamer, mesh.nodes[1])
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     b = mesh.nodes[1]
     assert mesh.path(resident) == before
     assert b.core.counters["conflicts"] == 1
@@ -60,7 +60,7 @@ def test_who_comes_again_with_a_residents_address_is_refused_once_and_stays(mesh
         mesh.run(0.5)
     assert b.core.node.clients[roamer.mac].ipv4 is None
     mesh.run(5)
-    assert mesh.holders(roamer) == [b]
+    assert mesh.serving(roamer) == [b]
     assert sum("refused" in action.sentence for action in b.actions if isinstance(action, do.Log)) == 2
     assert b.core.counters["arrivals_unproven"] == 0
 
@@ -119,7 +119,7 @@ def test_a_client_that_leaves_without_a_word_is_absent_then_forgotten(mesh):
     assert mesh.nodes[0].core.node.clients[client.mac].state.name == "absent"
     mesh.run(600)
     assert client.mac not in mesh.nodes[0].core.node.clients
-    assert not mesh.holders(client)
+    assert not mesh.serving(client)
     assert not mesh.nodes[0].kernel.opened
 
 
@@ -130,7 +130,7 @@ def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too
     client.node = None
     mesh.run(600)
     assert client.mac not in mesh.nodes[0].core.node.clients
-    assert not mesh.holders(client)
+    assert not mesh.serving(client)
 
 
 def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one(mesh):
@@ -140,7 +140,7 @@ def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_ha
     assert mesh.path(client) is None
     mesh.nodes[0].handle(events.LeaseGranted(client.mac, client.ipv4, 120))
     mesh.run(1)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_an_absent_client_is_found_with_its_lease(mesh):
@@ -212,7 +212,7 @@ def test_an_address_that_roams_is_not_taken_home_by_who_was_granted_it_again(mes
     assert (second.mac, second.ipv4) in a.kernel.opened, "what it begins is answered there"
     assert a.core.node.clients[second.mac].lease.token.serial == 0, "and takes no mapping along"
     mesh.move(second, mesh.nodes[2])
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert mesh.path(first) == before
     assert mesh.path(second) == (mesh.nodes[3].plat, mesh.nodes[2].clat[:12] + second.ipv4)
 

@@ -2,7 +2,7 @@
 """Who is new to the mesh has no route in it before more than frames with its MAC say that it is here."""
 
 import pytest
-from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_goes_on, check_settled, make_client
+from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_converged, check_goes_on, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -40,7 +40,7 @@ def test_frames_that_go_on_make_no_route_either_and_no_more_claims(mesh):
         a.handle(events.ClientSeen(client.mac))
         a.handle(events.ClientSeen(client.mac, client.ipv4))
         mesh.run(0.5)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []
     assert a.core.counters["arrivals"] == 1
     assert is_open(mesh, client), "whoever sends and does not answer is not kept out"
 
@@ -50,9 +50,9 @@ def test_an_answer_to_arp_is_a_proof(mesh):
     a.handle(events.ClientSeen(client.mac))
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(0.065)  # 60 ms for who had it, 2 for its answer
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
     mesh.run(20)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_a_slow_answer_is_one_too(mesh):
@@ -60,17 +60,17 @@ def test_a_slow_answer_is_one_too(mesh):
     client.answer_s = 0.9
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(5)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 def test_an_address_that_is_known_later_is_asked_then(mesh):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(30)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []
     a.handle(events.ClientSeen(client.mac, client.ipv4))
     mesh.run(0.01)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 @pytest.mark.parametrize("at_s", [0.01, 0.1, 30])
@@ -78,10 +78,10 @@ def test_a_lease_of_our_dhcp_server_is_a_proof(mesh, at_s):
     a, client = mesh.nodes[0], arrived(mesh)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(at_s)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
     mesh.run(0.07)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 @pytest.mark.parametrize("at_s", [0, 0.1])
@@ -91,7 +91,7 @@ def test_that_the_driver_knows_it_is_a_proof(mesh, at_s):
     mesh.run(at_s)
     a.handle(events.ClientSeen(client.mac, is_proof=True))
     mesh.run(0.07)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 @pytest.mark.parametrize("is_sign", [True, False])
@@ -100,7 +100,7 @@ def test_a_client_without_ipv4_is_asked_by_its_ipv6_address(mesh, is_sign):
     a, client = mesh.nodes[0], arrived(mesh, ipv6=address)
     a.handle(events.AddressSeen(client.mac, address, is_sign=is_sign))
     mesh.run(0.5)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 def test_of_an_address_that_nobody_answers_at_comes_no_route(mesh):
@@ -108,7 +108,7 @@ def test_of_an_address_that_nobody_answers_at_comes_no_route(mesh):
     a, client = mesh.nodes[0], arrived(mesh, is_there=False)
     a.handle(events.AddressSeen(client.mac, address, is_sign=False))
     mesh.run(60)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []
     assert client.mac not in a.core.node.clients
 
 
@@ -132,7 +132,7 @@ def test_nobody_vouches_for_whom_it_has_not_proven(mesh):
     for node in (0, 1, 0, 1):
         mesh.nodes[node].handle(events.ClientSeen(client.mac))
         mesh.run(5)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []
 
 
 def test_a_newcomer_that_a_restart_restored_still_has_to_answer(mesh):
@@ -141,4 +141,4 @@ def test_a_newcomer_that_a_restart_restored_still_has_to_answer(mesh):
     mesh.run(0.1)
     a.restart(0.1, a.core.snapshot(mesh.now_s))
     mesh.run(10)
-    assert mesh.holders(client) == []
+    assert mesh.serving(client) == []

@@ -2,7 +2,7 @@
 """Who makes MACs up at one port of the bridge takes no room from others, nor from who comes to that port."""
 
 import pytest
-from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_settled, make_client
+from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, check_converged, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
@@ -86,7 +86,7 @@ def test_a_client_at_another_port_notices_nothing(mesh, is_answering):
     mesh.run(0.02)
     assert mesh.path(client) is not None
     mesh.run(5)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease(mesh):
@@ -98,9 +98,9 @@ def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_lease(mesh):
     a.handle(events.LeaseGranted(client.mac, client.ipv4, 600))
     mesh.run(0.07)
     assert mesh.path(client) is not None
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
     mesh.run(20)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 @pytest.mark.parametrize("ipv6", [None, CLIENT_IPV6[:15] + b"\1"])
@@ -117,7 +117,7 @@ def test_a_client_that_comes_to_the_flooded_port_gets_in_by_its_answer(mesh, ipv
         assert [action for action in a.actions if action == do.SolicitClient(client.mac, ipv6)]
         a.handle(events.AddressSeen(client.mac, ipv6))  # as the neighbour table has it then
     mesh.run(0.1)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
 
 
 def test_a_roamed_client_that_comes_to_the_flooded_port_keeps_its_connections(mesh):
@@ -148,14 +148,14 @@ def test_where_all_have_answered_others_wait_and_come_in_when_one_leaves():
     other = comes(mesh, "lan2", number=8)
     a.handle(events.ClientSeen(other.mac, other.ipv4))
     mesh.run(1)
-    assert mesh.holders(other) == [a]
+    assert mesh.serving(other) == [a]
     gone = mesh.clients.pop(made_up(3).mac)
     a.handle(events.ClientGone(gone.mac))
     mesh.run(30)
     assert gone.mac in a.core.node.clients, "it may sleep, and has its lease still"
     mesh.knock(client)
     mesh.run(1)
-    assert mesh.holders(client) == [a]
+    assert mesh.serving(client) == [a]
     assert gone.mac not in a.core.node.clients
     assert len(a.core.node.clients) == 21
 

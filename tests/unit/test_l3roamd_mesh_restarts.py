@@ -4,7 +4,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from l3roamd_mesh import SETTLE_S, Air, Client, Mesh, check_goes_on, check_settled, joined
+from l3roamd_mesh import CONVERGENCE_S, Air, Client, Mesh, check_converged, check_goes_on, joined
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -36,7 +36,7 @@ def wander(mesh: Mesh, client: Client, walk: list[tuple[int, float, bool]], rest
         mesh.run(pause_s)
     for _ in range(rests):
         mesh.knock(client)
-        mesh.run(SETTLE_S)
+        mesh.run(CONVERGENCE_S)
 
 
 @SLOW
@@ -46,7 +46,7 @@ def test_wherever_it_walks_and_however_fast_one_node_serves_it_in_the_end(air, w
     client = joined(mesh)
     mesh.run(4)
     wander(mesh, client, walk, 3)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 @SLOW
@@ -57,7 +57,7 @@ def test_a_lossy_network_cannot_cut_a_client_off(air, loss, walk, seed):
     mesh.run(4)
     air.loss = loss
     wander(mesh, client, walk, 3)
-    assert client.node in mesh.holders(client)
+    assert client.node in mesh.serving(client)
     assert (client.mac, client.ipv4) in client.node.kernel.opened
 
 
@@ -69,7 +69,7 @@ def test_a_restart_at_any_moment_is_not_noticed(air, walk, victim, at, seed):
     mesh.run(4)
     mesh.after(at / 20, lambda: restart(mesh, victim))
     wander(mesh, client, walk, 5)
-    assert client.node in mesh.holders(client)
+    assert client.node in mesh.serving(client)
     assert mesh.path(client) is not None
 
 
@@ -89,8 +89,8 @@ def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_addr
         mesh.run(0.001)
     assert not departed[client.mac].is_acknowledged
     restart(mesh, 0)
-    mesh.run(SETTLE_S)
-    check_settled(mesh, client)
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
 
 
 def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode(mesh):
@@ -106,7 +106,7 @@ def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_pl
     mesh.run(1)
     assert mesh.path(client) == before
     mesh.move(client, mesh.nodes[2])
-    check_goes_on(mesh, client, before, SETTLE_S)
+    check_goes_on(mesh, client, before, CONVERGENCE_S)
 
 
 @pytest.mark.parametrize("victim", range(4))
@@ -121,7 +121,7 @@ def test_a_restart_between_roams_keeps_the_connections(mesh, victim):
     mesh.run(5)
     assert mesh.path(client) == before
     mesh.move(client, mesh.nodes[2])
-    check_goes_on(mesh, client, before, SETTLE_S)
+    check_goes_on(mesh, client, before, CONVERGENCE_S)
 
 
 def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives_it_up(mesh):
@@ -129,7 +129,7 @@ def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives
     client = joined(mesh, 2)
     a, victim, platnode = mesh.nodes[0], mesh.nodes[2], mesh.nodes[3]
     mesh.move(client, victim)
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     saved = victim.core.snapshot(mesh.now_s)
     platnode.is_up = False
     mesh.move(client, a, is_polite=True)
@@ -143,7 +143,7 @@ def test_who_died_after_it_let_a_client_go_and_is_told_what_is_out_of_date_gives
             break
     platnode.is_up = True
     mesh.run(40)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def walked_while_its_node_was_dead(mesh: Mesh, is_deaf: bool = False) -> tuple[Client, dict]:
@@ -193,9 +193,9 @@ def test_what_a_client_has_begun_anew_for_a_while_is_not_given_up_for_what_it_ha
     a.is_up = True
     mesh.run(1.4)
     assert client.mac in a.core.node.departed
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     assert mesh.path(client) == anew
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_one_lost_question_does_not_leave_two_nodes_that_serve_a_client():
@@ -218,7 +218,7 @@ def test_a_node_that_restarted_gives_a_client_that_is_not_there_up_at_once(mesh)
     client, saved = walked_while_its_node_was_dead(mesh)
     mesh.nodes[0].restart(0.0, saved)
     mesh.run(1.5)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_a_claim_for_what_a_restart_restored_waits_until_it_is_known_whether_it_is_here(mesh):
@@ -237,10 +237,10 @@ def test_a_restart_neither_closes_a_gate_nor_says_anything_to_babel_while_the_cl
     mesh.run(5)
     a, done = mesh.nodes[0], len(mesh.nodes[0].actions)
     restart(mesh, 0)
-    mesh.run(SETTLE_S)
+    mesh.run(CONVERGENCE_S)
     kinds = {type(action) for action in a.actions[done:]}
     assert not kinds & {do.CloseGate, do.RemoveNodeClient, do.LeavePlat, do.RemoveNeighbour}
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_a_client_that_sleeps_through_a_restart_goes_on_when_it_wakes(mesh):

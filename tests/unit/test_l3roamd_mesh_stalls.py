@@ -4,7 +4,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from l3roamd_mesh import Mesh, check_goes_on, check_settled, forge, joined, make_client
+from l3roamd_mesh import Mesh, check_converged, check_goes_on, forge, joined, make_client
 from test_l3roamd_mesh_restarts import AIRS, SLOW, WALKS, wander
 
 from l3roamd_py.core import wire
@@ -114,7 +114,7 @@ def test_whoever_stalls_and_whenever_one_node_serves_it_in_the_end(air, walk, vi
     mesh.run(4)
     mesh.after(at_s, lambda: mesh.nodes[victim].stall(stall_s))
     wander(mesh, client, walk, 3)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_many_clients_of_a_node_that_stalled_are_all_there_still():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 from l3roamd_mesh import (
-    check_settled,
+    check_converged,
     make_client,
 )
 
@@ -102,7 +102,7 @@ def test_who_left_between_a_snapshot_and_a_kill_leaves_no_plat_behind(mesh, clie
     a.kernel.plats[at] = use  # it was killed before it took this away
     a.restart(0.1, old)
     mesh.run(10)
-    check_settled(mesh, client)
+    check_converged(mesh, client)
 
 
 def test_a_restart_with_an_old_snapshot_asks_who_has_the_client(mesh, client):
@@ -114,7 +114,7 @@ def test_a_restart_with_an_old_snapshot_asks_who_has_the_client(mesh, client):
     a.restart(0.1, old)
     mesh.run(10)
     assert mesh.path(client) == before
-    assert mesh.holders(client) == [mesh.nodes[1]]
+    assert mesh.serving(client) == [mesh.nodes[1]]
 
 
 def test_a_daemon_that_ends_while_a_platnode_is_asked_asks_again(mesh):

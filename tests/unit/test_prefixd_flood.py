@@ -20,13 +20,13 @@ class Node(World):
         super().__init__([])
         self.table = synced(lines)
         self.table.find_spare = self.prober.find_spare
-        self.take_news()
+        self.read_events()
 
     def hear(self, lines):
         self.table.feed(lines, self.now_ms)
-        self.take_news()
+        self.read_events()
 
-    def take_news(self):
+    def read_events(self):
         self.choice.handle_all(events(self.table, self.now_ms), self.now_ms)
         self.prober.watch(self.choice.chosen, self.choice.metrics, self.now_ms)
 

@@ -67,7 +67,7 @@ def wifi(mesh, request):
             mesh.running.stop(machine, program)
 
 
-def keep(lab, name):
+def save(lab, name):
     """Leave what was seen outside of the machine."""
     file = Path(os.environ["OUT"], f"wifi-{lab.kind}-{name}-{lab.turn}.json")
     file.write_text(json.dumps([lab.found, diagnostics(lab)], indent=1))
@@ -111,7 +111,7 @@ def test_what_is_open_goes_on_while_the_phone_roams(wifi):
     for walk in walks:
         walk["stall_ms"] = stall_ms(result["datagrams"], walk["at_s"], walk["end_s"])
     wifi.found["connections"] = result["connections"]
-    keep(wifi, "echo")
+    save(wifi, "echo")
     assert not [each["error"] for each in result["connections"] if each["error"]]
     assert all(each["messages"] > 5 for each in result["connections"])
     assert address(wifi) == lease
@@ -138,7 +138,7 @@ def test_an_idle_phone_is_found_by_nl80211_alone(wifi):
         roam(wifi, "b")
         wait_until(lambda: serving(wifi, "b"), what="the phone being served at b")
         wait_until(lambda: "station" in [word for _, word in heard.told], what="word of nl80211")
-    keep(wifi, "idle")
+    save(wifi, "idle")
     words = [word for _, word in heard.told]
     assert "entry" not in words
     entries = wifi.exec("b", ["bridge", "fdb", "show", "br", "br-client", "dev", "wlan0"]).stdout
