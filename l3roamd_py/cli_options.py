@@ -186,12 +186,12 @@ def _serve(settings: Settings) -> None:
 
 
 def run_status(given: "Given", _words: list[str]) -> None:
-    from l3roamd_py import table
+    from l3roamd_py import status_text
 
     answer = ask(given["--socket"], "get_status")
     try:
         status = json.loads(answer)
-        text = answer.strip() if given["--json"] else "\n".join(table.render(status))
+        text = answer.strip() if given["--json"] else "\n".join(status_text.render(status))
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Failure(f"what answers at {given['--socket']} is no l3roamd_py") from None
     print(text)

@@ -7,7 +7,7 @@ ends. So clients notice nothing of an upgrade. The next daemon takes them over. 
 
 from time import time as since_1970_s
 
-from l3roamd_py import leases, state, cleanup
+from l3roamd_py import cleanup, leases, state
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.events import LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence

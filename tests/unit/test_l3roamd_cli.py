@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from l3roamd_py import cli, cli_options, control, table
+from l3roamd_py import cli, cli_options, control, status_text
 from l3roamd_py.help import HELPS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,7 +206,7 @@ def test_what_is_no_l3roamd_py_is_said_so(daemon, capsys):
 
 
 def test_the_table_shows_what_fits_and_says_what_more_there_is():
-    lines = table.render(STATUS)
+    lines = status_text.render(STATUS)
     assert "clients: 50" in lines
     assert sum(line.startswith("  02:00:00:00:00:") for line in lines) == table.ROWS
     assert "... and 10 more" in lines
