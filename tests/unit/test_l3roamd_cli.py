@@ -208,7 +208,7 @@ def test_what_is_no_l3roamd_py_is_said_so(daemon, capsys):
 def test_the_table_shows_what_fits_and_says_what_more_there_is():
     lines = status_text.render(STATUS)
     assert "clients: 50" in lines
-    assert sum(line.startswith("  02:00:00:00:00:") for line in lines) == table.ROWS
+    assert sum(line.startswith("  02:00:00:00:00:") for line in lines) == status_text.ROWS
     assert "... and 10 more" in lines
     assert "PLAT      none" in lines
     assert any("fddd::a7e:17  fddd::b:a7e:17  3 min" in line for line in lines)
