@@ -3,6 +3,7 @@
 
 import socket
 
+from l3roamd_py.kernel.listener import Listener
 from runtime.ordered import OldestFirst, oldest
 from runtime.packets import AF_PACKET, packet_address, packet_source
 from runtime.sockets import CLOEXEC, EAGAIN, error_number, peek
@@ -16,13 +17,13 @@ READS_MAX = 64  # in one round
 ENTRIES_MAX = 4096  # entries of a table
 
 
-class DeviceSocket:
+class DeviceSocket(Listener):
     """protocol: EtherType. frame_bytes: so much of a frame is read."""
 
     def __init__(self, protocol: int, frame_bytes: int) -> None:
+        Listener.__init__(self)
         self._protocol, self._frame_bytes = protocol, frame_bytes
         self._index = 0
-        self._socket: socket.socket | None = None
 
     def follow(self, device: str, index: int) -> bool:
         """The device has this index now, 0 if it is gone; return whether the socket is another one."""
@@ -54,14 +55,6 @@ class DeviceSocket:
 
     def prepare(self, made: socket.socket, index: int) -> None:
         """Set what a socket needs before it hears anything. Raises OSError."""
-
-    def socket(self) -> "socket.socket | None":
-        return self._socket
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
 
     def send(self, packet: bytes, device: str, index: int, mac: bytes) -> None:
         """Send a packet to a MAC, if there is a socket. Raises OSError."""

@@ -16,6 +16,7 @@ import sys
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
 from l3roamd_py.kernel.links import Links
+from l3roamd_py.kernel.listener import READS_MAX, listen
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     AF_INET6,
@@ -43,9 +44,8 @@ from l3roamd_py.kernel.netlink import (
 )
 from l3roamd_py.kernel.network import Network
 from runtime.netlink import attributes, split
-from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain, open_socket
+from runtime.netlink_socket import ROUTE, drain
 from runtime.ordered import OldestFirst
-from runtime.packets import attach_filter
 from runtime.sockets import error_number
 
 TYPE_CHECKING = False
@@ -59,8 +59,6 @@ def in_network_order(number: int) -> int:
 
 
 LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
-RECEIVE_BYTES = 1 << 20  # of messages that wait for us in the kernel
-READS_MAX = 32  # of the socket in one round, so that a flood of messages leaves time for others
 PORTS_MAX = 8192  # MACs whose port is known
 FORGOTTEN = 512  # of these at a time, when there are more
 # of a neighbour, only that it is reachable or that it has failed; of all others everything. Classic BPF, which takes a
@@ -80,11 +78,6 @@ SIGNS_ONLY = (
 )
 
 
-def listen(protocol: int) -> "socket.socket":
-    """A netlink socket that is there to be told."""
-    return open_socket(protocol, RECEIVE_BYTES)
-
-
 def is_ndp_s(kind: int, told: bytes) -> bool:
     """Return whether this is what ndp.py has heard itself: that the kernel notes, or forgets, a neighbour of IPv6.
 
@@ -101,13 +94,7 @@ class Finder:
 
     def __init__(self, kernel: Network) -> None:
         self._kernel = kernel
-        self._socket = listen(ROUTE)
-        try:
-            attach_filter(self._socket, SIGNS_ONLY)
-        except OSError:
-            pass  # then it is told of more than it needs
-        for group in (LINKS, NEIGHBOURS, IPV4_ADDRESSES):
-            self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
+        self._socket = listen(ROUTE, (LINKS, NEIGHBOURS, IPV4_ADDRESSES), SIGNS_ONLY)
         self.links = Links()
         self.client_index = self.bridge_index = 0
         self.own_ipv4: bytes | None = None  # of the client device; None: to be asked for

@@ -9,11 +9,10 @@ import os
 import struct
 
 from l3roamd_py.core.events import Event, NodeAppeared, PlatsUnrouted
-from l3roamd_py.kernel.finder import listen
+from l3roamd_py.kernel.listener import listen
 from l3roamd_py.kernel.netlink import AF_INET6, NEW_ROUTE, RTA_DST, UNICAST, KernelError
 from runtime.netlink import attributes
-from runtime.netlink_socket import ADD_MEMBERSHIP, ROUTE, SOL_NETLINK, drain
-from runtime.packets import attach_filter
+from runtime.netlink_socket import ROUTE, drain
 from xlat464.address import contains
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH, management_address
 
@@ -53,12 +52,7 @@ class NodeRoutes:
         self._unrouted: set[bytes] = set()  # PLATs whose route went away, not told of yet
         self._here: set[bytes] = set()
         self._lost_s: dict[bytes, float] = {}
-        self._socket = listen(ROUTE)
-        try:
-            attach_filter(self._socket, NODES_ONLY)
-        except OSError:
-            pass  # then it is told of more than it needs
-        self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, IPV6_ROUTES)
+        self._socket = listen(ROUTE, (IPV6_ROUTES,), NODES_ONLY)
 
     def socket(self) -> "socket.socket":
         return self._socket

@@ -7,13 +7,13 @@ Behind the header of netlink a generic message has `genlmsghdr`: command u8, ver
 import sys
 
 from l3roamd_py.core.events import ClientGone, ClientSeen, Event
-from l3roamd_py.kernel.finder import READS_MAX, Finder, listen
+from l3roamd_py.kernel.finder import Finder
+from l3roamd_py.kernel.listener import READS_MAX, Listener, listen
 from runtime.netlink import DUMP, attribute, attributes, message, split, text, walk
-from runtime.netlink_socket import ADD_MEMBERSHIP, GENERIC, SOL_NETLINK, NetlinkSocket, drain
+from runtime.netlink_socket import GENERIC, NetlinkSocket, drain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
 
 GENERIC_BYTES = 4  # of genlmsghdr
@@ -24,12 +24,12 @@ GET_STATION, NEW_STATION, DEL_STATION = 17, 19, 20  # NL80211_CMD_
 PORT, MAC = 3, 6  # NL80211_ATTR_IFINDEX, NL80211_ATTR_MAC
 
 
-class Stations:
+class Stations(Listener):
     """Turns what nl80211 tells into events; silent where there is no Wi-Fi."""
 
     def __init__(self, finder: Finder) -> None:
+        Listener.__init__(self)
         self._finder = finder
-        self._socket: "socket.socket | None" = None
         self._family = 0
         self._here: dict[bytes, int] = {}  # MAC of a client that is a station -> index of the port
 
@@ -40,21 +40,10 @@ class Stations:
         try:
             self._family, group = _family_and_group("nl80211", "mlme")
             if group:
-                self._socket = listen(GENERIC)
-                self._socket.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, group)
-                return True
+                self._socket = listen(GENERIC, (group,))
         except OSError:
             pass
-        self.close()
-        return False
-
-    def socket(self) -> "socket.socket | None":
-        return self._socket
-
-    def close(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        return self._socket is not None
 
     def read(self) -> list[Event]:
         """Take what was told since the last time."""
