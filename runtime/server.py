@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 
 PEERS_MAX = 32
+BACKLOG = (
+    4096  # connections that wait to be accepted: one that may not wait fails at once where there is no room
+)
 ROOM_BYTES = 4 << 20  # for answers that nobody reads; beyond, who has been there for longest does without
 ACCEPTS_MAX = 64  # in one round
 DRAIN_BYTES = 1 << 20  # that a peer may say besides its line
@@ -45,7 +48,7 @@ class Refused(Exception):
     """A line is not answered; one sentence says what would be."""
 
 
-def listen(path: str, backlog: int = PEERS_MAX) -> socket.socket:
+def listen(path: str) -> socket.socket:
     """Listen at a path, in place of what a daemon that was killed has left. Raises SocketError."""
     try:
         if not IS_MICRO:
@@ -59,7 +62,7 @@ def listen(path: str, backlog: int = PEERS_MAX) -> socket.socket:
         finally:
             if not IS_MICRO:
                 os.umask(before)
-        listener.listen(backlog)
+        listener.listen(BACKLOG)
         return listener
     except OSError as error:
         raise SocketError(f"cannot listen at {path}: {error_text(error)}") from None

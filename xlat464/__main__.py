@@ -12,13 +12,15 @@ from xlat464 import address, node, rfc6052
 
 def main(arguments):
     """Run one command; return (exit status, text)."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help", "help"):
         return 0, usage()
-    if arguments[0] == "--version":
+    if name == "--version":
         return 0, "xlat464 " + VERSION
-    name = arguments[0]
     if name not in COMMANDS:
-        return 2, "%s is no command, expected one of %s" % (address.quote(name), ", ".join(sorted(COMMANDS)))
+        wrong = address.quote(name) + " is no command" if name else "a command is missing"
+        known = ", ".join(sorted(COMMANDS))
+        return 2, "%s, expected one of %s (xlat464 --help tells more)" % (wrong, known)
     function, parameters = COMMANDS[name]
     given = arguments[1:]
     if given in (["-h"], ["--help"]):

@@ -276,6 +276,16 @@ def case_server_sends_away_the_session_that_is_silent_for_longest():
         server.close()
 
 
+def case_server_refuses_nobody_who_comes_while_it_is_busy():
+    path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
+    server = Server(path, Poller(), lambda: 0.0, 5.0, Words(), True)
+    try:
+        for each in [sockets.open_stream(socket.AF_UNIX, sockets.unix_address(path)) for _ in range(100)]:
+            each.close()
+    finally:
+        server.close()
+
+
 def case_lock_is_held_by_one():
     path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
     for each in (path, path + "x" * (PATH_BYTES - len(path) - 1), path + "x" * (PATH_BYTES - len(path))):
