@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from l3roamd_py.core import wire
 from sdk.lab import WEB
-from xlat464.address import format_ipv6, format_mac
+from xlat464.address import format_ipv6
 from xlat464.node import management_address, node_client_address
 
 MESH = (
@@ -25,6 +25,7 @@ MESH = (
     )
     + "link = { delay_ms = 8 }\n"
 )
+CLAIMS_SENT = 150
 CLAIMS = """
 import socket, sys, time
 with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
@@ -126,14 +127,13 @@ def test_an_address_set_by_hand_gives_way_to_the_client_that_comes_with_its_leas
 
 
 def test_forged_claims_do_not_take_an_active_client_whose_answer_takes_long(lab):
-    """16 ms and more, and some jitter of this machine."""
-    wait_until(lambda: lab.roaming_status("a")["counters"].get("departures", 0) >= 0, what="an answer of a")
+    """16 ms and more. This machine may stop for longer than a waits for it: then a must see its error at once."""
     own = lab.plan.clat_prefix(lab.node("b"))
     target = format_ipv6(management_address(lab.plan.clat_prefix(lab.node("a"))))
     time.sleep(4.0)  # a learns what an answer of the phone takes
-    before = lab.roaming_status("a")["counters"].get("departures", 0)
+    before = lab.roaming_status("a")["counters"]
     lines = []
-    for number in range(150):
+    for number in range(CLAIMS_SENT):
         sender = own[:10] + bytes((number, 7)) + own[12:]
         claim = wire.Claim(lab.client("phone").mac)
         lines.append(wire.encode(wire.Header(management_address(sender), number, 8), claim).hex() + "\n")
@@ -143,8 +143,12 @@ def test_forged_claims_do_not_take_an_active_client_whose_answer_takes_long(lab)
         lab.exec("b", ["python", "-c", CLAIMS, forger, target], stdin="".join(lines))
         talk.echo()
     counters = lab.roaming_status("a")["counters"]
-    assert counters["claims_refused"] > 0, format_mac(lab.client("phone").mac)
-    assert counters.get("departures", 0) == before, diagnosis(lab)
+    refused, departed, regretted = (
+        counters.get(name, 0) - before.get(name, 0)
+        for name in ("claims_refused", "departures", "departures_regretted")
+    )
+    assert refused > 0, diagnosis(lab)
+    assert regretted == departed <= CLAIMS_SENT / 50, diagnosis(lab)
 
 
 @pytest.mark.parametrize("pause_s", [0.4, 3.0])
