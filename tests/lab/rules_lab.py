@@ -463,6 +463,18 @@ class RoamingMesh:
 
         wait_until(has_arrived, f"packet of {client.ipv4} at the gate of {name}")
 
+    def walk(self, client, to, serial=1, says="echo"):
+        """Have a client walk, and say something there at once: it waits at the gate, and is answered in the end."""
+        client.attach(to)
+        client.say(says)
+        self.await_arrival(to, client)
+        if to == "b":
+            self.roam_to_b(client, serial=serial)
+        else:
+            self.roam_to_a(client)
+        self.hands[to].open_gate(*client.key)
+        assert client.hear() is True
+
     def roam_to_b(self, client, lease_s=300, serial=1):
         """All but the opening of the gate."""
         at = client.home("b")
@@ -493,23 +505,13 @@ def walk_and_return(mesh):
     longest_s = 0.0  # that a packet may have waited at b's gate
     for turn in range(2):
         begun_s = time.monotonic()
-        client.attach("b")
-        client.say("echo")
-        mesh.await_arrival("b", client)
-        mesh.roam_to_b(client, serial=turn + 1)
-        mesh.hands["b"].open_gate(*client.key)
+        mesh.walk(client, "b", serial=turn + 1)
         longest_s = max(longest_s, time.monotonic() - begun_s)
-        assert client.hear() is True
         assert client.do("udp two") is True
         assert client.do("udp " + 3000 * "f") is True  # in fragments
         assert client.do("ticks 30") is True
         assert client.do("echo") is True
-        client.attach("a")
-        client.say("bulk")
-        mesh.await_arrival("a", client)
-        mesh.roam_to_a(client)
-        mesh.hands["a"].open_gate(*client.key)
-        assert client.hear() is True
+        mesh.walk(client, "a", says="bulk")
         assert client.do("udp three") is True
         assert client.do("ticks 30") is True
     counters = mesh.hands["b"].counters()

@@ -141,12 +141,7 @@ def test_connections_walk_where_there_is_one_plat_only_and_when_there_is_another
     for turn in (1, 2):
         for client in clients:
             assert turn == 2 or client.do("tick") is True
-            client.attach("b")
-            client.say("echo")
-            mesh.await_arrival("b", client)
-            mesh.roam_to_b(client, serial=turn)
-            mesh.hands["b"].open_gate(*client.key)
-            assert client.hear() is True
+            mesh.walk(client, "b", serial=turn)
             assert client.do("ticks 20") is True
         if turn == 2:  # the node turns to another
             mesh.choose("b", "x")
@@ -154,12 +149,7 @@ def test_connections_walk_where_there_is_one_plat_only_and_when_there_is_another
             assert [client.do("echo") for client in clients] == [True, True]
             assert [client.do("ticks 20") for client in clients] == [True, True]
         for client in clients:
-            client.attach("a")
-            client.say("echo")
-            mesh.await_arrival("a", client)
-            mesh.roam_to_a(client)
-            mesh.hands["a"].open_gate(*client.key)
-            assert client.hear() is True
+            mesh.walk(client, "a")
             assert client.do("ticks 20") is True
 
 

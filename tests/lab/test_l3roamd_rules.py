@@ -182,12 +182,7 @@ def test_a_mark_of_somebody_else_stays(mesh_of):
         'oifname "clat" meta mark 0x1234 counter name good; oifname "clat" meta mark != 0x1234 counter name bad; }; '
         "counter good { }; counter bad { }; }",
     )
-    client.attach("b")
-    client.say("echo")
-    mesh.await_arrival("b", client)
-    mesh.roam_to_b(client)
-    mesh.hands["b"].open_gate(*client.key)
-    assert client.hear() is True
+    mesh.walk(client, "b")
     assert client.do("echo") is True
     assert "packets 0" in b.output("nft list counter ip other bad")
     assert "packets 0" not in b.output("nft list counter ip other good")
@@ -412,12 +407,7 @@ def test_a_killed_daemon_is_taken_over_and_nobody_notices(mesh):
     assert (mapping.home, mapping.at, mapping.serial) == (client.home(), client.home("b"), 99)
     assert 200 <= mapping.lease_s <= 300
     # and it goes on from there
-    client.attach("a")
-    client.say("echo")
-    mesh.await_arrival("a", client)
-    mesh.roam_to_a(client)
-    mesh.hands["a"].open_gate(*client.key)
-    assert client.hear() is True
+    mesh.walk(client, "a")
     assert list(mesh.hands["c"].mappings()) == []
 
 

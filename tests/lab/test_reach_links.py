@@ -44,15 +44,7 @@ FOUR_IN_SIX = '[link.wrap1]\nkind = "4in6"\nhome = "attic"\n'
 HOME, LAPTOP, HUB = "198.18.0.2", "198.18.0.3", "198.18.0.1"  # in the network without NAT
 WIREGUARD_MTU, TAP_MTU, TUNNEL_MTU = 1300, 1382, 1460
 WIREGUARD = f"""
-[server]
-device = "eth0"
-ipv4 = "203.0.113.7"
-ipv6 = "2001:db8:0:1::7/64"
-[home.attic]
-device = "eth0"
-ipv6 = "2001:db8:0:1::20/64"
-lan = ["192.168.1.0/24", "fd00:1::/64"]
-lan_device = "eth1"
+{ENDS.replace('"192.168.1.0/24"', '["192.168.1.0/24", "fd00:1::/64"]')}
 [client.laptop]
 [link.wg0]
 kind = "wireguard"
@@ -98,6 +90,17 @@ def has(*link):
         made = subprocess.run(["unshare", "-n", "ip", "link", "add", "dev", "x", *link], capture_output=True)
         return made.returncode == 0
     return False
+
+
+needs_gre = pytest.mark.skipif(
+    not has("type", "wireguard") or not has("type", "gretap", "remote", "192.0.2.1"), reason="no GRE"
+)
+
+
+def advertised(machine, prefix, *device):
+    """The address that a machine has made of the advertisement of a /64."""
+    words = ("ip", "-6", "-o", "addr", "show", *device, "scope", "global", "-tentative")
+    return re.search(rf"inet6 ({prefix}[0-9a-f:]+)/", machine.run(*words).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +248,7 @@ def what_outlives(site, called, inside):
     move(site.caller, "198.51.100.99/24", "203.0.113.99/24")
 
 
-@pytest.mark.skipif(
-    not has("type", "wireguard") or not has("type", "gretap", "remote", "192.0.2.1"), reason="no GRE"
-)
+@needs_gre
 def test_a_day_of_a_bridge_that_joins_a_site_over_gue_and_a_client_over_wireguard(site):
     host, laptop = "192.168.88.210", "192.168.2.1"
     address(site.home, "eth0", "203.0.113.20/24")
@@ -284,12 +285,9 @@ def test_a_day_of_a_bridge_that_joins_a_site_over_gue_and_a_client_over_wireguar
 
 def into_a_bridge(site):
     """Both sites' machines have public addresses; who sends to them from outside learns what fits."""
-
-    def public(machine):
-        shown = machine.run("ip", "-6", "-o", "addr", "show", "scope", "global", "-tentative").stdout
-        return re.search(r"inet6 (2001:db8:0:5:[0-9a-f:]+)/", shown)
-
     site.site.run("ip", "-6", "route", "add", "2001:db8:0:5::/64", "via", "2001:db8:0:1::7")
     for machine in (site.caller, site.host):
-        own = wait_until(lambda m=machine: public(m), "an address from the advertisement", RA_S)[1]
+        own = wait_until(
+            lambda m=machine: advertised(m, "2001:db8:0:5:"), "an address from the advertisement", RA_S
+        )[1]
         learns(site.site, own, TAP_MTU)

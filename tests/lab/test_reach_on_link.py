@@ -7,7 +7,6 @@ The bridge's members are veths, for kernels without GRE.
 """
 
 import contextlib
-import re
 import socket
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ import pytest
 from reach_day import NOTHING, answers, await_addresses, changes, download, learns, says_on, soon
 from reach_lab import Machine, address, cable, echo, needs, wait_until
 from reach_site import Site, serve_tcp, servers, snapshot
-from test_reach_links import RA_S, SIZE, TAP_MTU, has
+from test_reach_links import RA_S, SIZE, TAP_MTU, advertised, needs_gre
 
 from reach import keys, reader
 from reach.plan import Br
@@ -75,11 +74,7 @@ def site(tmp_path):
 
 
 def public(machine, device):
-    """The address that a machine has made of the advertisement."""
-    shown = machine.run(
-        "ip", "-6", "-o", "addr", "show", "dev", device, "scope", "global", "-tentative"
-    ).stdout
-    return re.search(r"inet6 (2001:db8:0:7:[0-9a-f:]+)/", shown)
+    return advertised(machine, "2001:db8:0:7:", "dev", device)
 
 
 def test_a_member_has_a_public_address_that_the_providers_router_finds(site):
@@ -123,9 +118,7 @@ class Rented(Site):
         self.router.run("sh", "-c", f"radvd --nodaemon --config={config} >{config}.log 2>&1 &")
 
 
-@pytest.mark.skipif(
-    not has("type", "wireguard") or not has("type", "gretap", "remote", "192.0.2.1"), reason="no GRE"
-)
+@needs_gre
 @pytest.mark.parametrize("provider", ["proxied", "bridged"])
 def test_up_gives_a_member_a_public_address_and_down_gives_all_back(provider, tmp_path):
     with contextlib.ExitStack() as stack:
