@@ -22,10 +22,18 @@ for line in sys.stdin:
 """
 
 
+def diagnosis(lab):
+    """What the roaming daemons of all nodes say: for whoever looks into a failure."""
+    return "\n".join(
+        f"{node.name}: {lab.roaming_status(node.name)}\n{lab.running.log(node.name, 'l3roamd')}"
+        for node in lab.topology.nodes
+    )
+
+
 class Talk:
     """One TCP connection through the whole path, as long as the context. A failure prints diagnostics(lab)."""
 
-    def __init__(self, lab, client, diagnostics, patience_s=60 * TIMEOUT_SCALE):
+    def __init__(self, lab, client, diagnostics=diagnosis, patience_s=60 * TIMEOUT_SCALE):
         self.lab, self.diagnostics, self.patience_s, self.count = lab, diagnostics, patience_s, 0
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = lab.popen(client, ["python", "-c", PROGRAM, str(patience_s)], **pipes)

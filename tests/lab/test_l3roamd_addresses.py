@@ -53,12 +53,6 @@ def lab(lab_of):
     return lab_of(MESH)
 
 
-def story(lab):
-    return "\n".join(
-        f"{node}: {lab.roaming_status(node)}\n{lab.running.log(node, 'l3roamd')}" for node in "ab"
-    )
-
-
 def answered(lab, client, inside=()):
     ping = [*inside, "ping", "-c", "1", "-W", "1", WEB]
     return lab.exec(client, ping, check=False).returncode == 0

@@ -7,6 +7,7 @@ Set L3ROAMD as for test_l3roamd_interop.py; without it the tests are skipped.
 import json
 from pathlib import Path
 
+from meshes import mesh_text
 from talk import Talk
 from test_l3roamd_interop import L3ROAMD, pytestmark  # noqa: F401 what they need
 from waiting import wait_until
@@ -20,23 +21,7 @@ s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('/run/c.sock')
 s.sendall(b'get_clients\\n')
 while data := s.recv(4096): print(data.decode(), end='')
 """
-OWN = """
-[lab]
-roaming = true
-hello_interval_ms = 500
-[nodes.a]
-role = "clat"
-[nodes.c]
-role = "clat"
-[nodes.b]
-role = "both"
-[[links]]
-between = ["a", "c"]
-[[links]]
-between = ["c", "b"]
-[clients.phone]
-node = "a"
-"""
+OWN = mesh_text("a=clat c=clat b=both", "a-c c-b", "phone=a", roaming="true", hello_interval_ms=500)
 
 
 def run_c(lab, node):
@@ -75,11 +60,7 @@ def test_a_node_of_theirs_between_two_of_ours_is_no_wall(lab_of):
     lab = lab_of(OWN)
     run_c(lab, "c")
     wait_until(lambda: lab.is_answered("phone"), what="the phone's answers")
-
-    def story():
-        return "\n".join(f"{node}: {lab.roaming_status(node)}" for node in "ab")
-
-    with Talk(lab, "phone", lambda _: story()) as talk:
+    with Talk(lab, "phone") as talk:
         talk.echo()
         for node in ("b", "a", "b"):
             lab.roam("phone", node, hard=True)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from meshes import mesh_text
-from talk import STALL_S, Talk
+from talk import STALL_S, Talk, diagnosis
 from waiting import wait_until
 
 from l3roamd_py.core import wire
@@ -52,12 +52,6 @@ def lab(mesh):
     return mesh
 
 
-def diagnosis(lab):
-    return "\n".join(
-        f"{node}: {lab.roaming_status(node)}\n{lab.running.log(node, 'l3roamd')}" for node in "abc"
-    )
-
-
 def served(lab, node, client="phone"):
     found = lab.serving(client) if lab.node_of(client) == node else None
     return found if found and found["ipv4"] == lab.lease(client) else None
@@ -94,7 +88,7 @@ def use_by_hand(lab, client, address):
 
 
 def test_an_address_set_by_hand_at_its_home_ends_nothing_of_a_client_that_roams(lab):
-    with Talk(lab, "phone", diagnosis) as talk:
+    with Talk(lab, "phone") as talk:
         walk(lab, "b")
         talk.echo()
         (before,) = lab.roaming_status("c")["roams"]
@@ -113,7 +107,7 @@ def test_an_address_set_by_hand_at_its_home_ends_nothing_of_a_client_that_roams(
 def test_an_address_set_by_hand_gives_way_to_the_client_that_comes_with_its_lease(lab):
     give_back(lab, "guest")
     lab.roam("guest", "b", hard=True)
-    with Talk(lab, "phone", diagnosis) as talk:
+    with Talk(lab, "phone") as talk:
         talk.echo()
         use_by_hand(lab, "guest", lab.lease("phone"))
         wait_until(lambda: served(lab, "b", "guest"), what="the guest being served with that address")
@@ -137,7 +131,7 @@ def test_forged_claims_do_not_take_an_active_client_whose_answer_takes_long(lab)
         sender = own[:10] + bytes((number, 7)) + own[12:]
         claim = wire.Claim(lab.client("phone").mac)
         lines.append(wire.encode(wire.Header(management_address(sender), number, 8), claim).hex() + "\n")
-    with Talk(lab, "phone", diagnosis) as talk:
+    with Talk(lab, "phone") as talk:
         talk.echo()
         forger = format_ipv6(management_address(own))
         lab.exec("b", ["python", "-c", CLAIMS, forger, target], stdin="".join(lines))
@@ -158,7 +152,7 @@ def test_a_client_that_walked_while_its_daemon_was_dead_is_served_by_one_node(la
     lab.roam("phone", "b", hard=True)
     wait_until(lambda: served(lab, "b") and lab.is_answered("phone"), what="the phone at b")
     wait_until(lambda: has_address(lab, "b"), what="b having no doubt any more")
-    with Talk(lab, "phone", diagnosis) as talk:
+    with Talk(lab, "phone") as talk:
         talk.echo()
         lab.programs.start_l3roamd(lab.node("a"))
         time.sleep(pause_s)

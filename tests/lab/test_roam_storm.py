@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from talk import diagnosis
 from waiting import wait_until
 
 from l3roamd_py.core import wire
@@ -59,16 +60,8 @@ def phone(mesh):
     try:
         wait_until(lambda: served(mesh, "a") and mesh.is_answered("phone"), what="the phone at node a")
     except AssertionError as error:
-        raise AssertionError(f"{error}\n{picture(mesh)}") from None
+        raise AssertionError(f"{error}\n{diagnosis(mesh)}") from None
     return mesh.client("phone")
-
-
-def picture(lab):
-    """What the roaming daemons say, for whoever looks into a failure."""
-    return "\n".join(
-        f"{node.name}: {lab.roaming_status(node.name)}\n{lab.running.log(node.name, 'l3roamd')}"
-        for node in lab.topology.nodes
-    )
 
 
 def served(lab, node, client="phone"):
@@ -267,7 +260,7 @@ def test_a_flood_of_roams_starves_nobody(mesh, phone):
             flooding.communicate()
         found = evaluate(talking.end(), roams)
     assert mesh.roaming_status(exit_)["counters"]["datagrams_too_fast"] > before
-    assert found.broken == [], picture(mesh)
+    assert found.broken == [], diagnosis(mesh)
     assert found.handoffs[0].ms is not None
     wait_until(lambda: served(mesh, "b"), what="node b serving the phone")
 
@@ -285,7 +278,7 @@ def test_every_roaming_daemon_may_be_killed_while_a_download_runs(mesh, phone):
         roams.append(("a", mesh.roam("phone", "a", hard=True)))
         time.sleep(2)
         found, loaded = evaluate(talking.end(), roams), load.end()
-    assert found.broken == [], picture(mesh)
+    assert found.broken == [], diagnosis(mesh)
     assert whole(loaded)
 
 
@@ -315,6 +308,6 @@ def test_of_two_clients_with_one_address_the_resident_notices_nothing(mesh, phon
         )
         wait_until(lambda: mesh.is_answered("phone"), what="an answer for the phone")
         found = evaluate(talking.end(), [])
-    assert found.broken == [], picture(mesh)
+    assert found.broken == [], diagnosis(mesh)
     assert mesh.roaming_status("b")["counters"]["conflicts"] >= 1
     assert served(mesh, "b", "tablet")["ipv4"] == address

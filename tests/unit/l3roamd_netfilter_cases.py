@@ -3,7 +3,6 @@
 
 import os
 import sys
-import time
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel import udp

@@ -8,6 +8,7 @@ from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
 
 OTHER = bytes((10, 1, 0, 77))  # a second address behind a MAC
+OWN = bytes((10, 1, 0, 5))  # the address of a repeater itself
 VM = bytes((2, 0xBB, 0, 0, 0, 1))  # a MAC that DHCP knows, and no frame comes from
 
 
@@ -166,7 +167,7 @@ def test_a_client_behind_a_repeater_is_served_by_the_mac_that_its_packets_come_f
     assert OTHER in a.core.node.away  # its lease at home is kept while it is there
 
 
-@pytest.mark.parametrize("own", [None, bytes((10, 1, 0, 5))], ids=["no address of its own", "one"])
+@pytest.mark.parametrize("own", [None, OWN], ids=["no address of its own", "one"])
 def test_a_client_behind_a_repeater_that_roams_keeps_its_address_while_it_renews_its_lease(own):
     """The DHCP server where it is hears its MAC, and not the one that it is known by."""
     mesh = Mesh()
@@ -189,8 +190,7 @@ def test_a_client_behind_a_repeater_that_roams_keeps_its_address_while_it_renews
 def test_two_addresses_behind_one_mac_are_served_and_roam(is_own):
     mesh = Mesh()
     a, b = mesh.nodes[:2]
-    own = bytes((10, 1, 0, 5))
-    there = repeater(mesh, a, own)
+    there = repeater(mesh, a, OWN)
     if is_own:
         a.handle(events.LeaseEnded(VM, OTHER))
         a.handle(events.LeaseGranted(there.mac, OTHER, 3600))
@@ -198,15 +198,15 @@ def test_two_addresses_behind_one_mac_are_served_and_roam(is_own):
         assert mesh.path(there) is not None
     mesh.knock(there, OTHER)
     mesh.run(2)
-    homes = [mesh.path(there, own), mesh.path(there, OTHER)]
+    homes = [mesh.path(there, OWN), mesh.path(there, OTHER)]
     assert None not in homes
-    assert {(there.mac, own), (there.mac, OTHER)} <= a.kernel.neighbours
-    walks(mesh, there, b, OTHER, own)
-    assert [mesh.path(there, own), mesh.path(there, OTHER)] == homes
+    assert {(there.mac, OWN), (there.mac, OTHER)} <= a.kernel.neighbours
+    walks(mesh, there, b, OTHER, OWN)
+    assert [mesh.path(there, OWN), mesh.path(there, OTHER)] == homes
     assert not a.kernel.opened
     assert not a.kernel.neighbours
-    walks(mesh, there, a, own, OTHER)
-    assert [mesh.path(there, own), mesh.path(there, OTHER)] == homes
+    walks(mesh, there, a, OWN, OTHER)
+    assert [mesh.path(there, OWN), mesh.path(there, OTHER)] == homes
     assert not b.kernel.opened
     assert not [action for action in b.actions + a.actions if isinstance(action, do.ReleaseLease)]
 
@@ -225,28 +225,28 @@ def test_a_second_lease_replaces_the_first_one_of_a_client_that_does_not_use_it_
     assert list(a.core.node.clients) == [client.mac]
 
 
-def test_a_restart_goes_on_with_two_addresses_behind_one_mac():
+@pytest.fixture
+def repeating():
+    """A mesh, its first node, and a repeater there that uses an address of its own and one of who is behind it."""
     mesh = Mesh()
-    a = mesh.nodes[0]
-    own = bytes((10, 1, 0, 5))
-    there = repeater(mesh, a, own)
+    there = repeater(mesh, mesh.nodes[0], OWN)
     mesh.knock(there, OTHER)
     mesh.run(2)
-    homes = [mesh.path(there, own), mesh.path(there, OTHER)]
+    return mesh, mesh.nodes[0], there
+
+
+def test_a_restart_goes_on_with_two_addresses_behind_one_mac(repeating):
+    mesh, a, there = repeating
+    homes = [mesh.path(there, OWN), mesh.path(there, OTHER)]
     done = len(a.actions)
     a.restart(0.2, a.core.snapshot(mesh.now_s))
     mesh.run(CONVERGENCE_S)
-    assert [mesh.path(there, own), mesh.path(there, OTHER)] == homes
+    assert [mesh.path(there, OWN), mesh.path(there, OTHER)] == homes
     assert not [action for action in a.actions[done:] if isinstance(action, do.CloseGate)]
 
 
-def test_a_repeater_that_leaves_takes_all_behind_it_along():
-    mesh = Mesh()
-    a = mesh.nodes[0]
-    own = bytes((10, 1, 0, 5))
-    there = repeater(mesh, a, own)
-    mesh.knock(there, OTHER)
-    mesh.run(2)
+def test_a_repeater_that_leaves_takes_all_behind_it_along(repeating):
+    mesh, a, there = repeating
     there.node = None
     a.handle(events.ClientGone(there.mac))
     mesh.run(5)
