@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bench.siit import BenchError, Node, address, join
 from reach.relay import build
+from sdk.children import running
 from sdk.netns import NetworkNamespace
 
 SOURCE = Path(__file__).with_name("reach_load.c")
@@ -61,16 +62,6 @@ def path() -> Iterator[dict[str, Node]]:
         nodes["caller"].run("ip", "route", "add", "default", "via", "2001:db8:2::1")
         nodes["target"].run("ip", "route", "add", "default", "via", INSIDE)
         yield nodes
-
-
-@contextlib.contextmanager
-def started(*processes: subprocess.Popen) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def start_relay(node: Node, folder: Path) -> subprocess.Popen:
@@ -128,7 +119,7 @@ def datagrams(nodes: dict[str, Node], variant: str) -> float:
         str(LOAD), "count", TARGET, str(COUNT), str(SECONDS), stdout=subprocess.PIPE
     )
     assert counting.stdout
-    with started(counting):
+    with running(counting):
         counting.stdout.readline()
         load(nodes["caller"], "send", PUBLIC, PORTS[variant][2], SECONDS + 0.5, UDP_BYTES)
         return float(counting.stdout.readline())
@@ -172,7 +163,7 @@ def held(nodes: dict[str, Node], variant: str, process: subprocess.Popen, count:
         stdout=subprocess.PIPE,
     )
     assert holding.stdout
-    with started(holding):
+    with running(holding):
         if "held" not in holding.stdout.readline():
             raise BenchError(f"{variant} does not hold {count} connections")
         return (sum(map(anonymous_kib, descendants(process.pid))) - before) / count
@@ -190,7 +181,7 @@ def run(rounds: int = ROUNDS, say: Callable[[str], None] = lambda line: None) ->
         relay, socats = start_relay(nodes["relay"], Path(folder)), start_socat(nodes["relay"])
         serving = nodes["target"].start(str(LOAD), "serve", TARGET, str(ECHO))
         iperf = nodes["target"].start("iperf3", "-s", "-p", str(IPERF), stdout=subprocess.DEVNULL)
-        with started(relay, *socats, serving, iperf):
+        with running(relay, *socats, serving, iperf):
             time.sleep(0.5)
             return measure(nodes, relay, socats[0], rounds, say)
 

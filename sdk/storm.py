@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from runtime.usage import Parser
+from sdk.children import running
 from sdk.lab import Lab, LabError
 from sdk.lab.__main__ import add_rules_option, use_rules
 from sdk.lab.plan import clatnodes
@@ -72,16 +73,6 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
 
 
 @contextlib.contextmanager
-def running(processes: list) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-@contextlib.contextmanager
 def calm(lab: Lab) -> Iterator[None]:
     yield
 
@@ -118,7 +109,7 @@ def scripted(text: str) -> Callable[[Lab], contextlib.AbstractContextManager[Non
 
 
 def locking(lab: Lab) -> contextlib.AbstractContextManager[None]:
-    return running([lab.popen(node.name, ["sh", "-c", LOCK]) for node in nodes_with_daemons(lab)])
+    return running(*(lab.popen(node.name, ["sh", "-c", LOCK]) for node in nodes_with_daemons(lab)))
 
 
 def flooding(lab: Lab) -> contextlib.AbstractContextManager[None]:
@@ -126,7 +117,7 @@ def flooding(lab: Lab) -> contextlib.AbstractContextManager[None]:
     prefixes = [lab.plan.clat_prefix(node) for node in nodes if node.role.is_clat]
     prefixes += [lab.plan.plat_prefix(node) for node in nodes if node.role.is_plat]
     targets = [format_ipv6(management_address(prefix)) for prefix in prefixes]
-    return running([lab.popen(nodes[0].name, ["python", "-c", FLOOD, *targets])])
+    return running(lab.popen(nodes[0].name, ["python", "-c", FLOOD, *targets]))
 
 
 TROUBLES: dict[str, Callable[[Lab], contextlib.AbstractContextManager[None]]] = {
