@@ -16,6 +16,7 @@ import textwrap
 import time
 from ipaddress import IPv4Address, IPv6Address
 
+import pytest
 from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
 from waiting import wait_until
 
@@ -496,6 +497,20 @@ class RoamingMesh:
     def close(self):
         for each in [*self.clients, *self.hands.values()]:
             each.close()
+
+
+@pytest.fixture
+def mesh_of(machines):
+    """A function that makes a mesh of a firewall. on: node -> its interpreter, where it is not this one."""
+    meshes = []
+
+    def make(firewall, on=None):
+        meshes.append(RoamingMesh(machines, firewall, on))
+        return meshes[-1]
+
+    yield make
+    for mesh in meshes:
+        mesh.close()
 
 
 def walk_and_return(mesh):

@@ -3,7 +3,7 @@
 
 import pytest
 from node_lab import BESIDE, NEEDS
-from rules_lab import RoamingMesh, plat
+from rules_lab import plat
 from waiting import wait_until
 
 from l3roamd_py.netfilter.rules import CHECK_S
@@ -12,19 +12,6 @@ from l3roamd_py.netfilter.xtables.chains import CHECKS_PER_MOVE, MOVES
 pytestmark = NEEDS
 
 KINDS = ["xtables-legacy", "xtables-nft", BESIDE]
-
-
-@pytest.fixture
-def mesh_of(machines):
-    meshes = []
-
-    def make(firewall):
-        meshes.append(RoamingMesh(machines, firewall))
-        return meshes[-1]
-
-    yield make
-    for mesh in meshes:
-        mesh.close()
 
 
 def rules_at(mesh, place):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The rules of a roam with real packets: what a client has open walks along, and what must wait does, at the gate."""
+"""The rules of a roam with real packets: what a client has open walks along."""
 
 import re
 import time
@@ -7,27 +7,13 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 from node_lab import BESIDE, FIREWALLS, NEEDS
-from rules_lab import NEXT_NODE, SERVER, RoamingMesh, clat, plat, walk_and_return
+from rules_lab import NEXT_NODE, SERVER, clat, plat, walk_and_return
 from waiting import wait_until
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.gate import QUEUED_PER_CLIENT
 from l3roamd_py.netfilter.rules import CHECK_S
 
 pytestmark = NEEDS
-
-
-@pytest.fixture
-def mesh_of(machines):
-    meshes = []
-
-    def make(firewall, on=None):
-        meshes.append(RoamingMesh(machines, firewall, on))
-        return meshes[-1]
-
-    yield make
-    for mesh in meshes:
-        mesh.close()
 
 
 @pytest.fixture(params=["nft", "xtables-legacy"])
@@ -100,74 +86,6 @@ def test_a_client_that_is_at_home_again_is_answered_there_though_its_mapping_sta
     mesh.roam_to_b(client, serial=2)
     mesh.hands["b"].open_gate(*client.key)
     assert client.do("again") is True
-    assert client.do("echo") is True
-
-
-def test_the_gate_holds_in_order_and_drops_only_what_is_over_its_bound(mesh):
-    client = mesh.start()
-    client.attach("b")
-    hand = mesh.hands["b"]
-    client.do("send 60")
-
-    def are_queued(number):
-        hand.read_arrivals()
-        return hand.counters()["queued"] >= number
-
-    wait_until(lambda: are_queued(60), "60 packets at the gate")
-    mesh.roam_to_b(client)
-    hand.open_gate(*client.key)
-    assert client.do("seen") == " ".join(str(number) for number in range(60))
-    assert hand.counters() == {"queued": 60, "released": 60, "dropped": 0, "waiting": 0}
-    hand.close_gate(*client.key)
-    assert hand.opened() == set()
-    many = QUEUED_PER_CLIENT + 16
-    client.do(f"send {many}")
-    wait_until(lambda: are_queued(60 + many), "as many packets more")
-    assert hand.counters() == {
-        "queued": 60 + many,
-        "released": 60,
-        "dropped": 16,
-        "waiting": QUEUED_PER_CLIENT,
-    }
-    hand.open_gate(*client.key)
-    assert client.do("seen") == " ".join(str(number) for number in range(QUEUED_PER_CLIENT))
-    assert hand.opened() == {client.key}
-    client.do("send 100")
-    assert client.do("seen") == " ".join(str(number) for number in range(100))
-    assert hand.counters()["queued"] == 60 + many  # an open gate is no detour
-
-
-def test_a_gate_that_has_nothing_to_tell_any_more_wakes_nobody(mesh):
-    client = mesh.start()
-    client.attach("b")
-    hand = mesh.hands["b"]
-    client.do("send 5")
-    wait_until(hand.is_awake, "packets at the gate")
-    mesh.roam_to_b(client)
-    hand.open_gate(*client.key)  # before anybody asked who is there
-    assert client.do("seen") == "0 1 2 3 4"
-    assert hand.read_arrivals() == []
-    assert not hand.is_awake()
-
-
-def test_the_gate_lets_go_what_is_for_the_node_itself_and_refuses_who_is_refused(mesh):
-    client = mesh.start()
-    client.attach("b")
-    assert "2 received" in client.machine.output(f"ping -c 2 -i 0.1 -W 2 {NEXT_NODE}")
-    hand = mesh.hands["b"]
-    hand.refuse(*client.key)
-    client.do("send 5")
-    assert "1 received" in client.machine.output(f"ping -c 1 -W 2 {NEXT_NODE}")
-    assert hand.read_arrivals() == []
-    assert hand.counters()["queued"] == 0
-    # the gate is by MAC as well: another client may have the address
-    stranger = (bytes(5) + b"\7", client.key[1])
-    hand.open_gate(*stranger)
-    assert stranger in hand.opened()
-    hand.close_gate(*stranger)
-    # who was refused may be let in later
-    mesh.roam_to_b(client)
-    hand.open_gate(*client.key)
     assert client.do("echo") is True
 
 
@@ -450,28 +368,3 @@ def test_the_kernel_ends_a_roam_when_the_lease_is_over(mesh):
     clat_hand = mesh.hand("b")
     clat_hand.leave_plat(client.home("b"), plat("c"))
     clat_hand.use_plat(client.home("b"), plat("c"), 300)
-
-
-@pytest.mark.parametrize("has_iptables", [False, True])
-def test_where_nothing_can_hold_packets_the_gate_drops(mesh_of, has_iptables):
-    mesh = mesh_of("nft")
-    # nft's own queue is not in this kernel, so iptables is needed
-    mesh.node["b"].variables["PATH"] = "/run/lacking" if has_iptables else "/nowhere"
-    if has_iptables:  # as on an image without iptables-mod-nfqueue
-        lacks = "#!/bin/sh\necho 'unknown option \"--queue-num\"' >&2\nexit 2\n"
-        mesh.machine["b"].file(
-            "/run/lacking/iptables", "#!/bin/sh\necho iptables v1.8.10 \\(legacy\\)\n", 0o755
-        )
-        mesh.machine["b"].file("/run/lacking/iptables-save", "#!/bin/sh\n", 0o755)
-        mesh.machine["b"].file("/run/lacking/iptables-restore", lacks, 0o755)
-    client = mesh.start()
-    hand = mesh.hands["b"]
-    if hand.can_queue():
-        pytest.skip("nftables can queue here")
-    client.attach("b")
-    client.do("send 5")
-    assert hand.read_arrivals() == []
-    mesh.roam_to_b(client)
-    hand.open_gate(*client.key)
-    assert client.do("echo") is True
-    assert client.do("seen") == ""

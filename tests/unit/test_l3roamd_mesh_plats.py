@@ -2,7 +2,7 @@
 """Exits come and go in a simulated mesh: a client is never left on one that is gone, whoever was told of it."""
 
 import pytest
-from l3roamd_mesh import Mesh, Node, joined
+from l3roamd_mesh import CONVERGENCE_S, Mesh, Node, check_converged, joined
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -119,3 +119,75 @@ def test_routes_of_plats_that_nobody_uses_are_nobodys_business():
     others = (mesh.nodes[3].plat[:8] + (1 << 20 | number).to_bytes(4, "big") for number in range(1000))
     a.handle(events.PlatsUnrouted(frozenset(each + bytes(4) for each in others)))
     assert not a.core.node.unrouted_plats
+
+
+def test_a_silent_platnode_costs_a_second_and_the_connections():
+    mesh = Mesh(platnodes=(4, 3))
+    client = joined(mesh)
+    mesh.nodes[3].is_up = False
+    for node in mesh.nodes[:3]:
+        node.handle(events.PlatChosen(mesh.nodes[2].plat))
+    b = mesh.nodes[1]
+    mesh.move(client, b)
+    mesh.run(1.0)
+    assert mesh.path(client) is None
+    mesh.run(0.1)
+    assert mesh.path(client) == (mesh.nodes[2].plat, b.clat[:12] + client.ipv4)
+    assert any("begins anew" in action.sentence for action in b.actions if isinstance(action, do.Log))
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
+
+
+def test_a_platnode_whose_kernel_refuses_says_so(mesh):
+    client = joined(mesh)
+    mesh.nodes[3].kernel.refuses = True
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.1)
+    assert mesh.path(client) == (mesh.nodes[3].plat, mesh.nodes[1].clat[:12] + client.ipv4)
+
+
+def test_another_plat_is_for_new_leases_and_a_lost_one_moves_its_clients():
+    mesh = Mesh(platnodes=(4, 3))
+    old = joined(mesh)
+    before = mesh.path(old)
+    mesh.choose(mesh.nodes[2])
+    new = joined(mesh, 1, 7)
+    assert mesh.path(old) == before
+    assert mesh.path(new) == (mesh.nodes[2].plat, mesh.nodes[0].clat[:12] + new.ipv4)
+    mesh.move(old, mesh.nodes[1])
+    mesh.run(1)
+    assert mesh.path(old) == before
+    for node in mesh.nodes:
+        node.handle(events.PlatLost(mesh.nodes[3].plat))
+    assert mesh.path(old) == (mesh.nodes[2].plat, mesh.nodes[1].clat[:12] + old.ipv4)
+    mesh.run(1)
+    assert mesh.nodes[1].core.node.clients[old.mac].lease.token.serial, "and can roam again"
+
+
+def test_after_a_reboot_of_the_only_platnode_clients_roam_by_its_new_secret(mesh):
+    client = joined(mesh)
+    exit_node = mesh.nodes[3]
+    overheard = mesh.nodes[0].core.node.clients[client.mac].lease.token
+    exit_node.is_up = False
+    exit_node.kernel = type(exit_node.kernel)()
+    for node in mesh.nodes[:3]:
+        node.handle(events.PlatLost(exit_node.plat))
+    mesh.run(5)
+    exit_node.core, exit_node.is_up = exit_node.make_core(), True
+    mesh.choose(exit_node)
+    mesh.run(10)
+    assert mesh.nodes[0].core.node.clients[client.mac].lease.token != overheard
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(CONVERGENCE_S)
+    check_converged(mesh, client)
+    # D's address for it, so its connections of after the reboot go on
+    assert mesh.path(client) == (exit_node.plat, mesh.nodes[0].clat[:12] + client.ipv4)
+
+
+def test_without_a_plat_clients_wait_for_one():
+    mesh = Mesh(platnodes=())
+    client = joined(mesh)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(1)
+    assert (client.mac, client.ipv4) in mesh.nodes[1].kernel.opened
+    assert mesh.serving(client)
