@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Let a client of the lab roam while its connections are open, and evaluate what they measured.
 
-A handoff is the time from the association with the new node until the first packet that the client sent from there
-passed: the time when its echo came back, less the shortest round trip from there. Time in queues counts.
+A handoff begins with the association with the new node. It ends when the first packet that the client sent there has
+passed: that is when its echo came back, less the shortest round trip. Time in queues counts.
 """
 
 import json

@@ -2,9 +2,9 @@
 """`python -m sdk.sizes INDEX...`: what this feed's packages take of a router's flash, with all that they bring along.
 
 An INDEX is a list of packages of an OpenWrt release: `Packages` (or Packages.gz) of opkg's feeds, `packages.adb` of
-apk's, or what `apk adbdump` makes of one; those of base, packages, routing and of the target's kernel modules have all
-that is needed. Without any, our own packages alone are told. Each size is what a package is compressed: what a squashfs
-keeps of it is about the same.
+apk's, or what `apk adbdump` makes of one. Four have all that is needed: base, packages, routing and those of the
+target's kernel modules. Without an INDEX only our own packages are listed. A size is that of the compressed package, which is
+about what a squashfs needs for it.
 
 parse(), parse_apk()   a list becomes packages    pure
 walk()                 what a package brings along    pure

@@ -6,14 +6,14 @@
 
 calm     nothing goes wrong: walks of all clients, interleaved
 quick    each walk is followed by another within a tenth of a second
-kill     roaming daemons are killed and started again. A dead one keeps nobody out, so whoever comes to its node in that
-         moment is not roamed: connections that break are told and do not count
+kill     roaming daemons are killed and started again. While one is dead its gate is open, so a client that comes then
+         does not roam. Connections that break are reported and do not count
 fw3      nodes have the chains of OpenWrt's firewall with iptables
 front    somebody puts rules that accept everything before ours
-lock     somebody holds the lock that iptables programs share, two of each two and a half seconds
-flood    a node sends the daemons of all others what is no message, and forged ones
+lock     a program holds the lock of iptables for two seconds, again and again
+flood    a node sends random bytes to the daemons of all others
 
-Ends with 1 if a connection broke otherwise.
+The exit status is 1 if a connection broke in any other of these.
 """
 
 import contextlib

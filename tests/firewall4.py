@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """A stand-in for OpenWrt's firewall4: what it makes of zones, ways and rules, as far as documentation uses them.
 
-An option that is not known here ends the test, so that no documentation is passed that was not looked at. What follows
-from what is read off firewall4's ruleset.uc: established first, then the zones' chains in which rules come before the
-policy, and a zone's forward policy is for what goes out by the zone's own devices.
+An option that is not known here fails the test: documentation with it has not been checked. The order of rules is that
+of firewall4's ruleset.uc: first established connections, then the zones' chains. In these rules come before the policy.
+A zone's forward policy is for packets between the zone's own devices.
 """
 
 from collections.abc import Iterable, Mapping

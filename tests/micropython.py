@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: ISC
 """MicroPython for tests: the oldest that we support, and a newer one.
 
-"oldest" is what `make oldest-micropython` has built, in the place of what released OpenWrt has; "newest" the unix port
-from PyPI, whose `micropython` lies beside the Python that runs us. Where one is missing, the other is all that is
-tested. MICROPYTHON=PROGRAM in the environment takes the place of both.
+"oldest" is built by `make oldest-micropython` and has the version of released OpenWrt. "newest" is the unix port from
+PyPI; its `micropython` lies beside the Python that runs the tests. If one is missing, only the other is tested.
+MICROPYTHON=PROGRAM in the environment replaces both.
 
-A start of the newest costs CPython's as well, of which it is a console script: give one start many cases, as `each`
-does, rather than one start a case.
+The newest is a console script of CPython, so each start of it costs a start of CPython too. `each` gives many cases to
+one start.
 """
 
 import json

@@ -4,8 +4,8 @@
 The lab replaces what a laptop lacks (netifd, procd, radios) and nothing else: addresses of bridges, links, starting
 programs. `464xlat` sets up the roles; prefixd decides which PLAT is used.
 
-This file has what tests and people call. base.py has the parts of a lab, power.py the order in which machines come up
-and go off, wiring.py the links, programs.py the programs, readiness.py when all is ready.
+This file has what tests and people call. base.py has the parts of a lab. power.py has the order in which machines come
+up and go off, wiring.py the links, programs.py the programs. readiness.py says when all is ready.
 """
 
 from pathlib import Path

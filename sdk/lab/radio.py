@@ -5,10 +5,10 @@ A client's eth0 is a bridge with one port at a time, a cable to the node that it
 MAC, its address and its sockets, and loses its carrier for a moment, as Wi-Fi does. The node's end of the cable stays
 up whatever the client does, as an access point's device does. What a node hears of it:
 
-joining  the frame with which an access point's kernel tells bridges of a new station (IEEE 802.2 XID, sent in
-         the station's name): the node's bridge learns the client's MAC from it
-leaving  the MAC's entry in the node's bridge goes, as with a disassociation; with a hard roam nothing at all:
-         the port stays up, the entry stays, and what is sent there is lost
+joining  the frame with which an access point's kernel tells bridges of a new station (IEEE 802.2 XID, with the
+         station's source address): the node's bridge learns the client's MAC from it
+leaving  the MAC's entry in the node's bridge is removed, as with a disassociation. With a hard roam nothing happens:
+         the port stays up, the entry stays, and packets to it are lost
 
 A roam is a handful of netlink messages, for which no program is started: it takes less than a millisecond.
 """

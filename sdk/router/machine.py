@@ -2,8 +2,8 @@
 """A node of a root file system: its own procd as the first process, of namespaces of its own inside a lab.
 
 Its writes go to an overlay in the /run of the lab's first process. A reboot finds them there, and they end with the
-lab. Of this machine it sees a /dev of its own and, in /proc/sys and /sys, of what can be written only its network:
-kernel.*, vm.* and devices are everybody's. What would reach the kernel past them, it may not do.
+lab. It has a /dev of its own. In /proc/sys and /sys it can write network settings only, since kernel.*, vm.* and
+devices belong to the whole machine. It has no capability that would reach the kernel in another way.
 """
 
 import contextlib

@@ -2,9 +2,13 @@
 """Run a command on a Debian kernel of its own: sdk/vm/run [OPTIONS] -- CMD.
 
 The machine sees this machine's files, except /run, /dev, /proc and /sys. Its writes are lost when it ends, except those
-in $OUT. CMD starts in this folder, without input, network and this one's environment. Exit status is CMD's; 124 when
-the time is over, 125 when the machine ended without one, 126 when it could not start CMD (a module that the kernel does
-not take, a folder that is not there), 130 with Ctrl-C, 2 when it cannot be as asked.
+in $OUT. CMD starts in this folder, without input, network and this one's environment. The exit status is CMD's, or:
+
+124  the time is over
+125  the machine ended without an exit status of CMD
+126  CMD could not be started: a kernel module does not load, or a folder is missing
+130  Ctrl-C
+2    a wrong command line
 """
 
 import argparse

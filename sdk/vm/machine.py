@@ -29,12 +29,11 @@ INIT = REPOSITORY / "sdk/vm/init"
 QEMU = "qemu-system-x86_64"
 LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended without one
 NOT_COPIED = 2  # the command did well, but what it left in $OUT could not be copied
-# What costs an emulated processor most goes: code that is translated anew for every process because its addresses are
-# random (norandmaps: a program starts in 30 ms instead of 150), asking the HPET for the time (tsc=reliable: both
-# processors have one counter, whatever the kernel's trial of them says), and what guards a real processor.
-# And a machine has one processor. Of several, each is a thread of QEMU, and 7.2 may translate code while the kernel on
-# another rewrites it (a static key, as when the first ping asks for timestamps): it then meets the breakpoint, by which
-# the kernel does so, again and again for ever.
+# These words switch off what an emulated processor is slow at. With norandmaps QEMU translates a program's code once
+# and not for each process: it starts in 30 ms instead of 150. With tsc=reliable the time is not read from the HPET; both
+# processors have one counter, whatever the kernel's test says. Mitigations guard real processors only.
+# A machine has one processor. With several, each is a thread of QEMU. QEMU 7.2 may translate code while the kernel on
+# another processor rewrites it, as for a static key. Then it meets the kernel's breakpoint again and again, for ever.
 KERNEL_WORDS = (
     "loglevel=6 panic=-1 norandmaps nokaslr no5lvl mitigations=off init_on_alloc=0 cgroup_disable=memory nowatchdog "
     "audit=0 apparmor=0 random.trust_cpu=on tsc=reliable rcupdate.rcu_expedited=1"

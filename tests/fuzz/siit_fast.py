@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: ISC
 """The fast path against the translator in C, packet for packet: `make fuzz-fast PACKETS=N SEED=S`.
 
-One TUN device in a network namespace of its own, the BPF program at its egress, and nobody who reads it but we. What is
-sent into the device comes out at one of two places: translated, at its ingress, or as it came, where the pump would
-read it. Translated it must be what siit_translate makes of it, bit for bit, and as the kernel describes it (offloads
-too); else it must not have changed. What is simple must not have been left.
+A TUN device in a network namespace of its own has the BPF program at its egress. A packet that is sent into the device
+comes out at one of two places: translated, at its ingress, or unchanged, where the pump would read it. A translated
+packet must equal that of siit_translate bit for bit, with its offload header. A simple packet must be translated.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """`464xlat up` with the kernel module as its target: what the module does otherwise is made up for by the rules.
 
-A file plays the control file. The device is a TUN device of the test's, which brings what the module would bring: its
-behaviour is from its source (docs/nat46.md), the rules are real.
+A file stands in for the control file, and a TUN device for the module's. What the module does is taken from its source
+(docs/nat46.md); the rules are real.
 """
 
 import json

@@ -305,8 +305,11 @@ def test_path_mtu_of_the_mesh_is_learnt_from_the_client(nft_mesh):
 
 @pytest.mark.parametrize("mesh", EITHER_KIND, indirect=True)
 def test_path_mtu_of_the_mesh_is_learnt_from_the_server(mesh):
-    """The router in the mesh has no IPv4 address and none that the PLAT's prefix maps: conntrack must place
-    its Packet Too Big, NAT66 and siit translate it, and the masquerade put its own address in."""
+    """The router in the mesh has no IPv4 address, and none that the PLAT's prefix maps.
+
+    So conntrack must know the connection of its Packet Too Big, NAT66 and siit translate it, and the masquerade replace
+    its source.
+    """
     narrow(mesh)
     server = mesh.server.start([sys.executable, "-c", textwrap.dedent(BIG_ANSWERS)])
     assert server.stdout.readline() == "ready\n"

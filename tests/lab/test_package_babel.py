@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""gluon-464xlat-babel on a node whose mesh devices come and go, with a real babeld; netifd and jsonfilter are two lines
-of shell that tell the devices in a file."""
+"""gluon-464xlat-babel on a node whose mesh devices come and go, with a real babeld.
+
+Two lines of shell stand in for netifd and jsonfilter: they print the devices in a file.
+"""
 
 import contextlib
 import json

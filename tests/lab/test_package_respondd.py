@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""What the packages' respondd modules tell, compiled with sanitizers: in front of a real babeld, and of programs in the
-daemons' places that are silent, slow, endless or wrong. respondd has one thread, so nothing may hold it up."""
+"""What the packages' respondd modules tell, compiled with sanitizers.
+
+They ask a real babeld, and stand-ins for daemons that are silent, slow, endless or wrong. respondd has one thread, so
+it must not wait for any of them.
+"""
 
 import contextlib
 import itertools

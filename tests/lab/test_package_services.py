@@ -4,8 +4,8 @@
 The root is this machine's with the unpacked packages over it, and sdk/openwrt in the place of OpenWrt's rc.common and
 procd. Services run in a network of their own.
 
-With OPENWRT_TREE=/path/to/openwrt and OPENWRT_TOOLS=/prefix (of a libubox, uci and jsonfilter that were built for this
-machine) the init scripts also run under OpenWrt's rc.common and procd.sh, up to what these tell procd.
+With OPENWRT_TREE=/path/to/openwrt the init scripts also run under OpenWrt's rc.common and procd.sh, up to what these
+tell procd. OPENWRT_TOOLS=/prefix is where libubox, uci and jsonfilter are that were built for this machine.
 """
 
 import contextlib

@@ -4,10 +4,10 @@
     PYTHONPATH=. python tests/unit/l3roamd_traces.py FILE [SEEDS]    write what each seed comes to
     PYTHONPATH=. python tests/unit/l3roamd_traces.py ONE OTHER       compare two such files
 
-A line of the file is a seed: a hash of all actions of all nodes with their times, and the outcome: who serves each
-client, which way its packets go, and what the kernels hold. Renames leave both as they were, a change of the core's
-inside at least the outcomes of the calm seeds. In the others the network loses messages at random, so that one message
-more or less is another outcome.
+Each line of the file has a seed, a hash of all actions of all nodes with their times, and the outcome. The outcome is
+who serves each client, which way its packets go, and what the kernels hold. Renames change neither. A change inside the
+core must not change the outcomes of the calm seeds. In the others the network loses messages at random, so one message
+more or less gives another outcome.
 """
 
 import hashlib

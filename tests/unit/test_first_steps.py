@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""The commands of the pages for beginners, executed: on stand-ins, and where the environment names them on the real
-thing (GLUON_TREE: Gluon's own scripts; OPKG, APK: the package managers)."""
+"""The commands of the pages for beginners, executed on stand-ins, or on real programs if the environment names them.
+
+GLUON_TREE names Gluon's own scripts, OPKG and APK the package managers.
+"""
 
 import os
 import re

@@ -3,8 +3,8 @@
 
     NAT46_SOURCE=/path/to/nat46/modules pytest tests/unit/test_nat46_module.py
 
-What is not in nat46-core.c is played here: the kernel's number and address functions by the C library's, and
-nat46_insert and nat46_remove, which belong to a network device, by a few lines.
+Some functions are not in nat46-core.c. The C library stands in for the kernel's number and address functions, and a few
+lines for nat46_insert and nat46_remove, which belong to a network device.
 """
 
 import os

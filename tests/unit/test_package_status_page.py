@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Gluon's status page with what this feed brings to it: the section, the columns of neighbours and their source.
 
-Without more on stand-ins of ours (tests/gluon). With GLUON_TREE=/path/to/gluon and GLUON_PACKAGES=/path/to/packages in
-the environment under Gluon's own gluon-web, templates and libraries, whose parts in C are compiled for this machine
-(apt-get install liblua5.1-0-dev lua-posix libjson-c-dev).
+It runs on our stand-ins (tests/gluon). With GLUON_TREE=/path/to/gluon and GLUON_PACKAGES=/path/to/packages in the
+environment it runs under Gluon's own gluon-web, templates and libraries. Parts in C are compiled for this machine,
+which needs `apt-get install liblua5.1-0-dev lua-posix libjson-c-dev`.
 """
 
 import json

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The page of Gluon's config wizard that asks whether the line is shared.
 
-Without more it runs on a stand-in of ours for gluon-web-model's classes. With GLUON_TREE=/path/to/gluon it runs on
-Gluon's own, and the whole wizard with the page in it is rendered by Gluon's dispatcher, templates and catalogues, which
-are compiled for this machine.
+It runs on our stand-in for gluon-web-model's classes. With GLUON_TREE=/path/to/gluon in the environment it runs on
+Gluon's own. Then Gluon's dispatcher, templates and catalogues, compiled for this machine, render the whole wizard.
 """
 
 import html

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """The lab's diamond on the machine's kernel: clients have IPv4 and roam, and the better exit may die.
 
-Once with siit everywhere but on the platnode in the south, whose engine is Jool (Debian's jool-dkms, built for this
-kernel by `python -m sdk.vm.modules jool`); once with nat46, where NAT46_KO names its module. Links are by netem.
+It runs once with siit, where the platnode in the south has Jool (Debian's jool-dkms, built for this kernel by
+`python -m sdk.vm.modules jool`). It runs once more with nat46, if NAT46_KO names its module. Links use netem.
 """
 
 import json

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""The shim and nat46ctl with the module itself, in what one seldom meets: hundreds of pairs, traffic on a device that
-goes, devices that others rename, other writers, twenty threads, and a module that goes."""
+"""The shim and nat46ctl with the module itself, in situations that are rare.
+
+There are hundreds of pairs, traffic on a device that goes, devices that others rename, other writers, twenty threads,
+and a module that is unloaded.
+"""
 
 import contextlib
 import os
