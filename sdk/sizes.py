@@ -3,8 +3,8 @@
 
 An INDEX is a list of packages of an OpenWrt release: `Packages` (or Packages.gz) of opkg's feeds, `packages.adb` of
 apk's, or what `apk adbdump` makes of one. Four have all that is needed: base, packages, routing and those of the
-target's kernel modules. Without an INDEX only our own packages are listed. A size is that of the compressed package, which is
-about what a squashfs needs for it.
+target's kernel modules. Without an INDEX only our own packages are listed. A size is that of the compressed package,
+which is about what a squashfs needs for it.
 
 parse(), parse_apk()   a list becomes packages    pure
 walk()                 what a package brings along    pure

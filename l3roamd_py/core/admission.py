@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: ISC
 """Which datagrams are read: so many a second from each source, and what a flood in its name must not keep out. No I/O.
 
-A source address costs nothing to forge, so who sends a flood in the name of a node would silence that node. What only a
-node that was asked can say (its nonce) is therefore read whatever came before. Over the source's share a ROAM with a
-token of ours has a smaller one for each home; and so have CLAIM, ACK and TOKEN_REQUEST, which prove nothing, for each
-source and client.
+A source address is easy to forge, so a flood in the name of a node would silence that node. Therefore an answer with
+the nonce of a question of ours is always read. Above the source's share, a ROAM with a token of ours has a smaller
+share for each home. CLAIM, ACK and TOKEN_REQUEST prove nothing: they have one for each source and client.
 """
 
 from l3roamd_py.core import wire

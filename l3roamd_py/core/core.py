@@ -7,8 +7,8 @@
                  .status(now_s), .counters            for people
 
 Nothing that a peer sends raises: what cannot be read, is not expected or comes too fast is dropped and counted.
-An event is noted in the record of the client that it is about (signs, search, info, rival, requests, grants: evidence);
-judge.py says what follows, a function that is called here, until there is nothing to do but to wait.
+An event is noted as evidence in the record of its client (signs, search, info, rival, requests, grants). Then judge.py
+returns a function, which is called here. This repeats until there is nothing to do but to wait.
 """
 
 from l3roamd_py.core import (

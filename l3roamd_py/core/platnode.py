@@ -22,8 +22,8 @@ serial alone: a ROAM from before must not work again while its token is good.
 No node can fill the table. Each has room for so many homes, and its oldest give way. When all together are too many,
 those of the node that has the most give way. A mapping holds for an hour at most, and its node renews it: else it ends.
 
-Who asks for a token for the address to which another home is mapped has that client, and has forgotten so: it gets the
-token for that home. Nothing is unmapped for the asking, which anybody can do in another's name.
+A node may ask for a token for an address to which another home is mapped: it has that client and has forgotten so. It
+gets the token for that home. Nothing is unmapped because of a request, which anybody can send in another's name.
 """
 
 from l3roamd_py.core import wire

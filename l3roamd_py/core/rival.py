@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Role A: another node claims a client that we serve. No I/O.
 
-It is asked; if it answers within three times what its answer usually takes, the claim is refused, else it is let go:
-its gate is closed, INFO is told until it is acknowledged, all that belongs to it is removed.
+The client is asked. If it answers within three times its usual time, the claim is refused. Otherwise it is let go: its
+gate is closed, INFO is sent until it is acknowledged, and all that belongs to the client is removed.
 """
 
 from l3roamd_py.core import departed, grants, wire

@@ -193,8 +193,8 @@ def verify(client: Client) -> None:
 def take_over(node: Node, client: Client) -> None:
     """Make the client ours as INFO has it.
 
-    Neighbour entry, PLAT and ROAM come in this order, for packets from the PLAT may come before its answer does; then
-    what the gate need not wait for: ACK, node-client address, IPv6 routes.
+    First come neighbour entry, PLAT and ROAM, in this order: packets from the PLAT may come before its answer. Then
+    comes what the gate need not wait for: ACK, node-client address, IPv6 routes.
     """
     search, answer = client.search, client.search.answer
     assert answer is not None

@@ -18,8 +18,8 @@ DATAGRAM_BYTES = 2048  # longer ones are nobody's
 READS_MAX = 256  # in one round
 RECEIVE_BYTES = 1 << 20
 IPPROTO_IPV6, V6ONLY, MULTICAST_LOOP, JOIN, LEAVE = 41, 26, 19, 20, 21  # linux/in6.h
-# What can be no message of ours does not even wake us: (operation, jump if true, jump if false, value) of classic BPF,
-# where offsets count from the UDP header: 8 bytes, then version, ttl, type
+# The kernel drops what can be no message of ours: (operation, jump if true, jump if false, value) of classic BPF.
+# Offsets count from the UDP header: 8 bytes, then version, ttl, type
 GARBAGE = (
     (0x80, 0, 0, 0),  # A = length
     (0x35, 0, 5, 8 + 24),  # shorter than a header?

@@ -94,8 +94,8 @@ def delete_entry(entry: Entry) -> bytes:
 def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
     """The entry with another source, everything else as it is.
 
-    What goes to our PLAT (the first 12 bytes of its prefix) without a NAT of this node's, so to Jool, is given one: to
-    Jool, whose sessions are by source, it still comes from where it came from.
+    plat: the first 12 bytes of our PLAT's prefix. An entry to it without a NAT of this node is one for Jool, whose
+    sessions are by source. It gets a NAT that keeps its old source.
     """
     protocol = entry.protocol(ORIGINAL)
     destination = entry.address(ORIGINAL, DESTINATION)

@@ -5,19 +5,19 @@ A packet that reaches the platnode before ROAM does opens a second connection th
 reset. So what a client device sends to the CLAT device waits in NFQUEUE, by (MAC, IPv4). It goes on in its order when
 the gate opens. What is for the node itself (ARP, DHCP, DNS) does not come by.
 
-IPv6 of clients comes by too, from an address that nobody knows yet, wherever it is sent to: no other sign may ever come
-of it, for the kernel makes no neighbour entry of what passes through. It waits until there is a route back.
-At most NEW_PER_S such packets a second come here; above that the kernel drops them: who makes addresses up must
-not fill our processor.
+IPv6 packets from an address that is not known yet wait too, whatever their destination: they may be the only sign of
+the address, since the kernel makes no neighbour entry for packets that it forwards. They wait until there is a route
+back. At most NEW_PER_S of them a second come here, and the kernel drops the others: a flood of made-up addresses must
+not take all of the processor.
 
-This is what waits; the rules that send it here are in nft/gate.py and xtables/gate.py.
+This file has what waits. The rules that send packets here are in nft/gate.py and xtables/gate.py.
 
-What rules of iptables send here comes by all of them once more when it may go on, with a bit of its mark that says so:
-an ACCEPT of the queue would end its way through the table, and others have rules there as well.
+A packet that a rule of iptables sent here goes through all rules of its hook once more when it is released. A bit of
+its mark says that it was here. With ACCEPT it would pass by the rules of others that come later in the table.
 
-Bounds: 256 packets a client (half of what a TUN device queues, for they leave in one go), 4096 in all. Over the first
-the newest is dropped, over the second everything of the client that has waited longest. What has waited for QUEUED_S is
-too late to be of use. The kernel's own bound is above ours, so that it is us who choose.
+Bounds: 256 packets a client (half of what a TUN device queues, for they leave at once), 4096 in all. Over the first
+bound the newest packet is dropped, over the second all packets of the client that has waited longest. A packet that has
+waited for QUEUED_S is too late to be of use. The kernel's own bound is above ours, so we choose what is dropped.
 """
 
 import errno

@@ -29,9 +29,9 @@ INIT = REPOSITORY / "sdk/vm/init"
 QEMU = "qemu-system-x86_64"
 LATE, LOST = 124, 125  # exit statuses: the time was over; the machine ended without one
 NOT_COPIED = 2  # the command did well, but what it left in $OUT could not be copied
-# These words switch off what an emulated processor is slow at. With norandmaps QEMU translates a program's code once
-# and not for each process: it starts in 30 ms instead of 150. With tsc=reliable the time is not read from the HPET; both
-# processors have one counter, whatever the kernel's test says. Mitigations guard real processors only.
+# These words switch off what an emulated processor is slow at. With norandmaps QEMU translates the code of a program
+# once and not for each process: it starts in 30 ms instead of 150. With tsc=reliable the time is not read from the
+# HPET; both processors have one counter, whatever the kernel's test says. Mitigations guard real processors only.
 # A machine has one processor. With several, each is a thread of QEMU. QEMU 7.2 may translate code while the kernel on
 # another processor rewrites it, as for a static key. Then it meets the kernel's breakpoint again and again, for ever.
 KERNEL_WORDS = (

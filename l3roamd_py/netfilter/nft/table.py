@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """A table of ours in the kernel: made, found again after a crash, replaced, removed. Elements outlive all but removal.
 
-The table's comment names its layout (the kinds of its sets and its chains). One with the same comment is kept as it
+The table's comment names its layout (the kinds of its sets and its chains). One with the same comment stays as it
 is and only its rules are written anew; any other is replaced in one transaction, with those elements of sets of the
 same name that fit. So there is no moment without rules, and no second copy.
 """

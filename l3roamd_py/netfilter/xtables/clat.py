@@ -4,22 +4,21 @@
 A program runs only when a PLAT comes or goes; a client is an element of a set. Nobody waits for a program, so what
 depends on its rules comes when they are there. A client whose PLAT is new stays at the gate until then.
 
-To remove a client's entries of connection tracking all have to be looked at. So that is done once for all clients that
-came in a round, at its end: by then their ROAMs are on their way, and it is done before the answers are here.
+To find a client's entries of connection tracking, all entries are read. So it is done once for all clients of a round,
+at its end. By then their ROAMs have been sent, and it is done before the answers come.
 
-NETMAP is kept by conntrack, so entries from the time of another PLAT are removed when that changes. A flow is taken up
-again in the middle, with the addresses that are right now. An entry that begins before has the answers of the old one,
-so it gets another source port, and the server ends a connection that it does not know. So until the entries are gone
-what clients with a PLAT of their own send is dropped, whichever PLAT it is for: the one that the node has turned to
-before we have heard of it may be their own.
+Connection tracking remembers NETMAP for each flow. So when the PLAT changes, entries from before are removed; a flow
+gets a new entry in the middle, with the addresses that are right now. If a new entry began before the old one is
+removed, it would clash with it and get another source port, and the server would end the connection. So until the
+entries are gone packets of clients with a PLAT of their own are dropped, whichever PLAT they are for. The node may have
+changed to that PLAT before we have heard of it.
 
-As long as all clients had but one PLAT here, the node's own, NETMAP changes nothing and no entry can be of another:
-then none is looked for.
+While all clients use the node's own PLAT, NETMAP changes nothing. Then no entry is looked for.
 
-NETMAP holds only as long as no rule of others ends the way through table nat before it. So what was to have another
-PLAT and has not is dropped behind it, in POSTROUTING. When our jumps were not the first, entries are removed as when
-the PLAT changes. For packets on the way back there is nothing behind table nat: what a server says first in such a
-moment goes astray.
+NETMAP works only if no rule of others ends the way through table nat before it. So a packet that should have another
+PLAT and has not is dropped later, in POSTROUTING. When our jumps were not the first, entries are removed as when the
+PLAT changes. For answers there is no hook behind table nat: a packet that a server sends first in such a moment is
+lost.
 """
 
 import socket

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: ISC
 """A chain of ours, and what a save of iptables shows of it. No I/O.
 
-Our jumps come before all rules of others: an ACCEPT, a RETURN or a NAT of theirs would end the way through the table,
-and what must hold does not depend on who came first. Only the jumps of this node's roles (XLAT464) stay before them:
-they take traffic away and end nothing.
+Our jumps come before all rules of others, since their ACCEPT, RETURN or NAT would end the way through the table. Only
+the jumps of this node's roles (XLAT464) stay before ours: they drop packets, and accept none.
 """
 
 from l3roamd_py.netfilter.nft import messages as nftables
