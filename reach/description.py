@@ -16,7 +16,6 @@ from reach.reading import Address, Finding, Network, Ports
 SERVER = "server"  # the name of that end
 WIREGUARD_PORT = 51820
 WIREGUARD_MTU_BYTES = 1420  # 1500 less IPv6, UDP and WireGuard's 32
-WIREGUARD_OVER_4IN6_BYTES = 80
 FOUR_IN_SIX_MTU_BYTES = 1460  # 1500 less an IPv6 header
 ENCAP_LIMIT_BYTES = 8  # the destination option of RFC 2473 section 4.1.1
 GUE_PORT = 5555

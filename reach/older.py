@@ -65,7 +65,7 @@ def bridge(key: str, was: Values) -> Step:
 def gretap(key: str, was: Values) -> Step:
     local = IPv4Address(was["local"]) if was["local"] else None
     gue = (was["gue"][0], was["gue"][1]) if was["gue"] else None
-    device = Gretap(key, local, None, IPv4Address(was["remote"]), was["mtu"], was["mac"], was["bridge"], gue)
+    device = Gretap(key, local, IPv4Address(was["remote"]), was["mtu"], was["mac"], was["bridge"], gue)
     return steps.made_device("gretap", key, [*commands.gretap_alone(device)])
 
 

@@ -60,7 +60,6 @@ class Br:
 class Gretap:
     name: str
     local: IPv4Address | None  # None: the address that the device has
-    local_device: str | None
     remote: IPv4Address
     mtu_bytes: int
     mac: str | None

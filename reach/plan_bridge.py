@@ -115,14 +115,14 @@ def gretap(
             assert whole.server.ipv4, "required"
             address, port = whole.server.ipv4, link.port
         local = (end.listen or end.ipv4) if end.name == SERVER else None
-        return Gretap(name, local, end.device, address, link.mtu_bytes, mac, master, (link.port, port))
+        return Gretap(name, local, address, link.mtu_bytes, mac, master, (link.port, port))
     over = whole.link(link.over)
     assert isinstance(over, WireGuard), "check says so"
     here, there = (
         next(each.ip for each in inner(over, one) if isinstance(each.ip, IPv4Address))
         for one in (end.name, other)
     )
-    return Gretap(name, here, None, there, link.mtu_bytes, mac, master, None)
+    return Gretap(name, here, there, link.mtu_bytes, mac, master, None)
 
 
 def eui64(prefix_address: IPv6Address, mac: str) -> IPv6Address:

@@ -35,7 +35,6 @@ TUN_F_USO = 0x20 | 0x40  # USO4 and USO6, which Linux 6.2 and later take, and on
 SIOCGIFMTU = 0x8921
 VNET_HDR_BYTES = 10
 ICMP_PER_S = 1000  # errors of our own, for the whole device; Linux's icmp_msgs_per_sec
-DEFAULT_MTU_BYTES = 1500
 PUMP_COUNTERS = tuple(ffi.string(lib.siit_counter_name(i)).decode() for i in range(lib.siit_counter_count()))
 COUNTERS = (*PUMP_COUNTERS, "translated_in_kernel")
 MEANINGS = {name: ffi.string(lib.siit_counter_meaning(i)).decode() for i, name in enumerate(PUMP_COUNTERS)}

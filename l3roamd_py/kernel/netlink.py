@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """rtnetlink (RFC 3549, linux/rtnetlink.h): the messages about links, addresses, neighbours and routes.
 
-The framing is runtime's. Each message begins with a header of its kind, made and read by the layouts here. The struct of
+The framing is runtime's. Each message begins with a header of its kind, made and read by layouts here. The struct of
 MicroPython knows neither `x` nor `=`, so the pads of the C structs are fields without a meaning.
 """
 

@@ -142,12 +142,6 @@ class Router:
             raise LabError(f"{self.name} has not gone down within {within_s:g} s") from None
         self.forget()
 
-    def power_off(self) -> None:
-        """End it as a loss of power does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        self.wait_for_end(END_S)
-
     def forget(self) -> None:
         assert self.init
         for pipe in (self.init.stdin, self.init.stdout, self.init.stderr):

@@ -29,7 +29,7 @@ from sdk.router.wires import Plug
 
 INTERNET, CLIENT = "internet", "client"
 LINE = "192.0.2.1"  # of the internet at the WAN's segment, a /24
-GATEWAY, CLIENT_RANGE = "10.46.0.1", "10.46.0.0/16"
+GATEWAY = "10.46.0.1"
 PACKAGES = "/run/packages"  # in the lab's first process: they end with it
 BUILD = REPOSITORY / "build"
 BOOT_S = 120

@@ -23,7 +23,7 @@ DEVICES = (
     ),
     (Br("taps", is_ours=True, mac=MAC), Step("bridge", "taps", {"mac": MAC})),
     (
-        Gretap("taps-2", None, None, IPv4Address("198.51.100.2"), 1400, MAC, "taps", (5555, 5556)),
+        Gretap("taps-2", None, IPv4Address("198.51.100.2"), 1400, MAC, "taps", (5555, 5556)),
         Step(
             "gretap",
             "taps-2",

@@ -107,9 +107,6 @@ class Chains:
         }
         return sorted(sentences)
 
-    def is_written(self, chain: OwnChain) -> bool:
-        return not self._is_due(chain) and (self._sent is None or chain not in self._sent)
-
     @property
     def is_complete(self) -> bool:
         return self._child is None and not self._to_check and not any(map(self._is_due, self.wanted))
