@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Packet sockets, and filters that the kernel applies: what few sockets need."""
+"""Packet sockets, filters that the kernel applies, and a checksum: what few sockets need."""
 
 import socket
 import struct
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 AF_PACKET = 17
+ICMPV6 = 58
 SO_BINDTODEVICE, SO_ATTACH_FILTER, SO_RCVBUFFORCE = 25, 26, 33
 
 
@@ -25,13 +26,27 @@ def attach_filter(to: socket.socket, program: "Sequence[tuple[int, int, int, int
     if IS_MICRO:
         import uctypes  # type: ignore[import-not-found]
 
-        held, at = code, uctypes.addressof(code)
+        buffer, at = code, uctypes.addressof(code)
     else:
-        held = array("B", code)  # type: ignore[assignment]
-        at = held.buffer_info()[0]  # type: ignore[attr-defined]
+        buffer = array("B", code)  # type: ignore[assignment]
+        at = buffer.buffer_info()[0]  # type: ignore[attr-defined]
     described = struct.pack("@HP", len(program), at)
     to.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, described)
-    len(held)  # it has to be there until now
+    len(buffer)  # it has to be there until now
+
+
+def icmpv6_checksum(addresses: bytes, message: bytes) -> int:
+    """Return the checksum of an ICMPv6 message in which it is 0 (RFC 8200 section 8.1).
+
+    addresses: source and destination.
+    """
+    text = addresses + struct.pack("!II", len(message), ICMPV6) + message + bytes(len(message) % 2)
+    total = 0
+    for at in range(0, len(text), 2):
+        total += text[at] << 8 | text[at + 1]
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
 
 
 def ip4_address(address: bytes, port: int) -> "Any":

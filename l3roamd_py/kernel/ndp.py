@@ -16,7 +16,7 @@ from l3roamd_py.core.events import AddressSeen, ArpAnswered
 from l3roamd_py.kernel.device_socket import DeviceSocket, note
 from l3roamd_py.kernel.finder import Finder
 from runtime.ordered import OldestFirst
-from runtime.packets import attach_filter
+from runtime.packets import ICMPV6, attach_filter, icmpv6_checksum
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from l3roamd_py.core.node import Node
 
 ETH_P_IPV6 = 0x86DD
-ICMPV6, HOP_LIMIT, SOLICITATION, ADVERTISEMENT = 58, 255, 135, 136
+HOP_LIMIT, SOLICITATION, ADVERTISEMENT = 255, 135, 136
 SOURCE_LINK_LAYER = bytes((1, 1))  # option 1, one unit of 8 bytes
 HEADER, MESSAGE, LEAST_BYTES = "!IHBB16s16s", "!BBHI16s", 64
 DEVICES, LEARNT, ALWAYS = "/sys/class/net/", "1", "2"  # values of a bridge's multicast_router
@@ -46,17 +46,8 @@ ADDRESSES, LINK_SCOPE = "/proc/net/if_inet6", "20"
 def encode_solicitation(own_mac: bytes, own_address: bytes, address: bytes) -> bytes:
     """The IPv6 packet that asks the owner of an address, whose MAC we know, whether it is there."""
     body = struct.pack(MESSAGE, SOLICITATION, 0, 0, 0, address) + SOURCE_LINK_LAYER + own_mac
-    pseudo = own_address + address + struct.pack("!II", len(body), ICMPV6)
-    checked = body[:2] + struct.pack("!H", checksum(pseudo + body)) + body[4:]
+    checked = body[:2] + struct.pack("!H", icmpv6_checksum(own_address + address, body)) + body[4:]
     return struct.pack(HEADER, 6 << 28, len(body), ICMPV6, HOP_LIMIT, own_address, address) + checked
-
-
-def checksum(data: bytes) -> int:
-    """The internet checksum (RFC 1071) of an even number of bytes."""
-    total = sum([data[at] << 8 | data[at + 1] for at in range(0, len(data), 2)])
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def decode(packet: bytes) -> tuple[int, bytes] | None:

@@ -8,10 +8,11 @@ from l3roamd_netfilter_cases import HOME, POOL, SERVER
 from l3roamd_py.kernel import udp
 from l3roamd_py.netfilter.nfnetlink import NetfilterSocket
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.errors import checksum, translate
+from l3roamd_py.netfilter.xtables.errors import translate
 from l3roamd_py.netfilter.xtables.program import Child, is_there, run
 from l3roamd_py.netfilter.xtables.saved import OwnChain, find, restore_text
 from runtime.lock import Lock
+from runtime.packets import icmpv6_checksum
 
 CHAIN = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_x")
 SAVED = """\
@@ -99,7 +100,7 @@ def case_xtables_errors_are_about_the_nodes_plat():
         quoted = b"\x60\0\0\0\0\4\x11\x40" + client + about + server + b"data"
         message = b"\3\0\0\0\0\0\0\0" + quoted
         source = about + router
-        made = checksum(source + client, message).to_bytes(2, "big")
+        made = icmpv6_checksum(source + client, message).to_bytes(2, "big")
         head = b"\x60\0\0\0" + len(message).to_bytes(2, "big") + b"\x3a\x40"
         return head + source + client + message[:2] + made + message[4:]
 

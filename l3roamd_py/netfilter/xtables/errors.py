@@ -18,7 +18,7 @@ import socket
 
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.netfilter.xtables.chains import queue_rule
-from runtime.packets import ip4_address
+from runtime.packets import ICMPV6, icmpv6_checksum, ip4_address
 from runtime.sockets import ip6_address
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ WAITING_MAX = 64
 COPIED_BYTES = 1280  # an error is no longer: RFC 4443, section 2.4 (c)
 HEADER_BYTES, QUOTED = 40, 48
 PREFIX_BYTES = 12  # of a /96
-ICMP, ICMPV6, RAW = 1, 58, 255  # protocols
+ICMP, RAW = 1, 255  # protocols
 UNREACHABLE, TIME_EXCEEDED = 1, 3
 ICMP_TIME_EXCEEDED = b"\x0b\0"  # type and code: the hops were too few
 NOBODY = bytes((192, 0, 0, 8))  # RFC 7600
@@ -55,7 +55,8 @@ def translate(packet: bytes, plat: bytes, current: bytes) -> bytes | None:
         changed[8:20] = current[:PREFIX_BYTES]
     changed[QUOTED + 24 : QUOTED + 36] = current[:PREFIX_BYTES]
     changed[42:44] = bytes(2)
-    changed[42:44] = checksum(bytes(changed[8:40]), bytes(changed[HEADER_BYTES:])).to_bytes(2, "big")
+    message = bytes(changed[HEADER_BYTES:])
+    changed[42:44] = icmpv6_checksum(bytes(changed[8:40]), message).to_bytes(2, "big")
     return bytes(changed)
 
 
@@ -69,15 +70,6 @@ def without_source(packet: bytes) -> bytes | None:
     if begin < 20 or not said or packet[12:16] != packet[begin + 24 : begin + 28]:
         return None
     return packet[:12] + NOBODY + packet[16:]
-
-
-def checksum(addresses: bytes, body: bytes) -> int:
-    """ICMPv6's, with the pseudo header of RFC 8200, section 8.1."""
-    text = addresses + len(body).to_bytes(4, "big") + ICMPV6.to_bytes(4, "big") + body + bytes(len(body) % 2)
-    total = sum(int.from_bytes(text[i : i + 2], "big") for i in range(0, len(text), 2))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 class Errors:
