@@ -14,6 +14,7 @@ from xlat464.node import RANGE_LENGTH
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from l3roamd_py.core.events import Event
     from l3roamd_py.daemon import Daemon
@@ -33,10 +34,10 @@ class Answers:
             "get_clients": lambda _: control.clients_answer(self._clients()),
             "get_prefixes": lambda _: control.prefixes_answer(self._daemon.core.node.prefixes),
             "get_meshifs": lambda _: control.meshifs_answer(self._daemon.inputs.mesh_devices),
-            "add_prefix": self._add_prefix,
-            "del_prefix": self._del_prefix,
-            "add_meshif": self._add_meshif,
-            "del_meshif": self._del_meshif,
+            "add_prefix": self._change_prefixes,
+            "del_prefix": self._change_prefixes,
+            "add_meshif": self._change_meshifs,
+            "del_meshif": self._change_meshifs,
             "probe": self._probe,
             "add_address": self._add_address,
             "del_address": self._del_address,
@@ -94,36 +95,29 @@ class Answers:
         if self._daemon.clat is not None:
             self._daemon.clat.set_prefixes(tuple(self._daemon.core.node.prefixes))
 
-    def _add_prefix(self, command: Command) -> str:
-        known = self._daemon.core.node.prefixes
-        if command.values[0] not in known:
-            if len(known) >= PREFIXES_MAX:
-                raise CommandError(f"there are {PREFIXES_MAX} prefixes already, expected del_prefix first")
-            known.append(command.values[0])
+    def _change_prefixes(self, command: Command) -> str:
+        if self._change(self._daemon.core.node.prefixes, PREFIXES_MAX, "prefixes", command):
             self._pass_prefixes()
-        return f"Added prefix: {command.words[0]}"
+        return f"{'Added' if command.name == 'add_prefix' else 'Deleted'} prefix: {command.words[0]}"
 
-    def _del_prefix(self, command: Command) -> str:
-        known = self._daemon.core.node.prefixes
-        if command.values[0] in known:
-            known.remove(command.values[0])
-            self._pass_prefixes()
-        return f"Deleted prefix: {command.words[0]}"
-
-    def _add_meshif(self, command: Command) -> str:
-        devices = self._daemon.inputs.mesh_devices
-        if command.values[0] not in devices:
-            if len(devices) >= DEVICES_MAX:
-                raise CommandError(f"there are {DEVICES_MAX} mesh devices already, expected del_meshif first")
-            devices.append(command.values[0])
+    def _change_meshifs(self, command: Command) -> str:
+        if self._change(self._daemon.inputs.mesh_devices, DEVICES_MAX, "mesh devices", command):
             self._daemon.inputs.follow()
         return ""
 
-    def _del_meshif(self, command: Command) -> str:
-        if command.values[0] in self._daemon.inputs.mesh_devices:
-            self._daemon.inputs.mesh_devices.remove(command.values[0])
-            self._daemon.inputs.follow()
-        return ""
+    def _change(self, known: "list[Any]", most: int, what: str, command: Command) -> bool:
+        """Add a value to a list, or delete it, as the command's name says; return whether the list is another one."""
+        verb, _, kind = command.name.partition("_")
+        (value,) = command.values
+        if (value in known) == (verb == "add"):
+            return False
+        if verb == "del":
+            known.remove(value)
+        elif len(known) < most:
+            known.append(value)
+        else:
+            raise CommandError(f"there are {most} {what} already, expected del_{kind} first")
+        return True
 
     # Clients
 

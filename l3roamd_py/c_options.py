@@ -8,7 +8,7 @@ The order of options does not matter, letters may be written together, and of an
 from l3roamd_py.question import SOCKET
 from l3roamd_py.settings import MAIN_TABLE, parse_table
 from runtime.command_line import UsageError
-from xlat464.address import parse_ipv6, parse_prefix4, parse_prefix6, quote
+from xlat464.address import parse_ipv6, parse_prefix4, parse_prefix6, parse_prefix6_of, quote
 from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, NODE_LENGTH
 
@@ -65,16 +65,6 @@ def _split(words: list[str]) -> "list[tuple[str, str]]":
     return found
 
 
-def _of_length(wanted: int) -> "Callable[[str], bytes]":
-    def convert(text: str) -> bytes:
-        prefix, length = parse_prefix6(text)
-        if length != wanted:
-            raise ValueError(f"{quote(text)} is a /{length}, expected a /{wanted}")
-        return prefix
-
-    return convert
-
-
 def _client_prefix(text: str) -> "tuple[bytes, int] | None":
     """None: one of IPv4."""
     if ":" not in text:
@@ -85,8 +75,8 @@ def _client_prefix(text: str) -> "tuple[bytes, int] | None":
 
 CONVERTERS: "dict[str, Callable[[str], Any]]" = {
     "-a": parse_ipv6,
-    "-P": _of_length(CLIENT_LENGTH),
-    "-e": _of_length(NODE_LENGTH),
+    "-P": lambda text: parse_prefix6_of(CLIENT_LENGTH, text),
+    "-e": lambda text: parse_prefix6_of(NODE_LENGTH, text),
     "-4": parse_prefix6,
     "-t": parse_table,
     "-p": _client_prefix,

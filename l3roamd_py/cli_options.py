@@ -14,7 +14,7 @@ from l3roamd_py.settings import BACKENDS, MAIN_TABLE, STATE, Settings, parse_tab
 from runtime import IS_MICRO
 from runtime.command_line import Option, UsageError, describe, one_of, parse
 from runtime.version import VERSION
-from xlat464.address import parse_decimal, parse_mac, parse_prefix6, quote
+from xlat464.address import parse_decimal, parse_mac, parse_prefix6, parse_prefix6_of, quote
 from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, need_unicast, parse_range
 
@@ -32,11 +32,7 @@ MEMINFO = "/proc/meminfo"
 
 
 def client_prefix(text: str) -> bytes:
-    prefix, length = parse_prefix6(text)
-    if length != CLIENT_LENGTH:
-        raise ValueError(
-            f"{quote(text)} is a /{length}, expected a /{CLIENT_LENGTH} like fddd:1337:1339::/64"
-        )
+    prefix: bytes = parse_prefix6_of(CLIENT_LENGTH, text, "fddd:1337:1339::/64")
     return prefix
 
 

@@ -19,6 +19,7 @@ and ours:
 
 from collections import OrderedDict
 
+from runtime.command_line import one_of
 from runtime.record import record
 from runtime.server import Refused
 from xlat464.address import (
@@ -29,6 +30,7 @@ from xlat464.address import (
     parse_mac,
     parse_prefix4,
     parse_prefix6,
+    parse_prefix6_of,
     quote,
 )
 from xlat464.device import parse_device
@@ -75,9 +77,7 @@ def _prefix(text: str) -> tuple[bytes, int]:
 
 
 def _plat(text: str) -> bytes:
-    prefix, length = parse_prefix6(text)
-    if length != NODE_LENGTH:
-        raise ValueError(f"{quote(text)} is a /{length}, expected a PLAT prefix, which is a /{NODE_LENGTH}")
+    prefix: bytes = parse_prefix6_of(NODE_LENGTH, text)
     return prefix
 
 
@@ -90,15 +90,6 @@ def _seconds(text: str) -> int:
     if number is None:
         raise ValueError(f"{quote(text)} is no number of seconds from 0 to {LEASE_MAX_S}")
     return number
-
-
-def _one_of(words: tuple[str, ...]) -> "Callable[[str], str]":
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"{quote(text)}, expected one of " + ", ".join(words))
-        return text
-
-    return parse
 
 
 @record("names parsers optional")
@@ -122,11 +113,11 @@ COMMANDS = {
     "add_address": _Form("ADDRESS MAC", (_address, _mac)),
     "del_address": _Form("ADDRESS MAC", (_address, _mac)),
     "has_route": _Form("ADDRESS", (parse_ipv6,)),
-    "verbosity": _Form("none|verbose|debug", (_one_of(VERBOSITIES),)),
+    "verbosity": _Form("none|verbose|debug", (one_of(*VERBOSITIES),)),
     "set_platprefix": _Form("P/96", (_plat,)),
     "del_platprefix": _Form("P/96", (_plat,)),
     "lease": _Form(
-        "add|old|del MAC IPV4 [SECONDS]", (_one_of(LEASE_ACTIONS), _mac, parse_ipv4, _seconds), optional=1
+        "add|old|del MAC IPV4 [SECONDS]", (one_of(*LEASE_ACTIONS), _mac, parse_ipv4, _seconds), optional=1
     ),
     "get_roams": _Form("", ()),
     "get_status": _Form("", ()),

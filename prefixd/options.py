@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The command line: text in, checked values out, one sentence for what is wrong. No I/O."""
 
-from xlat464.address import contains, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6, quote
+from xlat464.address import contains, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6_of, quote
 from xlat464.device import parse_device
 from xlat464.node import parse_range
 
@@ -127,10 +127,7 @@ def _command(text):
 
 
 def _prefix96(text):
-    prefix, length = parse_prefix6(text)
-    if length != 96:
-        raise ValueError("%s is a /%d, expected a /96" % (quote(text), length))
-    return prefix
+    return parse_prefix6_of(96, text)
 
 
 def _public_ipv4(text):

@@ -32,7 +32,7 @@ class Option:
 def one_of(*words: str) -> "Callable[[str], str]":
     def convert(text: str) -> str:
         if text not in words:
-            raise ValueError(f"{text!r} is none of " + ", ".join(words))
+            raise ValueError(f"{text!r}, expected one of " + ", ".join(words))
         return text
 
     return convert

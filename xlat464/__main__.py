@@ -54,20 +54,15 @@ def node_prefix(range_text, mac_text):
 
 def node_client(prefix_text, mac_text):
     """a client's address in the node-client prefix"""
-    prefix = need_prefix6(prefix_text, node.CLIENT_LENGTH)
+    prefix = address.parse_prefix6_of(node.CLIENT_LENGTH, prefix_text)
     return address.format_ipv6(node.node_client_address(prefix, address.parse_mac(mac_text)))
 
 
 def management_address(prefix_text):
     """the node's own address in its /96, at 192.0.0.1"""
-    return address.format_ipv6(node.management_address(need_prefix6(prefix_text, node.NODE_LENGTH)))
-
-
-def need_prefix6(text, length):
-    prefix, got = address.parse_prefix6(text)
-    if got != length:
-        raise ValueError("%s is a /%d, expected a /%d" % (address.quote(text), got, length))
-    return prefix
+    return address.format_ipv6(
+        node.management_address(address.parse_prefix6_of(node.NODE_LENGTH, prefix_text))
+    )
 
 
 def embed(prefix_text, ipv4_text):

@@ -120,6 +120,15 @@ def parse_prefix6(text):
     return _parse_prefix(text, parse_ipv6, "an IPv6 prefix like fddd:1337::/48")
 
 
+def parse_prefix6_of(length, text, example=""):
+    """Return the 16 bytes of `P::/LENGTH` with this length; ValueError. example: such a prefix, to be shown."""
+    prefix, found = parse_prefix6(text)
+    if found != length:
+        like = " like " + example if example else ""
+        raise ValueError("%s is a /%d, expected a /%d%s" % (quote(text), found, length, like))
+    return prefix
+
+
 def _parse_prefix(text, parse, expected):
     address, _, bits = text.partition("/")
     try:

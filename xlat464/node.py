@@ -14,7 +14,7 @@ from xlat464.address import (
     mask,
     need_bytes,
     overlap,
-    parse_prefix6,
+    parse_prefix6_of,
     quote,
 )
 from xlat464.rfc6052 import embed
@@ -28,9 +28,7 @@ CLIENT_LENGTH = 64  # bits; the node-client prefix
 
 def parse_range(text):
     """Return the 16 bytes of a clat_range or plat_range; ValueError unless it is a /48 of unicast addresses."""
-    prefix, length = parse_prefix6(text)
-    if length != RANGE_LENGTH:
-        raise ValueError("%s is a /%d, expected a /48 like fddd:1337:1337::/48" % (quote(text), length))
+    prefix = parse_prefix6_of(RANGE_LENGTH, text, "fddd:1337:1337::/48")
     wrong = None
     if prefix[0] == 0xFF:
         wrong = "a multicast prefix"

@@ -111,7 +111,7 @@ def test_every_command_is_in_the_table_above_and_in_the_theory():
         (b"probe 2001:db8::1 03:00:00:00:00:01", "multicast MAC"),
         (b"has_route 10.0.0.1", "not an IPv6 address"),
         (b"verbosity loud", "expected one of none, verbose, debug"),
-        (b"set_platprefix 2001:db8::/64", "is a /64, expected a PLAT prefix, which is a /96"),
+        (b"set_platprefix 2001:db8::/64", "is a /64, expected a /96"),
         (b"lease take 02:00:00:00:00:01 10.0.0.1 3", "expected one of add, old, del"),
         (b"lease add 02:00:00:00:00:01 10.0.0.1 -3", "no number of seconds"),
         (b"lease add 02:00:00:00:00:01 10.0.0.1 99999999999", "no number of seconds"),
