@@ -29,6 +29,8 @@ def hear_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
         if client.presence.is_routed:
             node.do(OpenGate(client.mac, address))
+        elif node.contests.is_within(client.mac, node.now_s):
+            node.do(SolicitClient(client.mac, address))  # it was tentative when it was asked, perhaps
     elif not node.is_client_ipv6(address):
         _refuse_foreign(node, client, address)
     elif node.is_of_other(client.mac, address):

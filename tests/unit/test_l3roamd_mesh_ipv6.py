@@ -48,6 +48,18 @@ def test_an_address_is_routed_when_its_client_has_answered_and_not_before():
     assert has(mesh, client)
 
 
+def test_an_address_that_did_not_answer_while_it_was_tentative_is_asked_again_with_its_next_packet():
+    mesh = Mesh()
+    client = make(mesh, 9)
+    client.is_asleep = True
+    send(mesh, client)
+    mesh.run(0.2)
+    client.is_asleep = False
+    send(mesh, client)
+    mesh.run(0.1)
+    assert has(mesh, client)
+
+
 def test_of_a_client_that_answered_every_new_address_is_routed_at_once():
     mesh = Mesh()
     client = converged(mesh, 9)
