@@ -31,21 +31,16 @@ def is_host(address: bytes) -> bool:
 
 
 def write_info(node: Node, departed: Departed) -> wire.Info:
-    """Return what we know of a client that we let go. A node of version 0 gets nothing that it does not know."""
-    lease, is_extended = departed.lease, departed.is_extended
+    """Return what we know of a client that we let go."""
+    lease = departed.lease
     left_s = 0 if lease is None else node.seconds_left(lease)
     own = [] if departed.ipv4 is None else [IPV4_MAPPED + departed.ipv4]
-    shown = None
-    if is_extended and lease is not None and left_s:
-        shown = wire.Lease(lease.home, lease.plat, left_s, lease.token)
-    return wire.Info(
-        departed.mac,
-        tuple(own + told_addresses(departed)),
-        (node.options.told_plat or NOWHERE) if lease is None else lease.plat,
-        left_s,
-        shown,
-        departed.claim_nonce if is_extended else None,
-    )
+    addresses = tuple(own + told_addresses(departed))
+    plat = (node.options.told_plat or NOWHERE) if lease is None else lease.plat
+    if not departed.is_extended:  # version 0 loops for ever over a TLV that it does not know
+        return wire.Info(departed.mac, addresses, plat, left_s)
+    shown = wire.Lease(lease.home, plat, left_s, lease.token) if lease is not None and left_s else None
+    return wire.Info(departed.mac, addresses, plat, left_s, shown, departed.claim_nonce)
 
 
 def told_addresses(departed: Departed) -> list[bytes]:
