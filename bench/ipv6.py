@@ -30,8 +30,8 @@ import socket, sys, time
 from l3roamd_py.kernel.ndp import encode_solicitation
 device, node_mac, node, prefix, macs, per_s, flood_s = sys.argv[1:]
 node_mac, node, prefix = bytes.fromhex(node_mac), bytes.fromhex(node), bytes.fromhex(prefix)
-door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-door.bind((device, 0))
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind((device, 0))
 frames = []
 for number in range(int(macs)):
     mac = b"\\2\\xbb\\0\\0" + number.to_bytes(2, "big")
@@ -39,7 +39,7 @@ for number in range(int(macs)):
     frames.append(node_mac + mac + b"\\x86\\xdd" + encode_solicitation(mac, address, node))
 begun_s = time.monotonic()
 for number in range(int(per_s) * int(flood_s)):
-    door.send(frames[number % len(frames)])
+    raw.send(frames[number % len(frames)])
     time.sleep(max(0.0, begun_s + number / int(per_s) - time.monotonic()))
 """
 

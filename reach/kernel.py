@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The one door to the machine: each kind of step, how things were, how it is done and taken back.
+"""All changes to the machine: for each kind of step how things were, how it is done and undone.
 
 `read` says how things are before (the note), `do` makes it so whether or not it is so already, `undo` makes it as the
 note says, `has` asks whether it is so still. Anything that the kernel refuses is a KernelError with one sentence.

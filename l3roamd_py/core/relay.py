@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Messages of l3roamd version 0 that go on: so we are no wall between two of its nodes. No I/O.
+"""Messages of l3roamd version 0 that are passed on, so that two of its nodes hear each other past us. No I/O.
 
 SEEK asks for an address that no route leads to. There is no answer to it: each node asks on its own bridge, and babel
 tells of the client that is found so. It goes on to all neighbours, once for each nonce. CLAIM goes on to where we know

@@ -22,14 +22,14 @@ ROUTES_MOST = 20  # of the three that are there
 # a frame and an ARP request, with an IPv4 address of its own, for each MAC
 SEND = """
 import socket, struct, sys, time
-door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-door.bind((sys.argv[1], 0))
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+raw.bind((sys.argv[1], 0))
 for number in range(int(sys.argv[2])):
     mac = b"\\2\\xbb\\0\\0" + number.to_bytes(2, "big")
     ipv4 = bytes((10, 46, 200 + number // 250, 1 + number % 250))
     request = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac, ipv4, bytes(6), bytes((10, 46, 0, 1)))
     for kind, body in ((0x88B5, bytes(46)), (0x0806, request.ljust(46, b"\\0"))):
-        door.send(b"\\xff" * 6 + mac + kind.to_bytes(2, "big") + body)
+        raw.send(b"\\xff" * 6 + mac + kind.to_bytes(2, "big") + body)
     if number % 4 == 0:
         time.sleep(0.002)
 """

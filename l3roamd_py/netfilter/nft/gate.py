@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from l3roamd_py.netfilter.gate import Client
     from l3roamd_py.netfilter.rules import Prefixes
 
-REFUSED_MS = 600 * 1000  # then it may knock again: one that makes addresses up must not fill the kernel
+REFUSED_MS = 600 * 1000  # then its packets wait at the gate again: made-up addresses must not fill the set
 ETHERNET = (1).to_bytes(2, sys.byteorder)
 ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py hears: RFC 4861
 V4, V6 = 4, 16  # bytes of an address: which half of the gate it is for

@@ -31,7 +31,7 @@ OPEN = {  # by the bytes of an address
     4: IpSet("l3roamd_open", socket.AF_INET, has_timeout=False),
     16: IpSet("l3roamd_open6", socket.AF_INET6, has_timeout=False),
 }
-REFUSED_MAX = 256  # rules; the oldest goes, and knocks at the gate again
+REFUSED_MAX = 256  # rules; the oldest goes, and its packets wait at the gate again
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
 GATE_OUT = OwnChain("iptables", "mangle", "POSTROUTING", "L3ROAMD_gate_out")
 GATE6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6")
