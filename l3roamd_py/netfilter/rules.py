@@ -23,7 +23,10 @@ class RulesError(Exception):
 
 
 SERIAL_DIGITS = 20  # of 64 bits
-PLATS_MAX = 64  # that have rules at once: each costs every packet of a client a look
+PLATS_MAX = 64  # that have rules at once: each is compared with every packet of a client
+PREFIX_BYTES = 12  # a /96
+# timeout of an element that somebody took away and we put back: the daemon removes it when the client goes
+AGAIN_S = 3600
 
 
 def spare_plats(plats: "Sequence[bytes]", plat_of: dict[bytes, bytes]) -> list[bytes]:
@@ -50,6 +53,21 @@ def independent_rounds(mappings: "Sequence[Mapping]") -> list[list[int]]:
         for address in own:
             latest[address] = number
     return rounds
+
+
+def name_of_plat(stem: str, plat: bytes) -> str:
+    """The name of a PLAT's set: it has the prefix in it, so that the next daemon knows whose it is."""
+    return stem + plat[:PREFIX_BYTES].hex()
+
+
+def plat_of_name(stem: str, name: str) -> bytes | None:
+    """The PLAT whose set has this name, None if it is no such set."""
+    try:
+        prefix = bytes.fromhex(name[len(stem) :])
+    except ValueError:
+        return None
+    is_plat = len(prefix) == PREFIX_BYTES and name == name_of_plat(stem, prefix)
+    return prefix + bytes(4) if is_plat else None
 
 
 def serial_of(text: str) -> int | None:

@@ -10,8 +10,7 @@ from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transact
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
-from l3roamd_py.netfilter.rules import independent_rounds, serial_of
-from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.rules import independent_rounds, name_of_plat, plat_of_name, serial_of
 from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.plat import compose
 from runtime.netlink import (  # fmt: skip

@@ -31,7 +31,6 @@ from l3roamd_py.netfilter.nft.rewrite import (
     ADDRESS_BYTES,
     DESTINATION,
     ICMPV6_ERROR,
-    PREFIX_BYTES,
     QUOTED,
     SOURCE,
     put,
@@ -46,15 +45,21 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import PLATS_MAX, RulesError, spare_plats
-from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.rules import (
+    AGAIN_S,
+    PLATS_MAX,
+    PREFIX_BYTES,
+    RulesError,
+    name_of_plat,
+    plat_of_name,
+    spare_plats,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STEM = "plat_"
-AGAIN_S = 3600  # of an element that somebody took away: the daemon takes it out before, when the client goes
 
 
 class NftClatRules(NftGate):

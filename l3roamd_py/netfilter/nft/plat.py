@@ -57,7 +57,6 @@ from l3roamd_py.netfilter.nft.rewrite import (
     ADDRESS_BYTES,
     DESTINATION,
     ICMPV6_ERROR,
-    PREFIX_BYTES,
     SOURCE,
     swap,
     swap_quoted,
@@ -71,7 +70,7 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
-from l3roamd_py.netfilter.rules import Checks, RulesError, independent_rounds, serial_of
+from l3roamd_py.netfilter.rules import PREFIX_BYTES, Checks, RulesError, independent_rounds, serial_of
 from runtime.ordered import each_once
 from runtime.sockets import EBUSY
 

@@ -17,11 +17,11 @@ from l3roamd_py.netfilter.nft.expressions import (
     store,
     translate,
 )
+from l3roamd_py.netfilter.rules import PREFIX_BYTES
 
 SOURCE, DESTINATION = 8, 24  # in an IPv6 header
 QUOTED = 8  # where an ICMPv6 error's packet begins
 ICMPV6_CHECKSUM = 2
-PREFIX_BYTES = 12  # a /96
 ADDRESS_BYTES = 16
 
 ICMPV6_ERROR = (

@@ -26,8 +26,7 @@ import socket
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import PLATS_MAX, Arrival, spare_plats
-from l3roamd_py.netfilter.set_names import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.rules import AGAIN_S, PLATS_MAX, Arrival, name_of_plat, plat_of_name, spare_plats
 from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
@@ -37,9 +36,6 @@ from xlat464.address import format_ipv6
 
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
 PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
-AGAIN_S = (
-    3600  # of an element whose set somebody took away: the daemon takes it out before, when the client goes
-)
 
 # in the order of their writing: clients are held back before the rules of PLATs change
 UNHEARD_PLAT = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_unheard_plat")

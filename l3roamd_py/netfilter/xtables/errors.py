@@ -17,6 +17,7 @@ without_source()    pure: IPv4, said by nobody in particular
 import socket
 
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
+from l3roamd_py.netfilter.rules import PREFIX_BYTES
 from l3roamd_py.netfilter.xtables.chains import queue_rule
 from runtime.packets import ICMPV6, icmpv6_checksum, ip4_address
 from runtime.sockets import ip6_address
@@ -30,7 +31,6 @@ QUEUE = 5524
 WAITING_MAX = 64
 COPIED_BYTES = 1280  # an error is no longer: RFC 4443, section 2.4 (c)
 HEADER_BYTES, QUOTED = 40, 48
-PREFIX_BYTES = 12  # of a /96
 ICMP, RAW = 1, 255  # protocols
 UNREACHABLE, TIME_EXCEEDED = 1, 3
 ICMP_TIME_EXCEEDED = b"\x0b\0"  # type and code: the hops were too few

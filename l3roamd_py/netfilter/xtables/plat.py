@@ -14,7 +14,7 @@ import socket
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import Checks, RulesError, serial_of
+from l3roamd_py.netfilter.rules import PREFIX_BYTES, Checks, RulesError, serial_of
 from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.clat import seconds
 from l3roamd_py.netfilter.xtables.gate import packed
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ROAMED = IpSet("l3roamd_roamed", socket.AF_INET6, has_timeout=True)
-PREFIX_BYTES = 12  # of a /96
 
 
 class XtablesPlatRules:
