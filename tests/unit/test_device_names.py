@@ -64,13 +64,13 @@ ACCEPTING = [parse_device, values.device, at_the_socket, at_prefixd, in_the_shel
 ]
 
 
-@pytest.mark.parametrize("take", ACCEPTING)
+@pytest.mark.parametrize("accept", ACCEPTING)
 def test_a_name_is_taken(accept):
     for name in NAMES:
         accept(name)
 
 
-@pytest.mark.parametrize("take", ACCEPTING)
+@pytest.mark.parametrize("accept", ACCEPTING)
 def test_what_another_program_would_take_for_something_else_is_refused(accept):
     for name in OTHERS:
         with pytest.raises(ValueError):  # noqa: PT011 with or without a word: each taker has its own

@@ -7,7 +7,8 @@ import pytest
 
 from l3roamd_py.core.events import AddressSeen, ArpAnswered
 from l3roamd_py.kernel.device_socket import ENTRIES_MAX
-from l3roamd_py.kernel.ndp import Ndp, checksum, decode, encode_solicitation
+from l3roamd_py.kernel.ndp import Ndp, decode, encode_solicitation
+from runtime.packets import icmpv6_checksum
 from xlat464.address import parse_ipv6
 
 OWN, CLIENT = parse_ipv6("fe80::1"), parse_ipv6("2001:db8:5::7")
@@ -19,7 +20,7 @@ def test_a_solicitation_is_one_for_the_address_to_the_address():
     assert (packet[8:24], packet[24:40], packet[48:64]) == (OWN, CLIENT, CLIENT)
     assert packet[40:42] == b"\x87\0"
     assert packet[64:] == b"\1\1" + bytes(range(2, 8))
-    assert checksum(OWN + CLIENT + b"\0\0\0\x20\0\0\0\x3a" + packet[40:]) == 0
+    assert icmpv6_checksum(OWN + CLIENT, packet[40:]) == 0
 
 
 MAC, OTHER = b"\2\xaa\0\0\0\1", b"\2\xaa\0\0\0\2"
