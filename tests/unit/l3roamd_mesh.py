@@ -94,7 +94,7 @@ class Mesh:
         return self._near[node.number]
 
     def known_nodes(self, node: Node) -> list[Node]:
-        """The clatnodes that babel has a route to; some of many, as l3roamd_py/kernel/horizon.py has it."""
+        """The clatnodes that babel has a route to; some of many, as l3roamd_py/kernel/node_routes.py has it."""
         found = self.nodes
         if len(found) > ASKED_MAX + 1:
             first = self.random.randrange(len(found))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from l3roamd_py.netfilter.xtables.errors import checksum, translate, without_source
+from l3roamd_py.netfilter.xtables.errors import translate, without_source
+from runtime.packets import icmpv6_checksum
 
 CLIENT, PLAT, CURRENT, OTHER = (
     IPv6Address(text).packed for text in ("fddd:1::a7e:32", "fddd:2::c", "fddd:3::d", "fddd:4::e")
@@ -24,7 +25,7 @@ def ipv6(source, destination, body, protocol=17):
 def error(kind=3, source=PLAT[:12] + ROUTER, about=PLAT, client=CLIENT, body=b"payload"):
     quoted = ipv6(client, about[:12] + SERVER, body)
     message = bytearray(bytes((kind, 0)) + bytes(6) + quoted)
-    message[2:4] = checksum(source + client, bytes(message)).to_bytes(2, "big")
+    message[2:4] = icmpv6_checksum(source + client, bytes(message)).to_bytes(2, "big")
     return ipv6(source, client, bytes(message), 58)
 
 
@@ -90,5 +91,5 @@ def test_no_packet_makes_it_fail(packet):
 @given(st.binary(min_size=2, max_size=64).filter(lambda data: len(data) % 2 == 0))
 def test_the_checksum_of_what_has_its_checksum_is_zero(data):
     addresses, body = bytes(32), b"\x03\0\0\0" + data
-    whole = body[:2] + checksum(addresses, body).to_bytes(2, "big") + body[4:]
-    assert checksum(addresses, whole) == 0
+    whole = body[:2] + icmpv6_checksum(addresses, body).to_bytes(2, "big") + body[4:]
+    assert icmpv6_checksum(addresses, whole) == 0
