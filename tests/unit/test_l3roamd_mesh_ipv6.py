@@ -129,7 +129,7 @@ def test_a_failed_neighbour_is_asked_three_times_before_its_route_goes(answers_a
 
 def silenced(mesh, *addresses):
     """A client has these, and has just been found silent for all but the first."""
-    client = settled(mesh, 9, addresses[0])
+    client = converged(mesh, 9, addresses[0])
     a = mesh.nodes[0]
     client.others = addresses[1:]
     for address in addresses[1:]:
@@ -173,7 +173,7 @@ def test_a_silent_address_is_tried_seldom_and_not_for_ever():
 def test_a_silent_address_that_is_anothers_by_now_stays_the_other_s():
     mesh = Mesh()
     client, a = silenced(mesh, ADDRESS, OTHER), mesh.nodes[0]
-    heir = settled(mesh, 8, OTHER)
+    heir = converged(mesh, 8, OTHER)
     client.others = (OTHER,)
     a.handle(events.ClientSeen(client.mac))
     mesh.run(0.1)
