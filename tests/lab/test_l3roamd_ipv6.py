@@ -38,6 +38,11 @@ def routed(lab, node, address):
     return "dev br-client" in lab.exec(node, ["ip", "-6", "route", "show", address]).stdout
 
 
+def is_known_to_babel(lab, address):
+    """Whether the other node has a way back. babeld tells of a new address within six seconds."""
+    return "proto babel" in lab.exec("a", ["ip", "-6", "route", "show", address]).stdout
+
+
 def ping(lab, client, *words):
     return lab.exec(client, ["ping", "-6", *words, far(lab)], check=False)
 
@@ -45,6 +50,7 @@ def ping(lab, client, *words):
 def test_a_silent_newcomer_s_first_packet_is_answered(lab):
     wait_until(lambda: len(lab.ipv6_addresses("phone")) == 2, "the phone's two addresses")
     for address in lab.ipv6_addresses("phone"):
+        wait_until(lambda address=address: is_known_to_babel(lab, address), "babel telling of it")
         begun_s = time.monotonic()
         done = ping(lab, "phone", "-c", "1", "-W", "2", "-I", address)
         assert done.returncode == 0, done.stdout + str(lab.roaming_status("b")["clients"])

@@ -93,7 +93,7 @@ def test_a_node_that_dies_before_it_hears_that_its_client_arrived_gives_the_addr
     check_converged(mesh, client)
 
 
-def test_a_node_that_has_forgotten_whose_guest_a_client_is_learns_it_from_the_platnode(mesh):
+def test_a_node_that_has_forgotten_where_a_client_is_at_home_learns_it_from_the_platnode(mesh):
     """Its new connections would be another home's than its next node says, and end there."""
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
