@@ -68,6 +68,8 @@ def roams_that_fit(meminfo: str = MEMINFO) -> int:
     return max(ROAMS_LEAST, min(total_kib // 16, ROAMS_MOST))
 
 
+AUTH, LEASE_S = one_of("required", "off"), number(60, LEASE_MAX_S, " of seconds")
+PORT_CLIENTS = number(PORT_CLIENTS_LEAST, PORT_CLIENTS_MOST, "")
 AT = Option("--socket", "PATH", default=SOCKET, about="the daemon's")
 PLACES = (
     Option("--state", "PATH", default=STATE, about="state file"),
@@ -79,64 +81,27 @@ IDENTITY = (
     Option("--clat-range", "P/48", parse_range, is_needed=True, about="the domain's"),
     Option("--plat-range", "P/48", parse_range, is_needed=True, about="the domain's"),
     Option("--mac", "MAC", mac, is_needed=True, about="the node's, of which its prefixes are made"),
-    Option(
-        "--node-client-prefix",
-        "P/64",
-        client_prefix,
-        is_needed=True,
-        about="the domain's; an address in it leads to whoever serves a client",
-    ),
+    Option("--node-client-prefix", "P/64", client_prefix, is_needed=True, about="the domain's, for clients"),
 )
 DEVICES = (
     Option("--clat-device", "DEV", parse_device, "clat", about="the translator's"),
     Option("--plat-device", "DEV", parse_device, "plat", about="the translator's"),
     Option("--mesh", "DEV", parse_device, is_many=True, about="where other nodes are"),
+    Option("--prefix", "P", parse_prefix6, is_many=True, about="of clients' IPv6, which moves with them"),
     Option(
-        "--prefix",
-        "P",
-        parse_prefix6,
-        is_many=True,
-        about="IPv6 prefix of clients, whose addresses move with them",
-    ),
-    Option(
-        "--table",
-        "N",
-        parse_table,
-        MAIN_TABLE,
-        about="routing table of the host routes to these addresses",
+        "--table", "N", parse_table, MAIN_TABLE, about="routing table of the host routes to these addresses"
     ),
     Option("--lease-file", "FILE", about="dnsmasq's, read once at the start, /tmp/dhcp.leases for example"),
 )
 WAYS = (
     Option("--rules", "|".join(BACKENDS), one_of(*BACKENDS), "auto", about="netfilter's language"),
-    Option(
-        "--roam-auth",
-        "required|off",
-        one_of("required", "off"),
-        "required",
-        about="off: a platnode believes every ROAM; for a mesh whose nodes are all trusted",
-    ),
-    Option(
-        "--max-lease",
-        "S",
-        number(60, LEASE_MAX_S, " of seconds"),
-        86400,
-        about="seconds; what a roam may last without being renewed",
-    ),
-    Option(
-        "--max-port-clients",
-        "N",
-        number(PORT_CLIENTS_LEAST, PORT_CLIENTS_MOST, ""),
-        512,
-        about="clients at one port of the bridge; those above wait until others leave",
-    ),
+    Option("--roam-auth", "required|off", AUTH, "required", about="off: every ROAM is believed"),
+    Option("--max-lease", "S", LEASE_S, 86400, about="seconds; what a roam may last without being renewed"),
+    Option("--max-port-clients", "N", PORT_CLIENTS, 512, about="at one port of the bridge; those above wait"),
     Option("--verbose", about="log more; `ctl verbosity` changes it later"),
 )
 LEFT = Option(
-    "--node-client-prefix",
-    "P/64",
-    client_prefix,
-    about="older kernels (before 5.18) tell our addresses on lo by it alone",
+    "--node-client-prefix", "P/64", client_prefix, about="needed on kernels before 5.18 to know our addresses"
 )
 
 
