@@ -8,13 +8,7 @@ again, and is answered by a question. Who answers that, or gets a lease of our D
 
 from l3roamd_py.core import grants
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
-from l3roamd_py.core.addresses import (
-    add_address,
-    hear_address,
-    remove_address,
-    retry_silent,
-    verify_address,
-)
+from l3roamd_py.core.addresses import add_address, hear_address, remove_address, retry_silent, verify_address
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,

@@ -118,11 +118,7 @@ def _load_lease(saved: "list[Any] | None") -> Lease | None:
         return None
     home, plat, until_s, token, is_granted = saved
     return Lease(
-        _ipv6(home),
-        _ipv6(plat),
-        _time(until_s),
-        Token.decode(bytes.fromhex(token)),
-        bool(is_granted),
+        _ipv6(home), _ipv6(plat), _time(until_s), Token.decode(bytes.fromhex(token)), bool(is_granted)
     )
 
 

@@ -18,12 +18,7 @@ the daemon is dead; when it comes again, opened() tells it what it has to close.
 import sys
 
 from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S, Gate
-from l3roamd_py.netfilter.nfnetlink import (
-    SUBSYSTEM_NFTABLES,
-    NetfilterSocket,
-    NetlinkError,
-    refusal,
-)
+from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, NetlinkError, refusal
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import (
     ACCEPT,
