@@ -19,22 +19,20 @@ comment at our jump says that this was for us; then they go with it, unless some
 """
 
 from l3roamd_py.netfilter.nfnetlink import (
-    SUBSYSTEM_NFTABLES,
     NetfilterSocket,
-    TransactionError,
     refusal,
     suppress_missing,
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, is_there, run
+from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, run
+from l3roamd_py.netfilter.xtables.removal import remove
 from l3roamd_py.netfilter.xtables.saved import (
     MADE_FOR_US,
     Found,
     OwnChain,
     find,
     hides,
-    lines_to_remove,
     lines_to_write,
     restore_text,
 )
@@ -43,13 +41,11 @@ from runtime.sources import Sources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Sequence
+    from collections.abc import Sequence
 
 LOCK_WAIT_S = "10"  # that a program waits for the lock before it ends; then it is run again
-REMOVE_WAIT_S = "50"  # the same where none is run again; below FINISH_S
 LOCK_IS_BUSY = 4  # exit status; over nftables there is no lock, and it says something else
 MOVES, CHECKS_PER_MOVE = 5, 30
-ATTEMPTS = 3
 
 
 class Chains:
@@ -287,45 +283,6 @@ def is_absent(chain: OwnChain) -> bool:
             list(netfilter.dump(nftables.get_chain(chain.family, chain.table, chain.hook)))
             return False
         return True
-    finally:
-        netfilter.close()
-
-
-def remove(chains: "Iterable[OwnChain]", made: "Container[str]" = ()) -> None:
-    """Take chains of ours away, if they are there. Waits; raises RulesError. made: places that are there for us."""
-    there = [chain for chain in chains if is_there(chain.program)]
-    made_for_us = [chain for chain in there if _remove(chain) or chain.place in made]
-    for chain in made_for_us:  # at the end: several of ours may hang on one
-        _remove_built_in(chain)
-
-
-def _remove(chain: OwnChain) -> bool:
-    """Take a chain away; return whether the built-in chain was made for it."""
-    found = find(chain, run([f"{chain.program}-save"]))
-    for attempt in range(ATTEMPTS):
-        if found.rules is None:
-            break
-        try:
-            text = restore_text([(chain.table, lines_to_remove(chain, found))])
-            run([f"{chain.program}-restore", "-w", REMOVE_WAIT_S, "-n"], text)
-            break
-        except RulesError:
-            # while it waited for the lock somebody may have changed what is there
-            seen, found = found, find(chain, run([f"{chain.program}-save"]))
-            if found == seen or attempt == ATTEMPTS - 1:
-                raise
-    return any(MADE_FOR_US in jump for jump in found.jumps)
-
-
-def _remove_built_in(chain: OwnChain) -> None:
-    """Remove what iptables made of nftables for us; -X does nothing if it has rules, or another policy."""
-    netfilter = NetfilterSocket()
-    try:
-        run([chain.program, "-w", REMOVE_WAIT_S, "-t", chain.table, "-X", chain.hook])
-        empty = nftables.delete_table(chain.family, chain.table, nftables.ONLY_EMPTY)
-        netfilter.commit(SUBSYSTEM_NFTABLES, [empty])
-    except (RulesError, TransactionError):
-        pass  # somebody uses it
     finally:
         netfilter.close()
 
