@@ -88,7 +88,7 @@ class Daemon:
             refusals += cleanup.map_all(self.plat, mappings)
         for refusal in refusals:
             self.log.warning(str(refusal))
-        found = self.inputs.take(
+        found = self.inputs.told_of(
             self.inputs.finder.dump()
         )  # before clients are asked, for that needs the devices
         self.inputs.follow()

@@ -89,7 +89,7 @@ class Inputs:
         """Where the other clatnodes hear us."""
         return [] if self.node_routes is None else self.node_routes.nodes()
 
-    def take(self, found: "list[Event]") -> "list[Event]":
+    def told_of(self, found: "list[Event]") -> "list[Event]":
         """Return what is told of what the finder found."""
         return [] if "netlink" in self._without else found
 
@@ -168,7 +168,7 @@ class Inputs:
     def _read_finder(self) -> None:
         try:
             if len(self._unhandled) < UNHANDLED_MAX:
-                self._unhandled += self.take(self.finder.read())
+                self._unhandled += self.told_of(self.finder.read())
         except KernelError as error:
             self._log.warning(str(error))
 

@@ -107,9 +107,9 @@ if TYPE_CHECKING:
 
 def each_once(values: "Iterable[K]", without: "Iterable[K]" = ()) -> "list[K]":
     """Return the values in their order, each at its first place alone, and none of those that are left out."""
-    done, kept = set(without), []
+    done, found = set(without), []
     for each in values:
         if each not in done:
             done.add(each)
-            kept.append(each)
-    return kept
+            found.append(each)
+    return found

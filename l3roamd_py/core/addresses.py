@@ -100,8 +100,8 @@ def finish_verification(node: Node, address: bytes) -> None:
     if rival is not None:
         hear_address(node, rival, address)
     else:
-        kept = owner.presence.silent[1 - node.options.max_silent :]
-        owner.presence.silent = kept + ((address, node.now_s + node.options.silent_s),)
+        known = owner.presence.silent[1 - node.options.max_silent :]
+        owner.presence.silent = known + ((address, node.now_s + node.options.silent_s),)
     return None
 
 

@@ -52,12 +52,12 @@ def is_set(condition: str, symbols: Iterable[str]) -> bool:
     """Whether a dependency's condition holds: SYMBOL, !SYMBOL, and several of them with && or ||."""
     set_symbols = frozenset(symbols)
 
-    def holds(term: str) -> bool:
+    def is_met(term: str) -> bool:
         return (
             term.removeprefix("!") in set_symbols if not term.startswith("!") else term[1:] not in set_symbols
         )
 
-    return any(all(holds(term) for term in part.split("&&")) for part in condition.split("||"))
+    return any(all(is_met(term) for term in part.split("&&")) for part in condition.split("||"))
 
 
 def depends(words: str, symbols: Iterable[str]) -> list[str]:

@@ -148,15 +148,15 @@ def test_a_restore_that_finds_others_jumps_than_it_looked_for_is_done_again(mesh
     hand.tick(0)
     insert(mesh, "iptables -t mangle -I FORWARD -j ACCEPT")
     script = "echo taken; sleep 2; XTABLES_LOCKFILE=/dev/null iptables -t mangle -D FORWARD -j L3ROAMD_gate"
-    holder = b.start(["flock", "/run/xtables.lock", "sh", "-c", script], **variables)
-    assert holder.stdout.readline() == "taken\n"
+    locking = b.start(["flock", "/run/xtables.lock", "sh", "-c", script], **variables)
+    assert locking.stdout.readline() == "taken\n"
     hand.tick(CHECK_S)  # waits
-    assert holder.wait() == 0
+    assert locking.wait() == 0
     targets = rules_at(mesh, "iptables mangle FORWARD")
     assert targets.count("L3ROAMD_gate") == 1
     assert targets.index("L3ROAMD_gate") < targets.index("ACCEPT")
-    holder = b.start(["flock", "/run/xtables.lock", "sh", "-c", script], **variables)
-    assert holder.stdout.readline() == "taken\n"
+    locking = b.start(["flock", "/run/xtables.lock", "sh", "-c", script], **variables)
+    assert locking.stdout.readline() == "taken\n"
     hand.tear_down()
-    assert holder.wait() == 0
+    assert locking.wait() == 0
     wait_until(lambda: "L3ROAMD" not in b.output("iptables-save", **variables), "nothing of ours")

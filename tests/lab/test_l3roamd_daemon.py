@@ -460,13 +460,13 @@ def test_flush_leaves_nothing_behind(lab):
 def test_a_taken_port_is_one_sentence(lab):
     end(lab, "b", signal.SIGKILL)
     code = "import socket; s = socket.socket(10, 2); s.bind(('::', 5523)); print(1, flush=True); input()"
-    holder = lab.popen("b", ["python", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdout.readline()
+    owner = lab.popen("b", ["python", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert owner.stdout.readline()
     try:
         done = lab.exec("b", lab.plan.l3roamd(lab.node("b")), check=False)
     finally:
-        holder.kill()
-        holder.wait()
+        owner.kill()
+        owner.wait()
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "UDP port 5523 cannot be ours (address in use)" in done.stderr
     assert socket.AF_INET6 == 10

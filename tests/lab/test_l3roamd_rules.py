@@ -277,8 +277,8 @@ def test_whoever_holds_the_lock_of_iptables_makes_nobody_wait(mesh_of, lock_s):
     hand, b, node = mesh.hands["b"], mesh.machine["b"], mesh.node["b"]
     mesh.roam_to_b(client)
     hand.open_gate(*client.key)
-    holder = b.start(["flock", "/run/xtables.lock", "sh", "-c", f"echo taken; sleep {lock_s}"])
-    assert holder.stdout.readline() == "taken\n"
+    locking = b.start(["flock", "/run/xtables.lock", "sh", "-c", f"echo taken; sleep {lock_s}"])
+    assert locking.stdout.readline() == "taken\n"
     # one whose PLAT is known comes, and another's is new
     other.attach("b")
     other.say("echo")
@@ -296,9 +296,9 @@ def test_whoever_holds_the_lock_of_iptables_makes_nobody_wait(mesh_of, lock_s):
         "who is let in before the rules are there goes wrong"
     )
     assert time.monotonic() - begun_s < lock_s
-    assert holder.poll() is None
+    assert locking.poll() is None
     hand.opened()  # waits
-    assert holder.wait() == 0
+    assert locking.wait() == 0
     assert (b"\2stray", IPv4Address("10.126.0.77").packed) in hand.opened()
     jumps = b.output(["sh", "-c", "iptables-save; ip6tables-save"], **node.variables)
     for chain in ("L3ROAMD_gate", "L3ROAMD_to_plat", "L3ROAMD_from_plat", "L3ROAMD_unheard_plat"):

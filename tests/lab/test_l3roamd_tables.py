@@ -43,8 +43,8 @@ def test_tear_down_waits_for_whoever_holds_the_lock_of_iptables(machines):
     saved = ["sh", "-c", "iptables-save; ip6tables-save"]
     with contextlib.closing(Hand(node, CLAT_RULES, "br-client", "clat")) as hand:
         hand.set_up()
-        holder = machine.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
-        assert holder.stdout.readline() == "taken\n"
+        locking = machine.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
+        assert locking.stdout.readline() == "taken\n"
         hand.tear_down()
     assert "L3ROAMD" not in machine.output(saved, **node.variables)
 

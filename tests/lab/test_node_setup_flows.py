@@ -116,12 +116,12 @@ def test_rules_are_not_there_twice_when_somebody_held_the_lock_of_iptables(machi
     saved = "iptables-save; ip6tables-save"
     before = sorted(rules(mesh).splitlines())
     mesh.plat.run("iptables -t nat -F", **node.variables)
-    holder = mesh.plat.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
-    assert holder.stdout.readline() == "taken\n"
+    locking = mesh.plat.start(["flock", "/run/xtables.lock", "sh", "-c", "echo taken; sleep 12"])
+    assert locking.stdout.readline() == "taken\n"
     assert "broken" in node.xlat("plat status", check=False).stdout, "who looks waits for no lock"
-    assert holder.poll() is None
+    assert locking.poll() is None
     assert "set up again" in node.xlat(up).stderr
-    assert holder.wait() == 0
+    assert locking.wait() == 0
     after = mesh.plat.output(["sh", "-c", saved], **node.variables)
     ours = [line for line in after.splitlines() if "XLAT464" in line]
     assert sorted(ours) == [line for line in before if "XLAT464" in line and "{" not in line]

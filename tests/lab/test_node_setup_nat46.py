@@ -150,12 +150,12 @@ def test_what_is_made_for_nat46_goes_again(machines, firewall):
 
 def test_the_modules_file_is_left_alone_while_another_program_has_it(machines):
     node = nat46_node(machines)
-    holder = node.machine.start(
+    owner = node.machine.start(
         ["flock", "/proc/self/ns/net", "sh", "-c", "echo held; sleep 1.5; cat /run/control; echo end"]
     )
-    assert holder.stdout.readline() == "held\n"
+    assert owner.stdout.readline() == "held\n"
     node.xlat(f"clat up {CLAT} --target /run/control")
-    assert holder.stdout.readline() == "end\n", "what `up` wrote came in between"
+    assert owner.stdout.readline() == "end\n", "what `up` wrote came in between"
     assert "config clat" in node.machine.output("cat /run/control")
 
 

@@ -44,15 +44,15 @@ def test_busy_device_names_are_refused_and_nothing_is_left(alone):
         done = alone.ctl(f"add {name}", check=False)
         assert done.returncode == 1
         assert re.fullmatch(rf"siit: {name} is a device, .*expected a name that is free\n", done.stderr)
-    holder = subprocess.Popen(
+    owner = subprocess.Popen(
         alone.command(sys.executable, "-c", OPEN_A_TUN), stdout=subprocess.PIPE, stdin=subprocess.PIPE
     )
     try:
-        assert holder.stdout.readline() == b"held\n"
+        assert owner.stdout.readline() == b"held\n"
         done = alone.ctl("add held", check=False)
         assert re.fullmatch(r"siit: held is a TUN device that another program has open, .*\n", done.stderr)
     finally:
-        holder.communicate()
+        owner.communicate()
     status = json.loads(alone.run(SIIT, "stat", "--socket", alone.socket, "--json").stdout)
     assert status == {"devices": [], "unwritten": ""}
     assert not alone.state.exists()

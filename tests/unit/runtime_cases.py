@@ -60,10 +60,10 @@ def case_ordered_tells_its_oldest_key():
 
 def case_ordered_keeps_each_value_at_its_first_place():
     values = [b"%d" % (i * i % 97) for i in range(1000)]
-    kept = each_once(values, [b"0", b"4"])
-    assert kept[:4] == [b"1", b"9", b"16", b"25"], "deletions go before what takes their place"
-    assert len(kept) == len(set(values)) - 2 and [values.index(each) for each in kept] == sorted(
-        [values.index(each) for each in kept]
+    unique = each_once(values, [b"0", b"4"])
+    assert unique[:4] == [b"1", b"9", b"16", b"25"], "deletions go before what takes their place"
+    assert len(unique) == len(set(values)) - 2 and [values.index(each) for each in unique] == sorted(
+        [values.index(each) for each in unique]
     )
 
 
@@ -200,9 +200,9 @@ def case_garbage_that_nobody_collects_ends_by_itself():
     """In a loop that is never idle, and with half a heap of room."""
     if IS_MICRO:
         Garbage()
-        kept = {}
+        unique = {}
         for number in range(20000):
-            kept[number % 100] = [bytes(200), number]
+            unique[number % 100] = [bytes(200), number]
         assert gc.mem_alloc() < 4 << 20
 
 

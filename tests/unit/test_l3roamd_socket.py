@@ -136,8 +136,8 @@ def test_who_reads_nothing_holds_no_more_than_there_is_room_for(loop):
     for _ in range(8):
         peers.append(loop.connect(b"get_status\n"))
         loop.step()
-    held = sum(len(peer.unread) for peer in loop.server._peers.values())
-    assert held <= server.ROOM_BYTES
+    unread = sum(len(peer.unread) for peer in loop.server._peers.values())
+    assert unread <= server.ROOM_BYTES
     assert loop.ask(b"get_clients\n") == b"OK"
     for peer in peers:
         peer.close()
@@ -172,8 +172,8 @@ def test_a_line_without_end_ends_by_its_length_or_by_time(loop):
                 sent += endless.send(b"x" * 1000)
                 loop.step()
         assert sent < 1.1 * server.DRAIN_BYTES
-        held = [peer.said for peer in loop.server._peers.values()]
-        assert held == [b""]  # of the idle one
+        unread = [peer.said for peer in loop.server._peers.values()]
+        assert unread == [b""]  # of the idle one
         loop.step(PEER_S)
         assert idle.recv(99).startswith(b"error: the line has more")
     assert loop.server.next_deadline is None
