@@ -3,8 +3,9 @@
 
 import pytest
 from prefixd_babel_cases import events, line, synced
+from prefixd_false_exit_cases import used
 from prefixd_plats import A, B, plat
-from prefixd_probe_cases import World, used
+from prefixd_probe_cases import World
 
 from prefixd.choice import GOOD
 from prefixd.routes import PER_ROUTER, PLATS
