@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from test_nat46_target import daemon  # noqa: F401 # a fixture
+from test_nat46_target import ROOT, daemon  # noqa: F401 # the latter a fixture
 
 from nat46 import (
     CallFailed,
