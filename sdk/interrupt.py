@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Every signal that ends a program lets it clean up: `with` and `finally` run, as with Ctrl-C.
 
-Python raises an interrupt wherever the program is, and only prints it where nobody could catch it, as in what runs when
-an object goes. So it is noted as well, and code that runs for long calls raise_missed from time to time.
+Python raises an interrupt anywhere in the program. In a destructor it is only printed, since no code could catch it. So
+it is noted as well, and code that runs for long calls raise_missed from time to time.
 """
 
 import signal

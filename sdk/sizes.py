@@ -27,7 +27,7 @@ from sdk.ipk import apk
 PAGE = ipk.ROOT / "docs/package/gluon-464xlat-clat.rst"
 BEGIN, END = ".. sizes: `make sizes` writes what follows\n", ".. sizes end\n"
 NO_ROUTER = ("reach", "reach-relay")  # not of the roles
-# what a new OpenWrt has already, whoever needs it, and a Gluon
+# packages that OpenWrt and Gluon images have already
 THERE = re.compile(
     r"(kernel|libc|libgcc\d*|libpthread|librt|busybox|base-files|libubox\d*|libubus\d*|ubusd?|libjson-c\d*|ca-bundle"
     r"|gluon-(?!464xlat).*|firewall|dnsmasq-full)$"
@@ -121,7 +121,7 @@ def walk(name: str, known: Mapping[str, Sized]) -> dict[str, Sized]:
 
 
 def by_name(packages: Iterable[Sized]) -> dict[str, Sized]:
-    """The packages by their names, and by what they provide where nobody has that name."""
+    """The packages by their names, and by what they provide if no package has that name."""
     listed = list(packages)
     known = {word: package for package in reversed(listed) for word in package.provides}
     return known | {package.name: package for package in listed}

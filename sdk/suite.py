@@ -33,7 +33,7 @@ IN_A_LAB = "tests/lab/"  # how the name of a test begins that may have a second 
 TESTS_FAILED = 1  # pytest's exit status
 AGAIN_MOST = 5  # more than these are no accident
 CACHES = [REPOSITORY / "build" / f"pytest-{name}" for name in ("labs", "beside")]
-# a part hears of Ctrl-C from us alone, once, or a second one would break its cleaning up; and if we are killed
+# only we tell a part of Ctrl-C, once: a second signal would break its clean-up. The kernel tells it when we are killed
 PYTEST = ("setpriv", "--pdeathsig", "INT", sys.executable, "-m", "pytest")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Traffic of a client that roams. Run there as `python3 -m sdk.traffic VERB …`; it ends with its standard input.
 
-download  one HTTP download as fast as it goes, of a size that nobody reaches
+download  one HTTP download as fast as possible, too large to end
 echo      TCP connections to an echo service, a small message at a time as in ssh, and a stream of UDP to the same
 
 Prints "ready" once it is under way and one JSON object at its end. Times are seconds of the monotonic clock, which is

@@ -4,9 +4,9 @@
     python -m sdk.debian.root [--suite SUITE] [--] WORDS...
 
 The root build/debian/SUITE/root stays, with all that was installed in it. So does its copy of the files,
-build/debian/SUITE/src, with its own .venv. What runs in it is one PID namespace with one mount namespace: whatever ends
-it, the kernel takes processes, mounts and labs with it. It has this machine's network to install from, and root's
-rights, for labs need them: it is a Debian to test on, no prison.
+build/debian/SUITE/src, with its own .venv. A command runs in it in a PID namespace and a mount namespace of its own.
+When the command ends, the kernel removes its processes, mounts and labs. It has this machine's network, and root's
+rights because labs need them. So it does not protect this machine from the command.
 """
 
 import contextlib

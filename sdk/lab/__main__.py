@@ -185,7 +185,7 @@ def run_up(options: argparse.Namespace) -> int:
             say("every client has IPv4")
         raise_missed()
     except LabError as error:
-        # stays up: whoever asked for it wants to see why
+        # it stays up, so that one can see why
         print(f"lab: {error}; it is up all the same, `lab down{named(name)}` ends it", file=sys.stderr)
         return 1
     except BaseException:

@@ -59,7 +59,7 @@ class LabBase:
         self.topology = topology = with_settings(topology, os.environ)
         self.site = site or load_site(EXAMPLE, topology.settings.pool)
         self.name, self.log = name, log
-        self.files = files  # topology and site file, for whoever takes over a persistent lab
+        self.files = files  # topology and site file, for a later command on a persistent lab
         self.plan = Plan(topology, self.site)
         self.from_packages = from_packages or chosen()
         self.machines: Machines | None = None

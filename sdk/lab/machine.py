@@ -87,7 +87,7 @@ def pid_that_it_says(init: subprocess.Popen) -> int:
 
 
 class Machines:
-    """The machines of one lab: start, enter, end. What they are for is the caller's business."""
+    """The machines of one lab: start, enter, end. It does not know what they are for."""
 
     def __init__(self, name: str, init_pid: int, pids: dict[str, int]):
         self.name, self.init_pid, self.pids = name, init_pid, pids

@@ -66,7 +66,7 @@ def on(lab: LabBase, name: str) -> None:
     alive = lab.programs.alive()
     for cable in cables:
         if alive.get(other_end(cable, name).machine) is False:
-            lab.wiring.cut(cable)  # nobody is there, but its kernel would answer and forward
+            lab.wiring.cut(cable)  # the node is off, but its kernel would answer and forward
     for client in clients:
         lab.associations.join(client, name)
     lab.programs.start_node(lab.node(name))

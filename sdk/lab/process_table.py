@@ -43,7 +43,7 @@ def environment(lab: str, machine: str = "", packages: str = "") -> dict[str, st
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # as `-m xlat464`, in half the time: it needs nobody's packages, and to find a module is more work than this one
+        # the same as `-m xlat464`, in half the time: no site packages are read, and no module is looked for
         "XLAT464": f"{python} -S -P {REPOSITORY}/xlat464/__main__.py",
         **labels,
     }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""What runs on a lab's machines, started as a router's boot starts it, and waited for.
+"""The programs on a lab's machines: started as a router's boot starts them, and waited for.
 
-Which programs a node has, and their command lines, is the plan's business; or the packages', where nodes run these.
+The plan says which programs a node has, with their command lines. On nodes that run packages these say it.
 """
 
 import socket

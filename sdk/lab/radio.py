@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: ISC
-"""What stands in for a radio: which node a client is associated with.
+"""The stand-in for a radio: it says which node a client is associated with.
 
 A client's eth0 is a bridge with one port at a time, a cable to the node that it is associated with. So eth0 keeps its
 MAC, its address and its sockets, and loses its carrier for a moment, as Wi-Fi does. The node's end of the cable stays
-up whatever the client does, as an access point's device does. What a node hears of it:
+up always, as an access point's device does. A node notices:
 
 joining  the frame with which an access point's kernel tells bridges of a new station (IEEE 802.2 XID, with the
          station's source address): the node's bridge learns the client's MAC from it

@@ -90,7 +90,7 @@ class Impairments:
 
     @property
     def is_plain(self) -> bool:
-        """Whether a veth pair does: MTU is the device's business."""
+        """Whether a veth pair is enough. The MTU does not matter: it is set at the device."""
         return not (
             self.delay_ms or self.jitter_ms or self.loss_percent or self.reorder_percent or self.rate_mbit
         )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """How a lab's links are laid and cut: plain veth, netem where the kernel has it, or our own wire in user space.
 
-Which links there are, and which device stands at which end, is the plan's business.
+The plan says which links there are, and which device is at which end.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class Wiring:
 
     @cached_property
     def has_netem(self) -> bool:
-        """Whether links with impairments are netem's business."""
+        """Whether links with impairments use netem."""
         wanted = self.plan.topology.settings.links
         if wanted != "auto":
             return wanted == "netem"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
-"""The names that MicroPython 1.23.0 has, as its `dir` says on the unix port: what is not here is not there.
+"""The names that MicroPython 1.23.0 has, as its `dir` says on the unix port. It lacks what is not here.
 
-Modules that nothing of ours needs are left out, and so are most names that CPython lacks. Each text is a list of words;
+Modules that we do not use are left out, and most names that CPython lacks. Each text is a list of words;
 tests/unit/test_micropython_lint.py asks the interpreters whether they are there.
 """
 

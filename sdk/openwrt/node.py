@@ -30,8 +30,8 @@ uci:set('464xlat', 'plat', 'enabled', true)
 uci:save('464xlat')
 """
 NO_PROGRAMS = "os.execute = function() return 0 end"  # the services that a script switches are this machine's
-# {layers}: the folder of layers(). /etc is the node's own to write to; /run, /var and /tmp are empty as after a boot,
-# but for the folder {keep}, which must stay in sight. A babeld of this machine's is not the node's.
+# {layers}: the folder of layers(). A node may write to its /etc. /run, /var and /tmp are empty as after a boot, except
+# the folder {keep}. This machine's babeld is hidden: a node has its own.
 MOUNT = """\
 mount -t overlay -o lowerdir={layers}/usr:/usr overlay /usr
 mount -t overlay -o lowerdir={layers}/etc:/etc,upperdir={layers}/upper,workdir={layers}/work overlay /etc

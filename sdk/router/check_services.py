@@ -9,8 +9,8 @@ from functools import partial
 from sdk.router.mesh import CheckError, Mesh
 
 ASKED = 10
-QUIET_LINES = 3  # that services of ours may log in 30 s with nothing to do
-FORKS = 4  # programs a second that a node may start with nothing to do
+QUIET_LINES = 3  # that idle services of ours may log in 30 s
+FORKS = 4  # programs a second that an idle node may start
 CONFIG = "/etc/config/464xlat"
 OURS = re.compile(r"\b(464xlat|supervise\.sh|siit|prefixd|l3roamd(-py|_py)?)(\[\d+\])?:")
 
@@ -141,7 +141,7 @@ def idle_log(mesh: Mesh) -> str:
 
 
 def no_flood(mesh: Mesh, node: str, before: list[str], span_s: float) -> None:
-    """Raise CheckError if services of ours have said more since then than one does that has nothing to say."""
+    """Raise CheckError if our services have logged more since then than an idle service does."""
     after = mesh.log(node)
     last = len(before)
     if before and before[-1] in after:  # older lines go when the log is full

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What checks ask of a mesh: a clatnode with a client, a node between, a platnode with a line, all with the packages.
 
-A check knows nothing else of it: whether procd is OpenWrt's or what stands in for it, is the mesh's business. What a
-mesh lacks it says in its abilities, and checks that need it are left out.
+A check knows no more of it. The mesh may have OpenWrt's procd or a stand-in. Its abilities say what it has, and checks
+that need more are left out.
 """
 
 import re

@@ -28,10 +28,10 @@ from sdk.vm.kernels import VmError, find, tell
 from sdk.vm.machine import LOST, MachineOptions, run
 
 OUT = REPOSITORY / "build/vm/out"
-LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes when nobody else is there
+LIMIT_S = 3600  # of a machine, its boot included: seven times what it takes on an idle machine
 NO_NFTABLES = Path("/etc/modprobe.d/no-nftables.conf")  # the machine's own
-TIMEOUT_SCALE = 8  # than a processor of its own
-# which no kernel loads by itself in a namespace
+TIMEOUT_SCALE = 8  # an emulated processor is so much slower
+# a kernel does not load these for a network namespace
 MODULES = ("veth", "bridge", "tun", "sch_ingress", "cls_bpf")
 LATE = 124
 TELL_S = 60  # for a suite that is ended

@@ -51,7 +51,7 @@ def soon(machine, target, *options):
 
 
 def await_addresses(machine, device):
-    """What the kernel does by itself with a new device is over, lest a snapshot sees half of it."""
+    """Wait until the kernel has given a new device its addresses: a snapshot would see half of them."""
 
     def is_so():
         shown = machine.run("ip", "-6", "addr", "show", "dev", device).stdout

@@ -96,7 +96,7 @@ class Site:
         address(self.host, "eth0", f"{HOST}/24")
         self.host.run("ip", "route", "add", "default", "via", "192.168.1.1")
         for machine in machines:
-            # wait for what the kernel does by itself, lest a snapshot sees half of it
+            # the kernel adds addresses by itself: a snapshot would see half of them
             wait_until(lambda m=machine: "tentative" not in m.run("ip", "addr").stdout, "addresses are ready")
         self.describe(ENDS + WG + PORTS)
 

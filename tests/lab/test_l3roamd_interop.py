@@ -165,7 +165,7 @@ def knows_the_way(lab):
 
 
 def test_a_client_that_walked_while_the_mesh_was_in_two_parts_is_theirs_no_more(lab):
-    """Nobody told theirs, which may notice by itself in minutes."""
+    """Their daemon is not told, and may notice it in minutes."""
     lab.roam("phone", "theirs")
     wait_until(lambda: speak(lab) and has_address(lab, "theirs"), "the C daemon serving the phone")
     wait_until(lambda: not has_address(lab, "ours"), "our address being given up")

@@ -133,7 +133,7 @@ def test_a_clatnode_that_was_killed_comes_back_and_its_client_works_again(line):
     line.wait_ready()
     daemons = line.running.daemons()
     assert len(daemons["phone"]["udhcpc"]) == 1
-    assert daemons["tablet"]["udhcpc"] == old  # another client's is none of its business
+    assert daemons["tablet"]["udhcpc"] == old  # another client's stays
 
 
 def test_a_node_that_starts_beside_one_that_is_off_stays_cut_from_it(line):

@@ -72,7 +72,7 @@ def test_rules_that_somebody_took_away_are_missed_and_come_back(machines, firewa
     assert node.xlat(up).returncode == 0
     assert "broken" not in node.xlat("plat status", check=False).stdout
     assert mesh.plat.output("ip link show plat").split(":")[0] == device
-    # an admin's own are nobody's business
+    # an admin's own rules are left alone
     if firewall != "nft":
         mesh.plat.run("iptables -I FORWARD -j ACCEPT", **node.variables)
         assert "broken" not in node.xlat("plat status", check=False).stdout
