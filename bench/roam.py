@@ -10,6 +10,8 @@ round trips, CLAIM to the old node and ROAM to the platnode, measured by ping in
 A storm: one client roams every quarter of a second, with 20 TCP connections and a stream of datagrams. It stops after
 ROAMS roams (environment; default 1,000) or when the time is over. Its losses are counted.
 
+The same settled roams between nodes that prepare for one another's clients: roam.prepared_...
+
 The same with iptables instead of nftables (roam.xtables_...), and with both on the oldest MicroPython
 (roam.micropython_...), for a shorter time.
 
@@ -25,7 +27,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bench import roam_daemon, roam_rules
 from bench.roam_interpreters import CPYTHON, Interpreter, daemons_run_on, ways
@@ -67,14 +69,30 @@ def roam_figures(
     rules: str = "nft",
 ) -> dict[str, float]:
     """Walk, and return handoffs, losses and stalls. Raises LabError when the lab does not do as it should."""
-    topology = parse_topology(f'[lab]\nrules = "{rules}"\n{MESH}', "the bench's mesh")
-    with Lab(topology, name=f"bench-{os.getpid()}", log=say) as lab:
-        lab.wait_ready()
-        wait_for_neighbours(lab)
+    with mesh_of(f'rules = "{rules}"', say) as lab:
         network_ms = round_trips_ms(lab)
         say(f"CLAIM and ROAM: {network_ms:.1f} ms of round trips")
         settled = settled_roams(lab, min(SETTLED_ROAMS_S, seconds), say)
         return {**settled_figures(settled, network_ms), **storm(lab, roams, seconds, say)}
+
+
+def prepared_figures(
+    seconds: float = SHORT_S, say: Callable[[str], None] = lambda line: None
+) -> dict[str, float]:
+    """Walk between nodes that prepare for one another's clients, and return handoffs. Raises LabError."""
+    with mesh_of("prepare = true", say) as lab:
+        p50, p99 = percentiles_ms(settled_roams(lab, seconds, say))
+    return {"roam.prepared_handoff_p50_ms": round(p50, 1), "roam.prepared_handoff_p99_ms": round(p99, 1)}
+
+
+@contextlib.contextmanager
+def mesh_of(setting: str, say: Callable[[str], None]) -> Iterator[Lab]:
+    """The bench's mesh with a setting of the lab, once its nodes have found one another."""
+    topology = parse_topology(f"[lab]\n{setting}\n{MESH}", "the bench's mesh")
+    with Lab(topology, name=f"bench-{os.getpid()}", log=say) as lab:
+        lab.wait_ready()
+        wait_for_neighbours(lab)
+        yield lab
 
 
 def settled_roams(lab: Lab, seconds: float, say: Callable[[str], None]) -> list[Handoff]:
@@ -199,7 +217,7 @@ def storm_figures(found: RoamingResult, dropped: int) -> dict[str, float]:
 def run(say: Callable[[str], None] = lambda line: None) -> dict[str, float]:
     """All of roam.*; the environment's ROAMS is how many roams."""
     roams = int(os.environ.get("ROAMS", ROAMS))
-    found = roam_figures(roams, say=say)
+    found = roam_figures(roams, say=say) | prepared_figures(say=say)
     for interpreter, rules in ways(say):
         if (interpreter, rules) != (CPYTHON, "nft"):
             found |= short_figures(interpreter, rules, roams, say)

@@ -14,7 +14,7 @@ from l3roamd_py.settings import BACKENDS, MAIN_TABLE, STATE, Settings, parse_tab
 from runtime import IS_MICRO
 from runtime.command_line import Option, UsageError, describe, one_of, parse
 from runtime.version import VERSION
-from xlat464.address import parse_decimal, parse_mac, parse_prefix6, parse_prefix6_of, quote
+from xlat464.address import parse_decimal, parse_ipv6, parse_mac, parse_prefix6, parse_prefix6_of, quote
 from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, need_unicast, parse_range
 
@@ -96,6 +96,7 @@ DEVICES = (
 WAYS = (
     Option("--rules", "|".join(BACKENDS), one_of(*BACKENDS), "auto", about="netfilter's language"),
     Option("--roam-auth", "required|off", AUTH, "required", about="off: every ROAM is believed"),
+    Option("--prepare", "ADDRESS", parse_ipv6, is_many=True, about="a node of the same owner, see below"),
     Option("--max-lease", "S", LEASE_S, 86400, about="seconds; what a roam may last without being renewed"),
     Option("--max-port-clients", "N", PORT_CLIENTS, 512, about="at one port of the bridge; those above wait"),
     Option("--verbose", about="log more; `ctl verbosity` changes it later"),

@@ -29,6 +29,9 @@ It stays in the foreground and writes to stderr. SIGTERM, SIGINT and SIGKILL lea
 the kernel, so clients notice nothing of an upgrade: the next daemon takes them over, with what the state file
 says. `l3roamd_py flush` removes all of it.
 
+--prepare names a node by its address in `status`; that one has to name this one. Who walks between them roams sooner,
+and either can take the other's clients.
+
 example:
   l3roamd_py daemon --clat --clat-range fddd:1337:1337::/48 --plat-range fddd:1337:1338::/48 \\
     --mac 12:34:56:78:9a:bc --node-client-prefix fddd:1337:1339::/64 --mesh mesh0 --prefix 2001:db8:1::/64""",

@@ -17,6 +17,7 @@ def limits_of(heap_bytes: int, word_bytes: int, has_clat: bool, has_plat: bool) 
         "max_clients": clients,
         "max_granted": clients,
         "max_departed": max(LEAST, clients // 2),
+        "max_prepared": max(LEAST, clients // 4),
         "max_senders": clients,
         "max_claims": max(LEAST, clients // 4),
         "max_roams": max(LEAST, for_roams // ROAM_WORDS),

@@ -45,6 +45,7 @@ class Settings:
             max_lease_s=given["--max-lease"],
             own=own,
             told_plat=given.get("--told-plat"),
+            partners=tuple(given["--prepare"] or ()),
             max_port_clients=given["--max-port-clients"],
             **limits,  # type: ignore[arg-type]
         )

@@ -28,7 +28,6 @@ from l3roamd_py.core.addresses import open_gate
 from l3roamd_py.core.client import AT_ONCE, NEVER, UNKNOWN, Absent, Client, Restored, Roaming, Served, can_ask
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import start_roam
-from l3roamd_py.core.rival import make_departed
 from l3roamd_py.core.search import claim_from_all
 from l3roamd_py.core.service import announce, ask_client, drop, forget, new_served, serve
 from runtime.log import INFO
@@ -191,7 +190,7 @@ def give_up_restored(node: Node, client: Client) -> None:
     """It is not to be found here."""
     node.count("restored_not_here")
     lease_s = 0.0 if client.lease is None else client.lease.until_s
-    gone = make_departed(client, UNKNOWN, max(node.now_s + node.options.departed_s, lease_s))
+    gone = departed.make_departed(client, UNKNOWN, max(node.now_s + node.options.departed_s, lease_s))
     grants.note_away(node, client)
     drop(node, client)
     node.do(RemoveNodeClient(node.node_client(client.mac)))

@@ -79,8 +79,8 @@ class Legacy:
 
 
 @mutable(
-    "place claim rounds is_to_all is_unreached is_unrouted answer answered_by legacy heard is_contested ended_s"
-    " anew_s spent_serial is_after_stale"
+    "place claim rounds expected is_to_all is_unreached is_unrouted answer answered_by legacy heard is_contested"
+    " ended_s anew_s spent_serial is_after_stale"
 )
 class Search:
     """Who had this client? Our CLAIMs and what came of them."""
@@ -88,6 +88,7 @@ class Search:
     place: bytes | None = None  # where it was before, if we know: our CLAIM goes there
     claim: Exchange | None = None  # stays for a late INFO
     rounds: int = 0  # CLAIMs that we made, one after the other
+    expected: int = -1  # the nonce of the one that a PLAT knows of
     is_to_all: bool = False  # we serve the client, and ask who does so too
     is_unreached: bool = False  # no route led to where the last copy should go, not judged yet
     is_unrouted: bool = False  # babel knew nobody to send the last copy to
@@ -107,14 +108,16 @@ class Search:
 
 
 @mutable(
-    "seen_s usual_s is_proven is_leaving is_routed check_s unanswered first_asked_s swept_s answered_s asked_s timed_s"
-    " silent retry_s"
+    "seen_s usual_s longest_s answers is_proven is_leaving is_routed check_s unanswered first_asked_s swept_s"
+    " answered_s asked_s timed_s silent retry_s"
 )
 class Presence:
     """Is it here? What it was asked, what was heard of it."""
 
     seen_s: float
-    usual_s: float | None = None  # what its answers usually take
+    usual_s: float | None = None  # what its answers usually take,
+    longest_s: float = 0.0  # and the longest of them took; what is long ago counts less
+    answers: int = 0  # that were timed
     is_proven: bool = False  # it has answered, got a lease, or the driver knows it
     is_leaving: bool = False  # the kernel says that it left, and nothing has been heard of it since
     is_routed: bool = (
@@ -271,7 +274,9 @@ class Away:
 def make_client(mac: bytes, state: "State", seen_s: float) -> Client:
     former = state.former if isinstance(state, Claiming) else None
     search = Search() if former is None else Search(former.place)
-    presence = Presence(seen_s, None if former is None else former.presence.usual_s)
+    presence, was = Presence(seen_s), None if former is None else former.presence
+    if was is not None:
+        presence.usual_s, presence.longest_s, presence.answers = was.usual_s, was.longest_s, was.answers
     return Client(mac, state, search, presence, [])
 
 

@@ -20,6 +20,7 @@ from l3roamd_py.core import (
     info,
     judge,
     plats,
+    prepare,
     relay,
     requests,
     rival,
@@ -129,6 +130,10 @@ class Core:
             return self.node.count("roams_not_a_platnode")
         return self.platnode.on_roam(header, roam)
 
+    def _on_expect(self, header: wire.Header, expect: wire.Expect, _: events.Datagram) -> None:
+        if self.platnode is not None:
+            self.platnode.on_expect(expect, header.nonce)
+
     def _on_token_request(self, header: wire.Header, request: wire.TokenRequest, _: events.Datagram) -> None:
         if self.platnode is None:
             return self.node.count("token_requests_not_a_platnode")
@@ -205,10 +210,12 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
 MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagram], None]]" = {
     wire.Seek: lambda core, header, body, _: relay.on_seek(core.node, header, body),
     wire.Claim: lambda core, *rest: rival.on_claim(core.node, *rest),
-    wire.Info: lambda core, header, body, _: info.on_info(core.node, header, body),
+    wire.Info: lambda core, header, body, event: info.on_info(core.node, header, body, event.payload),
     wire.Ack: lambda core, header, body, _: departed.on_ack(core.node, header, body),
     wire.Roam: Core._on_roam,
     wire.RoamAck: lambda core, header, body, _: requests.on_roam_ack(core.node, body),
     wire.TokenRequest: Core._on_token_request,
     wire.TokenGrant: Core._on_token,
+    wire.Expect: Core._on_expect,
+    wire.Prepare: lambda core, header, *_: prepare.on_prepare(core.node, header),
 }

@@ -6,7 +6,7 @@ Its node-client address stays until babel has the new one: old routes end here f
 
 from l3roamd_py.core import info, wire
 from l3roamd_py.core.actions import RemoveNodeClient
-from l3roamd_py.core.client import Departed, Exchange, former_of
+from l3roamd_py.core.client import Client, Departed, Exchange, former_of
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.relay import pass_claim_on
 from runtime.ordered import oldest
@@ -16,6 +16,11 @@ def find_departed(node: Node, mac: bytes) -> Departed | None:
     """Return where a client went. One that seems to be back is there until it is ours again."""
     client = node.clients.get(mac)
     return node.departed.get(mac) if client is None else former_of(client)
+
+
+def make_departed(client: Client, place: bytes, until_s: float) -> Departed:
+    addresses = list(client.addresses)
+    return Departed(client.mac, place, False, until_s, client.ipv4, client.lease, addresses, client.presence)
 
 
 def remember(node: Node, departed: Departed) -> None:

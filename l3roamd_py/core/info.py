@@ -19,6 +19,7 @@ from l3roamd_py.core.client import (
     has_roam_out,
 )
 from l3roamd_py.core.node import Node
+from runtime.ordered import oldest
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 
@@ -48,11 +49,14 @@ def told_addresses(departed: Departed) -> list[bytes]:
     return departed.addresses[(departed.ipv4 is not None) - wire.ADDRESSES_MAX :]
 
 
-def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
+def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) -> None:
     """Note the answer to our CLAIM. A duplicate, what is worthless or comes too late is acknowledged, and no more."""
+    if info.lease is not None and info.claim_nonce == node.asked_partners.get(header.sender, -1):
+        return _keep(node, info.mac, payload)
     client = node.clients.get(info.mac)
     if client is None:
-        return node.count("infos_unknown")
+        node.count("infos_unknown")
+        return node.acknowledge(info.mac, header.sender) if _is_outdated(node, header, info) else None
     if not header.extended or node.options.own is not None:
         return _on_legacy_info(node, client, header, info)
     search, claim = client.search, client.search.claim
@@ -61,13 +65,32 @@ def on_info(node: Node, header: wire.Header, info: wire.Info) -> None:
     is_spent = info.lease is not None and 0 < info.lease.token.serial <= search.spent_serial
     is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim)
     if search.answered_by is not None or is_spent or not is_awaited:
+        if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
+            claim.next_s = NEVER  # it had told us of the client beforehand
         return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
-    search.answer = Answer(header.sender, _read_lease(node, client, info), addresses)
+    search.answer = Answer(header.sender, read_lease(node, client, info), addresses)
     if search.answer.lease is None:
         accept_without_lease(node, client, search.answer)
     return node.touch(client.mac)
+
+
+def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
+    """Return whether we had a client with a later token than this INFO has, before its sender knew; it has gone on."""
+    gone = node.departed.get(info.mac)
+    had = None if gone is None else gone.lease
+    if had is None or info.lease is None or had.plat != info.lease.plat or not node.is_node(header.sender):
+        return False
+    return 0 < info.lease.token.serial < had.token.serial
+
+
+def _keep(node: Node, mac: bytes, payload: bytes) -> None:
+    """A node tells of a client that is there, for we asked it to: see prepare.py."""
+    node.prepared.pop(mac, None)
+    if len(node.prepared) >= node.options.max_prepared:
+        del node.prepared[oldest(node.prepared)]
+    node.prepared[mac] = payload, node.now_s
 
 
 def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
@@ -89,7 +112,7 @@ def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:
     return node.now_s <= late_s and isinstance(client.state, Served) and not has_roam_out(client)
 
 
-def _read_lease(node: Node, client: Client, info: wire.Info) -> Lease | None:
+def read_lease(node: Node, client: Client, info: wire.Info) -> Lease | None:
     """Return the lease in INFO, if it is one that this domain can have and that the client still wants."""
     lease = info.lease
     if lease is None or not lease.lease_s:

@@ -23,11 +23,12 @@ Claiming        nobody else had it since we let it go, roamed        serve alone
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
 Roaming         ROAM_ACK says OK                                     let in                 Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
-Roaming         STALE, for the first time                            claim by place         Claiming
+Roaming         STALE, or refused what we were told beforehand       claim by place         Claiming
 Roaming         refused, not answered, or there is no PLAT to ask    begin anew             Served
 Roaming         a copy of ROAM is due                                send roam              -
-Roaming         a copy of the CLAIM to all is due                    send claim             -
-Roaming         all copies of it have left                           end search             -
+Roaming         a copy of the CLAIM is due                           send claim             -
+Roaming         all copies of it have left, the client was heard     end search             -
+Roaming         all copies of it have left, nor was it heard         give up search         -
 Roaming         its lease is over, it has IPv6 addresses             end lease              Served
 Roaming         its lease is over, nothing is left to ask it by      forget with lease      forgotten
 Roaming         to be asked whether it is here                       ask                    -
@@ -171,12 +172,14 @@ def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
         return act.begin_anew
     if lease.roam_ack is not None:
         if_stale = act.begin_anew if client.search.is_after_stale else searches.claim_by_place
-        return parts.judge_roam_ack(lease, lease.roam_ack.reason, act.let_in, if_stale)
+        is_prepared = client.search.is_running  # what we were told beforehand may be out of date
+        return parts.judge_roam_ack(lease, lease.roam_ack.reason, act.let_in, if_stale, is_prepared)
     verdict: "Verdict" = None
     if roam.next_s <= clock.due_s:
         verdict = requests.send_roam if roam.sent < len(clock.options.roam_at_s) else act.begin_anew
-    if verdict is None and client.search.is_to_all and client.search.claim is not None:
-        verdict = parts.judge_search(client, client.search.claim, clock)
+    claim = client.search.claim
+    if verdict is None and claim is not None and claim.next_s < NEVER:
+        verdict = parts.judge_search(client, claim, clock)
     if verdict is None and lease.until_s <= clock.due_s:
         return parts.judge_end(client)
     return absence.ask if verdict is None and client.presence.check_s <= clock.due_s else verdict

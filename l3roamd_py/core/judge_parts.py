@@ -58,8 +58,7 @@ def judge_rival(client: Client, clock: "Clock") -> "Verdict":
         return rivals.refuse_claim
     if rival.questions and rival.next_s > clock.due_s:
         return None
-    may_ask = rival.questions < len(clock.options.probe_at_s)
-    return rivals.ask_for_rival if may_ask else rivals.let_go_silent
+    return rivals.ask_for_rival if rival.questions < clock.options.probes else rivals.let_go_silent
 
 
 def judge_search(client: Client, claim: Exchange, clock: "Clock") -> "Verdict":
@@ -93,12 +92,15 @@ def judge_lease(lease: Lease, client: Client, clock: "Clock") -> "Verdict":
     return judge_end(client) if lease.is_granted else addresses.extend_lease
 
 
-def judge_roam_ack(lease: Lease, reason: int, if_ok: "Act", if_stale: "Act") -> "Verdict":
+def judge_roam_ack(
+    lease: Lease, reason: int, if_ok: "Act", if_stale: "Act", is_old: bool = False
+) -> "Verdict":
+    """is_old: a refusal says no more than that the token is."""
     if reason == wire.NOT_PROVEN and not lease.has_proof:
         return requests.prove
     if reason == wire.OK:
         return if_ok
-    return if_stale if reason == wire.STALE else act.begin_anew
+    return if_stale if reason == wire.STALE or is_old else act.begin_anew
 
 
 def judge_end(client: Client) -> "Verdict":

@@ -95,6 +95,12 @@ class Node:
         )  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: "Timers[TimerKey]" = Timers()
+        # see prepare.py: who is to tell us of its clients -> our nonce; whom we tell -> its nonce, until when
+        self.asked_partners: dict[bytes, int] = {}
+        self.told_partners: dict[bytes, tuple[int, float]] = {}
+        self.prepares = Rate(options.prepares_per_s, 2, 64)
+        # MAC -> the INFO that came beforehand, when
+        self.prepared: "OldestFirst[bytes, tuple[bytes, float]]" = OldestFirst()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
         self.silent_claims = Rate(options.silent_per_s, options.silent_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate

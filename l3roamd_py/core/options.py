@@ -3,7 +3,7 @@
 
 import os
 
-from xlat464.address import contains, mask
+from xlat464.address import contains, format_ipv6, mask
 from xlat464.node import CLIENT_LENGTH, NODE_LENGTH, RANGE_LENGTH, management_address
 
 TYPE_CHECKING = False
@@ -27,6 +27,7 @@ class Options:
     # address of a node without CLAT and PLAT: it serves IPv6 alone, and speaks as l3roamd version 0
     own: bytes | None = None
     told_plat: bytes | None = None  # that INFO names for clients without a lease; nobody relies upon it
+    partners: tuple[bytes, ...] = ()  # addresses of nodes of the same owner, see prepare.py
 
     claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
     claim_nodes_copies = (3, 5)  # of these, counted from 0, which go to every clatnode too
@@ -43,16 +44,20 @@ class Options:
     info_at_s = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
     info_deaf_s = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
     roam_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
+    expect_s = 1.0  # how long a PLAT waits for a ROAM that another than the client's node is to send
+    max_expected = 4096
     roam_give_up_s = 1.0  # then the client gets new connectivity
     token_at_s = (0, 0.2, 0.5, 1, 2, 4)
     token_again_s = 60.0  # after all of these
     plat_patience_s = 2.0  # a PLAT without a route for so long is none
     token_pace_s = 0.025  # between first requests when many clients change their PLAT at once
-    probe_at_s = (0, 0.004)
+    probes = 2  # questions to a client that another node claims,
+    probe_again_s = 0.004  # the second so long after the first, or after 0.4 of the time that it has
     probe_give_up_s = 0.01  # a client that has not answered ARP by then is gone,
     probe_times = 3.0  # or so many times what its answer usually takes,
-    probe_most_s = 0.15  # but no later than that
-    measure_after_s = 1.5  # between questions to a client that came, to learn what its answer takes
+    probe_most_s = 0.15  # but no later than that;
+    probe_least_s = 0.003  # or sooner: so many times the longest of its answers, if some are known
+    measure_after_s = 1.1  # above regret_s; between questions to who came, to learn what its answer takes
     measures = 3
     regret_s = 1.0  # an answer that came so late still shows that a client was let go wrongly
     silent_per_s = 16.0  # CLAIMs that are believed because a client was silent
@@ -90,6 +95,10 @@ class Options:
     node_asks_per_s = 5.0  # CLAIMs that go to every clatnode
     node_asks_burst = 20.0
     claim_ttl = 8  # nodes that may pass a CLAIM on
+
+    prepare_again_s = 60.0  # between two PREPARE to a partner
+    prepares_per_s = 1 / 30  # of one, after which it is told of all clients
+    max_prepared = 1024  # of its clients
 
     seeks_per_s = 10.0  # of others, asked for on our bridge and passed on
     seeks_burst = 40.0
@@ -156,6 +165,10 @@ class Options:
                 mask(prefix, NODE_LENGTH) != prefix or not contains(around, RANGE_LENGTH, prefix)
             ):
                 raise ValueError(f"{prefix.hex()} is not a /96 in its range")
+        for partner in self.partners:
+            is_node = management_address(mask(partner, NODE_LENGTH)) == partner
+            if not is_node or not contains(self.clat_range, RANGE_LENGTH, partner):
+                raise ValueError(f"{format_ipv6(partner)} is no clatnode's address, as `status` shows it")
         if self.clat is None and self.plat is None and self.own is None:
             raise ValueError("a node needs a CLAT prefix, a PLAT prefix or an address")
 

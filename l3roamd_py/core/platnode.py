@@ -9,6 +9,7 @@
     the serial is below the mapping's                     STALE, with where the home is mapped
     the serial is the mapping's, `at` too                 a duplicate: the same answer again
     the serial is the mapping's, `at` is another          the same
+    another than the node of `at` sent it, unexpected     NOT_PROVEN
     `at` is home, or no lease left                        unmap, OK
     nothing proves that the prefix of `at` is B's         NOT_PROVEN, with a proof for its owner
     as many as one node may have are mapped to B          FULL
@@ -18,6 +19,9 @@ Answers go to the management address of the prefix that the message is about, ne
 does not own the prefix gets none. Nor can it have mapped what comes from another's prefix. The proof that `at` is the
 sender's is a token for the management address there, which only its owner hears. An entry without `at` is there for its
 serial alone: a ROAM from before must not work again while its token is good.
+
+Who had the client may send ROAM in B's place and without the proof, once, if B said so before by EXPECT, with the proof
+and the nonce of its CLAIM. If not it may answer a CLAIM of long ago, from a node that wants nothing any more.
 
 No node can fill the table. Each has room for so many homes, and its oldest give way. When all together are too many,
 those of the node that has the most give way. A mapping holds for an hour at most, and its node renews it: else it ends.
@@ -33,6 +37,7 @@ from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import NO_TOKEN, SECRET_SIZE, Token, TokenIssuer
+from runtime.ordered import OldestFirst, oldest
 
 
 class Entry:
@@ -55,6 +60,8 @@ class Platnode:
         self.home_at: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
         self.groups = Groups()  # the homes of all entries
         self.places: dict[bytes, int] = {}  # how many homes are mapped to a node
+        # `at` that its node expects to be named by another one -> the nonce of that ROAM, until when
+        self.expected: "OldestFirst[bytes, tuple[int, float]]" = OldestFirst()
         self.timers: Timers[bytes] = Timers()
 
     def on_token_request(self, header: wire.Header, request: wire.TokenRequest) -> None:
@@ -78,15 +85,30 @@ class Platnode:
         answer = wire.Lease(home, lease.plat, lease_s, token)
         self._answer(lease.home, wire.TokenGrant(answer, header.nonce, reason, at))
 
+    def on_expect(self, expect: wire.Expect, nonce: int) -> None:
+        """A node says that it wants a client at `at`: who had the client sends ROAM, without waiting for that node."""
+        node = self.node
+        if not self._is_word_of(expect.at, expect.proof):
+            return node.count("expects_not_proven")
+        self.expected.pop(expect.at, None)
+        if len(self.expected) >= node.options.max_expected:
+            del self.expected[oldest(self.expected)]
+        self.expected[expect.at] = nonce, node.now_s + node.options.expect_s
+        return node.count("expects")
+
     def on_roam(self, header: wire.Header, roam: wire.Roam) -> None:
         node, lease, at = self.node, roam.lease, roam.at
         if not node.is_of_client(at):
             return node.count("roams_out_of_range")
-        entry = self.entries.get(lease.home)
-        reason = self._judge(roam, entry)
+        entry, expected = self.entries.get(lease.home), self.expected.get(at, (-1, 0.0))
+        is_expected = expected[0] == header.nonce and expected[1] > node.now_s
+        is_own = header.sender == node_of(at)
+        reason = self._judge(roam, entry, is_expected, is_own)
         if reason != wire.OK:
             node.count("roams_" + wire.REASONS[reason].replace(" ", "_"))
             return self._refuse(header, roam, reason, entry)
+        if expected[1] and (is_expected or is_own):
+            del self.expected[at]
         if entry is not None and entry.fresh_serial and entry.serial == self._serial_of(lease):
             node.count("roams_repeated")
         else:
@@ -97,13 +119,15 @@ class Platnode:
         done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
         return self._carry_out(header, roam, entry, done)
 
-    def _judge(self, roam: wire.Roam, entry: Entry | None) -> int:
-        """Return the reason for the answer; see the module's table."""
+    def _judge(self, roam: wire.Roam, entry: Entry | None, is_expected: bool, is_own: bool) -> int:
+        """Return the reason for the answer; see the module's table. is_own: it is of the node that `at` is at."""
         node, lease, at, token = self.node, roam.lease, roam.at, roam.lease.token
         if lease.plat != self.plat:
             return wire.NOT_A_PLATNODE
         if not node.is_of_client(lease.home) or lease.home[12:] != at[12:]:
             return wire.OUT_OF_RANGE
+        if not is_own and not is_expected:
+            return wire.NOT_PROVEN
         if node.options.is_roam_auth_required:
             if not self.is_signed(lease):
                 return wire.BAD_TOKEN
@@ -114,7 +138,7 @@ class Platnode:
                 or (token.serial == entry.serial and at != (entry.at or lease.home))
             ):
                 return wire.STALE
-            if not self._is_proven(roam, entry):
+            if not is_expected and not self._is_proven(roam, entry):
                 return wire.NOT_PROVEN
         return wire.OK if self._make_room(lease.home, at, entry) else wire.FULL
 
@@ -138,10 +162,11 @@ class Platnode:
             or (entry is not None and entry.at == roam.at)
         ):
             return True
-        proof = roam.proof
-        if proof is None or proof.expiry_s <= self.node.now_s:
-            return False
-        return self.issuer.is_ours(node_of(roam.at), proof)
+        return roam.proof is not None and self._is_word_of(roam.at, roam.proof)
+
+    def _is_word_of(self, at: bytes, proof: Token) -> bool:
+        """Return whether a proof says that its sender owns the prefix of `at`."""
+        return proof.expiry_s > self.node.now_s and self.issuer.is_ours(node_of(at), proof)
 
     def prove(self, at: bytes) -> Token:
         """Return the proof that a prefix belongs to whoever hears us there."""

@@ -3,8 +3,9 @@
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CheckPlace, CheckPlat
-from l3roamd_py.core.client import AT_ONCE, NEVER, NOWHERE, Client, Exchange, Lease
+from l3roamd_py.core.client import AT_ONCE, NEVER, NOWHERE, Client, Exchange, Lease, Served
 from l3roamd_py.core.node import Node, node_of
+from l3roamd_py.core.token import Token
 from runtime.ordered import oldest
 from xlat464.address import format_ipv6
 
@@ -67,8 +68,7 @@ def on_token(node: Node, grant: wire.TokenGrant) -> None:
     if grant.at is not None and is_mapped and not has_roamed and not lease.is_returned:
         # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
         return node.do(CheckPlace(client.mac, grant.at))
-    lease.token = grant.lease.token
-    node.changes += 1
+    _note_token(node, client, lease, grant.lease.token)
     renew_in_time(node, lease, grant.lease.lease_s)
     return _bring_home(node, client, lease, has_roamed) if is_mapped and lease.roam is None else None
 
@@ -81,6 +81,16 @@ def _bring_home(node: Node, client: Client, lease: Lease, has_roamed: bool) -> N
     if not has_roamed:
         node.count("homes_reclaimed")
     return start_roam(node, client)
+
+
+def _note_token(node: Node, client: Client, lease: Lease, token: Token) -> None:
+    lease.token = token
+    node.changes += 1
+    state = client.state
+    if (
+        node.told_partners and isinstance(state, Served) and state.measures
+    ):  # they hear of it with the next question
+        state.measures, state.measure_s = min(state.measures, node.options.measures - 1), node.now_s
 
 
 def renew_in_time(node: Node, lease: Lease, lease_s: int) -> None:
@@ -114,6 +124,31 @@ def start_roam(node: Node, client: Client, has_proof: bool = False) -> None:
     node.send_copy(lease.roam, node.options.roam_at_s, node.options.roam_give_up_s)
 
 
+def pass_roam_on(node: Node, lease: Lease, place: bytes, nonce: int) -> None:
+    """Send ROAM in the place of the node that claimed the client: if its PLAT expects that, it is there sooner."""
+    if lease.plat != NOWHERE and lease.token.serial:
+        shown = wire.Lease(lease.home, lease.plat, node.seconds_left(lease), lease.token)
+        body = wire.Roam(shown, place[:12] + lease.ipv4)
+        node.send(node_of(lease.plat), node.encode(body, nonce))
+
+
+def expect(node: Node, client: Client, ipv4: bytes) -> None:
+    """A packet of a client waits: its PLAT, most likely ours, may believe the node that has it before we ask."""
+    search, plat = client.search, node.current
+    proof, claim = node.proofs.get(plat or NOWHERE), search.claim
+    if (
+        plat is None
+        or proof is None
+        or claim is None
+        or search.expected == claim.nonce
+        or not search.is_running
+    ):
+        return
+    if node.owner_of.get(ipv4, client.mac) == client.mac:
+        search.expected = claim.nonce
+        node.send(node_of(plat), node.encode(wire.Expect(node.at(ipv4), proof), claim.nonce))
+
+
 def send_roam(node: Node, client: Client) -> None:
     if client.lease is not None and client.lease.roam is not None:
         node.send_copy(client.lease.roam, node.options.roam_at_s, node.options.roam_give_up_s)
@@ -123,7 +158,11 @@ def on_roam_ack(node: Node, ack: wire.RoamAck) -> None:
     """Our ROAM's answer: only its owner knows the nonce, others are dropped."""
     client = node.client_at(ack.at)
     lease = None if client is None else client.lease
-    if client is None or lease is None or lease.roam is None or lease.roam.nonce != ack.nonce:
+    if client is None or lease is None or lease.roam is None:
+        return node.count("roam_acks_unexpected")
+    claim = client.search.claim
+    is_passed_on = claim is not None and claim.nonce == ack.nonce and ack.reason == wire.OK
+    if lease.roam.nonce != ack.nonce and not is_passed_on:
         return node.count("roam_acks_unexpected")
     if (ack.lease.home, ack.lease.plat, ack.at) != (lease.home, lease.plat, node.at(lease.ipv4)):
         return node.count("roam_acks_unexpected")
@@ -137,9 +176,9 @@ def accept(node: Node, client: Client) -> None:
     assert lease is not None
     assert lease.roam_ack is not None
     granted = lease.roam_ack.lease
-    lease.token, lease.roam, lease.roam_ack = granted.token, None, None
+    lease.roam, lease.roam_ack = None, None
+    _note_token(node, client, lease, granted.token)
     client.search.is_after_stale = False
-    node.changes += 1
     renew_in_time(node, lease, granted.lease_s)
 
 

@@ -5,16 +5,19 @@ The client is asked. If it answers within three times its usual time, the claim 
 gate is closed, INFO is sent until it is acknowledged, and all that belongs to the client is removed.
 """
 
-from l3roamd_py.core import departed, grants, wire
+from l3roamd_py.core import departed, grants, prepare, wire
 from l3roamd_py.core.actions import CloseGate
-from l3roamd_py.core.client import Client, Departed, Restored, Rival
+from l3roamd_py.core.client import Client, Restored, Rival
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.info import is_host
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.relay import pass_unknown_on
+from l3roamd_py.core.requests import pass_roam_on
 from l3roamd_py.core.service import ask_client, drop, forget
 from runtime.log import DEBUG
 from xlat464.address import format_ipv6
+
+TIMER_S = 0.001  # what a timer is late, as those of poll(2)
 
 
 def on_claim(node: Node, header: wire.Header, claim: wire.Claim, datagram: Datagram) -> None:
@@ -49,24 +52,27 @@ def _note_rival(node: Node, client: Client, header: wire.Header) -> None:
 
 def ask_for_rival(node: Node, client: Client) -> None:
     """Ask the client if it is here. What we ask late may be answered late: the last question has its time."""
-    rival, at_s = client.rival, node.options.probe_at_s
+    rival, patience_s = client.rival, _patience_s(node, client)
     assert rival is not None
+    again_s = min(node.options.probe_again_s, 0.4 * patience_s)
     if not rival.questions:
-        rival.until_s = node.now_s + _patience_s(node, client)  # from now on: when we let go
+        rival.until_s = node.now_s + patience_s  # from now on: when we let go
     rival.questions += 1
     ask_client(node, client)
-    if rival.questions < len(at_s):
-        rival.next_s = node.now_s + at_s[rival.questions] - at_s[rival.questions - 1]
+    if rival.questions < node.options.probes:
+        rival.next_s = node.now_s + again_s
     else:
-        rival.until_s = max(rival.until_s, node.now_s + _patience_s(node, client) - at_s[-1])
+        rival.until_s = max(rival.until_s, node.now_s + patience_s - again_s - TIMER_S)
         rival.next_s = rival.until_s
 
 
 def _patience_s(node: Node, client: Client) -> float:
     """How long a client may take to answer that it is here: another node waits for so long if it is not."""
-    options, usual_s = node.options, client.presence.usual_s
-    answer_s = 0.0 if usual_s is None else options.probe_times * usual_s
-    return max(options.probe_give_up_s, min(answer_s, options.probe_most_s))
+    options, presence = node.options, client.presence
+    least_s, answer_s = options.probe_give_up_s, options.probe_times * (presence.usual_s or 0.0)
+    if presence.answers >= options.measures:
+        least_s = max(options.probe_least_s, min(least_s, options.probe_times * presence.longest_s))
+    return max(least_s, min(answer_s, options.probe_most_s))
 
 
 def _dismiss(node: Node, client: Client, counter: str) -> None:
@@ -94,6 +100,7 @@ def refuse_claim(node: Node, client: Client) -> None:
     assert client.rival is not None
     sender = format_ipv6(client.rival.sender)
     node.log(DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
+    prepare.take_back(node, client, client.rival.sender)
     _dismiss(node, client, "claims_refused")
 
 
@@ -111,7 +118,7 @@ def let_go(node: Node, client: Client) -> None:
     if isinstance(client.state, Restored):
         node.count("restored_not_here")
     until_s = node.now_s + node.options.departed_s
-    gone = make_departed(client, rival.sender, until_s)
+    gone = departed.make_departed(client, rival.sender, until_s)
     gone.is_extended, gone.told_s = rival.is_extended, node.now_s
     grants.note_away(node, client)
     departed.remember(node, gone)
@@ -119,12 +126,9 @@ def let_go(node: Node, client: Client) -> None:
     if client.ipv4 is not None:
         node.do(CloseGate(client.mac, client.ipv4))
     departed.tell(node, gone, rival.nonce)
+    if client.lease is not None and rival.is_extended:
+        pass_roam_on(node, client.lease, rival.sender, rival.nonce)
     drop(node, client)
     # while nobody has acknowledged, claims shall find us
     node.timers.set((departed.end_linger, client.mac), until_s)
     node.count("departures")
-
-
-def make_departed(client: Client, place: bytes, until_s: float) -> Departed:
-    addresses = list(client.addresses)
-    return Departed(client.mac, place, False, until_s, client.ipv4, client.lease, addresses, client.presence)

@@ -216,12 +216,18 @@ def take_over(node: Node, client: Client) -> None:
     give_lease(node, client, lease)
     search.is_contested, search.answer = False, None
     is_unproven = former_of(client) is not None and not client.presence.is_proven
+    claim, is_prepared = search.claim, search.answered_by is None
+    assert claim is not None
+    next_s = claim.next_s
     serve(node, client, Roaming())
     if client.presence.is_leaving or is_unproven:  # is it here?
         client.presence.check_s = node.now_s + node.options.idle_probe_s
     start_roam(node, client)
-    node.acknowledge(client.mac, answer.sender)
+    if not is_prepared:
+        node.acknowledge(client.mac, answer.sender)
     announce(node, client)
+    if is_prepared:
+        claim.next_s = next_s  # who has it does not know yet that it walked
     for address in answer.addresses:
         add_address(node, client, address)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Serving a client: its node-client address, its IPv6 routes, the question whether it is here, its end. No I/O."""
 
+from l3roamd_py.core import prepare
 from l3roamd_py.core.actions import AddNodeClient, ProbeClient, RemoveNodeClient, SolicitClient, Unlearn
 from l3roamd_py.core.addresses import drop_ipv4, remove_address
 from l3roamd_py.core.client import (
@@ -18,6 +19,7 @@ from l3roamd_py.core.client import (
 from l3roamd_py.core.departed import end_linger, forget_departed
 from l3roamd_py.core.node import Node
 
+LONGEST_KEPT = 0.9  # of the longest answer with each one after it
 ADDRESSES_ASKED = 3  # the newest: some of a client's addresses are of the day before
 
 
@@ -73,6 +75,8 @@ def note_answer_time(node: Node, presence: Presence) -> None:
     if presence.timed_s is not None:
         took_s, before_s = node.now_s - presence.timed_s, presence.usual_s
         presence.timed_s = None
+        presence.answers += 1
+        presence.longest_s = max(took_s, LONGEST_KEPT * presence.longest_s)
         if before_s is None or took_s < before_s:
             presence.usual_s = took_s
         else:
@@ -88,6 +92,7 @@ def measure(node: Node, client: Client) -> None:
         state.measures += 1
         state.measure_s = node.now_s + node.options.measure_after_s
         ask_client(node, client)
+        prepare.tell(node, client)
 
 
 def drop(node: Node, client: Client) -> None:

@@ -6,7 +6,7 @@ together, and one for each port of the bridge, see ports.py. Nothing is kept of 
 again, and is answered by a question. Who answers that, or gets a lease of our DHCP server, comes before all others.
 """
 
-from l3roamd_py.core import grants
+from l3roamd_py.core import grants, prepare
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
 from l3roamd_py.core.addresses import add_address, hear_address, remove_address, retry_silent, verify_address
 from l3roamd_py.core.client import (
@@ -25,6 +25,7 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.node import Node, is_device, is_usable
+from l3roamd_py.core.requests import expect
 from l3roamd_py.core.search import claim
 from l3roamd_py.core.service import forget, note_answer_time
 from runtime.log import WARNING
@@ -107,6 +108,7 @@ def _note_address(node: Node, client: Client, ipv4: bytes) -> None:
         return
     claim = client.search.claim
     client.search.heard = ipv4
+    expect(node, client, ipv4)
     if former_of(client) is not None:
         client.presence.is_proven = claim is None or node.now_s > claim.started_s
 
@@ -244,7 +246,9 @@ def _admit(node: Node, mac: bytes, address: bytes | None, is_proof: bool) -> Cli
     node.clients[mac] = client
     node.ports.add(mac, port)
     node.count("arrivals")
+    told = prepare.use(node, client) if node.prepared else None
     claim(node, client)
+    client.search.answer = told
     return client
 
 

@@ -25,6 +25,7 @@ def describe_node(
         "current_plat": None if node.current is None else format_ipv6(node.current),
         "clients": collect(_describe_client(node, client, now_s) for client in node.clients.values()),
         "departed": collect(_describe_departed(node.departed[mac], now_s) for mac in node.departed),
+        "prepared": len(node.prepared),
         "counters": node.counters.sorted(),
     }
     if platnode is not None:

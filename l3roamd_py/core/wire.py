@@ -6,7 +6,8 @@ A datagram is a header of 24 bytes, then TLVs: type (1), length (1, counts type 
 offset  size  field of the header
 0       1     version   0
 1       1     ttl       how often it may still be passed on, this time included
-2       1     type      0 SEEK, 1 CLAIM, 2 INFO, 3 ACK (l3roamd's); 4 ROAM, 5 ROAM_ACK, 6 TOKEN_REQUEST, 7 TOKEN
+2       1     type      0 SEEK, 1 CLAIM, 2 INFO, 3 ACK (l3roamd's); 4 ROAM, 5 ROAM_ACK, 6 TOKEN_REQUEST, 7 TOKEN,
+                        8 PREPARE, 9 EXPECT
 3       1     extended  1: the sender understands all of this; 0: it is l3roamd version 0, which loops for ever
                         over a TLV that it does not know
 4       4     nonce     random
@@ -29,7 +30,8 @@ PORT = 5523
 GROUP = bytes.fromhex("ff020000000000000000000000005523")
 VERSION = 0
 FOR_ITS_NODE = 1  # ttl of a CLAIM that only the node answers which serves the client
-SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN = range(8)
+SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN, PREPARE, EXPECT = range(10)
+NEWEST = EXPECT
 # reasons in RESULT
 REASONS = (
     "ok", "bad token", "expired", "stale", "out of range", "full", "kernel", "not a platnode", "not proven",
@@ -254,10 +256,40 @@ class TokenGrant:
         return cls(Lease.decode(need(tlvs, TLV_LEASE)), nonce, reason, at)
 
 
+@record()
+class Prepare:
+    """Tell me of your clients before they walk to me, by INFO with this nonce."""
+
+    TYPE = PREPARE
+
+    def tlvs(self) -> bytes:
+        return b""
+
+    @classmethod
+    def build(cls, _: dict[int, bytes]) -> "Prepare":
+        return cls()
+
+
+@record("at proof")
+class Expect:
+    """To the PLAT: who had the client may send ROAM in our place, with this nonce and without a proof."""
+
+    TYPE = EXPECT
+    at: bytes
+    proof: Token
+
+    def tlvs(self) -> bytes:
+        return put(TLV_AT, self.at) + put(TLV_PROOF, self.proof.encode())
+
+    @classmethod
+    def build(cls, tlvs: dict[int, bytes]) -> "Expect":
+        return cls(need(tlvs, TLV_AT, 16), Token.decode(need(tlvs, TLV_PROOF, TOKEN_SIZE)))
+
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant
+    Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant | Prepare | Expect
 else:
     Body = object  # for annotations alone
 BUILD: "tuple[Callable[[dict[int, bytes]], Body], ...]" = (
@@ -269,6 +301,8 @@ BUILD: "tuple[Callable[[dict[int, bytes]], Body], ...]" = (
     RoamAck.build,
     TokenRequest.build,
     TokenGrant.build,
+    Prepare.build,
+    Expect.build,
 )
 
 

@@ -9,7 +9,7 @@ import socket
 import struct
 
 from l3roamd_py.core.events import Datagram
-from l3roamd_py.core.wire import GROUP, PORT
+from l3roamd_py.core.wire import GROUP, NEWEST, PORT
 from runtime.packets import SO_RCVBUFFORCE, attach_filter
 from runtime.sockets import CLOEXEC, EADDRINUSE, EAGAIN, error_number, ip6_address, peek, source_of
 
@@ -26,7 +26,7 @@ GARBAGE = (
     (0x30, 0, 0, 8),  # A = version
     (0x15, 0, 3, 0),
     (0x30, 0, 0, 10),  # A = type
-    (0x25, 1, 0, 7),
+    (0x25, 1, 0, NEWEST),  # of a later version?
     (0x06, 0, 0, 0xFFFFFFFF),  # take it
     (0x06, 0, 0, 0),  # drop it
 )

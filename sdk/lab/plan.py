@@ -280,7 +280,17 @@ class Plan:
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
         rules = ["--rules", self.topology.settings.roam_rules]
         prefix = ["--prefix", str(self.site.prefix6)]
-        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *prefix, *rules]
+        return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *prefix, *rules, *self.partners(node)]
+
+    def partners(self, node: Node) -> list[str]:
+        """Return the clatnodes that a clatnode prepares with: all others, if any."""
+        is_prepared = self.topology.settings.prepare and node.role.is_clat
+        others = [other for other in clatnodes(self.topology) if other != node] if is_prepared else []
+        return [
+            word
+            for other in others
+            for word in ("--prepare", format_ipv6(management_address(self.clat_prefix(other))))
+        ]
 
     def interpreter(self, node: Node) -> str:
         """What a node's roaming daemon runs on: python or micropython."""

@@ -156,6 +156,7 @@ class Settings:
     links: str = "auto"
     seed: int = 1
     roaming: bool = True
+    prepare: bool = False
     translator: str = "siit"
     rules: str = "nft"
 

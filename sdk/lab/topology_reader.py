@@ -12,6 +12,7 @@ interpreter = "python"      # of the roaming daemons; or "micropython"; or "mixe
 links = "auto"              # links with impairments by "netem" or by our own "wire"; auto: what the kernel has
 seed = 1                    # of every random choice a wire makes
 roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
+prepare = false             # whether clatnodes prepare for one another's clients
 rules = "nft"               # or "xtables": roles and roams by iptables; or "xtables+nft": only the roles
 translator = "siit"         # or "nat46": the kernel's module, which has to be loaded
 
@@ -172,6 +173,7 @@ def read_settings(table: Table) -> Settings:
             links=table.get("links", str, default.links),
             seed=table.get("seed", int, default.seed),
             roaming=table.get("roaming", bool, default.roaming),
+            prepare=table.get("prepare", bool, default.prepare),
             translator=table.get("translator", str, default.translator),
             rules=table.get("rules", str, default.rules),
         ),

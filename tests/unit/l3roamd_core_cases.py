@@ -144,8 +144,8 @@ def case_core_prepares_before_it_asks_and_does_later_what_can_wait():
     mesh.walk("b")
     mesh.run(50)
     kinds = [kind for name, kind in mesh.done if name == "b" and kind not in ("SendClaim", "CheckPlat")]
-    assert kinds[:6] == ["Send", "AddNeighbour", "UsePlat", "Send", "Send", "AddNodeClient"], kinds
-    assert kinds[6] == "AddRoute" and "OpenGate" in kinds[7:], kinds
+    assert kinds[:7] == ["Send", "Send", "AddNeighbour", "UsePlat", "Send", "Send", "AddNodeClient"], kinds
+    assert kinds[7] == "AddRoute" and "OpenGate" in kinds[8:], kinds
 
 
 def case_core_refuses_the_claim_of_a_client_that_answers():

@@ -53,7 +53,7 @@ def case_wire_says_what_is_wrong():
         b"",
         good[:23],
         b"\1" + good[1:],
-        good[:2] + b"\x08" + good[3:],
+        good[:2] + b"\x7f" + good[3:],
         good + b"\0",
         good + good[-8:],
     ):

@@ -48,5 +48,7 @@ VECTORS = {
     "ROAM_ACK that refuses": (by(NODE_C), wire.RoamAck(BARE, AT, NONCE, wire.STALE, HOME)),
     "TOKEN_REQUEST": (by(NODE_D), wire.TokenRequest(BARE)),
     "TOKEN": (by(NODE_C), wire.TokenGrant(LEASE, NONCE, wire.OK)),
+    "PREPARE": (by(NODE_B), wire.Prepare()),
+    "EXPECT": (by(NODE_B), wire.Expect(AT, PROOF)),
     "TOKEN of a home that is mapped": (by(NODE_C), wire.TokenGrant(LEASE, NONCE, wire.OK, AT)),
 }

@@ -82,6 +82,12 @@ def test_a_role_that_was_not_asked_for_is_none():
     assert settings("--clat", *NEEDED, "--table", "4294967295").table == 4294967295
 
 
+def test_the_nodes_to_prepare_with_are_said():
+    assert settings("--clat", *NEEDED).options.partners == ()
+    words = ["--prepare", "fddd:1337:1337:200:0:a:c000:1", "--prepare", "fddd:1337:1337:200:0:b:c000:1"]
+    assert [each[11] for each in settings("--clat", *NEEDED, *words).options.partners] == [0xA, 0xB]
+
+
 @pytest.mark.parametrize(("word", "is_required"), [("required", True), ("off", False)])
 def test_whether_a_roam_needs_a_token_is_said(word, is_required):
     assert settings("--plat", *NEEDED, "--roam-auth", word).options.is_roam_auth_required is is_required
@@ -106,6 +112,11 @@ def test_whether_a_roam_needs_a_token_is_said(word, is_required):
         (["daemon", "--clat", *NEEDED, "--rules", "pf"], "--rules: 'pf', expected one of auto, nft, xtables"),
         (["daemon", "--clat", *NEEDED, "--roam-auth", "token"], "'token', expected one of required, off"),
         (["daemon", "--clat", *NEEDED, "--prefix", "2001:db8::1/64"], "2001:db8::1/64"),
+        (
+            ["daemon", "--clat", *NEEDED, "--prepare", "fddd:1337:1337::1"],
+            "fddd:1337:1337::1 is no clatnode's",
+        ),
+        (["daemon", "--clat", *NEEDED, "--prepare", "fddd:1:1::c000:1"], "fddd:1:1::c000:1 is no clatnode's"),
         (["status", "--xml"], "there is no option --xml"),
         (["status", "twice"], "'twice' is too much"),
         (["daemon", "--clat=1", *NEEDED], "--clat takes no value"),

@@ -193,7 +193,7 @@ def test_a_node_without_roles_for_a_message_counts_it(mesh):
     assert forge(node, wire.TokenRequest(lease)) == []
     assert forge(node, wire.Ack(make_client(3, 1).mac)) == []
     assert node.core.counters["roams_not_a_platnode"] == 1
-    node.handle(events.Datagram(LEGACY, LEGACY, b"\0\1\x09\1" + bytes(20)))
+    node.handle(events.Datagram(LEGACY, LEGACY, b"\0\1\x7f\1" + bytes(20)))
     node.handle(events.Datagram(LEGACY, LEGACY, b"\1" * 24))
     assert node.core.counters["datagrams_unknown"] == node.core.counters["datagrams_undecodable"] == 1
 

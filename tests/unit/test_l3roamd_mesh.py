@@ -40,10 +40,10 @@ def test_connections_walk_along_and_home_again(mesh):
     assert not mesh.nodes[3].kernel.home_of, "at home nothing is mapped"
 
 
-def test_the_gate_is_closed_for_two_round_trips_and_an_arp(mesh):
+def test_the_gate_is_closed_for_three_ways_and_an_arp(mesh):
     client = joined(mesh)
     mesh.move(client, mesh.nodes[1])
-    mesh.run(0.001 + 4 * 0.005 + 0.009)
+    mesh.run(0.001 + 3 * 0.005 + 0.009)
     assert mesh.path(client) is None
     mesh.run(0.002)
     assert mesh.path(client) is not None
@@ -53,7 +53,7 @@ def test_a_client_that_says_goodbye_is_not_asked_for(mesh):
     client = joined(mesh)
     before = mesh.path(client)
     mesh.move(client, mesh.nodes[1], is_polite=True)
-    mesh.run(0.001 + 4 * 0.005 + 0.001)
+    mesh.run(0.001 + 3 * 0.005 + 0.001)
     assert mesh.path(client) == before
 
 
@@ -69,9 +69,9 @@ def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wai
         [do.AddNeighbour, do.UsePlat, do.Send],
         [do.Send, do.AddNodeClient, do.AddRoute, do.OpenGate],
     )
-    assert kinds == [do.Send, *ready, *later, do.OpenGate]
+    assert kinds == [do.Send, do.Send, *ready, *later, do.OpenGate]
     types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
-    assert types == [wire.CLAIM, wire.ROAM, wire.ACK]
+    assert types == [wire.CLAIM, wire.EXPECT, wire.ROAM, wire.ACK]
 
 
 def test_twice_within_one_babel_update_is_still_found():
@@ -256,6 +256,7 @@ def test_two_nodes_that_saw_a_client_pass_do_not_give_it_to_each_other():
     """Both claim it in vain, and hear each other's claims while they doubt that it is there."""
     mesh = Mesh(air=Air(delay_s=0.0005, convergence_s=0.05))
     client = joined(mesh)
+    client.answer_s = 0.0034  # it is waited for as long as it passes
     mesh.run(4)
     for node in (1, 2, 0):
         mesh.move(client, mesh.nodes[node])

@@ -46,9 +46,9 @@ def test_who_had_the_client_is_needed_until_it_has_told_what_it_knew(at_s):
 
 
 @pytest.mark.parametrize("at_s", MOMENTS_S)
-def test_who_has_the_client_is_needed_from_when_it_tells_the_platnode(at_s):
+def test_who_has_the_client_is_needed_from_when_the_platnode_is_told(at_s):
     mesh, client, before = walking(at_s)
-    has_told = any(isinstance(said, wire.Roam) for said in sent(mesh.nodes[1].actions))
+    has_told = any(isinstance(said, wire.Expect | wire.Roam) for said in sent(mesh.nodes[1].actions))
     power_cut(mesh, mesh.nodes[1])
     mesh.run(1)
     mesh.move(client, mesh.nodes[2])

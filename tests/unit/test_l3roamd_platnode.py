@@ -34,9 +34,12 @@ def make_token(serial: int, home: bytes = v.HOME, expiry_s: int = 9000) -> Token
     return TokenIssuer(v.SECRET).make(home, serial, expiry_s)
 
 
-def send(core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7) -> list:
-    payload = wire.encode(wire.Header(v.NODE_B, nonce), body)
-    return core.handle(Datagram(v.NODE_B, v.NODE_C, payload), now_s)
+def send(
+    core: Core, body: wire.Body, now_s: float = NOW_S, nonce: int = 7, sender: bytes | None = None
+) -> list:
+    sender = node_of(body.at) if isinstance(body, wire.Roam) and sender is None else sender or v.NODE_B
+    payload = wire.encode(wire.Header(sender, nonce), body)
+    return core.handle(Datagram(sender, v.NODE_C, payload), now_s)
 
 
 def roam(
@@ -121,6 +124,59 @@ def test_who_has_a_token_still_maps_nothing_at_a_prefix_of_others(proof):
     assert not core.platnode.entries
     (action,) = send(core, replace(body, proof=ack.lease.token))  # its owner, and nobody else, hears this
     assert (action.home, action.at) == (v.HOME, v.AT)
+
+
+def expect(core: Core, proof: Token, at: bytes = v.AT, nonce: int = 7, now_s: float = NOW_S) -> None:
+    assert send(core, wire.Expect(at, proof), now_s, nonce) == []
+
+
+def test_who_had_a_client_may_say_where_it_is_if_that_node_expects_it():
+    core = make_core()
+    unproven = wire.Roam(roam(make_token(10)).lease, v.AT)
+    expect(core, v.PROOF)
+    for nonce, now_s in ((8, NOW_S), (7, NOW_S + 1.1)):
+        assert answer(send(core, unproven, now_s, nonce, v.NODE_A))[1].reason == wire.NOT_PROVEN
+    expect(core, v.PROOF, now_s=NOW_S + 2)
+    destination, ack = answer(send(core, unproven, NOW_S + 2.9, sender=v.NODE_A))
+    assert (destination, ack.reason, ack.nonce) == (v.NODE_B, wire.OK, 7)
+    home = v.NODE_D[:11] + b"\xd1" + v.IPV4
+    other = wire.Roam(roam(make_token(20, home), home=home).lease, v.AT)
+    assert answer(send(core, other, NOW_S + 2.9, sender=v.NODE_A))[1].reason == wire.NOT_PROVEN, "once"
+
+
+@pytest.mark.parametrize("at", [v.AT, v.HOME])
+def test_a_node_that_has_asked_itself_expects_nothing_any_more(at):
+    """A claim of long ago may be answered when the client has gone on: its token must not be used up."""
+    core, proof = make_core(), TokenIssuer(v.SECRET).make(node_of(at), 1, 2**32 - 1)
+    expect(core, proof, at)
+    assert answer(send(core, roam(make_token(10), at)))[1].reason == wire.OK
+    later = wire.Roam(roam(make_token(20)).lease, at)
+    assert answer(send(core, later, sender=v.NODE_A))[1].reason == wire.NOT_PROVEN
+
+
+@pytest.mark.parametrize(
+    ("proof", "at"),
+    [
+        (NO_TOKEN, v.AT),
+        (make_token(10), v.AT),
+        (TokenIssuer(bytes(32)).make(v.NODE_B, 1, 2**32 - 1), v.AT),
+        (TokenIssuer(v.SECRET).make(v.NODE_B, 1, int(NOW_S)), v.AT),
+        (v.PROOF, ELSEWHERE),
+    ],
+)
+def test_nobody_expects_a_client_at_a_prefix_of_others(proof, at):
+    core = make_core()
+    expect(core, proof, at)
+    assert core.counters["expects_not_proven"] == 1
+    unproven = wire.Roam(roam(make_token(10)).lease, at)
+    assert answer(send(core, unproven))[1].reason == wire.NOT_PROVEN
+
+
+def test_what_nodes_expect_is_bounded():
+    core = make_core(max_expected=10, rate_per_s=1e9, burst=1e9)
+    for number in range(1, 100):
+        expect(core, v.PROOF, v.AT[:15] + bytes((number,)))
+    assert len(core.platnode.expected) == 10
 
 
 def test_a_node_may_ask_for_the_proof_of_its_own_prefix_before():

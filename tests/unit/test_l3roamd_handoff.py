@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: ISC
+"""How long a roam takes: quick clients, ROAM that A passes on, nodes that prepare for one another's clients."""
+
+import pytest
+from l3roamd_mesh import (
+    CLAT_RANGE,
+    Air,
+    Mesh,
+    check_converged,
+    check_goes_on,
+    forge,
+    joined,
+    make_client,
+    sent,
+)
+
+from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
+from xlat464.node import management_address, node_prefix
+
+WAY_S = 0.005
+PARTNERS = tuple(
+    management_address(node_prefix(CLAT_RANGE, bytes((2, 0, 0, 0, 0, number)))) for number in (1, 2, 3)
+)
+
+
+@pytest.fixture
+def prepared():
+    return Mesh(partners=PARTNERS)
+
+
+def kinds(node):
+    return [wire.decode(action.payload)[1].TYPE for action in node.actions if isinstance(action, do.Send)]
+
+
+# Clients that answer quickly
+
+
+@pytest.mark.parametrize(
+    ("answer_s", "wait_s"), [(0.0003, 0.003), (0.002, 0.006), (0.003, 0.009), (0.005, 0.015)]
+)
+def test_a_client_is_waited_for_as_long_as_its_answers_take(mesh, answer_s, wait_s):
+    client = make_client(9, 1)
+    client.answer_s = answer_s
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(6)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 3 * WAY_S + wait_s - 0.001)
+    assert mesh.path(client) is None
+    mesh.run(0.003)
+    assert mesh.path(client) is not None
+
+
+def test_a_client_of_which_little_is_known_has_the_longer_time(mesh, client):
+    client.answer_s = 0.0003
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 3 * WAY_S + 0.009)
+    assert mesh.path(client) is None
+
+
+def test_one_late_answer_is_enough_to_be_given_more_time(mesh):
+    client = make_client(9, 1)
+    client.answer_s = 0.0003
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(6)
+    client.answer_s = 0.0028
+    forge(mesh.nodes[0], wire.Claim(client.mac))
+    mesh.run(2)
+    client.answer_s = 0.007
+    forge(mesh.nodes[0], wire.Claim(client.mac))
+    mesh.run(1)
+    assert mesh.nodes[0].core.counters["claims_refused"] == 2
+    assert mesh.path(client) is not None
+
+
+# ROAM that the old node sends
+
+
+def test_an_address_that_is_another_client_s_here_is_not_expected(mesh, client):
+    b = mesh.nodes[1]
+    resident = make_client(10, 2)
+    resident.ipv4 = client.ipv4
+    mesh.join(resident, b)
+    mesh.run(3)
+    b.actions.clear()
+    mesh.move(client, b)
+    mesh.run(0.01)
+    assert wire.EXPECT not in kinds(b)
+
+
+def test_who_is_not_expected_waits_for_the_node_s_own_roam(mesh, client):
+    exit_ = mesh.nodes[3]
+    exit_.core.platnode.on_expect = lambda *_: None
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(0.001 + 4 * WAY_S + 0.009)
+    assert mesh.path(client) is None
+    mesh.run(0.002)
+    assert mesh.path(client) == before
+
+
+def test_a_client_with_another_plat_than_its_new_node_s_roams_as_ever():
+    mesh = Mesh(platnodes=(3, 4))
+    client = joined(mesh)
+    before = mesh.path(client)
+    for node in mesh.nodes:
+        node.handle(events.PlatChosen(mesh.nodes[3].plat))
+    mesh.run(2)
+    mesh.move(client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 0.1)
+
+
+# Prepared nodes
+
+
+def test_a_prepared_roam_takes_one_round_trip(prepared):
+    client = joined(prepared)
+    before, b = prepared.path(client), prepared.nodes[1]
+    prepared.run(5)
+    b.actions.clear()
+    prepared.move(client, b)
+    prepared.run(0.001 + 2 * WAY_S + 0.001)
+    assert prepared.path(client) == before
+    assert kinds(b)[:3] == [wire.CLAIM, wire.CLAIM, wire.ROAM]
+    check_goes_on(prepared, client, before, 0.1)
+    assert kinds(b).count(wire.ACK) == 1
+    assert kinds(b).count(wire.CLAIM) <= 4, "the old node has answered"
+    assert b.core.counters["arrivals_prepared"] == 1
+
+
+def test_prepared_connections_walk_along_and_home_again(prepared):
+    client = joined(prepared)
+    before = prepared.path(client)
+    for node in (2, 3, 2, 4, 1, 2, 1, 3):
+        prepared.run(5)
+        prepared.move(client, prepared.nodes[node - 1])
+        check_goes_on(prepared, client, before, 0.1)
+    found = sum(node.core.counters["arrivals_prepared"] for node in prepared.nodes)
+    assert found == 7, (
+        "all but at node 4, which is no partner; what node 1 was told is out of date after that"
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_prepared_connections_walk_along_on_bad_links(seed):
+    mesh = Mesh(air=Air(jitter_s=0.01, loss=0.2, duplication=0.1), seed=seed, partners=PARTNERS)
+    client = joined(mesh)
+    mesh.run(5)
+    before = mesh.path(client)
+    for node in (2, 3, 2, 1, 2, 1, 3):
+        mesh.move(client, mesh.nodes[node - 1])
+        check_goes_on(mesh, client, before, 3)
+
+
+def test_what_was_told_beforehand_may_be_out_of_date(prepared):
+    """The client was at node 4, of which the partners hear nothing, and has another token since."""
+    client = joined(prepared)
+    prepared.run(5)
+    before = prepared.path(client)
+    prepared.move(client, prepared.nodes[3])
+    prepared.run(2)
+    assert client.mac in prepared.nodes[1].core.node.prepared
+    prepared.move(client, prepared.nodes[1])
+    check_goes_on(prepared, client, before, 0.2)
+
+
+def test_nodes_prepare_again_after_a_restart(prepared):
+    client = joined(prepared)
+    prepared.run(5)
+    before, b = prepared.path(client), prepared.nodes[1]
+    b.restart(0.5, b.core.snapshot(prepared.now_s))
+    prepared.run(1)
+    prepared.choose(prepared.nodes[3])
+    prepared.run(5)
+    prepared.move(client, b)
+    prepared.run(0.001 + 2 * WAY_S + 0.001)
+    assert prepared.path(client) == before
+    check_goes_on(prepared, client, before, 0.1)
+
+
+@pytest.mark.parametrize("home", [1, 3])
+def test_a_client_whose_mac_shows_up_at_a_prepared_node_stays_where_it_answers(prepared, home):
+    client = joined(prepared, home)
+    if home != 1:
+        prepared.run(5)
+        prepared.move(client, prepared.nodes[0])
+    prepared.run(5)
+    a, b = prepared.nodes[:2]
+    b.handle(events.ClientSeen(client.mac, client.ipv4))
+    prepared.run(20)
+    assert prepared.serving(client) == [a]
+    assert client.mac not in b.core.node.clients
+    if home == 1:
+        check_converged(prepared, client)
+
+
+def test_prepared_by_strangers_is_nobody(prepared):
+    client = joined(prepared)
+    prepared.run(5)
+    a, b = prepared.nodes[0], prepared.nodes[1]
+    before = a.core.counters["prepares_refused"]
+    assert sent(forge(a, wire.Prepare())) == []
+    assert a.core.counters["prepares_refused"] == before + 1
+    lease = wire.Lease(a.clat[:12] + client.ipv4, prepared.nodes[3].plat, 600)
+    for sender in (PARTNERS[0], PARTNERS[2]):
+        forge(b, wire.Info(bytes((2, 9, 9, 9, 9, 9)), (), lease.plat, 600, lease, 12345), sender)
+    assert bytes((2, 9, 9, 9, 9, 9)) not in b.core.node.prepared
+
+
+def test_prepare_in_a_partner_s_name_has_all_clients_told_of_seldom(prepared):
+    for number in range(20, 40):
+        joined(prepared, 1, number)
+    prepared.run(5)
+    a = prepared.nodes[0]
+    a.actions.clear()
+    for nonce in range(100):
+        forge(a, wire.Prepare(), PARTNERS[1], nonce=nonce)
+        prepared.run(0.1)
+    told = [body for body in sent(a.actions) if isinstance(body, wire.Info)]
+    assert len(told) <= 2 * 20 * len(PARTNERS)
+
+
+def test_what_is_kept_of_partners_clients_is_bounded():
+    mesh = Mesh(partners=PARTNERS, max_prepared=10)
+    for number in range(20, 40):
+        joined(mesh, 1, number)
+    mesh.run(5)
+    assert len(mesh.nodes[1].core.node.prepared) == 10
