@@ -217,6 +217,7 @@ class Platnode:
         node, home, at, was = self.node, roam.lease.home, roam.at, entry.at
         lease_s = self._lease_s(roam.lease)
         if at != home and lease_s:
+            self._displace(home, at)
             self._place(home, entry, at)
             refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
             node.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
@@ -265,6 +266,15 @@ class Platnode:
         if at is not None:
             self.home_at[at] = home
             self.places[at[:NODE_BYTES]] = self.places.get(at[:NODE_BYTES], 0) + 1
+
+    def _displace(self, home: bytes, at: bytes) -> None:
+        """Whoever was where a home is mapped to now is not there any more: its node says so."""
+        other = self.home_at.get(at, home)
+        if other != home:
+            entry = self.entries[other]
+            self._place(other, entry, None)
+            self.timers.set(other, entry.tokens_until_s)
+            self.node.do(UnmapClient(other, at))
 
     def _leave(self, home: bytes, at: bytes) -> None:
         node = at[:NODE_BYTES]

@@ -214,6 +214,18 @@ def test_a_duplicate_gets_the_same_answer_and_the_same_mapping():
     assert (again[0].was, again[0].at) == (v.AT, v.AT)
 
 
+def test_who_was_where_another_is_now_is_mapped_there_no_longer():
+    """Two clients had the same address at their homes, and one came to a node after the other."""
+    core = make_core()
+    send(core, roam(make_token(10, ELSEWHERE), home=ELSEWHERE))
+    unmap, mapped = send(core, roam(make_token(11)))
+    assert (unmap, mapped.home) == (UnmapClient(ELSEWHERE, v.AT), v.HOME)
+    assert [each.home for each in core.platnode.mappings()] == [v.HOME]
+    asked = wire.TokenRequest(wire.Lease(ELSEWHERE, v.PLAT, 600))
+    assert answer(send(core, asked))[1].at is None
+    assert answer(send(core, roam(make_token(9, ELSEWHERE), home=ELSEWHERE)))[1].reason == wire.STALE
+
+
 def test_at_home_nothing_is_mapped_and_old_roams_stay_worthless():
     core = make_core()
     old = roam(make_token(10))

@@ -56,12 +56,12 @@ def test_of_one_node_so_many_are_remembered_and_its_oldest_give_way_with_their_m
 
 def test_to_one_place_no_more_are_mapped_than_a_node_serves():
     core = make_core(max_roams_of_node=3, rate_per_s=1e9)
-    reasons = [come(core, home_of(node, 1), 0xBB) for node in range(1, 6)]
+    reasons = [come(core, home_of(node, node), 0xBB) for node in range(1, 6)]
     assert reasons == [wire.OK] * 3 + [wire.FULL] * 2
     assert come(core, home_of(1, 1), 0xBB, serial=9000000) == wire.OK, "a renewal needs no further place"
-    assert come(core, home_of(4, 1), 0xCC) == wire.OK
-    send(core, roam(make_token(9000000, home_of(2, 1)), home_of(2, 1), home_of(2, 1)))
-    assert come(core, home_of(5, 1), 0xBB) == wire.OK
+    assert come(core, home_of(4, 4), 0xCC) == wire.OK
+    send(core, roam(make_token(9000000, home_of(2, 2)), home_of(2, 2), home_of(2, 2)))
+    assert come(core, home_of(5, 5), 0xBB) == wire.OK
 
 
 def test_a_mapping_lasts_an_hour_at_most_and_is_renewed():
