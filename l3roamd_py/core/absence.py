@@ -8,7 +8,8 @@ other, for it has that address itself. Who of us is wrong is told by the client 
     it answers             it is ours, and we claim it from our neighbours: the other node may be one
     it does not (Absent)   we give its node-client address up for a while, ask on, and look where babel leads then:
                            to another node: that one has the client, we forget it
-                           nowhere: it sleeps, or is away; we take the address again, for whoever claims it
+                           nowhere: it sleeps, or is away; we take the address again, for whoever claims it, and look
+                           once more after a while
 All clients are asked when a node has come back to the mesh.
 
 What a restart restores may be out of date: a client may have walked to another node while nobody was here.
@@ -105,7 +106,7 @@ def _give_address_up(node: Node, client: Client, state: Absent) -> None:
     if client.is_announced:
         client.is_announced, state.from_s = False, node.now_s
         # not both at once: who takes it again first is seen by the other
-        state.until_s = node.now_s + options.unannounced_s * (1 + _random(node) / 2)
+        state.until_s = node.now_s + options.unannounced_s * (1 + _random(node))
         node.do(RemoveNodeClient(node.node_client(client.mac)))
     state.next_s = node.now_s + options.elsewhere_again_s
 
@@ -117,6 +118,15 @@ def check_elsewhere(node: Node, client: Client) -> None:
         if can_ask(client):
             ask_client(node, client)
     _give_address_up(node, client, client.state)
+
+
+def rest(node: Node, client: Client) -> None:
+    """Take the address again for a while: another node may have done so at the same moment, so we look again later."""
+    state = client.state
+    assert isinstance(state, Absent)
+    announce(node, client)
+    state.next_s = node.now_s + node.options.announced_s * (1 + _random(node)) * 2**state.rests
+    state.rests += 1
 
 
 def on_found_elsewhere(node: Node, mac: bytes) -> None:

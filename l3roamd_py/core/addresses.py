@@ -249,6 +249,7 @@ def adopt(node: Node, client: Client, ipv4: bytes, lease_s: float, is_granted: b
     before = client.lease
     if before is not None and before.home == lease.home:
         lease.is_returned, lease.roam, lease.roam_ack = before.is_returned, before.roam, before.roam_ack
+        lease.left = before.left
         if before.plat != NOWHERE:
             lease.plat, lease.token = before.plat, before.token
     give_lease(node, client, lease)
@@ -328,6 +329,7 @@ def start_afresh(node: Node, client: Client, delay_s: float = 0.0) -> None:
         return
     until_s = max(old.until_s, node.now_s + 1)
     lease = Lease(node.at(old.ipv4), node.current or NOWHERE, until_s, NO_TOKEN, old.is_granted)
+    lease.left = old.left or client.search.answered_by
     give_lease(node, client, lease)
     open_gate(node, client)
     request_token(node, lease, delay_s)

@@ -39,7 +39,7 @@ class Exchange:
     next_s: float = NEVER
 
 
-@mutable("home plat until_s token is_granted is_returned renew_s request roam roam_ack has_proof")
+@mutable("home plat until_s token is_granted is_returned left renew_s request roam roam_ack has_proof")
 class Lease:
     """home: CLATD::CLIENTIP; plat: NOWHERE if there is none; until_s: when it ends."""
 
@@ -49,6 +49,9 @@ class Lease:
     token: Token = NO_TOKEN
     is_granted: bool = True  # by a DHCP server, not only heard
     is_returned: bool = False  # the client had this home before: what is mapped for it is the client's own
+    left: bytes | None = (
+        None  # who had the client before it began anew here: what is mapped there is its own, too
+    )
     renew_s: float = NEVER  # when its token or its mapping is renewed
     request: Exchange | None = None  # our TOKEN_REQUEST
     roam: Exchange | None = None
@@ -190,7 +193,7 @@ class Served:
     measures: int = 0
 
 
-@mutable("next_s forget_s from_s until_s is_elsewhere is_back")
+@mutable("next_s forget_s from_s until_s rests is_elsewhere is_back")
 class Absent:
     """Its node-client address is given up for a while, to see whether babel leads to another node then."""
 
@@ -199,6 +202,7 @@ class Absent:
     forget_s: float  # when it is forgotten if it has no lease
     from_s: float = 0.0  # how long the address is given up
     until_s: float = 0.0
+    rests: int = 0  # how often the address was taken again
     is_elsewhere: bool = False  # babel leads to another node, not judged yet
     is_back: bool = False  # a sign of it has come, not judged yet
 

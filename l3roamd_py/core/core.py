@@ -105,7 +105,7 @@ class Core:
         self.node.now_s = now_s
         snapshot.restore(self.node, self.platnode, saved or {}, set(opened), list(mappings))
         judge_touched(self.node)
-        snapshot.leave_plats(self.node, plats)
+        snapshot.adopt_plats(self.node, plats)
         return self.node.pop_actions()
 
     def status(self, now_s: float, collect: "Callable[[Iterable[Any]], Any]" = list) -> "dict[str, Any]":

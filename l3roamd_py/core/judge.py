@@ -80,7 +80,7 @@ Absent          claimed by another node, too long ago                dismiss lat
 Absent          claimed by another node                              let go                 Departed
 Absent          babel leads to another node, for long enough         forget elsewhere       forgotten
 Absent          its lease is over, or it has none for some minutes   forget                 forgotten
-Absent          its node-client address is given up for long enough  announce               -
+Absent          its node-client address is given up for long enough  rest                   -
 Absent          it is time to see where babel leads                  check elsewhere        -
 Restored        it has answered, and its ROAM was out                confirm restored       Roaming
 Restored        it has answered                                      confirm restored       Served
@@ -230,7 +230,7 @@ def _judge_absent(client: Client, clock: "Clock") -> "Verdict":
     if state.next_s > clock.due_s:
         return None
     is_to_return = not client.is_announced and state.until_s <= clock.due_s
-    return service.announce if is_to_return else absence.check_elsewhere
+    return absence.rest if is_to_return else absence.check_elsewhere
 
 
 def _judge_restored(client: Client, clock: "Clock") -> "Verdict":

@@ -65,7 +65,8 @@ def on_token(node: Node, grant: wire.TokenGrant) -> None:
         lease.home = grant.lease.home
         node.count("homes_remembered")
     is_mapped = grant.at not in (None, lease.home)
-    if grant.at is not None and is_mapped and not has_roamed and not lease.is_returned:
+    is_its_own = has_roamed or lease.is_returned or (grant.at is not None and node_of(grant.at) == lease.left)
+    if grant.at is not None and is_mapped and not is_its_own:
         # somebody had this address before, and roamed with it: without a token ours cannot take the mapping along
         return node.do(CheckPlace(client.mac, grant.at))
     _note_token(node, client, lease, grant.lease.token)

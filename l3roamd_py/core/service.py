@@ -6,7 +6,6 @@ from l3roamd_py.core.actions import AddNodeClient, ProbeClient, RemoveNodeClient
 from l3roamd_py.core.addresses import drop_ipv4, remove_address
 from l3roamd_py.core.client import (
     NEVER,
-    Absent,
     Client,
     Departed,
     Presence,
@@ -48,8 +47,6 @@ def announce(node: Node, client: Client) -> None:
     search.is_contested, search.answer = False, None
     if search.is_running and search.claim is not None:
         search.claim.next_s = NEVER
-    if isinstance(client.state, Absent):
-        client.state.next_s = NEVER
     client.is_announced = True
     node.ports.note_proof(client.mac)
     node.timers.cancel((end_linger, client.mac))

@@ -201,11 +201,18 @@ def _of_this_boot(saved: "dict[str, Any]", now_s: float, is_ipv6_only: bool) -> 
     return saved
 
 
-def leave_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
-    """Take back what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT), for clients that left since."""
+def adopt_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
+    """Take over what the kernel's sets of PLATs hold, as (`CLAT::ipv4`, PLAT): back, if its client left since.
+
+    A client that the kernel alone knows has its lease from there: the PLAT's word will tell whether it roamed to us.
+    """
     for at, plat in sorted(plats):
-        if at[12:] not in node.owner_of or at != node.at(at[12:]):
+        client = node.client_at(at) if at == node.at(at[12:]) else None
+        if client is None:
             node.do(LeavePlat(at, plat))
+        elif client.lease is None:
+            until_s = node.now_s + node.options.unleased_s
+            give_lease(node, client, Lease(at, plat, until_s, is_granted=False))
 
 
 def _load_client(node: Node, saved: "list[Any]") -> Client:
@@ -265,7 +272,7 @@ def _restore_client(node: Node, client: Client, opened: set[tuple[bytes, bytes]]
 
 
 def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
-    """The kernel lets somebody in of whom the snapshot does not know. Its PLAT is left to the kernel.
+    """The kernel lets somebody in of whom the snapshot does not know.
 
     An IPv6 address is learnt anew, from its next packet.
     """

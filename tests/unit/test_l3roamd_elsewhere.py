@@ -277,3 +277,21 @@ def test_who_comes_back_after_we_gave_its_address_up_is_claimed_from_the_neighbo
     assert [body for _, body in sent if isinstance(body, wire.Claim)] == [wire.Claim(client.mac)]
     mesh.run(HEAL_S)
     check_served_by(mesh, client, 1)
+
+
+def test_two_nodes_that_take_the_address_of_an_absent_client_at_once_do_not_both_keep_it(mesh):
+    """It is off, and each of them believes that it had it last: neither sees the other while both have the address."""
+    client = joined(mesh, 1)
+    walk_while_split(mesh, client, 3)
+    client.is_asleep = True
+    mesh.heal()
+    mesh.run(12)
+    absent = [mesh.nodes[number].core.node.clients[client.mac].state for number in (0, 2)]
+    assert [type(state) for state in absent] == [Absent, Absent]
+    for node, state in zip((mesh.nodes[0], mesh.nodes[2]), absent, strict=True):
+        state.until_s = state.next_s = mesh.now_s
+        node.core.node.touch(client.mac)
+        node.handle(events.Tick())
+    assert len(mesh.serving(client)) == 2
+    mesh.run(400)
+    assert sum(client.mac in node.core.node.clients for node in mesh.nodes) == 1

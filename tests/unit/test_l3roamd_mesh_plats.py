@@ -191,3 +191,23 @@ def test_without_a_plat_clients_wait_for_one():
     mesh.run(1)
     assert (client.mac, client.ipv4) in mesh.nodes[1].kernel.opened
     assert mesh.serving(client)
+
+
+def test_a_client_that_is_back_at_its_home_without_an_exit_has_what_was_mapped_for_it():
+    """Its home is still mapped to the node that it came from, as no exit could be told."""
+    mesh = Mesh()
+    client = joined(mesh)
+    a, b, exit_node = mesh.nodes[0], mesh.nodes[1], mesh.nodes[3]
+    mesh.move(client, b)
+    mesh.run(5)
+    for node in mesh.nodes[:3]:
+        node.handle(events.PlatLost(exit_node.plat))
+    mesh.run(5)
+    mesh.move(client, a)
+    mesh.run(5)
+    assert exit_node.kernel.home_of, "it is mapped to the node before"
+    mesh.choose(exit_node)
+    mesh.run(1)
+    assert a.core.node.clients[client.mac].lease.token.serial
+    assert not exit_node.kernel.home_of
+    assert mesh.path(client) == (exit_node.plat, a.clat[:12] + client.ipv4)

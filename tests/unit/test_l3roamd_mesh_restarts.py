@@ -254,3 +254,19 @@ def test_a_client_that_sleeps_through_a_restart_goes_on_when_it_wakes(mesh):
     client.is_asleep = False
     mesh.knock(client)
     check_goes_on(mesh, client, before, 1.2)
+
+
+def test_who_came_after_the_snapshot_has_its_lease_by_the_exit_s_word():
+    """The kernel lets it in and sends it to its exit; what the daemon knew of it is lost."""
+    mesh = Mesh()
+    client = joined(mesh)
+    before, b = mesh.path(client), mesh.nodes[1]
+    old = b.core.snapshot(mesh.now_s)
+    mesh.move(client, b)
+    mesh.run(1)
+    b.restart(0.2, old)
+    mesh.run(5)
+    lease = b.core.node.clients[client.mac].lease
+    assert (lease.home, lease.plat) == (mesh.nodes[0].clat[:12] + client.ipv4, before[0])
+    mesh.move(client, mesh.nodes[2])
+    check_goes_on(mesh, client, before, 1)
