@@ -15,6 +15,7 @@
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make diagram                                     the drawing of a client's states in docs/architecture.md
 #   make storm [ARGS='--rules xtables lock flood']   connections of clients that walk, among what goes wrong
+#   make simulate [ARGS='--seed 3 --nodes 100 --clients 2000']   an hour of a large mesh, and docs/protocol.md's invariants
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
@@ -28,7 +29,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -89,6 +90,9 @@ bench: setup-bench $(PARTS)
 storm: $(PARTS)
 	$(TRY_BABELD)
 	$(PYTHON) -m sdk.storm $(ARGS)
+
+simulate: setup
+	PYTHONPATH=.:tests/unit $(PYTHON) tests/unit/simulation.py $(ARGS)
 
 ipk: setup
 	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
