@@ -2,7 +2,6 @@
 """INFO: what a node that lets a client go tells the one that claimed it. Written here, and read here. No I/O."""
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.addresses import add_address
 from l3roamd_py.core.client import (
     NEVER,
     NOWHERE,
@@ -18,6 +17,7 @@ from l3roamd_py.core.client import (
     former_of,
     has_roam_out,
 )
+from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.node import Node
 from runtime.ordered import oldest
 from xlat464.address import contains, mask

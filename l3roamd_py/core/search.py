@@ -12,7 +12,7 @@ before 1.12.2 has to wait for the next update then, even with another route at h
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CloseGate, ProbeClient, SendClaim, SendToNodes
-from l3roamd_py.core.addresses import add_address, drop_ipv4, give_lease, may_have, open_gate, refuse
+from l3roamd_py.core.addresses import drop_ipv4, give_lease, may_have, open_gate, refuse
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -27,6 +27,7 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.departed import end_linger
 from l3roamd_py.core.info import accept_without_lease
+from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.requests import end_roam, request_token, start_roam
 from l3roamd_py.core.service import announce, ask_client, new_served, serve

@@ -3,7 +3,7 @@
 
 from l3roamd_py.core import prepare
 from l3roamd_py.core.actions import AddNodeClient, ProbeClient, RemoveNodeClient, SolicitClient, Unlearn
-from l3roamd_py.core.addresses import drop_ipv4, remove_address
+from l3roamd_py.core.addresses import drop_ipv4
 from l3roamd_py.core.client import (
     NEVER,
     Client,
@@ -16,6 +16,7 @@ from l3roamd_py.core.client import (
     former_of,
 )
 from l3roamd_py.core.departed import end_linger, forget_departed
+from l3roamd_py.core.ipv6 import remove_address
 from l3roamd_py.core.node import Node
 
 LONGEST_KEPT = 0.9  # of the longest answer with each one after it

@@ -8,7 +8,6 @@ again, and is answered by a question. Who answers that, or gets a lease of our D
 
 from l3roamd_py.core import grants, prepare
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
-from l3roamd_py.core.addresses import add_address, hear_address, remove_address, retry_silent, verify_address
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
@@ -24,6 +23,7 @@ from l3roamd_py.core.client import (
     make_client,
 )
 from l3roamd_py.core.info import IPV4_MAPPED
+from l3roamd_py.core.ipv6 import add_address, hear_address, remove_address, retry_silent, verify_address
 from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.requests import expect
 from l3roamd_py.core.search import claim

@@ -8,7 +8,7 @@ kernel has closed was let go after the snapshot, so it must be asked for anew.
 
 from l3roamd_py.core.absence import restore_client
 from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetCurrentPlat
-from l3roamd_py.core.addresses import add_address, give_lease
+from l3roamd_py.core.addresses import give_lease
 from l3roamd_py.core.client import (
     NEVER,
     UNKNOWN,
@@ -26,6 +26,7 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.departed import end_linger, forget_departed
 from l3roamd_py.core.grants import watch_away
+from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, is_device, is_usable
 from l3roamd_py.core.platnode import Platnode
