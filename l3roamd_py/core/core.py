@@ -19,8 +19,8 @@ from l3roamd_py.core import (
     grants,
     info,
     judge,
+    partners,
     plats,
-    prepare,
     relay,
     requests,
     rival,
@@ -217,5 +217,5 @@ MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagr
     wire.TokenRequest: Core._on_token_request,
     wire.TokenGrant: Core._on_token,
     wire.Expect: Core._on_expect,
-    wire.Prepare: lambda core, header, *_: prepare.on_prepare(core.node, header),
+    wire.Prepare: lambda core, header, *_: partners.on_prepare(core.node, header),
 }

@@ -86,7 +86,7 @@ def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
 
 
 def _keep(node: Node, mac: bytes, payload: bytes) -> None:
-    """A node tells of a client that is there, for we asked it to: see prepare.py."""
+    """A node tells of a client that is there, for we asked it to: see partners.py."""
     node.prepared.pop(mac, None)
     if len(node.prepared) >= node.options.max_prepared:
         del node.prepared[oldest(node.prepared)]

@@ -95,7 +95,7 @@ class Node:
         )  # PLAT -> its word that our CLAT prefix is ours
         self.proof_nonce: int | None = None  # of our request for one
         self.timers: "Timers[TimerKey]" = Timers()
-        # see prepare.py: who is to tell us of its clients -> our nonce; whom we tell -> its nonce, until when
+        # see partners.py: who is to tell us of its clients -> our nonce; whom we tell -> its nonce, until when
         self.asked_partners: dict[bytes, int] = {}
         self.told_partners: dict[bytes, tuple[int, float]] = {}
         self.prepares = Rate(options.prepares_per_s, 2, 64)

@@ -27,7 +27,7 @@ class Options:
     # address of a node without CLAT and PLAT: it serves IPv6 alone, and speaks as l3roamd version 0
     own: bytes | None = None
     told_plat: bytes | None = None  # that INFO names for clients without a lease; nobody relies upon it
-    partners: tuple[bytes, ...] = ()  # addresses of nodes of the same owner, see prepare.py
+    partners: tuple[bytes, ...] = ()  # addresses of nodes of the same owner, see partners.py
 
     claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
     claim_nodes_copies = (3, 5)  # of these, counted from 0, which go to every clatnode too

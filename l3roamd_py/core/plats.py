@@ -9,7 +9,7 @@ A client keeps the PLAT that it began with when another is chosen, for its conne
 it moves to the current one: its connections are lost anyhow.
 """
 
-from l3roamd_py.core import prepare, wire
+from l3roamd_py.core import partners, wire
 from l3roamd_py.core.actions import CheckPlat, DropPlat, SetCurrentPlat
 from l3roamd_py.core.addresses import start_afresh
 from l3roamd_py.core.client import NOWHERE, Roaming
@@ -23,7 +23,7 @@ def choose_plat(node: Node, prefix: bytes) -> None:
     node.do(SetCurrentPlat(prefix))
     node.changes += 1
     _ask_for_proof(node, prefix)
-    prepare.ask_all(node)
+    partners.ask_all(node)
     _move(node, NOWHERE)
 
 

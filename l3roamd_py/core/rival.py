@@ -5,7 +5,7 @@ The client is asked. If it answers within three times its usual time, the claim 
 gate is closed, INFO is sent until it is acknowledged, and all that belongs to the client is removed.
 """
 
-from l3roamd_py.core import departed, grants, prepare, wire
+from l3roamd_py.core import departed, grants, partners, wire
 from l3roamd_py.core.actions import CloseGate
 from l3roamd_py.core.client import Client, Restored, Rival
 from l3roamd_py.core.events import Datagram
@@ -100,7 +100,7 @@ def refuse_claim(node: Node, client: Client) -> None:
     assert client.rival is not None
     sender = format_ipv6(client.rival.sender)
     node.log(DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
-    prepare.take_back(node, client, client.rival.sender)
+    partners.renew_mapping(node, client, client.rival.sender)
     _dismiss(node, client, "claims_refused")
 
 

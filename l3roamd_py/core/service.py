@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Serving a client: its node-client address, its IPv6 routes, the question whether it is here, its end. No I/O."""
 
-from l3roamd_py.core import prepare
+from l3roamd_py.core import partners
 from l3roamd_py.core.actions import AddNodeClient, ProbeClient, RemoveNodeClient, SolicitClient, Unlearn
 from l3roamd_py.core.addresses import drop_ipv4
 from l3roamd_py.core.client import (
@@ -90,7 +90,7 @@ def measure(node: Node, client: Client) -> None:
         state.measures += 1
         state.measure_s = node.now_s + node.options.measure_after_s
         ask_client(node, client)
-        prepare.tell(node, client)
+        partners.tell(node, client)
 
 
 def drop(node: Node, client: Client) -> None:

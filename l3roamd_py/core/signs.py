@@ -6,7 +6,7 @@ together, and one for each port of the bridge, see ports.py. Nothing is kept of 
 again, and is answered by a question. Who answers that, or gets a lease of our DHCP server, comes before all others.
 """
 
-from l3roamd_py.core import grants, prepare
+from l3roamd_py.core import grants, partners
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
 from l3roamd_py.core.client import (
     AT_ONCE,
@@ -246,7 +246,7 @@ def _admit(node: Node, mac: bytes, address: bytes | None, is_proof: bool) -> Cli
     node.clients[mac] = client
     node.ports.add(mac, port)
     node.count("arrivals")
-    told = prepare.use(node, client) if node.prepared else None
+    told = partners.use(node, client) if node.prepared else None
     claim(node, client)
     client.search.answer = told
     return client

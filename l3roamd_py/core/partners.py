@@ -80,7 +80,7 @@ def use(node: Node, client: Client) -> "Answer | None":
     return Answer(header.sender, lease, [each for each in info.addresses if node.is_client_ipv6(each)])
 
 
-def take_back(node: Node, client: Client, claimant: bytes) -> None:
+def renew_mapping(node: Node, client: Client, claimant: bytes) -> None:
     """A claim was refused: if we had prepared who made it, the client may be mapped there by now."""
     lease = client.lease
     if claimant in node.told_partners and lease is not None and lease.request is None and lease.roam is None:
