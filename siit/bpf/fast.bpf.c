@@ -107,6 +107,12 @@ inlined int is_mapped(const struct siit_fast_side *side, u32 v4)
 	return (v4 & side->mask) == side->v4 && !is_illegal(v4);
 }
 
+/* Those have pairs of their own, which the pump knows: see pair_of in load.c. */
+inlined int is_of_clients(const struct siit_fast_side *local, u32 v4)
+{
+	return local->mask && (v4 & local->mask) == local->v4;
+}
+
 inlined int has_prefix(const struct siit_fast_side *side, const u32 *v6)
 {
 	return v6[0] == side->v6[0] && v6[1] == side->v6[1] && v6[2] == side->v6[2] && is_mapped(side, v6[3]);
@@ -219,7 +225,8 @@ inlined int translate_4to6(struct __sk_buff *skb, const struct siit_fast_rules *
 	transport.protocol = data[9];
 	transport.len = wire16(*(u16 *)(data + 2)) - IPV4_HEADER;
 	if (data[0] != 0x45 || *(u16 *)(data + 6) & wire16(0x3fff) || data[8] <= 1 ||
-	    transport.len + IPV4_HEADER != skb->len || !is_mapped(&rules->local, src) || !is_mapped(&rules->remote, dst))
+	    transport.len + IPV4_HEADER != skb->len || !is_mapped(&rules->local, src) || !is_mapped(&rules->remote, dst) ||
+	    is_of_clients(&rules->local, dst))
 		return LEFT;
 	if (fold((u64)words[0] + words[1] + words[2] + src + dst) != 0xffff)
 		return LEFT;

@@ -147,6 +147,31 @@ static bool is_simple(const struct siit_rule *rule)
 	       sum_bytes(0, rule->v6, 12) != 0 && !is_illegal6(rule->v6);
 }
 
+/* One address for one, for packets to what `around` maps locally: those are left to the pump, and so is what comes from
+ * the address, which `around` does not map. */
+static bool is_beside(const struct siit_pair *pair, const struct siit_pair *around)
+{
+	uint32_t v4_len = around->local.v4_len;
+
+	return pair->local.style == SIIT_NONE && pair->local.v4_len == 0 && pair->remote.style == SIIT_NONE &&
+	       pair->remote.v4_len == 32 && pair->remote.v6_len == 128 && v4_len > 0 &&
+	       (get32(pair->remote.v4) ^ get32(around->local.v4)) >> (32 - v4_len) == 0 &&
+	       memcmp(pair->remote.v6, around->remote.v6, 12) != 0;
+}
+
+/* The pair that the program translates by: the last, if all before it are one address for one. */
+static const struct siit_pair *pair_of(const struct siit_map *map)
+{
+	const struct siit_pair *last = map->npairs ? &map->pairs[map->npairs - 1] : NULL;
+
+	if (!last || !is_simple(&last->local) || !is_simple(&last->remote))
+		return NULL;
+	for (uint32_t i = 0; i + 1 < map->npairs; i++)
+		if (!is_beside(&map->pairs[i], last))
+			return NULL;
+	return last;
+}
+
 static struct siit_fast_side make_side(const struct siit_rule *rule)
 {
 	struct siit_fast_side side;
@@ -162,15 +187,16 @@ static struct siit_fast_side make_side(const struct siit_rule *rule)
 
 int siit_fast_use(const struct siit_fast *fast, const struct siit_map *map, int has_fraglist)
 {
+	const struct siit_pair *pair = pair_of(map);
 	struct siit_fast_rules rules = {0};
 	int inner, error;
 
-	if (map->npairs == 1 && is_simple(&map->pairs[0].local) && is_simple(&map->pairs[0].remote)) {
-		rules.local = make_side(&map->pairs[0].local);
-		rules.remote = make_side(&map->pairs[0].remote);
+	if (pair) {
+		rules.local = make_side(&pair->local);
+		rules.remote = make_side(&pair->remote);
 		rules.mtu6 = mtu6_of(map);
 		rules.has_fraglist = has_fraglist != 0;
-		rules.sum = sum_fold(sum_bytes(sum_bytes(0, map->pairs[0].local.v6, 12), map->pairs[0].remote.v6, 12));
+		rules.sum = sum_fold(sum_bytes(sum_bytes(0, pair->local.v6, 12), pair->remote.v6, 12));
 	}
 	inner = make_rules(&rules);
 	if (inner < 0)
