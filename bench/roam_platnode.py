@@ -130,7 +130,7 @@ class Platnode:
             for error in rules.map_clients(everybody[i : i + FILL]):
                 if error:
                     raise error
-        parts = (None, Wire(), None, None, None, rules, PLAT, None, now_s, Log("bench"))
+        parts = (None, Wire(), None, None, None, rules, PLAT, None, now_s, Log("bench"), None)
         # a platnode that is no clatnode asks nothing of the kernel but its rules
         self.performer = Performer(*parts)  # type: ignore[arg-type]
         self.core.restore(None, now_s(), set(), everybody)

@@ -91,13 +91,9 @@ class Answers:
 
     # Prefixes and devices
 
-    def _pass_prefixes(self) -> None:
-        if self._daemon.clat is not None:
-            self._daemon.clat.set_prefixes(tuple(self._daemon.core.node.prefixes))
-
     def _change_prefixes(self, command: Command) -> str:
         if self._change(self._daemon.core.node.prefixes, PREFIXES_MAX, "prefixes", command):
-            self._pass_prefixes()
+            self._daemon.follow_prefixes()
         return f"{'Added' if command.name == 'add_prefix' else 'Deleted'} prefix: {command.words[0]}"
 
     def _change_meshifs(self, command: Command) -> str:

@@ -86,6 +86,11 @@ IDENTITY = (
 DEVICES = (
     Option("--clat-device", "DEV", parse_device, "clat", about="the translator's"),
     Option("--plat-device", "DEV", parse_device, "plat", about="the translator's"),
+    Option(
+        "--translator",
+        "PATH",
+        about="of the CLAT: siit's socket, or nat46's control file; found if not given",
+    ),
     Option("--mesh", "DEV", parse_device, is_many=True, about="where other nodes are"),
     Option("--prefix", "P", parse_prefix6, is_many=True, about="of clients' IPv6, which moves with them"),
     Option(

@@ -13,6 +13,7 @@ from l3roamd_py.core.events import LeaseGranted, Tick
 from l3roamd_py.core.timers import Silence
 from l3roamd_py.inputs import InputError, Inputs
 from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.kernel.translator import Translator
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.performer import Performer
@@ -63,7 +64,9 @@ class Daemon:
         inputs.gate = self.clat
         parts = (inputs.kernel, inputs.udp, inputs.arp, inputs.ndp, self.clat, self.plat)
         own = settings.options.address
-        self.performer = Performer(*parts, own, inputs.finder.forget_port, self.now_s, self.log, inputs.nodes)
+        self.translator = Translator(settings.clat_device, settings.translator)
+        others = (inputs.finder.forget_port, self.now_s, self.log, self.translator, inputs.nodes)
+        self.performer = Performer(*parts, own, *others)
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
         self.state_writer = StateWriter(settings.state, self._describe_state, state.read_boot_id())
         self.bugs = 0
@@ -76,6 +79,7 @@ class Daemon:
         core = Core(self.settings.options)
         core.node.port_of = self.inputs.finder.port_of
         self.inputs.ndp.attend(core.node)
+        self.inputs.arp.attend(core.node)
         return core
 
     def start(self) -> None:
@@ -95,10 +99,23 @@ class Daemon:
         self._restore()
         for error in cleanup.remove_others(self.inputs.kernel, self.core.node):
             self.log.warning(str(error))
+        if self.clat is not None:
+            for sentence in cleanup.remove_pairs(self.inputs.kernel, self.translator):
+                self.log.warning(sentence)
         # what the bridge remembers of a client that was restored does not say that it is here
         self.handle(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()
+        self.follow_prefixes()
         self.inputs.start()
+
+    def follow_prefixes(self) -> None:
+        """Hold packets of clients' prefixes, and those for clients that are nowhere."""
+        if self.clat is not None:
+            prefixes = tuple(self.core.node.prefixes)
+            if prefixes != self.clat.prefixes:
+                self.clat.set_prefixes(prefixes)
+            for error in self.inputs.kernel.follow_prefixes(prefixes if self.clat.seeks_ipv6 else ()):
+                self.log.warning(str(error))
 
     def _restore(self) -> None:
         """Go on with what the kernel holds and the state file says; a state file that lies is none."""
@@ -307,6 +324,7 @@ def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]
     if options.has_clients:
         clat = clat_rules(settings.client_device, settings.clat_device)
         clat.set_prefixes(options.prefixes)
+        clat.clat_range = options.clat_range
     if options.plat is not None:
         plat = plat_rules(settings.plat_device, options.plat)
     return clat, plat

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """What tells the daemon something: its sockets, which are others when devices come and go, and how they are read."""
 
-from l3roamd_py.core.events import ClientSeen
+from l3roamd_py.core.events import ClientSeen, Wanted
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
 from l3roamd_py.kernel.finder import Finder
@@ -134,12 +134,23 @@ class Inputs:
         client = self.kernel.client_device, self.finder.client_index
         is_other = self._follow_device("arp", self.arp, *client)
         self._follow_device("ndp", self.ndp, *client)
+        self._follow_network()
         hear_groups(self.kernel.client_device)  # also if the bridge alone is another one
         if is_other and self.finder.client_index:
             for error in self.kernel.renew():
                 self._log.warning(str(error))
         if "nl80211" not in self._without and self.stations.open():
             self._watch("stations", self.stations.socket(), lambda: self._handle(self.stations.read()))
+
+    def _follow_network(self) -> None:
+        """Hold what clients send to others of their network."""
+        if self.gate is not None:
+            try:
+                own = self.finder.own_addresses()[1]
+                if any(own):
+                    self.gate.set_network(own, self.finder.network_bits)
+            except (KernelError, RulesError) as error:
+                self._log.warning(str(error))
 
     def close(self) -> None:
         for part in (self.udp, self.finder, self.stations, self.arp, self.ndp, self.kernel):
@@ -191,10 +202,15 @@ class Inputs:
     def _read_gate(self) -> None:
         assert self.gate is not None
         try:
-            arrivals = self.gate.read_arrivals()
+            arrivals, wanted = self.gate.read_arrivals(), self.gate.read_wanted()
         except RulesError as error:
             self._log.warning(str(error))
             return
         self._handle(
             ClientSeen(each.mac, each.address) for each in arrivals if self.finder.is_client(each.mac)
+        )
+        client_index = self.finder.client_index
+        self._handle(
+            Wanted(mac if index == client_index else b"", source, destination)
+            for index, mac, source, destination in wanted
         )

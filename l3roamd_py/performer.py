@@ -10,9 +10,11 @@ import os
 from l3roamd_py import leases
 from l3roamd_py.core import actions
 from l3roamd_py.core.actions import MapClient, UnmapClient
-from l3roamd_py.core.events import ClaimUnreachable, FoundElsewhere, PlaceChecked, PlatChecked
+from l3roamd_py.core.events import ClaimUnreachable, FoundElsewhere, PlaceChecked, PlatChecked, RouteChecked
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel.netlink import KernelError
+from l3roamd_py.kernel.translator import TranslatorError
+from l3roamd_py.kernel.unreachable import Unreachable
 from l3roamd_py.netfilter.rules import RulesError
 from runtime.log import Log
 from runtime.sockets import error_text
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from l3roamd_py.kernel.arp import Arp
     from l3roamd_py.kernel.ndp import Ndp
     from l3roamd_py.kernel.network import Network
+    from l3roamd_py.kernel.translator import Translator
     from l3roamd_py.kernel.udp import Udp
     from l3roamd_py.netfilter.rules import ClatRules, PlatRules
 
@@ -49,12 +52,13 @@ class Performer:
         forget_port: "Callable[[bytes], int]",
         clock: "Callable[[], float]",
         log: Log,
+        translator: "Translator",
         nodes: "Callable[[], list[bytes]]" = list,
     ) -> None:
         self._kernel, self._udp, self._arp = kernel, udp, arp
         self._clat, self._plat = clat, plat
         self._source, self._forget_port, self._clock, self._nodes = source, forget_port, clock, nodes
-        self._log = log
+        self._log, self._translator, self._unreachable = log, translator, Unreachable(clock)
         self._maps: "list[MapClient | UnmapClient]" = []
         self.events: "list[Event]" = []  # what came of it, for the core
         self.failures = 0
@@ -81,11 +85,18 @@ class Performer:
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
             actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),
+            actions.CheckRoute: self._check_route,
             actions.CheckPlat: self._check_plat,
             actions.MapClient: self._map,
             actions.UnmapClient: self._map,
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
+            actions.AddPair: self._add_pair,
+            actions.RemovePair: self._remove_pair,
+            actions.PassWanted: lambda a: self._as_clat.pass_wanted(a.address, a.is_lasting),
+            actions.HoldWanted: lambda a: self._as_clat.hold_wanted(a.address),
+            actions.RefuseWanted: lambda a: self._unreachable.tell(self._as_clat.refuse_wanted(a.address)),
+            actions.AnswerArp: lambda a: arp.answer(a.mac, a.ipv4, a.address),
             actions.Log: lambda a: log.say(a.level, a.sentence),
         }
 
@@ -103,7 +114,7 @@ class Performer:
     def perform(self, action: "Action") -> None:
         try:
             self._doers[type(action)](action)
-        except (RulesError, KernelError) as error:
+        except (RulesError, KernelError, TranslatorError) as error:
             self._fail(str(error))
         except OSError as error:
             self._fail(f"{type(action).__name__}: {error_text(error)}")
@@ -133,6 +144,9 @@ class Performer:
         is_live = self._kernel.leads_to_node(action.place)
         self.events.append(PlaceChecked(action.mac, action.place, is_live))
 
+    def _check_route(self, action: actions.CheckRoute) -> None:
+        self.events.append(RouteChecked(action.address, self._kernel.has_route(action.address)))
+
     def _check_plat(self, action: actions.CheckPlat) -> None:
         self.events.append(PlatChecked(action.plat, self._kernel.leads_to_node(action.plat)))
 
@@ -149,6 +163,14 @@ class Performer:
     def _renew(self, action: actions.RenewLease) -> None:
         packet = leases.encode_renewal(action.mac, action.ipv4, int.from_bytes(os.urandom(4), "big"))
         leases.tell(self._kernel.client_device, self._arp.own_ipv4(), packet)
+
+    def _add_pair(self, action: actions.AddPair) -> None:
+        self._translator.insert(action.ipv4, action.at)
+        self._kernel.add_pair_route(action.ipv4, self._translator.device)
+
+    def _remove_pair(self, action: actions.RemovePair) -> None:
+        self._kernel.remove_pair_route(action.ipv4, self._translator.device)
+        self._translator.remove(action.ipv4, action.at)
 
     # What a round's end does at once for all
 

@@ -52,6 +52,7 @@ class Settings:
         self.client_device: str = given["--client-device"]
         self.clat_device: str = given["--clat-device"]
         self.plat_device: str = given["--plat-device"]
+        self.translator: str | None = given["--translator"]
         self.mesh_devices: list[str] = []
         for device in given["--mesh"]:
             if device not in self.mesh_devices:

@@ -40,7 +40,12 @@ def icmpv6_checksum(addresses: bytes, message: bytes) -> int:
 
     addresses: source and destination.
     """
-    text = addresses + struct.pack("!II", len(message), ICMPV6) + message + bytes(len(message) % 2)
+    return checksum(addresses + struct.pack("!II", len(message), ICMPV6) + message)
+
+
+def checksum(text: bytes) -> int:
+    """Return the internet checksum (RFC 1071)."""
+    text += bytes(len(text) % 2)
     total = 0
     for at in range(0, len(text), 2):
         total += text[at] << 8 | text[at + 1]

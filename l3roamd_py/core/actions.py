@@ -191,6 +191,60 @@ class UnmapClient(Action):
     done: Send | None = None
 
 
+@record("ipv4 at")
+class ForPair(Action):
+    """What is done for the client of another node, `at` being CLAT::ipv4 with that node's CLAT."""
+
+    ipv4: bytes
+    at: bytes
+
+
+class AddPair(ForPair):
+    """Translate what is for a client of another node, and what comes from it."""
+
+
+class RemovePair(ForPair):
+    """Take that back."""
+
+
+@record("address is_lasting")
+class PassWanted(Action):
+    """Let go on what waits for an address. is_lasting: and hold nothing for it from now on."""
+
+    address: bytes
+    is_lasting: bool = False
+
+
+@record("address")
+class HoldWanted(Action):
+    """From now on the next packet for an address is Wanted again."""
+
+    address: bytes
+
+
+@record("address")
+class RefuseWanted(Action):
+    """Tell who waits for an address that it cannot be reached (ICMP)."""
+
+    address: bytes
+
+
+@record("address")
+class CheckRoute(Action):
+    """Answer with RouteChecked: whether a host route leads to an IPv6 address."""
+
+    address: bytes
+
+
+@record("mac ipv4 address")
+class AnswerArp(Action):
+    """Tell a client, which has ipv4, that what is for an address is to be sent to us."""
+
+    mac: bytes
+    ipv4: bytes
+    address: bytes
+
+
 class ReleaseLease(ForIpv4):
     """Tell our DHCP server that it must not keep this lease: the address is somebody else's here."""
 

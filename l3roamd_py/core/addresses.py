@@ -13,6 +13,8 @@ from l3roamd_py.core.actions import (
 )
 from l3roamd_py.core.client import NEVER, NOWHERE, Absent, Client, Contest, Lease
 from l3roamd_py.core.node import Node, describe
+from l3roamd_py.core.pairs import leave
+from l3roamd_py.core.pairs import remove as remove_pair
 from l3roamd_py.core.requests import request_token, start_roam
 from l3roamd_py.core.token import NO_TOKEN
 from runtime.log import WARNING
@@ -32,6 +34,8 @@ def give_lease(node: Node, client: Client, lease: Lease) -> None:
         _leave_plat(node, client.lease)
     client.ipv4, client.lease = lease.ipv4, lease
     node.owner_of[lease.ipv4] = client.mac
+    if lease.ipv4 in node.pairs:  # of another node's client, until now
+        remove_pair(node, lease.ipv4, is_here=True)
     node.use_plat(lease)
     node.changes += 1
 
@@ -58,6 +62,7 @@ def drop_ipv4(node: Node, client: Client) -> None:
         lease.renew_s = NEVER
     node.do(RemoveNeighbour(client.mac, client.ipv4))
     node.owner_of.pop(client.ipv4, None)
+    leave(node, client.ipv4)
     client.ipv4 = client.lease = None
     if isinstance(client.state, Absent):
         client.state.forget_s = node.now_s + node.options.departed_s

@@ -6,7 +6,7 @@ the nonce of a question of ours is always read. Above the source's share, a ROAM
 share for each home. CLAIM, ACK and TOKEN_REQUEST prove nothing: they have one for each source and client.
 """
 
-from l3roamd_py.core import wire
+from l3roamd_py.core import pairs, wire
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
@@ -49,4 +49,9 @@ def is_answer(node: Node, body: wire.Body) -> bool:
         request = None if client is None or client.lease is None else client.lease.request
         is_token = request is not None and body.nonce == request.nonce
         return is_token or body.nonce == node.proof_nonce or body.nonce in node.away_questions
+    if isinstance(body, wire.Found):
+        sought = node.sought.get(body.at[12:])
+        return sought is not None and body.nonce in sought.nonces
+    if isinstance(body, wire.Paired):
+        return pairs.is_answer(node, body)
     return False

@@ -275,6 +275,43 @@ class Away:
     nonce: int = -1
 
 
+@mutable("started_s place askers nonces sent is_missing")
+class Sought:
+    """An address that we look for. place: the node to ask, None: all; askers: the clients that wait, IPv4 -> MAC."""
+
+    started_s: float
+    place: bytes | None
+    askers: dict[bytes, bytes]
+    nonces: list[int]  # of our SEEKs
+    sent: int = 0
+    is_missing: bool = False  # nobody has it, until a while is over
+
+
+@mutable("mac exchange is_agreed is_corrected")
+class Party:
+    """A client of ours in a Pairing. exchange: our PAIR, while it is not answered."""
+
+    mac: bytes
+    exchange: Exchange | None = None
+    is_agreed: bool = False  # the other node lets its client answer ours
+    is_corrected: bool = False  # we had a nonce of before a restart of that node
+
+
+@mutable("place cookie parties at check_s used_s heard_s moved_to asked_s")
+class Pairing:
+    """The client of another node, for which clients of ours have packets. place: that node."""
+
+    place: bytes
+    cookie: int  # the nonce by which it knows that we are who we say
+    parties: dict[bytes, Party]  # by their IPv4 address
+    at: bytes | None = None  # what is translated to its address now
+    check_s: float = NEVER
+    used_s: float = LONG_AGO  # when a packet of a client of ours was for it
+    heard_s: float = LONG_AGO  # when its node asked for it
+    moved_to: bytes | None = None  # its node says that it went there
+    asked_s: float = LONG_AGO  # when its node was asked because another one says to have it
+
+
 def make_client(mac: bytes, state: "State", seen_s: float) -> Client:
     former = state.former if isinstance(state, Claiming) else None
     search = Search() if former is None else Search(former.place)

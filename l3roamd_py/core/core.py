@@ -19,12 +19,14 @@ from l3roamd_py.core import (
     grants,
     info,
     judge,
+    pairs,
     partners,
     plats,
     relay,
     requests,
     rival,
     search,
+    seeking,
     signs,
     snapshot,
     status,
@@ -205,6 +207,8 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
     events.PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
     events.PlatChecked: lambda core, e: plats.on_plat_checked(core.node, e.prefix, e.has_route),
+    events.RouteChecked: lambda core, e: seeking.on_route_checked(core.node, e.address, e.has_route),
+    events.Wanted: lambda core, e: seeking.on_wanted(core.node, e.mac, e.source, e.destination, e.is_arp),
     events.Tick: Core._on_tick,
 }
 MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagram], None]]" = {
@@ -218,4 +222,7 @@ MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagr
     wire.TokenGrant: Core._on_token,
     wire.Expect: Core._on_expect,
     wire.Prepare: lambda core, header, *_: partners.on_prepare(core.node, header),
+    wire.Found: lambda core, header, body, _: seeking.on_found(core.node, header, body),
+    wire.Pair: lambda core, header, body, _: pairs.on_pair(core.node, header, body),
+    wire.Paired: lambda core, header, body, _: pairs.on_paired(core.node, header, body),
 }

@@ -164,6 +164,28 @@ class PlatChecked(Event):
     has_route: bool
 
 
+@record("address has_route")
+class RouteChecked(Event):
+    """What a CheckRoute found. has_route: a host route leads to the address."""
+
+    address: bytes
+    has_route: bool
+
+
+@record("mac source destination is_arp")
+class Wanted(Event):
+    """Somebody has a packet for an address that no way is known to; it waits.
+
+    Of IPv4: a client of ours has it for one of another node. Of IPv6: mac is empty if it came from the mesh.
+    is_arp: a client asks by ARP, and nothing waits.
+    """
+
+    mac: bytes
+    source: bytes
+    destination: bytes
+    is_arp: bool = False
+
+
 @record()
 class Tick(Event):
     """Time has passed; the core looks at its timers with every event, this one is for when nothing else happens."""

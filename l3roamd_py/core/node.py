@@ -17,7 +17,18 @@ from l3roamd_py.core.actions import (
     Send,
     UsePlat,
 )
-from l3roamd_py.core.client import NEVER, NOWHERE, Away, Client, Departed, Exchange, Lease, Verification
+from l3roamd_py.core.client import (
+    NEVER,
+    NOWHERE,
+    Away,
+    Client,
+    Departed,
+    Exchange,
+    Lease,
+    Pairing,
+    Sought,
+    Verification,
+)
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
@@ -109,6 +120,14 @@ class Node:
         self.seeks = Rate(options.seeks_per_s, options.seeks_burst, 1)
         # (type, nonce) of others' messages that were here -> how often
         self.relayed: "OldestFirst[tuple[int, int], int]" = OldestFirst()
+        self.sought: "OldestFirst[bytes, Sought]" = OldestFirst()  # address -> our search for it
+        self.pairs: dict[bytes, Pairing] = {}  # IPv4 address of another node's client -> how it is reached
+        self.sign: "Callable[[bytes], bytes] | None" = None  # what our FOUND has for nonces
+        self.passed: set[bytes] = (
+            set()
+        )  # addresses of clients here, to which others' packets come by way of us
+        self.own_seeks = Rate(options.own_seeks_per_s, options.own_seeks_burst, 1)
+        self.client_seeks = Rate(options.client_seeks_per_s, options.client_seeks_burst, options.max_clients)
         self.swept_s = -NEVER  # when all clients were asked whether they are here
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget

@@ -105,6 +105,27 @@ class Options:
     seeks_burst = 40.0
     seek_again_s = (0.5, 2.0)  # after the last copy: SEEK and the question that follows may both be lost
 
+    # searches of our own: for an IPv4 address, and where its client is said to have gone
+    seek_at_s = (0, 0.2, 0.6)
+    place_at_s = (0, 0.03, 0.08, 0.2, 0.5)
+    seek_give_up_s = 1.5
+    seek6_at_s = (0, 1.0, 2.5)  # for an IPv6 address, to which babel leads when its client is found
+    seek6_give_up_s = 5.0
+    look_s = 0.1  # between two looks whether it does
+    seek_ttl = 32  # nodes that may pass a SEEK on
+    missing_s = 3.0  # so long nobody has what was not found
+    own_seeks_per_s = 2.0  # searches
+    own_seeks_burst = 16.0
+    client_seeks_per_s = 0.5  # of these, for one client
+    client_seeks_burst = 8.0
+    max_sought = 64
+    max_askers = 16  # clients that wait for one address
+    pair_at_s = (0, 0.1, 0.3)
+    pair_give_up_s = 1.0
+    pair_check_s = 30.0  # whether a pair is used, and its node still has the client
+    pair_idle_s = 75.0  # then it goes
+    max_pairs = 128
+
     max_lease_s = 86400
     max_clients = 4096
     max_claims = 512

@@ -9,7 +9,9 @@ that the client went. Both are written anew, as a TLV that version 0 does not kn
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import SeekAddress
 from l3roamd_py.core.client import Departed
+from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.node import Node
+from l3roamd_py.core.pairs import answer_seek
 from runtime.ordered import oldest
 
 COPIES = 3  # of a CLAIM whose sender repeats it
@@ -37,7 +39,10 @@ def on_seek(node: Node, header: wire.Header, seek: wire.Seek) -> None:
     if not node.seeks.is_within(b"", node.now_s):
         return node.count("seeks_too_many")
     node.count("seeks")
-    if node.options.has_clients and node.is_client_ipv6(seek.address):
+    if node.options.clat is not None and seek.address[:12] == IPV4_MAPPED:
+        if answer_seek(node, header, seek.address[12:]):
+            return None
+    elif node.options.has_clients and node.is_client_ipv6(seek.address):
         node.do(SeekAddress(seek.address))
     if header.ttl > 1:
         node.send(wire.GROUP, _renew(header, seek))

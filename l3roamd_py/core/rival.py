@@ -11,6 +11,7 @@ from l3roamd_py.core.client import Client, Restored, Rival
 from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.info import is_host
 from l3roamd_py.core.node import Node, describe
+from l3roamd_py.core.pairs import leave
 from l3roamd_py.core.relay import pass_unknown_on
 from l3roamd_py.core.requests import pass_roam_on
 from l3roamd_py.core.service import ask_client, drop, forget
@@ -128,6 +129,8 @@ def let_go(node: Node, client: Client) -> None:
     departed.tell(node, gone, rival.nonce)
     if client.lease is not None and rival.is_extended:
         pass_roam_on(node, client.lease, rival.sender, rival.nonce)
+    if client.ipv4 is not None and gone.is_extended:
+        leave(node, client.ipv4, gone.place)
     drop(node, client)
     # while nobody has acknowledged, claims shall find us
     node.timers.set((departed.end_linger, client.mac), until_s)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """The state of a node for people, as a dictionary ready for JSON. No I/O."""
 
-from l3roamd_py.core.client import NOWHERE, Client, Departed
+from l3roamd_py.core.client import NOWHERE, Client, Departed, Pairing
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.platnode import Entry, Platnode
 from xlat464.address import format_ipv4, format_ipv6, format_mac
@@ -26,6 +26,7 @@ def describe_node(
         "clients": collect(_describe_client(node, client, now_s) for client in node.clients.values()),
         "departed": collect(_describe_departed(node.departed[mac], now_s) for mac in node.departed),
         "prepared": len(node.prepared),
+        "pairs": collect(_describe_pair(address, node.pairs[address]) for address in node.pairs),
         "counters": node.counters.sorted(),
     }
     if platnode is not None:
@@ -64,6 +65,15 @@ def _describe_client(node: Node, client: Client, now_s: float) -> "dict[str, Any
         "plat": None if lease is None or lease.plat == NOWHERE else format_ipv6(lease.plat),
         "lease_s": None if lease is None else int(lease.until_s - now_s),
         "has_token": lease is not None and lease.token.serial > 0,
+    }
+
+
+def _describe_pair(address: bytes, pair: Pairing) -> "dict[str, Any]":
+    return {
+        "ipv4": format_ipv4(address),
+        "node": format_ipv6(pair.place),
+        "is_up": pair.at is not None,
+        "clients": [format_ipv4(ipv4) for ipv4 in pair.parties],
     }
 
 

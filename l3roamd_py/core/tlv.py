@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# of all messages but SEEK, CLAIM, INFO and ACK, and of those to nodes that are extended
+TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE, TLV_PEER = range(4, 11)
+
 
 class DecodeError(ValueError):
     """The peer's fault: the caller drops the datagram."""

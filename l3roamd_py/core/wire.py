@@ -7,7 +7,7 @@ offset  size  field of the header
 0       1     version   0
 1       1     ttl       how often it may still be passed on, this time included
 2       1     type      0 SEEK, 1 CLAIM, 2 INFO, 3 ACK (l3roamd's); 4 ROAM, 5 ROAM_ACK, 6 TOKEN_REQUEST, 7 TOKEN,
-                        8 PREPARE, 9 EXPECT
+                        8 PREPARE, 9 EXPECT; 10 to 12: wire_pairs.py
 3       1     extended  1: the sender understands all of this; 0: it is l3roamd version 0, which loops for ever
                         over a TLV that it does not know
 4       4     nonce     random
@@ -19,9 +19,19 @@ everywhere. A TLV that is not known is skipped; one that is known may come once.
 
 import struct
 
+from l3roamd_py.core.tlv import TLV_AT as TLV_AT
+from l3roamd_py.core.tlv import TLV_CLAIM_NONCE as TLV_CLAIM_NONCE
+from l3roamd_py.core.tlv import TLV_LEASE as TLV_LEASE
+from l3roamd_py.core.tlv import TLV_PLACE as TLV_PLACE
+from l3roamd_py.core.tlv import TLV_PROOF as TLV_PROOF
+from l3roamd_py.core.tlv import TLV_RESULT as TLV_RESULT
 from l3roamd_py.core.tlv import DecodeError as DecodeError
 from l3roamd_py.core.tlv import need, put, unpack, walk
 from l3roamd_py.core.token import NO_TOKEN, TOKEN_SIZE, Token
+from l3roamd_py.core.wire_pairs import PAIRED
+from l3roamd_py.core.wire_pairs import Found as Found
+from l3roamd_py.core.wire_pairs import Pair as Pair
+from l3roamd_py.core.wire_pairs import Paired as Paired
 from runtime.record import record
 from xlat464.address import format_mac
 
@@ -31,7 +41,7 @@ GROUP = bytes.fromhex("ff020000000000000000000000005523")
 VERSION = 0
 FOR_ITS_NODE = 1  # ttl of a CLAIM that only the node answers which serves the client
 SEEK, CLAIM, INFO, ACK, ROAM, ROAM_ACK, TOKEN_REQUEST, TOKEN, PREPARE, EXPECT = range(10)
-NEWEST = EXPECT
+NEWEST = PAIRED
 # reasons in RESULT
 REASONS = (
     "ok", "bad token", "expired", "stale", "out of range", "full", "kernel", "not a platnode", "not proven",
@@ -39,7 +49,6 @@ REASONS = (
 OK, BAD_TOKEN, EXPIRED, STALE, OUT_OF_RANGE, FULL, KERNEL, NOT_A_PLATNODE, NOT_PROVEN = range(len(REASONS))
 TLV_MAC = TLV_ADDRESS = TLV_PLAT = 0  # of CLAIM and ACK, of SEEK, of INFO
 TLV_BASIC = 1  # of INFO
-TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE = range(4, 10)
 ADDRESSES_MAX = 15  # of a client in INFO: 8 + 15 * 16 fits the length's 8 bits
 
 HEADER, HEADER_SIZE = "!BBBBI16s", 24
@@ -289,7 +298,21 @@ class Expect:
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Body = Seek | Claim | Info | Ack | Roam | RoamAck | TokenRequest | TokenGrant | Prepare | Expect
+    Body = (
+        Seek
+        | Claim
+        | Info
+        | Ack
+        | Roam
+        | RoamAck
+        | TokenRequest
+        | TokenGrant
+        | Prepare
+        | Expect
+        | Found
+        | Pair
+        | Paired
+    )
 else:
     Body = object  # for annotations alone
 BUILD: "tuple[Callable[[dict[int, bytes]], Body], ...]" = (
@@ -303,6 +326,9 @@ BUILD: "tuple[Callable[[dict[int, bytes]], Body], ...]" = (
     TokenGrant.build,
     Prepare.build,
     Expect.build,
+    Found.build,
+    Pair.build,
+    Paired.build,
 )
 
 

@@ -98,6 +98,7 @@ class Finder:
         self.links = Links()
         self.client_index = self.bridge_index = 0
         self.own_ipv4: bytes | None = None  # of the client device; None: to be asked for
+        self.network_bits = 32  # length of the network that it is in
         self.ports: OldestFirst[bytes, int] = OldestFirst()  # MAC of a client -> index of the bridge's port
         self.changed = True
         self.overruns = 0
@@ -137,7 +138,7 @@ class Finder:
     def own_addresses(self) -> tuple[bytes, bytes]:
         """Return MAC and IPv4 address of the client device, zeros if it has none. Raises KernelError."""
         if self.own_ipv4 is None:
-            self.own_ipv4 = self._kernel.own_ipv4(self.client_index) if self.client_index else bytes(4)
+            self.own_ipv4, self.network_bits = self._kernel.own_ipv4(self.client_index)
         return self.links.mac_of(self.client_index), self.own_ipv4
 
     def _follow(self) -> None:
@@ -167,7 +168,7 @@ class Finder:
         if kind in (NEW_LINK, DEL_LINK):
             return self._link(told, kind == NEW_LINK)
         if kind in (NEW_ADDRESS, DEL_ADDRESS):
-            self.own_ipv4 = None
+            self.own_ipv4, self.changed = None, True
         if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES:
             return []
         family, _, _, index, state, _, _ = struct.unpack_from(NEIGHBOUR_FORM, told, 0)

@@ -28,7 +28,7 @@ NO_DAD = 0x02  # IFA_F_NODAD
 IFLA_ADDRESS, IFLA_IFNAME = 1, 3
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL = 1, 2, 9, 12
-RTA_DST, RTA_OIF, RTA_TABLE = 1, 4, 15
+RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_TABLE = 1, 4, 6, 15
 
 ADDRESS_FORM, ADDRESS_BYTES = "BBBBI", 8  # struct ifaddrmsg: family, prefix length, flags, scope, index
 NEIGHBOUR_FORM, NEIGHBOUR_BYTES = "BBHiHBB", 12  # struct ndmsg: family, -, -, index, state, flags, type
@@ -57,9 +57,15 @@ def neighbour_header(family: int, index: int = 0, state: int = 0, flags: int = 0
     return struct.pack(NEIGHBOUR_FORM, family, 0, 0, index, state, flags, 0)
 
 
-def route_header(length: int = 0, table: int = 0, protocol: int = 0, kind: int = 0, flags: int = 0) -> bytes:
-    """Of a route of IPv6."""
-    return struct.pack(ROUTE_FORM, AF_INET6, length, 0, 0, table, protocol, 0, kind, flags)
+def route_header(
+    length: int = 0,
+    table: int = 0,
+    protocol: int = 0,
+    kind: int = 0,
+    flags: int = 0,
+    family: int = AF_INET6,
+) -> bytes:
+    return struct.pack(ROUTE_FORM, family, length, 0, 0, table, protocol, 0, kind, flags)
 
 
 def number_of(parts: dict[int, bytes], kind: int) -> int:

@@ -48,6 +48,7 @@ from l3roamd_py.kernel.netlink import (
     ROUTE_FORM,
     RTA_DST,
     RTA_OIF,
+    RTA_PRIORITY,
     RTA_TABLE,
     STALE,
     UNICAST,
@@ -67,10 +68,11 @@ from xlat464.node import NODE_LENGTH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 LEAVING = 159  # of a route that goes, for a moment
+LAST_RESORT = 0x7FFFFFFE  # metric
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
 
@@ -168,13 +170,14 @@ class Network:
             if told.fields[4] == index:
                 yield told
 
-    def own_ipv4(self, index: int) -> bytes:
-        """The first IPv4 address of a device, 0.0.0.0 if it has none."""
+    def own_ipv4(self, index: int) -> tuple[bytes, int]:
+        """The first IPv4 address of a device and its network's length, 0.0.0.0 if it has none."""
         for told in list(self._addresses(AF_INET, index)):
             found = told.bytes_of(IFA_LOCAL, 4)
             if found is not None:
-                return found
-        return bytes(4)
+                length: int = told.fields[1]
+                return found, length
+        return bytes(4), 32
 
     # Neighbours and routes of clients
 
@@ -208,6 +211,8 @@ class Network:
 
     def seek(self, address: bytes) -> None:
         """Let the kernel ask who has an IPv6 address, as for a packet to it; the neighbour events tell."""
+        if address not in self._routes:
+            self._drop_neighbour(address)  # of an entry that it has from before it would only begin to doubt
         index = self.index_of(self.client_device)
         if index:
             body = neighbour_header(AF_INET6, index, 0, NTF_USE) + attribute(NDA_DST, address)
@@ -277,6 +282,58 @@ class Network:
         request = message(GET_ROUTE, DUMP, route_header(0, table, 0, kind))
         return self._list(what, request, ROUTE_FORM, ROUTE_BYTES)
 
+    # Clients that are not here
+
+    def _prefix_route(self, kind: int, flags: int, prefix: bytes, length: int) -> bytes:
+        body = route_header(length, MAIN_TABLE, OWNER, UNREACHABLE) + attribute(RTA_DST, prefix)
+        return message(kind, flags, body + _u32(RTA_PRIORITY, LAST_RESORT) + _u32(RTA_OIF, self._lo))
+
+    def follow_prefixes(self, prefixes: "Iterable[tuple[bytes, int]]") -> list[KernelError]:
+        """Have an unreachable route for each of the clients' prefixes, behind all others; return what went wrong."""
+        wanted, failures, there = set(prefixes), [], set()
+        try:
+            for told in self._routes_of_kind("to list prefixes", MAIN_TABLE, UNREACHABLE):
+                prefix = told.bytes_of(RTA_DST, 16)
+                if prefix is not None and told.fields[5] == OWNER and told.fields[7] == UNREACHABLE:
+                    there.add((prefix, told.fields[1]))
+        except KernelError as error:
+            failures.append(error)
+        for prefix, length in wanted | there:
+            what = f"to route {_text(prefix)}/{length}"
+            try:
+                if (prefix, length) not in wanted:
+                    self._drop(what, self._prefix_route(DEL_ROUTE, 0, prefix, length))
+                elif (prefix, length) not in there:
+                    self._netlink.ask(what, self._prefix_route(NEW_ROUTE, CREATE | REPLACE, prefix, length))
+            except KernelError as error:
+                failures.append(error)
+        return failures
+
+    # Other nodes' clients
+
+    def _pair_route(self, kind: int, flags: int, ipv4: bytes, index: int) -> bytes:
+        body = route_header(32, MAIN_TABLE, OWNER, UNICAST, family=AF_INET) + attribute(RTA_DST, ipv4)
+        return message(kind, flags, body + _u32(RTA_OIF, index))
+
+    def add_pair_route(self, ipv4: bytes, device: str) -> None:
+        """Send what is for the client of another node into the CLAT."""
+        request = self._pair_route(NEW_ROUTE, CREATE | REPLACE, ipv4, self.index_of(device))
+        self._netlink.ask(f"to route {_text(ipv4)}", request)
+
+    def remove_pair_route(self, ipv4: bytes, device: str) -> None:
+        request = self._pair_route(DEL_ROUTE, 0, ipv4, self.index_of(device))
+        self._drop(f"to unroute {_text(ipv4)}", request)
+
+    def pair_routes(self) -> set[bytes]:
+        """The clients of other nodes that we route into the CLAT."""
+        found = set()
+        request = message(GET_ROUTE, DUMP, route_header(0, MAIN_TABLE, family=AF_INET))
+        for told in self._list("to list routes", request, ROUTE_FORM, ROUTE_BYTES):
+            ipv4 = told.bytes_of(RTA_DST, 4)
+            if ipv4 is not None and told.fields[1] == 32 and told.fields[5] == OWNER:
+                found.add(ipv4)
+        return found
+
     def renew(self) -> list[KernelError]:
         """Put on the client device again what was on it; return what went wrong."""
         failures = []
@@ -293,6 +350,10 @@ class Network:
     def leads_elsewhere(self, address: bytes) -> bool:
         """Return whether a host route leads to an IPv6 address, and that is not our own."""
         return any(told.number(RTA_OIF) != self._lo for told in self._routes_to(address, 128))
+
+    def has_route(self, address: bytes) -> bool:
+        """Return whether a host route leads to an IPv6 address."""
+        return bool(self._routes_to(address, 128))
 
     def leads_to_node(self, address: bytes) -> bool:
         """Return whether a route leads to the node whose /96 an IPv6 address lies in."""

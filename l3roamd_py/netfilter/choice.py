@@ -64,6 +64,7 @@ def has_left(kind: str) -> bool:
             for family, name in (
                 (nftables.IPV4, "l3roamd"),
                 (nftables.IPV6, "l3roamd"),
+                (nftables.IPV4, "l3roamd_wanted"),
                 (nftables.IPV6, "l3roamd_clat"),
                 (nftables.IPV6, "l3roamd_plat"),
             )

@@ -26,23 +26,25 @@ import struct
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, PacketQueue, QueuedPacket
 from l3roamd_py.netfilter.rules import Arrival, Checks, RulesError
+from l3roamd_py.netfilter.waiting import WaitingRoom
+from l3roamd_py.netfilter.wanted import QUEUE_OFFSET, WantedQueue
 from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
 from runtime.netlink import message, text
 from runtime.netlink_socket import ROUTE, NetlinkSocket
-from runtime.ordered import OldestFirst, oldest
-from runtime.record import record
 from runtime.sockets import EBUSY, error_number
 from runtime.sources import Sources
+from xlat464.address import mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from l3roamd_py.netfilter.rules import Prefixes
+    from l3roamd_py.netfilter.waiting import Waits
+    from l3roamd_py.netfilter.wanted import Asked
 
     Client = tuple[bytes, bytes]  # MAC and address
-    Waits = tuple[int, int]  # a packet's number and mark
 
 MARK = 0x20000000  # the bit
 NO_MAC = b""  # where packets leave the node it is known no more
@@ -50,48 +52,6 @@ QUEUE = 5523
 QUEUED_PER_CLIENT, QUEUED_MAX, KERNEL_MAX = 256, 4096, 6144
 QUEUED_S = 4.0  # above what a roam may take, with its retries
 NEW_PER_S, NEW_BURST = 250, 250  # packets of IPv6 addresses that are not known
-
-
-@record("since_s packets")
-class Waiting:
-    since_s: float
-    packets: "list[Waits]"
-
-
-class WaitingRoom:
-    """Which packets wait for whom: the bounds, and no I/O. What is to be dropped is returned."""
-
-    def __init__(self) -> None:
-        self.waiting: "OldestFirst[Client, Waiting]" = OldestFirst()
-        self.queued = 0
-
-    def put(self, client: "Client", packet: "Waits", now_s: float) -> "list[Waits]":
-        entry = self.waiting.get(client)
-        if entry is None:
-            entry = self.waiting[client] = Waiting(now_s, [])
-        if len(entry.packets) >= QUEUED_PER_CLIENT:
-            return [packet]
-        entry.packets.append(packet)
-        self.queued += 1
-        if self.queued <= QUEUED_MAX:
-            return []
-        return self.pop(oldest(self.waiting))
-
-    def pop(self, client: "Client") -> "list[Waits]":
-        """All that waits for a client, in its order; it waits no longer."""
-        entry = self.waiting.pop(client, None)
-        packets = entry.packets if entry else []
-        self.queued -= len(packets)
-        return packets
-
-    def pop_late(self, now_s: float) -> "list[Waits]":
-        late = []
-        while self.waiting:
-            client = oldest(self.waiting)
-            if now_s - self.waiting[client].since_s < QUEUED_S:
-                break
-            late += self.pop(client)
-        return late
 
 
 class Gate:
@@ -103,9 +63,13 @@ class Gate:
         self.client_device, self.clat_device, self.queue_number = client_device, clat_device, queue
         self.clock = clock or BootClock().now_s
         self.prefixes: "Prefixes" = ()
-        self.room = WaitingRoom()
+        self.room: "WaitingRoom[Client]" = make_room()
         self.queue: PacketQueue | None = None
         self.sources = Sources()
+        self.wanted = WantedQueue(queue + QUEUE_OFFSET, self.sources, self.clock)
+        self.network: tuple[bytes, int] | None = None  # the clients' of IPv4: our address in it, its length
+        self.reached: set[bytes] = set()  # addresses in it that nothing waits for
+        self.clat_range: bytes | None = None  # what is translated to the outside of it keeps its destination
         self.chains = Chains(self.sources)
         self.checks = Checks(self._generation)
         self.arrived: "dict[Client, None]" = {}
@@ -125,6 +89,7 @@ class Gate:
                 raise
             return False
         self.sources.add(self.queue)
+        self.wanted.listen()
         self._drain()  # what came while the queue was made does not make it readable
         return True
 
@@ -135,7 +100,7 @@ class Gate:
     @property
     def has_arrived(self) -> bool:
         """Whether packets were read already that read_arrivals has not told of."""
-        return bool(self.arrived)
+        return bool(self.arrived) or self.wanted.has_arrived
 
     def dissolve(self) -> None:
         """Let everybody go on who waits, then close."""
@@ -151,7 +116,8 @@ class Gate:
             self.sources.forget(self.queue)
             self.queue.close()
         self.queue = None
-        self.room = WaitingRoom()
+        self.room = make_room()
+        self.wanted.close()
 
     def close(self) -> None:
         """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
@@ -227,6 +193,7 @@ class Gate:
             self._end_wait((mac, address), ACCEPT)
             self._admit(mac, address)
             self._end_wait((mac, address), ACCEPT)
+            self.wanted.tell_again(address)
 
     def close_gate(self, mac: bytes, address: bytes) -> None:
         with refusal("cannot close the gate"):
@@ -236,6 +203,61 @@ class Gate:
         with refusal("cannot refuse a client"):
             self._refuse(mac, address)
             self._end_wait((mac, address), DROP)
+
+    # Other nodes' clients
+
+    def set_network(self, own: bytes, length: int) -> None:
+        """The clients' network, and our address in it: what a client sends to another of it waits."""
+        if (own, length) != self.network:
+            self.network = own, length
+            with refusal("cannot hold what is for other nodes' clients"):
+                self._raise_wanted()
+
+    def read_wanted(self) -> "list[Asked]":
+        with refusal("cannot read what waits for addresses"):
+            return self.wanted.read()
+
+    def pass_wanted(self, address: bytes, is_lasting: bool) -> None:
+        with refusal("cannot let packets go to an address"):
+            self.wanted.let_go(address)
+            if is_lasting and len(address) == 4 and address not in self.reached:
+                self._set_reached(address, True)
+                self.reached.add(address)
+                self.wanted.let_go(address)  # what came in between
+
+    def hold_wanted(self, address: bytes) -> None:
+        if address in self.reached:
+            self.reached.discard(address)
+            with refusal("cannot hold what is for an address"):
+                self._set_reached(address, False)
+
+    def refuse_wanted(self, address: bytes) -> bytes:
+        """Drop what waits for an address; return the beginning of the newest packet."""
+        with refusal("cannot refuse what is for an address"):
+            return self.wanted.refuse(address)
+
+    @property
+    def seeks_ipv6(self) -> bool:
+        raise NotImplementedError
+
+    def _raise_wanted(self) -> None:
+        """Make the rules for what is not here."""
+        raise NotImplementedError
+
+    def _set_reached(self, address: bytes, is_reached: bool) -> None:
+        """Hold nothing for an address, in the kernel, or hold it."""
+        raise NotImplementedError
+
+    @property
+    def own_reached(self) -> set[bytes]:
+        """What of the clients' network is no client's: our address, and the first and the last, which are nobody's."""
+        if self.network is None:
+            return set()
+        own, length = self.network
+        first = mask(own, length)
+        rest = (1 << 32 - length) - 1
+        last = (int.from_bytes(first, "big") | rest).to_bytes(4, "big")
+        return {own, first, last}
 
     def _generation(self) -> int | None:
         """The number of nf_tables' ruleset: iptables may be made of it."""
@@ -247,7 +269,7 @@ class Gate:
         return self.chains.told_behind()
 
     def counters(self) -> dict[str, int]:
-        return self.count | {"waiting": self.room.queued}
+        return self.count | self.wanted.count | {"waiting": self.room.queued}
 
     def _admit(self, mac: bytes, address: bytes) -> None:
         """Let a client pass, in the kernel."""
@@ -260,6 +282,10 @@ class Gate:
     def _refuse(self, mac: bytes, address: bytes) -> None:
         """Drop what a client sends, in the kernel."""
         raise NotImplementedError
+
+
+def make_room() -> "WaitingRoom[Client]":
+    return WaitingRoom(QUEUED_PER_CLIENT, QUEUED_MAX, QUEUED_S)
 
 
 def index_of(device: str) -> int:

@@ -116,6 +116,7 @@ if TYPE_CHECKING:
 
         plat_of: dict[bytes, bytes]  # client -> PLAT; once set up, what the kernel holds, for a restart
         checks: Checks  # when tick wants to be called
+        prefixes: "Prefixes"
         notices: list[str]  # what others did to our rules, for the log; whoever reads them empties this
 
         @property
@@ -148,6 +149,27 @@ if TYPE_CHECKING:
 
         def set_prefixes(self, prefixes: "Prefixes") -> None:
             """Hold IPv6 of clients, too: what comes with a source inside these prefixes."""
+            ...
+
+        clat_range: bytes | None  # what the CLAT device sends there keeps its destination; before set_up
+
+        @property
+        def seeks_ipv6(self) -> bool:
+            """Whether packets wait that only an unreachable route leads away, inside the prefixes."""
+            ...
+
+        def set_network(self, own: bytes, length: int) -> None:
+            """Hold what clients send to addresses of their IPv4 network but those that are reached, and our own."""
+            ...
+
+        def read_wanted(self) -> list[tuple[int, bytes, bytes, bytes]]:
+            """Who has packets for whom: index of the device, MAC, source, destination."""
+            ...
+
+        def pass_wanted(self, address: bytes, is_lasting: bool) -> None: ...
+        def hold_wanted(self, address: bytes) -> None: ...
+        def refuse_wanted(self, address: bytes) -> bytes:
+            """Drop what waits for an address; return the beginning of the newest packet, "" if there is none."""
             ...
 
         def open_gate(self, mac: bytes, address: bytes) -> None: ...

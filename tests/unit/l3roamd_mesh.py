@@ -62,6 +62,7 @@ class Mesh:
         self.clients: dict[bytes, Client] = {}
         self.babel = Babel(seed)
         self.part: set[int] = set()  # these nodes hear no others while the mesh is in two parts
+        self.refused: list[tuple[Node, bytes]] = []  # addresses that somebody was told cannot be reached
         self.overheard: list[tuple[Node, events.Datagram]] = []
         self.columns, self._owners, self._near = columns, {}, {}
         self.nodes = []
@@ -197,6 +198,25 @@ class Mesh:
         """The client sends a packet; ipv4: if not from its own address."""
         if client.node is not None:
             self._appear(client, client.node, ipv4 or client.ipv4)
+
+    def send_to(self, client: Client, ipv4: bytes) -> bool:
+        """A client has a packet for another one's address; return whether it would arrive now."""
+        node, other = client.node, next((c for c in self.clients.values() if c.ipv4 == ipv4), None)
+        assert node is not None
+        if ipv4 not in client.arp and (other is None or other.node is not node):
+            node.handle(events.Wanted(client.mac, client.ipv4, ipv4, True))
+            if ipv4 not in client.arp:
+                return False
+        if ipv4 not in node.kernel.reached:
+            node.handle(events.Wanted(client.mac, client.ipv4, ipv4))
+            if ipv4 not in node.kernel.reached:
+                return False
+        if other is None or other.node is node or (client.mac, client.ipv4) not in node.kernel.opened:
+            return other is not None and other.node is node
+        at = node.kernel.pairs.get(ipv4)
+        there = next((n for n in self.nodes if at == n.clat[:12] + ipv4), None)
+        back = None if there is None else there.kernel.pairs.get(client.ipv4)
+        return there is other.node and back == node.clat[:12] + client.ipv4
 
     def address(self, client: Client) -> bytes:
         return node_client_address(CLIENTS, client.mac)

@@ -31,6 +31,8 @@ class Kernel:
     current: bytes | None = None
     home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
     at_of: dict[bytes, bytes] = field(default_factory=dict)
+    pairs: dict[bytes, bytes] = field(default_factory=dict)  # other nodes' clients: IPv4 -> CLAT::ipv4
+    reached: set[bytes] = field(default_factory=set)  # IPv4 addresses that no packet waits for
     refuses: bool = False
 
 
@@ -44,6 +46,7 @@ class Client:
     ipv6: bytes | None = None
     others: tuple[bytes, ...] = ()  # of IPv6, which it answers for too
     beside: tuple[bytes, ...] = ()  # other IPv4 addresses that answer behind its MAC
+    arp: set[bytes] = field(default_factory=set)  # addresses that its node has answered for
 
 
 class Node:
@@ -53,6 +56,7 @@ class Node:
         self.clat = node_prefix(CLAT_RANGE, mac)
         self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
         self.kernel = Kernel()
+        self.routed: set[bytes] = set()  # IPv6 addresses that babel leads to
         self.ports: dict[bytes, str] = {}  # MAC -> the bridge's port
         self.actions: list[do.Action] = []
         self.is_up, self.lives = True, 0  # the daemon
@@ -220,6 +224,14 @@ class Node:
     def refuse(self, action: do.RefuseAtGate) -> None:
         """A client's address is not its own."""
 
+    def check_route(self, action: do.CheckRoute) -> None:
+        answer = events.RouteChecked(action.address, action.address in self.routed)
+        self.mesh.after(0.0, lambda: self.handle(answer))
+
+    def pass_wanted(self, action: do.PassWanted) -> None:
+        if action.is_lasting and len(action.address) == 4:
+            self.kernel.reached.add(action.address)
+
     def drop_plat(self, action: do.DropPlat) -> None:
         plats = self.kernel.plats
         self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
@@ -302,6 +314,13 @@ PERFORM: dict[type, Callable] = {
     do.CheckPlat: Node.check_plat,
     do.DropPlat: Node.drop_plat,
     do.RenewLease: lambda node, a: node.renew_lease(a),
+    do.CheckRoute: Node.check_route,
+    do.AddPair: lambda node, a: node.kernel.pairs.update({a.ipv4: a.at}),
+    do.RemovePair: lambda node, a: node.kernel.pairs.pop(a.ipv4),
+    do.PassWanted: Node.pass_wanted,
+    do.HoldWanted: lambda node, a: node.kernel.reached.discard(a.address),
+    do.RefuseWanted: lambda node, a: node.mesh.refused.append((node, a.address)),
+    do.AnswerArp: lambda node, a: node.mesh.clients[a.mac].arp.add(a.address),
     do.ReleaseLease: lambda node, a: node.release_lease(a),
     do.RefuseAtGate: lambda node, a: node.refuse(a),
     do.MapClient: Node.map_client,

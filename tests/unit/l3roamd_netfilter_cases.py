@@ -5,7 +5,7 @@ import sys
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter import conntrack, nfqueue
-from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, WaitingRoom
+from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, make_room
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transaction
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
@@ -263,7 +263,7 @@ ONE, TWO = (b"\2abcde", bytes((10, 1, 2, 3))), (b"\2abcdf", bytes((10, 1, 2, 3))
 
 
 def case_gate_has_a_client_wait_in_order_and_over_its_bound_the_newest_goes():
-    room = WaitingRoom()
+    room = make_room()
     dropped = [packet for each in range(QUEUED_PER_CLIENT + 2) for packet in room.put(ONE, each, 0.0)]
     assert dropped == [QUEUED_PER_CLIENT, QUEUED_PER_CLIENT + 1]
     assert room.put(TWO, 1000, 0.0) == []
@@ -273,7 +273,7 @@ def case_gate_has_a_client_wait_in_order_and_over_its_bound_the_newest_goes():
 
 
 def case_gate_lets_go_over_the_whole_bound_of_who_has_waited_longest():
-    room = WaitingRoom()
+    room = make_room()
     clients = [(bytes(6), each.to_bytes(4, "big")) for each in range(QUEUED_MAX)]
     for place, client in enumerate(clients):
         assert room.put(client, place, 0.0) == []
@@ -282,7 +282,7 @@ def case_gate_lets_go_over_the_whole_bound_of_who_has_waited_longest():
 
 
 def case_gate_lets_go_of_who_has_waited_too_long():
-    room = WaitingRoom()
+    room = make_room()
     room.put(ONE, 1, 0.0)
     room.put(TWO, 2, 1.0)
     room.put(ONE, 3, QUEUED_S - 1)

@@ -12,6 +12,7 @@ D = parse_ipv6("fddd:1337:1337:200:0:d::")[:12]
 B = parse_ipv6("fddd:1337:1337:200:0:b::")[:12]
 PLAT = parse_ipv6("fddd:1338:1338:200:0:c::")
 HOME, AT = D + IPV4, B + IPV4
+PEER = D + parse_ipv4("10.46.5.6")
 NODE_A = parse_ipv6("fddd:1337:1337:200:0:a:c000:1")
 NODE_B = B + parse_ipv4("192.0.0.1")
 NODE_C = parse_ipv6("fddd:1338:1338:200:0:c:c000:1")
@@ -51,4 +52,8 @@ VECTORS = {
     "PREPARE": (by(NODE_B), wire.Prepare()),
     "EXPECT": (by(NODE_B), wire.Expect(AT, PROOF)),
     "TOKEN of a home that is mapped": (by(NODE_C), wire.TokenGrant(LEASE, NONCE, wire.OK, AT)),
+    "SEEK for IPv4": (by(NODE_D, 32), wire.Seek(MAPPED)),
+    "FOUND": (by(NODE_B), wire.Found(AT, NONCE)),
+    "PAIR": (by(NODE_D), wire.Pair(PEER, AT, NONCE)),
+    "PAIRED": (by(NODE_B), wire.Paired(AT, PEER, NONCE)),
 }

@@ -71,6 +71,11 @@ def route(kind, flags, protocol, table=254):
     return made(rtmsg, kind, flags, [("RTA_DST", TEXT6), ("RTA_OIF", INDEX), *named], **fields)
 
 
+def pair_route(kind, flags):
+    fields = {"family": 2, "dst_len": 32, "table": 254, "proto": 158, "type": 1}
+    return made(rtmsg, kind, flags, [("RTA_DST", TEXT4), ("RTA_OIF", INDEX)], **fields)
+
+
 ASKED = {
     "add_address": (lambda k: k.add_address(IPV6), [address(20, CREATE_REPLACE)]),
     "remove_address": (lambda k: k.remove_address(IPV6), [address(21, 0)]),
@@ -86,6 +91,26 @@ ASKED = {
         [route(24, REPLACE, 159), route(24, REPLACE, 158), route(25, 0, 158), forgotten(TEXT6)],
     ),
     "routes": (lambda k: k.routes(), [made(rtmsg, 26, DUMP, family=10)]),
+    "add_pair_route": (lambda k: k.add_pair_route(IPV4, "lo"), [pair_route(24, CREATE_REPLACE)]),
+    "remove_pair_route": (lambda k: k.remove_pair_route(IPV4, "lo"), [pair_route(25, 0)]),
+    "pair_routes": (lambda k: k.pair_routes(), [made(rtmsg, 26, DUMP, family=2, table=254)]),
+    "follow_prefixes": (
+        lambda k: k.follow_prefixes([(IPV6[:8] + bytes(8), 64)]),
+        [
+            made(rtmsg, 26, DUMP, family=10, table=254, type=7),
+            made(
+                rtmsg,
+                24,
+                CREATE_REPLACE,
+                [("RTA_DST", "2001:db8:5::"), ("RTA_PRIORITY", 0x7FFFFFFE), ("RTA_OIF", INDEX)],
+                family=10,
+                dst_len=64,
+                table=254,
+                proto=158,
+                type=7,
+            ),
+        ],
+    ),
     "leads_elsewhere": (
         lambda k: k.leads_elsewhere(IPV6),
         [made(rtmsg, 26, 0, [("RTA_DST", TEXT6)], family=10, dst_len=128, flags=0x2000)],

@@ -67,7 +67,7 @@ MAC = "0008" + "02aabbccddee"
         ("", "header"),
         (HEAD[:-2], "header"),
         ("01" + HEAD[2:] + MAC, "version"),
-        (HEAD.replace("00010100", "00010a00") + MAC, "type 10"),
+        (HEAD.replace("00010100", "00010d00") + MAC, "type 13"),
         (HEAD, "missing"),
         (HEAD + "00", "TLV at 24"),
         (HEAD + "0000" + MAC, "ends at 24"),

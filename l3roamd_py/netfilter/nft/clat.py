@@ -16,6 +16,7 @@ from l3roamd_py.netfilter.nfnetlink import (
 )
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import (
+    ACCEPT,
     META_IIF_NAME,
     META_OIF_NAME,
     NETWORK,
@@ -24,6 +25,7 @@ from l3roamd_py.netfilter.nft.expressions import (
     device,
     load,
     lookup,
+    verdict,
 )
 from l3roamd_py.netfilter.nft.gate import NftGate
 from l3roamd_py.netfilter.nft.messages import POSTROUTING, PREROUTING, TYPE_IPV6, Chain, Element, Set
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 STEM = "plat_"
+RANGE_BYTES = 6  # of a clat_range
 
 
 class NftClatRules(NftGate):
@@ -189,6 +192,13 @@ class NftClatRules(NftGate):
 
     def _rules(self, names: "Sequence[str]") -> list[bytes]:
         rules = []
+        if self.clat_range is not None:  # to another node's client, which has no PLAT
+            ours = device(META_IIF_NAME, self.clat_device) + load(NETWORK, DESTINATION, RANGE_BYTES)
+            rules.append(
+                nftables.add_rule(
+                    self.table, "to_plat", ours, compare(self.clat_range[:RANGE_BYTES]), verdict(ACCEPT)
+                )
+            )
         for name in names:
             prefix = (plat_of_name(STEM, name) or b"")[:PREFIX_BYTES]
             rules += self._rules_to(name, prefix)

@@ -16,6 +16,7 @@ META_MARK, META_IIF_NAME, META_OIF_NAME, META_IIF_TYPE, META_L4_PROTOCOL = 3, 6,
 CT_STATE, CT_MARK = 0, 3
 CT_NEW = 8  # bit of a state: the flow has had no answer
 EQUAL, NOT_EQUAL = 0, 1
+FIB_ADDRESS_TYPE, FIB_DESTINATION = 3, 2
 
 NAME_BYTES = 16  # IFNAMSIZ
 
@@ -97,6 +98,16 @@ def bitwise(mask: bytes, xor: bytes) -> bytes:
 def queue(number: int) -> bytes:
     """To NFQUEUE; on if nobody listens there."""
     return _expression("queue", u16(1, number), u16(2, 1), u16(3, 1))
+
+
+def below_rate(per_s: int, burst: int) -> bytes:
+    """Go on only with packets below this rate."""
+    return _expression("limit", u64(1, per_s), u64(2, 1), u32(3, burst))
+
+
+def destination_type() -> bytes:
+    """The kind of route that leads to the destination: a value of rtnetlink(7), rtm_type."""
+    return _expression("fib", u32(1, REGISTER), u32(2, FIB_ADDRESS_TYPE), u32(3, FIB_DESTINATION))
 
 
 def above_rate(per_s: int, burst: int) -> bytes:

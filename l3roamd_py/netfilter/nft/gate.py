@@ -63,7 +63,10 @@ from l3roamd_py.netfilter.nft.table import (
     raise_table,
     remove_table,
 )
+from l3roamd_py.netfilter.nft.wanted import MARKED as WANTED
+from l3roamd_py.netfilter.nft.wanted import NftWanted
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.wanted import MARK as WANTED_MARK
 from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.program import is_there
 from l3roamd_py.netfilter.xtables.saved import OwnChain
@@ -100,6 +103,7 @@ class NftGate(Gate):
         self.way = "drop"
         self.halves: dict[int, nftables.Table] = {}  # those that are in the kernel
         self.let_in: "set[Client]" = set()
+        self.not_here = NftWanted(self.netfilter, client_device, self.wanted.number)
 
     def _layout(self, half: int) -> nftables.Table:
         family, hook, key_type, _ = HALVES[half]
@@ -114,12 +118,14 @@ class NftGate(Gate):
             self.way = self._way()
             self._raise_half(V4)
             self._raise_half(V6)
+            self._raise_wanted()
 
     def set_prefixes(self, prefixes: "Prefixes") -> None:
         self.prefixes = prefixes
         if self.halves:
             with refusal("cannot make the gate"):
                 self._raise_half(V6)
+                self._raise_wanted()
 
     def _raise_half(self, half: int) -> None:
         if half == V6 and not self.prefixes and half not in self.halves:
@@ -132,6 +138,29 @@ class NftGate(Gate):
         raise_table(self.netfilter, table, lambda name: None, lambda names: rules)
         self.halves[half] = table
         self.let_in |= self._opened(half)
+
+    def _raise_wanted(self) -> None:
+        if self.way == "drop" or V4 not in self.halves:
+            return
+        if self.way == "mark":
+            self.wanted.new_mark = lambda mark: mark & ~WANTED_MARK
+            marked = f"-m mark --mark {hex(WANTED_MARK)}/{hex(WANTED_MARK)} {queue_rule(self.wanted.number)}"
+            for chain in WANTED if self.prefixes else WANTED[:1]:
+                self.chains.want(chain, [marked])
+        if self.network is not None:
+            self.not_here.make4(self.way, self.network, self.own_reached | self.reached)
+        if self.prefixes or nftables.IPV6 in self.not_here.tables:
+            try:
+                self.not_here.make6(self.way, self.prefixes)
+            except OSError:
+                pass  # the kernel has no `fib`: it answers by itself
+
+    @property
+    def seeks_ipv6(self) -> bool:
+        return nftables.IPV6 in self.not_here.tables
+
+    def _set_reached(self, address: bytes, is_reached: bool) -> None:
+        self.not_here.set_reached(address, is_reached)
 
     def _way(self) -> str:
         """How packets can be queued here."""
@@ -163,7 +192,8 @@ class NftGate(Gate):
         with refusal("cannot remove the gate"):
             for family, *_ in HALVES.values():
                 remove_table(self.netfilter, family, "l3roamd")
-        for chain in (MARKED[V4], MARKED[V6], MARKED_OUT):
+            self.not_here.remove()
+        for chain in (MARKED[V4], MARKED[V6], MARKED_OUT) + WANTED:
             self.chains.want(chain, [])
         self.chains.remove()
         self.halves, self.let_in = {}, set()
@@ -195,6 +225,9 @@ class NftGate(Gate):
             for mac, address in self.let_in:
                 if len(address) == half:
                     self._admit(mac, address)
+        if not self.not_here.is_whole():
+            self.notices.append("tables l3roamd_wanted: somebody changed rules of ours; they are made again")
+            self._raise_wanted()
 
     def _gate_rules(self, half: int, table: nftables.Table) -> "Iterator[bytes]":
         def rule(*expressions: bytes) -> bytes:

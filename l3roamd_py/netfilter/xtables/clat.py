@@ -259,7 +259,7 @@ class XtablesClatRules(XtablesGate):
     def _want_plats(self) -> None:
         self.chains.want(UNHEARD_PLAT, self._unheard_rules())
         # what has such a source comes out of the CLAT here; by which device it came POSTROUTING does not know
-        others = [
+        others = self._to_others("") + [
             f"-m set --match-set {set_of_plat(plat)} src ! -d {network(plat)} -j DROP" for plat in self.plats
         ]
         self.chains.want(OTHER_PLAT, others)
@@ -269,7 +269,8 @@ class XtablesClatRules(XtablesGate):
         errors = [rule for match in others for rule in error_rules(match)] if self.errors else []
         self.chains.want(ERRORS, errors)
         self.chains.want(OWN_ERRORS, [own_error_rule(self.clat_device)] if errors else [])
-        self.chains.want(TO_PLAT, [f"{self._to(plat)} -j NETMAP --to {network(plat)}" for plat in self.plats])
+        to_plat = [f"{self._to(plat)} -j NETMAP --to {network(plat)}" for plat in self.plats]
+        self.chains.want(TO_PLAT, self._to_others(f"-i {self.clat_device} ") + to_plat)
         from_plat = [
             "-o %s -s %s -m set --match-set %s dst -j NETMAP --to %s"
             % (self.clat_device, network(plat), set_of_plat(plat), network(self.current))
@@ -283,7 +284,14 @@ class XtablesClatRules(XtablesGate):
         known = []
         if self.current and not self._is_turning:
             known = [f"-i {self.clat_device} -d {network(self.current)} -j RETURN"]
+        known += self._to_others(f"-i {self.clat_device} ")
         return known + [f"{self._to(plat)} -j DROP" for plat in self.plats]
+
+    def _to_others(self, passing: str) -> list[str]:
+        """Leave alone what is for another node's client, which has no PLAT."""
+        if self.clat_range is None or not self.plats:
+            return []
+        return [f"{passing}-d {format_ipv6(self.clat_range)}/48 -j RETURN"]
 
     def _to(self, plat: bytes) -> str:
         return f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src"

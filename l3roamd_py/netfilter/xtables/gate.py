@@ -16,11 +16,12 @@ from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S, QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nft.table import generation
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.wanted import MARK as WANTED_MARK
 from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from runtime.ordered import OldestFirst, oldest
-from xlat464.address import format_ipv4, format_ipv6, format_mac, format_prefix6
+from xlat464.address import format_ipv4, format_ipv6, format_mac, format_prefix6, mask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ REFUSED_MAX = 256  # rules; the oldest goes, and its packets wait at the gate ag
 GATE = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_gate")
 GATE_OUT = OwnChain("iptables", "mangle", "POSTROUTING", "L3ROAMD_gate_out")
 GATE6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_gate6")
+WANTED = OwnChain("iptables", "mangle", "PREROUTING", "L3ROAMD_wanted")
+WANTED6 = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_wanted6")
+REACHED = IpSet("l3roamd_reached", socket.AF_INET, has_timeout=False)
 DISCOVERY = (133, 134, 135, 136)  # ICMPv6 types which ndp.py hears: RFC 4861
 RATE = f"-m limit --limit {NEW_PER_S}/second --limit-burst {NEW_BURST}"
 
@@ -46,7 +50,9 @@ class XtablesGate(Gate):
         self.sets = IpSets()
         super().__init__(client_device, clat_device, queue)
         self.new_mark = lambda mark: mark | MARK
+        self._has_types = True  # of addresses, for ip6tables
         self.let_in: dict[bytes, bytes] = {}  # address -> MAC
+        self.wanted.new_mark = lambda mark: mark | WANTED_MARK
         self.refused: "OldestFirst[Client, None]" = OldestFirst()
 
     def set_up(self) -> None:
@@ -64,20 +70,73 @@ class XtablesGate(Gate):
                     raise
                 self.unlisten()  # iptables may lack NFQUEUE, then the gate drops; if it was not that, it fails again
                 self._want_gate()
+            self._raise_wanted()
+            try:
+                self.chains.finish()
+            except RulesError:
+                if not self.chains.is_complete or WANTED6 not in self.chains.wanted:
+                    raise
+                self._has_types = False  # iptables lacks addrtype: IPv6 is answered by the kernel
+                self._raise_wanted()
 
     def set_prefixes(self, prefixes: "Prefixes") -> None:
         self.prefixes = prefixes
         if GATE in self.chains.wanted:
             self._want_gate()
+            self._raise_wanted()
+
+    def _raise_wanted(self) -> None:
+        if GATE not in self.chains.wanted or not self.can_queue:
+            return
+        bit = f"{hex(WANTED_MARK)}/{hex(WANTED_MARK)}"
+        is_new, clear = f"-m mark ! --mark {bit}", f"-j MARK --set-xmark 0x0/{hex(WANTED_MARK)}"
+        queue = f"{RATE} {queue_rule(self.wanted.number)}"
+        if self.network is not None:
+            self._make_reached()
+            if WANTED not in self.chains.wanted:  # what a daemon before us let pass is sought again
+                others = {member.address for member in self.sets.members(REACHED.name)} - self.own_reached
+                self.sets.delete(REACHED.name, *others)
+            own, length = self.network
+            sought = f"-i {self.client_device} -d {format_ipv4(mask(own, length))}/{length} {is_new}"
+            sought += f" -m set ! --match-set {REACHED.name} dst"
+            self.chains.want(
+                WANTED, [f"{sought} {queue}", f"{sought} -j DROP", f"-i {self.client_device} {clear}"]
+            )
+        rules = [
+            f"-d {format_prefix6(prefix, length)} {is_new} -m addrtype --dst-type UNREACHABLE {queue}"
+            for prefix, length in (self.prefixes if self._has_types else ())
+        ]
+        if rules or WANTED6 in self.chains.wanted:
+            self.chains.want(WANTED6, rules + [clear] if rules else [])
+
+    @property
+    def seeks_ipv6(self) -> bool:
+        return bool(self.chains.wanted.get(WANTED6))
+
+    def _make_reached(self) -> None:
+        self.sets.create(REACHED)
+        for address in self.own_reached | self.reached:
+            self.sets.add(REACHED.name, Member(address))
+
+    def _set_reached(self, address: bytes, is_reached: bool) -> None:
+        if WANTED not in self.chains.wanted:
+            return
+        if is_reached:
+            self.sets.add(REACHED.name, Member(address))
+        else:
+            self.sets.delete(REACHED.name, address)
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
+            self.chains.want(WANTED, [])
+            self.chains.want(WANTED6, [])
             self.chains.want(GATE, [])
             self.chains.want(GATE_OUT, [])
             self.chains.want(GATE6, [])
             self.chains.remove()
             for each in OPEN.values():
                 self.sets.destroy(each.name)
+            self.sets.destroy(REACHED.name)
         self.let_in, self.refused = {}, OldestFirst()
         self.dissolve()
 
@@ -106,6 +165,8 @@ class XtablesGate(Gate):
             for address, mac in self.let_in.items():
                 if there.get(address) != mac.hex():
                     self._add(mac, address)
+            if WANTED in self.chains.wanted:
+                self._make_reached()
 
     def _want_gate(self) -> None:
         device, is_queued = f"-i {self.client_device}", self.can_queue

@@ -45,7 +45,8 @@ nft_nat46_clat() {
 			type filter hook prerouting priority raw; policy accept;
 			iifname "$DEVICE" ip daddr != $CLIENT_RANGE drop
 			iifname "$DEVICE" ip saddr $CLIENT_RANGE icmp type { destination-unreachable, time-exceeded, parameter-problem } ip saddr set 192.0.0.8
-			iifname "$DEVICE" ip saddr $CLIENT_RANGE drop
+			# (other nodes' clients are routed back into the device)
+			iifname "$DEVICE" ip saddr $CLIENT_RANGE fib saddr . iif oif missing drop
 		}
 		chain into_nat46 {
 			type filter hook forward priority filter; policy accept;

@@ -103,10 +103,11 @@ xtables_mss() { # clat | plat
 
 # Rules for what the module nat46 lacks, as far as no packet has to be changed: docs/nat46.md
 xtables_nat46() {
-	cat <<-RULES
-		-A XLAT464_nat46 -i $DEVICE ! -d $CLIENT_RANGE -j DROP
-		-A XLAT464_nat46 -i $DEVICE -s $CLIENT_RANGE -j DROP
-	RULES
+	local kind
+	echo "-A XLAT464_nat46 -i $DEVICE ! -d $CLIENT_RANGE -j DROP"
+	for kind in destination-unreachable time-exceeded parameter-problem; do
+		echo "-A XLAT464_nat46 -i $DEVICE -s $CLIENT_RANGE -p icmp --icmp-type $kind -j DROP"
+	done
 }
 
 xtables_client4() { # WORDS

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: ISC
+"""IPv4 between clients of different nodes: they reach each other, walk, and what nobody has is an error."""
+
+import select
+import subprocess
+import time
+
+import pytest
+from meshes import mesh_text
+from waiting import wait_until
+
+KINDS = {"nft": ("nft", "mixed"), "xtables": ("xtables", "python")}
+LINE = mesh_text(
+    "a=both b=clat c=clat",
+    "a-b b-c",
+    "laptop=b phone=c tablet=c",
+    roaming="true",
+    rules='"{rules}"',
+    interpreter='"{interpreter}"',
+)
+NOBODY = "10.46.99.{}"
+# answers each line of each connection, until the test ends
+SERVER = """
+import socket, threading
+def serve(connection):
+    with connection, connection.makefile("rwb", 0) as lines:
+        for line in lines:
+            lines.write(line)
+listener = socket.create_server(("", 7777))
+print("ready", flush=True)
+while True:
+    threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+"""
+TALKER = """
+import socket, sys
+lines = socket.create_connection((sys.argv[1], 7777), 20).makefile("rwb", 0)
+print("ready", flush=True)
+for line in sys.stdin:
+    lines.write(line.encode())
+    print(lines.readline().decode(), end="", flush=True)
+"""
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def lab(lab_of, request):
+    rules, interpreter = KINDS[request.param]
+    return lab_of(LINE.format(rules=rules, interpreter=interpreter))
+
+
+def ping(lab, client, address, *words):
+    return lab.exec(client, ["ping", "-n", *words, address], check=False)
+
+
+def counters(lab, node):
+    return lab.roaming_status(node)["counters"]
+
+
+def pairs(lab, node):
+    """The addresses that a node's translator has a pair for, and those that lead into the CLAT."""
+    shown = lab.exec(node, ["siit", "ctl", "show"]).stdout
+    routes = lab.exec(node, ["ip", "route", "show", "proto", "158"]).stdout
+    words = [line.split() for line in shown.splitlines() if line.startswith("insert")]
+    return (
+        {each[each.index("remote.v4") + 1].removesuffix("/32") for each in words},
+        {line.split()[0] for line in routes.splitlines()},
+    )
+
+
+def spawn(lab, client, program, *words):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    process = lab.popen(client, ["python3", "-u", "-c", program, *words], **pipes)
+    assert line_of(process) == "ready"
+    return process
+
+
+def line_of(process, timeout_s=20):
+    assert select.select([process.stdout], [], [], timeout_s)[0], "silence"
+    return process.stdout.readline().strip()
+
+
+def say(process, word):
+    process.stdin.write(f"{word}\n")
+    begun_s = time.monotonic()
+    assert line_of(process) == word
+    return time.monotonic() - begun_s
+
+
+def end(process):
+    process.kill()
+    process.communicate()
+
+
+def test_a_client_reaches_one_of_another_node(lab):
+    phone = lab.lease("phone")
+    done = ping(lab, "laptop", phone, "-c", "5", "-i", "0.2", "-W", "2")
+    assert " 0% packet loss" in done.stdout, done.stdout + str(counters(lab, "b"))
+    assert pairs(lab, "b") == ({phone}, {phone})
+    assert pairs(lab, "c") == ({lab.lease("laptop")}, {lab.lease("laptop")})
+    done = ping(lab, "phone", lab.lease("laptop"), "-c", "3", "-i", "0.2", "-W", "2")
+    assert " 0% packet loss" in done.stdout
+
+
+def test_a_path_mtu_is_learnt(lab):
+    done = ping(lab, "laptop", lab.lease("phone"), "-c", "3", "-s", "1400", "-M", "do", "-W", "1")
+    assert "mtu" in done.stdout + done.stderr
+    done = ping(lab, "laptop", lab.lease("phone"), "-c", "3", "-s", "2000", "-M", "dont", "-W", "2")
+    assert " 0% packet loss" in done.stdout
+
+
+def test_the_exit_is_as_near_as_before(lab):
+    assert ping(lab, "laptop", "198.51.100.80", "-c", "1", "-W", "2").returncode == 0
+
+
+def test_a_connection_lives_while_both_walk(lab):
+    server = spawn(lab, "phone", SERVER)
+    talk = spawn(lab, "laptop", TALKER, lab.lease("phone"))
+    say(talk, "before")
+    for client, node in (("phone", "a"), ("laptop", "c"), ("phone", "c"), ("phone", "b"), ("laptop", "b")):
+        lab.roam(client, node)
+        say(talk, f"{client}-at-{node}")
+        say(talk, "again")
+    lab.roam("phone", "c")
+    say(talk, "home")
+    end(talk)
+    end(server)
+
+
+def test_a_connection_lives_when_the_daemon_is_killed(lab):
+    server = spawn(lab, "phone", SERVER)
+    talk = spawn(lab, "laptop", TALKER, lab.lease("phone"))
+    say(talk, "before")
+    lab.running.stop("b", "l3roamd")
+    say(talk, "without")
+    lab.programs.start_l3roamd(lab.node("b"))
+    say(talk, "after")
+    end(talk)
+    end(server)
+
+
+def test_what_nobody_has_is_unreachable(lab):
+    words = ["timeout", "9", "tcpdump", "-lnni", "eth0", "-c", "1", "icmp[0]==3"]
+    heard = lab.popen("laptop", words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    wait_until(lambda: "tcpdump" in lab.exec("laptop", ["ps", "ax"]).stdout, "tcpdump")
+    done = ping(lab, "laptop", NOBODY.format(9), "-c", "6", "-i", "0.5", "-W", "3")
+    assert "Destination Host Unreachable" in done.stdout, done.stdout
+    gateway = str(lab.site.next_node_ip4)
+    assert f"From {gateway}" in done.stdout, "the node says so"
+    assert (
+        f"{gateway} > {lab.lease('laptop')}: ICMP host {NOBODY.format(9)} unreachable"
+        in heard.communicate()[0]
+    )
+
+
+def test_a_scan_of_a_thousand_addresses_is_bounded(lab):
+    before = {node: counters(lab, node) for node in "abc"}
+    addresses = [f"10.46.{50 + i // 250}.{1 + i % 250}" for i in range(1000)]
+    scan = "for a in $(cat); do ping -n -c 1 -W 1 $a >/dev/null & done; wait"
+    lab.exec("laptop", ["sh", "-c", scan], stdin=" ".join(addresses), check=False)
+    after = {node: counters(lab, node) for node in "abc"}
+
+    def grown(node, name):
+        return after[node].get(name, 0) - before[node].get(name, 0)
+
+    assert 0 < grown("b", "searches") < 20
+    assert grown("a", "seeks") < 60
+    assert grown("b", "bugs") == 0
+    phone = lab.lease("phone")
+    wait_until(
+        lambda: ping(lab, "laptop", phone, "-c", "1", "-W", "1").returncode == 0, "the phone all the same"
+    )
+
+
+def test_what_is_not_used_goes(lab):
+    wait_until(lambda: ping(lab, "laptop", lab.lease("phone"), "-c", "1").returncode == 0, "an answer")
+    wait_until(lambda: pairs(lab, "b") == (set(), set()), "no pair at b", deadline_s=150)
+    wait_until(lambda: pairs(lab, "c") == (set(), set()), "no pair at c", deadline_s=60)
+    assert ping(lab, "laptop", lab.lease("phone"), "-c", "2", "-W", "2").returncode == 0
+
+
+# IPv6
+
+
+def test_an_ipv6_address_that_nobody_has_is_unreachable_after_five_seconds(lab):
+    begun_s = time.monotonic()
+    done = ping(lab, "laptop", str(lab.site.prefix6[0x999]), "-6", "-c", "1", "-W", "8")
+    assert "Address unreachable" in done.stdout, done.stdout
+    assert 4 < time.monotonic() - begun_s < 7
