@@ -132,7 +132,7 @@ class Chains:
         deadline_s = now_s() + FINISH_S
         while not self.go_on():
             assert self._child is not None
-            if not self._child.has_ended(max(0.0, deadline_s - now_s())):
+            if not self._child.wait(max(0.0, deadline_s - now_s())):
                 raise RulesError(f"{self._child.words[0]}: did not end within {FINISH_S} s")
         if self.errors:
             sentence, self.errors = self.errors[-1], []
@@ -142,7 +142,7 @@ class Chains:
         """Take all away that is wanted, and want nothing. Waits; raises RulesError."""
         chains, self._order, self.wanted = self._order, [], {}
         if self._child is not None:
-            self._child.has_ended(FINISH_S)  # what it wanted to do is done
+            self._child.wait(FINISH_S)  # what it wanted to do is done
         self.close()
         remove(chains, self._made)
 
