@@ -119,6 +119,9 @@ class Answers:
 
     def _probe(self, command: Command) -> str:
         address, mac = command.values
+        if self._daemon.inputs.arp.socket() is None:
+            device = self._daemon.settings.client_device
+            raise CommandError(f"probe: {device} is not there, or down, so nobody can be asked")
         if address[:12] == MAPPED:
             self._daemon.inputs.arp.probe(mac, address[12:], self._daemon.now_s())
         else:

@@ -13,7 +13,18 @@ import socket
 
 from runtime import IS_MICRO
 from runtime.loop import POLLIN, POLLOUT
-from runtime.sockets import CLOEXEC, birth_of, error_text, is_socket, open_stream, receive, send, unix_address
+from runtime.sockets import (
+    CLOEXEC,
+    EAGAIN,
+    birth_of,
+    error_number,
+    error_text,
+    is_socket,
+    open_stream,
+    receive,
+    send,
+    unix_address,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,12 +135,13 @@ class Server:
         self._peers: dict[int, Peer] = {}  # by descriptor
         self._order: list[int] = []  # of descriptors, who came first is first
         self._listener = listen(path)
+        self._resume: float | None = None  # when to accept again, if nobody can be accepted now
         self.counters = {"socket_refused": 0, "socket_late": 0, "socket_crowded": 0}
         poller.add(self._listener, self._accept)
 
     @property
     def next_deadline(self) -> float | None:
-        return self._peers[self._order[0]].until if self._order else None
+        return self._peers[self._order[0]].until if self._order else self._resume
 
     def close(self) -> None:
         while self._order:
@@ -145,13 +157,18 @@ class Server:
         while self._order and self._peers[self._order[0]].until <= now:
             self.counters["socket_late"] += 1
             self._drop(self._order[0])
+        if self._resume is not None and self._resume <= now:
+            self._resume = None
+            self._poller.add(self._listener, self._accept)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS_MAX):
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return  # no more, or no descriptor left: then others end first
+            except OSError as error:
+                if error_number(error) != EAGAIN:
+                    self._make_room()
+                return
             connection.setblocking(False)
             if len(self._order) >= PEERS_MAX:
                 self._drop_first()
@@ -160,6 +177,14 @@ class Server:
             self._order.append(number)
             self._poller.add(connection, lambda number=number: self._serve(number))  # type: ignore[misc]
             self._serve(number)  # at once, so that commands are carried out as they came
+
+    def _make_room(self) -> None:
+        """There is no descriptor left: the eldest gives way. If nobody does, come again later, not at once."""
+        if self._order:
+            self._drop_first()
+        else:
+            self._poller.forget(self._listener)
+            self._resume = self._clock() + self._deadline
 
     def _serve(self, number: int) -> None:
         peer = self._peers.get(number)
@@ -199,9 +224,10 @@ class Server:
                 return
             is_over = not self._has_sessions
             peer.pieces = iter(self._language.answer(line))
-        except Refused as error:
+        except (Refused, OSError) as error:
             self.counters["socket_refused"] += 1
-            peer.pieces = iter((f"error: {error}\n",))
+            why = error_text(error) if isinstance(error, OSError) else error
+            peer.pieces = iter((f"error: {why}\n",))
             peer.has_more = is_over and len(peer.said) > most
         peer.has_answer, peer.is_over, peer.said = True, is_over, b"" if is_over else rest
 

@@ -2,6 +2,7 @@
 """The control socket itself: peers that are slow, silent, too many or full of garbage are borne."""
 
 import contextlib
+import errno
 import os
 import socket
 import time
@@ -83,6 +84,50 @@ def test_a_connection_carries_one_command_and_ends(loop):
     assert loop.ask(b"get_roams\n") == b"error: no\n"
     assert loop.ask(b"foo\n").startswith(b"error: 'foo' is no command")
     assert loop.server.counters["socket_refused"] == 2
+
+
+def test_what_the_system_refuses_is_an_error_and_no_empty_answer(loop):
+    def refuse(_command):
+        raise OSError(errno.ENETDOWN, "")
+
+    loop.command_answer = refuse
+    assert loop.ask(b"get_clients\n") == b"error: Network is down\n"
+
+
+def test_without_descriptors_the_eldest_gives_way_and_nobody_waits_in_a_hurry(loop, monkeypatch):
+    first = loop.connect()
+    loop.step()
+    monkeypatch.setattr(loop.server, "_listener", Exhausted(loop.server._listener, 1))
+    assert loop.ask(b"get_clients\n") == b"OK"
+    assert first.recv(9) == b""
+    loop.server._listener.refusals = 1
+    waiting = loop.connect(b"get_clients\n")
+    loop.step(1.0)
+    assert loop.poller.ready(0) == [], "it would be told again and again"
+    loop.step(loop.server.next_deadline)
+    loop.step(loop.now_s)
+    assert waiting.recv(9) == b"OK"
+    first.close()
+    waiting.close()
+
+
+class Exhausted:
+    """A listener in a process that has no descriptor for a connection, so many times."""
+
+    def __init__(self, listener, refusals):
+        self.listener, self.refusals = listener, refusals
+
+    def accept(self):
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "")
+        return self.listener.accept()
+
+    def fileno(self):
+        return self.listener.fileno()
+
+    def close(self):
+        self.listener.close()
 
 
 def test_a_line_without_its_end_is_carried_out_when_the_peer_has_no_more_to_say(loop):
