@@ -29,6 +29,7 @@ from l3roamd_py.core.grants import watch_away
 from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.node import Node, is_device, is_usable
+from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
 from l3roamd_py.core.search import claim
 from l3roamd_py.core.token import Token, TokenIssuer
@@ -96,10 +97,9 @@ def _sized(text: str, size: int) -> bytes:
 
 
 def _time(value: "Any") -> float:
-    seconds = float(value)
-    if not 0 <= seconds < TIMES_END_S:
+    if not 0 <= value < TIMES_END_S:
         raise ValueError(f"{value} is no time")
-    return seconds
+    return float(value)
 
 
 def _serial(value: "Any") -> int:
@@ -146,7 +146,7 @@ def _load_departed(saved: "list[Any]") -> Departed:
         _time(until_s),
         None if ipv4 is None else _ipv4(ipv4),
         _load_lease(lease),
-        [_ipv6(address) for address in addresses],
+        [_ipv6(address) for address in addresses[-Options.max_addresses :]],
         Presence(0.0),
     )
     departed.told_s, departed.is_acknowledged = _time(told_s), bool(is_acknowledged)
@@ -162,14 +162,19 @@ def restore(
 ) -> None:
     """Take a snapshot over. opened: what the kernel's gate lets in; mappings: what the kernel maps.
 
-    Raises ValueError, KeyError or TypeError for what is no snapshot of this version; nothing is taken over then.
+    Of what is more than we remember now the newest is taken. Raises ValueError, KeyError or TypeError for what is no
+    snapshot of this version; nothing is taken over then.
     """
-    saved = _of_this_boot(saved, node.now_s, node.options.own is not None)
-    departed = [_load_departed(entry) for entry in saved["departed"]]
-    granted = [(_mac(mac), _ipv4(ipv4), _time(until_s)) for mac, ipv4, until_s in saved["granted"]]
+    options = node.options
+    saved = _of_this_boot(saved, node.now_s, options.own is not None)
+    departed = [_load_departed(entry) for entry in saved["departed"][-options.max_departed :]]
+    granted = [
+        (_mac(mac), _ipv4(ipv4), _time(until_s))
+        for mac, ipv4, until_s in saved["granted"][-options.max_granted :]
+    ]
     away = [(_ipv4(ipv4), _ipv6(plat)) for ipv4, plat in saved.get("away", ())]
-    beside = [(_mac(mac), _ipv4(ipv4)) for mac, ipv4 in saved.get("beside", ())]
-    clients = [_load_client(node, entry) for entry in saved["clients"]]
+    beside = [(_mac(mac), _ipv4(ipv4)) for mac, ipv4 in saved.get("beside", [])[-options.max_clients :]]
+    clients = [_load_client(node, entry) for entry in saved["clients"][-options.max_clients :]]
     current = None if saved["current_plat"] is None else _ipv6(saved["current_plat"])
     if platnode is not None:
         _restore_platnode(platnode, saved, mappings)
@@ -195,7 +200,7 @@ def restore(
 
 def _of_this_boot(saved: "dict[str, Any]", now_s: float, is_ipv6_only: bool) -> "dict[str, Any]":
     """Return the snapshot, or an empty one in the place of none, one from before a reboot and one of another kind."""
-    if not saved or float(saved["now_s"]) > now_s or saved.get("is_ipv6_only", False) != is_ipv6_only:
+    if not saved or saved["now_s"] > now_s or saved.get("is_ipv6_only", False) != is_ipv6_only:
         return {"version": VERSION, "current_plat": None, "clients": [], "departed": [], "granted": []}
     if saved["version"] != VERSION:
         raise ValueError(f"a snapshot of version {saved['version']}, expected {VERSION}")
@@ -233,7 +238,8 @@ def _restore_platnode(platnode: Platnode, saved: "dict[str, Any]", mappings: lis
     if "secret" in saved:
         platnode.issuer = TokenIssuer(bytes.fromhex(saved["secret"]))
         platnode.serial = _serial(saved["serial"])
-        for home, serial, tokens_until_s in saved["spent"]:
+        spent, room = saved["spent"], platnode.node.options.max_roams - len(mappings)
+        for home, serial, tokens_until_s in spent[max(0, len(spent) - max(0, room)) :]:
             platnode.restore_serial(_ipv6(home), _serial(serial), _time(tokens_until_s))
     platnode.restore(mappings)
 
@@ -281,7 +287,8 @@ def _adopt_opened(node: Node, mac: bytes, ipv4: bytes) -> None:
     if client is not None and (client.ipv4 == ipv4 or ipv4 in client.addresses):
         return
     is_ours = len(ipv4) == 4 and is_device(mac) and is_usable(ipv4) and node.options.clat is not None
-    if client is not None or mac in node.departed or not is_ours or node.is_of_other(mac, ipv4):
+    is_known = client is not None or mac in node.departed or node.is_of_other(mac, ipv4)
+    if is_known or not is_ours or len(node.clients) >= node.options.max_clients:
         node.do(CloseGate(mac, ipv4))
         return
     client = node.clients[mac] = make_client(mac, Served(), node.now_s)

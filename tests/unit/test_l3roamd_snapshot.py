@@ -11,6 +11,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
+from l3roamd_py.core.token import NO_TOKEN
 
 
 def test_the_snapshot_survives_json_and_a_reboot_makes_it_void(mesh, client):
@@ -54,7 +55,10 @@ def test_what_has_no_address_s_length_and_times_that_are_none_are_refused(mesh, 
         saved = json.loads(json.dumps(node.core.snapshot(mesh.now_s)))
         places = [(at, value) for at, value in walk(saved) if not isinstance(value, (list, dict))]
         for at, value in places:
-            wrongs = {float: (-1.0, float("nan"), 1e300), str: (value and f"{value}00", "00", "0a2e2001" * 2)}
+            wrongs = {
+                float: (-1.0, float("nan"), 1e300, 10**400),
+                str: (value and f"{value}00", "00", "0a2e2001" * 2),
+            }
             for wrong in wrongs.get(type(value), ()):
                 if value in ("served", "claiming") or at == ("now_s",):
                     continue
@@ -65,6 +69,46 @@ def test_what_has_no_address_s_length_and_times_that_are_none_are_refused(mesh, 
                 inside[at[-1]] = wrong
                 with pytest.raises((ValueError, KeyError, TypeError)):
                     node.make_core().restore(broken, mesh.now_s)
+
+
+def test_of_more_than_we_remember_the_newest_is_taken_over(mesh):
+    """A daemon on CPython may have left more than one on MicroPython has room for."""
+    a, c = mesh.nodes[0], mesh.nodes[3]
+    until_s, most = mesh.now_s + 300, 8
+
+    def mac(number):
+        return bytes((2, 0xCC, 0, 0, 0, number))
+
+    def ipv4(number):
+        return bytes((10, 46, 9, number))
+
+    saved = json.loads(json.dumps(a.core.snapshot(mesh.now_s)))
+    leases = {
+        n: [(a.clat[:12] + ipv4(n)).hex(), c.plat.hex(), until_s, NO_TOKEN.encode().hex(), True]
+        for n in range(1, 21)
+    }
+    saved["clients"] = [[mac(n).hex(), "served", ipv4(n).hex(), leases[n], [], None] for n in leases]
+    saved["granted"] = [[mac(n).hex(), ipv4(n).hex(), until_s] for n in range(1, 41)]
+    saved["departed"] = [
+        [mac(n).hex(), "00" * 16, False, until_s, None, None, [], mesh.now_s, True] for n in range(41, 61)
+    ]
+    again = a.make_core()
+    for name in ("max_clients", "max_departed", "max_granted"):
+        setattr(again.options, name, most)
+    actions = again.restore(saved, mesh.now_s, {(mac(n), ipv4(n)) for n in range(1, 61)})
+    node = again.node
+    assert set(node.clients) == {mac(n) for n in range(13, 21)}
+    assert set(node.departed) == {mac(n) for n in range(53, 61)}
+    assert set(node.granted) == {ipv4(n) for n in range(33, 41)}
+    closed = {each.mac for each in actions if isinstance(each, do.CloseGate)}
+    assert closed == {mac(n) for n in range(1, 61)} - set(node.clients)
+
+    saved = json.loads(json.dumps(c.core.snapshot(mesh.now_s)))
+    saved["spent"] = [["00" * 12 + ipv4(n).hex(), n, until_s] for n in range(1, 21)]
+    again = c.make_core()
+    again.options.max_roams = most
+    again.restore(saved, mesh.now_s)
+    assert sorted(entry.serial for entry in again.platnode.entries.values()) == list(range(13, 21))
 
 
 def test_who_is_let_in_by_the_kernel_alone_is_kept_and_who_left_is_not(mesh, client):
