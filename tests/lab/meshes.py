@@ -2,7 +2,7 @@
 """Meshes for labs, each in a line or two."""
 
 
-def mesh_text(nodes, links, clients="", **settings):
+def mesh_text(nodes, links, clients="", /, **settings):
     """Return a topology's text, ready for parse_topology. What is behind it belongs to the last client.
 
     nodes: `a=clat b=plat`; links: `a-b b-c`; clients: `phone=a`, each at a node; settings: of [lab].

@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from sdk.lab import LabError
@@ -14,26 +15,10 @@ from sdk.lab.status import describe
 from xlat464.address import format_mac
 
 # two clatnodes beside each other; nothing of the mesh matters here, and no daemon tidies up
-PAIR = """
-[lab]
-links = "LINKS"
-roaming = false
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "both"
-[nodes.plain]
-role = "plain"
-[[links]]
-between = ["a", "b"]
-[[links]]
-between = ["b", "plain"]
-[clients.phone]
-node = "a"
-link = { IMPAIRMENTS }
-[clients.tablet]
-node = "a"
-"""
+PAIR = mesh_text(
+    "a=clat b=both plain=plain", "a-b b-plain", "tablet=a phone=a", links='"LINKS"', roaming="false"
+)
+PAIR += "link = { IMPAIRMENTS }\n"
 CABLES = {"veth": ("auto", ""), "wire": ("wire", "delay_ms = 2, loss_percent = 0.01")}
 GAP_MS = 20.0  # between leaving a node and being associated with the next
 
