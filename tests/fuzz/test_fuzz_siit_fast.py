@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="no /dev/net/tun"),
 ]
 PACKETS = 10_000
+PEER = one_to_one(bytes((10, 1, 7, 7)), bytes.fromhex("fd00006400010000aaaa0000") + bytes((10, 1, 7, 7)))
 EAM = one_to_one(bytes((10, 1, 0, 1)), bytes.fromhex("20010db8") + bytes(11) + b"\x01")
 
 
@@ -42,11 +43,22 @@ def test_what_the_fast_path_translates_is_what_the_translator_makes(role):
         [],
         [(CLAT_SIDE, NOTHING)],
         [(EAM, NOTHING), (CLAT_SIDE, PLAT_SIDE)],
+        [(NOTHING, one_to_one(bytes((10, 2, 0, 1)), EAM.v6)), (CLAT_SIDE, PLAT_SIDE)],
+        [(NOTHING, one_to_one(EAM.v4, PLAT_SIDE.v6[:12] + EAM.v4)), (CLAT_SIDE, PLAT_SIDE)],
         [(CLAT_SIDE, rfc6052(bytes(4), 0, PLAT_SIDE.v6, 64))],
         [(rfc6052(CLAT_SIDE.v4, 16, bytes.fromhex("fe80") + bytes(14), 96), PLAT_SIDE)],
         [(CLAT_SIDE, rfc6052(bytes(4), 0, bytes(16), 96))],
     ],
-    ids=["none", "half", "one-to-one", "another-length", "link-local", "compatible"],
+    ids=[
+        "none",
+        "half",
+        "one-to-one",
+        "outside",
+        "inside-the-other",
+        "another-length",
+        "link-local",
+        "compatible",
+    ],
 )
 def test_rules_that_it_does_not_know_leave_everything_as_it_came(pairs):
     hook, maker = Hook(Map([ROLES["clat"]], MTU6)), Maker(1, "clat")
@@ -59,6 +71,30 @@ def test_rules_that_it_does_not_know_leave_everything_as_it_came(pairs):
             assert not translated
         hook.use(Map([ROLES["clat"]], MTU6))
         assert simple_through(hook, maker)[1], "and translates again"
+    finally:
+        hook.close()
+
+
+class ToPeers(Maker):
+    """Packets between a client and that of another node."""
+
+    def addresses(self, version):
+        client = super().addresses(version)[0 if version == 4 else 1]
+        return (client, PEER.v4) if version == 4 else (PEER.v6, client)
+
+
+def test_what_has_a_pair_of_its_own_is_left_and_all_else_is_translated():
+    hook, maker, peers = (
+        Hook(Map([(NOTHING, PEER), ROLES["clat"]], MTU6)),
+        Maker(3, "clat"),
+        ToPeers(3, "clat"),
+    )
+    try:
+        for _ in range(100):
+            assert simple_through(hook, maker)[1], "as if there were none"
+            sent, translated, left = simple_through(hook, peers)
+            assert [each[10:] for each in left] == [sent.data]
+            assert not translated
     finally:
         hook.close()
 

@@ -4,6 +4,7 @@
 import l3roamd_core_cases
 import l3roamd_leaf_cases
 import l3roamd_netfilter_cases
+import l3roamd_pairs_cases
 import l3roamd_xtables_cases
 import record_cases
 import runtime_cases
@@ -17,6 +18,7 @@ CASES = cases_of(
     l3roamd_leaf_cases,
     l3roamd_core_cases,
     l3roamd_netfilter_cases,
+    l3roamd_pairs_cases,
     l3roamd_xtables_cases,
 )
 
