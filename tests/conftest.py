@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What all tests stand on: the repository on the path, and MicroPython for what must run on both."""
+"""What all tests use: the repository on the path, and MicroPython for what must run on both."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What tests with namespaces stand on: names of their own, labs that end with the test, waiting with a deadline."""
+"""What tests with namespaces use: names of their own, labs that end with the test, waiting with a deadline."""
 
 import itertools
 import os

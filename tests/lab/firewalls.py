@@ -136,7 +136,7 @@ table inet filter {
 }
 END
 """
-# lets all of it through, whatever it looks like at first
+# lets all of it through in the end
 OPEN = """
 nft -f - <<END
 table ip mine {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What tests of a node's set-up stand on: machines of their own, and 464xlat on them.
+"""What tests of a node's set-up use: machines of their own, and 464xlat on them.
 
 A Machine is a process with its own network, mount and PID namespace and an empty /run. So programs use the same paths
 as on a router, and everything ends with the process, however the test run ends. Where packets count the translator is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What prefixd's lab tests and bench stand on: namespaces, a scripted babeld, a scripted translator."""
+"""What prefixd's lab tests and bench use: namespaces, a scripted babeld, a scripted translator."""
 
 import contextlib
 import json

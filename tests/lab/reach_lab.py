@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What reach's tests with namespaces stand on: machines, cables between them, sockets in them, and the relay."""
+"""What reach's tests with namespaces use: machines, cables between them, sockets in them, and the relay."""
 
 import contextlib
 import ctypes

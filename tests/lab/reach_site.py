@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Both ends of reach, who calls and who is called, on machines in namespaces; what tests of `up` and `down` stand on.
+"""Both ends of reach, who calls and who is called, on machines in namespaces; for tests of `up` and `down`.
 
 One wire, 203.0.113.0/24 and 2001:db8:0:1::/64. The home has IPv6 only, the caller IPv4 only; WireGuard is wireguard-go.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What the relay's tests stand on: an IPv4-only caller and an IPv6-only target, each in a namespace of its own.
+"""What the relay's tests use: an IPv4-only caller and an IPv6-only target, each in a namespace of its own.
 
 caller 203.0.113.2, .3 --IPv4-- 203.0.113.7 relay 2001:db8:1::1 --IPv6-- 2001:db8:1::10 target
 """

@@ -465,7 +465,7 @@ class RoamingMesh:
         wait_until(has_arrived, f"packet of {client.ipv4} at the gate of {name}")
 
     def walk(self, client, to, serial=1, says="echo"):
-        """Have a client walk, and say something there at once: it waits at the gate, and is answered in the end."""
+        """Have a client walk and send something there at once. It waits at the gate and is answered when that opens."""
         client.attach(to)
         client.say(says)
         self.await_arrival(to, client)

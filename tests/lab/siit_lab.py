@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What siit's tests with namespaces stand on: a namespace with its daemon, sockets in it, waiting with a deadline."""
+"""What siit's tests with namespaces use: a namespace with its daemon, sockets in it, waiting with a deadline."""
 
 import contextlib
 import ctypes

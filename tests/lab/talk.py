@@ -8,7 +8,7 @@ import time
 from sdk.lab.plan import ECHO
 from sdk.timeouts import TIMEOUT_SCALE
 
-STALL_S = 13.0 * TIMEOUT_SCALE  # what TCP asks for in vain for so long, six times, is lost
+STALL_S = 13.0 * TIMEOUT_SCALE  # so long TCP sends a segment again, six times, before it is taken for lost
 # says each line to the echo service over one connection of TCP, and what came back
 PROGRAM = f"""
 import socket, sys
@@ -23,7 +23,7 @@ for line in sys.stdin:
 
 
 def diagnosis(lab):
-    """What the roaming daemons of all nodes say: for whoever looks into a failure."""
+    """Status and log of the roaming daemons of all nodes, for the message of a failure."""
     return "\n".join(
         f"{node.name}: {lab.roaming_status(node.name)}\n{lab.running.log(node.name, 'l3roamd')}"
         for node in lab.topology.nodes

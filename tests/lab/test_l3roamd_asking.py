@@ -89,7 +89,7 @@ def claim(node):
 
 def test_a_client_without_ipv4_is_asked_before_it_is_let_go(node):
     for count in (1, 2, 3):
-        # on a busy machine its answer may be late: then it is let go, and comes again
+        # on a busy machine its answer may be late: then it is let go and comes back
         wait_until(
             lambda count=count: knows(node) and claim(node).get("claims_refused", 0) >= count, "refusal"
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A node of the C l3roamd between two of ours is no wall.
+"""A node of the C l3roamd between two of ours passes on what they say to each other.
 
 Set L3ROAMD as for test_l3roamd_interop.py; without it the tests are skipped.
 """
@@ -56,7 +56,7 @@ def serving(lab, client, nodes):
     return [node for node in nodes if has_address(lab, node, client)]
 
 
-def test_a_node_of_theirs_between_two_of_ours_is_no_wall(lab_of):
+def test_a_node_of_theirs_between_two_of_ours_passes_messages_on(lab_of):
     lab = lab_of(OWN)
     run_c(lab, "c")
     wait_until(lambda: lab.is_answered("phone"), what="the phone's answers")

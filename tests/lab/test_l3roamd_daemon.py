@@ -98,7 +98,7 @@ def has_address(lab, node):
 
 
 def is_routed(lab, node):
-    """Whether a node has babel's route to whoever serves the phone."""
+    """Whether a node has babel's route to the node that serves the phone."""
     route = lab.exec(node, ["ip", "-6", "route", "get", "fibmatch", address(lab)], check=False).stdout
     return "proto babel" in route and "unreachable" not in route
 
@@ -204,7 +204,7 @@ def test_a_daemon_that_ends_and_starts_again_is_noticed_by_nobody(lab, talk, nod
 
 
 def test_kills_at_random_moments_of_walks_leave_nothing_that_a_restart_does_not_mend(lab):
-    """A roam whose platnode or old node is dead begins anew; whatever happened, the client works after the restart."""
+    """A roam whose platnode or old node is dead begins anew. The client works after the restart in each case."""
     chance = random.Random(464)
     for there in ("b", "a", "b", "a", "b", "a"):
         victim = chance.choice(NODES)

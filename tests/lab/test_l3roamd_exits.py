@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""An exit dies, and whoever should tell the roaming daemon of it is dead at that moment, or was not heard."""
+"""An exit dies while prefixd, which tells the roaming daemon, is dead or is not heard."""
 
 import signal
 
@@ -38,7 +38,7 @@ def prefixd_dies(lab, gone):
 
 
 def l3roamd_dies(lab, gone):
-    """The roaming daemon restarts then: prefixd finds nobody to tell."""
+    """The roaming daemon restarts at that moment, so prefixd cannot tell it."""
     lab.running.stop("a", "l3roamd", signal.SIGKILL)
     lab.kill(gone)
     wait_until(lambda: lab.plat_of("a") not in (None, gone), what="prefixd leaving the exit")

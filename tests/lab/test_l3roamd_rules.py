@@ -335,7 +335,7 @@ def test_a_dead_daemon_keeps_nobody_out(mesh):
     client.say("echo")
     mesh.await_arrival("a", client)
     mesh.hands["a"].kill()
-    assert client.hear() is True  # what waited is lost and sent again, by nobody's leave
+    assert client.hear() is True  # packets that waited are lost, and their senders send them again
     mesh.hand("a")
     client.say("echo")
     mesh.await_arrival("a", client)

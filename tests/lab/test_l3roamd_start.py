@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Whatever the kernel tells of neighbours, routes, links and sets, the daemon starts."""
+"""The daemon starts whatever neighbours, routes, links and sets it finds."""
 
 import json
 import os

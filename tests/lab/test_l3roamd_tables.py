@@ -37,7 +37,7 @@ def test_tear_down_leaves_nothing(machines, firewall):
 
 
 def test_tear_down_waits_for_whoever_holds_the_lock_of_iptables(machines):
-    """What stays would queue packets that nobody takes, or send clients to the wrong PLAT."""
+    """Rules that stay would queue packets that no daemon reads, or send clients to the wrong PLAT."""
     machine = machines("node")
     node = Node(machine, "dash", "xtables-legacy")
     saved = ["sh", "-c", "iptables-save; ip6tables-save"]
@@ -97,7 +97,7 @@ def test_what_iptables_made_for_us_goes_with_us_and_what_others_need_stays(machi
 
 
 def test_plats_that_somebody_made_up_do_not_fill_the_kernel(machines):
-    """A roam begins with the word of whoever had the client, so its PLAT may be any."""
+    """A roam begins with INFO of another node, which may name any PLAT."""
     client, other = clat("a", "10.1.2.3"), clat("a", "10.1.2.4")
     made_up = [plat("c")[:8] + number.to_bytes(4, "big") + bytes(4) for number in range(99, 108 + PLATS_MAX)]
     with contextlib.closing(Hand(Node(machines("node")), CLAT_RULES, "br-client", "clat")) as hand:
@@ -212,7 +212,7 @@ def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothi
         assert {(each.home, each.at) for each in hand.mappings()} == {(two, place), (one, other)}
         hand.unmap_client(one, place)
         assert [(each.home, each.at) for each in hand.mappings() if each.at == place] == [(two, place)]
-        # twice in one go: the later word counts, and the place between is nobody's
+        # twice in one transaction: the later mapping counts, and nothing is mapped to the place between
         hand.unmap_client(two, place)
         walk = [Mapping(two, place, None, 60, 4), Mapping(two, one, place, 60, 5)]
         assert hand.map_clients(walk) == [None, None]

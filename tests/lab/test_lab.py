@@ -29,7 +29,7 @@ LINE = mesh_text(
     "phone=a tablet=b",
     hello_interval_ms=500,
 )
-# a mesh without an exit: whoever waits for its client's IPv4 waits until the deadline
+# a mesh without an exit: its client never has IPv4, so the wait lasts until the deadline
 NEVER_READY = mesh_text("a=clat b=plain", "a-b", "phone=a")
 # a node for itself, with names as long as they may be
 LONE = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Clients walk from node to node: what their old and new nodes hear of it, and what stays theirs."""
+"""Clients walk from node to node: what their nodes notice, and what the clients keep."""
 
 import itertools
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""A run that is killed leaves nothing behind: no namespace, no process of what stood in it, whatever made it."""
+"""A run that is killed leaves nothing behind: no namespace and no process in it."""
 
 import os
 import re

@@ -99,7 +99,7 @@ def test_a_device_that_others_delete_is_gone(world):
 
 
 def test_threads_and_other_processes_share_a_translator(world):
-    """Each has a device, and all have one more, whose pairs nobody loses."""
+    """Each has a device, and all share one more, which keeps the pairs of each."""
     world.translator.create("shared", [])
     errors = []
 

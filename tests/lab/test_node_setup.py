@@ -137,7 +137,7 @@ def test_settings_may_be_variables_and_the_option_wins(node):
 
 
 def test_a_kernel_target_gets_one_write_a_command_and_a_smaller_mtu(node):
-    """/proc/net/nat46/control is played by a file; the device is made beforehand by who plays nat46."""
+    """A file stands in for /proc/net/nat46/control, and the test makes the device beforehand."""
     node.machine.file("/run/control", "")
     node.machine.file(
         "/run/bin/ip",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What `464xlat` refuses, in one sentence; and what fails or dies on the way: nothing is left of it."""
+"""What `464xlat` refuses, in one sentence; and that nothing is left when it fails or is killed half-way."""
 
 import shutil
 
@@ -199,6 +199,6 @@ def test_down_works_when_the_translator_is_gone(node):
     node.xlat(f"clat up {CLAT}")
     node.xlat("clat down")
     assert node.snapshot() == empty
-    # and a device that it has never made is nobody's to take
+    # and a device that it has not made stays
     node.machine.run("ip link add clat type ifb")
     assert "it is not ours" in node.xlat(f"clat up {CLAT}", check=False).stderr

@@ -43,7 +43,7 @@ FLUSHES = {
         "iptables -t nat -I POSTROUTING -s 192.0.2.0/24 -j ACCEPT",
     ],
 }
-WITHOUT_NAT = {  # what stands in NAT's way, for both families
+WITHOUT_NAT = {  # what blocks NAT, for both families
     "nft": ["nft delete table inet xlat464_plat"],
     "xtables": ["ip6tables -t nat -F", "iptables -t nat -F"],
 }
@@ -223,7 +223,7 @@ def test_what_is_not_allowed_any_more_ends_for_flows_under_way_too(machines, fir
     assert [mesh.client.python(ASK, BEHIND) for _ in range(3)] == ["refused"] * 3
 
 
-# a flow that nobody answers, of 2000 packets in bursts
+# a flow without an answer, of 2000 packets in bursts
 ONE_WAY = """
     import socket, sys, time
     asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

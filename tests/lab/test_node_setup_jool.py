@@ -47,7 +47,7 @@ def test_jool_gets_the_prefix_and_the_pool_with_its_ports_in_a_namespace_of_its_
     assert "mtu 1374" in ip("ip link show plat")
     assert "fe80" not in ip("ip -6 address show dev plat")
     # packets go in and come out, without anybody to resolve addresses
-    node.machine.run(f"ip -6 route add {PREFIX}:c000:8 dev plat")  # where nobody is led by himself
+    node.machine.run(f"ip -6 route add {PREFIX}:c000:8 dev plat")  # an address that no route leads to
     node.machine.run(f"ping -6 -c 1 -W 20 {PREFIX}:c000:8")
     assert "plat  up " in node.xlat("plat status").stdout
     node.machine.run("touch /run/jool.sulks")

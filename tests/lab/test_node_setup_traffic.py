@@ -106,7 +106,7 @@ class Mesh:
         if both:
             link(self.client2, "eth0", self.plat, "lan")
             self.attach(self.client2, self.plat, "10.126.0.60")
-        # what makes it hard: reverse path filtering wherever it can be switched on
+        # reverse path filtering on all devices makes it hard
         for node in (self.clat, self.plat):
             node.run("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1")
         self.nodes = [Node(self.clat, "busybox ash", firewall, SIIT), Node(self.plat, "dash", firewall, SIIT)]

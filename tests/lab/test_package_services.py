@@ -296,7 +296,7 @@ def test_a_node_comes_up_from_its_packages_alone(make_node, shell):
     before = told["drops"]
     assert set(before) == {"clat", "plat"}
     assert not {key for key in before["clat"] if key.startswith(("in", "out", "translated"))}, before
-    node("ping -c 3 -i 0.01 -W 1 -I clat 224.5.5.5", check=False)  # multicast is nobody's to translate
+    node("ping -c 3 -i 0.01 -W 1 -I clat 224.5.5.5", check=False)  # multicast is not translated
     # of this counter alone: the kernel's own MLD reports, from ::, are illegal sources and come when they like
     wanted = before["clat"].get("illegal-destination", 0) + 3
 
@@ -462,7 +462,7 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
     node("/etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.calls", "reload")
     assert node("sort -u /run/babeld.calls") == "reload\n"
-    # without the roaming daemon nobody has such addresses
+    # only the roaming daemon makes such addresses
     node("/etc/init.d/l3roamd-py disable; /etc/init.d/464xlat reload")
     node.wait("cat /run/babeld.d/464xlat.conf | grep -c redistribute", "6")
     node.wait("pgrep -f '[r]ole.d' >/dev/null || echo idle", "idle")

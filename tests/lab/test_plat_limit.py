@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""What guests may have of an exit's line: it is held, it limits nobody else, it comes, changes and goes."""
+"""The limit of what guests may use of an exit's line: it is kept, limits no other traffic, comes, changes and goes."""
 
 import itertools
 import json

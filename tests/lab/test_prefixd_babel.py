@@ -245,7 +245,7 @@ def test_the_roaming_daemon_knows_what_was_lost_while_it_was_away_however_much_t
     wait_until(lambda: len(daemon.lines) == 2, what="the second news")
     usable, lost = daemon.lines[1].split(" lost ")
     assert usable == f"plats {A}/96 {B}/96"
-    # those that had been asked in vain before their routes went
+    # those that had not answered before their routes went
     assert set(lost.split()) <= {f"{prefix}/96" for prefix in many} | {"end"}
 
 

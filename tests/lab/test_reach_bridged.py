@@ -29,7 +29,7 @@ def machines():
         router, server = Machine(), Machine()
         for machine in (router, server):
             stack.callback(machine.end)
-            machine.run("sysctl", "-q", "net.ipv6.conf.default.dad_transmits=0")  # nobody has to wait for it
+            machine.run("sysctl", "-q", "net.ipv6.conf.default.dad_transmits=0")  # no test has to wait for it
         cable(router, "eth0", server, "eth0")
         address(router, "eth0", "203.0.113.1/24", "fe80::1/64")
         address(router, "lo", *OUTSIDE)

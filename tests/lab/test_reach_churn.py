@@ -60,7 +60,7 @@ def processes(machine):
         with contextlib.suppress(OSError):
             name = (each / "comm").read_text().strip()
             if name not in ("wireguard-go", "reach-relay") or not process.started(int(each.name)):
-                continue  # or a zombie, that nobody collects in this machine
+                continue  # or a zombie, which no process collects in this machine
             if os.stat(each / "ns/pid").st_ino == namespace:
                 lines = dict(line.split(":", 1) for line in (each / "status").read_text().splitlines())
                 kib, threads = int(lines["RssAnon"].split()[0]), int(lines["Threads"])
@@ -76,7 +76,7 @@ def supervisors(machine):
 
 
 def residue(site, machine):
-    """What a machine has of ours that could pile up."""
+    """The number of things of ours on a machine, which must not grow."""
     wait_until(lambda: tracked(machine) <= TRACKED, "what is over is tracked no longer")
     counts = {
         "supervisors": supervisors(machine),

@@ -68,7 +68,7 @@ def test_names_of_the_home_are_asked_over_the_link(site, resolvconf):
     assert told == f"-a wg0 -m 0 -x\nnameserver {PROXY}\nsearch fritz.box\n"
     site.reach(site.caller, "down", "laptop")
     assert site.caller.run("tail", "-n1", "/run/resolvconf.said").stdout == "-d wg0\n"
-    # nobody outside of the link can ask the hub
+    # the hub answers only inside the link
     with contextlib.suppress(OSError):  # refused, or no answer
         assert ask(site.site, "2001:db8:0:1::20", "nas.fritz.box", 1) != "192.168.1.30"
 
@@ -112,7 +112,7 @@ def test_large_transfers_fit_the_link_both_ways(site):
     assert got == size
 
 
-# where ports are published the caller has to speak first: which connections there were, nobody knows any more
+# where ports are published the caller has to send first: the connections that there were are not known any more
 RESTARTS = [(PORTS, "server", "caller"), (PORTS, "attic", "caller")]
 RESTARTS += [(WHOLE, "server", "host"), (WHOLE, "attic", "host")]
 

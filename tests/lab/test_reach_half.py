@@ -181,6 +181,6 @@ def test_an_init_scripts_program_that_dies_begins_again_until_it_is_stopped(mach
 
 
 def alive(machine):
-    """The words that processes were called with. Nobody collects here those that have ended."""
+    """The words that processes were called with. No process collects those that have ended here."""
     lines = machine.run("ps", "-e", "-o", "stat=", "-o", "args=").stdout.splitlines()
     return [Path(word).name for line in lines if not line.startswith("Z") for word in line.split()[1:]]

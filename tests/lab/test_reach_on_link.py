@@ -149,7 +149,7 @@ def reaches_the_office(site, provider):
     soon(site.router, member, "-I", OUTSIDE)
     soon(site.office, "2001:db8:0:7::7")  # the server is there for members as well
     if provider == "proxied":
-        learns(site.router, member, TAP_MTU, "-I", OUTSIDE)  # in a bridge there is nobody to tell
+        learns(site.router, member, TAP_MTU, "-I", OUTSIDE)  # a bridge sends no Packet Too Big
     for machine, caller, target, source in (
         (site.office, site.router, member, OUTSIDE),
         (site.router, site.office, OUTSIDE, None),

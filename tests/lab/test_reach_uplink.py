@@ -57,7 +57,7 @@ PLATNODE = [
     "464xlat plat down",
     "ip -4 addr flush dev wan",
     "sysctl -qw net.ipv6.conf.wan.disable_ipv6=0",
-    # what makes it hard: reverse path filtering wherever it can be switched on
+    # reverse path filtering on all devices makes it hard
     "sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.default.rp_filter=1",
     "ip addr add 2001:db8:0:2::2/64 dev wan nodad",
     "ip -6 route add 2001:db8::/48 via 2001:db8:0:2::1",

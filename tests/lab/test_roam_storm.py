@@ -42,7 +42,7 @@ node = "b"
     f'[[links]]\nbetween = ["{one}", "{other}"]\n' + BAD.replace(", ", "\n") + "\n"
     for one, other in (("a", "b"), ("b", "c"), ("a", "exit"), ("b", "exit"), ("c", "exit"))
 )
-STALL_S = 13.0  # what TCP asks for in vain for so long, six times, is lost
+STALL_S = 13.0  # so long TCP sends a segment again, six times, before it is taken for lost
 ENDLESS = f"http://{WEB}/bytes/{10**12}"
 
 

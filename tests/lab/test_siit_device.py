@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""siit's daemon and its devices: what is taken over, refused, left behind, however it ends and whoever asks."""
+"""siit's daemon and its devices: what it takes over, refuses and leaves behind, however it ends."""
 
 import contextlib
 import json

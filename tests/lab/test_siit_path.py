@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""Real kernels' packets through siit: what arrives whole, who hears of what does not, and what garbage does.
+"""Packets of real kernels through siit: what arrives whole, which errors are sent, and what garbage does.
 
 client --IPv4-- clat --IPv6-- plat --IPv4-- server, a daemon on clat and on plat, no state between them.
 """

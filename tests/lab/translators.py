@@ -27,7 +27,7 @@ DEVICE = "clat"
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 PACKET_OUTGOING = 4
 MAC = "02:00:00:00:00:46"  # of a device that packets are sent to, where it has one
-QUIET = ("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")  # nobody routes what comes out
+QUIET = ("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")  # what comes out is not routed
 
 
 class Pairs:
@@ -105,7 +105,7 @@ class Jool:
             pytest.skip("no Jool: neither jool_siit nor its kernel module are here")
         self.node, self.peer = Namespace(namespace, folder), Namespace(f"{namespace}p", folder)
         for version, mtu in (("4", 1500), ("6", MTU_BYTES)):
-            # without ARP and neighbour discovery, and nobody at the other end who answers
+            # without ARP and neighbour discovery, and without an answer from the other end
             link = ["link", "add", f"jool{version}", "address", MAC, "mtu", mtu, "type", "veth"]
             self.node.run("ip", *link, "peer", "name", f"peer{version}", "mtu", 1500, "netns", self.peer.name)
             for node, name in ((self.node, "jool"), (self.peer, "peer")):
