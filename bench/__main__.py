@@ -16,6 +16,7 @@ from pathlib import Path
 from bench import (
     failover,
     ipv6,
+    ipv6_walks,
     prefixd,
     reach,
     roam,
@@ -160,6 +161,14 @@ GOALS = (
     Goal(
         "ipv6.first_packet_ms", "ms", "a silent newcomer's first packet, until it is answered", at_most=1000
     ),
+    Goal(
+        "ipv6.walk_gap_p50_ms",
+        "ms",
+        "a walk's longest time without an answer, of 100 echoes a second",
+        at_most=200,
+    ),
+    Goal("ipv6.walk_gap_p95_ms", "ms", "the same", at_most=200),
+    Goal("ipv6.walk_gap_plain_p95_ms", "ms", "the same, with nothing sent on: what babel takes"),
     Goal("ipv6.events_cpu_percent", "%", "of a CPU: 500 solicitations a second of 1,000 MACs", at_most=10),
     Goal("ipv6.events_rss_kib", "KiB", "the daemon after them, resident", at_most=18 * 1024),
     Goal(
@@ -189,7 +198,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
     "instructions": lambda say: roam_instructions.run(say),
-    "ipv6": lambda say: ipv6.run(say),
+    "ipv6": lambda say: {**ipv6.run(say), **ipv6_walks.run(say)},
     "reach": lambda say: reach.run(say=say),
 }
 

@@ -102,6 +102,7 @@ WAYS = (
     Option("--rules", "|".join(BACKENDS), one_of(*BACKENDS), "auto", about="netfilter's language"),
     Option("--roam-auth", "required|off", AUTH, "required", about="off: every ROAM is believed"),
     Option("--prepare", "ADDRESS", parse_ipv6, is_many=True, about="a node of the same owner, see below"),
+    Option("--send-on", "on|off", one_of("on", "off"), "off", about="IPv6 of who walks: docs/babeld.md"),
     Option("--max-lease", "S", LEASE_S, 86400, about="seconds; what a roam may last without being renewed"),
     Option("--max-port-clients", "N", PORT_CLIENTS, 512, about="at one port of the bridge; those above wait"),
     Option("--verbose", about="log more; `ctl verbosity` changes it later"),

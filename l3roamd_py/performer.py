@@ -74,7 +74,10 @@ class Performer:
             actions.RemoveNeighbour: lambda a: kernel.unpin(a.mac, a.ipv4),
             actions.Unlearn: self._unlearn,
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
-            actions.RemoveRoute: lambda a: kernel.remove_route(a.mac, a.address),
+            actions.RemoveRoute: self._remove_route,
+            actions.SendOn: self._send_on,
+            actions.StopSendingOn: lambda a: self._as_clat.onward.stop_sending_on(a.address),
+            actions.AddCareOf: lambda a: self._as_clat.onward.add_care_of(a.pairs, a.for_s),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
             actions.SeekAddress: lambda a: kernel.seek(a.address),
             actions.SolicitClient: lambda a: ndp.solicit(a.mac, a.address, clock()),
@@ -149,6 +152,21 @@ class Performer:
 
     def _check_plat(self, action: actions.CheckPlat) -> None:
         self.events.append(PlatChecked(action.plat, self._kernel.leads_to_node(action.plat)))
+
+    def _remove_route(self, action: actions.RemoveRoute) -> None:
+        self._kernel.remove_route(action.mac, action.address)
+        if self._clat is not None:
+            self._clat.onward.drop_care_of(action.address)
+
+    def _send_on(self, action: actions.SendOn) -> None:
+        for address, _ in action.pairs:
+            self._kernel.demote_route(address, int(action.for_s))
+        try:
+            self._as_clat.onward.send_on(action.pairs, action.for_s)
+        except RulesError:
+            for address, _ in action.pairs:  # it would lead nowhere
+                self._kernel.drop_route(address, self._kernel.table)
+            raise
 
     def _unlearn(self, action: actions.Unlearn) -> None:
         port = self._forget_port(action.mac)

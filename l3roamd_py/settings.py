@@ -42,6 +42,7 @@ class Settings:
             plat=node_prefix(given["--plat-range"], given["--mac"]) if given["--plat"] else None,
             prefixes=tuple(given["--prefix"]),
             is_roam_auth_required=given["--roam-auth"] == "required",
+            sends_on=given["--send-on"] == "on",
             max_lease_s=given["--max-lease"],
             own=own,
             told_plat=given.get("--told-plat"),

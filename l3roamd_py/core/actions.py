@@ -109,6 +109,32 @@ class RemoveRoute(ForAddress):
     """Take both back."""
 
 
+@record("pairs for_s")
+class SendOn(Action):
+    """Send what comes for addresses on to their care-of addresses, and route them no longer than for_s more.
+
+    pairs: an address and its care-of address each.
+    """
+
+    pairs: tuple[tuple[bytes, bytes], ...]
+    for_s: float
+
+
+@record("address")
+class StopSendingOn(Action):
+    """What comes for an address is for here again."""
+
+    address: bytes
+
+
+@record("pairs for_s")
+class AddCareOf(Action):
+    """What comes for a care-of address is for the client's: for so long, or until that is not routed here any more."""
+
+    pairs: tuple[tuple[bytes, bytes], ...]
+    for_s: float
+
+
 class ProbeClient(ForIpv4):
     """Ask by ARP, to the MAC alone, whether a client is on our bridge; ArpAnswered says so."""
 

@@ -63,11 +63,12 @@ class Lease:
         return self.home[12:]
 
 
-@mutable("sender lease addresses")
+@mutable("sender nonce lease addresses")
 class Answer:
     """An INFO that was accepted, not judged yet. lease: None if there is none that can be used."""
 
     sender: bytes
+    nonce: int
     lease: Lease | None
     addresses: list[bytes]
 
@@ -151,7 +152,8 @@ class Rival:
 
 
 @mutable(
-    "mac place is_extended until_s ipv4 lease addresses presence told_s is_acknowledged info claim_nonce seeks"
+    "mac place is_extended until_s ipv4 lease addresses presence told_s is_acknowledged info claim_nonce info_nonce"
+    " seeks"
 )
 class Departed:
     """A client that another node serves now. lease: as we had it when we let go."""
@@ -167,7 +169,8 @@ class Departed:
     told_s: float = 0.0  # when it was first told of this place
     is_acknowledged: bool = False
     info: Exchange | None = None
-    claim_nonce: int = 0  # that INFO answers
+    claim_nonce: int = -1  # that INFO answers
+    info_nonce: int = 0
     seeks: int = 0  # how often its place was told the addresses that INFO did not tell
 
 

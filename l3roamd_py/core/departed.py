@@ -4,7 +4,7 @@
 Its node-client address stays until babel has the new one: old routes end here for a while.
 """
 
-from l3roamd_py.core import info, wire
+from l3roamd_py.core import info, onward, wire
 from l3roamd_py.core.actions import RemoveNodeClient
 from l3roamd_py.core.client import Client, Departed, Exchange, former_of
 from l3roamd_py.core.node import Node
@@ -48,9 +48,10 @@ def end_linger(node: Node, mac: bytes) -> None:
 
 def tell(node: Node, departed: Departed, claim_nonce: int) -> None:
     """Send INFO, and again until its ACK comes."""
-    nonce, departed.claim_nonce = node.make_nonce(), claim_nonce
-    payload = node.encode(info.write_info(node, departed), nonce)
-    departed.info = Exchange(nonce, payload, departed.place, node.now_s)
+    if departed.claim_nonce != claim_nonce or not departed.is_extended:  # version 0 reads no nonce twice
+        departed.info_nonce, departed.claim_nonce = node.make_nonce(), claim_nonce
+    payload = node.encode(info.write_info(node, departed), departed.info_nonce)
+    departed.info = Exchange(departed.info_nonce, payload, departed.place, node.now_s)
     _send_info(node, departed, departed.info)
 
 
@@ -79,6 +80,7 @@ def on_ack(node: Node, header: wire.Header, ack: wire.Ack) -> None:
         return node.count("acks_unexpected")
     departed.info, departed.is_acknowledged, departed.seeks = None, True, 0
     tell_addresses(node, ack.mac)
+    onward.send_on(node, departed)
     if (end_linger, ack.mac) in node.timers:
         node.timers.set((end_linger, ack.mac), node.now_s + node.options.linger_s)
     node.changes += 1

@@ -19,6 +19,7 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.node import Node
+from l3roamd_py.core.onward import receive
 from runtime.ordered import oldest
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
@@ -64,13 +65,14 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
         return node.count("infos_forged")
     is_spent = info.lease is not None and 0 < info.lease.token.serial <= search.spent_serial
     is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim)
+    addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
     if search.answered_by is not None or is_spent or not is_awaited:
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
+            receive(node, client, Answer(header.sender, header.nonce, None, addresses))
         return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
-    addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
-    search.answer = Answer(header.sender, read_lease(node, client, info), addresses)
+    search.answer = Answer(header.sender, header.nonce, read_lease(node, client, info), addresses)
     if search.answer.lease is None:
         accept_without_lease(node, client, search.answer)
     return node.touch(client.mac)
@@ -100,9 +102,8 @@ def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
     former = former_of(client)
     if former is not None and not can_ask(former):
         client.presence.is_proven = True  # it cannot be asked, and nobody else has it now
-    for address in answer.addresses:
-        add_address(node, client, address)
     node.route_addresses(client)
+    receive(node, client, answer)
 
 
 def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:

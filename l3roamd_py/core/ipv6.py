@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """A client's IPv6 addresses: routes to them, and whose they are. No I/O."""
 
-from l3roamd_py.core.actions import AddRoute, CloseGate, OpenGate, RemoveRoute, SolicitClient
+from l3roamd_py.core.actions import CloseGate, OpenGate, RemoveRoute, SolicitClient
 from l3roamd_py.core.addresses import refuse, refuse_foreign
 from l3roamd_py.core.client import Client, Verification
 from l3roamd_py.core.node import Node
@@ -41,7 +41,7 @@ def add_address(node: Node, client: Client, address: bytes) -> None:
     if client.presence.silent:
         client.presence.silent = tuple([each for each in client.presence.silent if each[0] != address])
     if client.presence.is_routed:
-        node.do(AddRoute(client.mac, address), OpenGate(client.mac, address))
+        node.route_address(client.mac, address)
     node.changes += 1
 
 
@@ -52,7 +52,9 @@ def remove_address(node: Node, client: Client, address: bytes) -> None:
         node.verifications.pop(address, None)
         node.timers.cancel((finish_verification, address))
         if client.presence.is_routed:
-            node.do(CloseGate(client.mac, address), RemoveRoute(client.mac, address))
+            node.do(CloseGate(client.mac, address))
+            if address not in node.sent_on:
+                node.do(RemoveRoute(client.mac, address))
         node.changes += 1
 
 

@@ -15,6 +15,7 @@ from l3roamd_py.core.actions import (
     RefuseAtGate,
     RemoveNeighbour,
     Send,
+    StopSendingOn,
     UsePlat,
 )
 from l3roamd_py.core.client import (
@@ -118,6 +119,9 @@ class Node:
         self.contests = Rate(options.beside_per_s, options.beside_burst, options.max_clients)
         self.new_addresses = Rate(options.addresses_per_s, options.addresses_burst, options.max_clients)
         self.seeks = Rate(options.seeks_per_s, options.seeks_burst, 1)
+        self.sendings_on = Rate(options.sendings_on_per_s, options.sendings_on_burst, 1)
+        # IPv6 addresses of clients that left, for which we may send on -> MAC, None when its route is gone
+        self.sent_on: dict[bytes, bytes | None] = {}
         # (type, nonce) of others' messages that were here -> how often
         self.relayed: "OldestFirst[tuple[int, int], int]" = OldestFirst()
         self.sought: "OldestFirst[bytes, Sought]" = OldestFirst()  # address -> our search for it
@@ -206,7 +210,13 @@ class Node:
         if not client.presence.is_routed:
             client.presence.is_routed = True
             for address in client.addresses:
-                self.do(AddRoute(client.mac, address), OpenGate(client.mac, address))
+                self.route_address(client.mac, address)
+
+    def route_address(self, mac: bytes, address: bytes) -> None:
+        if address in self.sent_on:
+            del self.sent_on[address]
+            self.do(StopSendingOn(address))
+        self.do(AddRoute(mac, address), OpenGate(mac, address))
 
     def send_copy(self, exchange: Exchange, offsets_s: tuple[float, ...], give_up_s: float) -> None:
         """Send a copy to its destination, and note when the next one is due, or the give-up."""

@@ -24,6 +24,7 @@ class Options:
     """
 
     is_roam_auth_required = True
+    sends_on = True  # what comes for a client that left
     # address of a node without CLAT and PLAT: it serves IPv6 alone, and speaks as l3roamd version 0
     own: bytes | None = None
     told_plat: bytes | None = None  # that INFO names for clients without a lease; nobody relies upon it
@@ -64,6 +65,11 @@ class Options:
     silent_burst = 64.0
     asked_s = 1.0  # how long another's CLAIM waits for our own ROAM
     linger_s = 4.0  # the node-client address stays so that babel has the new one first
+    send_on_s = 30.0  # routes of a client that left stay, for the same reason,
+    sent_on_s = 36.0  # what comes for it is sent on,
+    care_of_s = 60.0  # and who has it now expects that: for longer than it happens
+    sendings_on_per_s = 8.0  # addresses
+    sendings_on_burst = 256.0
     departed_s = 300.0  # how long we remember where a client went
     restored_again_s = 0.04  # between two questions to a client that a restart restored
     restored_give_up_s = 0.12  # then it is not here,

@@ -77,7 +77,9 @@ def use(node: Node, client: Client) -> "Answer | None":
         former.place = header.sender
     search.spent_serial = lease.token.serial  # INFO is to bring a newer one, or nothing
     node.count("arrivals_prepared")
-    return Answer(header.sender, lease, [each for each in info.addresses if node.is_client_ipv6(each)])
+    return Answer(
+        header.sender, header.nonce, lease, [each for each in info.addresses if node.is_client_ipv6(each)]
+    )
 
 
 def renew_mapping(node: Node, client: Client, claimant: bytes) -> None:

@@ -5,11 +5,11 @@ The client is asked. If it answers within three times its usual time, the claim 
 gate is closed, INFO is sent until it is acknowledged, and all that belongs to the client is removed.
 """
 
-from l3roamd_py.core import departed, grants, partners, wire
+from l3roamd_py.core import departed, grants, onward, partners, wire
 from l3roamd_py.core.actions import CloseGate
 from l3roamd_py.core.client import Client, Restored, Rival
 from l3roamd_py.core.events import Datagram
-from l3roamd_py.core.info import is_host
+from l3roamd_py.core.info import is_host, told_addresses
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.pairs import leave
 from l3roamd_py.core.relay import pass_unknown_on
@@ -126,6 +126,7 @@ def let_go(node: Node, client: Client) -> None:
     # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
     if client.ipv4 is not None:
         node.do(CloseGate(client.mac, client.ipv4))
+    onward.begin(node, client, gone, told_addresses(gone))
     departed.tell(node, gone, rival.nonce)
     if client.lease is not None and rival.is_extended:
         pass_roam_on(node, client.lease, rival.sender, rival.nonce)

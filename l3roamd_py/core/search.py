@@ -29,6 +29,7 @@ from l3roamd_py.core.departed import end_linger
 from l3roamd_py.core.info import accept_without_lease
 from l3roamd_py.core.ipv6 import add_address
 from l3roamd_py.core.node import Node, node_of
+from l3roamd_py.core.onward import receive
 from l3roamd_py.core.requests import end_roam, request_token, start_roam
 from l3roamd_py.core.service import announce, ask_client, new_served, serve
 
@@ -229,8 +230,7 @@ def take_over(node: Node, client: Client) -> None:
     announce(node, client)
     if is_prepared:
         claim.next_s = next_s  # who has it does not know yet that it walked
-    for address in answer.addresses:
-        add_address(node, client, address)
+    receive(node, client, answer)
 
 
 def serve_alone(node: Node, client: Client) -> None:

@@ -28,7 +28,7 @@ NO_DAD = 0x02  # IFA_F_NODAD
 IFLA_ADDRESS, IFLA_IFNAME = 1, 3
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS, IFA_PROTO = 1, 2, 8, 11
 NDA_DST, NDA_LLADDR, NDA_MASTER, NDA_PROTOCOL = 1, 2, 9, 12
-RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_TABLE = 1, 4, 6, 15
+RTA_DST, RTA_OIF, RTA_PRIORITY, RTA_TABLE, RTA_EXPIRES = 1, 4, 6, 15, 23
 
 ADDRESS_FORM, ADDRESS_BYTES = "BBBBI", 8  # struct ifaddrmsg: family, prefix length, flags, scope, index
 NEIGHBOUR_FORM, NEIGHBOUR_BYTES = "BBHiHBB", 12  # struct ndmsg: family, -, -, index, state, flags, type

@@ -47,6 +47,7 @@ from l3roamd_py.kernel.netlink import (
     ROUTE_BYTES,
     ROUTE_FORM,
     RTA_DST,
+    RTA_EXPIRES,
     RTA_OIF,
     RTA_PRIORITY,
     RTA_TABLE,
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
-LEAVING = 159  # of a route that goes, for a moment
+LEAVING = 159  # of a route that goes
 LAST_RESORT = 0x7FFFFFFE  # metric
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
@@ -229,12 +230,19 @@ class Network:
         return found
 
     def _route(
-        self, kind: int, flags: int, address: bytes, index: int, table: int, protocol: int = OWNER
+        self,
+        kind: int,
+        flags: int,
+        address: bytes,
+        index: int,
+        table: int,
+        protocol: int = OWNER,
+        for_s: int = 0,
     ) -> bytes:
         is_byte = table < 256  # the header has room for no more
         body = route_header(128, table if is_byte else 0, protocol, UNICAST) + attribute(RTA_DST, address)
         body += _u32(RTA_OIF, index) + (b"" if is_byte else _u32(RTA_TABLE, table))
-        return message(kind, flags, body)
+        return message(kind, flags, body + (_u32(RTA_EXPIRES, for_s) if for_s else b""))
 
     def add_route(self, mac: bytes, address: bytes) -> None:
         """Send what is for an IPv6 address of a client to the client device, and there to its MAC."""
@@ -245,6 +253,16 @@ class Network:
         self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, index, self.table))
         # to say more than STALE would be a sign of the client that it did not give
         self._set_neighbour(mac, address, STALE)
+
+    def demote_route(self, address: bytes, for_s: int) -> None:
+        """Let babel tell of a client's route with a high metric, see docs/babeld.md.
+
+        After so many seconds, or half a minute later, the kernel removes it, if nobody else does.
+        """
+        index = self.index_of(self.client_device)
+        if index:
+            request = self._route(NEW_ROUTE, REPLACE, address, index, self.table, LEAVING, for_s)
+            self._drop(f"to demote the route to {_text(address)}", request)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
         """Take a client's route back, unless another client has the address by now."""

@@ -47,13 +47,16 @@ class QueuedPacket:
     device: int = 0
 
 
-def bind_queue(queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES) -> list[bytes]:
+def bind_queue(
+    queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES, is_segmented: bool = False
+) -> list[bytes]:
     """What makes a socket the listener of a queue, for up to packets_max packets without a verdict."""
+    whole = 0 if is_segmented else WHOLE_GSO
     return [
         _config(queue, attribute(1, struct.pack(COMMAND, BIND, 0, 0))),
         _config(queue, attribute(2, struct.pack(PARAMETERS, copied_bytes, COPY_PACKET))),
         _config(queue, u32(3, packets_max)),
-        _config(queue, u32(4, WHOLE_GSO) + u32(5, WHOLE_GSO)),
+        _config(queue, u32(4, whole) + u32(5, WHOLE_GSO)),
     ]
 
 
@@ -61,9 +64,12 @@ def _config(queue: int, body: bytes) -> bytes:
     return message(SUBSYSTEM_QUEUE, CONFIG, ACK, body, resource=queue)
 
 
-def verdict(queue: int, packet: int, code: int, mark: int | None = None) -> bytes:
-    """What becomes of a packet; mark: the one that it has from then on."""
+def verdict(
+    queue: int, packet: int, code: int, mark: int | None = None, changed: bytes | None = None
+) -> bytes:
+    """What becomes of a packet; mark: the one that it has from then on; changed: what it is from then on."""
     body = attribute(2, struct.pack(VERDICT_HEADER, code, packet)) + (b"" if mark is None else u32(3, mark))
+    body += b"" if changed is None else attribute(10, changed)
     return message(SUBSYSTEM_QUEUE, VERDICT, 0, body, resource=queue)
 
 
@@ -83,19 +89,23 @@ def queued_packet(body: bytes) -> QueuedPacket | None:
 
 
 class PacketQueue:
-    """The listener of one queue. Raises OSError from everything.
+    """The listener of one queue. is_segmented: packets come as a device sends them, complete with checksums.
+
+    Raises OSError from everything.
 
     Its socket gets packets from the moment on in which it is bound, between the answers to what is asked then.
     """
 
-    def __init__(self, queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES):
+    def __init__(
+        self, queue: int, packets_max: int, copied_bytes: int = COPIED_BYTES, is_segmented: bool = False
+    ):
         self.queue = queue
         self.netfilter = NetfilterSocket()
         self.early: list[bytes] = []  # what came before everything was asked
         try:
             # what does not fit the buffer is counted by the queue; it is no reason to fail
             self.netfilter.socket.setsockopt(SOL_NETLINK, NO_ENOBUFS, 1)
-            self._bind(bind_queue(queue, packets_max, copied_bytes))
+            self._bind(bind_queue(queue, packets_max, copied_bytes, is_segmented))
         except OSError:
             self.netfilter.close()
             raise
@@ -144,3 +154,7 @@ class PacketQueue:
         """Have packets (number and new mark) come by the rules of their hook once more, in this order."""
         if messages := [verdict(self.queue, number, REPEAT, mark) for number, mark in packets]:
             self.netfilter.send(messages)
+
+    def replace(self, packet: int, changed: bytes) -> None:
+        """Have another packet in the place of one come by the rules of its hook once more."""
+        self.netfilter.send([verdict(self.queue, packet, REPEAT, changed=changed)])

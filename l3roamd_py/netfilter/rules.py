@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from l3roamd_py.core.mapping import Mapping
+    from l3roamd_py.netfilter.onward import Onward
     from runtime.loop import Poller
 
     Prefixes = tuple[tuple[bytes, int], ...]  # first address, length
@@ -118,6 +119,11 @@ if TYPE_CHECKING:
         checks: Checks  # when tick wants to be called
         prefixes: "Prefixes"
         notices: list[str]  # what others did to our rules, for the log; whoever reads them empties this
+
+        @property
+        def onward(self) -> Onward:
+            """What comes for clients that left."""
+            ...
 
         @property
         def behind(self) -> list[str]:

@@ -248,6 +248,9 @@ class Plan:
         # babeld takes the first that fits, and the roles' lines end with a refusal
         lines = [f"redistribute local ip {NODE_PREFIX6}/64 eq 128 allow"]
         if self.is_roaming(node):
+            lines.append(
+                f"redistribute ip {self.site.prefix6} eq 128 proto 159 metric 50000"
+            )  # docs/babeld.md
             lines.append(f"redistribute ip {self.site.prefix6} eq 128 proto 158 allow")
         lines.append(roles)
         for link in self.topology.links:
@@ -278,7 +281,7 @@ class Plan:
         plat = ["--plat"] if node.role.is_plat else []
         mesh = [word for device in self.babeld_devices(node) for word in ("--mesh", device)]
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
-        rules = ["--rules", self.topology.settings.roam_rules]
+        rules = ["--rules", self.topology.settings.roam_rules, "--send-on", "on"]
         prefix = ["--prefix", str(self.site.prefix6)]
         return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *prefix, *rules, *self.partners(node)]
 

@@ -225,6 +225,25 @@ class Mesh:
         """The nodes that claim to serve it."""
         return [node for node in self.nodes if self.address(client) in node.kernel.node_clients]
 
+    def follow(self, node: Node, address: bytes) -> list[Node]:
+        """The nodes that a packet for an IPv6 address comes by, from one of them on; the last has the client's route.
+
+        None of them if it is dropped. Where there is no route babel leads to any node with one, the first in number.
+        """
+        way, to = [node], address
+        while len(way) <= 2 * len(self.nodes):
+            for translation in (way[-1].kernel.client, way[-1].kernel.care_of):
+                other, until_s = translation.get(to, (to, 0.0))
+                to = other if until_s > self.now_s else to
+            if to == address:
+                there = [each for each in self.nodes if any(to == route[1] for route in each.kernel.routes)]
+            else:
+                there = [each for each in self.nodes if each.clat[:12] == to[:12]]
+            if not there or way[-1] in there:
+                return way if there and to == address else []
+            way.append(there[0])
+        raise AssertionError("it goes in circles: " + " ".join(str(each.number) for each in way))
+
     def path(self, client: Client, ipv4: bytes | None = None) -> tuple[bytes, bytes] | None:
         """The PLAT and the source that it sees, if packets pass there and back; None: they do not."""
         node, ipv4 = client.node, ipv4 or client.ipv4

@@ -27,6 +27,10 @@ class Kernel:
     node_clients: set[bytes] = field(default_factory=set)
     neighbours: set[tuple[bytes, bytes]] = field(default_factory=set)
     routes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    care_of: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # of whom it sends on, until
+    client: dict[bytes, tuple[bytes, float]] = field(
+        default_factory=dict
+    )  # whose a care-of address is, until
     plats: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # CLAT::ipv4 -> PLAT, until
     current: bytes | None = None
     home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
@@ -185,6 +189,19 @@ class Node:
         has_route = there is not None and self.mesh.leads_to(self, there)
         self.mesh.after(0.0, lambda: self.handle(events.PlatChecked(action.plat, has_route)))
 
+    def unroute(self, action: do.RemoveRoute) -> None:
+        self.kernel.routes.discard((action.mac, action.address))
+        there = self.kernel.client.items()
+        self.kernel.client = {key: value for key, value in there if value[0] != action.address}
+
+    def send_on(self, action: do.SendOn) -> None:
+        until_s = self.mesh.now_s + action.for_s
+        self.kernel.care_of.update({address: (care_of, until_s) for address, care_of in action.pairs})
+
+    def add_care_of(self, action: do.AddCareOf) -> None:
+        until_s = self.mesh.now_s + action.for_s
+        self.kernel.client.update({care_of: (address, until_s) for address, care_of in action.pairs})
+
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
         if client is None or client.node is not self or client.is_asleep:
@@ -302,7 +319,10 @@ PERFORM: dict[type, Callable] = {
     do.AddNeighbour: lambda node, a: node.kernel.neighbours.add((a.mac, a.ipv4)),
     do.RemoveNeighbour: lambda node, a: node.kernel.neighbours.discard((a.mac, a.ipv4)),
     do.AddRoute: lambda node, a: node.kernel.routes.add((a.mac, a.address)),
-    do.RemoveRoute: lambda node, a: node.kernel.routes.discard((a.mac, a.address)),
+    do.RemoveRoute: Node.unroute,
+    do.SendOn: Node.send_on,
+    do.StopSendingOn: lambda node, a: node.kernel.care_of.pop(a.address, None),
+    do.AddCareOf: Node.add_care_of,
     do.ProbeClient: Node.probe,
     do.SolicitClient: Node.solicit,
     do.SeekAddress: Node.seek,

@@ -10,8 +10,9 @@ from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transact
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
+from l3roamd_py.netfilter.onward import CARE_OF_MAX, CareOf
 from l3roamd_py.netfilter.rules import independent_rounds, name_of_plat, plat_of_name, serial_of
-from l3roamd_py.netfilter.xtables import ipset
+from l3roamd_py.netfilter.xtables import ipset, onward
 from l3roamd_py.netfilter.xtables.plat import compose
 from runtime.netlink import (  # fmt: skip
     HEADER_BYTES,
@@ -143,6 +144,26 @@ def case_netfilter_verdict():
         nfqueue.verdict(5523, 77, nfqueue.REPEAT, 0x20000007),
         "28000000 0103 0100 00000000 00000000 00 00 1593 0c000200 00000004 0000004d 08000300 20000007",
     )
+    need(
+        nfqueue.verdict(5525, 77, nfqueue.REPEAT, changed=b"abcde"),
+        "2c000000 0103 0100 00000000 00000000 00 00 1595 0c000200 00000004 0000004d 09000a00 6162636465000000",
+    )
+
+
+def case_netfilter_a_packet_gets_another_destination_and_nothing_else():
+    packet = bytes(range(80))
+    assert onward.readdress(packet, b"x" * 16) == packet[:24] + b"x" * 16 + packet[40:]
+
+
+def case_netfilter_of_care_of_addresses_the_oldest_gives_way():
+    known = CareOf(
+        [(bytes((i >> 8, i & 255)), b"at" + bytes((i >> 8, i & 255))) for i in range(CARE_OF_MAX + 1)]
+    )
+    assert known.get(b"\0\0") is known.address_of(b"at\0\0") is None
+    assert (known.get(b"\0\1"), known.address_of(b"at\0\1")) == (b"at\0\1", b"\0\1")
+    known.note([(b"\0\1", b"elsewhere")])
+    assert (known.address_of(b"at\0\1"), known.pop(b"\0\1"), known.pop(b"\0\1")) == (None, b"elsewhere", None)
+    assert len(known.others([b"\0\2"])) == CARE_OF_MAX - 2
 
 
 def case_netfilter_member_of_an_ipset_is_read_as_it_was_written():

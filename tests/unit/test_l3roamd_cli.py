@@ -88,6 +88,11 @@ def test_the_nodes_to_prepare_with_are_said():
     assert [each[11] for each in settings("--clat", *NEEDED, *words).options.partners] == [0xA, 0xB]
 
 
+def test_nothing_is_sent_on_unless_babel_has_been_told_to_expect_it():
+    assert not settings("--clat", *NEEDED).options.sends_on
+    assert settings("--clat", *NEEDED, "--send-on", "on").options.sends_on
+
+
 @pytest.mark.parametrize(("word", "is_required"), [("required", True), ("off", False)])
 def test_whether_a_roam_needs_a_token_is_said(word, is_required):
     assert settings("--plat", *NEEDED, "--roam-auth", word).options.is_roam_auth_required is is_required

@@ -195,6 +195,7 @@ def test_a_client_without_ipv4_that_sleeps_keeps_its_routes_for_whoever_claims_i
     client.node.handle(events.ClientSeen(client.mac))
     mesh.run(1)
     assert mesh.nodes[1].kernel.routes == {(client.mac, client.ipv6)}
+    mesh.run(mesh.nodes[0].core.options.send_on_s)
     assert not mesh.nodes[0].kernel.routes
 
 

@@ -74,7 +74,7 @@ def test_a_forged_claim_takes_nothing_from_a_client_without_ipv4(mesh):
     assert a.kernel.routes == {(mac, address)}
     client.node = None
     forge(a, wire.Claim(mac))
-    mesh.run(1)
+    mesh.run(a.core.options.send_on_s + 1)
     assert not a.kernel.routes
 
 
@@ -207,6 +207,8 @@ def test_floods_cannot_grow_the_tables():
         max_senders=10,
         rate_per_s=1e9,
         burst=1e9,
+        sendings_on_burst=10,
+        sendings_on_per_s=1,
     )
     node = mesh.nodes[0]
     for i in range(300):

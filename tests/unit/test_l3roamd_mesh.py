@@ -67,7 +67,7 @@ def test_b_is_ready_before_it_asks_the_plat_and_asks_before_it_does_what_can_wai
     kinds = [type(action) for action in b.actions if not isinstance(action, do.SendClaim | do.SetCurrentPlat)]
     ready, later = (
         [do.AddNeighbour, do.UsePlat, do.Send],
-        [do.Send, do.AddNodeClient, do.AddRoute, do.OpenGate],
+        [do.Send, do.AddNodeClient, do.AddRoute, do.OpenGate, do.AddCareOf],
     )
     assert kinds == [do.Send, do.Send, *ready, *later, do.OpenGate]
     types = [wire.decode(action.payload)[1].TYPE for action in b.actions if isinstance(action, do.Send)]
@@ -288,7 +288,7 @@ def test_ipv6_addresses_walk_along(mesh):
     address = bytes.fromhex("fd110000000000000000000000000001")
     mesh.nodes[0].handle(events.AddressSeen(client.mac, address))
     mesh.move(client, mesh.nodes[1])
-    mesh.run(1)
+    mesh.run(mesh.nodes[0].core.options.send_on_s + 1)
     assert [(client.mac, address) in node.kernel.routes for node in mesh.nodes] == [False, True, False, False]
 
 

@@ -201,7 +201,7 @@ def test_with_a_client_all_goes():
     mesh.nodes[0].handle(events.AddressGone(client.mac, ADDRESS, is_silent=True))
     client.node = mesh.nodes[1]
     mesh.nodes[1].handle(events.ClientSeen(client.mac, ADDRESS))
-    mesh.run(5)
+    mesh.run(mesh.nodes[0].core.options.send_on_s + 1)
     a, b = (node.kernel for node in mesh.nodes[:2])
     assert not a.opened | a.routes
     assert not mesh.nodes[0].core.node.owner_of

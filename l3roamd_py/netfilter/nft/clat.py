@@ -3,7 +3,7 @@
 
 A set of clients per PLAT. What leaves the CLAT device has the current PLAT as its destination. For a client in the set,
 the client's own PLAT takes its place. On the way back it is the other way round. Elements have the lease as their
-timeout.
+timeout. What of IPv6 goes on after a walk is in the same table: onward.py.
 """
 
 from l3roamd_py.netfilter.gate import QUEUE
@@ -15,6 +15,7 @@ from l3roamd_py.netfilter.nfnetlink import (
     suppress_missing,
 )
 from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft import onward
 from l3roamd_py.netfilter.nft.expressions import (
     ACCEPT,
     META_IIF_NAME,
@@ -72,7 +73,8 @@ class NftClatRules(NftGate):
         super().__init__(client_device, clat_device, queue)
         chains = [Chain("to_plat", PREROUTING, -360), Chain("from_plat", POSTROUTING, 300)]
         sets = [Set("current", TYPE_IPV6, ADDRESS_BYTES, has_timeout=False)]
-        self.table = layout(nftables.IPV6, "l3roamd_clat", chains, sets)
+        self.table = layout(nftables.IPV6, "l3roamd_clat", chains + onward.CHAINS, sets + onward.MAPS)
+        self.onward = onward.NftOnward(self.netfilter, self.table)
         self.current: bytes | None = None
         self.plats: list[bytes] = []
         self.plat_of: dict[bytes, bytes] = {}
@@ -84,6 +86,7 @@ class NftClatRules(NftGate):
                 found = list_elements(self.netfilter, self.table, "current")
                 self.current = found[0].key if found else None
             self._raise()
+            self.onward.take_over()
             self.plat_of = self._read_uses()
 
     def _raise(self) -> None:
@@ -191,7 +194,7 @@ class NftClatRules(NftGate):
         return flush + self._rules([name_of_plat(STEM, plat) for plat in plats])
 
     def _rules(self, names: "Sequence[str]") -> list[bytes]:
-        rules = []
+        rules = onward.rules(self.table, self.client_device)
         if self.clat_range is not None:  # to another node's client, which has no PLAT
             ours = device(META_IIF_NAME, self.clat_device) + load(NETWORK, DESTINATION, RANGE_BYTES)
             rules.append(

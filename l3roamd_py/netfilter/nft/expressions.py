@@ -61,11 +61,15 @@ def load(base: int, offset: int, length: int, register: int = REGISTER) -> bytes
     return _expression("payload", u32(1, register), u32(2, base), u32(3, offset), u32(4, length))
 
 
-def store(base: int, offset: int, length: int, checksum_offset: int | None = None) -> bytes:
+def store(
+    base: int, offset: int, length: int, checksum_offset: int | None = None, is_summed: bool = True
+) -> bytes:
     """Write the register to the packet. The transport checksum follows by the change of the pseudo header, or, if
-    checksum_offset says where it lies from base, as an Internet checksum over what is written."""
+    checksum_offset says where it lies from base, as an Internet checksum over what is written. is_summed: it must."""
     parts = [u32(5, REGISTER), u32(2, base), u32(3, offset), u32(4, length)]
-    if checksum_offset is None:
+    if not is_summed:
+        pass
+    elif checksum_offset is None:
         parts += [u32(6, 0), u32(7, 0), u32(8, 1)]
     else:
         parts += [u32(6, 1), u32(7, checksum_offset), u32(8, 0)]

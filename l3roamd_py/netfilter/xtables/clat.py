@@ -31,6 +31,7 @@ from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
+from l3roamd_py.netfilter.xtables.onward import XtablesOnward
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from xlat464.address import format_ipv6
 
@@ -58,6 +59,7 @@ class XtablesClatRules(XtablesGate):
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
         super().__init__(client_device, clat_device, queue)
         self.conntrack = Conntrack()
+        self.onward = XtablesOnward(self.sets, self.chains, self.sources, client_device)
         self.errors: Errors | None = None
         self.current: bytes | None = None
         self.plats: list[bytes] = []
@@ -88,13 +90,16 @@ class XtablesClatRules(XtablesGate):
                 except OSError:
                     pass  # then NAT does what it can
             self._want_plats()
+            self.onward.set_up()
         self.chains.finish()
 
     def tear_down(self) -> None:
         with refusal("cannot remove the rules of the PLATs"):
             for chain in CHAINS:
                 self.chains.want(chain, [])
+            self.onward.tear_down()
             super().tear_down()
+            self.onward.destroy_sets()
             for name in [set_of_plat(plat) for plat in self._plats()] + [CURRENT.name]:
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current = [], {}, None
@@ -105,6 +110,7 @@ class XtablesClatRules(XtablesGate):
         if self.errors is not None:
             self.sources.forget(self.errors)
             self.errors.close()
+        self.onward.close()
         super().close()
         self.conntrack.close()
 
@@ -112,6 +118,7 @@ class XtablesClatRules(XtablesGate):
         if self.errors is not None:
             with refusal("cannot read the errors for clients"):
                 self.errors.read(self.plat_of.get, self.current)
+        self.onward.read()
         return super().read_arrivals()
 
     # Clients
@@ -236,6 +243,7 @@ class XtablesClatRules(XtablesGate):
     def _make_sets(self) -> None:
         super()._make_sets()
         with refusal("cannot make the PLATs' sets again"):
+            self.onward.make_sets()
             self.sets.create(CURRENT)
             if self.current:
                 self.sets.add(CURRENT.name, Member(self.current))

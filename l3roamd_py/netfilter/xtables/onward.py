@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: ISC
+"""What comes for a client that left goes on to another node (core/onward.py), where rules are iptables'.
+
+All that iptables can put another address into a packet with is connection tracking's, and to that each flow would be a
+new one. So such packets come to a queue, and go on from here, each with its other destination. Two sets say which:
+whose addresses left, and which care-of addresses are turned back; the comment is the other address. Of a packet of more
+than one segment each comes by itself. What an ICMPv6 error quotes stays.
+"""
+
+import socket
+
+from l3roamd_py.netfilter.nfnetlink import refusal
+from l3roamd_py.netfilter.nfqueue import ACCEPT, PacketQueue
+from l3roamd_py.netfilter.onward import CareOf
+from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables.chains import queue_rule
+from l3roamd_py.netfilter.xtables.gate import packed
+from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
+from l3roamd_py.netfilter.xtables.saved import OwnChain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from l3roamd_py.netfilter.onward import Pairs
+    from l3roamd_py.netfilter.xtables.chains import Chains
+    from l3roamd_py.netfilter.xtables.ipset import IpSets
+    from runtime.sources import Sources
+
+QUEUE = 5525
+WAITING_MAX = 256
+WHOLE = 0xFFFF
+DESTINATION, HEADER_BYTES = 24, 40
+CARE_OF = IpSet("l3roamd_care_of", socket.AF_INET6, has_timeout=True)
+CLIENT = IpSet("l3roamd_client", socket.AF_INET6, has_timeout=True)
+ONWARD = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_onward")
+OWN_ONWARD = OwnChain("ip6tables", "mangle", "OUTPUT", "L3ROAMD_own_onward")
+
+
+def readdress(packet: bytes, address: bytes) -> bytes:
+    return packet[:DESTINATION] + address + packet[HEADER_BYTES:]
+
+
+class XtablesOnward:
+    """Onward with sets and a queue."""
+
+    def __init__(self, sets: "IpSets", chains: "Chains", sources: "Sources", client_device: str) -> None:
+        self.sets, self.chains, self.sources, self.client_device = sets, chains, sources, client_device
+        self.queue: PacketQueue | None = None
+        self.turned_back = CareOf()
+        self.sent_on = CareOf()
+
+    def set_up(self) -> None:
+        """Go on with what a daemon before us turned back, and not with what it sent on: it does not route that now."""
+        self.make_sets()
+        self.sets.delete(CARE_OF.name, *[member.address for member in self.sets.members(CARE_OF.name)])
+        found = [(packed(m.comment, 16), m.address) for m in self.sets.members(CLIENT.name)]
+        self.turned_back = CareOf([pair for pair in found if pair[0]])
+        if self.queue is None:
+            try:
+                self.queue = PacketQueue(QUEUE, WAITING_MAX, WHOLE, is_segmented=True)
+            except OSError:
+                return  # then nothing goes on
+            self.sources.add(self.queue)
+        waits = queue_rule(QUEUE)
+        left = f"-m set --match-set {CARE_OF.name} dst {waits}"
+        here = f"! -i {self.client_device} -m set --match-set {CLIENT.name} dst {waits}"
+        self.chains.want(ONWARD, [here, left])
+        self.chains.want(OWN_ONWARD, [left])
+
+    def make_sets(self) -> None:
+        for each in (CARE_OF, CLIENT):
+            self.sets.create(each)
+
+    def tear_down(self) -> None:
+        """The chains first: they name the sets."""
+        for chain in (ONWARD, OWN_ONWARD):
+            self.chains.want(chain, [])
+
+    def destroy_sets(self) -> None:
+        for each in (CARE_OF, CLIENT):
+            self.sets.destroy(each.name)
+
+    def close(self) -> None:
+        if self.queue is not None:
+            self.sources.forget(self.queue)
+            self.queue.close()
+        self.queue = None
+
+    def read(self) -> None:
+        """Send on what waits."""
+        if self.queue is None:
+            return
+        with refusal("cannot read what goes on to other nodes"):
+            for packet in self.queue.read(WAITING_MAX):
+                to = packet.copied[DESTINATION:HEADER_BYTES]
+                address = self.turned_back.address_of(to) or self.sent_on.get(to)
+                if address is None:
+                    self.queue.judge([packet.number], ACCEPT)
+                else:  # by the rules once more: it may have to go on from here
+                    self.queue.replace(packet.number, readdress(packet.copied, address))
+
+    def send_on(self, pairs: "Pairs", for_s: float) -> None:
+        if self.queue is None:
+            raise RulesError(
+                "nothing can be sent on: the kernel has no queue for it, or it is another process's"
+            )
+        self._add(CARE_OF, [(address, care_of) for address, care_of in pairs], for_s)
+        self.sent_on.note(pairs)
+
+    def stop_sending_on(self, address: bytes) -> None:
+        self.sent_on.pop(address)
+        with refusal("cannot end sending on"):
+            self.sets.delete(CARE_OF.name, address)
+
+    def add_care_of(self, pairs: "Pairs", for_s: float) -> None:
+        self._add(CLIENT, [(care_of, address) for address, care_of in pairs], for_s)
+        self.turned_back.note(pairs)
+
+    def drop_care_of(self, address: bytes) -> None:
+        care_of = self.turned_back.pop(address)
+        if care_of is not None:
+            with refusal("cannot end a care-of address"):
+                self.sets.delete(CLIENT.name, care_of)
+
+    def keep_care_of(self, addresses: "Container[bytes]") -> None:
+        for address in self.turned_back.others(addresses):
+            self.drop_care_of(address)
+
+    def _add(self, each: IpSet, pairs: "list[tuple[bytes, bytes]]", for_s: float) -> None:
+        with refusal("cannot send on what comes for a client"):
+            for key, other in pairs:
+                self.sets.add(each.name, Member(key, int(for_s), other.hex()))
