@@ -6,12 +6,12 @@ import socket
 import struct
 
 import pytest
-from l3roamd_py.kernel.finding import SIGNS_ONLY
-from l3roamd_py.kernel.horizon import NODES_ONLY
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from l3roamd_py.kernel.finder import SIGNS_ONLY
 from l3roamd_py.kernel.ndp import LEAST_BYTES, ONLY_DISCOVERY
+from l3roamd_py.kernel.node_routes import NODES_ONLY
 from l3roamd_py.kernel.udp import GARBAGE
 from runtime.packets import attach_filter
 
