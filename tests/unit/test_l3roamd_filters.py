@@ -9,6 +9,7 @@ import pytest
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
+from l3roamd_py.core.wire import NEWEST
 from l3roamd_py.kernel.finder import SIGNS_ONLY
 from l3roamd_py.kernel.ndp import LEAST_BYTES, ONLY_DISCOVERY
 from l3roamd_py.kernel.node_routes import NODES_ONLY
@@ -136,12 +137,12 @@ UDP = bytes(8)  # where the filter of a UDP socket begins
     [
         bytes((version, 1, kind)) + bytes(size - 3)
         for version in (0, 1, 255)
-        for kind in (0, 7, 8, 255)
+        for kind in (0, NEWEST, NEWEST + 1, 255)
         for size in (23, 24, 600)
     ],
 )
 def test_of_datagrams_only_what_can_be_a_message_comes_to_us(body):
-    passes = body[0] == 0 and body[2] <= 7 and len(body) >= 24
+    passes = body[0] == 0 and body[2] <= NEWEST and len(body) >= 24
     assert what_passes(GARBAGE, UDP + body) == (UDP + body if passes else None)
 
 
