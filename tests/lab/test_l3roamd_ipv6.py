@@ -35,7 +35,8 @@ def served(lab, node, client):
 
 
 def routed(lab, node, address):
-    return "dev br-client" in lab.exec(node, ["ip", "-6", "route", "show", address]).stdout
+    """Whether its client is at a node; the route of one that walked on has another protocol."""
+    return "dev br-client proto 158" in lab.exec(node, ["ip", "-6", "route", "show", address]).stdout
 
 
 def is_known_to_babel(lab, address):
