@@ -147,12 +147,12 @@ def on_pair(node: Node, header: wire.Header, body: wire.Pair) -> None:
         or body.peer != node.at(ipv4)
     ):
         return node.count("pairs_bad")
-    client = _here(node, ipv4)
+    client, is_proven = _here(node, ipv4), body.nonce == cookie_of(node, sender, ipv4)
+    if not is_proven:
+        node.count("pairs_unproven")
+        return None if client is None else _send_found(node, sender, ipv4, header.nonce)
     if client is None:
         return _tell_gone(node, sender, ipv4)
-    if body.nonce != cookie_of(node, sender, ipv4):
-        node.count("pairs_unproven")
-        return _send_found(node, sender, ipv4, header.nonce)
     if address in node.owner_of or not _may_pair(node, address, sender):
         return node.count("pairs_refused")
     return _accept(node, header, body, client)
@@ -179,7 +179,7 @@ def _accept(node: Node, header: wire.Header, body: wire.Pair, client: Client) ->
         pair = node.pairs[address] = Pairing(header.sender, 0, {}, check_s=check_s)
     if pair.place != header.sender:
         pair.place, pair.moved_to = header.sender, None
-        for party in pair.parties.values():  # they are asked for when they have packets
+        for party in pair.parties.values():
             party.exchange, party.is_agreed = None, False
     party = pair.parties.setdefault(ipv4, Party(node.mac_of(client.mac)))
     party.is_agreed, pair.heard_s = True, node.now_s
@@ -190,6 +190,10 @@ def _accept(node: Node, header: wire.Header, body: wire.Pair, client: Client) ->
         if asker == ipv4:
             node.do(AnswerArp(mac, asker, address))
     node.send(header.sender, node.encode(wire.Paired(body.peer, body.at, header.nonce)))
+    for other, each in pair.parties.items():  # what the node before has let pass, this one may not know
+        if not each.is_agreed and each.exchange is None:
+            each.is_corrected = False
+            _ask(node, address, pair, other)
     _schedule(node, address, pair)
 
 

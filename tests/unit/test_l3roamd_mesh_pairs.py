@@ -132,6 +132,17 @@ def test_who_walks_stays_reachable(two, who):
     assert not old.core.node.pairs
 
 
+def test_all_who_talk_to_a_client_that_walks_stay_in_touch(two):
+    mesh, one, other = two
+    third = joined(mesh, 1, 7)
+    assert meet(mesh, third, other)
+    mesh.move(other, mesh.nodes[2])
+    mesh.run(0.4)
+    for client in (one, third):
+        assert mesh.send_to(client, other.ipv4)
+        assert meet(mesh, other, client, 0.1)
+
+
 def test_both_walk_at_once(two):
     mesh, one, other = two
     mesh.move(one, mesh.nodes[2])
@@ -241,6 +252,15 @@ def test_a_pair_needs_the_nonce_of_found():
     there = c.clat[:12] + NOBODY
     assert not heard(a, wire.Pair(there, at(a, one), 12345), management_address(c.clat))
     assert a.core.counters["pairs_unproven"] == 1
+
+
+def test_who_is_not_proven_hears_nothing_of_where_a_client_went():
+    mesh = Mesh()
+    one = joined(mesh, 1, 9)
+    mesh.move(one, mesh.nodes[1])
+    mesh.run(2)
+    a, c = mesh.nodes[0], mesh.nodes[2]
+    assert not forge(a, wire.Pair(c.clat[:12] + NOBODY, at(a, one), 1), management_address(c.clat))
 
 
 @pytest.mark.parametrize("case", ["range", "sender", "peer", "own"])
