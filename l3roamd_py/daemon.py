@@ -92,9 +92,8 @@ class Daemon:
             refusals += cleanup.map_all(self.plat, mappings)
         for refusal in refusals:
             self.log.warning(str(refusal))
-        found = self.inputs.told_of(
-            self.inputs.finder.dump()
-        )  # before clients are asked, for that needs the devices
+        # before clients are asked, for that needs the devices
+        found = self.inputs.told_of(self.inputs.finder.dump(self.now_s()))
         self.inputs.follow()
         self._restore()
         for error in cleanup.remove_others(self.inputs.kernel, self.core.node):
@@ -154,7 +153,7 @@ class Daemon:
         """A lease of our DHCP server, newly given (add) or found (old)."""
         # dnsmasq says `old` of renewals, and of every lease when it starts; and its client may be behind a repeater,
         # which sends in its name
-        is_seen = mac in self.inputs.finder.ports
+        is_seen = self.inputs.is_seen(mac)
         self.handle([LeaseGranted(mac, ipv4, lease_s, is_seen, action == "old")])
 
     # The loop
@@ -257,7 +256,9 @@ class Daemon:
         parts = [self.inputs.udp.counters, self.server.counters, self.inputs.garbage.counters]
         if self.clat is not None:
             parts.append({f"gate_{name}": value for name, value in self.clat.counters().items()})
-        parts.append({"kernel_overruns": self.inputs.finder.overruns, "failures": self.performer.failures})
+        parts.append(
+            {"kernel_overruns": self.inputs.finder.listing.overruns, "failures": self.performer.failures}
+        )
         parts.append({"bugs": self.bugs, "rules_changed_by_others": self.others_changes})
         for part in parts:
             counters.update(part)

@@ -12,6 +12,7 @@ from l3roamd_py.kernel.node_routes import NodeRoutes
 from l3roamd_py.kernel.stations import Stations
 from l3roamd_py.kernel.udp import PortInUse, Udp
 from l3roamd_py.netfilter.rules import RulesError
+from runtime import IS_MICRO
 from runtime.garbage import Garbage
 from runtime.sockets import error_text
 
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from l3roamd_py.core.events import Event
+    from l3roamd_py.kernel.listing import Listing
     from l3roamd_py.netfilter.rules import ClatRules
     from l3roamd_py.settings import Settings
     from runtime.log import Log
     from runtime.loop import Poller
 
-ROUND_MAX = 64  # events of the kernel's in one round: who makes clients up must not keep all others waiting
-UNHANDLED_MAX = 16384  # that wait; what comes then waits in the kernel, or is lost and looked for
+# events of the kernel's in one round: who makes clients up must not keep all others waiting
+ROUND_MAX = 16 if IS_MICRO else 64
+UNHANDLED_MAX = 1024  # that wait; what comes then waits in the kernel, or is lost and looked for
 
 
 class InputError(Exception):
@@ -61,26 +64,25 @@ class Inputs:
         except OSError as error:
             raise InputError(f"UDP port {PORT} cannot be ours: {error_text(error)}") from None
         self.kernel = Network(settings.client_device, options.node_client_prefix, settings.table)
-        self.finder = Finder(self.kernel)
-        self.stations = Stations(self.finder)
+        self._pending: "list[Listing]" = []
+        self.finder = Finder(self.kernel, options.max_ports, self._pending)
+        self.stations = Stations(self.finder, self._pending)
         self.arp = Arp(settings.client_device, self.finder)
         self.ndp = Ndp(settings.client_device, self.finder, "ndp" not in settings.without)
         self.node_routes: "NodeRoutes | None" = None
         if options.clat is not None:
             ranges = (options.clat_range, options.clat, options.plat_range)
-            self.node_routes = NodeRoutes(*ranges, self.kernel.prefixes)
+            leads_to = self.kernel.leads_to_node
+            self.node_routes = NodeRoutes(*ranges, self.kernel.prefixes, leads_to, self._pending)
         self.gate: "ClatRules | None" = None
-        self._unhandled: "list[Event]" = []  # of the finder
+        self._unhandled: "list[Event]" = []  # of the finder, and of listings
 
     def start(self) -> None:
         """Listen, after what is there already has been taken over."""
         self._watch_udp()
         self._watch("finder", self.finder.socket(), self._read_finder)
         if self.node_routes is not None:
-            try:
-                self.node_routes.read_all(self._clock())
-            except KernelError as error:
-                self._log.warning(str(error))
+            self.node_routes.listing.all(self._clock())
             self._watch("node_routes", self.node_routes.socket(), self._read_node_routes)
         if self.gate is not None:
             self.gate.attend(self._poller, self._read_gate)
@@ -93,6 +95,10 @@ class Inputs:
         """Return what is told of what the finder found."""
         return [] if "netlink" in self._without else found
 
+    def is_seen(self, mac: bytes) -> bool:
+        """Return whether frames of this MAC come to our bridge, or it is a station of ours."""
+        return self.stations.is_here(mac) or self.finder.has_seen(mac)
+
     def read_arrived(self) -> None:
         """Take what no socket tells of. It may bring a deadline nearer, so it comes before read."""
         if self.gate is not None and self.gate.has_arrived:
@@ -100,6 +106,8 @@ class Inputs:
 
     def read(self, wait_s: float) -> "tuple[float, bool]":
         """Wait for at most so long, and take what was said. Return when the wait ended, and whether answers came."""
+        if self._pending:
+            wait_s = min(wait_s, min([each.next_s for each in self._pending]) - self._clock())
         wait_ms = 0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999)
         ready = self.garbage.ready(self._poller, wait_ms)
         polled_s = self._clock()
@@ -117,6 +125,19 @@ class Inputs:
         """Bring what the kernel told to the core, so much of it that others have their turn."""
         batch, self._unhandled = self._unhandled[:ROUND_MAX], self._unhandled[ROUND_MAX:]
         self._handle(batch)
+        if self._pending and not self._unhandled:
+            self._list_on()
+
+    def _list_on(self) -> None:
+        """Go on with what is listed anew."""
+        now_s = self._clock()
+        for listing in list(self._pending):
+            if listing.next_s <= now_s:
+                events = listing.go_on(now_s)
+                self._unhandled += self.told_of(events) if listing is self.finder.listing else events
+                if listing.failure:
+                    self._log.warning(listing.failure)
+                    listing.failure = ""
 
     def follow_changes(self) -> None:
         """Take other devices and sockets over, if there are."""

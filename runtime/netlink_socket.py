@@ -223,8 +223,8 @@ class NetlinkSocket:
 def drain(opened: socket.socket, packs: int) -> "Iterator[bytes | None]":
     """Yield what a socket that is told of things got, at most so many packs; None where the kernel dropped some.
 
-    After it dropped something the kernel keeps silent until all that waits is read, so all of that comes then. It is
-    older than what was dropped: whoever got a None asks for everything anew at the end.
+    After it dropped something the kernel keeps silent until all that waits is read. That is older than what was
+    dropped: whoever got a None asks for everything anew when nothing waits any more.
     """
     while packs:
         packs -= 1
@@ -235,5 +235,5 @@ def drain(opened: socket.socket, packs: int) -> "Iterator[bytes | None]":
         except OSError as error:
             if error.errno != ENOBUFS:
                 raise
-            received, packs = None, WAITING_MAX
+            received = None
         yield received

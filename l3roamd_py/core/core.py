@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
+DUE_MAX = 32  # timers of one Tick: what arrives meanwhile has its turn before the rest
 ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
 VERDICTS_MAX = 16  # on one client for one event; what is left comes with the next Tick
 SOON_S = 5.0
@@ -71,9 +72,10 @@ class Core:
     def _on_tick(self, _: events.Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
-        node.due_s = node.now_s
+        node.due_s, left = node.now_s, DUE_MAX
         for _round in range(ROUNDS_MAX):  # what is due may set what is due already
-            due = node.timers.pop_due(node.now_s)
+            due = node.timers.pop_due(node.now_s, left)
+            left -= len(due)
             for what, mac in due:
                 what(node, mac)
                 judge_touched(node)

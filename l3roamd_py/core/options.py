@@ -138,6 +138,7 @@ class Options:
     max_port_clients = 512  # at one port of the bridge
     max_port_newcomers = 128  # of these, that have not proven to be here
     stranger_asks_per_s = 64.0  # questions to those at one port for whom it has no room
+    max_ports = 8192  # MACs whose port of the bridge is known
     max_departed = 4096
     max_granted = 4096
     max_roam_s = 3600  # of a mapping; who has the client renews it after half of that

@@ -3,6 +3,8 @@
 
 import heapq
 
+EVERY = 1 << 28  # key
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -47,10 +49,10 @@ class Timers(Generic[K]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now_s: float) -> list[K]:
-        """Take out the keys that are due, in the order of their deadlines."""
-        keys = []
-        while (next_s := self.next_s) is not None and next_s <= now_s:
+    def pop_due(self, now_s: float, most: int = EVERY) -> list[K]:
+        """Take out the keys that are due, so many of them at most, in the order of their deadlines."""
+        keys: list[K] = []
+        while len(keys) < most and (next_s := self.next_s) is not None and next_s <= now_s:
             key = heapq.heappop(self._heap)[2]
             del self._due[key]
             keys.append(key)

@@ -2,7 +2,7 @@
 """Finding clients: what the kernel tells of links, and of bridge and neighbour entries; for stations see stations.py.
 
 Everything that is not of the client device, its ports or one of its neighbours is ignored. So is every MAC that is ours
-or no single device's. Messages that the kernel could not keep for us are made up for by a new dump.
+or no single device's. Messages that the kernel could not keep for us are made up for by a new listing.
 
 The client device need not be the bridge with the clients' ports. On Gluon it is a veth (local-node), whose other end is
 one of the ports. Neighbours are the device's, bridge entries the bridge's.
@@ -15,8 +15,10 @@ import sys
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
 from l3roamd_py.core.node import is_device
+from l3roamd_py.core.options import Options
 from l3roamd_py.kernel.links import Links
-from l3roamd_py.kernel.listener import READS_MAX, listen
+from l3roamd_py.kernel.listener import listen
+from l3roamd_py.kernel.listing import Listing
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     AF_INET6,
@@ -44,13 +46,14 @@ from l3roamd_py.kernel.netlink import (
 )
 from l3roamd_py.kernel.network import Network
 from runtime.netlink import attributes, split
-from runtime.netlink_socket import ROUTE, drain
+from runtime.netlink_socket import ROUTE
 from runtime.ordered import OldestFirst
 from runtime.sockets import error_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterator
 
 
 def in_network_order(number: int) -> int:
@@ -59,8 +62,8 @@ def in_network_order(number: int) -> int:
 
 
 LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
-PORTS_MAX = 8192  # MACs whose port is known
-FORGOTTEN = 512  # of these at a time, when there are more
+PAUSE: "tuple[list[Event], ...]" = ([],) * 7  # steps
+FORGOTTEN = 64  # MACs at a time, when there are more than we remember the port of
 # of a neighbour, only that it is reachable or that it has failed; of all others everything. Classic BPF, which takes a
 # number of the kernel's for one in network order: (operation, jump if true, jump if false, value)
 SIGNS_ONLY = (
@@ -90,26 +93,48 @@ def is_ndp_s(kind: int, told: bytes) -> bool:
 
 
 class Finder:
-    """Turns what rtnetlink tells into events about clients. `changed`: the devices are not as they were."""
+    """Turns what rtnetlink tells into events about clients. `changed`: the devices are not as they were.
 
-    def __init__(self, kernel: Network) -> None:
-        self._kernel = kernel
+    ports_max: MACs whose port is remembered. pending: see Listing.
+    """
+
+    def __init__(
+        self,
+        kernel: Network,
+        ports_max: int = Options.max_ports,
+        pending: "list[Listing] | None" = None,
+    ) -> None:
+        self._kernel, self._ports_max = kernel, ports_max
         self._socket = listen(ROUTE, (LINKS, NEIGHBOURS, IPV4_ADDRESSES), SIGNS_ONLY)
         self.links = Links()
         self.client_index = self.bridge_index = 0
         self.own_ipv4: bytes | None = None  # of the client device; None: to be asked for
         self.network_bits = 32  # length of the network that it is in
         self.ports: OldestFirst[bytes, int] = OldestFirst()  # MAC of a client -> index of the bridge's port
+        self._count: dict[int, int] = {}  # port -> how many of these
         self.changed = True
-        self.overruns = 0
-        self._has_missed = False  # something, until the next dump
+        self.listing = Listing(self._list, [] if pending is None else pending)
+        self._unlisted: set[bytes] = set()  # MACs in `ports` that a listing has not come to
+        self._left: set[bytes] | None = None  # that left during a listing, which may have them yet
 
     def socket(self) -> "socket.socket":
         return self._socket
 
     def forget_port(self, mac: bytes) -> int:
         """Forget the port that a MAC is at, and return its index, 0 if none is known."""
-        return self.ports.pop(mac, 0)
+        port = self.ports.pop(mac, 0)
+        if port:
+            self._count[port] -= 1
+        return port
+
+    def _forget_ports(self) -> None:
+        self.ports, self._count = OldestFirst(), {}
+
+    def _note_port(self, mac: bytes, port: int) -> None:
+        if self.forget_port(mac) == 0 and len(self.ports) >= self._ports_max:
+            self._make_room()
+        self.ports[mac] = port
+        self._count[port] = self._count.get(port, 0) + 1
 
     def close(self) -> None:
         self._socket.close()
@@ -118,22 +143,46 @@ class Finder:
         """Return whether this MAC can be a client's."""
         return is_device(mac) and mac not in self.links.own_macs
 
-    def dump(self) -> list[Event]:
-        """Ask for everything anew: at start, and after messages were lost. Of the bridge tell what is not as it was."""
-        before = {mac: self.ports[mac] for mac in self.ports}
-        self.links.clear()
-        self.changed = True
+    def has_seen(self, mac: bytes) -> bool:
+        """Return whether the bridge knows a MAC: it may not have told us yet, or we may have forgotten."""
+        return mac in self.ports or self._kernel.bridge_port(self.bridge_index, mac) != 0
+
+    def dump(self, now_s: float = 0.0) -> list[Event]:
+        """List what there is, when we begin: as many steps as we remember ports, the rest later. See Listing."""
+        return self.listing.all(now_s, self._ports_max)
+
+    def _list(self) -> "Iterator[list[Event]]":
+        """List devices, entries of the bridge and neighbours. Of the bridge only what is not as it was is told."""
+        links = Links()
         for told in self._kernel.links():
-            self._link(told, True)
-        self.ports = OldestFirst()
+            links.note(Told(LINK_FORM, LINK_BYTES, told), True)
+        self.links, self.changed = links, True
+        self._follow()
+        self._unlisted, self._left = set(self.ports), set()
         for told in self._kernel.neighbours(AF_BRIDGE):
-            self._understand(NEW_NEIGHBOUR, told)
-        events: list[Event] = [ClientSeen(mac) for mac in self.ports if before.get(mac) != self.ports[mac]]
-        events += [ClientGone(mac) for mac in before if mac not in self.ports]
+            yield self._understand(NEW_NEIGHBOUR, told, is_listed=True)
+        self._left = None
+        # a listing leaves out some if others go meanwhile: it counts where it was (br_fdb_dump)
+        for mac in list(self._unlisted):
+            yield self._check_port(mac)
+            yield from PAUSE  # a question takes longer than to read an entry
+        self._unlisted = set()
         for told in self._kernel.neighbours(AF_INET6):
-            events += self._understand(NEW_NEIGHBOUR, told)
-        self._has_missed = False
-        return events
+            yield self._understand(NEW_NEIGHBOUR, told)
+
+    def _check_port(self, mac: bytes) -> list[Event]:
+        """Ask the bridge for a MAC that was not in its list."""
+        before = self.ports.get(mac, 0)
+        if mac not in self._unlisted or not before:
+            return []
+        port = self._kernel.bridge_port(self.bridge_index, mac)
+        if port == before:
+            return []
+        self.forget_port(mac)
+        if not port:
+            return [ClientGone(mac)]
+        self._note_port(mac, port)
+        return [ClientSeen(mac)]
 
     def own_addresses(self) -> tuple[bytes, bytes]:
         """Return MAC and IPv4 address of the client device, zeros if it has none. Raises KernelError."""
@@ -142,29 +191,27 @@ class Finder:
         return self.links.mac_of(self.client_index), self.own_ipv4
 
     def _follow(self) -> None:
+        before = self.bridge_index
         self.client_index = self.links.index_of(self._kernel.client_device)
         self.bridge_index = self.links.bridge_of(self.client_index)
+        self.own_ipv4 = None
+        if self.bridge_index != before:
+            self._forget_ports()
 
     def read(self) -> list[Event]:
         """Take what the kernel told since the last time. Raises KernelError."""
         events: list[Event] = []
         try:
-            for received in drain(self._socket, READS_MAX):
-                if received is None:
-                    self.overruns += 1
-                    self._has_missed = True
-                    continue
+            for received in self.listing.told(self._socket):
                 for kind, _, _, begin, end in split(received):
                     told = received[begin:end]
                     if not is_ndp_s(kind, told):
                         events += self._understand(kind, told)
         except OSError as error:
             raise KernelError("what the kernel tells", error_number(error)) from None
-        if self._has_missed:
-            events += self.dump()
         return events
 
-    def _understand(self, kind: int, told: bytes) -> list[Event]:
+    def _understand(self, kind: int, told: bytes, is_listed: bool = False) -> list[Event]:
         if kind in (NEW_LINK, DEL_LINK):
             return self._link(told, kind == NEW_LINK)
         if kind in (NEW_ADDRESS, DEL_ADDRESS):
@@ -180,7 +227,7 @@ class Finder:
         if not self.is_client(mac):
             return []
         if is_bridge:
-            return self._bridge_entry(mac, index, parts, kind == NEW_NEIGHBOUR)
+            return self._bridge_entry(mac, index, parts, kind == NEW_NEIGHBOUR, is_listed)
         address = parts.get(NDA_DST)
         # an entry that the kernel has no use for any more says nothing of the client
         return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
@@ -193,33 +240,48 @@ class Finder:
         self.links.note(told, is_new)
         self.changed = True
         self._follow()
-        self.own_ipv4 = None
-        if self.bridge_index != before:
-            self.ports = OldestFirst()
+        if self.bridge_index not in (0, before):
+            self.listing.want()  # it may have had entries long before it was ours
         return []
 
-    def _bridge_entry(self, mac: bytes, port: int, parts: dict[int, bytes], is_new: bool) -> list[Event]:
+    def _bridge_entry(
+        self, mac: bytes, port: int, parts: dict[int, bytes], is_new: bool, is_listed: bool
+    ) -> list[Event]:
         is_ours = number_of(parts, NDA_MASTER) == self.bridge_index
         if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
             return []
-        if is_new:
-            if mac not in self.ports and len(self.ports) >= PORTS_MAX:
-                self._make_room()
-            self.ports[mac] = port
-            return [ClientSeen(mac)]
+        if not is_new:
+            return self._entry_gone(mac, port)
+        if is_listed and self._left is not None and mac in self._left:
+            return []
+        self._unlisted.discard(mac)
+        before = self.ports.get(mac, 0)
+        if before != port:
+            self._note_port(mac, port)
+        return [] if is_listed and before == port else [ClientSeen(mac)]
+
+    def _entry_gone(self, mac: bytes, port: int) -> list[Event]:
+        if self._left is not None:
+            if len(self._left) < self._ports_max:
+                self._left.add(mac)
+            else:
+                self.listing.want()  # what it has may be old
         if self.ports.get(mac) != port:
             return []  # it is at another port by now, or we had the bridge forget it
-        del self.ports[mac]
+        self.forget_port(mac)
         return [ClientGone(mac)]
 
     def _make_room(self) -> None:
         """Forget the oldest MACs of the port with the most: who floods one must not hide who is at another."""
-        count: dict[int, int] = {}
+        most = max(self._count, key=lambda port: self._count[port])
+        forgotten = []
         for mac in self.ports:
-            count[self.ports[mac]] = count.get(self.ports[mac], 0) + 1
-        most = max(count, key=lambda port: count[port])
-        for mac in [mac for mac in self.ports if self.ports[mac] == most][:FORGOTTEN]:
-            del self.ports[mac]
+            if self.ports[mac] == most:
+                forgotten.append(mac)
+                if len(forgotten) == FORGOTTEN:
+                    break
+        for mac in forgotten:
+            self.forget_port(mac)
 
     def port_of(self, mac: bytes) -> str:
         """Return the name of the port behind which a MAC is, "" if that is not known."""

@@ -58,7 +58,3 @@ class Links:
 
     def mac_of(self, index: int) -> bytes:
         return self._links[index][1] if index in self._links else bytes(6)
-
-    def clear(self) -> None:
-        self._links.clear()
-        self._other_ends.clear()

@@ -7,7 +7,7 @@ what is not, changes nothing.
 
 import socket
 import sys
-from errno import ENODEV, ENOENT
+from errno import EHOSTUNREACH, ENODEV, ENOENT
 
 from l3roamd_py.kernel.netlink import (
     ADDRESS_BYTES,
@@ -33,7 +33,9 @@ from l3roamd_py.kernel.netlink import (
     MAIN_TABLE,
     NDA_DST,
     NDA_LLADDR,
+    NDA_MASTER,
     NDA_PROTOCOL,
+    NDA_VLAN,
     NEIGHBOUR_BYTES,
     NEIGHBOUR_FORM,
     NEW_ADDRESS,
@@ -74,6 +76,7 @@ if TYPE_CHECKING:
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 LEAVING = 159  # of a route that goes
 LAST_RESORT = 0x7FFFFFFE  # metric
+BRIDGE_VLANS = 0, 1  # of a bridge that filters none, and what one that does has of itself
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
 
@@ -379,18 +382,28 @@ class Network:
 
     def _routes_to(self, address: bytes, length: int) -> list[Told]:
         """The route of this very length, if that is what leads to an IPv6 address."""
-        request = message(GET_ROUTE, 0, route_header(128, flags=FIB_MATCH) + attribute(RTA_DST, address))
         try:
-            told = list(self._list(f"where {_text(address)} is", request, ROUTE_FORM, ROUTE_BYTES))
+            told = list(self._way_to(address))
         except KernelError:
             return []  # how the kernel says that no route leads there
         return [each for each in told if each.fields[1] == length and each.fields[7] == UNICAST]
 
+    def _way_to(self, address: bytes) -> "Iterator[Told]":
+        request = message(GET_ROUTE, 0, route_header(128, flags=FIB_MATCH) + attribute(RTA_DST, address))
+        return self._list(f"where {_text(address)} is", request, ROUTE_FORM, ROUTE_BYTES)
+
     def is_retracted(self, address: bytes) -> bool:
         """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
 
-        babeld keeps such a route for a while after a neighbour was not heard: RFC 8966 section 2.8.
+        babeld keeps such a route for a while after a neighbour was not heard: RFC 8966 section 2.8. All such routes are
+        looked through if the kernel says that one of them has the address.
         """
+        try:
+            list(self._way_to(address))
+            return False
+        except KernelError as error:
+            if error.number != EHOSTUNREACH:
+                return False
         for told in list(self._routes_of_kind("to list lost routes", MAIN_TABLE, UNREACHABLE)):
             if (
                 told.fields[7] == UNREACHABLE
@@ -402,7 +415,9 @@ class Network:
 
     def prefixes(self) -> "Iterator[bytes]":
         """The /96 that routes lead to, through devices."""
-        for told in self._routes_of_kind("to list nodes", 0, UNICAST):
+        request = message(GET_ROUTE, DUMP, route_header(0, 0, 0, UNICAST))
+        for answer in _stream_apart("to list nodes", request):
+            told = Told(ROUTE_FORM, ROUTE_BYTES, answer)
             prefix = told.bytes_of(RTA_DST, 16)
             if prefix is not None and told.fields[1] == NODE_LENGTH and told.fields[7] == UNICAST:
                 yield prefix
@@ -411,6 +426,21 @@ class Network:
         """Have the bridge forget where a MAC is, so that it tells us when the client is here again."""
         body = neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER) + attribute(NDA_LLADDR, mac)
         self._drop(f"to forget {format_mac(mac)}", message(DEL_NEIGHBOUR, 0, body))
+
+    def bridge_port(self, bridge: int, mac: bytes) -> int:
+        """Return the index of the port where a bridge has learnt a MAC, 0 if it has not, or cannot say."""
+        what = f"where {format_mac(mac)} is"
+        for vlan in BRIDGE_VLANS if bridge else ():
+            body = neighbour_header(AF_BRIDGE) + _u32(NDA_MASTER, bridge) + attribute(NDA_LLADDR, mac)
+            body += attribute(NDA_VLAN, vlan.to_bytes(2, sys.byteorder)) if vlan else b""
+            request = message(GET_NEIGHBOUR, 0, body)
+            try:
+                for told in list(self._list(what, request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES)):
+                    port: int = told.fields[3]
+                    return 0 if told.fields[4] & PERMANENT else port
+            except KernelError:
+                pass  # how the kernel says that it is not there; before 5.0 it cannot be asked
+        return 0
 
     def _list(self, what: str, request: bytes, form: str, size: int) -> "Iterator[Told]":
         for answer in self._netlink.stream(what, request):
@@ -422,6 +452,13 @@ class Network:
 
     def neighbours(self, family: int) -> "Iterator[bytes]":
         """What the kernel tells of each neighbour of a family, AF_BRIDGE for the entries of bridges."""
-        return self._netlink.stream(
-            "to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family))
-        )
+        return _stream_apart("to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family)))
+
+
+def _stream_apart(what: str, request: bytes) -> "Iterator[bytes]":
+    """Yield the answers to a request, over a socket of its own: other things may be asked meanwhile."""
+    asking = Netlink()
+    try:
+        yield from asking.stream(what, request)
+    finally:
+        asking.close()

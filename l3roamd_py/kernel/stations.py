@@ -8,9 +8,10 @@ import sys
 
 from l3roamd_py.core.events import ClientGone, ClientSeen, Event
 from l3roamd_py.kernel.finder import Finder
-from l3roamd_py.kernel.listener import READS_MAX, Listener, listen
+from l3roamd_py.kernel.listener import Listener, listen
+from l3roamd_py.kernel.listing import Listing
 from runtime.netlink import DUMP, attribute, attributes, message, split, text, walk
-from runtime.netlink_socket import GENERIC, NetlinkSocket, drain
+from runtime.netlink_socket import GENERIC, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ PORT, MAC = 3, 6  # NL80211_ATTR_IFINDEX, NL80211_ATTR_MAC
 
 
 class Stations(Listener):
-    """Turns what nl80211 tells into events; silent where there is no Wi-Fi."""
+    """Turns what nl80211 tells into events; silent where there is no Wi-Fi. pending: see Listing."""
 
-    def __init__(self, finder: Finder) -> None:
+    def __init__(self, finder: Finder, pending: "list[Listing] | None" = None) -> None:
         Listener.__init__(self)
         self._finder = finder
+        self.listing = Listing(self._list, [] if pending is None else pending)
         self._family = 0
         self._here: dict[bytes, int] = {}  # MAC of a client that is a station -> index of the port
 
@@ -48,19 +50,16 @@ class Stations(Listener):
     def read(self) -> list[Event]:
         """Take what was told since the last time."""
         events: list[Event] = []
-        has_missed = False
         try:
-            for received in () if self._socket is None else drain(self._socket, READS_MAX):
-                if received is None:
-                    has_missed = True
-                    continue
+            for received in () if self._socket is None else self.listing.told(self._socket):
                 for _, _, _, begin, end in split(received):
                     events += self.understand(received[begin:end])
-            if has_missed:
-                events += self._read_all()
         except OSError:
             pass  # the bridge learns the client by its first frame
         return events
+
+    def is_here(self, mac: bytes) -> bool:
+        return mac in self._here
 
     def understand(self, told: bytes) -> "Iterator[Event]":
         """Yield the event in a message, if it is one about a client: a mesh peer is a station too."""
@@ -79,29 +78,25 @@ class Stations(Listener):
     def _is_ours(self, port: int) -> bool:
         return self._finder.links.is_port_of(port, self._finder.bridge_index)
 
-    def _read_all(self) -> list[Event]:
+    def _list(self) -> "Iterator[list[Event]]":
         """Ask who is here, after something was not told: who left, and who came."""
         before, self._here = self._here, {}
-        events: list[Event] = []
         asking = NetlinkSocket(GENERIC)
         try:
             for port in self._finder.links.ports_of(self._finder.bridge_index):
-                events += self._ask(asking, port)
+                for told in self._stations_of(asking, port):
+                    yield [each for each in self.understand(told) if getattr(each, "mac", b"") not in before]
         finally:
             asking.close()
-        events = [each for each in events if getattr(each, "mac", b"") not in before]
-        return events + [ClientGone(mac) for mac in before if mac not in self._here]
+        yield [ClientGone(mac) for mac in before if mac not in self._here]
 
-    def _ask(self, asking: NetlinkSocket, port: int) -> list[Event]:
-        """What the stations of a port are to us; a port without Wi-Fi has none."""
+    def _stations_of(self, asking: NetlinkSocket, port: int) -> "Iterator[bytes]":
+        """Yield what is told of the stations of a port; one without Wi-Fi has none."""
         body = bytes((GET_STATION, 0, 0, 0)) + attribute(PORT, port.to_bytes(4, sys.byteorder))
-        events: list[Event] = []
         try:
-            for told in asking.dump(message(self._family, DUMP, body)):
-                events += self.understand(told)
+            yield from asking.dump(message(self._family, DUMP, body))
         except OSError:
             pass
-        return events
 
 
 def station(told: bytes) -> tuple[bytes, int]:

@@ -138,20 +138,24 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
             batch("ip -6", [f"route {word} {format_ipv6(node(kind, each))}/96 dev one" for each in numbers])
 
         network = Network("bridge0", None)
-        with contextlib.closing(Finder(network)) as finder:
+        pending = []
+        with contextlib.closing(Finder(network, 8192, pending)) as finder:
             finder.dump()
             neighbours("add", "one", range(6000))
             neighbours("replace", "two", range(6000))
             neighbours("del", "two", range(3000))
             for _ in range(1000):
                 finder.read()
-            assert finder.overruns
+            assert finder.listing.overruns
+            while pending:
+                finder.listing.go_on(1.0)
             two = finder.links.index_of("two")
             wanted = {mac(each): two for each in range(3000, 6000)}
             assert finder.ports == wanted, len(finder.ports)
 
         plats, clats = parse_ipv6("fddd:1337:1338::"), parse_ipv6("fddd:1337:1337::")
-        reachable = NodeRoutes(clats, node(0x1337, 9999), plats, network.prefixes)
+        leads_to = network.leads_to_node
+        reachable = NodeRoutes(clats, node(0x1337, 9999), plats, network.prefixes, leads_to, pending)
         routes("add", 0x1338, (1, 2))
         routes("add", 0x1337, (1, 2))
         assert reachable.read(0.0) == [NodeAppeared()]
@@ -159,6 +163,8 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
         routes("del", 0x1337, [1, *range(10, 6000)])
         routes("del", 0x1338, (2,))
         found = [each for _ in range(1000) for each in reachable.read(1.0)]
+        while pending:
+            found += reachable.listing.go_on(1.0)
         assert PlatsUnrouted(frozenset([node(0x1338, 2)])) in found, found
         assert reachable._here == {node(0x1337, 2)}, len(reachable._here)
         reachable.close()

@@ -2,6 +2,7 @@
 """Which of the kernel's words about neighbours are a sign of a client."""
 
 import contextlib
+import errno
 import socket
 from types import SimpleNamespace
 
@@ -9,7 +10,10 @@ import pytest
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
-from l3roamd_py.kernel.finder import PORTS_MAX, Finder
+from l3roamd_py.core.options import Options
+from l3roamd_py.kernel.finder import Finder
+from l3roamd_py.kernel.listener import READS_MAX
+from l3roamd_py.kernel.listing import PAUSE_S, PAUSES, STEPS_MAX, Listing
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     DEL_NEIGHBOUR,
@@ -20,6 +24,7 @@ from l3roamd_py.kernel.netlink import (
     PROBE,
     REACHABLE,
     STALE,
+    KernelError,
 )
 from l3roamd_py.kernel.stations import _family_and_group
 from xlat464.address import parse_ipv4, parse_ipv6
@@ -112,9 +117,96 @@ def test_after_messages_were_lost_only_what_changed_is_told(finder, monkeypatch)
     there = [entry(stays), entry(walks, PORT + 1), entry(comes)]
     finder._kernel.links = list
     finder._kernel.neighbours = lambda family: there if family == AF_BRIDGE else []
+    finder._kernel.bridge_port = lambda bridge, mac: 0
     assert finder.dump() == [ClientSeen(walks), ClientSeen(comes), ClientGone(leaves)]
     assert finder.ports == {stays: PORT, walks: PORT + 1, comes: PORT}
     assert finder.dump() == []
+    finder._kernel.bridge_port = lambda bridge, mac: PORT
+    there.clear()  # the kernel leaves out some of a list that changes meanwhile
+    assert finder.dump() == [ClientSeen(walks)]
+    assert finder.ports == dict.fromkeys((stays, walks, comes), PORT)
+
+
+def test_what_happens_during_a_listing_counts_more_than_what_is_listed(finder, monkeypatch):
+    """Between two slices the kernel tells of changes, and what is listed after them may be older."""
+    first, leaves, walks = (b"\2\xaa\0\0\0" + bytes((last,)) for last in range(3))
+    monkeypatch.setattr(finder, "_follow", lambda: None)
+    finder.bridge_index = BRIDGE
+    for mac in (first, leaves, walks):
+        learnt(finder, mac)
+    finder._kernel.links = list
+    there = [entry(first), entry(leaves), entry(walks)]
+    finder._kernel.neighbours = lambda family: there if family == AF_BRIDGE else []
+    finder._kernel.bridge_port = lambda bridge, mac: 0
+    finder.listing.want()
+    assert finder.listing.go_on(1.0, 1) == []
+    assert learnt(finder, leaves, kind=DEL_NEIGHBOUR) == [ClientGone(leaves)]
+    assert finder.listing.go_on(1.0) == []
+    assert finder.ports == {first: PORT, walks: PORT}
+
+
+class Told:
+    """A socket that is told of things, and was told of too many: numbers are messages, None an overrun."""
+
+    def __init__(self, *waiting):
+        self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.waiting = list(waiting)
+        theirs.send(b"readable")
+
+    def fileno(self):
+        return self.ours.fileno()
+
+    def recv(self, size, flags=0):
+        if not self.waiting:
+            raise BlockingIOError(errno.EAGAIN, "")
+        said = self.waiting.pop(0)
+        if not self.waiting:
+            self.ours.recv(100)
+        if said is None:
+            raise OSError(errno.ENOBUFS, "")
+        return said
+
+
+def test_a_listing_begins_when_what_waits_is_read_and_others_have_their_turn_meanwhile():
+    begun = []
+
+    def steps():
+        begun.append(True)
+        for number in range(2 * STEPS_MAX + 1):
+            yield [number]
+
+    pending = []
+    listing = Listing(steps, pending)
+    told = Told(None, *[b"x"] * (READS_MAX + 5))
+    assert list(listing.told(told)) == [b"x"] * (READS_MAX - 1)
+    assert pending == [], "older messages wait"
+    assert list(listing.told(told)) == [b"x"] * 6
+    assert pending == [listing]
+    assert [len(listing.go_on(now_s)) for now_s in (10.0, 11.0, 12.0)] == [STEPS_MAX, STEPS_MAX, 1]
+    assert pending == []
+    assert len(begun) == 1
+
+    list(listing.told(Told(None)))
+    assert pending == [listing], "the flood may be over, and nobody else says so"
+    assert listing.next_s == 12.0 + PAUSES * 2.0, "as the last one took two seconds"
+    listing.go_on(50.0, 1)
+    list(listing.told(Told(None)))  # during a listing: what is lost now may be listed already
+    listing.go_on(50.0, 1000)
+    assert pending == [listing]
+    assert listing.next_s == 50.0 + PAUSE_S
+
+
+def test_a_listing_that_the_kernel_refuses_is_tried_again():
+    def steps():
+        yield ["something"]
+        raise KernelError("to list", 12)
+
+    pending = []
+    listing = Listing(steps, pending)
+    assert listing.all(1.0) == ["something"]
+    assert listing.failure.startswith("to list")
+    assert pending == [listing]
+    assert listing.next_s > 1.0
 
 
 def test_who_floods_one_port_hides_nobody_at_another(finder):
@@ -123,7 +215,7 @@ def test_who_floods_one_port_hides_nobody_at_another(finder):
         learnt(finder, bytes((2, 0xCC, 0, 0, 0, number)), PORT + 1)
     for number in range(10_000):
         learnt(finder, bytes((2, 0xBB, 0, 0, *divmod(number, 256))), PORT)
-    assert len(finder.ports) <= PORTS_MAX
+    assert len(finder.ports) <= Options.max_ports
     assert sum(port == PORT + 1 for port in finder.ports.values()) == 100
     assert finder.ports[bytes((2, 0xBB, 0, 0, *divmod(9_999, 256)))] == PORT
     finder.links._links[PORT] = ("lan1", b"", BRIDGE)

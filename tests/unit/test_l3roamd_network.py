@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: ISC
 """Our rtnetlink messages are those that pyroute2 makes, and are read as it reads them."""
 
+from errno import EHOSTUNREACH, ENETUNREACH
+
 import pytest
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -8,7 +10,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from l3roamd_py.kernel import network
-from l3roamd_py.kernel.netlink import Told
+from l3roamd_py.kernel.netlink import KernelError, Told
+from runtime.netlink import flags_of
 from xlat464.address import parse_ipv4, parse_ipv6
 
 TEXT6, TEXT4, MAC_TEXT = "2001:db8:5::9", "10.46.3.4", "02:aa:00:00:00:09"
@@ -22,21 +25,33 @@ class Recorder:
 
     def __init__(self):
         self.asked, self.answers = [], []
+        self.refusal = 0  # errno, of what is no dump
 
     def ask(self, _what, *requests):
         self.asked += requests
 
-    def stream(self, _what, request):
+    def stream(self, what, request):
         self.asked.append(request)
+        if self.refusal and not flags_of(request) & DUMP:
+            raise KernelError(what, self.refusal)
         return iter(self.answers)
+
+    def close(self):
+        pass
 
 
 @pytest.fixture
-def kernel():
+def kernel(monkeypatch):
     made = network.Network("lo", parse_ipv6("fddd:1337:1339::"))
     made.close()
     made._netlink = Recorder()
+    monkeypatch.setattr(network, "Netlink", lambda: made._netlink)
     return made
+
+
+def retracted(kernel, refusal):
+    kernel._netlink.refusal = refusal
+    return kernel.is_retracted(IPV6)
 
 
 def made(form, kind, options, attributes=(), **fields):
@@ -76,6 +91,7 @@ def pair_route(kind, flags):
     return made(rtmsg, kind, flags, [("RTA_DST", TEXT4), ("RTA_OIF", INDEX)], **fields)
 
 
+WAY = made(rtmsg, 26, 0, [("RTA_DST", TEXT6)], family=10, dst_len=128, flags=0x2000)
 ASKED = {
     "add_address": (lambda k: k.add_address(IPV6), [address(20, CREATE_REPLACE)]),
     "remove_address": (lambda k: k.remove_address(IPV6), [address(21, 0)]),
@@ -111,11 +127,20 @@ ASKED = {
             ),
         ],
     ),
-    "leads_elsewhere": (
-        lambda k: k.leads_elsewhere(IPV6),
-        [made(rtmsg, 26, 0, [("RTA_DST", TEXT6)], family=10, dst_len=128, flags=0x2000)],
+    "leads_elsewhere": (lambda k: k.leads_elsewhere(IPV6), [WAY]),
+    "is_retracted, a route": (lambda k: retracted(k, 0), [WAY]),
+    "is_retracted, no route": (lambda k: retracted(k, ENETUNREACH), [WAY]),
+    "is_retracted, perhaps": (
+        lambda k: retracted(k, EHOSTUNREACH),
+        [WAY, made(rtmsg, 26, DUMP, family=10, table=254, type=7)],
     ),
-    "is_retracted": (lambda k: k.is_retracted(IPV6), [made(rtmsg, 26, DUMP, family=10, table=254, type=7)]),
+    "bridge_port": (
+        lambda k: k.bridge_port(3, MAC),
+        [
+            made(ndmsg, 30, 0, [("NDA_MASTER", 3), ("NDA_LLADDR", MAC_TEXT), *vlan], family=7)
+            for vlan in ((), (("NDA_VLAN", 1),))
+        ],
+    ),
     "prefixes": (lambda k: list(k.prefixes()), [made(rtmsg, 26, DUMP, family=10, type=1)]),
     "forget_bridge_entry": (
         lambda k: k.forget_bridge_entry(MAC, INDEX),

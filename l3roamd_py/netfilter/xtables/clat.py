@@ -247,8 +247,11 @@ class XtablesClatRules(XtablesGate):
             self.sets.create(CURRENT)
             if self.current:
                 self.sets.add(CURRENT.name, Member(self.current))
-            for plat in self.plats:
-                self.sets.create(IpSet(set_of_plat(plat), socket.AF_INET6, has_timeout=True))
+            names = [set_of_plat(plat) for plat in self.plats]
+            if self.sets.count(names) == len(self.plat_of):
+                return
+            for name in names:
+                self.sets.create(IpSet(name, socket.AF_INET6, has_timeout=True))
             there = self._read_uses()
             for client, plat in self.plat_of.items():
                 if there.get(client) != plat:
