@@ -42,6 +42,7 @@ Served          claimed, and contested: what we know is out of date  dismiss cla
 Served          claimed, a newcomer that cannot be asked             disown                 forgotten
 Served          claimed, it left or cannot be asked                  let go                 Departed
 Served          claimed, it has answered                             refuse claim           -
+Served          the same, at a partner, and it is not at home here   refuse claim           Roaming
 Served          claimed, a question to it is due                     ask for rival          -
 Served          claimed, it has not answered in time                 let go silent          Departed
 Served          the same, too many were believed                     let go silent          -

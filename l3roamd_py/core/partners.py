@@ -11,11 +11,11 @@ claims and that is still here may be mapped to B by then, so A has its lease ren
 """
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.client import NOWHERE, Answer, Client, Served, former_of
+from l3roamd_py.core.client import NOWHERE, Answer, Client, Roaming, Served, former_of
 from l3roamd_py.core.departed import make_departed
 from l3roamd_py.core.info import read_lease, write_info
 from l3roamd_py.core.node import Node
-from l3roamd_py.core.requests import renew
+from l3roamd_py.core.requests import renew, start_roam
 
 
 def ask(node: Node, partner: bytes) -> None:
@@ -87,4 +87,8 @@ def renew_mapping(node: Node, client: Client, claimant: bytes) -> None:
     lease = client.lease
     if claimant in node.told_partners and lease is not None and lease.request is None and lease.roam is None:
         lease.is_returned = True
-        renew(node, client)
+        if node.is_home(lease):
+            renew(node, client)
+        else:  # if that is STALE it is claimed from where it is mapped
+            client.state, client.search.is_after_stale = Roaming(), False
+            start_roam(node, client)
