@@ -452,6 +452,8 @@ def test_a_babeld_of_openwrts_gets_a_drop_in_once(node):
         "redistribute local ip fd00:1234:5678:9abc::/64 eq 128 allow",
         "redistribute ip fddd:1337:1337::/48 eq 96 allow",
         "redistribute ip fddd:1338:1338::/48 eq 96 allow",
+        "redistribute ip fd46:4646:4646::/64 eq 128 proto 159 metric 50000",
+        "redistribute ip fd46:4646:4646::/64 eq 128 proto 158 allow",
         "redistribute local if clat deny",
         "redistribute local if plat deny",
         "redistribute local if wan deny",
