@@ -56,6 +56,7 @@ class Inputs:
         self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
         self._has_clients, self._without = options.has_clients, settings.without
+        self._has_clat = options.clat is not None
         try:
             self.udp = Udp(options.address)
         except PortInUse:
@@ -164,8 +165,8 @@ class Inputs:
             self._watch("stations", self.stations.socket(), lambda: self._handle(self.stations.read()))
 
     def _follow_network(self) -> None:
-        """Hold what clients send to others of their network."""
-        if self.gate is not None:
+        """Hold what clients send to others of their IPv4 network, where there is a CLAT to reach them by."""
+        if self.gate is not None and self._has_clat:
             try:
                 own = self.finder.own_addresses()[1]
                 if any(own):

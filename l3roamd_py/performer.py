@@ -95,6 +95,7 @@ class Performer:
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
             actions.AddPair: self._add_pair,
+            actions.KeepPair: self._keep_pair,
             actions.RemovePair: self._remove_pair,
             actions.PassWanted: lambda a: self._as_clat.pass_wanted(a.address, a.is_lasting),
             actions.HoldWanted: lambda a: self._as_clat.hold_wanted(a.address),
@@ -182,9 +183,18 @@ class Performer:
         packet = leases.encode_renewal(action.mac, action.ipv4, int.from_bytes(os.urandom(4), "big"))
         leases.tell(self._kernel.client_device, self._arp.own_ipv4(), packet)
 
-    def _add_pair(self, action: actions.AddPair) -> None:
+    def _add_pair(self, action: actions.ForPair) -> None:
         self._translator.insert(action.ipv4, action.at)
         self._kernel.add_pair_route(action.ipv4, self._translator.device)
+
+    def _keep_pair(self, action: actions.KeepPair) -> None:
+        if action.ipv4 in self._kernel.pair_routes():
+            return
+        try:
+            self._translator.remove(action.ipv4, action.at)
+        except TranslatorError:
+            pass  # it went with the device
+        self._add_pair(action)
 
     def _remove_pair(self, action: actions.RemovePair) -> None:
         self._kernel.remove_pair_route(action.ipv4, self._translator.device)

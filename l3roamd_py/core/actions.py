@@ -229,6 +229,10 @@ class AddPair(ForPair):
     """Translate what is for a client of another node, and what comes from it."""
 
 
+class KeepPair(ForPair):
+    """See that it is there still: the CLAT's device may have been made anew."""
+
+
 class RemovePair(ForPair):
     """Take that back."""
 

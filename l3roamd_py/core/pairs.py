@@ -13,7 +13,15 @@ to have a client the one that had it is asked first; if it let go of it, it says
 """
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import AddPair, AnswerArp, HoldWanted, PassWanted, RefuseWanted, RemovePair
+from l3roamd_py.core.actions import (
+    AddPair,
+    AnswerArp,
+    HoldWanted,
+    KeepPair,
+    PassWanted,
+    RefuseWanted,
+    RemovePair,
+)
 from l3roamd_py.core.client import NEVER, Client, Exchange, Pairing, Party, Served
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.token import SECRET_SIZE
@@ -238,6 +246,8 @@ def on_due(node: Node, address: bytes) -> None:
         if pair.used_s >= node.now_s - options.pair_check_s:
             _renew(node, address, pair)
         pair.check_s = node.now_s + options.pair_check_s
+        if pair.at is not None:
+            node.do(KeepPair(address, pair.at))
         node.do(HoldWanted(address))  # the next packet says that it is used
     return _schedule(node, address, pair)
 

@@ -98,7 +98,12 @@ class Arp(DeviceSocket):
 
     def _is_wanted(self, wanted: bytes, asker: bytes, own_ipv4: bytes) -> bool:
         """Whether a client asks for an address of its network that is nobody's here. One that tries it has none."""
-        if self._node is None or wanted in (asker, own_ipv4) or asker == NOBODY:
+        if (
+            self._node is None
+            or self._node.options.clat is None
+            or wanted in (asker, own_ipv4)
+            or asker == NOBODY
+        ):
             return False
         bits = self._finder.network_bits
         return wanted not in self._node.owner_of and mask(wanted, bits) == mask(own_ipv4, bits)

@@ -25,7 +25,12 @@ class Finder:
         return mac != OWN_MAC
 
 
+class WithClat:
+    clat = bytes(16)
+
+
 class Node:
+    options = WithClat
     owner_of = {parse_ipv4("10.46.5.5"): MAC}  # noqa: RUF012
 
 
