@@ -162,11 +162,13 @@ class Server:
             self._poller.add(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_MAX):
+        for accepted in range(ACCEPTS_MAX):
             try:
                 connection, _ = self._listener.accept()
             except OSError as error:
-                if error_number(error) != EAGAIN:
+                # the kernel asks for a descriptor before it looks whether anybody waits: after the first who came
+                # the lack of one says nothing
+                if not accepted and error_number(error) != EAGAIN:
                     self._make_room()
                 return
             connection.setblocking(False)
