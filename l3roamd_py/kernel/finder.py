@@ -192,7 +192,7 @@ class Finder:
 
     def _follow(self) -> None:
         before = self.bridge_index
-        self.client_index = self.links.index_of(self._kernel.client_device)
+        self.client_index = self._kernel.client_index = self.links.index_of(self._kernel.client_device)
         self.bridge_index = self.links.bridge_of(self.client_index)
         self.own_ipv4 = None
         if self.bridge_index != before:

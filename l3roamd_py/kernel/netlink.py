@@ -11,10 +11,14 @@ import sys
 from runtime.netlink import attributes
 from runtime.netlink_socket import ROUTE, NetlinkSocket
 from runtime.sockets import error_number, phrase_of
+from xlat464.address import format_ipv4, format_ipv6, format_mac
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
+
+    What = str | tuple[Any, ...]
 
 NEW_LINK, DEL_LINK, GET_LINK = 16, 17, 18
 NEW_ADDRESS, DEL_ADDRESS, GET_ADDRESS = 20, 21, 22
@@ -35,14 +39,25 @@ NEIGHBOUR_FORM, NEIGHBOUR_BYTES = "BBHiHBB", 12  # struct ndmsg: family, -, -, i
 # struct rtmsg: family, destination's length, source's length, tos, table, protocol, scope, type, flags
 ROUTE_FORM, ROUTE_BYTES = "BBBBBBBBI", 12
 LINK_FORM, LINK_BYTES = "BBHiII", 16  # struct ifinfomsg: family, -, type, index, flags, change
+FORMATS = {4: format_ipv4, 6: format_mac, 16: format_ipv6}
 
 
 class KernelError(Exception):
-    """The kernel refused; the text says what was asked and what it answered. number: its errno."""
+    """The kernel refused; the text says what was asked and what it answered. number: its errno.
 
-    def __init__(self, asked: str, number: int) -> None:
-        super().__init__(f"{asked}: {phrase_of(number)}")
+    asked: a sentence, or one with a %s for each address that follows. The kernel seldom refuses, so only here addresses
+    become text.
+    """
+
+    def __init__(self, asked: "What", number: int) -> None:
+        if not isinstance(asked, str):
+            asked = asked[0] % tuple([_text(each) for each in asked[1:]])
+        super().__init__(asked + ": " + phrase_of(number))
         self.number = number
+
+
+def _text(value: "Any") -> str:
+    return FORMATS[len(value)](value) if isinstance(value, bytes) else str(value)
 
 
 def link_header() -> bytes:
@@ -101,14 +116,14 @@ class Netlink:
     def __init__(self, protocol: int = ROUTE) -> None:
         self._socket = NetlinkSocket(protocol, is_strict=True)
 
-    def ask(self, what: str, *requests: bytes) -> None:
+    def ask(self, what: "What", *requests: bytes) -> None:
         """Have something done. KernelError names `what`."""
         try:
             self._socket.ask(*requests)
         except OSError as error:
             raise KernelError(what, error_number(error)) from None
 
-    def stream(self, what: str, request: bytes) -> "Iterator[bytes]":
+    def stream(self, what: "What", request: bytes) -> "Iterator[bytes]":
         """Each answer as it comes, without the header of netlink: a dump may be long. KernelError names `what`."""
         try:
             yield from self._socket.dump(request)

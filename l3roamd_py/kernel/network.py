@@ -66,22 +66,20 @@ from l3roamd_py.kernel.netlink import (
 )
 from runtime.netlink import CREATE, DUMP, REPLACE, attribute, message, text
 from runtime.sockets import EADDRNOTAVAIL, ESRCH
-from xlat464.address import format_ipv4, format_ipv6, format_mac
 from xlat464.node import NODE_LENGTH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from l3roamd_py.kernel.netlink import What
 
 OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 LEAVING = 159  # of a route that goes
 LAST_RESORT = 0x7FFFFFFE  # metric
 BRIDGE_VLANS = 0, 1  # of a bridge that filters none, and what one that does has of itself
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
-
-
-def _text(address: bytes) -> str:
-    return format_ipv4(address) if len(address) == 4 else format_ipv6(address)
 
 
 def _family(address: bytes) -> int:
@@ -100,11 +98,13 @@ class Network:
     """What of the kernel is ours: addresses on lo, and neighbours and host routes on the client device.
 
     The client device may go and come back: what was put on it is remembered, and put on it again by `renew`.
+    client_index: the device's, 0 while it is not there, None: nobody follows it, so the kernel is asked each time.
     """
 
     def __init__(self, client_device: str, node_client_prefix: bytes | None, table: int = MAIN_TABLE) -> None:
         """table: of the host routes to clients."""
         self.client_device = client_device
+        self.client_index: int | None = None
         self._prefix, self.table = node_client_prefix, table
         self._netlink = Netlink()
         self._lo = self.index_of("lo")
@@ -130,13 +130,16 @@ class Network:
             pass
         return 0
 
-    def _client_index(self, what: str) -> int:
-        index = self.index_of(self.client_device)
+    def _index(self) -> int:
+        return self.index_of(self.client_device) if self.client_index is None else self.client_index
+
+    def _need_index(self, what: "tuple[Any, ...]") -> int:
+        index = self._index()
         if not index:
-            raise KernelError(f"{what} on {self.client_device}", ENODEV)
+            raise KernelError((what[0] + " on " + self.client_device, *what[1:]), ENODEV)
         return index
 
-    def _drop(self, what: str, request: bytes) -> None:
+    def _drop(self, what: "What", request: bytes) -> None:
         try:
             self._netlink.ask(what, request)
         except KernelError as error:
@@ -152,10 +155,10 @@ class Network:
 
     def add_address(self, address: bytes) -> None:
         """Take an IPv6 address, on lo."""
-        self._netlink.ask(f"to take {_text(address)}", self._address(NEW_ADDRESS, CREATE | REPLACE, address))
+        self._netlink.ask(("to take %s", address), self._address(NEW_ADDRESS, CREATE | REPLACE, address))
 
     def remove_address(self, address: bytes) -> None:
-        self._drop(f"to give up {_text(address)}", self._address(DEL_ADDRESS, 0, address))
+        self._drop(("to give up %s", address), self._address(DEL_ADDRESS, 0, address))
 
     def addresses(self) -> set[bytes]:
         """The node-client addresses that we have: by their prefix, or by the mark that newer kernels keep."""
@@ -192,8 +195,8 @@ class Network:
         self._set_neighbour(mac, ipv4, PERMANENT)
 
     def _set_neighbour(self, mac: bytes, address: bytes, state: int) -> None:
-        what = f"to tie {_text(address)} to {format_mac(mac)}"
-        body = neighbour_header(_family(address), self._client_index(what), state)
+        what = "to tie %s to %s", address, mac
+        body = neighbour_header(_family(address), self._need_index(what), state)
         body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac) + _u8(NDA_PROTOCOL, OWNER)
         self._netlink.ask(what, message(NEW_NEIGHBOUR, CREATE | REPLACE, body))
 
@@ -204,10 +207,10 @@ class Network:
             self._drop_neighbour(ipv4)
 
     def _drop_neighbour(self, address: bytes) -> None:
-        index = self.index_of(self.client_device)
+        index = self._index()
         if index:
             body = neighbour_header(_family(address), index) + attribute(NDA_DST, address)
-            self._drop(f"to untie {_text(address)}", message(DEL_NEIGHBOUR, 0, body))
+            self._drop(("to untie %s", address), message(DEL_NEIGHBOUR, 0, body))
 
     def probe(self, mac: bytes, address: bytes) -> None:
         """Let the kernel ask a neighbour whether it is there; the neighbour events tell."""
@@ -217,14 +220,14 @@ class Network:
         """Let the kernel ask who has an IPv6 address, as for a packet to it; the neighbour events tell."""
         if address not in self._routes:
             self._drop_neighbour(address)  # of an entry that it has from before it would only begin to doubt
-        index = self.index_of(self.client_device)
+        index = self._index()
         if index:
             body = neighbour_header(AF_INET6, index, 0, NTF_USE) + attribute(NDA_DST, address)
-            self._netlink.ask(f"to ask for {_text(address)}", message(NEW_NEIGHBOUR, CREATE, body))
+            self._netlink.ask(("to ask for %s", address), message(NEW_NEIGHBOUR, CREATE, body))
 
     def pinned(self) -> set[tuple[bytes, bytes]]:
         """What we tied, as (MAC, IPv4 address); the MAC is empty if the kernel has lost it."""
-        index, found = self.index_of(self.client_device), set()
+        index, found = self._index(), set()
         request = message(GET_NEIGHBOUR, DUMP, neighbour_header(AF_INET))
         for told in self._list("to list neighbours", request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES):
             ipv4 = told.bytes_of(NDA_DST, 4)
@@ -251,8 +254,8 @@ class Network:
         """Send what is for an IPv6 address of a client to the client device, and there to its MAC."""
         if len(self._routes) < NEIGHBOURS_MAX:
             self._routes[address] = mac
-        what = f"to route {_text(address)}"
-        index = self._client_index(what)
+        what = "to route %s", address
+        index = self._need_index(what)
         self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, index, self.table))
         # to say more than STALE would be a sign of the client that it did not give
         self._set_neighbour(mac, address, STALE)
@@ -262,10 +265,10 @@ class Network:
 
         After so many seconds, or half a minute later, the kernel removes it, if nobody else does.
         """
-        index = self.index_of(self.client_device)
+        index = self._index()
         if index:
             request = self._route(NEW_ROUTE, REPLACE, address, index, self.table, LEAVING, for_s)
-            self._drop(f"to demote the route to {_text(address)}", request)
+            self._drop(("to demote the route to %s", address), request)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
         """Take a client's route back, unless another client has the address by now."""
@@ -280,9 +283,9 @@ class Network:
         does so it finds that there is none any more. What it may redistribute it can know by OWNER only, so that is
         what a route is again before it goes.
         """
-        index = self.index_of(self.client_device)
+        index = self._index()
         if index:
-            what = f"to unroute {_text(address)}"
+            what = "to unroute %s", address
             for protocol in (LEAVING, OWNER):
                 self._drop(what, self._route(NEW_ROUTE, REPLACE, address, index, table, protocol))
             self._drop(what, self._route(DEL_ROUTE, 0, address, index, table))
@@ -291,7 +294,7 @@ class Network:
 
     def routes(self) -> set[tuple[bytes, int]]:
         """The IPv6 addresses that we route to the client device, each with its table."""
-        index, found = self.index_of(self.client_device), set()
+        index, found = self._index(), set()
         for told in self._routes_of_kind("to list routes"):
             address = told.bytes_of(RTA_DST, 16)
             is_ours = told.fields[5] in (OWNER, LEAVING) and told.number(RTA_OIF) == index
@@ -320,7 +323,7 @@ class Network:
         except KernelError as error:
             failures.append(error)
         for prefix, length in wanted | there:
-            what = f"to route {_text(prefix)}/{length}"
+            what = "to route %s/%s", prefix, length
             try:
                 if (prefix, length) not in wanted:
                     self._drop(what, self._prefix_route(DEL_ROUTE, 0, prefix, length))
@@ -339,11 +342,11 @@ class Network:
     def add_pair_route(self, ipv4: bytes, device: str) -> None:
         """Send what is for the client of another node into the CLAT."""
         request = self._pair_route(NEW_ROUTE, CREATE | REPLACE, ipv4, self.index_of(device))
-        self._netlink.ask(f"to route {_text(ipv4)}", request)
+        self._netlink.ask(("to route %s", ipv4), request)
 
     def remove_pair_route(self, ipv4: bytes, device: str) -> None:
         request = self._pair_route(DEL_ROUTE, 0, ipv4, self.index_of(device))
-        self._drop(f"to unroute {_text(ipv4)}", request)
+        self._drop(("to unroute %s", ipv4), request)
 
     def pair_routes(self) -> set[bytes]:
         """The clients of other nodes that we route into the CLAT."""
@@ -390,7 +393,7 @@ class Network:
 
     def _way_to(self, address: bytes) -> "Iterator[Told]":
         request = message(GET_ROUTE, 0, route_header(128, flags=FIB_MATCH) + attribute(RTA_DST, address))
-        return self._list(f"where {_text(address)} is", request, ROUTE_FORM, ROUTE_BYTES)
+        return self._list(("where %s is", address), request, ROUTE_FORM, ROUTE_BYTES)
 
     def is_retracted(self, address: bytes) -> bool:
         """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
@@ -425,11 +428,11 @@ class Network:
     def forget_bridge_entry(self, mac: bytes, port: int) -> None:
         """Have the bridge forget where a MAC is, so that it tells us when the client is here again."""
         body = neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER) + attribute(NDA_LLADDR, mac)
-        self._drop(f"to forget {format_mac(mac)}", message(DEL_NEIGHBOUR, 0, body))
+        self._drop(("to forget %s", mac), message(DEL_NEIGHBOUR, 0, body))
 
     def bridge_port(self, bridge: int, mac: bytes) -> int:
         """Return the index of the port where a bridge has learnt a MAC, 0 if it has not, or cannot say."""
-        what = f"where {format_mac(mac)} is"
+        what = "where %s is", mac
         for vlan in BRIDGE_VLANS if bridge else ():
             body = neighbour_header(AF_BRIDGE) + _u32(NDA_MASTER, bridge) + attribute(NDA_LLADDR, mac)
             body += attribute(NDA_VLAN, vlan.to_bytes(2, sys.byteorder)) if vlan else b""
@@ -442,7 +445,7 @@ class Network:
                 pass  # how the kernel says that it is not there; before 5.0 it cannot be asked
         return 0
 
-    def _list(self, what: str, request: bytes, form: str, size: int) -> "Iterator[Told]":
+    def _list(self, what: "What", request: bytes, form: str, size: int) -> "Iterator[Told]":
         for answer in self._netlink.stream(what, request):
             yield Told(form, size, answer)
 
@@ -455,7 +458,7 @@ class Network:
         return _stream_apart("to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family)))
 
 
-def _stream_apart(what: str, request: bytes) -> "Iterator[bytes]":
+def _stream_apart(what: "What", request: bytes) -> "Iterator[bytes]":
     """Yield the answers to a request, over a socket of its own: other things may be asked meanwhile."""
     asking = Netlink()
     try:
