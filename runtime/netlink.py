@@ -9,10 +9,11 @@ Runs on CPython and on MicroPython.
 
 import struct
 import sys
+from struct import pack_into
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
 
 MESSAGE_ERROR, MESSAGE_DONE = 2, 3
 
@@ -22,6 +23,7 @@ REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 NESTED, NETWORK_ORDER, TYPE_MASK = 0x8000, 0x4000, 0x3FFF
 
 HEADER, HEADER_BYTES = "IHHII", 16
+FLAGS_AT = 6 if sys.byteorder == "little" else 7  # the low byte of them
 PAD = (b"", b"\0\0\0", b"\0\0", b"\0")  # by length modulo 4
 
 
@@ -108,19 +110,18 @@ def flags_of(message: bytes) -> int:
     return flags
 
 
-def with_flags(message: bytes, flags: int) -> bytes:
-    """The same message with these flags beside its own."""
-    return message[:6] + (flags_of(message) | flags).to_bytes(2, sys.byteorder) + message[8:]
+def number(messages: "Sequence[bytes]", first: int = 0, has_ack: bool = False) -> bytearray:
+    """Join messages, each with its place as its sequence number, so that an error says which one it is about.
 
-
-def number(messages: "Iterable[bytes]", first: int = 0) -> bytes:
-    """Join messages, each with its place as its sequence number, so that an error says which one it is about."""
-    return b"".join(
-        [
-            each[:8] + ((first + place) & 0xFFFFFFFF).to_bytes(4, sys.byteorder) + each[12:]
-            for place, each in enumerate(messages)
-        ]
-    )
+    has_ack: the last one asks for an acknowledgement.
+    """
+    joined, at, last = bytearray(b"".join(messages)), 0, 0
+    for each in messages:
+        pack_into("I", joined, at + 8, first & 0xFFFFFFFF)
+        first, at, last = first + 1, at + len(each), at
+    if has_ack:
+        joined[last + FLAGS_AT] |= ACK
+    return joined
 
 
 def split(received: bytes) -> "Iterator[tuple[int, int, int, int, int]]":

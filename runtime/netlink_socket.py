@@ -23,6 +23,7 @@ from runtime import IS_MICRO
 from runtime.netlink import (
     ACK,
     DUMP,
+    HEADER_BYTES,
     MESSAGE_DONE,
     MESSAGE_ERROR,
     MULTI,
@@ -30,7 +31,7 @@ from runtime.netlink import (
     flags_of,
     number,
     split,
-    with_flags,
+    unpack_header,
 )
 from runtime.sockets import CLOEXEC, MSG_PEEK, peek
 
@@ -82,10 +83,14 @@ def _set(opened: socket.socket, level: int, option: int, value: int) -> None:
         pass
 
 
-def receive(opened: socket.socket) -> "bytes | None":
-    """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something."""
+def receive(opened: socket.socket, is_expected: bool = False) -> "bytes | None":
+    """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something.
+
+    is_expected: there is something, most probably.
+    """
     try:
-        peek(opened)
+        if not is_expected:
+            peek(opened)
         if IS_MICRO:
             # most of it is short, and room for all that it may be is dear
             found: bytes = opened.recv(SHORT_BYTES, MSG_PEEK)
@@ -135,14 +140,17 @@ class NetlinkSocket:
 
     # Sending, receiving
 
-    def send(self, requests: "Sequence[bytes]") -> int:
-        """Send requests at once; return the sequence number of the first, the others have those that follow."""
+    def send(self, requests: "Sequence[bytes]", has_ack: bool = False) -> int:
+        """Send requests at once; return the sequence number of the first, the others have those that follow.
+
+        has_ack: the last one is acknowledged.
+        """
         if self._is_waiting:
             self.socket.close()
             self._open()
         first = self._sequence + 1 & 0xFFFFFFFF
         self._sequence = self._sequence + len(requests) & 0xFFFFFFFF
-        data = number(requests, first)
+        data = number(requests, first, has_ack)
         self._make_room(2 * len(data))
         self.socket.send(data)
         return first
@@ -152,7 +160,7 @@ class NetlinkSocket:
         return receive(self.socket)
 
     def _wait(self) -> bytes:
-        received = receive(self.socket)
+        received = receive(self.socket, is_expected=True)
         if received is None:
             poll = select.poll()
             poll.register(self.socket, select.POLLIN)
@@ -175,9 +183,8 @@ class NetlinkSocket:
         """Do requests one after the other, each for itself; return the errno of each that failed, by its place."""
         failed: dict[int, int] = {}
         for start in range(0, len(requests), CHUNK):
-            some = list(requests[start : start + CHUNK])
-            some[-1] = with_flags(some[-1], ACK)
-            first, is_over = self.send(some), False
+            some = requests if len(requests) <= CHUNK else requests[start : start + CHUNK]
+            first, is_over = self.send(some, has_ack=True), False
             self._is_waiting = True
             while not is_over:
                 received = self._wait()
@@ -197,15 +204,25 @@ class NetlinkSocket:
         A dump need not be a picture of one moment: a caller that must not miss anything is the only one who changes
         the table, or is told of every change. Nothing else may be asked of this socket until the dump is over.
         """
+        for received, begin, end in self.answers(request):
+            yield received[begin:end]
+
+    def answers(self, request: bytes) -> "Iterator[tuple[bytes, int, int]]":
+        """The same without copies: what was received, and where in it a body is."""
         is_single = not flags_of(request) & (DUMP | ACK)
         sequence = self.send([request])
         self._is_waiting = True
         while True:
-            received = self._wait()
-            for kind, flags, answered, begin, end in split(received):
+            received, at = self._wait(), 0
+            while at + HEADER_BYTES <= len(received):
+                length, kind, flags, answered, _ = unpack_header(received, at)
+                begin, end = at + HEADER_BYTES, at + length
+                if length < HEADER_BYTES or end > len(received):
+                    break
+                at = (end + 3) & ~3
                 if answered != sequence:
                     continue
-                if kind in (MESSAGE_DONE, MESSAGE_ERROR):
+                if kind <= MESSAGE_DONE and kind >= MESSAGE_ERROR:
                     self._is_waiting = False
                     code = error_of(received, begin, end)
                     if code:
@@ -213,7 +230,7 @@ class NetlinkSocket:
                     return
                 if is_single and not flags & MULTI:
                     self._is_waiting = False
-                yield received[begin + self._skipped_bytes : end]
+                yield received, begin + self._skipped_bytes, end
                 if sequence != self._sequence:
                     raise RuntimeError("asked in the middle of a dump, over the same socket")
                 if not self._is_waiting:

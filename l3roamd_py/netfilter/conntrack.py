@@ -20,7 +20,7 @@ from runtime.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     Parts = dict[int, bytes]
 
@@ -47,6 +47,7 @@ OPPOSITE = {128: 129, 129: 128, 139: 140, 140: 139}  # ICMPv6 requests and their
 
 # what every kernel begins an entry with: its tuple's addresses (44 bytes, nested), first the source (20 bytes)
 HEAD = struct.pack("HHHH", 44, TUPLE_ADDRESSES | NESTED, 20, SOURCE)
+HEAD_AT, SOURCE_AT = 4, 12
 
 
 @record("parts")
@@ -148,9 +149,9 @@ def _zone(entry: Entry) -> bytes:
 
 
 def ends_of(answer: bytes) -> tuple[bytes, bytes]:
-    """Source and destination of an entry's first packet: most entries are none of ours, and there may be 200,000."""
-    if answer[4:12] == HEAD:
-        return answer[12:28], answer[32:48]
+    """Source and destination of an entry's first packet."""
+    if answer[HEAD_AT:SOURCE_AT] == HEAD:
+        return answer[SOURCE_AT : SOURCE_AT + 16], answer[SOURCE_AT + 20 : SOURCE_AT + 36]
     addresses = attributes(attributes(attributes(answer).get(ORIGINAL, b"")).get(TUPLE_ADDRESSES, b""))
     return addresses.get(SOURCE, b""), addresses.get(DESTINATION, b"")
 
@@ -169,9 +170,17 @@ class Conntrack:
     def close(self) -> None:
         self.netfilter.close()
 
-    def entries(self, addresses: "Container[bytes]", may_be_destination: bool = False) -> "Iterator[Entry]":
+    def entries(self, addresses: "Collection[bytes]", may_be_destination: bool = False) -> "Iterator[Entry]":
         """Entries whose first packet came from one of these addresses, or went to one."""
-        for answer in self.netfilter.dump(get_entries()):
+        # most entries are none of ours, and there may be 200,000
+        usual = {HEAD + each for each in addresses}
+        is_usual = None  # whether entries begin so; the kernel writes all of them alike
+        for received, begin, end in self.netfilter.answers(get_entries()):
+            if is_usual is None:
+                is_usual = received[begin + HEAD_AT : begin + SOURCE_AT] == HEAD and not may_be_destination
+            if is_usual and received[begin + HEAD_AT : begin + SOURCE_AT + 16] not in usual:
+                continue
+            answer = received[begin:end]
             source, destination = ends_of(answer)
             if source in addresses or (may_be_destination and destination in addresses):
                 yield Entry(attributes(answer))

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from l3roamd_py.netfilter import nfqueue
-from runtime.netlink import number, split, walk
+from runtime.netlink import message, number, split, walk
 
 
 @given(st.binary(max_size=300))
 def test_no_bytes_stop_a_walk(garbage):
     list(walk(garbage))
     list(split(garbage))
-    list(split(number([garbage])))
+    list(split(number([message(0, 0, garbage)])))
     nfqueue.queued_packet(garbage)

@@ -191,11 +191,9 @@ class NftPlatRules:
 
     def _replacement(self, mapping: Mapping) -> list[bytes]:
         messages = []
-        if mapping.was is not None:
-            # another client may have come to where this one was
-            is_still_ours = self._get("from", mapping.was) == mapping.home
-            messages = [self._delete("from", mapping.was)] if is_still_ours else []
-            messages += [self._delete("to", mapping.home)] if self._get("to", mapping.home) else []
+        # it may be over, or another client may have come to where this one was
+        if mapping.was is not None and mapping.home in self._told("from", mapping.was):
+            messages = [self._delete("from", mapping.was), self._delete("to", mapping.home)]
         if mapping.at == mapping.home:
             return messages
         expires_ms, serial = nftables.milliseconds(mapping.lease_s), str(mapping.serial)
@@ -222,9 +220,13 @@ class NftPlatRules:
     def _delete(self, name: str, key: bytes) -> bytes:
         return nftables.delete_elements(self.table.family, self.table.name, name, key)
 
+    def _told(self, name: str, key: bytes) -> bytes:
+        return find_element(self.netfilter, self.table, name, key)
+
     def _get(self, name: str, key: bytes) -> bytes | None:
-        element = find_element(self.netfilter, self.table, name, key)
-        return element.data if element else None
+        for element in nftables.elements_of(self._told(name, key)):
+            return element.data
+        return None
 
     def mappings(self) -> "Iterable[Mapping]":
         with refusal("cannot read the mappings"):

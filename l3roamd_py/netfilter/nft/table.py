@@ -75,16 +75,18 @@ def list_elements(netfilter: NetfilterSocket, table: Table, name: str) -> list[E
     return [element for answer in netfilter.dump(request) for element in nftables.elements_of(answer)]
 
 
-def find_element(netfilter: NetfilterSocket, table: Table, name: str, key: bytes) -> Element | None:
-    """An element by its key. To look first is cheap; a transaction that fails makes the kernel wait for 15 ms."""
+def find_element(netfilter: NetfilterSocket, table: Table, name: str, key: bytes) -> bytes:
+    """What the kernel says of an element by its key, its data in it; nothing if there is none.
+
+    To look first is cheap; a transaction that fails makes the kernel wait for 15 ms.
+    """
     try:
         for answer in netfilter.dump(nftables.get_element(table.family, table.name, name, key)):
-            for element in nftables.elements_of(answer):
-                return element
+            return answer
     except NetlinkError as error:
         if not is_missing(error):
             raise
-    return None
+    return b""
 
 
 def raise_table(
