@@ -50,9 +50,9 @@ class KernelError(Exception):
     """
 
     def __init__(self, asked: "What", number: int) -> None:
-        if not isinstance(asked, str):
-            asked = asked[0] % tuple([_text(each) for each in asked[1:]])
-        super().__init__(asked + ": " + phrase_of(number))
+        about = () if isinstance(asked, str) else asked[1:]
+        sentence: str = asked if isinstance(asked, str) else asked[0] % tuple([_text(each) for each in about])
+        super().__init__(sentence + ": " + phrase_of(number))
         self.number = number
 
 

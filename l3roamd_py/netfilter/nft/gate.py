@@ -264,6 +264,9 @@ class NftGate(Gate):
             unmark = meta(META_MARK) + bitwise(others, bytes(4)) + set_mark()
             yield nftables.add_rule(table, "unmark", passing, unmark)
 
+    def _is_let_in(self, mac: bytes, address: bytes) -> bool:
+        return (mac, address) in self.let_in
+
     def _admit(self, mac: bytes, address: bytes) -> None:
         self._move(mac, address, leave="refused", enter="open")
         self.let_in.add((mac, address))

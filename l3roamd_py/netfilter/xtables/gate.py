@@ -203,6 +203,9 @@ class XtablesGate(Gate):
     def _add(self, mac: bytes, address: bytes) -> None:
         self.sets.add(OPEN[len(address)].name, Member(address, comment=mac.hex()))
 
+    def _is_let_in(self, mac: bytes, address: bytes) -> bool:
+        return self.let_in.get(address) == mac
+
     def _admit(self, mac: bytes, address: bytes) -> None:
         if (mac, address) in self.refused:
             del self.refused[(mac, address)]
