@@ -71,6 +71,7 @@ class Chains:
         self._to_check: dict[str, None] = {}  # programs
         self._child: Child | None = None
         self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
+        self._is_at_rest = False  # settled, and nothing was asked for since: this is looked at in each round
 
     def want(self, chain: OwnChain, rules: "Sequence[str]") -> None:
         """Have a chain consist of these rules, and its hook lead to it, soon: see go_on."""
@@ -78,6 +79,7 @@ class Chains:
             self._order.append(chain)
             self._to_check[chain.program] = None
         self.wanted[chain] = list(rules)
+        self._is_at_rest = False
 
     def check(self, is_regular: bool = True) -> None:
         """Have it looked whether all is there; what somebody took away comes back, what was refused is tried again.
@@ -86,6 +88,7 @@ class Chains:
         """
         self._to_check |= {chain.program: None for chain in self.wanted}
         self._refused.clear()
+        self._is_at_rest = False
         for chain in self.wanted if is_regular else ():
             self._moves[chain] = min(self._moves_left(chain) + 1, MOVES * CHECKS_PER_MOVE)
 
@@ -105,7 +108,10 @@ class Chains:
 
     @property
     def is_complete(self) -> bool:
-        return self._child is None and not self._to_check and not any(map(self._is_due, self.wanted))
+        if not self._is_at_rest:
+            is_idle = self._child is None and not self._to_check
+            self._is_at_rest = is_idle and not any(map(self._is_due, self.wanted))
+        return self._is_at_rest
 
     def go_on(self) -> bool:
         """Hear the child, start the next; return whether all is as wanted, or refused. Never waits."""
@@ -154,6 +160,7 @@ class Chains:
         self._child, self._sent = None, None
         self._written, self._refused, self._led_to, self._to_check = {}, {}, set(), {}
         self._found, self._failed_once, self.behind = {}, {}, {}
+        self._is_at_rest = False
 
     def _is_due(self, chain: OwnChain) -> bool:
         rules = self.wanted[chain]
