@@ -217,9 +217,9 @@ class Performer:
                 self._fail(str(error))
 
     def _carry_out_maps(self) -> None:
-        maps, self._maps = self._maps, []
-        if not maps:
+        if not self._maps:
             return
+        maps, self._maps = self._maps, []
         results: list[RulesError | None] = [RulesError("this node is no platnode")] * len(maps)
         if self._plat is not None:
             try:
@@ -229,7 +229,7 @@ class Performer:
         for each, result in zip(maps, results):
             if result is not None:
                 self._fail(str(result))
-            answer = each.failed if result is not None and isinstance(each, MapClient) else each.done
+            answer = each.failed() if result is not None and isinstance(each, MapClient) else each.done
             if answer is not None:
                 self._udp.send(answer.destination, answer.payload, answer.source)
 

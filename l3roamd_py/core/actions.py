@@ -4,6 +4,7 @@
 A MAC is 6 bytes, an IPv4 address 4, an IPv6 address 16; a prefix is the first address of a /96, 16 bytes.
 """
 
+from l3roamd_py.core import wire
 from runtime.record import record
 
 
@@ -191,12 +192,12 @@ class CheckPlat(Action):
     plat: bytes
 
 
-@record("home at was lease_s serial done failed")
+@record("home at was lease_s serial done")
 class MapClient(Action):
     """On the platnode: what comes from `at` is of `home` (both `CLAT::ipv4`), and back, for lease_s seconds.
 
     was is where the client was until now, None for home itself. serial is kept with the mapping in the kernel.
-    If it worked send `done`, otherwise `failed`.
+    If it worked send `done`, otherwise what `failed` makes of it.
     """
 
     home: bytes
@@ -205,7 +206,10 @@ class MapClient(Action):
     lease_s: int
     serial: int
     done: Send
-    failed: Send
+
+    def failed(self) -> Send:
+        done = self.done
+        return Send(done.destination, wire.refuse(done.payload, wire.KERNEL), done.source)
 
 
 @record("home was done")

@@ -350,6 +350,14 @@ def decode(payload: bytes) -> tuple[Header, Body]:
     return Header(sender, nonce, ttl, extended != 0), BUILD[kind](walk(payload, HEADER_SIZE))
 
 
+def refuse(payload: bytes, reason: int) -> bytes:
+    """Return a ROAM_ACK with another reason in the place of OK, and without its token."""
+    header, body = decode(payload)
+    assert isinstance(body, RoamAck)
+    lease = Lease(body.lease.home, body.lease.plat, body.lease.lease_s)
+    return encode(header, RoamAck(lease, body.at, body.nonce, reason))
+
+
 def pass_on(payload: bytes, ttl_max: int) -> bytes | None:
     """Return the datagram for the next node, its ttl one less; None if it has come far enough.
 

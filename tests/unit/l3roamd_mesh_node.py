@@ -149,7 +149,7 @@ class Node:
 
     def map_client(self, action: do.MapClient) -> None:
         if self.kernel.refuses:
-            self.perform(action.failed)
+            self.perform(action.failed())
             return
         self.unmap(action.home)
         until_s = self.mesh.now_s + action.lease_s

@@ -72,7 +72,7 @@ def test_a_good_roam_is_mapped_and_answered_with_a_fresh_token():
     assert (ack.reason, ack.nonce, ack.at, ack.lease.home) == (wire.OK, 7, v.AT, v.HOME)
     assert TokenIssuer(v.SECRET).is_ours(v.HOME, ack.lease.token)
     assert ack.lease.token.serial > 10
-    refusal = wire.decode(action.failed.payload)[1]
+    refusal = wire.decode(action.failed().payload)[1]
     assert (refusal.reason, refusal.lease.token) == (wire.KERNEL, NO_TOKEN)
 
 
