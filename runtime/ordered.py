@@ -97,9 +97,31 @@ else:
         return table._end[NEXT][KEY]
 
 
+class GoneKeys:
+    """Counts keys that go from dictionaries, and has these forget them before there are too many.
+
+    A dictionary of MicroPython looks for a key that is not there up to a place that no key ever had, and a place whose
+    key is gone is none.
+    """
+
+    MOST = 64  # and a quarter of what is in the first of them
+
+    def __init__(self, *tables: "dict[Any, Any]") -> None:
+        self._tables, self._count = tables, 0
+
+    def note(self) -> None:
+        self._count += 1
+        if self._count > self.MOST + len(self._tables[0]) // 4:
+            self._count = 0
+            for table in self._tables if IS_MICRO else ():
+                kept = dict(table)
+                table.clear()
+                table.update(kept)
+
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     K = TypeVar("K")
     V = TypeVar("V")

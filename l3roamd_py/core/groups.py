@@ -29,11 +29,16 @@ class Groups:
 
     def put(self, home: bytes, is_mapped: bool) -> None:
         """Note a home as its node's newest."""
-        self.remove(home)
         node = home[:NODE_BYTES]
-        group = self._groups.setdefault(node, Group())
+        group = self._groups.get(node)
+        if group is None:
+            group = self._groups[node] = Group()
+        before = len(group)
+        group.mapped.pop(home, None)
+        group.spent.pop(home, None)
         (group.mapped if is_mapped else group.spent)[home] = None
-        self._move(node, len(group) - 1, len(group))
+        if len(group) != before:
+            self._move(node, before, before + 1)
 
     def remove(self, home: bytes) -> None:
         """Forget a home, if it is there."""

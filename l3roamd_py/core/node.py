@@ -35,7 +35,7 @@ from l3roamd_py.core.ports import Ports
 from l3roamd_py.core.rate import Rate
 from l3roamd_py.core.timers import Timers
 from l3roamd_py.core.token import Token
-from runtime.ordered import OldestFirst
+from runtime.ordered import GoneKeys, OldestFirst
 from xlat464.address import contains, format_ipv4, format_ipv6, format_mac
 from xlat464.node import MANAGEMENT_IPV4, RANGE_LENGTH, node_client_address
 
@@ -136,6 +136,7 @@ class Node:
         self.counters: Counters = Counters()
         self.changes = 0  # grows with everything that a restart must not forget
         self._actions: list[Action] = []
+        self.gone = GoneKeys(self.clients, self.owner_of)
 
     def touch(self, mac: bytes) -> None:
         self.touched[mac] = None

@@ -57,9 +57,9 @@ class Platnode:
         self.issuer = TokenIssuer(node.options.random(SECRET_SIZE))
         self.serial = 0  # of the newest token
         self.entries: dict[bytes, Entry] = {}
-        self.home_at: dict[bytes, bytes] = {}  # `at`: the home that is mapped there
+        self.home_at: OldestFirst[bytes, bytes] = OldestFirst()  # `at`: the home that is mapped there
         self.groups = Groups()  # the homes of all entries
-        self.places: dict[bytes, int] = {}  # how many homes are mapped to a node
+        self.places: OldestFirst[bytes, int] = OldestFirst()  # how many homes are mapped to a node
         # `at` that its node expects to be named by another one -> the nonce of that ROAM, until when
         self.expected: "OldestFirst[bytes, tuple[int, float]]" = OldestFirst()
         self.timers: Timers[bytes] = Timers()
@@ -117,7 +117,7 @@ class Platnode:
         fresh = self.issuer.make(lease.home, entry.fresh_serial, entry.fresh_expiry_s)
         granted = wire.Lease(lease.home, self.plat, lease_s, fresh)
         done = self._build(at, wire.RoamAck(granted, at, header.nonce, wire.OK))
-        return self._carry_out(header, roam, entry, done)
+        return self._carry_out(roam, entry, done)
 
     def _judge(self, roam: wire.Roam, entry: Entry | None, is_expected: bool, is_own: bool) -> int:
         """Return the reason for the answer; see the module's table. is_own: it is of the node that `at` is at."""
@@ -212,15 +212,14 @@ class Platnode:
         self.timers.set(lease.home, entry.until_s if is_mapped else tokens_until_s)
         return entry
 
-    def _carry_out(self, header: wire.Header, roam: wire.Roam, entry: Entry, done: Send) -> None:
+    def _carry_out(self, roam: wire.Roam, entry: Entry, done: Send) -> None:
         """Map or unmap. A duplicate does it again: that costs little, and mends what the kernel refused."""
         node, home, at, was = self.node, roam.lease.home, roam.at, entry.at
         lease_s = self._lease_s(roam.lease)
         if at != home and lease_s:
             self._displace(home, at)
             self._place(home, entry, at)
-            refusal = wire.RoamAck(_without_token(roam.lease), at, header.nonce, wire.KERNEL)
-            node.do(MapClient(home, at, was, lease_s, entry.serial, done, self._build(at, refusal)))
+            node.do(MapClient(home, at, was, lease_s, entry.serial, done))
             return node.count("roams_mapped")
         self._place(home, entry, None)
         node.do(done if was is None else UnmapClient(home, was, done))
@@ -280,8 +279,10 @@ class Platnode:
         node = at[:NODE_BYTES]
         if self.home_at.get(at) == home:
             del self.home_at[at]
-        self.places[node] -= 1
-        if not self.places[node]:
+        left = self.places[node] - 1
+        if left:
+            self.places[node] = left
+        else:
             del self.places[node]
 
     def _forget(self, home: bytes) -> None:

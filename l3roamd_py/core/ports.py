@@ -7,7 +7,7 @@ the oldest gives way to one that has; if there is none, the client that has been
 """
 
 from l3roamd_py.core.rate import Rate
-from runtime.ordered import OldestFirst, oldest
+from runtime.ordered import GoneKeys, OldestFirst, oldest
 
 PORTS_MAX = 256  # of which it is known when they were last spoken of
 TOLD_S = 300.0  # the least between two sentences about a port
@@ -21,12 +21,13 @@ class Ports:
         self._asks = Rate(asks_per_s, asks_per_s, PORTS_MAX)
         self._told = Rate(1 / TOLD_S, 1, PORTS_MAX)
         self._port_of: dict[bytes, str] = {}
-        self._clients: dict[str, set[bytes]] = {}
+        self._gone = GoneKeys(self._port_of)
+        self._clients: dict[str, int] = {}  # how many
         self._newcomers: dict[str, OldestFirst[bytes, None]] = {}  # the oldest first
         self._absent: dict[str, OldestFirst[bytes, None]] = {}  # the longest away first
 
     def has_room(self, port: str, is_proven: bool) -> bool:
-        is_full = len(self._clients.get(port, ())) >= self.max_clients
+        is_full = self._clients.get(port, 0) >= self.max_clients
         return not is_full and (is_proven or len(self._newcomers.get(port, ())) < self.max_newcomers)
 
     def least(self, port: str) -> bytes | None:
@@ -44,7 +45,7 @@ class Ports:
         is_proven = before is not None and mac not in self._newcomers.get(before, ())
         self.remove(mac)
         self._port_of[mac] = port
-        self._clients.setdefault(port, set()).add(mac)
+        self._clients[port] = self._clients.get(port, 0) + 1
         if not is_proven:
             self._newcomers.setdefault(port, OldestFirst())[mac] = None
 
@@ -63,9 +64,10 @@ class Ports:
     def remove(self, mac: bytes) -> None:
         self.note_proof(mac)
         self.come_back(mac)
-        port = self._port_of.pop(mac, "")
-        if port in self._clients:
-            self._clients[port].discard(mac)
+        port = self._port_of.pop(mac, None)
+        if port is not None:
+            self._gone.note()
+            self._clients[port] -= 1
             if not self._clients[port]:
                 del self._clients[port]
 

@@ -101,6 +101,7 @@ def drop(node: Node, client: Client) -> None:
     node.clients.pop(client.mac, None)
     node.ports.remove(client.mac)
     node.claiming.discard(client.mac)
+    node.gone.note()
     node.touch(client.mac)
     node.do(Unlearn(client.mac))
     node.changes += 1

@@ -3,6 +3,8 @@
 
 import heapq
 
+from runtime.ordered import GoneKeys
+
 EVERY = 1 << 28  # key
 
 TYPE_CHECKING = False
@@ -24,6 +26,7 @@ class Timers(Generic[K]):
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._count = 0
+        self._gone = GoneKeys(self._due)
 
     def __len__(self) -> int:
         return len(self._due)
@@ -40,7 +43,8 @@ class Timers(Generic[K]):
             heapq.heapify(self._heap)
 
     def cancel(self, key: K) -> None:
-        self._due.pop(key, None)
+        if self._due.pop(key, None) is not None:
+            self._gone.note()
 
     @property
     def next_s(self) -> float | None:
@@ -55,6 +59,7 @@ class Timers(Generic[K]):
         while len(keys) < most and (next_s := self.next_s) is not None and next_s <= now_s:
             key = heapq.heappop(self._heap)[2]
             del self._due[key]
+            self._gone.note()
             keys.append(key)
         return keys
 
