@@ -14,7 +14,7 @@ from runtime.sockets import ENOENT, error_number, error_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
 FORMAT = 1
 BYTES_MAX = 16 << 20
@@ -73,13 +73,19 @@ def save(path: str, content: dict, boot_id: str) -> None:
     """Replace the file. Whoever reads it finds the old or the new. Raises StateError."""
     whole = {"format": FORMAT, "boot": boot_id}
     whole.update(content)
-    data = rows.encode(whole).encode()
-    if len(data) > BYTES_MAX:
-        raise StateError(f"the state has {len(data)} bytes, expected at most {BYTES_MAX}: not written")
     try:
-        files.replace(path, data)
+        files.replace(path, _bounded(rows.pieces(whole)))
     except OSError as error:
         raise StateError(f"{path} cannot be written: {error_text(error)}") from None
+
+
+def _bounded(pieces: "Iterable[bytes]") -> "Iterator[bytes]":
+    left = BYTES_MAX
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise StateError(f"the state has more bytes than fit, expected at most {BYTES_MAX}: not written")
+        yield piece
 
 
 class StateWriter:

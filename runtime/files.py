@@ -6,6 +6,10 @@ import os
 from runtime import IS_MICRO
 from runtime.sockets import S_IFMT, S_IFREG
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 EINVAL, NO_FILE = 22, "no file"
 
 
@@ -35,11 +39,12 @@ def is_no_file(error: OSError) -> bool:
     return bool(error.args[-1] == NO_FILE)
 
 
-def replace(path: str, data: bytes, is_synced: bool = False) -> None:
+def replace(path: str, pieces: "Iterable[bytes]", is_synced: bool = False) -> None:
     """Have a file hold these bytes, for its owner alone. Whoever reads it finds the old ones or the new ones.
 
-    is_synced: also after a crash of the machine; the page cache outlives every end of ours anyway. What a crash leaves
-    beside it has always the same name, and the next call takes it away. On MicroPython the umask decides who reads.
+    What the pieces raise leaves the old ones. is_synced: also after a crash of the machine; the page cache outlives
+    every end of ours anyway. What a crash leaves beside it has always the same name, and the next call takes it away.
+    On MicroPython the umask decides who reads.
     """
     folder, slash, name = path.rpartition("/")
     new = folder + slash + "." + name + ".new"
@@ -51,12 +56,13 @@ def replace(path: str, data: bytes, is_synced: bool = False) -> None:
         file = open(os.open(new, flags, 0o600), "wb")
     try:
         with file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             if is_synced and not IS_MICRO:
                 file.flush()
                 os.fsync(file.fileno())
         os.rename(new, path)
-    except OSError:
+    except Exception:
         remove(new)
         raise
 

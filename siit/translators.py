@@ -115,7 +115,8 @@ class Translators:
         """Write the state file, in one step. If that fails, the rules still apply, since a full file system must not
         stop a failover. The failure is logged once, and `unwritten` is the reason until a later call succeeds."""
         try:
-            files.replace(str(self._state), control.format_state(self.rules).encode("ascii"), is_synced=True)
+            text = control.format_state(self.rules)
+            files.replace(str(self._state), [text.encode("ascii")], is_synced=True)
         except OSError as error:
             reason = f"{self._state} cannot be written: {error.strerror}"
             if not self.unwritten:

@@ -137,7 +137,12 @@ def case_text_duration_has_a_unit_that_says_it_well():
 def case_files_are_replaced_whole_and_read_with_a_bound():
     path = "/tmp/runtime-case-%s" % os.urandom(8).hex()
     for data in (b"one", b"two and more"):
-        files.replace(path, data)
+        files.replace(path, [data[:2], data[2:]])
+        assert files.read(path, 99) == data
+    try:
+        files.replace(path, (bytes(each) for each in (1, None)))
+        raise AssertionError("replaced by half")
+    except TypeError:
         assert files.read(path, 99) == data
     assert files.read(path, 5) == b"two an"  # a byte more than the bound says that there is more
     files.remove(path)
