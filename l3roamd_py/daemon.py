@@ -194,20 +194,28 @@ class Daemon:
         self._write_state(now)
 
     def _next_deadline_s(self) -> float:
-        parts = [self.core.next_deadline_s, self.server.next_deadline, self.state_writer.next_deadline_s]
-        parts += [rules.checks.next_s for rules in (self.clat, self.plat) if rules is not None]
-        found = [each for each in parts if each is not None]
-        return min(found) if found else self.now_s() + LONGEST_WAIT_S
+        nearest_s = self.now_s() + LONGEST_WAIT_S
+        for each_s in (
+            self.core.next_deadline_s,
+            self.server.next_deadline,
+            self.state_writer.next_deadline_s,
+            None if self.clat is None else self.clat.checks.next_s,
+            None if self.plat is None else self.plat.checks.next_s,
+        ):
+            if each_s is not None and each_s < nearest_s:
+                nearest_s = each_s
+        return nearest_s
 
     def _check_rules(self, now: float) -> None:
         """Rules that somebody flushed come back, and mappings with them."""
         try:
             if self.clat is not None:
                 self.clat.tick(now)
-                notices, self.clat.notices = self.clat.notices, []
-                self.others_changes += len(notices)
-                for notice in notices:
-                    self.log.warning(notice)
+                if self.clat.notices:
+                    notices, self.clat.notices = self.clat.notices, []
+                    self.others_changes += len(notices)
+                    for notice in notices:
+                        self.log.warning(notice)
             if self.plat is not None and self.plat.tick(now):
                 self.log.warning("somebody removed the rules of who has roamed: they are made again")
                 assert self.core.platnode is not None

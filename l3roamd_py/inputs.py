@@ -112,6 +112,9 @@ class Inputs:
         wait_ms = 0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999)
         ready = self.garbage.ready(self._poller, wait_ms)
         polled_s = self._clock()
+        return polled_s, bool(ready) and self._call(ready)
+
+    def _call(self, ready: "list[int]") -> bool:
         # the finder first: who says something by ARP is at a port that it knows
         first = self.finder.socket().fileno()
         if first in ready:
@@ -120,12 +123,13 @@ class Inputs:
             if descriptor != first:
                 self._poller.call(descriptor)
         answering = self.udp.sockets() + [self.arp.socket(), self.ndp.socket()]
-        return polled_s, any(each is not None and each.fileno() in ready for each in answering)
+        return any(each is not None and each.fileno() in ready for each in answering)
 
     def handle_some(self) -> None:
         """Bring what the kernel told to the core, so much of it that others have their turn."""
-        batch, self._unhandled = self._unhandled[:ROUND_MAX], self._unhandled[ROUND_MAX:]
-        self._handle(batch)
+        if self._unhandled:
+            batch, self._unhandled = self._unhandled[:ROUND_MAX], self._unhandled[ROUND_MAX:]
+            self._handle(batch)
         if self._pending and not self._unhandled:
             self._list_on()
 
