@@ -136,7 +136,8 @@ class Network:
     def _need_index(self, what: "tuple[Any, ...]") -> int:
         index = self._index()
         if not index:
-            raise KernelError((what[0] + " on " + self.client_device, *what[1:]), ENODEV)
+            asked: "tuple[Any, ...]" = (what[0] + " on " + self.client_device,)
+            raise KernelError(asked + what[1:], ENODEV)
         return index
 
     def _drop(self, what: "What", request: bytes) -> None:

@@ -191,13 +191,13 @@ class Gate:
     def open_gate(self, mac: bytes, address: bytes) -> None:
         waiting = self.room.waiting
         does_wait = bool(waiting) and ((mac, address) in waiting or (NO_MAC, address) in waiting)
-        if self._is_let_in(mac, address) and not does_wait:
-            return  # most signs of a client say no more; had the kernel forgotten it, a packet would wait
         with refusal("cannot open the gate"):
-            # first what waits: what comes after the gate is open would overtake it; then what came in between
-            self._end_wait((mac, address), ACCEPT)
-            self._admit(mac, address)
-            self._end_wait((mac, address), ACCEPT)
+            # most signs of a client say no more; had the kernel forgotten it, a packet would wait
+            if does_wait or not self._is_let_in(mac, address):
+                # first what waits: what comes after the gate is open would overtake it; then what came in between
+                self._end_wait((mac, address), ACCEPT)
+                self._admit(mac, address)
+                self._end_wait((mac, address), ACCEPT)
             self.wanted.tell_again(address)
 
     def close_gate(self, mac: bytes, address: bytes) -> None:

@@ -289,7 +289,9 @@ class NftGate(Gate):
         key = key_of(mac, address)
         if find_element(self.netfilter, table, leave, key):
             messages.append(nftables.delete_elements(table.family, table.name, leave, key))
-        if enter:
+        # a transaction that changes nothing is none of those that the kernel counts, see table.generation
+        is_new = enter == "open" and (mac, address) not in self.let_in
+        if enter and (is_new or not find_element(self.netfilter, table, enter, key)):
             element = Element(key, expires_ms=expires_ms)
             messages.append(nftables.add_elements(table.family, table.name, enter, element, exclusive=False))
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
