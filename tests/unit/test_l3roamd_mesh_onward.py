@@ -4,10 +4,11 @@
 import struct
 
 import pytest
-from l3roamd_mesh import CLIENT_IPV6, LEGACY, Air, Client, Mesh
+from l3roamd_mesh import CLAT_RANGE, CLIENT_IPV6, LEGACY, Air, Client, Mesh, joined
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, onward, wire
+from xlat464.node import management_address, node_prefix
 
 ADDRESS = CLIENT_IPV6[:8] + bytes.fromhex("02aabbfffeccdd09")
 MAC = bytes((2, 0xAA, 0, 0, 0, 9))
@@ -98,6 +99,23 @@ def test_a_node_of_version_0_gets_nothing_that_it_does_not_understand():
     mesh.run(0.1)
     assert routed(mesh) == []
     assert not any(isinstance(action, do.SendOn) for action in a.actions)
+
+
+def test_a_node_that_was_prepared_turns_back_too():
+    """It has the client before INFO comes, and sends no ACK until then."""
+    partners = tuple(
+        management_address(node_prefix(CLAT_RANGE, bytes((2, 0, 0, 0, 0, i)))) for i in (1, 2, 3)
+    )
+    mesh = Mesh(partners=partners)
+    a, b, c, _ = mesh.nodes
+    client = joined(mesh)
+    client.ipv6 = ADDRESS
+    a.handle(events.AddressSeen(client.mac, ADDRESS))
+    mesh.run(70)
+    mesh.move(client, b)
+    mesh.run(0.2)
+    assert b.core.counters["arrivals_prepared"] == a.core.counters["sent_on"] == 1
+    assert mesh.follow(c, ADDRESS) == [c, a, b]
 
 
 def test_with_send_on_off_the_route_goes_at_once():
