@@ -101,7 +101,7 @@ class Daemon:
         if self.clat is not None:
             for sentence in cleanup.remove_pairs(self.inputs.kernel, self.translator):
                 self.log.warning(sentence)
-            self.clat.onward.keep_care_of(self.core.node.owner_of)
+            self.clat.onward.drop_other_care_of(self.core.node.owner_of)
         # what the bridge remembers of a client that was restored does not say that it is here
         self.handle(event for event in found if getattr(event, "mac", b"") not in self.core.node.clients)
         self._read_leases()

@@ -98,7 +98,7 @@ class Performer:
             actions.KeepPair: self._keep_pair,
             actions.RemovePair: self._remove_pair,
             actions.PassWanted: lambda a: self._as_clat.pass_wanted(a.address, a.is_lasting),
-            actions.HoldWanted: lambda a: self._as_clat.hold_wanted(a.address),
+            actions.QueueWanted: lambda a: self._as_clat.queue_wanted(a.address),
             actions.RefuseWanted: lambda a: self._unreachable.tell(self._as_clat.refuse_wanted(a.address)),
             actions.AnswerArp: lambda a: arp.answer(a.mac, a.ipv4, a.address),
             actions.Log: lambda a: log.say(a.level, a.sentence),

@@ -243,14 +243,14 @@ class RemovePair(ForPair):
 
 @record("address is_lasting")
 class PassWanted(Action):
-    """Let go on what waits for an address. is_lasting: and hold nothing for it from now on."""
+    """Let go on what waits for an address. is_lasting: and queue nothing for it from now on."""
 
     address: bytes
     is_lasting: bool = False
 
 
 @record("address")
-class HoldWanted(Action):
+class QueueWanted(Action):
     """From now on the next packet for an address is Wanted again."""
 
     address: bytes

@@ -26,7 +26,7 @@ from l3roamd_py.core import (
     requests,
     rival,
     search,
-    seeking,
+    seeks,
     signs,
     snapshot,
     status,
@@ -209,8 +209,8 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
     events.PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
     events.PlatChecked: lambda core, e: plats.on_plat_checked(core.node, e.prefix, e.has_route),
-    events.RouteChecked: lambda core, e: seeking.on_route_checked(core.node, e.address, e.has_route),
-    events.Wanted: lambda core, e: seeking.on_wanted(core.node, e.mac, e.source, e.destination, e.is_arp),
+    events.RouteChecked: lambda core, e: seeks.on_route_checked(core.node, e.address, e.has_route),
+    events.Wanted: lambda core, e: seeks.on_wanted(core.node, e.mac, e.source, e.destination, e.is_arp),
     events.Tick: Core._on_tick,
 }
 MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagram], None]]" = {
@@ -224,7 +224,7 @@ MESSAGES: "dict[type[wire.Body], Callable[[Core, wire.Header, Any, events.Datagr
     wire.TokenGrant: Core._on_token,
     wire.Expect: Core._on_expect,
     wire.Prepare: lambda core, header, *_: partners.on_prepare(core.node, header),
-    wire.Found: lambda core, header, body, _: seeking.on_found(core.node, header, body),
+    wire.Found: lambda core, header, body, _: seeks.on_found(core.node, header, body),
     wire.Pair: lambda core, header, body, _: pairs.on_pair(core.node, header, body),
     wire.Paired: lambda core, header, body, _: pairs.on_paired(core.node, header, body),
 }

@@ -117,7 +117,7 @@ class Options:
     seek_give_up_s = 1.5
     seek6_at_s = (0, 1.0, 2.5)  # for an IPv6 address, to which babel leads when its client is found
     seek6_give_up_s = 5.0
-    look_s = 0.1  # between two looks whether it does
+    check_route_s = 0.1  # between two looks whether it does
     seek_ttl = 32  # nodes that may pass a SEEK on
     missing_s = 3.0  # so long nobody has what was not found
     own_seeks_per_s = 2.0  # searches

@@ -16,9 +16,9 @@ from l3roamd_py.core import wire
 from l3roamd_py.core.actions import (
     AddPair,
     AnswerArp,
-    HoldWanted,
     KeepPair,
     PassWanted,
+    QueueWanted,
     RefuseWanted,
     RemovePair,
 )
@@ -248,7 +248,7 @@ def on_due(node: Node, address: bytes) -> None:
         pair.check_s = node.now_s + options.pair_check_s
         if pair.at is not None:
             node.do(KeepPair(address, pair.at))
-        node.do(HoldWanted(address))  # the next packet says that it is used
+        node.do(QueueWanted(address))  # the next packet says that it is used
     return _schedule(node, address, pair)
 
 
@@ -266,14 +266,14 @@ def remove(node: Node, address: bytes, is_here: bool = False) -> None:
     node.timers.cancel((on_due, address))
     if pair.at is not None:
         node.do(RemovePair(address, pair.at))
-    node.do(HoldWanted(address), PassWanted(address) if is_here else RefuseWanted(address))
+    node.do(QueueWanted(address), PassWanted(address) if is_here else RefuseWanted(address))
 
 
 def leave(node: Node, ipv4: bytes, place: bytes | None = None) -> None:
     """A client of ours has this address no longer. place: where it is now, which others are told."""
     if ipv4 in node.passed:
         node.passed.discard(ipv4)
-        node.do(HoldWanted(ipv4))
+        node.do(QueueWanted(ipv4))
     for address in [each for each in node.pairs if ipv4 in node.pairs[each].parties]:
         pair = node.pairs[address]
         del pair.parties[ipv4]

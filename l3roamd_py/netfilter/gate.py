@@ -230,7 +230,7 @@ class Gate:
                 self.reached.add(address)
                 self.wanted.let_go(address)  # what came in between
 
-    def hold_wanted(self, address: bytes) -> None:
+    def queue_wanted(self, address: bytes) -> None:
         if address in self.reached:
             self.reached.discard(address)
             with refusal("cannot hold what is for an address"):

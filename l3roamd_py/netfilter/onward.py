@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             """End it, if there is one."""
             ...
 
-        def keep_care_of(self, addresses: Container[bytes]) -> None:
+        def drop_other_care_of(self, addresses: Container[bytes]) -> None:
             """End those of all other addresses, after a restart."""
             ...
 

@@ -139,7 +139,7 @@ def test_a_restart_goes_on_with_what_is_turned_back_and_not_with_what_is_sent_on
     assert "0 received" in line.ping()
     line.a.call("onward.send_on", (PAIRS, FOR_S), True)
     assert "3 received" in line.ping()
-    line.b.call("onward.keep_care_of", ([],), True)
+    line.b.call("onward.drop_other_care_of", ([],), True)
     assert "0 received" in line.ping()
 
 

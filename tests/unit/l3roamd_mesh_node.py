@@ -338,7 +338,7 @@ PERFORM: dict[type, Callable] = {
     do.AddPair: lambda node, a: node.kernel.pairs.update({a.ipv4: a.at}),
     do.RemovePair: lambda node, a: node.kernel.pairs.pop(a.ipv4),
     do.PassWanted: Node.pass_wanted,
-    do.HoldWanted: lambda node, a: node.kernel.reached.discard(a.address),
+    do.QueueWanted: lambda node, a: node.kernel.reached.discard(a.address),
     do.RefuseWanted: lambda node, a: node.mesh.refused.append((node, a.address)),
     do.AnswerArp: lambda node, a: node.mesh.clients[a.mac].arp.add(a.address),
     do.ReleaseLease: lambda node, a: node.release_lease(a),

@@ -96,7 +96,7 @@ class NftOnward:
             with refusal("cannot end a care-of address"):
                 self._remove("client", care_of)
 
-    def keep_care_of(self, addresses: "Container[bytes]") -> None:
+    def drop_other_care_of(self, addresses: "Container[bytes]") -> None:
         for address in self.turned_back.others(addresses):
             self.drop_care_of(address)
 

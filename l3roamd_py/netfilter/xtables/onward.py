@@ -123,7 +123,7 @@ class XtablesOnward:
             with refusal("cannot end a care-of address"):
                 self.sets.delete(CLIENT.name, care_of)
 
-    def keep_care_of(self, addresses: "Container[bytes]") -> None:
+    def drop_other_care_of(self, addresses: "Container[bytes]") -> None:
         for address in self.turned_back.others(addresses):
             self.drop_care_of(address)
 

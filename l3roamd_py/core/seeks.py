@@ -11,8 +11,8 @@ from l3roamd_py.core import wire
 from l3roamd_py.core.actions import (
     AnswerArp,
     CheckRoute,
-    HoldWanted,
     PassWanted,
+    QueueWanted,
     RefuseWanted,
     SeekAddress,
 )
@@ -33,7 +33,7 @@ def on_wanted(node: Node, mac: bytes, source: bytes, destination: bytes, is_arp:
     if len(destination) == 16:
         if not node.is_client_ipv6(destination):
             return node.do(PassWanted(destination))
-        return _look_for(node, mac, source, destination, is_arp)
+        return _search_for(node, mac, source, destination, is_arp)
     if destination in node.owner_of:
         if not is_arp:
             node.passed.add(destination)
@@ -43,10 +43,10 @@ def on_wanted(node: Node, mac: bytes, source: bytes, destination: bytes, is_arp:
         return node.do(RefuseWanted(destination))
     if destination in node.pairs:
         return use(node, mac, source, destination, is_arp)
-    return _look_for(node, mac, source, destination, is_arp)
+    return _search_for(node, mac, source, destination, is_arp)
 
 
-def _look_for(node: Node, mac: bytes, source: bytes, address: bytes, is_arp: bool) -> None:
+def _search_for(node: Node, mac: bytes, source: bytes, address: bytes, is_arp: bool) -> None:
     sought = node.sought.get(address)
     if sought is None:
         if _may_seek(node, mac):
@@ -79,13 +79,13 @@ def seek(node: Node, address: bytes, place: bytes | None, askers: dict[bytes, by
     node.sought[address] = Sought(node.now_s, place, askers, [])
     go_on(node, address)
     if len(address) == 16:
-        node.timers.set((look, address), node.now_s + node.options.look_s)
+        node.timers.set((check_route, address), node.now_s + node.options.check_route_s)
 
 
-def look(node: Node, address: bytes) -> None:
+def check_route(node: Node, address: bytes) -> None:
     """Is there a route to an address that we look for?"""
     node.do(CheckRoute(address))
-    node.timers.set((look, address), node.now_s + node.options.look_s)
+    node.timers.set((check_route, address), node.now_s + node.options.check_route_s)
 
 
 def on_route_checked(node: Node, address: bytes, has_route: bool) -> None:
@@ -98,7 +98,7 @@ def on_route_checked(node: Node, address: bytes, has_route: bool) -> None:
 
 def end_search(node: Node, address: bytes) -> Sought | None:
     node.timers.cancel((go_on, address))
-    node.timers.cancel((look, address))
+    node.timers.cancel((check_route, address))
     return node.sought.pop(address, None)
 
 
@@ -145,8 +145,8 @@ def _give_up(node: Node, address: bytes, sought: Sought) -> None:
         remove(node, address)
     sought.is_missing = True
     node.timers.set((go_on, address), node.now_s + node.options.missing_s)
-    node.timers.cancel((look, address))
-    node.do(HoldWanted(address), RefuseWanted(address))
+    node.timers.cancel((check_route, address))
+    node.do(QueueWanted(address), RefuseWanted(address))
     if len(address) == 16:
         return
     # so that what it sends comes to us, and is answered by an error
