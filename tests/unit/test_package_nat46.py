@@ -3,7 +3,8 @@
 
 import packages
 import pytest
-from test_package_ipk import pytestmark, run_python
+from test_package_ipk import pytestmark
+from test_package_run import run_python
 
 assert pytestmark  # without build tools there are no packages
 
