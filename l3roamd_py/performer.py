@@ -95,7 +95,7 @@ class Performer:
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
             actions.AddPair: self._add_pair,
-            actions.KeepPair: self._keep_pair,
+            actions.RestorePair: self._restore_pair,
             actions.RemovePair: self._remove_pair,
             actions.PassWanted: lambda a: self._as_clat.pass_wanted(a.address, a.is_lasting),
             actions.QueueWanted: lambda a: self._as_clat.queue_wanted(a.address),
@@ -187,7 +187,7 @@ class Performer:
         self._translator.insert(action.ipv4, action.at)
         self._kernel.add_pair_route(action.ipv4, self._translator.device)
 
-    def _keep_pair(self, action: actions.KeepPair) -> None:
+    def _restore_pair(self, action: actions.RestorePair) -> None:
         if action.ipv4 in self._kernel.pair_routes():
             return
         try:

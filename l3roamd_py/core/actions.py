@@ -233,8 +233,8 @@ class AddPair(ForPair):
     """Translate what is for a client of another node, and what comes from it."""
 
 
-class KeepPair(ForPair):
-    """See that it is there still: the CLAT's device may have been made anew."""
+class RestorePair(ForPair):
+    """Add it again if it is gone: the CLAT's device may have been made anew."""
 
 
 class RemovePair(ForPair):

@@ -16,11 +16,11 @@ from l3roamd_py.core import wire
 from l3roamd_py.core.actions import (
     AddPair,
     AnswerArp,
-    KeepPair,
     PassWanted,
     QueueWanted,
     RefuseWanted,
     RemovePair,
+    RestorePair,
 )
 from l3roamd_py.core.client import NEVER, Client, Exchange, Pairing, Party, Served
 from l3roamd_py.core.node import Node, node_of
@@ -247,7 +247,7 @@ def on_due(node: Node, address: bytes) -> None:
             _renew(node, address, pair)
         pair.check_s = node.now_s + options.pair_check_s
         if pair.at is not None:
-            node.do(KeepPair(address, pair.at))
+            node.do(RestorePair(address, pair.at))
         node.do(QueueWanted(address))  # the next packet says that it is used
     return _schedule(node, address, pair)
 

@@ -77,9 +77,9 @@ class NodeRoutes:
                 has_appeared = self.note(message, now_s) or has_appeared
         except OSError:
             pass
-        return self._news(has_appeared)
+        return self._events(has_appeared)
 
-    def _news(self, has_appeared: bool) -> list[Event]:
+    def _events(self, has_appeared: bool) -> list[Event]:
         events: list[Event] = [PlatsUnrouted(frozenset(self._unrouted))] if self._unrouted else []
         self._unrouted.clear()
         return events + [NodeAppeared()] if has_appeared else events
@@ -96,16 +96,16 @@ class NodeRoutes:
         """List what can be reached, when we begin and after events were lost."""
         self._unlisted = self._here | self._plats
         for prefix in self._prefixes():
-            self._take(prefix, self.listing.now_s)
+            self._add(prefix, self.listing.now_s)
             yield []
         # a listing may leave out some if others go meanwhile
         for prefix in list(self._unlisted):
             if prefix in self._unlisted and not self._leads_to(prefix):
                 self._lose(prefix, self.listing.now_s)
             yield []
-        yield self._news(True)  # what was lost may have been one that came and went
+        yield self._events(True)  # what was lost may have been one that came and went
 
-    def _take(self, prefix: bytes, now_s: float) -> bool:
+    def _add(self, prefix: bytes, now_s: float) -> bool:
         """A route leads to this prefix; return whether it is a node's that was away."""
         self._unlisted.discard(prefix)
         if contains(self._plat_range, RANGE_LENGTH, prefix):
@@ -139,7 +139,7 @@ class NodeRoutes:
         if family != AF_INET6 or length != NODE_LENGTH:
             return False
         if kind == NEW_ROUTE and route == UNICAST:
-            return self._take(destination(message), now_s)
+            return self._add(destination(message), now_s)
         self._lose(destination(message), now_s)
         return False
 

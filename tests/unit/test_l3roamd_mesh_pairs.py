@@ -172,7 +172,7 @@ def test_what_is_used_stays_and_what_is_not_goes(two):
     for _ in range(20):
         mesh.run(10)
         assert is_open(mesh, one, other)
-    assert do.KeepPair(other.ipv4, at(mesh.nodes[1], other)) in mesh.nodes[0].actions
+    assert do.RestorePair(other.ipv4, at(mesh.nodes[1], other)) in mesh.nodes[0].actions
     mesh.run(200)
     for node in mesh.nodes:
         assert not node.kernel.pairs

@@ -118,7 +118,7 @@ class NftWanted:
             added.append(nftables.add_rule(table, "unmark", unmark))
         return added
 
-    def _held(self) -> bytes:
+    def _queued(self) -> bytes:
         return (
             queue(self._queue)
             if self._way == "queue"
@@ -133,7 +133,7 @@ class NftWanted:
         return [
             passing + address + outside + verdict(ACCEPT),
             sought + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP),
-            sought + self._held(),
+            sought + self._queued(),
         ]
 
     def _rules6(self) -> list[bytes]:
@@ -141,5 +141,5 @@ class NftWanted:
         for prefix, length in self._prefixes:
             inside = load(NETWORK, DESTINATION6, 16) + bitwise(mask(b"\xff" * 16, length), bytes(16))
             inside += compare(prefix) + destination_type() + compare(UNREACHABLE)
-            rules.append(inside + below_rate(NEW_PER_S, NEW_BURST) + self._held())
+            rules.append(inside + below_rate(NEW_PER_S, NEW_BURST) + self._queued())
         return rules

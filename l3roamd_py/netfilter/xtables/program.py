@@ -85,9 +85,9 @@ class Child:
             self._said.append(said)
         elif said is not None:
             self._has_ended = True
-            self._take(b"".join(self._said))
+            self._parse(b"".join(self._said))
 
-    def _take(self, said: bytes) -> None:
+    def _parse(self, said: bytes) -> None:
         try:
             self.text = said.decode()
         except UnicodeError:  # of a rule's comment, say
