@@ -13,6 +13,14 @@ from nat46.errors import NoDevice
 from nat46.target import Statistics
 
 CFG_BUFLEN = 200  # NAT46_CFG_BUFLEN
+# examples of pairs
+CLAT = "local.v4 10.126.0.0/16 local.v6 fddd:1337:1337:1234:5678:9abc::/96 local.style RFC6052"
+PLAT = "remote.v4 0.0.0.0/0 remote.v6 fddd:1337:1338:1234:5678:9abd::/96 remote.style RFC6052"
+ONE = "local.v4 192.0.2.1/32 local.v6 2001:db8::1/128"
+OTHER = "local.v4 192.0.2.2/32 local.v6 2001:db8::2/128"
+LONG4, LONG6 = "203.100.113.129/32", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:{}/128"
+# one to one on both sides: the listing ends inside of remote.v6
+LONG = f"local.v4 {LONG4} local.v6 {LONG6.format('ffff')} remote.v4 {LONG4} remote.v6 {LONG6}"
 
 
 def strtol(text):
