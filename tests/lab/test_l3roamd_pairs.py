@@ -9,6 +9,8 @@ import pytest
 from meshes import mesh_text
 from waiting import wait_until
 
+from sdk.lab.plan import wan_addresses
+
 KINDS = {"nft": ("nft", "mixed"), "xtables": ("xtables", "python")}
 LINE = mesh_text(
     "a=both b=clat c=clat",
@@ -111,6 +113,12 @@ def test_the_exit_is_as_near_as_before(lab):
     assert ping(lab, "laptop", "198.51.100.80", "-c", "1", "-W", "2").returncode == 0
 
 
+def test_the_exit_s_own_address_leads_to_no_client(lab):
+    """No port of it is a client's, so nobody can be met there: docs/architecture.md says why."""
+    done = ping(lab, "laptop", str(wan_addresses(0)[1]), "-c", "1", "-W", "2")
+    assert "Destination Host Prohibited" in done.stdout
+
+
 def test_a_connection_lives_while_both_walk(lab):
     server = spawn(lab, "phone", SERVER)
     talk = spawn(lab, "laptop", TALKER, lab.lease("phone"))
@@ -178,6 +186,27 @@ def test_what_is_not_used_goes(lab):
 
 
 # IPv6
+
+
+def leads_to(lab, node, address):
+    """Whether babel has a way; one that was lost is unreachable for a while."""
+    return "via" in lab.exec(node, ["ip", "-6", "route", "show", address]).stdout
+
+
+def test_a_packet_for_a_silent_client_waits_until_it_is_found(lab):
+    """babel knows nothing of it: as after a restart without memory, or when its route timed out."""
+    address = lab.ipv6_addresses("tablet")[0]
+    wait_until(lambda: ping(lab, "laptop", address, "-6", "-c", "1", "-W", "1").returncode == 0, "the tablet")
+    lab.running.stop("c", "l3roamd")
+    lab.exec("c", ["ip", "-6", "route", "flush", "proto", "158", "dev", "br-client"])
+    lab.exec("c", ["rm", "/run/l3roamd.state"], check=False)
+    wait_until(lambda: not leads_to(lab, "b", address), "no route at b")
+    lab.programs.start_l3roamd(lab.node("c"))
+    assert not leads_to(lab, "b", address)
+    before = counters(lab, "b").get("searches_found", 0)
+    done = ping(lab, "laptop", address, "-6", "-c", "1", "-W", "6")
+    assert done.returncode == 0, done.stdout + str(counters(lab, "b")) + str(counters(lab, "c"))
+    assert counters(lab, "b")["searches_found"] == before + 1
 
 
 def test_an_ipv6_address_that_nobody_has_is_unreachable_after_five_seconds(lab):
