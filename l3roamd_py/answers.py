@@ -8,6 +8,7 @@ from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.netfilter.rules import RulesError
 from runtime.log import DEBUG, INFO, WARNING
 from runtime.rows import encode
+from runtime.sockets import error_text
 from xlat464.address import contains, format_ipv6, format_mac
 from xlat464.node import RANGE_LENGTH
 
@@ -62,6 +63,8 @@ class Answers:
             return self._doers[command.name](command)
         except (KernelError, RulesError) as error:
             raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"{command.name}: {error_text(error)}") from None
 
     def _tell(self, *events: "Event") -> str:
         self._daemon.handle(events)

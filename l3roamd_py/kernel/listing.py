@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STEPS_MAX = 16 if IS_MICRO else 64  # of a listing in one round
 PAUSES = 4
 PAUSE_S = 0.2  # the least
+AGAIN_S = 5.0  # after one that failed
 EVERYTHING = 1 << 28  # steps
 
 
@@ -79,7 +80,8 @@ class Listing:
         except OSError as error:  # no descriptor for it, say
             self._is_wanted, self.failure = True, "to list anew: " + error_text(error)
         self._rest = None
-        self.next_s = now_s + max(PAUSE_S, PAUSES * (now_s - self._begun_s))
+        pause_s = AGAIN_S if self.failure else PAUSE_S
+        self.next_s = now_s + max(pause_s, PAUSES * (now_s - self._begun_s))
         if not self._is_wanted:
             self._pending.remove(self)
         return events

@@ -141,3 +141,30 @@ def test_a_client_whose_mac_its_bridge_does_not_learn_is_served_with_its_lease(n
     assert QUIET_MAC not in node.output("bridge fdb show br br-client dynamic")
     node.quiet.run("ping -c 1 -W 1 10.46.0.1", check=False)
     assert wait_until(lambda: served(node).get(QUIET_MAC), "client") == "10.46.3.4"
+
+
+def test_what_a_bridge_knew_before_it_was_ours_is_known(node):
+    """On Gluon the client device is a veth, whose other end becomes a port of the bridge when that is made."""
+    node.run("ip link del br-client")
+    node.run("ip link add br0 type bridge")
+    node.run("ip link set br0 up")
+    node.run("ip link set quiet master br0")
+    send(node.quiet, QUIET_MAC)
+    node.run("ip link add br-client type veth peer name end")
+    for device in ("br-client", "end"):
+        node.run(f"ip link set {device} up")
+    node.run("ip link set end master br0")
+
+    def place():
+        return node.output(["bin/l3roamd_py", "ctl", "--socket", "/run/l3roamd.sock", "get_clients"])
+
+    wait_until(lambda: f'"{QUIET_MAC}": {{ "interface": "quiet"' in place(), "the port of who speaks no more")
+
+
+def test_nobody_is_probed_through_a_device_that_is_down(node):
+    probe = ["bin/l3roamd_py", "ctl", "--socket", "/run/l3roamd.sock", "probe", "10.46.3.4", QUIET_MAC]
+    assert node.run(probe).stdout == ""
+    node.run("ip link set br-client down")
+    done = node.run(probe, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "down" in done.stderr

@@ -171,3 +171,31 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
         print("known")
     """
     assert run(machine, program) == ["known"]
+
+
+def test_a_bridge_is_asked_for_a_mac_with_and_without_vlans(machines):
+    machine = machines("node")
+    machine.run("ip link add bridge0 type bridge")
+    machine.run("ip link add one type veth peer name one-end")
+    machine.run("ip link set one master bridge0")
+    for device in ("bridge0", "one", "one-end"):
+        machine.run(f"ip link set {device} up")
+    wait_until(lambda: '"state":"forwarding"' in machine.output("bridge -json link show dev one"), "port")
+    program = """
+        import sys
+        from l3roamd_py.kernel.network import Network
+        network = Network("bridge0", None)
+        bridge, one = network.index_of("bridge0"), network.index_of("one")
+        mac = bytes.fromhex(sys.argv[1])
+        assert network.bridge_port(bridge, mac) == one
+        assert network.bridge_port(bridge, mac[:5] + b"\\0") == network.bridge_port(0, mac) == 0
+        assert network.bridge_port(one, mac) == 0, "that is no bridge"
+        print("known")
+    """
+    can_filter = not machine.run("ip link add bridge1 type bridge vlan_filtering 1", check=False).returncode
+    for filtering, mac in ((0, "02aa00000001"), (1, "02aa00000002"))[: 1 + can_filter]:
+        if filtering:
+            machine.run("ip link set bridge0 type bridge vlan_filtering 1")
+        entry = bytes.fromhex(mac).hex(":")
+        machine.run(f"bridge fdb add {entry} dev one master dynamic" + " vlan 1" * filtering)
+        assert machine.python(program, mac, PYTHONPATH=str(REPOSITORY)) == "known"

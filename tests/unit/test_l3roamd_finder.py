@@ -13,7 +13,7 @@ from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientS
 from l3roamd_py.core.options import Options
 from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.listener import READS_MAX
-from l3roamd_py.kernel.listing import PAUSE_S, PAUSES, STEPS_MAX, Listing
+from l3roamd_py.kernel.listing import AGAIN_S, PAUSE_S, PAUSES, STEPS_MAX, Listing
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
     DEL_NEIGHBOUR,
@@ -206,7 +206,7 @@ def test_a_listing_that_the_kernel_refuses_is_tried_again():
     assert listing.all(1.0) == ["something"]
     assert listing.failure.startswith("to list")
     assert pending == [listing]
-    assert listing.next_s > 1.0
+    assert listing.next_s == 1.0 + AGAIN_S, "and the log is not filled meanwhile"
 
 
 def test_who_floods_one_port_hides_nobody_at_another(finder):
