@@ -121,7 +121,10 @@ class Finder:
         return self._socket
 
     def forget_port(self, mac: bytes) -> int:
-        """Forget the port that a MAC is at, and return its index, 0 if none is known."""
+        """Forget the port that a MAC is at, and return its index, 0 if the bridge does not know it either."""
+        return self._drop_port(mac) or self._kernel.bridge_port(self.bridge_index, mac)
+
+    def _drop_port(self, mac: bytes) -> int:
         port = self.ports.pop(mac, 0)
         if port:
             self._count[port] -= 1
@@ -131,7 +134,7 @@ class Finder:
         self.ports, self._count = OldestFirst(), {}
 
     def _note_port(self, mac: bytes, port: int) -> None:
-        if self.forget_port(mac) == 0 and len(self.ports) >= self._ports_max:
+        if self._drop_port(mac) == 0 and len(self.ports) >= self._ports_max:
             self._make_room()
         self.ports[mac] = port
         self._count[port] = self._count.get(port, 0) + 1
@@ -178,7 +181,7 @@ class Finder:
         port = self._kernel.bridge_port(self.bridge_index, mac)
         if port == before:
             return []
-        self.forget_port(mac)
+        self._drop_port(mac)
         if not port:
             return [ClientGone(mac)]
         self._note_port(mac, port)
@@ -268,7 +271,7 @@ class Finder:
                 self.listing.want()  # what it has may be old
         if self.ports.get(mac) != port:
             return []  # it is at another port by now, or we had the bridge forget it
-        self.forget_port(mac)
+        self._drop_port(mac)
         return [ClientGone(mac)]
 
     def _make_room(self) -> None:
@@ -281,7 +284,7 @@ class Finder:
                 if len(forgotten) == FORGOTTEN:
                     break
         for mac in forgotten:
-            self.forget_port(mac)
+            self._drop_port(mac)
 
     def port_of(self, mac: bytes) -> str:
         """Return the name of the port behind which a MAC is, "" if that is not known."""

@@ -133,6 +133,26 @@ def test_a_lease_makes_a_client_of_whom_the_kernel_could_not_tell(node):
     assert status(node)["counters"]["kernel_overruns"]
 
 
+def test_who_left_is_not_taken_to_be_here_by_what_is_left_of_it(node):
+    """A lease that is renewed in its name is no sign of it, also if the daemon did not know its port."""
+    program = """
+        import sys
+        from l3roamd_py.kernel.finder import Finder
+        from l3roamd_py.kernel.network import Network
+        network = Network("br-client", None)
+        finder, mac = Finder(network), bytes.fromhex(sys.argv[1])
+        finder.dump()
+        finder.ports.pop(mac)  # forgotten in a flood
+        assert finder.has_seen(mac)
+        network.forget_bridge_entry(mac, finder.forget_port(mac))
+        assert not finder.has_seen(mac)
+        print("forgotten")
+    """
+    send(node.quiet, QUIET_MAC)
+    forgotten = node.python(program, QUIET_MAC.replace(":", ""), PYTHONPATH=str(REPOSITORY))
+    assert forgotten == "forgotten"
+
+
 def test_a_client_whose_mac_its_bridge_does_not_learn_is_served_with_its_lease(node):
     node.run("bridge link set dev quiet learning off")
     node.run(f"bridge fdb del {QUIET_MAC} dev quiet master", check=False)

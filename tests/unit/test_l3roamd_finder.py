@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import socket
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
 from l3roamd_py.core.options import Options
+from l3roamd_py.kernel import stations
 from l3roamd_py.kernel.finder import Finder
 from l3roamd_py.kernel.listener import READS_MAX
 from l3roamd_py.kernel.listing import AGAIN_S, PAUSE_S, PAUSES, STEPS_MAX, Listing
@@ -27,6 +29,7 @@ from l3roamd_py.kernel.netlink import (
     KernelError,
 )
 from l3roamd_py.kernel.stations import _family_and_group
+from runtime.netlink import attribute
 from xlat464.address import parse_ipv4, parse_ipv6
 
 MAC, INDEX = b"\2\xaa\0\0\0\x09", 7
@@ -229,3 +232,34 @@ def test_a_generic_family_and_its_group_are_found_by_their_names():
     assert _family_and_group("nlctrl", "mlme") == (16, 0)
     with pytest.raises(OSError, match="No such file"):
         _family_and_group("no such", "mlme")
+
+
+def test_stations_are_listed_anew_and_only_what_changed_is_told(finder, monkeypatch):
+    stays, leaves, comes = (b"\2\xaa\0\0\0" + bytes((last,)) for last in range(3))
+    here = [stays, leaves]
+
+    class Asked:
+        def __init__(self, _protocol):
+            pass
+
+        def dump(self, _request):
+            for mac in here:
+                yield station(mac)
+
+        def close(self):
+            pass
+
+    def station(mac, command=19):
+        return bytes((command, 1, 0, 0)) + attribute(3, PORT.to_bytes(4, sys.byteorder)) + attribute(6, mac)
+
+    monkeypatch.setattr(stations, "NetlinkSocket", Asked)
+    finder.bridge_index = BRIDGE
+    finder.links._links[PORT] = ("wlan0", b"", BRIDGE)
+    found = stations.Stations(finder)
+    told = [event for mac in here for event in found.understand(station(mac))]
+    assert told == [ClientSeen(mac, is_proof=True) for mac in here]
+    here[:] = [stays, comes]
+    assert found.listing.all(1.0) == [ClientSeen(comes, is_proof=True), ClientGone(leaves)]
+    assert [found.is_here(mac) for mac in (stays, leaves, comes)] == [True, False, True]
+    assert list(found.understand(station(stays, command=20))) == [ClientGone(stays)]
+    assert not found.is_here(stays)
