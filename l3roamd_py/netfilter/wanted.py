@@ -7,8 +7,9 @@ Bounds: 32 packets an address, 512 in all, 6 s. Over the first the newest is dro
 address that waits for longest.
 """
 
-from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue, QueuedPacket
+from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, READS_MAX, PacketQueue, QueuedPacket
 from l3roamd_py.netfilter.waiting import WaitingRoom
+from runtime.ordered import OldestFirst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     Asked = tuple[int, bytes, bytes, bytes]  # index of the device, MAC, source, destination
 
-QUEUE_OFFSET = 1  # from the gate's number
+QUEUE_OFFSET = 3  # from the gate's number; those between are of xtables/errors and xtables/onward
 MARK = 0x10000000  # the bit
 QUEUED_PER_ADDRESS, QUEUED_MAX, KERNEL_MAX = 32, 512, 1024
 QUEUED_S = 6.0  # above what a search takes
@@ -35,7 +36,7 @@ class WantedQueue:
         self.queue: PacketQueue | None = None
         self.new_mark: "Callable[[int], int] | None" = None
         self.count = {"wanted": 0, "wanted_dropped": 0}
-        self._arrived: "dict[Asked, None]" = {}
+        self._arrived: "OldestFirst[Asked, None]" = OldestFirst()
         self._askers: "dict[bytes, QueuedPacket]" = {}  # destination -> the newest that waits for it
 
     def listen(self) -> None:
@@ -59,7 +60,7 @@ class WantedQueue:
     def read(self) -> "list[Asked]":
         """Return who has packets for whom."""
         self._drain()
-        arrived, self._arrived = list(self._arrived), {}
+        arrived, self._arrived = list(self._arrived), OldestFirst()
         return arrived
 
     def _drain(self) -> None:
@@ -67,7 +68,7 @@ class WantedQueue:
             return
         now_s = self._clock()
         dropped = self.room.pop_late(now_s)
-        for packet in self.queue.read(at_most=KERNEL_MAX):
+        for packet in self.queue.read(READS_MAX):
             destination = destination_of(packet.copied)
             self._arrived[packet.device, packet.mac, packet.source, destination] = None
             self._askers[destination] = packet

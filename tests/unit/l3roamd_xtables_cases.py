@@ -6,8 +6,10 @@ import os
 from l3roamd_netfilter_cases import HOME, POOL, SERVER
 
 from l3roamd_py.kernel import udp
+from l3roamd_py.netfilter import gate, wanted
 from l3roamd_py.netfilter.nfnetlink import NetfilterSocket
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.xtables import errors, onward
 from l3roamd_py.netfilter.xtables.errors import translate
 from l3roamd_py.netfilter.xtables.program import Child, is_there, run
 from l3roamd_py.netfilter.xtables.saved import OwnChain, find, restore_text
@@ -97,6 +99,11 @@ def case_xtables_programs_get_nothing_that_is_ours():
     ours[0].close()
     ours[1].release()
     ours[2].close()
+
+
+def case_xtables_queues_have_numbers_of_their_own():
+    numbers = [gate.QUEUE, gate.QUEUE + wanted.QUEUE_OFFSET, errors.QUEUE, onward.QUEUE]
+    assert len(set(numbers)) == len(numbers), numbers
 
 
 def case_xtables_errors_are_about_the_nodes_plat():
