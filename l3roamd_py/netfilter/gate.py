@@ -24,7 +24,7 @@ import errno
 import struct
 
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, PacketQueue, QueuedPacket
+from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, READS_MAX, PacketQueue, QueuedPacket
 from l3roamd_py.netfilter.rules import Arrival, Checks, RulesError
 from l3roamd_py.netfilter.waiting import WaitingRoom
 from l3roamd_py.netfilter.wanted import QUEUE_OFFSET, WantedQueue
@@ -32,6 +32,7 @@ from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
 from runtime.netlink import message, text
 from runtime.netlink_socket import ROUTE, NetlinkSocket
+from runtime.ordered import OldestFirst
 from runtime.sockets import EBUSY, error_number
 from runtime.sources import Sources
 from xlat464.address import mask
@@ -72,7 +73,7 @@ class Gate:
         self.clat_range: bytes | None = None  # what is translated to the outside of it keeps its destination
         self.chains = Chains(self.sources)
         self.checks = Checks(self._generation)
-        self.arrived: "dict[Client, None]" = {}
+        self.arrived: "OldestFirst[Client, None]" = OldestFirst()
         self.count = {"queued": 0, "released": 0, "dropped": 0}
         self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more
         self.device_index = 0  # of client_device, as far as we know
@@ -105,7 +106,7 @@ class Gate:
     def dissolve(self) -> None:
         """Let everybody go on who waits, then close."""
         with refusal("cannot let go who waits at the gate"):
-            self._drain()
+            self._drain(KERNEL_MAX)
             for client in list(self.room.waiting):
                 self._judge(self.room.pop(client), ACCEPT)
         self.unlisten()
@@ -146,15 +147,15 @@ class Gate:
         self.go_on()
         with refusal("cannot read what waits at the gate"):
             self._drain()
-        arrived, self.arrived = self.arrived, {}
+        arrived, self.arrived = self.arrived, OldestFirst()
         return [Arrival(mac, address) for mac, address in arrived]
 
-    def _drain(self) -> None:
+    def _drain(self, most: int = READS_MAX) -> None:
         if self.queue is None:
             return
         now_s = self.clock()
         dropped = self.room.pop_late(now_s)
-        for packet in self.queue.read(at_most=KERNEL_MAX):
+        for packet in self.queue.read(most):
             client = (packet.mac, packet.source)
             if packet.hook == POSTROUTING:
                 if not self._is_of_clients(packet):

@@ -9,6 +9,7 @@ import errno
 import struct
 
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_QUEUE, NetfilterSocket, message
+from runtime import IS_MICRO
 from runtime.netlink import ACK, MESSAGE_ERROR, attribute, attributes, error_of, split, u32
 from runtime.netlink_socket import NO_ENOBUFS, SOL_NETLINK, NetlinkError
 from runtime.record import record
@@ -22,6 +23,7 @@ BIND = 1
 COPY_PACKET = 2
 WHOLE_GSO = 4  # a packet that the device will cut up stays one
 COPIED_BYTES = 64
+READS_MAX = 128 if IS_MICRO else 512  # in one round: who floods a queue must not keep all others waiting
 SOURCES = {4: (12, 16), 6: (8, 24)}  # by version: where the source address is
 DROP, ACCEPT, REPEAT = 0, 1, 4  # REPEAT: by the same rules once more
 POSTROUTING = 4  # hook of a packet

@@ -20,7 +20,7 @@ DAEMON = (
     "daemon --clat --clat-range fddd:1337:1337::/48 --plat-range fddd:1338:1338::/48 --mac 02:00:00:00:00:aa"
     " --node-client-prefix fddd:1337:1339::/64 --mesh mesh0"
 )
-FORGED = 70_000
+FORGED, PACKETS = 70_000, 50_000
 AWAY_S = 1.5  # that the daemon may be away; it was a minute
 QUIET_MAC = "02:aa:00:00:00:09"
 
@@ -34,6 +34,20 @@ SEND = """
     for number in range(begin, begin + count):
         mac = first[:2] + number.to_bytes(4, "big")
         door.send(b"\\xff" * 6 + mac + b"\\x88\\xb5" + bytes(46))
+"""
+# so many packets to the internet, from as many addresses as a client can make up
+KNOCK = """
+    import socket, struct, sys
+    door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    door.bind(("eth0", 0))
+    for number in range(int(sys.argv[1])):
+        source = bytes((10, 46, 1 + number // 250 % 200, 1 + number % 250))
+        header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 46, 0, 0, 64, 17, 0, source, bytes((198, 51, 100, 1)))
+        total = sum(struct.unpack("!10H", header))
+        total = (total & 0xFFFF) + (total >> 16)
+        header = header[:10] + struct.pack("!H", ~total & 0xFFFF) + header[12:]
+        packet = header + struct.pack("!HHHH", 5000, 53, 26, 0) + bytes(18)
+        door.send(bytes.fromhex("0200000000aa02bb00000001") + b"\\x08\\0" + packet)
 """
 # the longest that the daemon takes for an answer, until there is a file that says stop
 ASK = """
@@ -188,3 +202,16 @@ def test_nobody_is_probed_through_a_device_that_is_down(node):
     done = node.run(probe, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert "down" in done.stderr
+
+
+def test_the_daemon_is_there_while_packets_of_made_up_addresses_wait_at_the_gate(node):
+    node.run("sysctl -qw net.ipv4.ip_forward=1")
+    node.run("ip link set clat-end up")
+    node.run("ip route add default dev clat")
+    node.run("ip neigh replace 198.51.100.1 dev clat lladdr 02:00:00:00:00:99 nud permanent")
+    asking = node.start([sys.executable, "-c", textwrap.dedent(ASK)], PYTHONPATH=str(REPOSITORY))
+    node.crowd.python(KNOCK, str(PACKETS))
+    wait_until(lambda: status(node)["counters"]["gate_dropped"] > PACKETS / 50, "packets that waited in vain")
+    node.run("touch /run/stop")
+    assert float(asking.stdout.read()) < AWAY_S * TIMEOUT_SCALE
+    assert status(node)["counters"]["bugs"] == 0
