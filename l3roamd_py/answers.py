@@ -73,7 +73,7 @@ class Answers:
     def _clients(self) -> "Iterator[tuple[str, str, dict[bytes, int]]]":
         daemon = self._daemon
         for client in daemon.core.node.clients.values():
-            port = daemon.inputs.finder.ports.get(client.mac, daemon.inputs.finder.client_index)
+            port = daemon.inputs.finder.place_of(client.mac) or daemon.inputs.finder.client_index
             own = [] if client.ipv4 is None else [MAPPED + client.ipv4]
             state = INACTIVE if client.state.name == "absent" else ACTIVE
             addresses = dict.fromkeys(own + list(client.addresses), state)

@@ -114,8 +114,10 @@ class Finder:
         self._count: dict[int, int] = {}  # port -> how many of these
         self.changed = True
         self.listing = Listing(self._list, [] if pending is None else pending)
-        self._unlisted: set[bytes] = set()  # MACs in `ports` that a listing has not come to
-        self._left: set[bytes] | None = None  # that left during a listing, which may have them yet
+        # what of `ports` a listing has not come to; and who left meanwhile, whom it may have yet. No sets: MicroPython
+        # takes very long for one with thousands of MACs
+        self._unlisted: OldestFirst[bytes, int] = OldestFirst()
+        self._left: OldestFirst[bytes, None] | None = None
 
     def socket(self) -> "socket.socket":
         return self._socket
@@ -124,17 +126,21 @@ class Finder:
         """Forget the port that a MAC is at, and return its index, 0 if the bridge does not know it either."""
         return self._drop_port(mac) or self._kernel.bridge_port(self.bridge_index, mac)
 
+    def place_of(self, mac: bytes) -> int:
+        """Return the index of the port that a MAC is at, 0 if it is not known."""
+        return self.ports.get(mac, 0) or self._unlisted.get(mac, 0)
+
     def _drop_port(self, mac: bytes) -> int:
-        port = self.ports.pop(mac, 0)
+        port = self.ports.pop(mac, 0) or self._unlisted.pop(mac, 0)
         if port:
             self._count[port] -= 1
         return port
 
     def _forget_ports(self) -> None:
-        self.ports, self._count = OldestFirst(), {}
+        self.ports, self._unlisted, self._count = OldestFirst(), OldestFirst(), {}
 
     def _note_port(self, mac: bytes, port: int) -> None:
-        if self._drop_port(mac) == 0 and len(self.ports) >= self._ports_max:
+        if self._drop_port(mac) == 0 and len(self.ports) + len(self._unlisted) >= self._ports_max:
             self._make_room()
         self.ports[mac] = port
         self._count[port] = self._count.get(port, 0) + 1
@@ -148,7 +154,7 @@ class Finder:
 
     def has_seen(self, mac: bytes) -> bool:
         """Return whether the bridge knows a MAC: it may not have told us yet, or we may have forgotten."""
-        return mac in self.ports or self._kernel.bridge_port(self.bridge_index, mac) != 0
+        return self.place_of(mac) != 0 or self._kernel.bridge_port(self.bridge_index, mac) != 0
 
     def dump(self, now_s: float = 0.0) -> list[Event]:
         """List what there is, when we begin: as many steps as we remember ports, the rest later. See Listing."""
@@ -161,7 +167,12 @@ class Finder:
             links.note(Told(LINK_FORM, LINK_BYTES, told), True)
         self.links, self.changed = links, True
         self._follow()
-        self._unlisted, self._left = set(self.ports), set()
+        if self._unlisted:  # the last one failed
+            for mac in self.ports:
+                self._unlisted[mac] = self.ports[mac]
+        else:
+            self._unlisted = self.ports
+        self.ports, self._left = OldestFirst(), OldestFirst()
         for told in self._kernel.neighbours(AF_BRIDGE):
             yield self._understand(NEW_NEIGHBOUR, told, is_listed=True)
         self._left = None
@@ -169,23 +180,20 @@ class Finder:
         for mac in list(self._unlisted):
             yield self._check_port(mac)
             yield from PAUSE  # a question takes longer than to read an entry
-        self._unlisted = set()
         for told in self._kernel.neighbours(AF_INET6):
             yield self._understand(NEW_NEIGHBOUR, told)
 
     def _check_port(self, mac: bytes) -> list[Event]:
         """Ask the bridge for a MAC that was not in its list."""
-        before = self.ports.get(mac, 0)
-        if mac not in self._unlisted or not before:
-            return []
+        before = self._unlisted.get(mac, 0)
+        if not before:
+            return []  # it has been heard of meanwhile
         port = self._kernel.bridge_port(self.bridge_index, mac)
-        if port == before:
-            return []
-        self._drop_port(mac)
         if not port:
+            self._drop_port(mac)
             return [ClientGone(mac)]
         self._note_port(mac, port)
-        return [ClientSeen(mac)]
+        return [] if port == before else [ClientSeen(mac)]
 
     def own_addresses(self) -> tuple[bytes, bytes]:
         """Return MAC and IPv4 address of the client device, zeros if it has none. Raises KernelError."""
@@ -257,19 +265,18 @@ class Finder:
             return self._entry_gone(mac, port)
         if is_listed and self._left is not None and mac in self._left:
             return []
-        self._unlisted.discard(mac)
-        before = self.ports.get(mac, 0)
-        if before != port:
+        before = self.place_of(mac)
+        if before != port or mac in self._unlisted:
             self._note_port(mac, port)
         return [] if is_listed and before == port else [ClientSeen(mac)]
 
     def _entry_gone(self, mac: bytes, port: int) -> list[Event]:
         if self._left is not None:
             if len(self._left) < self._ports_max:
-                self._left.add(mac)
+                self._left[mac] = None
             else:
                 self.listing.want()  # what it has may be old
-        if self.ports.get(mac) != port:
+        if self.place_of(mac) != port:
             return []  # it is at another port by now, or we had the bridge forget it
         self._drop_port(mac)
         return [ClientGone(mac)]
@@ -277,18 +284,19 @@ class Finder:
     def _make_room(self) -> None:
         """Forget the oldest MACs of the port with the most: who floods one must not hide who is at another."""
         most = max(self._count, key=lambda port: self._count[port])
-        forgotten = []
-        for mac in self.ports:
-            if self.ports[mac] == most:
-                forgotten.append(mac)
+        forgotten: list[bytes] = []
+        for table in (self._unlisted, self.ports):
+            for mac in table:
                 if len(forgotten) == FORGOTTEN:
                     break
+                if table[mac] == most:
+                    forgotten.append(mac)
         for mac in forgotten:
             self._drop_port(mac)
 
     def port_of(self, mac: bytes) -> str:
         """Return the name of the port behind which a MAC is, "" if that is not known."""
-        return self.links.name_of(self.ports.get(mac, 0))
+        return self.links.name_of(self.place_of(mac))
 
     def _neighbour(self, mac: bytes, address: bytes, state: int) -> list[Event]:
         if len(address) == 4:
