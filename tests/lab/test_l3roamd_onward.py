@@ -126,9 +126,9 @@ def test_it_ends_at_each_end_and_is_nothing_for_clients(line):
 
 
 def test_the_kernel_ends_it_alone(line):
-    line.a.call("onward.send_on", (PAIRS, 2.0), True)
+    line.a.call("onward.send_on", (PAIRS, 8.0), True)
     line.b.call("onward.add_care_of", (PAIRS, FOR_S), True)
-    assert "3 received" in line.ping()
+    wait_until(lambda: "3 received" in line.ping(), "what a sends on")  # links need a moment
     wait_until(lambda: "0 received" in line.ping(), "the end of what a sends on")
 
 

@@ -90,7 +90,7 @@ class XtablesClatRules(XtablesGate):
                 except OSError:
                     pass  # then NAT does what it can
             self._want_plats()
-            self.onward.set_up()
+            self.onward.set_up(self.can_queue)
         self.chains.finish()
 
     def tear_down(self) -> None:

@@ -4,7 +4,7 @@
 All that iptables can put another address into a packet with is connection tracking's, and to that each flow would be a
 new one. So such packets come to a queue, and go on from here, each with its other destination. Two sets say which:
 whose addresses left, and which care-of addresses are turned back; the comment is the other address. Of a packet of more
-than one segment each comes by itself. What an ICMPv6 error quotes stays.
+than one segment each comes by itself. What an ICMPv6 error quotes stays. Where no daemon runs such packets are lost.
 """
 
 import socket
@@ -50,18 +50,23 @@ class XtablesOnward:
         self.turned_back = CareOf()
         self.sent_on = CareOf()
 
-    def set_up(self) -> None:
-        """Go on with what a daemon before us turned back, and not with what it sent on: it does not route that now."""
+    def set_up(self, has_queue: bool) -> None:
+        """has_queue: whether iptables can hold packets.
+
+        Go on with what a daemon before us turned back, and not with what it sent on: it does not route that now.
+        """
         self.make_sets()
         self.sets.delete(CARE_OF.name, *[member.address for member in self.sets.members(CARE_OF.name)])
         found = [(packed(m.comment, 16), m.address) for m in self.sets.members(CLIENT.name)]
         self.turned_back = CareOf([pair for pair in found if pair[0]])
-        if self.queue is None:
+        if self.queue is None and has_queue:
             try:
                 self.queue = PacketQueue(QUEUE, WAITING_MAX, WHOLE, is_segmented=True)
+                self.sources.add(self.queue)
             except OSError:
-                return  # then nothing goes on
-            self.sources.add(self.queue)
+                pass
+        if self.queue is None:
+            return  # then nothing goes on
         waits = queue_rule(QUEUE)
         left = f"-m set --match-set {CARE_OF.name} dst {waits}"
         here = f"! -i {self.client_device} -m set --match-set {CLIENT.name} dst {waits}"
