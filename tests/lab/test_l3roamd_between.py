@@ -1,70 +1,143 @@
 # SPDX-License-Identifier: ISC
-"""A node of the C l3roamd between two of ours passes on what they say to each other.
+"""A node of ours between two of version 0 passes on what they say to each other, and one of those between two of ours.
 
-Set L3ROAMD as for test_l3roamd_interop.py; without it the tests are skipped.
+Those of version 0 are the C l3roamd where L3ROAMD names one (version0.py), and ours by its command line.
 """
 
-import json
-from pathlib import Path
-
+import pytest
 from meshes import mesh_text
 from talk import Talk
-from test_l3roamd_interop import L3ROAMD, pytestmark  # noqa: F401 what they need
+from version0 import BOTH, NEEDS_C, OURS, addresses, node_client, private, reaches, run, serving, speak
 from waiting import wait_until
 
-from xlat464.address import format_ipv6, format_mac
-from xlat464.node import management_address, node_client_address
+from xlat464.address import format_mac
 
-ASK = """
-import socket
-s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('/run/c.sock')
-s.sendall(b'get_clients\\n')
-while data := s.recv(4096): print(data.decode(), end='')
-"""
-OWN = mesh_text("a=clat c=clat b=both", "a-c c-b", "phone=a", roaming="true", hello_interval_ms=500)
+SETTINGS = {"roaming": "true", "hello_interval_ms": 500}
+THREE = mesh_text(
+    "c1=clat ours=both c2=clat", "c1-ours ours-c2", "phone=ours tablet=c2 laptop=ours", **SETTINGS
+)
+OWN = mesh_text("a=clat c=clat b=both", "a-c c-b", "phone=a", **SETTINGS)
+LOSSY = mesh_text("ours=both c=clat", "ours-c", "phone=ours", **SETTINGS).replace(
+    'between = ["ours", "c"]', 'between = ["ours", "c"]\nloss_percent = 25'
+)
+UNUSED = 0x464  # of the clients' prefix: the number of an address that nobody makes itself
 
 
-def run_c(lab, node):
-    """Have a node run the C daemon."""
-    lab.running.stop(node, "l3roamd")
-    prefix = str(lab.site.node_client_prefix6)
-    lab.exec(node, ["l3roamd_py", "flush", "--node-client-prefix", prefix])
-    own = format_ipv6(management_address(lab.plan.clat_prefix(lab.node(node))))
-    shown = lab.exec(node, ["ls", "/sys/class/net"]).stdout.split()
-    devices = [word for device in shown if device.startswith("mesh") for word in ("-m", device)]
-    command = [str(Path(L3ROAMD).resolve()), "-v", "-a", own, "-p", str(lab.site.prefix6), "-P", prefix]
-    command += ["-b", "br-client", "-i", "br-client", *devices, "-s", "/run/c.sock", "-t", "254"]
-    lab.running.daemon(node, "c-l3roamd", command)
-    wait_until(lambda: known(lab, node, "phone") is not None, what=f"the C daemon of {node}")
+@pytest.fixture(scope="module", params=BOTH)
+def outer(request):
+    """Whose daemon c1 and c2 run."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def lab(lab_of, outer):
+    lab = lab_of(THREE)
+    for node in ("c1", "c2"):
+        run(lab, node, outer)
+    return lab
+
+
+@pytest.fixture
+def silent(lab):
+    """A function that gives a client an address of which it says nothing, until the test's end."""
+    given = []
+
+    def give(client):
+        address = f"{lab.site.prefix6[UNUSED + len(given)]}"
+        lab.exec(client, ["ip", "-6", "addr", "add", f"{address}/64", "dev", "eth0", "nodad"])
+        given.append((client, address))
+        lab.exec(client, ["ping", "-c", "1", "-W", "1", str(lab.site.next_node_ip4)], check=False)
+        return address
+
+    yield give
+    for client, address in given:
+        lab.exec(client, ["ip", "-6", "addr", "del", f"{address}/64", "dev", "eth0"])
 
 
 def known(lab, node, client):
-    """A client as a C daemon knows it: {} for not at all, None if it does not answer."""
-    answer = lab.exec(node, ["python", "-c", ASK], check=False)
-    if answer.returncode:
-        return None
-    return json.loads(answer.stdout).get("clientlist", {}).get(format_mac(lab.client(client).mac), {})
+    """A client's addresses at a node, whatever runs there."""
+    if node != "ours":
+        return set(addresses(lab, node, client))
+    found = {each["mac"]: each["addresses"] for each in lab.roaming_status(node)["clients"]}
+    return set(found.get(format_mac(lab.client(client).mac), []))
 
 
-def has_address(lab, node, client):
-    prefix = lab.site.node_client_prefix6.network_address.packed
-    own = format_ipv6(node_client_address(prefix, lab.client(client).mac))
-    return own in lab.exec(node, ["ip", "-6", "addr", "show", "dev", "lo"]).stdout
+@NEEDS_C
+def test_a_client_that_says_nothing_is_found_through_our_node(lab, outer, silent):
+    """c1 has a packet for it, and asks: c2 has to hear of that."""
+    if outer == OURS:
+        pytest.skip("for the C daemon")
+    address = silent("tablet")
+    wait_until(lambda: serving(lab, "tablet") == ["c2"], "c2 serving the tablet")
+    assert address not in known(lab, "c2", "tablet")
+    wait_until(lambda: reaches(lab, "c1", address), "c1 reaching the tablet")
+    assert address in known(lab, "c2", "tablet")
+    assert lab.roaming_status("ours")["counters"]["seeks"] >= 1
 
 
-def serving(lab, client, nodes):
-    return [node for node in nodes if has_address(lab, node, client)]
+@NEEDS_C
+def test_a_client_of_ours_that_says_nothing_is_found(lab, outer, silent):
+    if outer == OURS:
+        pytest.skip("for the C daemon")
+    address = silent("laptop")
+    wait_until(lambda: serving(lab, "laptop") == ["ours"], "ours serving the laptop")
+    assert address not in known(lab, "ours", "laptop")
+    wait_until(lambda: reaches(lab, "c1", address), "c1 reaching the laptop")
+    assert address in known(lab, "ours", "laptop")
 
 
-def test_a_node_of_theirs_between_two_of_ours_passes_messages_on(lab_of):
+def test_a_client_walks_among_the_three_and_one_has_it(lab):
+    address = private(lab, "phone")
+    wait_until(lambda: speak(lab, "phone", address) and address in known(lab, "ours", "phone"), "it here")
+    for node in ("c1", "c2", "ours", "c2", "c1", "ours", "c1"):
+        lab.roam("phone", node)
+        wait_until(
+            lambda node=node: speak(lab, "phone", address) and serving(lab, "phone") == [node],
+            f"{node} alone having the phone",
+        )
+        wait_until(lambda node=node: address in known(lab, node, "phone"), f"{node} knowing its address")
+        for other in {"c1", "ours", "c2"} - {node}:
+            wait_until(lambda other=other: reaches(lab, other, address), f"{other} reaching it at {node}")
+            # the C daemon claims by babel's route alone, which may go round for seconds after a walk
+            at = node_client(lab, "phone")
+            wait_until(lambda other=other, at=at: reaches(lab, other, at), f"{other} knowing who has it")
+    assert lab.roaming_status("ours")["counters"]["bugs"] == 0
+
+
+def test_a_client_that_goes_from_ours_to_theirs_is_known_there_without_a_word(lab):
+    """The C daemon uses no address in INFO: it is told each by SEEK, and the client answers."""
+    address = private(lab, "laptop")
+    wait_until(lambda: speak(lab, "laptop", address) and address in known(lab, "ours", "laptop"), "it here")
+    lab.roam("laptop", "c2")
+    lab.exec("laptop", ["ping", "-c", "1", "-W", "1", str(lab.site.next_node_ip4)], check=False)
+    wait_until(lambda: address in known(lab, "c2", "laptop"), "c2 knowing its address", deadline_s=10)
+
+
+@pytest.mark.parametrize("whose", BOTH)
+def test_a_node_of_version_0_between_two_of_ours_passes_on_what_they_say(lab_of, whose):
     lab = lab_of(OWN)
-    run_c(lab, "c")
-    wait_until(lambda: lab.is_answered("phone"), what="the phone's answers")
+    run(lab, "c", whose)
+    wait_until(lambda: lab.is_answered("phone"), "the phone's answers")
     with Talk(lab, "phone") as talk:
         talk.echo()
         for node in ("b", "a", "b"):
             lab.roam("phone", node, hard=True)
             talk.echo()
-            wait_until(
-                lambda node=node: serving(lab, "phone", "abc") == [node], what=f"{node} having the phone"
-            )
+            wait_until(lambda node=node: serving(lab, "phone") == [node], f"{node} having the phone")
+
+
+@pytest.mark.parametrize("whose", BOTH)
+def test_a_fourth_of_all_frames_may_be_lost(lab_of, whose):
+    """What is lost is said again: CLAIM, INFO, ACK, and each address, in both directions."""
+    lab = lab_of(LOSSY)
+    run(lab, "c", whose)
+    address = private(lab, "phone")
+    wait_until(lambda: speak(lab, "phone", address) and address in known(lab, "ours", "phone"), "it here")
+    for node in ("c", "ours") * 3:
+        lab.roam("phone", node, hard=True)
+        # the C daemon does not notice a client that came back and does not ask for its router
+        wait_until(
+            lambda node=node: speak(lab, "phone", address) and serving(lab, "phone") == [node],
+            f"{node} alone having it",
+        )
+        wait_until(lambda node=node: address in known(lab, node, "phone"), f"{node} knowing its address")

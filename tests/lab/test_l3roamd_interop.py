@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: ISC
 """l3roamd_py and the C l3roamd share a mesh: clients walk from one to the other and back, and neither harms the other.
 
-Set L3ROAMD to a binary of https://github.com/freifunk-gluon/l3roamd (cmake, libnl-genl-3-dev, libjson-c-dev); without
-one the tests are skipped.
+L3ROAMD names that (version0.py); without it the tests are skipped.
 """
 
 import json
@@ -12,14 +11,12 @@ from pathlib import Path
 
 import pytest
 from meshes import mesh_text
+from version0 import C_DAEMON, NEEDS_C, THEIRS, ask, run, serving
 from waiting import wait_until
 
 from xlat464.address import format_ipv6, format_mac
-from xlat464.node import management_address, node_client_address
 
-L3ROAMD = os.environ.get("L3ROAMD", "")
-pytestmark = pytest.mark.skipif(not L3ROAMD, reason="no C l3roamd: set L3ROAMD=/path/to/its/binary")
-
+pytestmark = NEEDS_C
 PAIR = mesh_text("ours=both theirs=clat", "ours-theirs", "phone=ours", roaming="true")
 CPU_S = 2.0  # what the C daemon may need for all of this; in its endless loop it needs all there is
 LOG_BYTES = 1 << 20
@@ -29,24 +26,7 @@ LOG_BYTES = 1 << 20
 def lab(lab_of):
     """Node `ours` with l3roamd_py, node `theirs` with the C daemon."""
     lab = lab_of(PAIR)
-    lab.running.stop("theirs", "l3roamd")
-    prefix = str(lab.site.node_client_prefix6)
-    lab.exec("theirs", ["l3roamd_py", "flush", "--node-client-prefix", prefix])
-    own = format_ipv6(management_address(lab.plan.clat_prefix(lab.node("theirs"))))
-    bridge = ["-b", "br-client", "-i", "br-client", "-m", "mesh0", "-s", "/run/c.sock", "-t", "254"]
-    command = [
-        str(Path(L3ROAMD).resolve()),
-        "-v",
-        "-a",
-        own,
-        "-p",
-        str(lab.site.prefix6),
-        "-P",
-        prefix,
-        *bridge,
-    ]
-    lab.running.daemon("theirs", "c-l3roamd", command)
-    wait_until(lambda: theirs(lab) is not None, what="the C daemon")
+    run(lab, "theirs", THEIRS)
     wait_until(lambda: phone(lab), what="the phone's IPv6 address")
     wait_until(lambda: phone(lab) in ours(lab)["addresses"] or not speak(lab), what="our node knowing it")
     return lab
@@ -80,21 +60,12 @@ def ours(lab):
 
 def theirs(lab):
     """The phone as the C daemon knows it: {} for not at all, None if it does not answer."""
-    code = (
-        "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(2); s.connect('/run/c.sock')\n"
-        "s.sendall(b'get_clients\\n')\n"
-        "while data := s.recv(4096): print(data.decode(), end='')\n"
-    )
-    answer = lab.exec("theirs", ["python", "-c", code], check=False)
-    if answer.returncode:
-        return None
-    return json.loads(answer.stdout).get("clientlist", {}).get(format_mac(lab.client("phone").mac), {})
+    answer = ask(lab, "theirs", "get_clients")
+    return answer.get("clientlist", {}).get(format_mac(lab.client("phone").mac), {}) if answer else None
 
 
 def has_address(lab, node):
-    prefix = lab.site.node_client_prefix6.network_address.packed
-    own = format_ipv6(node_client_address(prefix, lab.client("phone").mac))
-    return own in lab.exec(node, ["ip", "-6", "addr", "show", "dev", "lo"]).stdout
+    return node in serving(lab, "phone")
 
 
 def routes_to(lab, node, destination):
@@ -108,7 +79,7 @@ def counters(lab):
 
 
 def cpu_s(lab):
-    (pid,) = lab.running.daemons()["theirs"]["c-l3roamd"]
+    (pid,) = lab.running.daemons()["theirs"][C_DAEMON]
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
