@@ -18,6 +18,7 @@ from pathlib import Path
 from prefixd.choice import MARGIN
 from runtime.usage import Parser
 from sdk.checks import CheckRun, DemoError
+from sdk.demo_families import check_both_families
 from sdk.demo_roaming import check_roaming
 from sdk.interrupt import handle_requests
 from sdk.lab import (
@@ -260,6 +261,7 @@ def run_checks(lab: Lab, checks: CheckRun, keep: bool) -> None:
         checks.say(f"      one exit in reach of {phone.node}: nothing that could take over from it")
     if lab.topology.settings.roaming:
         check_roaming(lab, checks, phone)
+        check_both_families(lab, checks, phone)
     if not keep and phone.node not in plats:
         checks.check("no exit at all", lambda: no_exit_left(lab, phone, plats))
 

@@ -157,7 +157,8 @@ class DatagramStream:
 def echo(host: str, port: int, connections: int, pause_ms: float, datagram_ms: float) -> dict:
     """Keep connections and a UDP stream going until standard input ends; return what became of them."""
     open_ = [Connection(socket.create_connection((host, port), CONNECT_S)) for _ in range(connections)]
-    datagrams = DatagramStream(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    family = open_[0].socket.family if open_ else socket.getaddrinfo(host, port)[0][0]
+    datagrams = DatagramStream(socket.socket(family, socket.SOCK_DGRAM))
     datagrams.socket.connect((host, port))
     waiting = selectors.DefaultSelector()
     waiting.register(sys.stdin, selectors.EVENT_READ)

@@ -109,7 +109,7 @@ class Programs:
         services = [f"ip addr replace {address}/32 dev lo" for address in (WEB, DNS, ECHO, *asked)]
         self.machines.script(INTERNET, ["sysctl -qw net.ipv4.ip_forward=0", *services])
         self.machines.daemon(INTERNET, "dnsmasq", self.plan.internet_dnsmasq())
-        self.machines.daemon(INTERNET, "services", ["python", "-m", "sdk.lab.services", WEB, ECHO])
+        self.machines.daemon(INTERNET, "services", ["python", "-m", "sdk.lab.services", ECHO, WEB])
         self.wait_for(INTERNET, "services", self.has_internet)
 
     # Waiting

@@ -4,7 +4,7 @@
     GET /bytes/N    N bytes, the text PATTERN over and over
     GET /           a greeting
 
-Usage: python -m sdk.lab.services WEB_ADDRESS ECHO_ADDRESS
+Usage: python -m sdk.lab.services ECHO_ADDRESS [WEB_ADDRESS]     prints "ready" when it listens; without web: echo alone
 """
 
 import asyncio
@@ -71,13 +71,12 @@ class EchoUdp(asyncio.DatagramProtocol):
         pass  # the client's port is closed by now
 
 
-async def serve(web: str, echo: str) -> None:
+async def serve(echo: str, *web: str) -> None:
     loop = asyncio.get_running_loop()
-    servers = [
-        await asyncio.start_server(serve_http, web, 80, backlog=512),
-        await asyncio.start_server(echo_tcp, echo, ECHO_PORT, backlog=512),
-    ]
+    servers = [await asyncio.start_server(serve_http, each, 80, backlog=512) for each in web]
+    servers.append(await asyncio.start_server(echo_tcp, echo, ECHO_PORT, backlog=512))
     await loop.create_datagram_endpoint(EchoUdp, (echo, ECHO_PORT))
+    print("ready", flush=True)
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

@@ -384,6 +384,20 @@ def test_clients_are_told_by_kind(programs, box):
 
 
 @pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        ({"clat": None, "plat": None}, {"total": 2, "home": 0, "roamed": 0, "without_ipv4": 2}),
+        ({"clat": None, "plat": "fddd:1338:1338:1::"}, None),
+    ],
+)
+def test_a_node_of_ipv6_alone_tells_its_clients_and_an_exit_none(programs, box, roles, told):
+    clients = [{"mac": f"02:00:00:00:00:0{number}", "state": "served", "home": None} for number in (1, 2)]
+    status = {**roles, "clients": [] if roles["plat"] else clients, "counters": {}}
+    box.pose("/run/l3roamd.sock", "half", json.dumps(status) + "\n")
+    assert box.ask(programs["common"], "statistics")["xlat464"].get("clients") == told
+
+
+@pytest.mark.parametrize(
     ("mode", "words"),
     [
         ("say", ""),

@@ -33,14 +33,15 @@ static bool read_member(struct json_object *object, const char *name, struct in6
 }
 
 /* Count the clients that are there: those whose IPv4 address this node gave them, those who brought it along from
- * another one, and those who have none. */
+ * another one, and those who have none, as all have on a node that serves IPv6 alone. */
 static void add_clients(struct json_object *to, struct json_object *status) {
 	struct json_object *list = member(status, "clients", json_type_array), *client, *clients;
 	int64_t total = 0, at_home = 0, roamed = 0;
-	struct in6_addr clat, home;
+	struct in6_addr clat, plat, home;
+	bool has_clat = read_member(status, "clat", &clat);
 	const char *state;
 
-	if (!list || !read_member(status, "clat", &clat)) // without a CLAT no node has clients
+	if (!list || (!has_clat && read_member(status, "plat", &plat))) // an exit alone has no clients
 		return;
 	for (size_t i = 0; i < (size_t)json_object_array_length(list); i++) {
 		client = json_object_array_get_idx(list, i);
@@ -48,7 +49,7 @@ static void add_clients(struct json_object *to, struct json_object *status) {
 		if (!state || strcmp(state, "absent") == 0)
 			continue;
 		total++;
-		if (read_member(client, "home", &home))
+		if (has_clat && read_member(client, "home", &home))
 			*(memcmp(&home, &clat, PREFIX_BYTES) ? &roamed : &at_home) += 1;
 	}
 	clients = json_object_new_object();
