@@ -106,7 +106,8 @@ def _give_address_up(node: Node, client: Client, state: Absent) -> None:
     if client.is_announced:
         client.is_announced, state.from_s = False, node.now_s
         # not both at once: who takes it again first is seen by the other
-        state.until_s = node.now_s + options.unannounced_s * (1 + _random(node))
+        first_s = options.unannounced_s * (1 + _random(node) / 2)
+        state.until_s = node.now_s + (options.look_again_s if state.rests else first_s)
         node.do(RemoveNodeClient(node.node_client(client.mac)))
     state.next_s = node.now_s + options.elsewhere_again_s
 
@@ -135,7 +136,7 @@ def on_found_elsewhere(node: Node, mac: bytes) -> None:
     state = None if client is None else client.state
     if client is None or not isinstance(state, Absent) or client.is_announced:
         return
-    if node.now_s >= state.from_s + node.options.elsewhere_patience_s:
+    if state.rests or node.now_s >= state.from_s + node.options.elsewhere_patience_s:
         state.is_elsewhere = True
         node.touch(mac)
 

@@ -17,7 +17,7 @@ from l3roamd_py.core.client import (
     former_of,
     has_roam_out,
 )
-from l3roamd_py.core.ipv6 import add_address
+from l3roamd_py.core.ipv6 import add_older
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.onward import receive
 from runtime.ordered import oldest
@@ -140,9 +140,7 @@ def _on_legacy_info(node: Node, client: Client, header: wire.Header, info: wire.
         if before is not None:  # the first one's: a client waits
             grace_s = min(grace_s, before.grace_s)
         search.legacy = Legacy(header.sender, grace_s, remind_s)
-        for address in info.addresses:
-            if node.is_client_ipv6(address):
-                add_address(node, client, address)
+        add_older(node, client, [address for address in info.addresses if node.is_client_ipv6(address)])
         node.route_addresses(client)
         node.touch(client.mac)
     return node.acknowledge(info.mac, header.sender)

@@ -45,6 +45,18 @@ def add_address(node: Node, client: Client, address: bytes) -> None:
     node.changes += 1
 
 
+def add_older(node: Node, client: Client, addresses: list[bytes]) -> None:
+    """Route what another node tells of a client, or what we knew before: older than what has been heard of it here.
+
+    It is asked for its newest addresses, and may not have these any more.
+    """
+    heard = tuple(client.addresses)
+    room = node.options.max_addresses - len(heard)
+    for address in addresses[-room:] if room > 0 else ():
+        add_address(node, client, address)
+    client.addresses[:] = [each for each in client.addresses if each not in heard] + list(heard)
+
+
 def remove_address(node: Node, client: Client, address: bytes) -> None:
     if address in client.addresses:
         client.addresses.remove(address)

@@ -15,7 +15,7 @@ import struct
 
 from l3roamd_py.core.actions import AddCareOf, RemoveRoute, SendOn
 from l3roamd_py.core.client import Answer, Client, Departed
-from l3roamd_py.core.ipv6 import add_address
+from l3roamd_py.core.ipv6 import add_older
 from l3roamd_py.core.node import Node
 
 NO_IPV4 = 0xF000  # 240.0.0.0/4: what begins so in a node's prefix is no client's translated address
@@ -64,8 +64,8 @@ def end(node: Node, address: bytes) -> None:
 
 def receive(node: Node, client: Client, answer: Answer) -> None:
     """A client is ours now: add the addresses that INFO tells, and turn back what the node that had it sends on."""
-    for address in answer.addresses:
-        add_address(node, client, address)
+    if answer.addresses:
+        add_older(node, client, answer.addresses)
     own = [
         each
         for each in answer.addresses

@@ -79,7 +79,8 @@ class Options:
     idle_s = 300.0  # then we ask whether it is still here
     idle_probe_s = 1.0
     idle_probes = 3
-    unannounced_s = 20.0  # without its address, up to twice as long: babel tells all it knows every 16 s
+    unannounced_s = 20.0  # without its address, up to half as long again: babel tells all it knows every 16 s
+    look_again_s = 3.0  # the same later, when babel has known for long who else has it
     announced_s = 60.0  # with it, up to twice as long and each time for longer, until we look again
     elsewhere_again_s = 2.5
     elsewhere_patience_s = 10.0  # a client that sleeps answers ARP by then

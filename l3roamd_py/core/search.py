@@ -27,7 +27,7 @@ from l3roamd_py.core.client import (
 )
 from l3roamd_py.core.departed import end_linger
 from l3roamd_py.core.info import accept_without_lease
-from l3roamd_py.core.ipv6 import add_address
+from l3roamd_py.core.ipv6 import add_older
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.onward import receive
 from l3roamd_py.core.requests import end_roam, request_token, start_roam
@@ -244,8 +244,8 @@ def serve_alone(node: Node, client: Client) -> None:
         lease = lease if may else None
     is_new = former is None and search.answered_by is None
     search.anew_s, search.answer = node.now_s, None
-    for address in () if former is None else former.addresses:
-        add_address(node, client, address)
+    if former is not None:
+        add_older(node, client, former.addresses)
     serve(node, client, new_served(node))
     client.presence.is_proven |= client.grant is not None
     if former is not None and not client.presence.is_proven:

@@ -238,3 +238,18 @@ def test_a_client_that_was_told_of_and_does_not_answer_is_not_kept():
     client.node = b
     mesh.run(60)
     assert (client.mac, ADDRESS) not in a.kernel.routes
+
+
+def test_what_another_node_tells_is_older_than_what_was_heard_here():
+    """A client is asked for its newest addresses, and has given the older ones up."""
+    mesh = Mesh(air=Air(delay_s=0.0005))
+    client = converged(mesh, 9)
+    given_up = [CLIENT_IPV6[:14] + number.to_bytes(2, "big") for number in range(100, 105)]
+    for address in given_up:
+        send(mesh, client, address)
+    b = client.node = mesh.nodes[1]
+    send(mesh, client)
+    mesh.run(5)
+    assert b.core.node.clients[client.mac].addresses == [*given_up, ADDRESS]
+    mesh.run(400)
+    assert b.core.node.clients[client.mac].state.name == "served"
