@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 from simulated_world import Place, Walker, World
 
-from l3roamd_py.core.client import Absent, Claiming
+from l3roamd_py.core.client import Absent, Claiming, Lease
 from xlat464.address import format_ipv4, format_ipv6, format_mac
+from xlat464.node import management_address
 
 OPEN_S = 10.0  # no question to another node is open for longer: TOKEN_REQUEST has 8 s
 LATE_S = 1.0  # what a timer may be overdue
@@ -93,7 +94,7 @@ def same_lease(survey: Survey) -> Broken:
             yield f"{_name(walker)} has no lease for {format_ipv4(walker.ipv4)} at node {walker.node.number}"
             continue
         path = survey.world.path(walker)
-        if path != (lease.plat, lease.home):
+        if path != (lease.plat, lease.home) and not _is_taken_along(walker, lease):
             way = "no way" if path is None else f"{format_ipv6(path[1])} at {format_ipv6(path[0])}"
             home = format_ipv6(lease.home)
             yield f"{_name(walker)} at node {walker.node.number}: home {home}, but the exit has {way}"
@@ -105,6 +106,14 @@ def same_lease(survey: Survey) -> Broken:
         for at, (_, until_s) in node.kernel.plats.items():
             if until_s > survey.world.now_s + LATE_S and at[12:] not in node.core.node.owner_of:
                 yield f"node {node.number} has a PLAT for {format_ipv6(at)}, which no client has"
+
+
+def _is_taken_along(walker: Walker, lease: Lease) -> bool:
+    """Whether somebody else roams with the address that a client was given here: it has no token, and goes on so."""
+    node = walker.node
+    exit_node = node.mesh.owner(management_address(lease.plat))
+    is_mapped = exit_node is not None and lease.home in exit_node.kernel.at_of
+    return is_mapped and lease.home == node.core.node.at(walker.ipv4) and not lease.token.serial
 
 
 def same_mappings(survey: Survey) -> Broken:

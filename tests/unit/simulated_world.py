@@ -14,7 +14,7 @@ from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
 
 EXIT_OF_EACH = 50  # nodes, one is an exit
-POOL_AT, POOL_SIZE = 0x0A2E0000, 1 << 14  # of IPv4 addresses: the same at each node, as in a site of Gluon
+POOL_AT, POOL_SIZE = 0x0A2E0000, 1 << 16  # of IPv4 addresses: the same at each node, as in a site of Gluon
 LOST_NODE_S = 16.0  # until babel has no route to a node without power any more, nor to its clients
 RETRIES_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # of a client whose packets do not pass; the last again and again
 QUIET_SENDS_S = 20.0, 60.0  # one that says little sends something so often
@@ -94,6 +94,8 @@ class Place(Node):
 
     def refuse(self, action: do.RefuseAtGate) -> None:
         walker = self.mesh.clients.get(action.mac)
+        if walker is not None and walker.ipv4 == action.address:
+            walker.excused_s = self.mesh.now_s
         if walker is not None and walker.node is self and walker.ipv4 == action.address:
             self.mesh.after(NEW_LEASE_S, lambda: walker.ask_for_another(self, action.address))
 
@@ -111,6 +113,10 @@ class Place(Node):
         for walker in here:
             if walker.mac not in self.core.node.clients:
                 self.handle(events.ClientSeen(walker.mac, None, walker.is_wifi))
+        # prefixd tells a daemon that has come what it knows
+        self.exit, self.known_exits = None, frozenset()
+        self.look_for_exits()
+        self.handle(events.PlatsTold(self.known_exits, frozenset()))
         macs = {walker.mac for walker in here}
         for ipv4, (mac, until_s) in list(self.leases.items()):
             left_s = int(until_s - self.mesh.now_s)
@@ -162,6 +168,9 @@ class Walker(Client):
     world: "World | None" = None
     visits: int = 0  # associations, so that what belongs to an earlier one is known
     lease_until_s: float = 0.0
+    # when it last came with an address that was another's there, was with no node, or went on before all was done:
+    # then nothing promises that its connections live
+    excused_s: float = 0.0
     privacy: list[bytes] = field(default_factory=list)
 
     def addresses(self) -> list[bytes]:
@@ -267,6 +276,7 @@ class Walker(Client):
 
     def leave(self) -> None:
         """Be switched off, or go home."""
+        self.excused_s = self.world.now_s
         if self.node is not None:
             old, self.node = self.node, None
             self.visits += 1

@@ -107,6 +107,7 @@ class Simulation:
     def _go_on(self, walker: Walker, there: Place, here: Place) -> None:
         """Before the first walk is done: back, or on."""
         if walker.node is there:
+            walker.excused_s = self.world.now_s
             self._go(
                 walker, here if not here.is_gone and self.chance.random() < 0.4 else self.world.near(there)
             )
@@ -122,7 +123,7 @@ class Simulation:
 
     def _round(self, name: str) -> None:
         world, before = self.world, Counter(self.counts)
-        homes, world.is_restless = self._homes(), True
+        homes, begun_s, world.is_restless = self._homes(), world.now_s, True
         self.turn += 1
         for walker in world.clients.values():
             self._stay(walker)
@@ -135,7 +136,7 @@ class Simulation:
         for walker in world.clients.values():
             walker.show()
         self._play("quiet", SHOW_S)
-        kept, had = self._kept(homes)
+        kept, had = self._kept(homes, begun_s)
         self.rounds.append(
             {"trouble": name, "walks": self.counts["walks"] - before["walks"], "kept": kept, "had": had}
         )
@@ -153,10 +154,15 @@ class Simulation:
                 found[walker.mac] = (walker.ipv4, path)
         return found
 
-    def _kept(self, homes: dict) -> tuple[int, int]:
+    def _kept(self, homes: dict, begun_s: float) -> tuple[int, int]:
         """Of the clients that have the address that they had: how many have their connections, and how many are."""
         now = self._homes()
-        both = [mac for mac, (ipv4, _) in homes.items() if mac in now and now[mac][0] == ipv4]
+        clients = self.world.clients
+        both = [
+            mac
+            for mac, (ipv4, _) in homes.items()
+            if mac in now and now[mac][0] == ipv4 and clients[mac].excused_s < begun_s
+        ]
         return sum(now[mac] == homes[mac] for mac in both), len(both)
 
     def _end(self) -> None:
