@@ -62,6 +62,7 @@ def in_network_order(number: int) -> int:
 
 
 LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
+FIRST_STEPS = 1024  # of the listing that we begin with
 PAUSE: "tuple[list[Event], ...]" = ([],) * 7  # steps
 FORGOTTEN = 64  # MACs at a time, when there are more than we remember the port of
 # of a neighbour, only that it is reachable or that it has failed; of all others everything. Classic BPF, which takes a
@@ -157,8 +158,8 @@ class Finder:
         return self.place_of(mac) != 0 or self._kernel.bridge_port(self.bridge_index, mac) != 0
 
     def dump(self, now_s: float = 0.0) -> list[Event]:
-        """List what there is, when we begin: as many steps as we remember ports, the rest later. See Listing."""
-        return self.listing.all(now_s, self._ports_max)
+        """List what there is, when we begin; what is more than most bridges have comes in slices."""
+        return self.listing.all(now_s, FIRST_STEPS)
 
     def _list(self) -> "Iterator[list[Event]]":
         """List devices, entries of the bridge and neighbours. Of the bridge only what is not as it was is told."""
@@ -265,8 +266,9 @@ class Finder:
             return self._entry_gone(mac, port)
         if is_listed and self._left is not None and mac in self._left:
             return []
-        before = self.place_of(mac)
-        if before != port or mac in self._unlisted:
+        before = self.ports.get(mac, 0)
+        if before != port:
+            before = before or self._unlisted.get(mac, 0)
             self._note_port(mac, port)
         return [] if is_listed and before == port else [ClientSeen(mac)]
 
