@@ -136,6 +136,4 @@ def at_one_node(lab: Lab, client: str, nodes: list[str]) -> str:
     for node in nodes:
         if node != here:
             wait_for(partial(is_left, node), f"the end of {client} at {node}")
-    return (
-        f"{len(known)} IPv6 addresses and {lab.lease(client)} at {here}, nothing at any other node"
-    )
+    return f"{len(known)} IPv6 addresses and {lab.lease(client)} at {here}, nothing at any other node"
