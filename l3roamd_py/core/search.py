@@ -30,7 +30,7 @@ from l3roamd_py.core.info import accept_without_lease
 from l3roamd_py.core.ipv6 import add_older
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.onward import receive
-from l3roamd_py.core.requests import end_roam, request_token, start_roam
+from l3roamd_py.core.requests import end_roam, expect, request_token, start_roam
 from l3roamd_py.core.service import announce, ask_client, new_served, serve
 
 # Our CLAIM
@@ -42,6 +42,9 @@ def claim(node: Node, client: Client, nonce: int | None = None) -> None:
     client.presence.check_s = NEVER
     _need_proof(node, client)
     _start_claim(node, client, nonce)
+    former = former_of(client)
+    if former is not None and former.ipv4 is not None:
+        expect(node, client, former.ipv4)
 
 
 def _start_claim(node: Node, client: Client, nonce: int | None = None) -> None:

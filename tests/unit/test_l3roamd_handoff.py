@@ -110,6 +110,16 @@ def test_a_client_with_another_plat_than_its_new_node_s_roams_as_ever():
     check_goes_on(mesh, client, before, 0.1)
 
 
+def test_a_client_that_was_here_is_expected_before_it_has_sent_anything(mesh, client):
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(3)
+    a = mesh.nodes[0]
+    a.actions.clear()
+    client.node = a
+    a.handle(events.ClientSeen(client.mac))
+    assert kinds(a) == [wire.CLAIM, wire.CLAIM, wire.EXPECT]
+
+
 # Prepared nodes
 
 
