@@ -114,7 +114,7 @@ class GoneKeys:
         if self._count > self.MOST + len(self._tables[0]) // 4:
             self._count = 0
             for table in self._tables if IS_MICRO else ():
-                kept = dict(table)
+                kept = table.copy()
                 table.clear()
                 table.update(kept)
 

@@ -43,8 +43,8 @@ class Timers(Generic[K]):
             heapq.heapify(self._heap)
 
     def cancel(self, key: K) -> None:
-        if self._due.pop(key, None) is not None:
-            self._gone.note()
+        self._due.pop(key, None)
+        self._gone.note()  # one that comes due is mostly set again
 
     @property
     def next_s(self) -> float | None:
@@ -59,7 +59,6 @@ class Timers(Generic[K]):
         while len(keys) < most and (next_s := self.next_s) is not None and next_s <= now_s:
             key = heapq.heappop(self._heap)[2]
             del self._due[key]
-            self._gone.note()
             keys.append(key)
         return keys
 
