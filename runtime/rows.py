@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: ISC
-"""JSON of values that have large tables in them. No I/O."""
+"""JSON of values that have large tables in them, in pieces. No I/O.
 
+MicroPython looks for each text that is made among all that it knows, which takes longer than to make it. So here it
+makes bytes.
+"""
+
+import io
 import json
+
+from runtime import IS_MICRO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,36 +16,52 @@ if TYPE_CHECKING:
     from typing import Any
 
 PIECE_CHARS = 2048
+Stream = io.BytesIO if IS_MICRO else io.StringIO
+
+if not TYPE_CHECKING and IS_MICRO:
+    from binascii import hexlify as hexadecimal
+
+else:
+
+    def hexadecimal(value: bytes) -> str:
+        """Return what JSON has of bytes."""
+        return value.hex()
 
 
 def encode(value: "Any") -> str:
     """Return JSON. Rows of a table (what is iterated over) become text one by one: as values they take more room."""
-    return "".join(list(_parts(value)))
+    return "".join([piece.decode() for piece in pieces(value)])
 
 
 def pieces(value: "Any") -> "Iterator[bytes]":
     """Yield the same in pieces of some KiB, for who needs no room for the whole."""
-    waiting, size = [], 0
-    for part in _parts(value):
-        waiting.append(part)
-        size += len(part)
-        if size >= PIECE_CHARS:
-            yield "".join(waiting).encode()
-            waiting, size = [], 0
-    yield "".join(waiting).encode()
+    to: "list[Any]" = [Stream()]
+    for _ in _write(value, to):
+        if to[0].tell() >= PIECE_CHARS:
+            yield _bytes_of(to[0])
+            to[0] = Stream()
+    yield _bytes_of(to[0])
 
 
-def _parts(value: "Any") -> "Iterator[str]":
+def _bytes_of(stream: "Any") -> bytes:
+    found: bytes = stream.getvalue() if IS_MICRO else stream.getvalue().encode()
+    return found
+
+
+def _write(value: "Any", to: "list[Any]") -> "Iterator[None]":
+    """Write JSON to the one stream in a list; come back after each row, for there may be another one then."""
     # MicroPython takes a bool to be no int
-    if value is None or isinstance(value, (str, int, bool, float)):
-        yield json.dumps(value)
+    if value is None or isinstance(value, (str, int, bool, float, bytes)):
+        json.dump(value, to[0])
         return
     before, is_dict = "", isinstance(value, dict)
-    yield "{" if is_dict else "["
+    to[0].write("{" if is_dict else "[")
     for each in value:
-        yield before + json.dumps(each)
+        to[0].write(before)
+        json.dump(each, to[0])
         if is_dict:
-            yield ": "
-            yield from _parts(value[each])
+            to[0].write(": ")
+            yield from _write(value[each], to)
         before = ", "
-    yield "}" if is_dict else "]"
+        yield
+    to[0].write("}" if is_dict else "]")

@@ -33,6 +33,7 @@ from l3roamd_py.core.options import Options
 from l3roamd_py.core.platnode import Platnode
 from l3roamd_py.core.search import claim
 from l3roamd_py.core.token import Token, TokenIssuer
+from runtime.rows import hexadecimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,17 +57,18 @@ def make_snapshot(
         "current_plat": _hex(node.current),
         "clients": collect(_save_client(client) for client in node.clients.values()),
         "departed": collect(_save_departed(node.departed[mac]) for mac in node.departed),
-        "away": collect([ipv4.hex(), each.plat.hex()] for ipv4, each in node.away.items()),
+        "away": collect([hexadecimal(ipv4), hexadecimal(each.plat)] for ipv4, each in node.away.items()),
         "granted": collect(
-            [node.granted[ipv4][0].hex(), ipv4.hex(), node.granted[ipv4][1]] for ipv4 in node.granted
+            [hexadecimal(node.granted[ipv4][0]), hexadecimal(ipv4), node.granted[ipv4][1]]
+            for ipv4 in node.granted
         ),
-        "beside": collect([mac.hex(), ipv4.hex()] for mac, ipv4 in node.beside),
+        "beside": collect([hexadecimal(mac), hexadecimal(ipv4)] for mac, ipv4 in node.beside),
     }
     if platnode is not None:
-        saved["secret"] = platnode.issuer.secret.hex()
+        saved["secret"] = hexadecimal(platnode.issuer.secret)
         saved["serial"] = platnode.serial
         saved["spent"] = collect(
-            [home.hex(), entry.serial, entry.tokens_until_s]
+            [hexadecimal(home), entry.serial, entry.tokens_until_s]
             for home, entry in platnode.entries.items()
             if entry.at is None
         )
@@ -74,7 +76,7 @@ def make_snapshot(
 
 
 def _hex(value: bytes | None) -> str | None:
-    return None if value is None else value.hex()
+    return None if value is None else hexadecimal(value)
 
 
 def _mac(text: str) -> bytes:
@@ -111,7 +113,8 @@ def _serial(value: "Any") -> int:
 def _save_lease(lease: Lease | None) -> "list[Any] | None":
     if lease is None:
         return None
-    return [lease.home.hex(), lease.plat.hex(), lease.until_s, lease.token.encode().hex(), lease.is_granted]
+    token = hexadecimal(lease.token.encode())
+    return [hexadecimal(lease.home), hexadecimal(lease.plat), lease.until_s, token, lease.is_granted]
 
 
 def _load_lease(saved: "list[Any] | None") -> Lease | None:
@@ -125,15 +128,19 @@ def _load_lease(saved: "list[Any] | None") -> Lease | None:
 
 def _save_client(client: Client) -> "list[Any]":
     former = former_of(client)
-    addresses = [address.hex() for address in client.addresses]
+    addresses = [hexadecimal(address) for address in client.addresses]
     had = None if former is None else _save_departed(former)
     lease = _save_lease(client.lease)
-    return [client.mac.hex(), client.state.name, _hex(client.ipv4), lease, addresses, had]
+    return [hexadecimal(client.mac), client.state.name, _hex(client.ipv4), lease, addresses, had]
 
 
 def _save_departed(departed: Departed) -> "list[Any]":
-    where = [departed.mac.hex(), departed.place.hex(), departed.is_extended, departed.until_s]
-    had = [_hex(departed.ipv4), _save_lease(departed.lease), [each.hex() for each in departed.addresses]]
+    where = [hexadecimal(departed.mac), hexadecimal(departed.place), departed.is_extended, departed.until_s]
+    had = [
+        _hex(departed.ipv4),
+        _save_lease(departed.lease),
+        [hexadecimal(each) for each in departed.addresses],
+    ]
     return where + had + [departed.told_s, departed.is_acknowledged]
 
 
