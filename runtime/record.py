@@ -65,7 +65,7 @@ def _maker(names: list[str], made: tuple[str, ...]) -> "Callable[[type[T]], type
     def make(cls: "type[T]") -> "type[T]":
         defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
         cls = _with_slots(cls, names)
-        methods: dict[str, object] = {"defaults": defaults}
+        methods: dict[str, object] = {"default_" + name: value for name, value in defaults.items()}
         exec(_source(names, defaults, hasattr(cls, "__post_init__"), made), methods)
         for name in made:
             setattr(cls, name, methods[name])
@@ -77,9 +77,13 @@ def _maker(names: list[str], made: tuple[str, ...]) -> "Callable[[type[T]], type
 
 def _source(names: list[str], defaults: dict[str, object], is_checked: bool, made: tuple[str, ...]) -> str:
     """The text of a record's methods: what is written out needs no loop at run time."""
-    given = "".join(", %s=defaults[%r]" % (n, n) if n in defaults else ", " + n for n in names)
+    given = "".join(", %s=default_%s" % (n, n) if n in defaults else ", " + n for n in names)
     lines = ["def __init__(self%s):" % given]
-    lines += [" self.%s = %s" % (name, name) for name in names]
+    for name in names:
+        # objects of MicroPython have dictionaries: what is the class's need not be in each of them
+        is_spared = IS_MICRO and not callable(defaults.get(name, callable))
+        condition = " if %s is not default_%s:" % (name, name) if is_spared else ""
+        lines.append("%s self.%s = %s" % (condition, name, name))
     lines += [" self.__post_init__()" if is_checked else " pass"]
     if "__eq__" not in made:
         return "\n".join(lines) + "\n"
