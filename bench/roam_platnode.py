@@ -6,7 +6,6 @@
 So many clients have roamed before; some of them are moved again. With xtables each has flows, which have to move too.
 """
 
-import gc
 import json
 import socket
 import sys
@@ -24,7 +23,7 @@ from l3roamd_py.netfilter.choice import choose_rules
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.performer import Performer
 from runtime import IS_MICRO
-from runtime.garbage import MOST_BYTES
+from runtime.garbage import Garbage
 from runtime.log import Log
 from runtime.loop import BootClock
 from runtime.netlink import attribute, nested
@@ -135,6 +134,7 @@ class Platnode:
         self.performer = Performer(*parts)  # type: ignore[arg-type]
         self.core.restore(None, now_s(), set(), everybody)
         self.grants: list[wire.TokenGrant] = []
+        self.garbage = Garbage()
 
     def hear(self, sender: bytes, body: wire.Body) -> None:
         source = sender[:12] + bytes((192, 0, 0, 1))
@@ -146,6 +146,14 @@ class Platnode:
                 self.grants.append(answer)
             else:
                 self.performer.perform(action)
+
+    def end_round(self) -> None:
+        self.performer.flush()
+        self.garbage.ready(self, 0)  # type: ignore[arg-type]
+
+    def ready(self, timeout_ms: int) -> list[int]:
+        """In the place of a poller: nothing is to be waited for."""
+        return []
 
     def tokens(self, count: int) -> list[Token]:
         self.grants.clear()
@@ -165,8 +173,8 @@ class Platnode:
             lease = wire.Lease(clat(HOME, i), PLAT, LEASE_S, token)
             self.hear(clat(kind, i), wire.Roam(lease, clat(kind, i), proofs[i]))
             if i % together == together - 1:
-                self.performer.flush()
-        self.performer.flush()
+                self.end_round()
+        self.end_round()
         took_s = cpu_s() - begun
         moved = sum(mapping.at[7] == kind for mapping in self.rules.mappings())
         if moved != count:
@@ -186,6 +194,4 @@ def measure_roams(roamed: int, backend: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    if IS_MICRO:
-        gc.threshold(MOST_BYTES)  # type: ignore[attr-defined]  # as the daemon does
     print(json.dumps(measure_roams(int(sys.argv[1]), sys.argv[2])))

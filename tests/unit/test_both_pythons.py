@@ -24,6 +24,20 @@ def test_all_cases_hold_on_micropython(micropython):
     assert done.stdout.splitlines() == [f"ok {name}" for name, _ in CASES]
 
 
+def test_what_is_made_after_a_collection_lies_behind_all_holes(micropython):
+    """To look for room in them each time takes more than all the rest."""
+    code = (
+        "import gc; from runtime.garbage import Garbage\n"
+        "gc.collect(); kept = [b''] * 8000\n"
+        "for number in range(8000): kept[number] = bytes(40)\n"
+        "for number in range(0, 8000, 2): kept[number] = b''\n"
+        "Garbage(); made = [id((number,)) for number in range(100)]\n"
+        "print(min(made) > max([id(each) for each in kept]))\n"
+    )
+    done = micropython.run("-X", "heapsize=6m", "-c", code)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_the_fields_of_a_record_are_those_that_it_annotates():
     with pytest.raises(TypeError, match=r"Wrong has other fields than \['mac'\]"):
 
