@@ -15,6 +15,7 @@ from xlat464.node import management_address
 
 OPEN_S = 10.0  # no question to another node is open for longer: TOKEN_REQUEST has 8 s
 LATE_S = 1.0  # what a timer may be overdue
+ROUNDED_S = 3.0  # daemon and kernel count whole seconds: one of them may have forgotten what ends so soon
 OBSERVERS = 16  # nodes whose routes are looked at, for each client
 SLACK = 64  # of a heap of timers: l3roamd_py/core/timers.py
 
@@ -122,21 +123,16 @@ def same_mappings(survey: Survey) -> Broken:
         platnode, now_s = node.core.platnode, survey.world.now_s
         if platnode is None:
             continue
-        kernel = {
-            home: at for at, (home, until_s, _) in node.kernel.home_of.items() if until_s > now_s + LATE_S
-        }
-        soon_s = node.now_s + LATE_S
+        kernel = {home: (at, until_s - now_s) for at, (home, until_s, _) in node.kernel.home_of.items()}
         core = {
-            home: entry.at
+            home: (entry.at, entry.until_s - node.now_s)
             for home, entry in platnode.entries.items()
-            if entry.at is not None and entry.until_s > soon_s
+            if entry.at is not None
         }
-        for home in kernel.keys() ^ core.keys():
-            who = "the kernel" if home in kernel else "the daemon"
-            yield f"exit {node.number}: {format_ipv6(home)} is mapped by {who} alone"
-        for home in kernel.keys() & core.keys():
-            if kernel[home] != core[home]:
-                yield f"exit {node.number}: {format_ipv6(home)} is mapped to two places"
+        for one, other, who in ((kernel, core, "the kernel"), (core, kernel, "the daemon")):
+            for home, (at, left_s) in one.items():
+                if left_s > ROUNDED_S and other.get(home, (None, 0))[0] != at:
+                    yield f"exit {node.number}: {format_ipv6(home)} is mapped to {format_ipv6(at)} by {who} alone"
 
 
 def same_way(survey: Survey) -> Broken:
