@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import (
+    babel,
     failover,
     ipv6,
     ipv6_walks,
@@ -171,6 +172,21 @@ GOALS = (
     Goal("ipv6.walk_gap_plain_p95_ms", "ms", "the same, with nothing sent on: what babel takes"),
     Goal("ipv6.events_cpu_percent", "%", "of a CPU: 500 solicitations a second of 1,000 MACs", at_most=10),
     Goal("ipv6.events_rss_kib", "KiB", "the daemon after them, resident", at_most=18 * 1024),
+    *(
+        Goal(
+            f"babel.routes_{count}_{what}",
+            unit,
+            f"babeld in a mesh of twelve, {count:,} host routes: {meaning}",
+        )
+        for count in babel.COUNTS
+        for what, unit, meaning in (
+            ("converge_s", "s", "until all have all"),
+            ("cpu_s", "s", "of the busiest for it"),
+            ("cpu_percent", "%", "of a CPU, the busiest, while nothing changes"),
+            ("rss_kib", "KiB", "resident, the largest"),
+            ("change_ms", "ms", "one more route, until the farthest has it"),
+        )
+    ),
     Goal(
         "reach.relay_connections_vs_socat",
         "x",
@@ -199,6 +215,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "roam": lambda say: roam.run(say),
     "instructions": lambda say: roam_instructions.run(say),
     "ipv6": lambda say: {**ipv6.run(say), **ipv6_walks.run(say)},
+    "babel": lambda say: babel.run(say),
     "reach": lambda say: reach.run(say=say),
 }
 
