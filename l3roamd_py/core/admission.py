@@ -18,10 +18,6 @@ class Admission:
         self.sources = Rate(options.rate_per_s, options.burst, options.max_senders)
         self.subjects = Rate(options.subject_rate_per_s, options.subject_burst, options.max_senders)
 
-    def is_in_time(self, source: bytes, now_s: float) -> bool:
-        """Count a datagram, and return whether its source may send it."""
-        return self.sources.is_within(source, now_s)
-
     def is_wanted(self, node: Node, platnode: Platnode | None, source: bytes, body: wire.Body) -> bool:
         """Return whether a message of a source that sends too much is to be heard all the same."""
         if isinstance(body, (wire.Claim, wire.Ack)):

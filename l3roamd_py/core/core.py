@@ -118,7 +118,7 @@ class Core:
 
     def _on_datagram(self, event: events.Datagram) -> None:
         node = self.node
-        is_in_time = self.admission.is_in_time(event.source, node.now_s)
+        is_in_time = self.admission.sources.is_within(event.source, node.now_s)
         try:
             header, body = wire.decode(event.payload)
         except wire.UnknownTypeError:
