@@ -159,7 +159,8 @@ class Node:
 
     def unmap(self, home: bytes) -> None:
         at = self.kernel.at_of.pop(home, None)
-        if at is not None:
+        # the place may be another home's since: this one's mapping ended by itself
+        if at is not None and self.kernel.home_of.get(at, (home,))[0] == home:
             self.kernel.home_of.pop(at, None)
 
     def unmap_client(self, action: do.UnmapClient) -> None:
