@@ -498,8 +498,8 @@ def test_600_exits_of_as_many_routers_that_are_none_are_never_used_while_one_ans
         "route add default via fe80::dead dev sink",
     ):
         spaces.run("node", "ip", "-6", *command.split())
-    wait_until(lambda: answering(node) == {A, B}, "answers of both")
     node.prefixd.wait_chosen(A)
+    wait_until(lambda: answering(node) == {A, B}, "answers of both")
     node.babel.say("".join(route(prefix, 50, route_id=0x1000 + i) for i, prefix in enumerate(FALSE)))
     wait_until(lambda: node.prefixd.candidates() == 602, "all of them")
     sent = probes_sent(node)
