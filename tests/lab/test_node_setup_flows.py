@@ -139,8 +139,8 @@ def test_a_flow_that_began_without_rules_lives_once_they_are_back(machines, fire
     command = [sys.executable, "-c", textwrap.dedent(KEEPALIVE), SERVER]
     before = mesh.client.start([*command, "5001"])
     assert before.stdout.readline() == "0\n"
-    for command in WITHOUT_NAT[kind(firewall)]:
-        mesh.plat.run(command, **mesh.plat_node.variables)
+    for removal in WITHOUT_NAT[kind(firewall)]:
+        mesh.plat.run(removal, **mesh.plat_node.variables)
     during = mesh.client.start([*command, "5002"])
 
     def flows(port):
