@@ -22,6 +22,7 @@ from xlat464.address import format_mac
 
 STAY_S = 3.0  # at a node: babel may need two of them to tell of a new place
 FIRST_S = 2.0  # until the first packet of a silent phone is answered
+TOLD_S = 20.0  # babeld tells of a new address within six seconds, if no message of it is lost
 
 
 def check_both_families(lab: Lab, checks: CheckRun, used: Phone) -> None:
@@ -63,6 +64,7 @@ def first_packet(lab: Lab, client: str, far: str) -> str:
     slowest_ms = 0.0
     found = addresses_of(lab, client)
     for address in found:
+        wait_for(partial(has_way_back, lab, far, address), f"babel's route to {address} at {far}", TOLD_S)
         words = ["ping", "-6", "-c", "1", "-W", "5", "-I", address, lab.plan.node_address(lab.node(far))]
         time_ms = lab.exec(client, words, check=False).stdout.partition("time=")[2].split()
         if not time_ms:
@@ -75,13 +77,20 @@ def first_packet(lab: Lab, client: str, far: str) -> str:
     return f"{len(found)} addresses, the first packet of each was answered within {slowest_ms:.0f} ms"
 
 
+def has_way_back(lab: Lab, node: str, address: str) -> bool:
+    return bool(lab.exec(node, ["ip", "-6", "route", "show", address]).stdout)
+
+
 @contextmanager
 def echo_server(lab: Lab, client: str, towards: str) -> Iterator[str]:
     """An echo service on a client; yield its address, which the mesh has heard of."""
     address = addresses_of(lab, client)[0]
-    heard = ["ping", "-6", "-c", "3", "-i", "0.2", "-W", "2", "-I", address, towards]
-    if lab.exec(client, heard, check=False).returncode:
-        raise DemoError(f"{client} does not reach {towards}")
+    heard = ["ping", "-6", "-c", "1", "-W", "1", "-I", address, towards]
+    wait_for(
+        lambda: lab.exec(client, heard, check=False).returncode == 0,
+        f"{client}'s answer from {towards}",
+        TOLD_S,
+    )
     words = ["python", "-m", "sdk.lab.services", address]
     server = lab.popen(client, words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -94,8 +94,12 @@ def end(process):
 
 def test_a_client_reaches_one_of_another_node(lab):
     phone = lab.lease("phone")
-    done = ping(lab, "laptop", phone, "-c", "5", "-i", "0.2", "-W", "2")
-    assert " 0% packet loss" in done.stdout, done.stdout + str(counters(lab, "b"))
+
+    def is_reached():  # at once, when babel and the daemons know of one another
+        done = ping(lab, "laptop", phone, "-c", "5", "-i", "0.2", "-W", "2")
+        return " 0% packet loss" in done.stdout
+
+    wait_until(is_reached, "an answer to all of five packets")
     assert pairs(lab, "b") == ({phone}, {phone})
     assert pairs(lab, "c") == ({lab.lease("laptop")}, {lab.lease("laptop")})
     done = ping(lab, "phone", lab.lease("laptop"), "-c", "3", "-i", "0.2", "-W", "2")
