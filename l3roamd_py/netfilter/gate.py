@@ -72,7 +72,7 @@ class Gate:
         self.reached: set[bytes] = set()  # addresses in it that nothing waits for
         self.clat_range: bytes | None = None  # what is translated to the outside of it keeps its destination
         self.chains = Chains(self.sources)
-        self.checks = Checks(self._generation)
+        self.checks = Checks(self._generation, self.chains.look_s)
         self.arrived: "OldestFirst[Client, None]" = OldestFirst()
         self.count = {"queued": 0, "released": 0, "dropped": 0}
         self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more

@@ -80,26 +80,39 @@ def serial_of(text: str) -> int | None:
 
 CHECK_S = 10.0  # between looks whether somebody took rules of ours away
 GLANCE_S = 1.0  # between looks at the number of nf_tables' ruleset, which any change makes another
+LOOK_SHARE = 100  # iptables without nf_tables has no such number: looks at it take this part of the time, at most
 
 
 class Checks:
-    """When a backend looks again; on the clock of whoever asks. generation: the ruleset's number, or None."""
+    """When a backend looks again; on the clock of whoever asks.
 
-    def __init__(self, generation: "Callable[[], int | None]") -> None:
+    generation: the ruleset's number, or None. look_s: how long a look takes, None if that number tells of all changes.
+    """
+
+    def __init__(
+        self, generation: "Callable[[], int | None]", look_s: "Callable[[], float | None]" = lambda: None
+    ) -> None:
         self.next_s: float | None = None
         self.is_regular = False  # the look that is due, for its time has come: nothing need have changed
-        self._generation, self._seen, self._regular_s = generation, generation(), 0.0
+        self._generation, self._look_s = generation, look_s
+        self._seen, self._regular_s, self._looked_s = generation(), 0.0, 0.0
 
     def is_due(self, now_s: float) -> bool:
         """Whether to look now; the first time that somebody asks all is there still."""
         if self.next_s is not None and now_s < self.next_s:
             return False
-        is_first, seen, before = self.next_s is None, self._generation(), self._seen
-        self.next_s = now_s + (CHECK_S if seen is None else GLANCE_S)
-        self._seen, self.is_regular = seen, not is_first and now_s >= self._regular_s
+        is_first, seen, look_s = self.next_s is None, self._generation(), self._look_s()
+        pause_s = CHECK_S if look_s is None else min(CHECK_S, max(GLANCE_S, LOOK_SHARE * look_s))
+        self.is_regular = not is_first and now_s >= self._regular_s
+        is_other = seen != self._seen or (look_s is not None and now_s >= self._looked_s + pause_s)
+        is_due = self.is_regular or (not is_first and is_other)
+        self._seen = seen
         if is_first or self.is_regular:
             self._regular_s = now_s + CHECK_S
-        return self.is_regular or (not is_first and seen != before)
+        if is_first or is_due:
+            self._looked_s = now_s
+        self.next_s = now_s + (pause_s if seen is None else GLANCE_S)
+        return is_due
 
 
 @record("mac address")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: ISC
 """What a save of iptables shows of a chain of ours, what is written then, and when rules are looked at."""
 
+import itertools
+
 import pytest
 
 from l3roamd_py.netfilter.rules import CHECK_S, GLANCE_S, Checks
@@ -97,3 +99,13 @@ def test_rules_are_looked_at_every_some_seconds_and_a_second_after_a_change_of_n
     assert not without.is_due(0)
     assert without.next_s == CHECK_S
     assert without.is_due(CHECK_S)
+
+
+@pytest.mark.parametrize(("look_s", "pause_s"), [(0.001, GLANCE_S), (0.03, 3), (2, CHECK_S)])
+@pytest.mark.parametrize("number", [1, None])  # a kernel may have nf_tables beside an iptables that does without
+def test_rules_that_have_no_number_are_looked_at_for_a_hundredth_of_the_time(look_s, pause_s, number):
+    checks = Checks(lambda: number, lambda: look_s)
+    looks_s = [at_s for at_s in range(31) if checks.is_due(at_s)]
+    pauses_s = [later_s - at_s for at_s, later_s in itertools.pairwise([0, *looks_s])]
+    assert max(pauses_s) == pause_s
+    assert len(looks_s) <= 30 / pause_s + 30 / CHECK_S

@@ -71,6 +71,8 @@ class Chains:
         self._to_check: dict[str, None] = {}  # programs
         self._child: Child | None = None
         self._sent: dict[OwnChain, list[str]] | None = None  # by the child, None if it looks
+        self._took_s: dict[str, float] = {}  # the last look, by program
+        self._begun_s = 0.0  # the child
         self._is_at_rest = False  # settled, and nothing was asked for since: this is looked at in each round
 
     def want(self, chain: OwnChain, rules: "Sequence[str]") -> None:
@@ -94,6 +96,11 @@ class Chains:
 
     def _moves_left(self, chain: OwnChain) -> int:
         return self._moves.get(chain, MOVES * CHECKS_PER_MOVE)
+
+    def look_s(self) -> float | None:
+        """How long a look at what changes without a number of nf_tables' takes; None if there is no such thing."""
+        took_s = [self._took_s[program] for program in self._took_s if not is_over_nftables(program)]
+        return sum(took_s) if took_s else None
 
     def pop_notices(self) -> list[str]:
         notices, self.notices = self.notices, []
@@ -171,6 +178,7 @@ class Chains:
         if self._to_check:
             program = self._to_check.popitem()[0]
             self._sent = None
+            self._begun_s = BootClock().now_s()
             self._child = Child([f"{program}-save"])
         else:
             due = [chain for chain in self._order if self._is_due(chain)]
@@ -219,6 +227,7 @@ class Chains:
             self.errors.append(child.complaint)
             self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
             return
+        self._took_s[program] = BootClock().now_s() - self._begun_s
         for chain in self._order:
             if chain.program != program:
                 continue
@@ -280,9 +289,19 @@ class Chains:
         return False
 
 
+_over_nftables: dict[str, bool] = {}
+
+
+def is_over_nftables(program: str) -> bool:
+    """Whether a program of iptables makes its rules in nf_tables. Raises RulesError."""
+    if program not in _over_nftables:
+        _over_nftables[program] = "nf_tables" in run([program, "--version"])
+    return _over_nftables[program]
+
+
 def is_absent(chain: OwnChain) -> bool:
     """Whether the built-in chain is one of nftables that is not there yet. Raises RulesError."""
-    if "nf_tables" not in run([chain.program, "--version"]):
+    if not is_over_nftables(chain.program):
         return False
     netfilter = NetfilterSocket()
     try:
