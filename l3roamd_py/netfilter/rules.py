@@ -80,7 +80,7 @@ def serial_of(text: str) -> int | None:
 
 CHECK_S = 10.0  # between looks whether somebody took rules of ours away
 GLANCE_S = 1.0  # between looks at the number of nf_tables' ruleset, which any change makes another
-LOOK_SHARE = 100  # iptables without nf_tables has no such number: looks at it take this part of the time, at most
+LOOK_SHARE = 100  # looks where no number tells of changes take this part of the time, at most
 
 
 class Checks:

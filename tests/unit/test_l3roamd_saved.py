@@ -102,7 +102,7 @@ def test_rules_are_looked_at_every_some_seconds_and_a_second_after_a_change_of_n
 
 
 @pytest.mark.parametrize(("look_s", "pause_s"), [(0.001, GLANCE_S), (0.03, 3), (2, CHECK_S)])
-@pytest.mark.parametrize("number", [1, None])  # a kernel may have nf_tables beside an iptables that does without
+@pytest.mark.parametrize("number", [1, None])  # there may be nf_tables beside iptables without
 def test_rules_that_have_no_number_are_looked_at_for_a_hundredth_of_the_time(look_s, pause_s, number):
     checks = Checks(lambda: number, lambda: look_s)
     looks_s = [at_s for at_s in range(31) if checks.is_due(at_s)]
