@@ -103,6 +103,13 @@ def check_ranges(clat_text, plat_text, *options):
     return ""
 
 
+def pref64(text, clat_text, plat_text, *others):
+    """the prefix for hosts that translate themselves (auto, off: nothing); others: what is in use"""
+    used = [address.parse_prefix6(each) for each in others]
+    prefix = node.parse_pref64(text, node.parse_range(clat_text), node.parse_range(plat_text), used)
+    return "" if prefix is None else address.format_prefix6(prefix, node.NODE_LENGTH)
+
+
 def prefix4(text):
     """the same IPv4 prefix, checked"""
     return address.format_prefix4(*address.parse_prefix4(text))
@@ -130,6 +137,7 @@ COMMANDS = {
     "embed": (embed, "PREFIX IPV4"),
     "extract": (extract, "ADDRESS LENGTH"),
     "check-ranges": (check_ranges, "CLAT PLAT [--pool CIDR] [--client-range CIDR]"),
+    "pref64": (pref64, "auto|off|P/96 CLAT PLAT [PREFIX6...]"),
     "prefix4": (prefix4, "CIDR"),
     "prefix6": (prefix6, "CIDR"),
     "first-last": (first_last, "CIDR"),

@@ -5,15 +5,18 @@ clat_range fddd:1337:1337::/48, MAC 12:34:56:78:9a:bc
 node prefix          fddd:1337:1337:1234:5678:9abc::/96
 management address   fddd:1337:1337:1234:5678:9abc:c000:1      (prefix::192.0.0.1)
 node-client address  prefix64 + the MAC's modified EUI-64      (1034:56ff:fe78:9abc)
+PREF64               fddd:1338:1338::/96, what hosts that translate themselves use: of plat_range and no MAC
 """
 
 from xlat464.address import (
+    format_ipv6,
     format_mac,
     format_prefix4,
     format_prefix6,
     mask,
     need_bytes,
     overlap,
+    parse_prefix6,
     parse_prefix6_of,
     quote,
 )
@@ -24,6 +27,8 @@ NODE_LENGTH = 96  # bits; what an IPv4 address leaves
 MANAGEMENT_IPV4 = bytes((192, 0, 0, 1))  # RFC 7335: 192.0.0.0/29 is for this use and seen on no wire
 DUMMY_IPV4 = bytes((192, 0, 0, 8))  # RFC 7600: source of ICMP errors from routers that have no IPv4 address
 CLIENT_LENGTH = 64  # bits; the node-client prefix
+# where :: and ::1 are, and IPv4-mapped addresses; link-local; multicast
+NOT_FOR_PREF64 = ((bytes(16), 64), (b"\xfe\x80" + bytes(14), 10), (b"\xff" + bytes(15), 8))
 
 
 def parse_range(text):
@@ -71,6 +76,43 @@ def node_client_address(prefix64, mac):
 def management_address(prefix96):
     """Return the 16 bytes of the address at which the node that owns this CLAT or PLAT prefix listens."""
     return embed(prefix96, NODE_LENGTH, MANAGEMENT_IPV4)
+
+
+def parse_pref64(text, clat_range, plat_range, others=()):
+    """Return the 16 bytes of the /96 in which hosts with a CLAT of their own put IPv4; None for `off`; ValueError.
+
+    `auto` is the first /96 of plat_range, which no node makes of its MAC. others: (16 bytes, length) of more that is in
+    use. RFC 6052 section 2.2 wants bits 64 to 71 to be zero.
+    """
+    if text == "off":
+        return None
+    if text == "auto":
+        return plat_range
+    wrong, prefix, length = "is no /96", b"", 0
+    try:
+        prefix, length = parse_prefix6(text)
+    except ValueError:
+        pass
+    if length == NODE_LENGTH:
+        used = NOT_FOR_PREF64 + tuple(others)
+        wrong = _use_of_pref64(prefix, clat_range, plat_range, used)
+    if wrong:
+        raise ValueError(
+            "pref64: %s %s, expected auto (which is %s/96), off, or another /96 like 64:ff9b::/96"
+            % (quote(text), wrong, format_ipv6(plat_range))
+        )
+    return prefix
+
+
+def _use_of_pref64(prefix, clat_range, plat_range, used):
+    if overlap(prefix, NODE_LENGTH, clat_range, RANGE_LENGTH):
+        return "lies in clat_range"
+    for other, length in used:
+        if overlap(prefix, NODE_LENGTH, other, length):
+            return "lies in %s, which is in use" % format_prefix6(other, length)
+    if overlap(prefix, NODE_LENGTH, plat_range, RANGE_LENGTH) and prefix != plat_range:
+        return "is a node's, in plat_range"
+    return "has bits 64 to 71 set, which are zero by RFC 6052" if prefix[8] else None
 
 
 def check_ranges(clat_range, plat_range):

@@ -233,7 +233,8 @@ class Plan:
         mtu = ["--mesh-mtu", str(self.site.mesh_mtu)]
         firewall = ["--firewall", self.topology.settings.firewall]
         clients = ["--client-range", str(self.site.prefix4)]
-        return [*self.ranges(), "--mac", format_mac(node.mac), *mtu, *clients, *firewall]
+        ipv6 = ["--client-prefixes", str(self.site.prefix6), "--pref64", str(self.site.pref64 or "off")]
+        return [*self.ranges(), "--mac", format_mac(node.mac), *mtu, *clients, *ipv6, *firewall]
 
     def plat_options(self) -> list[str]:
         return ["--pool", str(self.site.pool), "--wan", "wan"]

@@ -54,8 +54,7 @@ class Programs:
                 node.name, ["464xlat", "plat", "up", *plan.role_options(node), *plan.plat_options()]
             )
         if node.role.is_clat:
-            prefix = ["--client-prefixes", str(plan.site.prefix6)]
-            machines.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node), *prefix])
+            machines.exec(node.name, ["464xlat", "clat", "up", *plan.role_options(node)])
         if plan.babeld_devices(node):
             roles = machines.exec(node.name, ["464xlat", "babel-config", *plan.babel_options()]).stdout
             machines.exec(node.name, ["tee", "/run/babeld.conf"], stdin=plan.babeld_conf(node, roles))

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from xlat464.address import format_prefix6, parse_mac, parse_prefix6
-from xlat464.node import CLIENT_LENGTH, check_client_range, check_ranges, need_unicast, parse_range
+from xlat464.node import (
+    CLIENT_LENGTH,
+    NODE_LENGTH,
+    check_client_range,
+    check_ranges,
+    need_unicast,
+    parse_pref64,
+    parse_range,
+)
 
 EXAMPLE = Path(__file__).parent / "site.conf"
 READER = Path(__file__).parent / "site_reader.lua"
@@ -47,6 +55,7 @@ class Site:
     pool: IPv4Network  # between a platnode's translator and its masquerade; outside prefix4
     prefix6: IPv6Network  # a /64: the clients make themselves addresses in it
     node_client_prefix6: IPv6Network  # a /64: one address for each client, at the node that serves it
+    pref64: IPv6Network | None  # a /96: for hosts that translate themselves
 
 
 def load_site(path: str | Path = EXAMPLE, pool: IPv4Network | None = None) -> Site:
@@ -117,6 +126,8 @@ def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -
             raise ValueError("next_node is no table, expected one with ip4 and mac, or none")
         ip4 = need_next_node_ip4(next_node, prefix4)
         next_node_mac = said_of("next_node.mac", lambda: need_next_node_mac(next_node))
+        prefix6 = need_prefix6(table, "prefix6", PREFIX6)
+        node_client_prefix6 = need_prefix6(table, "node_client_prefix6", NODE_CLIENT_PREFIX6)
         return Site(
             clat_range=IPv6Network(format_prefix6(clat, 48)),
             plat_range=IPv6Network(format_prefix6(plat, 48)),
@@ -125,8 +136,9 @@ def site_of(table: dict[str, Any], file: str, pool: IPv4Network | None = None) -
             next_node_mac=next_node_mac,
             mesh_mtu=need_mtu(table),
             pool=need_pool(pool, prefix4),
-            prefix6=need_prefix6(table, "prefix6", PREFIX6),
-            node_client_prefix6=need_prefix6(table, "node_client_prefix6", NODE_CLIENT_PREFIX6),
+            prefix6=prefix6,
+            node_client_prefix6=node_client_prefix6,
+            pref64=need_pref64(table, clat, plat, prefix6, node_client_prefix6),
         )
     except ValueError as error:
         raise SiteError(f"{file}: {error}") from None
@@ -157,6 +169,15 @@ def need_prefix6(table: dict[str, Any], key: str, default: str) -> IPv6Network:
     if length != CLIENT_LENGTH or prefix[0] == 0xFF:
         raise ValueError(f"{key}: {text} is no /64 of unicast addresses, expected one like {default}")
     return IPv6Network(format_prefix6(prefix, length))
+
+
+def need_pref64(table: dict[str, Any], clat: bytes, plat: bytes, *used: IPv6Network) -> IPv6Network | None:
+    value = table.get("pref64", format_prefix6(plat, NODE_LENGTH))
+    if value is not False and not (isinstance(value, str) and "/" in value):
+        raise ValueError("pref64 is neither false nor a /96, expected one like '64:ff9b::/96'")
+    others = [(each.network_address.packed, each.prefixlen) for each in used]
+    prefix = parse_pref64(value or "off", clat, plat, others)
+    return None if prefix is None else IPv6Network(format_prefix6(prefix, NODE_LENGTH))
 
 
 def need_prefix4(table: dict[str, Any]) -> IPv4Network:

@@ -47,6 +47,12 @@ BAD_INPUT = [
     ("plat up --allow printer", "--allow: 'printer' is not an IPv4 prefix"),
     ("plat up --allow 10.0.0.0/8,0.0.0.0/0", "--allow: 0.0.0.0/0 is every network there is"),
     ("clat up --client-prefixes 2001:db8::/64,x", "'x' is not an IPv6 prefix"),
+    (
+        "clat up --pref64 64:ff9b::/64",
+        "pref64: '64:ff9b::/64' is no /96, expected auto (which is fddd:1337:1338::/96)",
+    ),
+    ("clat up --pref64 fd46::/96 --client-prefixes fd46::/64", "lies in fd46::/64, which is in use"),
+    ("plat up --pref64 fddd:1337:1338:1234:56:9abc::/96", "is a node's, in plat_range"),
     ("plat up --firewall none", "'none' is no choice"),
     ("plat up --device br-client", "there is a device 'br-client' already"),
     ("clat-route use", "the CLAT is not up"),

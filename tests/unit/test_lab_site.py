@@ -100,6 +100,15 @@ def test_a_domain_without_vpn_has_the_least_mtu(site_file):
 
 
 @pytest.mark.parametrize(
+    ("said", "prefix"), [(None, "fddd:1:2::/96"), ("'64:ff9b::/96'", "64:ff9b::/96"), ("false", None)]
+)
+def test_hosts_that_translate_themselves_have_the_first_prefix_of_the_platnodes_or_another(
+    site_file, said, prefix
+):
+    assert load_site(site_file(lua(pref64=said))).pref64 == (prefix and IPv6Network(prefix))
+
+
+@pytest.mark.parametrize(
     "prefix4", ["10.0.0.0/8", "10.23.0.0/16", "192.168.0.0/16", "172.16.0.0/12", "10.1.2.0/28"]
 )
 def test_a_pool_outside_the_clients_range_is_found(site_file, prefix4):
@@ -123,6 +132,10 @@ def test_a_pool_outside_the_clients_range_is_found(site_file, prefix4):
             lua(plat_range="'fddd:1:1::/48'"),
             "clat_range and plat_range are both fddd:1:1::/48, expected two different ones",
         ),
+        (lua(pref64="true"), "pref64 is neither false nor a /96"),
+        (lua(pref64="'auto'"), "pref64 is neither false nor a /96"),
+        (lua(pref64="'fddd:1:2:0:0:1::/96'"), "is a node's, in plat_range"),
+        (lua(pref64="'fd46:4646:4646::/96'"), "lies in fd46:4646:4646::/64, which is in use"),
         (lua(prefix4=None), "prefix4 is missing, expected the clients' IPv4 range"),
         (lua(prefix4="'10.46.0.0/33'"), "prefix4: "),
         (lua(prefix4="'127.0.0.0/8'"), "prefix4: the client range 127.0.0.0/8 overlaps"),

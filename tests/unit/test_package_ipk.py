@@ -13,7 +13,7 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_FILES = 84 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FILES = 86 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 HEAP = "3wM"  # of the roaming daemon
 BUDGET_FLASH = 46_000  # and compressed, as squashfs and jffs2 keep them
 BUDGET_ROAMING = 290_000  # of l3roamd-py, compressed

@@ -43,6 +43,14 @@ def test_the_sites_values_arrive_in_uci(router):
     assert (dhcp["start"], dhcp["limit"], dhcp["leasetime"]) == ("2", "65533", "3600s")
 
 
+@pytest.mark.parametrize(
+    ("said", "becomes"), [(None, "auto"), (False, "off"), ("64:ff9b::/96", "64:ff9b::/96")]
+)
+def test_the_prefix_of_hosts_that_translate_themselves_is_the_sites(router, said, becomes):
+    router.upgrade(GOOD if said is None else changed("pref64", said))
+    assert router.section("464xlat", "node")["pref64"] == becomes
+
+
 def test_what_an_admin_changed_stays_and_what_the_mesh_shares_does_not(router):
     router.upgrade()
     router.edit("plat", "uplink", "wan", "reach")

@@ -10,6 +10,7 @@ from test_xlat464 import IMPORTS, REPOSITORY
 
 from xlat464 import address, node, rfc6052
 
+PAIR = ("fddd:1::/48", "fddd:2::/48")
 COMMAND_LINES = [
     (["node-prefix", "fddd:1337:1337::/48", "12:34:56:78:9a:bc"], 0, "fddd:1337:1337:1234:5678:9abc::/96"),
     (["node-prefix", "64:ff9b:1::/48", "12:34:56:78:9a:bc"], 0, "64:ff9b:1:1234:5678:9abc::/96"),
@@ -40,6 +41,19 @@ COMMAND_LINES = [
     ),
     (["check-ranges", "fddd:1::/48", "fddd:2::/48", "--pull", "10.126.0.9/32"], 2, "'--pull' is no option"),
     (["check-ranges", "fddd:1::/48", "fddd:2::/48", "--pool"], 2, "--pool needs a prefix"),
+    (["pref64", "auto", *PAIR], 0, "fddd:2::/96"),
+    (["pref64", "off", *PAIR], 0, ""),
+    (["pref64", "64:ff9b::/96", *PAIR, "fd46::/64", "fd47::/64"], 0, "64:ff9b::/96"),
+    (
+        ["pref64", "64:ff9b::/95", *PAIR],
+        2,
+        "'64:ff9b::/95' is no /96, expected auto (which is fddd:2::/96), off, or",
+    ),
+    (["pref64", "on", *PAIR], 2, "'on' is no /96"),
+    (["pref64", "fddd:1::/96", *PAIR], 2, "lies in clat_range, expected"),
+    (["pref64", "fd47::/96", *PAIR, "fd46::/64", "fd47::/64"], 2, "lies in fd47::/64, which is in use"),
+    (["pref64", "fddd:2::5678:9abc:0:0/96", *PAIR], 2, "is a node's, in plat_range"),
+    (["pref64", "2001:db8:0:0:8000::/96", *PAIR], 2, "has bits 64 to 71 set"),
     (["prefix4", "10.0.0.0/8"], 0, "10.0.0.0/8"),
     (["prefix6", "2001:DB8:0::/32"], 0, "2001:db8::/32"),
     (["first-last", "10.23.0.8/29"], 0, "10.23.0.8 10.23.0.15"),

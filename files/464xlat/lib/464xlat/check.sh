@@ -134,6 +134,19 @@ check_ranges() {
 	PLAT_RANGE=$ANSWER
 }
 
+# The prefix of hosts that translate themselves, in PREF64, empty where there is none; and the clients' prefixes.
+find_pref64() {
+	local each found=''
+	for each in $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do
+		ask prefix6 "$each"
+		found=$found${found:+,}$ANSWER
+	done
+	CLIENT_PREFIXES=$found
+	# shellcheck disable=SC2046 # words
+	ask pref64 "$PREF64" "$CLAT_RANGE" "$PLAT_RANGE" $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' ')
+	PREF64=$ANSWER
+}
+
 # The node's own /96 in a range, in PREFIX, and its management address in ADDRESS.
 node_prefix() { # RANGE
 	need_set MAC 12:34:56:78:9a:bc

@@ -4,7 +4,7 @@
 
 clat_settings() { # WORD...
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= CLIENT_RANGE= CLIENT_DEVICE=br-client MESH_MTU=1280 DEVICE=clat \
-		TARGET=auto ENGINE=auto TABLE=464 PRIORITY=464 FIREWALL=auto CLIENT_PREFIXES= -- "$@"
+		TARGET=auto ENGINE=auto TABLE=464 PRIORITY=464 FIREWALL=auto CLIENT_PREFIXES= PREF64=auto -- "$@"
 	need_set CLIENT_RANGE 10.126.0.0/16
 	ask prefix4 "$CLIENT_RANGE"
 	CLIENT_RANGE=$ANSWER
@@ -18,7 +18,7 @@ clat_settings() { # WORD...
 	need_name CLIENT_DEVICE
 	need_name DEVICE
 	need_present CLIENT_DEVICE
-	need_client_prefixes
+	find_pref64
 	find_client_devices
 	need_choice ENGINE auto nat46 siit # the way from the clients has to be stateless
 	find_translator
@@ -26,16 +26,7 @@ clat_settings() { # WORD...
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX client_range=$CLIENT_RANGE \
 client_device=$CLIENT_DEVICE mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET table=$TABLE priority=$PRIORITY \
 ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL client_devices=$(printf '%s' "$CLIENT_DEVICES" | tr ' ' ,) \
-client_prefixes=$CLIENT_PREFIXES"
-}
-
-need_client_prefixes() {
-	local each found=''
-	for each in $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do
-		ask prefix6 "$each"
-		found=$found${found:+,}$ANSWER
-	done
-	CLIENT_PREFIXES=$found
+client_prefixes=$CLIENT_PREFIXES pref64=$PREF64"
 }
 
 # The devices from which clients' packets come. Gluon's is one end of a veth whose other end is a port of the clients'

@@ -75,6 +75,8 @@ read_options() {
 	add_option node client_range --client-range
 	add_option node mesh_mtu --mesh-mtu
 	add_option node firewall --firewall
+	add_option node pref64 --pref64
+	add_list roaming prefix --client-prefixes
 	find_target
 	add_option "$role" device --device
 	node_mac
@@ -82,7 +84,6 @@ read_options() {
 		add_option clat client_device --client-device
 		add_option clat table --table
 		add_option clat priority --priority
-		add_list roaming prefix --client-prefixes
 	else
 		add_option plat pool --pool
 		add_option plat ports --ports

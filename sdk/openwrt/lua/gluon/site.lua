@@ -6,7 +6,10 @@ local site = assert(loadfile(assert(os.getenv('SITE_FILE'))))()
 local function value_at(values)
 	return setmetatable({}, {
 		__index = function(_, key)
-			return value_at(type(values) == 'table' and values[key] or nil)
+			if type(values) ~= 'table' then
+				return value_at(nil)
+			end
+			return value_at(values[key])
 		end,
 		__call = function(_, default)
 			if values == nil then

@@ -57,6 +57,8 @@ function M.set_node(uci, site, mac)
 	uci:set('464xlat', 'node', 'clat_range', site.clat_range())
 	uci:set('464xlat', 'node', 'plat_range', site.plat_range())
 	uci:set('464xlat', 'node', 'client_range', site.prefix4())
+	-- (a false is a value of the site's, not none)
+	uci:set('464xlat', 'node', 'pref64', site.pref64('auto') or 'off')
 	uci:set('464xlat', 'node', 'mac', mac)
 	M.keep_admins(uci, 'node', {
 		mesh_mtu = tostring(site.mesh_vpn.mtu(1280)),

@@ -92,8 +92,9 @@ local function groups6(text)
 	for group in (tail or ''):gmatch('%x+') do
 		behind[#behind + 1] = tonumber(group, 16)
 	end
+	local zeros = 8 - #groups - #behind
 	for i = 1, 8 - #groups do
-		groups[#groups + 1] = behind[i - (8 - #groups - #behind)] or 0
+		groups[#groups + 1] = behind[i - zeros] or 0
 	end
 	return address and groups, tonumber(length)
 end
@@ -113,6 +114,21 @@ function M.overlap6(a, b)
 		end
 	end
 	return true
+end
+
+-- Whether a text is a /96 for hosts that translate themselves: in none of the prefixes in use, and no node's.
+function M.is_pref64(text, plat_range, used)
+	local groups, length = groups6(text)
+	if not groups or length ~= 96 or groups[7] ~= 0 or groups[8] ~= 0 or groups[5] >= 256 then
+		return false -- bits 64 to 71 are zero by RFC 6052
+	end
+	for _, other in ipairs({ '::/64', 'fe80::/10', 'ff00::/8', unpack(used) }) do
+		if M.overlap6(text, other) then
+			return false
+		end
+	end
+	-- that of no MAC
+	return not M.overlap6(text, plat_range) or groups[4] + groups[5] + groups[6] == 0
 end
 
 -- A whole number, as the programs on a node want it.
@@ -159,6 +175,16 @@ function M.check_ranges(check)
 		local first, last, length, address = M.range4(text)
 		return first and first == address and length >= 8 and length <= 28 and M.for_hosts(first, last)
 	end, true, "be the clients' IPv4 range, a /8 to /28 of addresses that hosts may have like '10.46.0.0/16'")
+	check.need(check.in_domain({'pref64'}), function(text)
+		local used = { clat_range }
+		for _, name in ipairs({ 'prefix6', 'node_prefix6', 'node_client_prefix6', 'extra_prefixes6' }) do
+			local prefixes = check.need({name}, function() return true end, false)
+			for _, prefix in ipairs(type(prefixes) == 'table' and prefixes or { prefixes }) do
+				used[#used + 1] = prefix
+			end
+		end
+		return text == false or (type(text) == 'string' and M.is_pref64(text, plat_range, used))
+	end, false, "be false, or a /96 that is not in use, and no node's of plat_range, like '64:ff9b::/96'")
 	M.need_whole(check, {'mesh_vpn', 'mtu'}, 1280, 65535) -- IPv6 needs 1280
 	check.need_one_of({'roam_auth'}, {'required', 'off'}, false)
 	check.need_one_of({'rule_backend'}, {'auto', 'nft', 'xtables'}, false)
