@@ -24,7 +24,7 @@ LOG = HOME / "build.log"
 # in the form that Gluon takes: it makes the patches in OpenWrt's feed `routing`
 PATCHES = REPOSITORY / "patches/packages/routing/9464-babeld-withdraw-the-route-that-goes.patch"
 LIBRARIES = "LDLIBS=-lrt -lb2"
-MARK = "+retract"  # at the end of a mended one's version: of the last patch
+MARK = "+retract"  # at the end of a mended one's version
 
 
 def version(program: Path | str) -> str:

@@ -56,13 +56,14 @@ def updates(packet):
 
 
 class Listener:
-    """All updates that come in on a device of this process's network namespace."""
+    """All updates to all that come in on a device of this process's network namespace, beside a babeld or not."""
 
     def __init__(self, device):
         self._socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("::", PORT))
-        group = socket.inet_pton(socket.AF_INET6, GROUP) + struct.pack("@I", socket.if_nametoindex(device))
+        index = socket.if_nametoindex(device)
+        self._socket.bind((GROUP, PORT, 0, index))
+        group = socket.inet_pton(socket.AF_INET6, GROUP) + struct.pack("@I", index)
         self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
 
     def listen(self, seconds, until=lambda update: False):

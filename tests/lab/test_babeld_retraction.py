@@ -9,6 +9,7 @@ from ipaddress import IPv6Network
 import pytest
 from babel_wire import INFINITY, Listener
 from prefixd_lab import REPOSITORY, Namespaces
+from waiting import wait_until
 
 from sdk.debian import babeld
 from sdk.lab.radio import in_namespace
@@ -16,7 +17,9 @@ from sdk.timeouts import TIMEOUT_SCALE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
 CLAT, CLIENT, ADDRESS = "fddd:1337:1337:1:2:3::/96", "2001:db8:5::7/128", "fddd:1337:1339::7/128"
+OTHER = "2001:db8:5::8/128"
 MAC = "02:00:00:00:00:07"
+HOST = ["route", "replace", CLIENT, "dev", "clients", "proto", "158"]  # as the roaming daemon does
 ANNOUNCED = f"""
 default hello-interval 0.2
 redistribute ip ::/0 eq 0 proto 4 allow
@@ -26,6 +29,8 @@ redistribute ip {CLAT} eq 96 allow
 """
 ANY = "redistribute ip 2001:db8:5::/64 eq 128 allow\n"
 OURS_ALONE = "redistribute ip 2001:db8:5::/64 eq 128 proto 158 allow\n"
+# what is not told is kept for 4 minutes
+WALKED = "default hello-interval 0.2 update-interval 60 type {}\nredistribute local deny\n" + ANY
 WITHDRAWN_S = 10  # it is urgent: some ten ms, on a machine that has time
 FLUSH_S = 1.0  # what goes with a withdrawal is in the same packet, or in the next
 # the roaming daemon's way to take a client's route back
@@ -39,27 +44,29 @@ assert not network.routes()
 
 
 class Node:
-    """A node with a babeld, and what it says to its neighbour."""
+    """A node with a babeld, and what it says to its neighbour, in namespaces that are there and linked."""
 
-    def __init__(self, spaces, folder, program, config):
-        self.spaces = spaces
+    def __init__(self, spaces, folder, program, config, name="node", peer="peer"):
+        self.spaces, self.name = spaces, name
         self.withdrawn: set[str] = set()  # so far: babeld says each more than once
-        for name in ("node", "peer"):
-            spaces.add(name)
-        spaces.link("node", "peer")
         for device in ("clat", "clients"):
             self.ip("link", "add", device, "type", "bridge")
             self.ip("link", "set", device, "up")
-        peer = spaces.start("peer", ["sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE)
-        peer.stdout.readline()  # it is in its namespace
-        self.listener = in_namespace(peer.pid, lambda: Listener("node"))
-        (folder / "babeld.conf").write_text(config)
-        files = ["-c", str(folder / "babeld.conf"), "-S", str(folder / "state"), "-I", ""]
-        with (folder / "babeld.log").open("wb") as log:
-            spaces.start("node", [str(program), *files, "peer"], stderr=log)
+        other = spaces.start(peer, ["sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE)
+        other.stdout.readline()  # it is in its namespace
+        self.listener = in_namespace(other.pid, lambda: Listener(name))
+        config_file = folder / f"{name}.conf"
+        config_file.write_text(config)
+        files = ["-c", str(config_file), "-S", str(folder / f"{name}.state"), "-I", ""]
+        with (folder / f"{name}.log").open("wb") as log:
+            spaces.start(name, [str(program), *files, peer], stderr=log)
 
     def ip(self, *words):
-        self.spaces.run("node", "ip", "-6", *words)
+        return self.spaces.run(self.name, "ip", "-6", *words)
+
+    def has_way(self, prefix):
+        """Whether it sends packets for a prefix to its neighbour."""
+        return " via " in self.ip("route", "show", prefix)
 
     def announce(self, prefix, *words):
         """Do what makes babeld announce a prefix, and wait for it."""
@@ -75,19 +82,26 @@ class Node:
             missing.discard(update)
             return not missing
 
-        heard = self.listener.listen(WITHDRAWN_S * TIMEOUT_SCALE, is_last)
+        heard = self.listener.listen(WITHDRAWN_S * TIMEOUT_SCALE, is_last) if missing else []
         heard += self.listener.listen(FLUSH_S)
         new = {str(update.prefix) for update in heard if update.metric == INFINITY} - self.withdrawn
         self.withdrawn |= new
         assert new == set(expected)
 
 
+def link(spaces):
+    for name in ("node", "peer"):
+        spaces.add(name)
+    spaces.link("node", "peer")
+
+
 def start(spaces, folder, program, config=ANNOUNCED + ANY, default=False):
+    link(spaces)
     node = Node(spaces, folder, program, config)
     node.announce(CLAT, "route", "add", CLAT, "dev", "clat", "proto", "4")
     if default:
         node.announce("::/0", "route", "add", "::/0", "dev", "clat", "proto", "4")
-    node.announce(CLIENT, "route", "add", CLIENT, "dev", "clients", "proto", "158")
+    node.announce(CLIENT, *HOST)
     return node
 
 
@@ -149,4 +163,37 @@ def test_the_roaming_daemon_has_either_withdraw_a_client_that_left(
     node = start(spaces, tmp_path, request.getfixturevalue(program), ANNOUNCED + routes)
     roam_away(node)
     node.withdraws(CLIENT, *wrong)
-    node.announce(CLIENT, "route", "add", CLIENT, "dev", "clients", "proto", "158")
+    node.announce(CLIENT, *HOST)
+
+
+def walk(spaces, folder, program, kind):
+    """A client was at a node, then at its neighbour as well, and the node's route goes; return both."""
+    link(spaces)
+    node = Node(spaces, folder, program, WALKED.format(kind))
+    peer = Node(spaces, folder, program, WALKED.format(kind), "peer", "node")
+    node.announce(CLIENT, *HOST)
+    wait_until(lambda: peer.has_way(CLIENT), "the neighbour's way to the client")
+    peer.announce(CLIENT, *HOST)
+    peer.announce(OTHER, "route", "add", OTHER, "dev", "clients", "proto", "158")
+    wait_until(lambda: node.has_way(OTHER), "a way that the node could take")
+    node.ip("route", "del", CLIENT, "dev", "clients")
+    wait_until(lambda: node.has_way(CLIENT), "the node's way to its neighbour")
+    return node, peer
+
+
+@pytest.mark.parametrize("kind", ["wired", "wireless"])
+def test_the_mended_one_withdraws_what_it_has_another_way_to(spaces, tmp_path, mended, kind):
+    node, peer = walk(spaces, tmp_path, mended, kind)
+    node.withdraws(CLIENT)
+    peer.ip("route", "del", CLIENT, "dev", "clients")
+    wait_until(lambda: not node.has_way(CLIENT), "the node's way ending")
+    assert not peer.has_way(CLIENT)
+
+
+@pytest.mark.parametrize("kind", ["wired", "wireless"])
+def test_the_shipped_one_does_not_and_two_nodes_send_to_each_other(spaces, tmp_path, shipped, kind):
+    node, peer = walk(spaces, tmp_path, shipped, kind)
+    node.withdraws()
+    peer.ip("route", "del", CLIENT, "dev", "clients")
+    wait_until(lambda: peer.has_way(CLIENT), "the neighbour's way back")
+    assert node.has_way(CLIENT)
