@@ -14,6 +14,7 @@ from sdk.ipk import apk
 
 APK = os.environ.get("APK") or shutil.which("apk")
 needs_apk = pytest.mark.skipif(APK is None, reason="no apk: build it from apk-tools 3 and say APK=/path")
+GLUON = "gluon-l3roamd"
 FIELDS = {
     "Package": "one",
     "Version": "1.2-r1",
@@ -76,6 +77,15 @@ def strangers(files: list[Path], out: Path, more: set[str], provides: dict[str, 
     return made
 
 
+def gluon(out: Path) -> Path:
+    """Make Gluon's package, whose init script starts /usr/sbin/l3roamd."""
+    file = out / f"{GLUON}-1-r1.apk"
+    fields = (f"name:{GLUON}", "version:1-r1", "arch:noarch", "depends:l3roamd")
+    words = [f"--info={each}" for each in fields]
+    apk.run("mkpkg", *words, "--files", str(out / "empty"), "--output", str(file), epoch=0)
+    return file
+
+
 @pytest.fixture(scope="module")
 def feeds(tmp_path_factory):
     """Feeds of two releases, as folders "1" and "2" in one; what ours need of others is there as empty packages."""
@@ -87,7 +97,7 @@ def feeds(tmp_path_factory):
             files = packages.ipk.build_apk(
                 out, ["464xlat-common", "prefixd", "l3roamd-py", "python3-xlat464"], []
             )
-        files += strangers(files, out, {"l3roamd"}, {})
+        files += [*strangers(files, out, {"l3roamd"}, {}), gluon(out)]
         apk.index(files, out, 0)
     return folder
 
@@ -170,7 +180,25 @@ def test_an_upgrade_keeps_the_configuration(root):
 @needs_apk
 def test_the_two_roaming_daemons_do_not_go_together(root):
     root("add", "l3roamd")
-    assert "l3roamd" in root("add", "l3roamd-py", fails=True)
+    root("add", "l3roamd-py")
+    listed = root("list", "--installed")
+    assert "l3roamd-py-" in listed
+    assert "l3roamd-1-" not in listed, "ours is one as well"
+
+
+@needs_apk
+def test_gluons_package_takes_ours_as_its_l3roamd(root):
+    root("add", "l3roamd-py", GLUON)
+    listed = root("list", "--installed")
+    assert f"{GLUON}-" in listed
+    assert "l3roamd-1-" not in listed.replace(GLUON, "")
+    assert (root.path / "usr/sbin/l3roamd").exists()
+
+
+@needs_apk
+def test_without_ours_gluons_package_has_the_l3roamd_that_it_always_had(root):
+    root("add", GLUON)
+    assert "l3roamd-py" not in root("list", "--installed")
 
 
 @needs_apk

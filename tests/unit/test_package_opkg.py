@@ -42,6 +42,16 @@ BUILT = [
 ]  # folders that make them
 
 
+GLUON = "gluon-l3roamd"  # whose init script starts /usr/sbin/l3roamd
+
+
+def add(folder: Path, name: str, text: str, content: bytes) -> str:
+    """Put a package into a feed, and return its entry in the index."""
+    (folder / f"{name}.ipk").write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return "\n" + control.index_entry(text, f"{name}.ipk", len(content), sha256)
+
+
 def add_strangers(folder: Path, more: frozenset[str] | set[str] = frozenset()) -> None:
     """Add empty packages for all that ours need and the feed lacks, and more."""
     index = (folder / "Packages").read_text()
@@ -49,14 +59,18 @@ def add_strangers(folder: Path, more: frozenset[str] | set[str] = frozenset()) -
     wanted = {
         name for line in re.findall(r"^Depends: (.*)$", index, re.M) for name in line.split(", ")
     } - have
-    empty = folder / "empty"
+    empty, theirs = folder / "empty", folder / "theirs"
     empty.mkdir()
+    (theirs / "usr/sbin").mkdir(parents=True)
+    (theirs / "usr/sbin/l3roamd").touch()  # which ours have as well
     for name in sorted(wanted | {"l3roamd"} | more):
         text = f"Package: {name}\nVersion: 1\nArchitecture: all\nDescription: stands in\n"
-        content = archive.ipk(empty, {"control": text}, 0)
-        (folder / f"{name}.ipk").write_bytes(content)
-        sha256 = hashlib.sha256(content).hexdigest()
-        index += "\n" + control.index_entry(text, f"{name}.ipk", len(content), sha256)
+        content = archive.ipk(theirs if name == "l3roamd" else empty, {"control": text}, 0)
+        index += add(folder, name, text, content)
+    empty_gluon = (
+        f"Package: {GLUON}\nVersion: 1\nArchitecture: all\nDepends: l3roamd\nDescription: stands in\n"
+    )
+    index += add(folder, GLUON, empty_gluon, archive.ipk(empty, {"control": empty_gluon}, 0))
     (folder / "Packages").write_text(index)
     (folder / "Packages.gz").write_bytes(archive.gzip.compress(index.encode()))
 
@@ -171,6 +185,23 @@ def test_an_upgrade_renews_a_configuration_that_nobody_touched(root):
 def test_the_two_roaming_daemons_do_not_go_together(root, name):
     root("install", "l3roamd")
     assert "l3roamd" in root("install", name, fails=True)
+
+
+@pytest.mark.parametrize("name", ["l3roamd-py", "l3roamd-micropython"])
+def test_gluons_package_takes_ours_as_its_l3roamd(root, name):
+    root("install", name)
+    root("install", GLUON)
+    listed = root("list-installed")
+    assert f"{GLUON} - " in listed
+    assert "l3roamd - " not in listed.replace(GLUON, "")
+    assert (root.path / "usr/sbin/l3roamd").exists()
+    assert GLUON in root("remove", name, fails=True), "it is needed now"
+
+
+def test_without_ours_gluons_package_has_the_l3roamd_that_it_always_had(root):
+    root("install", GLUON)
+    assert "l3roamd-py" not in root("list-installed")
+    assert "l3roamd-micropython" not in root("list-installed")
 
 
 def test_a_roaming_daemon_goes_before_the_one_on_the_other_python_comes(root):
