@@ -73,13 +73,14 @@ class Answer:
     addresses: list[bytes]
 
 
-@mutable("sender grace_s remind_s")
+@mutable("sender grace_s remind_s reminded")
 class Legacy:
     """A node of l3roamd version 0 that answered our CLAIM."""
 
     sender: bytes
     grace_s: float  # until then a better answer may come
-    remind_s: float  # then the node is claimed from once more
+    remind_s: float  # then the node is claimed from once more,
+    reminded: int = 0  # so often already: it answers each time
 
 
 @mutable(

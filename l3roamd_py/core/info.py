@@ -132,15 +132,20 @@ def _on_legacy_info(node: Node, client: Client, header: wire.Header, info: wire.
     """l3roamd version 0 knows IPv6 addresses only, and nothing proves that it is asked: others may still answer."""
     if not is_host(header.sender):
         return node.count("infos_forged")
-    search, options = client.search, node.options
-    if isinstance(client.state, Claiming) and search.claim is not None:
+    search, options, claim = client.search, node.options, client.search.claim
+    before, remind_s = search.legacy, node.now_s + options.legacy_remind_s
+    if before is not None and before.reminded and before.sender == header.sender:
+        search.legacy = None
+    elif isinstance(client.state, Claiming) and claim is not None:
         node.count("infos_legacy")
-        before, remind_s = search.legacy, node.now_s + options.legacy_remind_s
-        grace_s = max(node.now_s, search.claim.started_s + options.onward_after_s) + options.legacy_grace_s
+        grace_s = max(node.now_s, claim.started_s + options.onward_after_s) + options.legacy_grace_s
         if before is not None:  # the first one's: a client waits
             grace_s = min(grace_s, before.grace_s)
         search.legacy = Legacy(header.sender, grace_s, remind_s)
         add_older(node, client, [address for address in info.addresses if node.is_client_ipv6(address)])
         node.route_addresses(client)
+        node.touch(client.mac)
+    elif before is None and claim is not None and node.now_s <= claim.started_s + options.claim_late_s:
+        search.legacy = Legacy(header.sender, NEVER, remind_s)  # all copies before were lost
         node.touch(client.mac)
     return node.acknowledge(info.mac, header.sender)

@@ -39,7 +39,9 @@ class Options:
     group_ttl = 3  # of a CLAIM to all neighbours: who let the client go may pass it on
     arrival_rounds = 3  # CLAIMs for a client that we let go, until it is heard or not taken to be here
     legacy_grace_s = 0.1  # a better INFO may come after one of l3roamd version 0
-    legacy_remind_s = 2.0  # then such a node is claimed from once more
+    legacy_remind_s = 2.0  # then such a node is claimed from once more,
+    legacy_reminders = 5  # until it has answered, each after twice the time of the one before
+    legacy_again_s = 0.3
     claim_late_s = 5.0  # an INFO may still come this long after its CLAIM
     anew_late_s = 1.5  # but not when the client has begun anew for so long: that is worth more then
     info_at_s = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)

@@ -102,6 +102,9 @@ def refuse_claim(node: Node, client: Client) -> None:
     sender = format_ipv6(client.rival.sender)
     node.log(DEBUG, f"{describe(client.mac)} is here: the claim of {sender} is refused")
     partners.renew_mapping(node, client, client.rival.sender)
+    if not client.rival.is_extended:
+        # version 0 has a client that nobody tells of, and nobody would find it there: it lets go of it if it is claimed
+        node.send(client.rival.sender, node.encode(wire.Claim(client.mac)))
     _dismiss(node, client, "claims_refused")
 
 

@@ -163,9 +163,14 @@ def claim_from_neighbours(node: Node, client: Client) -> None:
 
 def remind(node: Node, client: Client) -> None:
     """A busy l3roamd reads of its kernel that the client is there after it let it go, and believes it for minutes."""
-    legacy, client.search.legacy = client.search.legacy, None
-    if legacy is not None and client.rival is None:
+    legacy, options = client.search.legacy, node.options
+    assert legacy is not None
+    if client.rival is None:
         node.send(legacy.sender, node.encode(wire.Claim(client.mac)))
+    legacy.remind_s = node.now_s + options.legacy_again_s * 2**legacy.reminded
+    legacy.reminded += 1
+    if legacy.reminded >= options.legacy_reminders:
+        client.search.legacy = None
 
 
 # The question is over

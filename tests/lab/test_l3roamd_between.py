@@ -126,13 +126,11 @@ def test_a_node_of_version_0_between_two_of_ours_passes_on_what_they_say(lab_of,
             wait_until(lambda node=node: serving(lab, "phone") == [node], f"{node} having the phone")
 
 
-def test_a_fourth_of_all_frames_may_be_lost(lab_of):
-    """What is lost is said again: CLAIM, INFO, ACK, and each address, in both directions.
-
-    Not for the C daemon: after such a walk it may keep a client that it let go for minutes.
-    """
+@pytest.mark.parametrize("whose", BOTH)
+def test_a_fourth_of_all_frames_may_be_lost(lab_of, whose):
+    """What is lost is said again: CLAIM, INFO, ACK, and each address, in both directions."""
     lab = lab_of(LOSSY)
-    run(lab, "c", OURS)
+    run(lab, "c", whose)
     address = private(lab, "phone")
     wait_until(lambda: speak(lab, "phone", address) and address in known(lab, "ours", "phone"), "it here")
     for node in ("c", "ours") * 3:

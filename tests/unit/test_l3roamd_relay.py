@@ -191,3 +191,59 @@ def test_the_claim_of_an_l3roamd_for_whom_nobody_knows_goes_on_while_its_ttl_las
     assert not forge(node, wire.Claim(mac), LEGACY, extended=False, ttl=3, nonce=4)
     assert not forge(node, wire.Claim(mac), LEGACY, extended=False, ttl=1, nonce=5)
     assert not forge(node, wire.Claim(mac), STRANGER, ttl=3, nonce=6)
+
+
+# Nodes of version 0 that keep a client that is here
+
+
+def claims_to_legacy(actions):
+    return [body for _, body in told(actions, LEGACY) if isinstance(body, wire.Claim)]
+
+
+def came_from_legacy(mesh, is_late=False):
+    """A client comes to a from an l3roamd, which answers the CLAIM."""
+    a, client = mesh.nodes[0], make_client(9, 1)
+    mesh.clients[client.mac] = client
+    client.node = a
+    a.handle(events.ClientSeen(client.mac, client.ipv4))
+    mesh.run(1.5 if is_late else 0.01)
+    forge(a, wire.Info(client.mac), LEGACY, extended=False)
+    a.actions.clear()
+    return a, client
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_an_l3roamd_that_let_a_client_go_is_claimed_from_again_until_it_answers(is_late):
+    mesh = Mesh()
+    a, client = came_from_legacy(mesh, is_late)
+    mesh.run(2.5)
+    assert len(claims_to_legacy(a.actions)) == 2, "what is lost is said again"
+    forge(a, wire.Info(client.mac), LEGACY, extended=False)
+    a.actions.clear()
+    mesh.run(20)
+    assert not claims_to_legacy(a.actions)
+
+
+def test_an_l3roamd_that_does_not_answer_is_not_claimed_from_for_ever():
+    mesh = Mesh()
+    a, _ = came_from_legacy(mesh)
+    mesh.run(60)
+    assert len(claims_to_legacy(a.actions)) == a.core.options.legacy_reminders
+
+
+def test_an_l3roamd_that_claims_a_client_that_is_here_is_told_that_it_is():
+    """It would take it after its last copy, and never ask again."""
+    mesh = Mesh()
+    a, client = came_from_legacy(mesh)
+    mesh.run(30)
+    a.actions.clear()
+    forge(a, wire.Claim(client.mac), LEGACY, extended=False, ttl=1)
+    mesh.run(0.2)
+    assert a.core.counters["claims_refused"] == 1
+    assert claims_to_legacy(a.actions) == [wire.Claim(client.mac)]
+    client.node = None
+    a.actions.clear()
+    forge(a, wire.Claim(client.mac), LEGACY, extended=False, ttl=1, nonce=2)
+    mesh.run(0.2)
+    assert not claims_to_legacy(a.actions), "it went there"
+    assert client.mac not in a.core.node.clients
