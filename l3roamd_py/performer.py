@@ -76,6 +76,8 @@ class Performer:
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: self._remove_route,
             actions.SendOn: self._send_on,
+            actions.PinRoute: lambda a: kernel.pin_route(a.mac, a.address, True),
+            actions.UnpinRoute: lambda a: kernel.pin_route(a.mac, a.address, False),
             actions.StopSendingOn: lambda a: self._as_clat.onward.stop_sending_on(a.address),
             actions.AddCareOf: lambda a: self._as_clat.onward.add_care_of(a.pairs, a.for_s),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),

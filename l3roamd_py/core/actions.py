@@ -110,6 +110,14 @@ class RemoveRoute(ForAddress):
     """Take both back."""
 
 
+class PinRoute(ForAddress):
+    """Keep the neighbour entry of a routed address as it is to be, whoever advertises that address."""
+
+
+class UnpinRoute(ForAddress):
+    """Let the kernel find out again whether the neighbour is there."""
+
+
 @record("pairs for_s")
 class SendOn(Action):
     """Send what comes for addresses on to their care-of addresses, and route them no longer than for_s more.

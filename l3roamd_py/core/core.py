@@ -18,6 +18,7 @@ from l3roamd_py.core import (
     events,
     grants,
     info,
+    ipv6,
     judge,
     pairs,
     partners,
@@ -195,6 +196,7 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.address),
     events.AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
     events.AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address, e.is_silent),
+    events.NeighbourTaken: lambda core, e: ipv6.keep_neighbour(core.node, e.address),
     events.LeaseGranted: lambda core, e: signs.on_grant(
         core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed
     ),

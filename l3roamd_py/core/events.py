@@ -172,6 +172,22 @@ class RouteChecked(Event):
     has_route: bool
 
 
+@record("address")
+class NeighbourTaken(Event):
+    """The kernel believes that a routed IPv6 address is another MAC's: somebody has said so."""
+
+    address: bytes
+
+
+@record("ipv4 at is_made")
+class PairMade(Event):
+    """What came of an AddPair."""
+
+    ipv4: bytes
+    at: bytes
+    is_made: bool
+
+
 @record("mac source destination is_arp")
 class Wanted(Event):
     """Somebody has a packet for an address that no way is known to; it waits.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """A client's IPv6 addresses: routes to them, and whose they are. No I/O."""
 
-from l3roamd_py.core.actions import CloseGate, OpenGate, RemoveRoute, SolicitClient
+from l3roamd_py.core.actions import CloseGate, OpenGate, PinRoute, RemoveRoute, SolicitClient, UnpinRoute
 from l3roamd_py.core.addresses import refuse, refuse_foreign
 from l3roamd_py.core.client import Client, Verification
 from l3roamd_py.core.node import Node
@@ -20,7 +20,11 @@ def hear_address(node: Node, client: Client, address: bytes) -> None:
     elif not node.is_client_ipv6(address):
         refuse_foreign(node, client, address)
     elif node.is_of_other(client.mac, address):
-        if address not in node.verifications and node.contests.is_within(client.mac, node.now_s):
+        verification = node.verifications.get(address)
+        if verification is not None and verification.rival is None:
+            verification.rival = client.mac  # who waits for the answer
+            node.timers.set((finish_verification, address), node.now_s + node.options.verify_again_s)
+        elif verification is None and node.contests.is_within(client.mac, node.now_s):
             verify_address(node, address, client.mac)
     elif node.new_addresses.is_within(client.mac, node.now_s):
         add_address(node, client, address)
@@ -63,6 +67,7 @@ def remove_address(node: Node, client: Client, address: bytes) -> None:
         del node.owner_of[address]
         node.verifications.pop(address, None)
         node.timers.cancel((finish_verification, address))
+        node.timers.cancel((let_neighbour_be, address))
         if client.presence.is_routed:
             node.do(CloseGate(client.mac, address))
             if address not in node.sent_on:
@@ -103,6 +108,25 @@ def finish_verification(node: Node, address: bytes) -> None:
         known = owner.presence.silent[1 - node.options.max_silent :]
         owner.presence.silent = known + ((address, node.now_s + node.options.silent_s),)
     return None
+
+
+def keep_neighbour(node: Node, address: bytes) -> None:
+    """Somebody has told the kernel that an address is another MAC's: it is its owner's, if that one answers.
+
+    The entry is pinned only while somebody does so: a pinned neighbour is never found silent.
+    """
+    owner = node.owner_of.get(address)
+    if owner is None:
+        return
+    node.count("neighbours_taken")
+    node.do(PinRoute(owner, address))
+    node.timers.set((let_neighbour_be, address), node.now_s + node.options.pinned_s)
+    if address not in node.verifications:
+        verify_address(node, address)
+
+
+def let_neighbour_be(node: Node, address: bytes) -> None:
+    node.do(UnpinRoute(node.owner_of[address], address))
 
 
 def retry_silent(node: Node, client: Client) -> None:

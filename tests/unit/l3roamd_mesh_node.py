@@ -27,6 +27,7 @@ class Kernel:
     node_clients: set[bytes] = field(default_factory=set)
     neighbours: set[tuple[bytes, bytes]] = field(default_factory=set)
     routes: set[tuple[bytes, bytes]] = field(default_factory=set)
+    pinned: set[tuple[bytes, bytes]] = field(default_factory=set)  # of these, whatever anybody advertises
     care_of: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # of whom it sends on, until
     client: dict[bytes, tuple[bytes, float]] = field(
         default_factory=dict
@@ -192,6 +193,7 @@ class Node:
 
     def unroute(self, action: do.RemoveRoute) -> None:
         self.kernel.routes.discard((action.mac, action.address))
+        self.kernel.pinned.discard((action.mac, action.address))
         there = self.kernel.client.items()
         self.kernel.client = {key: value for key, value in there if value[0] != action.address}
 
@@ -330,6 +332,8 @@ PERFORM: dict[type, Callable] = {
     do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
+    do.PinRoute: lambda node, a: node.kernel.pinned.add((a.mac, a.address)),
+    do.UnpinRoute: lambda node, a: node.kernel.pinned.discard((a.mac, a.address)),
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
     do.CheckPlat: Node.check_plat,

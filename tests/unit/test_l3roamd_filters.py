@@ -52,10 +52,11 @@ def netlink(form, kind, attributes=(), **fields):
     return bytes(message.data)
 
 
-def neighbour(kind, family, state):
+def neighbour(kind, family, state, *more, asked_by=0):
     address = {socket.AF_INET: "10.46.3.4", socket.AF_INET6: "2001:db8:5::9"}.get(family)
     about = [("NDA_LLADDR", MAC)] + ([("NDA_DST", address)] if address else [])
-    return netlink(ndmsg, kind, about, family=family, ifindex=7, state=STATES[state])
+    sent = netlink(ndmsg, kind, [*about, *more], family=family, ifindex=7, state=STATES[state])
+    return sent[:12] + struct.pack("=I", asked_by) + sent[16:]
 
 
 @pytest.mark.parametrize("kind", [NEW_NEIGHBOUR, DEL_NEIGHBOUR])
@@ -65,6 +66,18 @@ def test_of_neighbours_only_what_is_a_sign_of_them_comes_to_us(kind, state, fami
     """That the kernel has no use for one any more says nothing of it."""
     sent = neighbour(kind, family, state)
     passes = kind == NEW_NEIGHBOUR and state in ("reachable", "failed")
+    assert what_passes(SIGNS_ONLY, sent) == (sent if passes else None)
+
+
+OURS = ("NDA_PROTOCOL", 158)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("asked_by", [0, 4711])
+def test_of_neighbours_that_are_ours_comes_too_what_no_program_has_said(state, asked_by):
+    """Somebody may have told the kernel that it is another MAC's."""
+    sent = neighbour(NEW_NEIGHBOUR, socket.AF_INET6, state, OURS, asked_by=asked_by)
+    passes = state in ("reachable", "failed") or (state == "stale" and not asked_by)
     assert what_passes(SIGNS_ONLY, sent) == (sent if passes else None)
 
 

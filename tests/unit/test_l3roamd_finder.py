@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
-from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen
+from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientSeen, NeighbourTaken
 from l3roamd_py.core.options import Options
 from l3roamd_py.kernel import stations
 from l3roamd_py.kernel.finder import Finder
@@ -28,6 +28,7 @@ from l3roamd_py.kernel.netlink import (
     STALE,
     KernelError,
 )
+from l3roamd_py.kernel.network import OWNER
 from l3roamd_py.kernel.stations import _family_and_group
 from runtime.netlink import attribute
 from xlat464.address import parse_ipv4, parse_ipv6
@@ -47,20 +48,21 @@ def make(form, attributes, **fields):
 
 @pytest.fixture
 def finder():
-    with contextlib.closing(Finder(SimpleNamespace(client_device="br-client"))) as finder:
+    kernel = SimpleNamespace(client_device="br-client", is_of_other=lambda mac, _: mac != MAC)
+    with contextlib.closing(Finder(kernel)) as finder:
         finder.client_index = INDEX
         yield finder
 
 
-def told(finder, text, state, kind=NEW_NEIGHBOUR, index=INDEX):
+def told(finder, text, state, kind=NEW_NEIGHBOUR, index=INDEX, mac=MAC, protocol=0, is_listed=False):
     """The events that come of a message about a neighbour."""
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    message = make(
-        ndmsg, [("NDA_DST", text), ("NDA_LLADDR", MAC.hex(":"))], family=family, ifindex=index, state=state
-    )
+    about = [("NDA_DST", text), ("NDA_LLADDR", mac.hex(":"))]
+    about += [("NDA_PROTOCOL", protocol)] if protocol else []
+    message = make(ndmsg, about, family=family, ifindex=index, state=state)
     message["header"]["type"] = kind
     message.encode()
-    return finder._understand(kind, bytes(message.data)[16:])
+    return finder._understand(kind, bytes(message.data)[16:], is_listed)
 
 
 @pytest.mark.parametrize("state", [DELAY, PROBE, PERMANENT])
@@ -75,6 +77,17 @@ def test_an_answer_is_a_sign_and_an_old_entry_only_news_of_an_address(finder):
     assert told(finder, IPV6, FAILED) == [AddressGone(MAC, address, is_silent=True)]
     assert told(finder, IPV4, REACHABLE) == [ClientSeen(MAC, parse_ipv4(IPV4), is_proof=True)]
     assert told(finder, IPV4, STALE) == told(finder, IPV4, FAILED) == []
+
+
+@pytest.mark.parametrize("mac", [b"\2\xaa\0\0\0\x01", b"\x33\x33\0\0\0\x01"])
+def test_that_an_entry_of_ours_is_another_mac_s_is_told(finder, mac):
+    address = parse_ipv6(IPV6)
+    for state in (STALE, REACHABLE):
+        assert told(finder, IPV6, state, mac=mac, protocol=OWNER)[0] == NeighbourTaken(address)
+    assert NeighbourTaken(address) not in told(finder, IPV6, STALE, mac=mac)
+    assert told(finder, IPV6, FAILED, protocol=OWNER) == [AddressGone(MAC, address, is_silent=True)]
+    assert told(finder, IPV6, STALE, protocol=OWNER) == []
+    assert told(finder, IPV6, STALE, protocol=OWNER, is_listed=True) == [AddressSeen(MAC, address, False)]
 
 
 def test_others_devices_and_forgotten_entries_say_nothing(finder):

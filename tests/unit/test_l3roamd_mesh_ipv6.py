@@ -127,6 +127,50 @@ def test_a_failed_neighbour_is_asked_three_times_before_its_route_goes(answers_a
     assert has(mesh, client), "it is learnt anew"
 
 
+def take(mesh, client, address=ADDRESS):
+    """Somebody says at client's node that its address is another MAC's."""
+    mesh.nodes[0].handle(events.NeighbourTaken(address))
+    return (client.mac, address) in mesh.nodes[0].kernel.pinned
+
+
+def test_a_neighbour_stays_its_owner_s_while_somebody_says_otherwise():
+    mesh = Mesh()
+    owner = converged(mesh, 9)
+    assert take(mesh, owner)
+    mesh.run(400)
+    assert has(mesh, owner)
+    assert take(mesh, owner)
+    mesh.run(400)
+    assert (owner.mac, ADDRESS) in mesh.nodes[0].kernel.pinned
+    mesh.run(300)
+    assert not mesh.nodes[0].kernel.pinned, "it may be found silent again"
+    assert has(mesh, owner)
+
+
+def test_a_pinned_neighbour_that_does_not_answer_has_no_route_for_long():
+    """The kernel asks for it no longer, so we do."""
+    mesh = Mesh()
+    owner = converged(mesh, 9)
+    owner.is_asleep = True
+    assert take(mesh, owner)
+    mesh.run(4)
+    assert not has(mesh, owner)
+    assert not mesh.nodes[0].kernel.pinned
+    mesh.run(700)
+    assert not take(mesh, owner), "it is nobody's now"
+
+
+def test_an_address_that_is_taken_goes_to_another_when_its_owner_is_silent():
+    mesh = Mesh()
+    owner, other = converged(mesh, 9), converged(mesh, 8, OTHER)
+    owner.is_asleep = True
+    take(mesh, owner)
+    other.others = (ADDRESS,)
+    send(mesh, other)
+    mesh.run(4)
+    assert (has(mesh, owner), has(mesh, other)) == (False, True)
+
+
 def silenced(mesh, *addresses):
     """A client has these, and has just been found silent for all but the first."""
     client = converged(mesh, 9, addresses[0])

@@ -100,7 +100,7 @@ ASKED = {
     "pin": (lambda k: k.pin(MAC, IPV4), [neighbour(TEXT4, 0x80)]),
     "unpin": (lambda k: k.unpin(MAC, IPV4), [forgotten(TEXT4)]),
     "probe": (lambda k: k.probe(MAC, IPV6), [neighbour(TEXT6, 0x10)]),
-    "pinned": (lambda k: k.pinned(), [made(ndmsg, 30, DUMP, family=2)]),
+    "pinned": (lambda k: k.pinned(), [made(ndmsg, 30, DUMP)]),
     "add_route": (lambda k: k.add_route(MAC, IPV6), [route(24, CREATE_REPLACE, 158), neighbour(TEXT6, 0x04)]),
     "remove_route": (
         lambda k: k.remove_route(MAC, IPV6),
@@ -166,6 +166,8 @@ def test_what_the_kernel_lists_is_ours_by_its_mark_and_its_device(kernel):
     assert kernel.addresses() == {IPV6}
     kernel._netlink.answers = [neighbour(TEXT4, 0x80)[16:], forgotten(TEXT4)[16:]]
     assert kernel.pinned() == {(MAC, IPV4)}
+    kernel._netlink.answers = [neighbour(TEXT6, 0x80)[16:], neighbour(TEXT6, 0x04)[16:]]
+    assert kernel.pinned() == {(MAC, IPV6)}
     kernel._netlink.answers = [route(24, 0, 158)[16:], route(24, 0, 159)[16:], route(24, 0, 42)[16:]]
     assert kernel.routes() == {(IPV6, 254)}
     assert not kernel.leads_elsewhere(IPV6), "the way leads to ourselves"
@@ -184,6 +186,24 @@ def test_routes_are_in_the_table_of_choice(kernel, table):
     assert asked == [route(*each, table).hex() for each in expected]
     kernel._netlink.answers = [route(24, 0, 158, table)[16:], route(24, 0, 158)[16:]]
     assert kernel.routes() == {(IPV6, table), (IPV6, 254)}
+
+
+def test_only_a_routed_neighbour_is_pinned_and_the_entry_goes_with_its_route(kernel):
+    kernel.pin_route(MAC, IPV6, True)
+    assert not kernel._netlink.asked
+    kernel.add_route(MAC, IPV6)
+    assert kernel.is_of_other(b"\2\xaa\0\0\0\1", IPV6)
+    assert not kernel.is_of_other(MAC, IPV6)
+    kernel._netlink.asked.clear()
+    kernel.pin_route(b"\2\xaa\0\0\0\1", IPV6, True)
+    kernel.pin_route(MAC, IPV6, True)
+    kernel.pin_route(MAC, IPV6, False)
+    assert [each.hex() for each in kernel._netlink.asked] == [
+        neighbour(TEXT6, 0x80).hex(),
+        neighbour(TEXT6, 0x04).hex(),
+    ]
+    kernel.remove_route(MAC, IPV6)
+    assert kernel._netlink.asked[-1].hex() == forgotten(TEXT6).hex()
 
 
 def test_what_was_left_in_another_table_goes_and_the_client_s_neighbour_entry_stays(kernel):
