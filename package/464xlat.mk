@@ -6,13 +6,14 @@
 
 XLAT464_MK := $(abspath $(lastword $(MAKEFILE_LIST)))
 XLAT464_ROOT := $(patsubst %/package/464xlat.mk,%,$(XLAT464_MK))
+XLAT464_SLIM := $(XLAT464_ROOT)/package/slim.py
 
 PKG_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/runtime/version.py)
 PKG_RELEASE ?= 1
 PKG_LICENSE ?= ISC
 PKG_LICENSE_FILES ?= LICENSES/ISC.txt
 PKG_MAINTAINER ?= gluon-464xlat maintainers <maintainers@gluon-464xlat.example>
-PKG_FILE_DEPENDS += $(XLAT464_MK) $(addprefix $(XLAT464_ROOT)/,$(XLAT464_SOURCES))
+PKG_FILE_DEPENDS += $(XLAT464_MK) $(XLAT464_SLIM) $(addprefix $(XLAT464_ROOT)/,$(XLAT464_SOURCES))
 
 # Gluon's helper, where the feed is part of a Gluon tree. Elsewhere the gluon-* packages are not offered.
 XLAT464_GLUON_MK := $(wildcard $(TOPDIR)/../package/gluon.mk)
@@ -75,12 +76,22 @@ XLAT464_ROAM_NEEDS := +kmod-nfnetlink-queue $(if $(filter nft,$(XLAT464_ROAM_RUL
 # docstrings, assertions and the columns of tracebacks, a sixth smaller, or two fifths compressed. The date is part of
 # what is compiled, so it must be the same each time.
 # $(1) names of Python packages
-define XLAT464/InstallPython
+define XLAT464/InstallPythonText
 	$(foreach room,$(1),$(INSTALL_DIR) $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/$(room) && \
 		$(INSTALL_DATA) $(PKG_BUILD_DIR)/$(room)/*.py $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR)/$(room)/ && )true
 	find $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR) -name '*.py' -exec touch -d @0 {} +
+endef
+
+define XLAT464/InstallPython
+	$(call XLAT464/InstallPythonText,$(1))
 	$(call Python3/Run,$(PKG_INSTALL_DIR),-X no_debug_ranges -m compileall -q -b -o 2 -s $(PKG_INSTALL_DIR) -p / \
 		--invalidation-mode timestamp $(PKG_INSTALL_DIR)$(PYTHON3_PKG_DIR))
+endef
+
+# The same without annotations as well, and what is for MicroPython alone: see slim.py.
+define XLAT464/InstallSlimPython
+	$(call XLAT464/InstallPythonText,$(1))
+	$(call Python3/Run,$(PKG_INSTALL_DIR),-X no_debug_ranges $(XLAT464_SLIM) $(PKG_INSTALL_DIR))
 endef
 
 # Take what only a reader needs out of shell files: comments (not the first line, nor those with a quotation mark behind

@@ -40,7 +40,7 @@ else:
     def _with_slots(cls: "type[T]", names: list[str]) -> "type[T]":
         """The same class, its objects without a dictionary: half the memory, and no other names."""
         body = dict(vars(cls))
-        if names != list(getattr(cls, "__annotations__", ())):
+        if list(getattr(cls, "__annotations__", ())) not in (names, []):  # packages are built without them
             raise TypeError("%s has other fields than %s" % (cls.__name__, names))
         for name in ["__dict__", "__weakref__", "__annotations__"] + names:
             body.pop(name, None)

@@ -6,15 +6,18 @@ apk's, or what `apk adbdump` makes of one. Four have all that is needed: base, p
 target's kernel modules. Without an INDEX only our own packages are listed. A size is that of the compressed package,
 which is about what a squashfs needs for it.
 
+parts()                what each folder of a package takes, with `--parts PACKAGE`
 parse(), parse_apk()   a list becomes packages    pure
 walk()                 what a package brings along    pure
 table()                the table of docs/package/gluon-464xlat-clat.rst    pure
 """
 
 import gzip
+import lzma
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +152,22 @@ def table(ours: list[Sized], others: list[Sized], release: str) -> str:
     return "\n".join([rule, lines[0], rule, *lines[1:], rule]) + "\n"
 
 
+def parts(root: Path) -> list[str]:
+    """What each folder of a package takes, and all of it, as lines. Raises SizesError: there is no such package."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    if not files:
+        raise SizesError(f"{root}: no package's files, expected the name of a package of ours")
+    folders: dict[str, list[Path]] = {}
+    for path in files:
+        folders.setdefault(f"/{path.parent.relative_to(root)}", []).append(path)
+    rows: list[tuple[str, ...]] = [("folder", "files", "installed", "gzip", "xz")]
+    for name, inside in [*folders.items(), ("all", files)]:
+        content = b"".join(path.read_bytes() for path in inside)
+        packed = (len(zlib.compress(content, 9)), len(lzma.compress(content)))
+        rows.append((name, str(len(inside)), *(f"{size / 1000:.1f} KB" for size in (len(content), *packed))))
+    return aligned(rows)
+
+
 def fill(page: str, text: str) -> str:
     """Return a page with a table in its place."""
     head, begin, rest = page.partition(BEGIN)
@@ -163,11 +182,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("index", type=Path, nargs="*", metavar="INDEX", help="lists of packages of a release")
     parser.add_argument("--release", default="", help="of OpenWrt, as 24.10.6 mips_24kc; needed with lists")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE.name}, instead of printing")
+    parser.add_argument(
+        "--parts", metavar="PACKAGE", help="instead: what each folder of a package of ours takes"
+    )
     options = parser.parse_args(arguments)
     if options.index and not options.release:
         parser.error("lists without --release, expected the name of the release that they are of")
     try:
         ipk.build(ipk.ROOT / "build/sizes", [], [ipk.IPV6])
+        if options.parts:
+            print("\n".join(parts(ipk.ROOT / f"build/sizes/tree/{options.parts}/data")))
+            return 0
         ours = [
             package
             for package in parse((ipk.ROOT / "build/sizes/Packages").read_text())

@@ -131,6 +131,20 @@ def test_all_that_a_clatnode_brings_is_found_in_lists_of_a_release(tmp_path, cap
     assert "``reach``" not in said
 
 
+def test_the_folders_of_a_package_are_told_with_what_they_take(tmp_path):
+    for name, size in (("usr/lib/one", 3000), ("usr/lib/deep/two", 1000), ("usr/lib/three", 7000)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    told = [line.split() for line in sizes.parts(tmp_path)]
+    assert [line[:4] for line in told[1:]] == [
+        ["/usr/lib/deep", "1", "1.0", "KB"],
+        ["/usr/lib", "2", "10.0", "KB"],
+        ["all", "3", "11.0", "KB"],
+    ]
+    with pytest.raises(sizes.SizesError, match="expected the name of a package"):
+        sizes.parts(tmp_path / "none")
+
+
 def test_the_page_has_a_place_for_the_table():
     page = sizes.PAGE.read_text()
     assert sizes.fill(page, "TABLE\n").count("TABLE") == 1
