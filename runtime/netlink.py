@@ -9,7 +9,7 @@ Runs on CPython and on MicroPython.
 
 import struct
 import sys
-from struct import pack_into
+from struct import pack, pack_into
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ REPLACE, EXCLUSIVE, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
 NESTED, NETWORK_ORDER, TYPE_MASK = 0x8000, 0x4000, 0x3FFF
 
 HEADER, HEADER_BYTES = "IHHII", 16
-FLAGS_AT = 6 if sys.byteorder == "little" else 7  # the low byte of them
+# in a header: the low byte of flags, the high one of the type (netfilter's subsystem), the two low ones of the length
+FLAGS_AT, SUBSYSTEM_AT, LENGTH_LOW_AT, LENGTH_HIGH_AT = (
+    (6, 5, 0, 1) if sys.byteorder == "little" else (7, 4, 3, 2)
+)
 PAD = (b"", b"\0\0\0", b"\0\0", b"\0")  # by length modulo 4
 
 
@@ -36,22 +39,27 @@ def unpack_attribute(data: bytes, at: int = 0) -> "tuple[int, int]":
     return struct.unpack_from("HH", data, at)
 
 
-def pack_attribute(length: int, kind: int) -> bytes:
-    return struct.pack("HH", length, kind)
-
-
 if hasattr(struct, "Struct"):  # CPython is faster with a layout that was read before
     unpack_header = struct.Struct(HEADER).unpack_from  # type: ignore[assignment]
     unpack_attribute = struct.Struct("HH").unpack_from  # type: ignore[assignment]
-    pack_attribute = struct.Struct("HH").pack  # type: ignore[assignment]
+    pack_attribute = struct.Struct("HH").pack
 
 
 # --- attributes ------------------------------------------------------------------
 
 
-def attribute(kind: int, value: bytes) -> bytes:
-    length = len(value)
-    return pack_attribute(length + 4, kind) + value + PAD[length & 3]
+if hasattr(struct, "Struct"):
+
+    def attribute(kind: int, value: bytes) -> bytes:
+        length = len(value)
+        return pack_attribute(length + 4, kind) + value + PAD[length & 3]
+
+else:
+
+    def attribute(kind: int, value: bytes) -> bytes:
+        length = len(value)
+        made = pack("HH", length + 4, kind) + value
+        return made + PAD[length & 3] if length & 3 else made
 
 
 def nested(kind: int, *attributes: bytes) -> bytes:
@@ -95,6 +103,19 @@ def attributes(value: bytes, at: int = 0) -> "dict[int, bytes]":
         found[kind & TYPE_MASK] = value[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
+
+
+def find(wanted: int, value: bytes, at: int = 0) -> bytes:
+    """Return what one attribute of those from an offset on has, b"" if it is not there: no objects of all others."""
+    end, unpack = len(value) - 4, unpack_attribute
+    while at <= end:
+        length, kind = unpack(value, at)
+        if length < 4 or at + length > end + 4:
+            break
+        if kind & TYPE_MASK == wanted:
+            return value[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return b""
 
 
 # --- messages --------------------------------------------------------------------

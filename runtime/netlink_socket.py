@@ -24,9 +24,12 @@ from runtime.netlink import (
     ACK,
     DUMP,
     HEADER_BYTES,
+    LENGTH_HIGH_AT,
+    LENGTH_LOW_AT,
     MESSAGE_DONE,
     MESSAGE_ERROR,
     MULTI,
+    SUBSYSTEM_AT,
     error_of,
     flags_of,
     number,
@@ -37,7 +40,7 @@ from runtime.sockets import CLOEXEC, MSG_PEEK, peek
 
 TYPE_CHECKING = False  # a constant that mypy takes to be true
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 AF_NETLINK = 16
 ROUTE, NETFILTER, GENERIC = 0, 12, 16  # NETLINK_
@@ -58,7 +61,8 @@ class NetlinkError(OSError):
     """The kernel's answer to a request: errno, and which request of those sent it is about (0 is the first)."""
 
     def __init__(self, number: int, index: int = 0):
-        super().__init__(number, os.strerror(number) if hasattr(os, "strerror") else "error %d" % number)
+        # "there is none" is a usual answer, and to make a text takes MicroPython long
+        super().__init__(number, os.strerror(number) if hasattr(os, "strerror") else "")
         self.index = index
 
 
@@ -83,15 +87,15 @@ def _set(opened: socket.socket, level: int, option: int, value: int) -> None:
         pass
 
 
-def receive(opened: socket.socket, is_expected: bool = False) -> "bytes | None":
+def receive(opened: socket.socket, is_expected: bool = False, is_long: bool = False) -> "bytes | None":
     """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop something.
 
-    is_expected: there is something, most probably.
+    is_expected: there is something, most probably. is_long: and it may be as long as a pack.
     """
     try:
         if not is_expected:
             peek(opened)
-        if IS_MICRO:
+        if IS_MICRO and not is_long:
             # most of it is short, and room for all that it may be is dear
             found: bytes = opened.recv(SHORT_BYTES, MSG_PEEK)
             if len(found) < SHORT_BYTES:
@@ -103,6 +107,30 @@ def receive(opened: socket.socket, is_expected: bool = False) -> "bytes | None":
         if error.errno != EAGAIN:
             raise
         return None
+
+
+class Skim:
+    """Finds the messages in a pack that have one of some keys at an offset, without an object for each that has not.
+
+    keys: None while all are wanted. What is no message of a subsystem of netfilter is always found.
+    """
+
+    def __init__(self, begin: int, size: int) -> None:
+        """begin: of a key, from the message's header on."""
+        self.keys: "Collection[bytes] | None" = None
+        self._begin, self._end = begin, begin + size
+
+    def find(self, received: bytes, at: int) -> int:
+        """Return where in a pack the next one is, from an offset on; the pack's length if there is none."""
+        keys, begin, end, size = self.keys, self._begin, self._end, len(received)
+        while keys is not None and at + end <= size and received[at + SUBSYSTEM_AT]:
+            if received[at + begin : at + end] in keys:
+                break
+            length = received[at + LENGTH_LOW_AT] | received[at + LENGTH_HIGH_AT] << 8
+            if length < HEADER_BYTES:
+                return size
+            at += (length + 3) & ~3
+        return at
 
 
 class NetlinkSocket:
@@ -159,8 +187,8 @@ class NetlinkSocket:
         """What is there, None if there is nothing. Raises OSError ENOBUFS if the kernel had to drop answers."""
         return receive(self.socket)
 
-    def _wait(self) -> bytes:
-        received = receive(self.socket, is_expected=True)
+    def _wait(self, is_long: bool = False) -> bytes:
+        received = receive(self.socket, True, is_long)
         if received is None:
             poll = select.poll()
             poll.register(self.socket, select.POLLIN)
@@ -207,13 +235,15 @@ class NetlinkSocket:
         for received, begin, end in self.answers(request):
             yield received[begin:end]
 
-    def answers(self, request: bytes) -> "Iterator[tuple[bytes, int, int]]":
-        """The same without copies: what was received, and where in it a body is."""
+    def answers(self, request: bytes, only: "Skim | None" = None) -> "Iterator[tuple[bytes, int, int]]":
+        """The same without copies: what was received, and where in it a body is. only: those that it finds."""
         is_single = not flags_of(request) & (DUMP | ACK)
         sequence = self.send([request])
         self._is_waiting = True
+        received = b""
         while True:
-            received, at = self._wait(), 0
+            received = self._wait(len(received) >= SHORT_BYTES)
+            at = 0 if only is None else only.find(received, 0)
             while at + HEADER_BYTES <= len(received):
                 length, kind, flags, answered, _ = unpack_header(received, at)
                 begin, end = at + HEADER_BYTES, at + length
@@ -231,6 +261,8 @@ class NetlinkSocket:
                 if is_single and not flags & MULTI:
                     self._is_waiting = False
                 yield received, begin + self._skipped_bytes, end
+                if only is not None:
+                    at = only.find(received, at)
                 if sequence != self._sequence:
                     raise RuntimeError("asked in the middle of a dump, over the same socket")
                 if not self._is_waiting:

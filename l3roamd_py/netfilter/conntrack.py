@@ -13,9 +13,21 @@ import errno
 import socket
 import struct
 
-from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_CONNTRACK, NetfilterSocket, message
-from runtime.netlink import CREATE, DUMP, EXCLUSIVE, NESTED, attribute, attributes, nested, walk
-from runtime.netlink_socket import NetlinkError
+from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_CONNTRACK, NetfilterSocket, message
+from runtime.netlink import (
+    CREATE,
+    DUMP,
+    EXCLUSIVE,
+    HEADER_BYTES,
+    NESTED,
+    attribute,
+    attributes,
+    find,
+    nested,
+    unpack_attribute,
+    walk,
+)
+from runtime.netlink_socket import NetlinkError, Skim
 from runtime.record import record
 
 TYPE_CHECKING = False
@@ -45,22 +57,28 @@ COPIED_STATUS = SEEN_REPLY | ASSURED | FIXED_TIMEOUT
 CONFIRMED = 1 << 3  # what is made over netlink is at once
 OPPOSITE = {128: 129, 129: 128, 139: 140, 140: 139}  # ICMPv6 requests and their answers
 
-# what every kernel begins an entry with: its tuple's addresses (44 bytes, nested), first the source (20 bytes)
+# what every kernel begins a tuple with: its addresses (44 bytes, nested), first the source (20 bytes)
 HEAD = struct.pack("HHHH", 44, TUPLE_ADDRESSES | NESTED, 20, SOURCE)
-HEAD_AT, SOURCE_AT = 4, 12
+SECOND = struct.pack("HH", 20, DESTINATION)
+HEAD_AT, SOURCE_AT, PROTOCOL_AT = 4, 12, 44  # the former of an entry, the last of a tuple
+PORTS = struct.pack("HH", 6, SOURCE_PORT), struct.pack("HH", 6, DESTINATION_PORT)
 
 
 @record("parts")
 class Entry:
-    """An entry of the table: its attributes as the kernel gave them, and the addresses of both directions."""
+    """An entry of the table: its attributes as the kernel gave them."""
 
     parts: "Parts"
 
-    def address(self, direction: int, which: int) -> bytes:
-        return attributes(attributes(self.parts[direction])[TUPLE_ADDRESSES])[which]
-
-    def protocol(self, direction: int) -> "Parts":
-        return attributes(attributes(self.parts[direction])[TUPLE_PROTOCOL])
+    def ends(self, direction: int) -> tuple[bytes, bytes, bytes]:
+        """Source and destination of a direction, and the attribute of its protocol with the ports."""
+        value = self.parts[direction]
+        if value[: len(HEAD)] == HEAD and len(value) > PROTOCOL_AT + 4:
+            end = PROTOCOL_AT + unpack_attribute(value, PROTOCOL_AT)[0]
+            return value[8:24], value[28:44], value[PROTOCOL_AT:end]
+        parts = attributes(value)
+        addresses = attributes(parts[TUPLE_ADDRESSES])
+        return addresses[SOURCE], addresses[DESTINATION], nested(TUPLE_PROTOCOL, parts[TUPLE_PROTOCOL])
 
     @property
     def status(self) -> int:
@@ -71,10 +89,13 @@ def _message(kind: int, flags: int, body: bytes) -> bytes:
     return message(SUBSYSTEM_CONNTRACK, kind, flags, body, socket.AF_INET6)
 
 
-def _tuple(kind: int, source: bytes, destination: bytes, protocol: "Parts") -> bytes:
-    addresses = nested(TUPLE_ADDRESSES, attribute(SOURCE, source), attribute(DESTINATION, destination))
-    parts = [attribute(key, value) for key, value in protocol.items()]
-    return nested(kind, addresses, nested(TUPLE_PROTOCOL, *parts))
+def make_tuple(kind: int, source: bytes, destination: bytes, protocol: bytes) -> bytes:
+    """protocol: its attribute."""
+    return nested(kind, HEAD + source + SECOND + destination, protocol)
+
+
+def make_protocol(parts: "Parts") -> bytes:
+    return nested(TUPLE_PROTOCOL, *[attribute(key, value) for key, value in parts.items()])
 
 
 def get_entries() -> bytes:
@@ -98,10 +119,9 @@ def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
     plat: the first 12 bytes of our PLAT's prefix. An entry to it without a NAT of this node is one for Jool, whose
     sessions are by source. It gets a NAT that keeps its old source.
     """
-    protocol = entry.protocol(ORIGINAL)
-    destination = entry.address(ORIGINAL, DESTINATION)
-    body = _tuple(ORIGINAL, source, destination, protocol)
-    body += _tuple(REPLY, destination, source, turned(protocol))
+    _, destination, protocol = entry.ends(ORIGINAL)
+    body = make_tuple(ORIGINAL, source, destination, protocol)
+    body += make_tuple(REPLY, destination, source, turned(protocol))
     if entry.status & IS_NAT_SOURCE or (plat and destination.startswith(plat)):
         body += _nat_source(entry)
     body += attribute(STATUS, (entry.status & COPIED_STATUS | CONFIRMED).to_bytes(4, "big"))
@@ -113,19 +133,22 @@ def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
     return _message(ENTRY_NEW, CREATE | EXCLUSIVE, body + _zone(entry))
 
 
-def turned(protocol: "Parts") -> "Parts":
-    """A direction's ports as the other direction has them."""
-    if ICMPV6_TYPE in protocol:
-        kind = protocol[ICMPV6_TYPE][0]
-        return protocol | {ICMPV6_TYPE: bytes((OPPOSITE.get(kind, kind),))}
-    if SOURCE_PORT in protocol:
-        return protocol | {SOURCE_PORT: protocol[DESTINATION_PORT], DESTINATION_PORT: protocol[SOURCE_PORT]}
-    return protocol
+def turned(protocol: bytes) -> bytes:
+    """The attribute of a direction's protocol with the ports as the other direction has them."""
+    if protocol[12:16] == PORTS[0] and protocol[20:24] == PORTS[1]:  # as the kernel writes most
+        return protocol[:16] + protocol[24:26] + protocol[18:24] + protocol[16:18] + protocol[26:]
+    parts = attributes(protocol, 4)
+    if ICMPV6_TYPE in parts:
+        kind = parts[ICMPV6_TYPE][0]
+        parts[ICMPV6_TYPE] = bytes((OPPOSITE.get(kind, kind),))
+    elif SOURCE_PORT in parts:
+        parts[SOURCE_PORT], parts[DESTINATION_PORT] = parts[DESTINATION_PORT], parts[SOURCE_PORT]
+    return make_protocol(parts)
 
 
 def _nat_source(entry: Entry) -> bytes:
-    pool, protocol = entry.address(REPLY, DESTINATION), entry.protocol(REPLY)
-    port = protocol.get(DESTINATION_PORT, protocol.get(ICMPV6_ID))
+    _, pool, protocol = entry.ends(REPLY)
+    port = find(DESTINATION_PORT, protocol, 4) or find(ICMPV6_ID, protocol, 4)
     ports = [nested(NAT_PORTS, attribute(1, port), attribute(2, port))] if port else []
     return nested(NAT_SOURCE, attribute(NAT_LOWEST, pool), attribute(NAT_HIGHEST, pool), *ports)
 
@@ -173,14 +196,11 @@ class Conntrack:
     def entries(self, addresses: "Collection[bytes]", may_be_destination: bool = False) -> "Iterator[Entry]":
         """Entries whose first packet came from one of these addresses, or went to one."""
         # most entries are none of ours, and there may be 200,000
-        usual = {HEAD + each for each in addresses}
-        is_usual = None  # whether entries begin so; the kernel writes all of them alike
-        for received, begin, end in self.netfilter.answers(get_entries()):
-            if is_usual is None:
-                is_usual = received[begin + HEAD_AT : begin + SOURCE_AT] == HEAD and not may_be_destination
-            if is_usual and received[begin + HEAD_AT : begin + SOURCE_AT + 16] not in usual:
-                continue
+        only = Skim(HEADER_BYTES + FAMILY_BYTES + HEAD_AT, len(HEAD) + 16)
+        for received, begin, end in self.netfilter.answers(get_entries(), only):
             answer = received[begin:end]
+            if only.keys is None and answer[HEAD_AT:SOURCE_AT] == HEAD and not may_be_destination:
+                only.keys = {HEAD + each for each in addresses}  # the kernel writes all of them alike
             source, destination = ends_of(answer)
             if source in addresses or (may_be_destination and destination in addresses):
                 yield Entry(attributes(answer))
@@ -190,52 +210,50 @@ class Conntrack:
 
         plat: as of create_entry.
         """
-        found: dict[bytes, list[Entry]] = {}
+        entries: "list[Entry]" = []
+        sources: "list[bytes]" = []  # of these entries, the old ones
+        messages: "list[bytes]" = []
         for entry in self.entries(moves) if moves else ():
             if not entry.status & IS_NAT_DESTINATION:
-                found.setdefault(entry.address(ORIGINAL, SOURCE), []).append(entry)
-        failed = {}
-        for old, entries in found.items():
-            try:
-                self._replace(entries, moves[old], plat)
-            except OSError as error:
-                failed[old] = error
-        return failed
-
-    def _replace(self, entries: "Sequence[Entry]", source: bytes, plat: bytes) -> None:
-        messages: list[bytes] = []
-        for entry in entries:
-            messages += [delete_entry(entry), create_entry(entry, source, plat)]
+                old = entry.ends(ORIGINAL)[0]
+                entries.append(entry)
+                sources.append(old)
+                messages += [delete_entry(entry), create_entry(entry, moves[old], plat)]
+        failed: "dict[bytes, OSError]" = {}
         errors = self.netfilter.failures(messages)
-        obstacles: list[Entry] = []
-        again: list[bytes] = []
-        for place, entry in enumerate(entries):
+        obstacles: "list[int]" = []  # places of entries
+        again: "list[int]" = []
+        for place in sorted({number // 2 for number in errors}):
             deleted, created = errors.get(2 * place), errors.get(2 * place + 1)
             if deleted == errno.ENOENT:  # it ended meanwhile, and was made again for nothing
                 if not created:
-                    obstacles.append(with_source(entry, source))
+                    obstacles.append(place)
             elif created == errno.EEXIST:
                 # a packet came from the new place before: a gate that did not hold. The older flow wins
-                obstacles.append(with_source(entry, source))
-                again.append(messages[2 * place + 1])
+                obstacles.append(place)
+                again.append(place)
             elif created:
-                raise NetlinkError(created)
-        self._delete(obstacles)
-        self.netfilter.ask(*again)
+                failed[sources[place]] = NetlinkError(created)
+        in_the_way = [with_source(entries[place], moves[sources[place]]) for place in obstacles]
+        for number, code in self._delete(in_the_way).items():
+            failed[sources[obstacles[number]]] = NetlinkError(code)
+        for number, code in self.netfilter.failures([messages[2 * place + 1] for place in again]).items():
+            failed[sources[again[number]]] = NetlinkError(code)
+        return failed
 
-    def _delete(self, entries: "Sequence[Entry]") -> None:
-        """Remove entries; one that ended meanwhile is as good."""
+    def _delete(self, entries: "Sequence[Entry]") -> dict[int, int]:
+        """Remove entries; return the errno of each that failed, by its place. One that ended meanwhile is as good."""
         failed = self.netfilter.failures([delete_entry(entry) for entry in entries])
-        for code in failed.values():
-            if code != errno.ENOENT:
-                raise NetlinkError(code)
+        return {place: code for place, code in failed.items() if code != errno.ENOENT}
 
     def forget(self, clients: "Collection[bytes]") -> None:
         """Remove all entries of clients, whoever sent the first packet."""
         if clients:
-            self._delete(list(self.entries(set(clients), may_be_destination=True)))
+            found = list(self.entries(set(clients), may_be_destination=True))
+            for code in self._delete(found).values():
+                raise NetlinkError(code)
 
 
 def with_source(entry: Entry, source: bytes) -> Entry:
-    made = _tuple(ORIGINAL, source, entry.address(ORIGINAL, DESTINATION), entry.protocol(ORIGINAL))
-    return Entry(entry.parts | {ORIGINAL: attributes(made)[ORIGINAL]})
+    _, destination, protocol = entry.ends(ORIGINAL)
+    return Entry(entry.parts | {ORIGINAL: make_tuple(ORIGINAL, source, destination, protocol)[4:]})

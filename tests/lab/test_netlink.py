@@ -25,9 +25,10 @@ FLOWS = """
 
     def flow(source, number):
         ports = {1: b"\\x11", 2: (1024 + number).to_bytes(2, "big"), 3: (53).to_bytes(2, "big")}
+        ports = conntrack.make_protocol(ports)
         parts = {}
         for kind, one, other, way in ((1, source, SERVER, ports), (2, SERVER, source, conntrack.turned(ports))):
-            parts[kind] = attributes(conntrack._tuple(kind, one, other, way))[kind]
+            parts[kind] = conntrack.make_tuple(kind, one, other, way)[4:]
         parts[3], parts[7] = (0x8 | 0x2).to_bytes(4, "big"), (600).to_bytes(4, "big")
         return conntrack.Entry(parts)
 
@@ -41,7 +42,7 @@ FLOWS = """
     def sources(table):
         found = {}
         for each in table.entries([SERVER], may_be_destination=True):
-            source = each.address(1, 3)
+            source = each.ends(1)[0]
             found[source] = found.get(source, 0) + 1
         return found
 """
@@ -95,7 +96,7 @@ def test_a_dump_that_nobody_listens_to_keeps_nobody_out(machines):
         from xlat464.address import parse_ipv6
         network = Network("lo", None)
         for number in (1, 2999, 5, 3000, 7):
-            assert network.is_retracted(parse_ipv6("fd00::%x" % number)) == (number < 3000)
+            assert network.ways.is_retracted(parse_ipv6("fd00::%x" % number)) == (number < 3000)
             network.addresses()
         print("told")
     """
@@ -154,8 +155,8 @@ def test_who_was_not_told_of_all_knows_it_in_the_end(machines):
             assert finder.ports == wanted, len(finder.ports)
 
         plats, clats = parse_ipv6("fddd:1337:1338::"), parse_ipv6("fddd:1337:1337::")
-        leads_to = network.leads_to_node
-        reachable = NodeRoutes(clats, node(0x1337, 9999), plats, network.prefixes, leads_to, pending)
+        leads_to = network.ways.leads_to_node
+        reachable = NodeRoutes(clats, node(0x1337, 9999), plats, network.ways.prefixes, leads_to, pending)
         routes("add", 0x1338, (1, 2))
         routes("add", 0x1337, (1, 2))
         assert reachable.read(0.0) == [NodeAppeared()]
@@ -187,9 +188,9 @@ def test_a_bridge_is_asked_for_a_mac_with_and_without_vlans(machines):
         network = Network("bridge0", None)
         bridge, one = network.index_of("bridge0"), network.index_of("one")
         mac = bytes.fromhex(sys.argv[1])
-        assert network.bridge_port(bridge, mac) == one
-        assert network.bridge_port(bridge, mac[:5] + b"\\0") == network.bridge_port(0, mac) == 0
-        assert network.bridge_port(one, mac) == 0, "that is no bridge"
+        assert network.bridge_entries.port_of(bridge, mac) == one
+        assert network.bridge_entries.port_of(bridge, mac[:5] + b"\\0") == network.bridge_entries.port_of(0, mac) == 0
+        assert network.bridge_entries.port_of(one, mac) == 0, "that is no bridge"
         print("known")
     """
     can_filter = not machine.run("ip link add bridge1 type bridge vlan_filtering 1", check=False).returncode

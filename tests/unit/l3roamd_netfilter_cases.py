@@ -6,7 +6,7 @@ import sys
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter import conntrack, nfqueue
 from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, make_room
-from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, message, transaction
+from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_NFTABLES, message, transaction
 from l3roamd_py.netfilter.nft import expressions
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
@@ -14,8 +14,10 @@ from l3roamd_py.netfilter.onward import CARE_OF_MAX, CareOf
 from l3roamd_py.netfilter.rules import independent_rounds, name_of_plat, plat_of_name, serial_of
 from l3roamd_py.netfilter.xtables import ipset, onward
 from l3roamd_py.netfilter.xtables.plat import compose
+from runtime import netlink
 from runtime.netlink import (  # fmt: skip
     HEADER_BYTES,
+    MESSAGE_DONE,
     attribute,
     attributes,
     nested,
@@ -27,6 +29,7 @@ from runtime.netlink import (  # fmt: skip
     u64,
     walk,
 )
+from runtime.netlink_socket import Skim
 
 AT, HOME = bytes.fromhex("fd" + 14 * "00" + "0b"), bytes.fromhex("fd" + 14 * "00" + "0d")
 SERVER = bytes.fromhex("fddd" + 10 * "00" + "c6336402")
@@ -177,9 +180,33 @@ def case_netfilter_member_of_an_ipset_is_read_as_it_was_written():
 
 
 def entry(protocol, answer, status=0x19E):
-    original = attributes(conntrack._tuple(1, HOME, SERVER, protocol))[1]
-    reply = attributes(conntrack._tuple(2, SERVER, POOL, answer))[2]
+    original = conntrack.make_tuple(1, HOME, SERVER, conntrack.make_protocol(protocol))[4:]
+    reply = conntrack.make_tuple(2, SERVER, POOL, conntrack.make_protocol(answer))[4:]
     return conntrack.Entry({1: original, 2: reply, 3: status.to_bytes(4, "big"), 7: (600).to_bytes(4, "big")})
+
+
+def ends(found, direction):
+    source, destination, protocol = found.ends(direction)
+    return source, destination, attributes(protocol, 4)
+
+
+def case_conntrack_tuple_is_read_in_whatever_order_the_kernel_writes_it():
+    ports = {1: b"\6", 2: b"\x12\x34", 3: b"\0\7"}
+    protocol = conntrack.make_protocol(ports)
+    usual = conntrack.make_tuple(1, HOME, SERVER, protocol)[4:]
+    addresses = nested(1, attribute(4, SERVER), attribute(3, HOME))
+    zone = attribute(3, b"\0\5")
+    backwards = nested(2, attribute(3, b"\0\7"), attribute(2, b"\x12\x34"), attribute(1, b"\6"))
+    for value in (
+        usual,
+        usual + zone,
+        addresses + protocol,
+        protocol + addresses,
+        addresses + zone + backwards,
+    ):
+        assert ends(conntrack.Entry({1: value}), 1) == (HOME, SERVER, ports)
+    for each in (protocol, backwards):
+        assert attributes(conntrack.turned(each), 4) == {1: b"\6", 2: b"\0\7", 3: b"\x12\x34"}
 
 
 def created(found):
@@ -203,10 +230,9 @@ def case_conntrack_entry_of_tcp_moves_with_its_ports_state_nat_and_time():
     found = entry(ports, answer)
     found.parts[conntrack.PROTOCOL_STATE] = state
     made = conntrack.Entry(created(found))
-    assert (made.address(1, 3), made.address(1, 4), made.protocol(1)) == (AT, SERVER, ports)
+    assert ends(made, 1) == (AT, SERVER, ports)
     # the answer's direction before NAT, which the kernel then does again
-    assert (made.address(2, 3), made.address(2, 4)) == (SERVER, AT)
-    assert made.protocol(2) == {1: b"\6", 2: b"\0\7", 3: b"\x12\x34"}
+    assert ends(made, 2) == (SERVER, AT, {1: b"\6", 2: b"\0\7", 3: b"\x12\x34"})
     assert nat_port(made.parts) == 0x4321
     assert made.status == 0x00E  # confirmed, assured, answered; NAT's bits are the kernel's
     assert made.parts[conntrack.TIMEOUT] == found.parts[conntrack.TIMEOUT]
@@ -218,8 +244,8 @@ def case_conntrack_entry_of_an_echo_moves_with_its_identifier():
     echo = {1: b"\x3a", 7: b"\0\x4d", 8: b"\x80", 9: b"\0"}
     answer = {1: b"\x3a", 7: b"\x22\x22", 8: b"\x81", 9: b"\0"}
     made = conntrack.Entry(created(entry(echo, answer)))
-    assert made.protocol(1) == echo
-    assert made.protocol(2) == {1: b"\x3a", 7: b"\0\x4d", 8: b"\x81", 9: b"\0"}
+    assert ends(made, 1) == (AT, SERVER, echo)
+    assert ends(made, 2) == (SERVER, AT, {1: b"\x3a", 7: b"\0\x4d", 8: b"\x81", 9: b"\0"})
     assert nat_port(made.parts) == 0x2222
 
 
@@ -279,6 +305,22 @@ def case_netfilter_moves_of_a_round_come_to_one_for_each_source():
 
 
 # --- what waits at the gate --------------------------------------------------------
+
+
+def case_netfilter_skims_a_pack_for_keys_and_stops_at_what_is_none_of_a_subsystem():
+    messages = [message(1, 0, 0, letter * 5) for letter in (b"a", b"b", b"a", b"c")]
+    over = netlink.message(MESSAGE_DONE, 0, bytes(4))
+    pack = b"".join(each + bytes(-len(each) % 4) for each in messages + [over, messages[0]])
+    places = [0, 28, 56, 84, 112]
+    only = Skim(HEADER_BYTES + FAMILY_BYTES, 5)
+    assert [only.find(pack, at) for at in places] == places, "all are wanted"
+    only.keys = {b"bbbbb", b"ccccc"}
+    assert [only.find(pack, at) for at in places] == [28, 28, 84, 84, 112]
+    only.keys = {b"ddddd"}
+    assert only.find(pack, 0) == 112, "the end is never passed over"
+    assert only.find(pack[:90], 0) == 84, "nor is what is cut off"
+    assert only.find(bytes(16) + pack, 0) == 0 and only.find(b"\0\0" + pack[2:], 0) == len(pack)
+
 
 ONE, TWO = (b"\2abcde", bytes((10, 1, 2, 3))), (b"\2abcdf", bytes((10, 1, 2, 3)))
 
