@@ -159,7 +159,7 @@ class Answers:
 
     def _has_route(self, command: Command) -> str:
         return control.has_route_answer(
-            command.words[0], self._daemon.inputs.kernel.leads_elsewhere(command.values[0])
+            command.words[0], self._daemon.inputs.kernel.ways.leads_elsewhere(command.values[0])
         )
 
     def _verbosity(self, command: Command) -> str:

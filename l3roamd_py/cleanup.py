@@ -53,10 +53,10 @@ def remove_pairs(kernel: Network, translator: Translator) -> list[str]:
     """Remove the pairs of other nodes' clients; return what could not be done. Who needs one finds it again."""
     failures: list[str] = []
     try:
-        routed = kernel.pair_routes()
+        routed = kernel.other_routes.pairs()
         pairs = translator.pairs() if routed else []
         for ipv4 in routed:
-            kernel.remove_pair_route(ipv4, translator.device)
+            kernel.other_routes.remove_pair(ipv4, translator.device)
         for ipv4, ipv6 in pairs:
             if ipv4 in routed:
                 translator.remove(ipv4, ipv6)
@@ -87,7 +87,7 @@ def flush(socket: str, state: str, client_device: str, node_client_prefix: bytes
         for rules in _rules_of_both_kinds(client_device):
             rules.tear_down()
         kernel = Network(client_device, node_client_prefix)
-        for error in remove_others(kernel, None) + kernel.follow_prefixes(()):
+        for error in remove_others(kernel, None) + kernel.other_routes.follow_prefixes(()):
             raise error
         for sentence in remove_pairs(kernel, Translator("clat")):
             raise FlushError(sentence)

@@ -114,7 +114,9 @@ class Daemon:
             prefixes = tuple(self.core.node.prefixes)
             if prefixes != self.clat.prefixes:
                 self.clat.set_prefixes(prefixes)
-            for error in self.inputs.kernel.follow_prefixes(prefixes if self.clat.seeks_ipv6 else ()):
+            for error in self.inputs.kernel.other_routes.follow_prefixes(
+                prefixes if self.clat.seeks_ipv6 else ()
+            ):
                 self.log.warning(str(error))
 
     def _restore(self) -> None:
@@ -173,8 +175,9 @@ class Daemon:
     def step(self) -> None:
         """Wait once and do what is due."""
         self.inputs.read_arrived()
-        polled_s, is_answered = self.inputs.read(self._next_deadline_s() - self.now_s())
-        if self.silence.is_unsure(self.core.next_deadline_s, polled_s, is_answered):
+        polled_s, is_answered = self.inputs.read(self._wait_s())
+        deadline_s = self.core.next_deadline_s if is_answered else None
+        if self.silence.is_unsure(deadline_s, polled_s, is_answered):
             self.performer.flush()
         else:
             self._go_on(polled_s)
@@ -193,8 +196,10 @@ class Daemon:
         self._check_rules(now)
         self._write_state(now)
 
-    def _next_deadline_s(self) -> float:
-        nearest_s = self.now_s() + LONGEST_WAIT_S
+    def _wait_s(self) -> float:
+        """How long nothing is due."""
+        now = self.now_s()
+        nearest_s = now + LONGEST_WAIT_S
         for each_s in (
             self.core.next_deadline_s,
             self.server.next_deadline,
@@ -204,7 +209,7 @@ class Daemon:
         ):
             if each_s is not None and each_s < nearest_s:
                 nearest_s = each_s
-        return nearest_s
+        return nearest_s - now
 
     def _check_rules(self, now: float) -> None:
         """Rules that somebody flushed come back, and mappings with them."""
@@ -235,7 +240,7 @@ class Daemon:
         """Bring events to the core, and what comes of its actions too."""
         waiting = list(events)
         bound, at = len(waiting) + EVENTS_MAX, 0
-        while at < min(len(waiting), bound):
+        while at < len(waiting) and at < bound:
             event = waiting[at]
             at += 1
             try:
@@ -244,7 +249,8 @@ class Daemon:
                 self.bugs += 1
                 self.log.bug(f"the core failed at {type(event).__name__}", error)
                 continue
-            waiting += self.carry_out(actions)
+            if actions:
+                waiting += self.carry_out(actions)
 
     def carry_out(self, actions: "Iterable[Action]") -> "list[Event]":
         """Perform actions; return the events that came of it."""

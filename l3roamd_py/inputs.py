@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # events of the kernel's in one round: who makes clients up must not keep all others waiting
 ROUND_MAX = 16 if IS_MICRO else 64
+ANSWERING = "udp 0", "udp 1", "arp", "ndp"  # parts
 UNHANDLED_MAX = 1024  # that wait; what comes then waits in the kernel, or is lost and looked for
 
 
@@ -53,6 +54,7 @@ class Inputs:
     ) -> None:
         self._poller, self._log, self._clock, self._handle = poller, log, clock, handle
         self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
+        self._answering: "list[int]" = []  # descriptors of those where answers to our questions come
         self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
         self._has_clients, self._without = options.has_clients, settings.without
@@ -73,8 +75,8 @@ class Inputs:
         self.node_routes: "NodeRoutes | None" = None
         if options.clat is not None:
             ranges = (options.clat_range, options.clat, options.plat_range)
-            leads_to = self.kernel.leads_to_node
-            self.node_routes = NodeRoutes(*ranges, self.kernel.prefixes, leads_to, self._pending)
+            ways = self.kernel.ways
+            self.node_routes = NodeRoutes(*ranges, ways.prefixes, ways.leads_to_node, self._pending)
         self.gate: "ClatRules | None" = None
         self._unhandled: "list[Event]" = []  # of the finder, and of listings
 
@@ -111,25 +113,24 @@ class Inputs:
             wait_s = min(wait_s, min([each.next_s for each in self._pending]) - self._clock())
         wait_ms = 0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999)
         ready = self.garbage.ready(self._poller, wait_ms)
-        polled_s = self._clock()
-        return polled_s, bool(ready) and self._call(ready)
-
-    def _call(self, ready: "list[int]") -> bool:
-        # the finder first: who says something by ARP is at a port that it knows
-        first = self.finder.socket().fileno()
-        if first in ready:
-            self._poller.call(first)
-        for descriptor in ready:
-            if descriptor != first:
-                self._poller.call(descriptor)
-        answering = self.udp.sockets() + [self.arp.socket(), self.ndp.socket()]
-        return any(each is not None and each.fileno() in ready for each in answering)
+        polled_s, is_answered = self._clock(), False
+        if ready:
+            # the finder first: who says something by ARP is at a port that it knows
+            first = self.finder.socket().fileno()
+            if first in ready:
+                self._poller.call(first)
+            for descriptor in ready:
+                is_answered = is_answered or descriptor in self._answering
+                if descriptor != first:
+                    self._poller.call(descriptor)
+        return polled_s, is_answered
 
     def handle_some(self) -> None:
         """Bring what the kernel told to the core, so much of it that others have their turn."""
-        if self._unhandled:
-            batch, self._unhandled = self._unhandled[:ROUND_MAX], self._unhandled[ROUND_MAX:]
-            self._handle(batch)
+        batch = self._unhandled
+        if batch:
+            self._unhandled = batch[ROUND_MAX:] if len(batch) > ROUND_MAX else []
+            self._handle(batch[:ROUND_MAX] if self._unhandled else batch)
         if self._pending and not self._unhandled:
             self._list_on()
 
@@ -190,6 +191,11 @@ class Inputs:
         if sock is not None:
             self._poller.add(sock, read)
             self._watched[name] = sock
+        self._note_answering()
+
+    def _note_answering(self) -> None:
+        found = [self._watched.get(each) for each in ANSWERING]
+        self._answering = [each.fileno() for each in found if each is not None]
 
     def _unwatch(self, name: str) -> None:
         """Forget a part's socket: before it is closed."""
@@ -200,7 +206,10 @@ class Inputs:
     def _watch_udp(self) -> None:
         self.udp.is_changed = False
         for place, sock in enumerate(self.udp.sockets()):
-            self._watch(f"udp {place}", sock, lambda: self._handle(self.udp.read()))
+            self._watch(f"udp {place}", sock, self._reader_of(sock))
+
+    def _reader_of(self, sock: "Any") -> "Callable[[], object]":
+        return lambda: self._handle(self.udp.read(sock))
 
     def _read_finder(self) -> None:
         try:
@@ -224,6 +233,7 @@ class Inputs:
         self._handle(part.read(self._clock()))
         if part.socket() is not watched:
             self._watched.pop(name, None)
+            self._note_answering()
 
     def _read_gate(self) -> None:
         assert self.gate is not None

@@ -16,7 +16,7 @@ from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.translator import TranslatorError
 from l3roamd_py.kernel.unreachable import Unreachable
 from l3roamd_py.netfilter.rules import RulesError
-from runtime.log import Log
+from runtime.log import DEBUG, Log
 from runtime.sockets import error_text
 from xlat464.address import format_mac
 
@@ -130,12 +130,13 @@ class Performer:
         self._log.warning(sentence)
 
     def _claim(self, action: actions.SendClaim) -> None:
-        if self._kernel.leads_elsewhere(action.destination):
+        if self._kernel.ways.leads_elsewhere(action.destination):
             self._udp.send(action.destination, action.payload, self._source)
         else:
-            is_retracted = self._kernel.is_retracted(action.destination)
+            is_retracted = self._kernel.ways.is_retracted(action.destination)
             knows = "forgot" if is_retracted else "does not know"
-            self._log.debug(f"babel {knows} who has {format_mac(action.mac)}")
+            if self._log.level <= DEBUG:
+                self._log.debug(f"babel {knows} who has {format_mac(action.mac)}")
             self.events.append(ClaimUnreachable(action.mac, is_retracted))
 
     def _send_to_nodes(self, action: actions.SendToNodes) -> None:
@@ -143,18 +144,18 @@ class Performer:
             self._udp.send(address, action.payload, action.source)
 
     def _check_elsewhere(self, action: actions.CheckElsewhere) -> None:
-        if self._kernel.leads_elsewhere(action.address):
+        if self._kernel.ways.leads_elsewhere(action.address):
             self.events.append(FoundElsewhere(action.mac))
 
     def _check_place(self, action: actions.CheckPlace) -> None:
-        is_live = self._kernel.leads_to_node(action.place)
+        is_live = self._kernel.ways.leads_to_node(action.place)
         self.events.append(PlaceChecked(action.mac, action.place, is_live))
 
     def _check_route(self, action: actions.CheckRoute) -> None:
-        self.events.append(RouteChecked(action.address, self._kernel.has_route(action.address)))
+        self.events.append(RouteChecked(action.address, self._kernel.ways.has_route(action.address)))
 
     def _check_plat(self, action: actions.CheckPlat) -> None:
-        self.events.append(PlatChecked(action.plat, self._kernel.leads_to_node(action.plat)))
+        self.events.append(PlatChecked(action.plat, self._kernel.ways.leads_to_node(action.plat)))
 
     def _remove_route(self, action: actions.RemoveRoute) -> None:
         self._kernel.remove_route(action.mac, action.address)
@@ -174,7 +175,7 @@ class Performer:
     def _unlearn(self, action: actions.Unlearn) -> None:
         port = self._forget_port(action.mac)
         if port:
-            self._kernel.forget_bridge_entry(action.mac, port)
+            self._kernel.bridge_entries.forget(action.mac, port)
 
     def _release(self, action: actions.ReleaseLease) -> None:
         server, transaction = self._arp.own_ipv4(), int.from_bytes(os.urandom(4), "big")
@@ -187,10 +188,10 @@ class Performer:
 
     def _add_pair(self, action: actions.ForPair) -> None:
         self._translator.insert(action.ipv4, action.at)
-        self._kernel.add_pair_route(action.ipv4, self._translator.device)
+        self._kernel.other_routes.add_pair(action.ipv4, self._translator.device)
 
     def _restore_pair(self, action: actions.RestorePair) -> None:
-        if action.ipv4 in self._kernel.pair_routes():
+        if action.ipv4 in self._kernel.other_routes.pairs():
             return
         try:
             self._translator.remove(action.ipv4, action.at)
@@ -199,7 +200,7 @@ class Performer:
         self._add_pair(action)
 
     def _remove_pair(self, action: actions.RemovePair) -> None:
-        self._kernel.remove_pair_route(action.ipv4, self._translator.device)
+        self._kernel.other_routes.remove_pair(action.ipv4, self._translator.device)
         self._translator.remove(action.ipv4, action.at)
 
     # What a round's end does at once for all
@@ -211,7 +212,8 @@ class Performer:
 
     def flush(self) -> None:
         """Carry out the mappings that were collected, and answer who asked for them; end what the gate has begun."""
-        self._carry_out_maps()
+        if self._maps:
+            self._carry_out_maps()
         if self._clat is not None:
             try:
                 self._clat.go_on()
@@ -219,8 +221,6 @@ class Performer:
                 self._fail(str(error))
 
     def _carry_out_maps(self) -> None:
-        if not self._maps:
-            return
         maps, self._maps = self._maps, []
         results: list[RulesError | None] = [RulesError("this node is no platnode")] * len(maps)
         if self._plat is not None:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     TimerKey = tuple[Callable[["Node", bytes], None], bytes]  # what is done then, whose it is
 
 RANGE_BYTES = RANGE_LENGTH // 8
+NO_DEVICE = bytes(6)
 ON_BRIDGE = (AddNeighbour, RemoveNeighbour, ProbeClient), (OpenGate, CloseGate, RefuseAtGate)
 BESIDE = 0x46  # first byte of a made-up MAC: no group's, locally administered (IEEE 802 section 8.4)
 LATE_S = 0.005  # what a copy of a message may be late without moving those after it
@@ -295,7 +296,7 @@ def is_usable(ipv4: bytes) -> bool:
 
 
 def is_device(mac: bytes) -> bool:
-    return len(mac) == 6 and not mac[0] & 1 and mac != bytes(6)
+    return len(mac) == 6 and not mac[0] & 1 and mac != NO_DEVICE
 
 
 def describe(mac: bytes, address: bytes | None = None) -> str:

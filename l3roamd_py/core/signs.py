@@ -74,6 +74,15 @@ def _is_undisputed(client: Client) -> bool:
     return not search.is_contested and search.heard is None and client.presence.swept_s == NEVER
 
 
+def _is_all_known(client: Client) -> bool:
+    """Return whether nothing but the time is new in a sign of a client that names an address of its own.
+
+    The kernel tells of all that answer it, again and again. If its gate is not open, a packet of the client waits.
+    """
+    presence = client.presence
+    return presence.is_proven and presence.is_routed and not presence.silent and _is_undisputed(client)
+
+
 def _note_sign(node: Node, client: Client, is_proof: bool) -> None:
     presence, claim, former = client.presence, client.search.claim, former_of(client)
     if former is None and is_proof:
@@ -168,12 +177,13 @@ def on_gone(node: Node, mac: bytes) -> None:
 
 def on_address(node: Node, mac: bytes, address: bytes, is_sign: bool) -> None:
     """A client uses an IPv6 address. C's scripts name its IPv4 address in IPv6 form."""
-    if address[:12] == IPV4_MAPPED:
+    client = node.clients.get(mac)
+    if client is not None and address in client.addresses and (not is_sign or _is_all_known(client)):
+        if is_sign:
+            _note_presence(node, client, False)
+    elif address[:12] == IPV4_MAPPED:
         see(node, mac, address[12:])
     elif node.is_client_ipv6(address):
-        known = node.clients.get(mac)
-        if not is_sign and known is not None and address in known.addresses:
-            return
         see(node, mac, address, is_proof=is_sign)
 
 

@@ -26,6 +26,8 @@ class Timers(Generic[K]):
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._count = 0
+        self._next_s: float | None = None
+        self._is_next_known = True  # it is asked for several times in each round of a loop
         self._gone = GoneKeys(self._due)
 
     def __len__(self) -> int:
@@ -36,6 +38,7 @@ class Timers(Generic[K]):
 
     def set(self, key: K, at_s: float) -> None:
         self._due[key] = at_s
+        self._is_next_known = False
         self._count += 1  # settles ties in order, so that keys need not be comparable
         heapq.heappush(self._heap, (at_s, self._count, key))
         if len(self._heap) > 2 * len(self._due) + self.SLACK:
@@ -44,14 +47,17 @@ class Timers(Generic[K]):
 
     def cancel(self, key: K) -> None:
         self._due.pop(key, None)
+        self._is_next_known = False
         self._gone.note()  # one that comes due is mostly set again
 
     @property
     def next_s(self) -> float | None:
         """When the next one is due, None if there is none."""
-        while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        if not self._is_next_known:
+            while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+                heapq.heappop(self._heap)
+            self._next_s, self._is_next_known = self._heap[0][0] if self._heap else None, True
+        return self._next_s
 
     def pop_due(self, now_s: float, most: int = EVERY) -> list[K]:
         """Take out the keys that are due, so many of them at most, in the order of their deadlines."""
@@ -59,6 +65,7 @@ class Timers(Generic[K]):
         while len(keys) < most and (next_s := self.next_s) is not None and next_s <= now_s:
             key = heapq.heappop(self._heap)[2]
             del self._due[key]
+            self._is_next_known = False
             keys.append(key)
         return keys
 

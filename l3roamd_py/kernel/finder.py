@@ -35,20 +35,19 @@ from l3roamd_py.kernel.netlink import (
     NDA_MASTER,
     NDA_PROTOCOL,
     NEIGHBOUR_BYTES,
-    NEIGHBOUR_FORM,
     NEW_ADDRESS,
     NEW_LINK,
     NEW_NEIGHBOUR,
+    OWNER,
     PERMANENT,
     PROBE,
     REACHABLE,
     STALE,
     KernelError,
     Told,
-    number_of,
 )
-from l3roamd_py.kernel.network import OWNER, Network
-from runtime.netlink import attributes, split
+from l3roamd_py.kernel.network import Network
+from runtime.netlink import find, split
 from runtime.netlink_socket import ROUTE
 from runtime.ordered import OldestFirst
 from runtime.sockets import error_number
@@ -67,6 +66,10 @@ def in_network_order(number: int) -> int:
 LINKS, NEIGHBOURS, IPV4_ADDRESSES = 1, 3, 5  # RTNLGRP_
 FIRST_STEPS = 1024  # of the listing that we begin with
 PAUSE: "tuple[list[Event], ...]" = ([],) * 7  # steps
+INDEX_AT, STATE_AT = (
+    4,
+    8 if sys.byteorder == "little" else 9,
+)  # in struct ndmsg; of its state the byte that is used
 FORGOTTEN = 64  # MACs at a time, when there are more than we remember the port of
 NLATTR = 0xFFFFF00C  # the place of the attribute X behind A, 0 if there is none: SKF_AD_OFF + SKF_AD_NLATTR
 # of a neighbour, only that it is reachable, that it has failed, or what no program has told the kernel of one of ours;
@@ -94,6 +97,11 @@ SIGNS_ONLY = (
 )
 
 
+def number_of(kind: int, told: bytes) -> int:
+    """An attribute of a neighbour as a number, 0 if there is none."""
+    return int.from_bytes(find(kind, told, NEIGHBOUR_BYTES), sys.byteorder)
+
+
 def is_ndp_s(kind: int, told: bytes) -> bool:
     """Return whether this is what ndp.py has heard itself: that the kernel notes, or forgets, a neighbour of IPv6.
 
@@ -101,8 +109,7 @@ def is_ndp_s(kind: int, told: bytes) -> bool:
     """
     if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES or told[0] != AF_INET6:
         return False
-    state: int = struct.unpack_from(NEIGHBOUR_FORM, told, 0)[4]
-    return kind == DEL_NEIGHBOUR or not state & (REACHABLE | FAILED | STALE)
+    return kind == DEL_NEIGHBOUR or not told[STATE_AT] & (REACHABLE | FAILED | STALE)
 
 
 class Finder:
@@ -137,7 +144,7 @@ class Finder:
 
     def forget_port(self, mac: bytes) -> int:
         """Forget the port that a MAC is at, and return its index, 0 if the bridge does not know it either."""
-        return self._drop_port(mac) or self._kernel.bridge_port(self.bridge_index, mac)
+        return self._drop_port(mac) or self._kernel.bridge_entries.port_of(self.bridge_index, mac)
 
     def place_of(self, mac: bytes) -> int:
         """Return the index of the port that a MAC is at, 0 if it is not known."""
@@ -167,7 +174,7 @@ class Finder:
 
     def has_seen(self, mac: bytes) -> bool:
         """Return whether the bridge knows a MAC: it may not have told us yet, or we may have forgotten."""
-        return self.place_of(mac) != 0 or self._kernel.bridge_port(self.bridge_index, mac) != 0
+        return self.place_of(mac) != 0 or self._kernel.bridge_entries.port_of(self.bridge_index, mac) != 0
 
     def dump(self, now_s: float = 0.0) -> list[Event]:
         """List what there is, when we begin; what is more than most bridges have comes in slices."""
@@ -201,7 +208,7 @@ class Finder:
         before = self._unlisted.get(mac, 0)
         if not before:
             return []  # it has been heard of meanwhile
-        port = self._kernel.bridge_port(self.bridge_index, mac)
+        port = self._kernel.bridge_entries.port_of(self.bridge_index, mac)
         if not port:
             self._drop_port(mac)
             return [ClientGone(mac)]
@@ -242,21 +249,21 @@ class Finder:
             self.own_ipv4, self.changed = None, True
         if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES:
             return []
-        family, _, _, index, state, _, _ = struct.unpack_from(NEIGHBOUR_FORM, told, 0)
-        is_bridge = family == AF_BRIDGE
+        is_bridge, state = told[0] == AF_BRIDGE, told[STATE_AT]
+        index: int = struct.unpack_from("i", told, INDEX_AT)[0]
         if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
             return []  # that the kernel asks for a neighbour is no answer
-        parts = attributes(told, NEIGHBOUR_BYTES)
-        mac = parts.get(NDA_LLADDR, b"")
+        mac = find(NDA_LLADDR, told, NEIGHBOUR_BYTES)
         if is_bridge:
+            is_ours = number_of(NDA_MASTER, told) == self.bridge_index
             is_new = kind == NEW_NEIGHBOUR
-            return self._bridge_entry(mac, index, parts, is_new, is_listed) if self.is_client(mac) else []
-        address = parts.get(NDA_DST)
+            return self._bridge_entry(mac, index, is_ours, is_new, is_listed) if self.is_client(mac) else []
+        address = find(NDA_DST, told, NEIGHBOUR_BYTES)
         # an entry that the kernel has no use for any more says nothing of the client
         if not address or kind == DEL_NEIGHBOUR:
             return []
         events: list[Event] = []
-        if number_of(parts, NDA_PROTOCOL) == OWNER:
+        if number_of(NDA_PROTOCOL, told) == OWNER:
             if mac and self._kernel.is_of_other(mac, address):
                 events.append(NeighbourTaken(address))
             elif state & STALE and not is_listed:
@@ -276,9 +283,8 @@ class Finder:
         return []
 
     def _bridge_entry(
-        self, mac: bytes, port: int, parts: dict[int, bytes], is_new: bool, is_listed: bool
+        self, mac: bytes, port: int, is_ours: bool, is_new: bool, is_listed: bool
     ) -> list[Event]:
-        is_ours = number_of(parts, NDA_MASTER) == self.bridge_index
         if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
             return []
         if not is_new:

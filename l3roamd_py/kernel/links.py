@@ -28,9 +28,9 @@ class Links:
             self._links.pop(index, None)
             self._other_ends.pop(index, None)
         else:
-            name = device_name(told.attributes.get(IFLA_IFNAME, b""))
-            self._links[index] = (name, told.attributes.get(IFLA_ADDRESS, b""), told.number(LINK_MASTER))
-            is_here = LINK_NAMESPACE not in told.attributes
+            name = device_name(told.value(IFLA_IFNAME))
+            self._links[index] = (name, told.value(IFLA_ADDRESS), told.number(LINK_MASTER))
+            is_here = not told.value(LINK_NAMESPACE)
             self._other_ends[index] = told.number(LINK_OTHER_END) if is_here else 0
         self.own_macs = {mac for _, mac, _ in self._links.values()}
 

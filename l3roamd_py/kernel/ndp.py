@@ -40,7 +40,7 @@ ONLY_DISCOVERY = (  # load a byte, compare; the jumps count from the next line
 ANSWER_S = 10.0  # within which an advertisement answers: the time that we had no processor included
 QUIET_S = 20.0
 NOBODY = bytes(16)
-ADDRESSES, LINK_SCOPE = "/proc/net/if_inet6", "20"
+ADDRESSES, LINK_SCOPE = "/proc/net/if_inet6", b"20"  # as bytes: MicroPython takes long to make a text
 
 
 def encode_solicitation(own_mac: bytes, own_address: bytes, address: bytes) -> bytes:
@@ -125,12 +125,13 @@ class Ndp(DeviceSocket):
             self.send(packet, self._device, index, mac)
 
     def _link_local(self) -> bytes | None:
+        own = self._device.encode()
         try:
-            with open(ADDRESSES) as file:
+            with open(ADDRESSES, "rb") as file:
                 for line in file:
                     address, _, _, scope, _, device = line.split()
-                    if scope == LINK_SCOPE and device == self._device:
-                        return bytes.fromhex(address)
+                    if scope == LINK_SCOPE and device == own:
+                        return bytes.fromhex(address.decode())
         except OSError:
             pass
         return None

@@ -7,10 +7,11 @@ MicroPython knows neither `x` nor `=`, so the pads of the C structs are fields w
 
 import struct
 import sys
+from errno import ENODEV, ENOENT
 
-from runtime.netlink import attributes
+from runtime.netlink import attribute, find
 from runtime.netlink_socket import ROUTE, NetlinkSocket
-from runtime.sockets import error_number, phrase_of
+from runtime.sockets import EADDRNOTAVAIL, ESRCH, error_number, phrase_of
 from xlat464.address import format_ipv4, format_ipv6, format_mac
 
 TYPE_CHECKING = False
@@ -39,21 +40,26 @@ NEIGHBOUR_FORM, NEIGHBOUR_BYTES = "BBHiHBB", 12  # struct ndmsg: family, -, -, i
 # struct rtmsg: family, destination's length, source's length, tos, table, protocol, scope, type, flags
 ROUTE_FORM, ROUTE_BYTES = "BBBBBBBBI", 12
 LINK_FORM, LINK_BYTES = "BBHiII", 16  # struct ifinfomsg: family, -, type, index, flags, change
+OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
+GONE = (ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV)
 FORMATS = {4: format_ipv4, 6: format_mac, 16: format_ipv6}
 
 
 class KernelError(Exception):
     """The kernel refused; the text says what was asked and what it answered. number: its errno.
 
-    asked: a sentence, or one with a %s for each address that follows. The kernel seldom refuses, so only here addresses
-    become text.
+    asked: a sentence, or one with a %s for each address that follows. It becomes text when somebody reads it: that no
+    route leads to an address is refused as well.
     """
 
     def __init__(self, asked: "What", number: int) -> None:
-        about = () if isinstance(asked, str) else asked[1:]
-        sentence: str = asked if isinstance(asked, str) else asked[0] % tuple([_text(each) for each in about])
-        super().__init__(sentence + ": " + phrase_of(number))
-        self.number = number
+        super().__init__(asked, number)
+        self.asked, self.number = asked, number
+
+    def __str__(self) -> str:
+        asked = self.asked
+        sentence: str = asked if isinstance(asked, str) else asked[0] % tuple([_text(e) for e in asked[1:]])
+        return sentence + ": " + phrase_of(self.number)
 
 
 def _text(value: "Any") -> str:
@@ -83,9 +89,12 @@ def route_header(
     return struct.pack(ROUTE_FORM, family, length, 0, 0, table, protocol, 0, kind, flags)
 
 
-def number_of(parts: dict[int, bytes], kind: int) -> int:
-    """An attribute as a number, 0 if there is none."""
-    return int.from_bytes(parts.get(kind, b""), sys.byteorder)
+def u32(kind: int, value: int) -> bytes:
+    return attribute(kind, value.to_bytes(4, sys.byteorder))
+
+
+def u8(kind: int, value: int) -> bytes:
+    return attribute(kind, bytes((value,)))
 
 
 class Told:
@@ -94,19 +103,23 @@ class Told:
     Any of them may be missing or of another size than expected: a neighbour has no MAC while it is asked for.
     """
 
-    __slots__ = ("attributes", "fields")
+    __slots__ = ("_size", "_told", "fields")
 
     def __init__(self, form: str, size: int, told: bytes) -> None:
+        self._told, self._size = told, size
         self.fields = struct.unpack(form, told[:size] + bytes(max(0, size - len(told))))
-        self.attributes = attributes(told, size)
+
+    def value(self, kind: int) -> bytes:
+        """An attribute, b"" if there is none."""
+        return find(kind, self._told, self._size)
 
     def number(self, kind: int) -> int:
         """An attribute as a number, 0 if there is none."""
-        return number_of(self.attributes, kind)
+        return int.from_bytes(self.value(kind), sys.byteorder)
 
     def bytes_of(self, kind: int, length: int) -> bytes | None:
         """An attribute of so many bytes, None if there is none."""
-        value = self.attributes.get(kind, b"")
+        value = self.value(kind)
         return value if len(value) == length else None
 
 
@@ -130,5 +143,26 @@ class Netlink:
         except OSError as error:
             raise KernelError(what, error_number(error)) from None
 
+    def listed(self, what: "What", request: bytes, form: str, size: int) -> "Iterator[Told]":
+        for answer in self.stream(what, request):
+            yield Told(form, size, answer)
+
+    def drop(self, what: "What", request: bytes) -> None:
+        """Have something removed; what is not there need not be."""
+        try:
+            self.ask(what, request)
+        except KernelError as error:
+            if error.number not in GONE:
+                raise
+
     def close(self) -> None:
         self._socket.close()
+
+
+def stream_apart(what: "What", request: bytes) -> "Iterator[bytes]":
+    """Yield the answers to a request, over a socket of its own: other things may be asked meanwhile."""
+    asking = Netlink()
+    try:
+        yield from asking.stream(what, request)
+    finally:
+        asking.close()

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: ISC
-"""What of the network is ours: addresses, neighbours and routes of clients; and where a route leads.
+"""What of the network is ours: addresses, neighbours and routes of clients.
 
 Whatever is made here bears OWNER as its protocol, so that the next daemon finds it. Making what is there, or removing
 what is not, changes nothing.
 """
 
 import socket
-import sys
-from errno import EHOSTUNREACH, ENODEV, ENOENT
+from errno import ENODEV
 
+from l3roamd_py.kernel.bridge_entries import BridgeEntries
 from l3roamd_py.kernel.netlink import (
     ADDRESS_BYTES,
     ADDRESS_FORM,
-    AF_BRIDGE,
     AF_INET,
     AF_INET6,
     DEL_ADDRESS,
     DEL_NEIGHBOUR,
     DEL_ROUTE,
-    FIB_MATCH,
     GET_ADDRESS,
     GET_LINK,
     GET_NEIGHBOUR,
@@ -33,17 +31,15 @@ from l3roamd_py.kernel.netlink import (
     MAIN_TABLE,
     NDA_DST,
     NDA_LLADDR,
-    NDA_MASTER,
     NDA_PROTOCOL,
-    NDA_VLAN,
     NEIGHBOUR_BYTES,
     NEIGHBOUR_FORM,
     NEW_ADDRESS,
     NEW_NEIGHBOUR,
     NEW_ROUTE,
     NO_DAD,
-    NTF_MASTER,
     NTF_USE,
+    OWNER,
     PERMANENT,
     PROBE,
     ROUTE_BYTES,
@@ -51,11 +47,9 @@ from l3roamd_py.kernel.netlink import (
     RTA_DST,
     RTA_EXPIRES,
     RTA_OIF,
-    RTA_PRIORITY,
     RTA_TABLE,
     STALE,
     UNICAST,
-    UNREACHABLE,
     KernelError,
     Netlink,
     Told,
@@ -63,35 +57,26 @@ from l3roamd_py.kernel.netlink import (
     link_header,
     neighbour_header,
     route_header,
+    stream_apart,
+    u8,
+    u32,
 )
+from l3roamd_py.kernel.other_routes import OtherRoutes
+from l3roamd_py.kernel.ways import Ways
 from runtime.netlink import CREATE, DUMP, REPLACE, attribute, message, text
-from runtime.sockets import EADDRNOTAVAIL, ESRCH
-from xlat464.node import NODE_LENGTH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
-    from l3roamd_py.kernel.netlink import What
 
-OWNER = 158  # routing protocol number; the C l3roamd's, whose place we take
 LEAVING = 159  # of a route that goes
-LAST_RESORT = 0x7FFFFFFE  # metric
-BRIDGE_VLANS = 0, 1  # of a bridge that filters none, and what one that does has of itself
 NEIGHBOURS_MAX = 16384  # remembered for a client device that comes back
 
 
 def _family(address: bytes) -> int:
     return AF_INET if len(address) == 4 else AF_INET6
-
-
-def _u32(kind: int, value: int) -> bytes:
-    return attribute(kind, value.to_bytes(4, sys.byteorder))
-
-
-def _u8(kind: int, value: int) -> bytes:
-    return attribute(kind, bytes((value,)))
 
 
 class Network:
@@ -108,6 +93,8 @@ class Network:
         self._prefix, self.table = node_client_prefix, table
         self._netlink = Netlink()
         self._lo = self.index_of("lo")
+        self.ways, self.bridge_entries = Ways(self._netlink, self._lo), BridgeEntries(self._netlink)
+        self.other_routes = OtherRoutes(self._netlink, self._lo, self.index_of)
         self._pinned: dict[bytes, bytes] = {}  # IPv4 address -> MAC
         self._routes: dict[bytes, bytes] = {}  # IPv6 address -> MAC
 
@@ -140,26 +127,19 @@ class Network:
             raise KernelError(asked + what[1:], ENODEV)
         return index
 
-    def _drop(self, what: "What", request: bytes) -> None:
-        try:
-            self._netlink.ask(what, request)
-        except KernelError as error:
-            if error.number not in (ENOENT, ESRCH, EADDRNOTAVAIL, ENODEV):
-                raise
-
     # Node-client addresses
 
     def _address(self, kind: int, flags: int, address: bytes) -> bytes:
         body = address_header(AF_INET6, 128, self._lo)
         body += attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)
-        return message(kind, flags, body + _u32(IFA_FLAGS, NO_DAD) + _u8(IFA_PROTO, OWNER))
+        return message(kind, flags, body + u32(IFA_FLAGS, NO_DAD) + u8(IFA_PROTO, OWNER))
 
     def add_address(self, address: bytes) -> None:
         """Take an IPv6 address, on lo."""
         self._netlink.ask(("to take %s", address), self._address(NEW_ADDRESS, CREATE | REPLACE, address))
 
     def remove_address(self, address: bytes) -> None:
-        self._drop(("to give up %s", address), self._address(DEL_ADDRESS, 0, address))
+        self._netlink.drop(("to give up %s", address), self._address(DEL_ADDRESS, 0, address))
 
     def addresses(self) -> set[bytes]:
         """The node-client addresses that we have: by their prefix, or by the mark that newer kernels keep."""
@@ -174,7 +154,7 @@ class Network:
 
     def _addresses(self, family: int, index: int) -> "Iterator[Told]":
         request = message(GET_ADDRESS, DUMP, address_header(family, 0, index))
-        for told in self._list("to list addresses", request, ADDRESS_FORM, ADDRESS_BYTES):
+        for told in self._netlink.listed("to list addresses", request, ADDRESS_FORM, ADDRESS_BYTES):
             if told.fields[4] == index:
                 yield told
 
@@ -197,9 +177,12 @@ class Network:
 
     def _set_neighbour(self, mac: bytes, address: bytes, state: int) -> None:
         what = "to tie %s to %s", address, mac
-        body = neighbour_header(_family(address), self._need_index(what), state)
-        body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac) + _u8(NDA_PROTOCOL, OWNER)
-        self._netlink.ask(what, message(NEW_NEIGHBOUR, CREATE | REPLACE, body))
+        self._netlink.ask(what, self._neighbour(self._need_index(what), mac, address, state))
+
+    def _neighbour(self, index: int, mac: bytes, address: bytes, state: int) -> bytes:
+        body = neighbour_header(_family(address), index, state)
+        body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac) + u8(NDA_PROTOCOL, OWNER)
+        return message(NEW_NEIGHBOUR, CREATE | REPLACE, body)
 
     def unpin(self, mac: bytes, address: bytes) -> None:
         """Untie them, unless the address is tied to another MAC by now."""
@@ -220,7 +203,7 @@ class Network:
         index = self._index()
         if index:
             body = neighbour_header(_family(address), index) + attribute(NDA_DST, address)
-            self._drop(("to untie %s", address), message(DEL_NEIGHBOUR, 0, body))
+            self._netlink.drop(("to untie %s", address), message(DEL_NEIGHBOUR, 0, body))
 
     def probe(self, mac: bytes, address: bytes) -> None:
         """Let the kernel ask a neighbour whether it is there; the neighbour events tell."""
@@ -239,7 +222,7 @@ class Network:
         """What we tied, as (MAC, address); the MAC is empty if the kernel has lost it."""
         index, found = self._index(), set()
         request = message(GET_NEIGHBOUR, DUMP, neighbour_header(0))
-        for told in self._list("to list neighbours", request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES):
+        for told in self._netlink.listed("to list neighbours", request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES):
             address = told.bytes_of(NDA_DST, 4)
             if address is None and told.fields[4] & PERMANENT:
                 address = told.bytes_of(NDA_DST, 16)
@@ -259,8 +242,8 @@ class Network:
     ) -> bytes:
         is_byte = table < 256  # the header has room for no more
         body = route_header(128, table if is_byte else 0, protocol, UNICAST) + attribute(RTA_DST, address)
-        body += _u32(RTA_OIF, index) + (b"" if is_byte else _u32(RTA_TABLE, table))
-        return message(kind, flags, body + (_u32(RTA_EXPIRES, for_s) if for_s else b""))
+        body += u32(RTA_OIF, index) + (b"" if is_byte else u32(RTA_TABLE, table))
+        return message(kind, flags, body + (u32(RTA_EXPIRES, for_s) if for_s else b""))
 
     def add_route(self, mac: bytes, address: bytes) -> None:
         """Send what is for an IPv6 address of a client to the client device, and there to its MAC."""
@@ -268,9 +251,11 @@ class Network:
             self._routes[address] = mac
         what = "to route %s", address
         index = self._need_index(what)
-        self._netlink.ask(what, self._route(NEW_ROUTE, CREATE | REPLACE, address, index, self.table))
         # to say more than STALE would be a sign of the client that it did not give
-        self._set_neighbour(mac, address, STALE)
+        neighbour = self._neighbour(index, mac, address, STALE)
+        self._netlink.ask(
+            what, self._route(NEW_ROUTE, CREATE | REPLACE, address, index, self.table), neighbour
+        )
 
     def demote_route(self, address: bytes, for_s: int) -> None:
         """Let babel tell of a client's route with a high metric, see docs/babeld.md.
@@ -280,7 +265,7 @@ class Network:
         index = self._index()
         if index:
             request = self._route(NEW_ROUTE, REPLACE, address, index, self.table, LEAVING, for_s)
-            self._drop(("to demote the route to %s", address), request)
+            self._netlink.drop(("to demote the route to %s", address), request)
 
     def remove_route(self, mac: bytes, address: bytes) -> None:
         """Take a client's route back, unless another client has the address by now."""
@@ -299,75 +284,20 @@ class Network:
         if index:
             what = "to unroute %s", address
             for protocol in (LEAVING, OWNER):
-                self._drop(what, self._route(NEW_ROUTE, REPLACE, address, index, table, protocol))
-            self._drop(what, self._route(DEL_ROUTE, 0, address, index, table))
+                self._netlink.drop(what, self._route(NEW_ROUTE, REPLACE, address, index, table, protocol))
+            self._netlink.drop(what, self._route(DEL_ROUTE, 0, address, index, table))
             if address not in self._routes:
                 self._drop_neighbour(address)
 
     def routes(self) -> set[tuple[bytes, int]]:
         """The IPv6 addresses that we route to the client device, each with its table."""
         index, found = self._index(), set()
-        for told in self._routes_of_kind("to list routes"):
+        request = message(GET_ROUTE, DUMP, route_header())
+        for told in self._netlink.listed("to list routes", request, ROUTE_FORM, ROUTE_BYTES):
             address = told.bytes_of(RTA_DST, 16)
             is_ours = told.fields[5] in (OWNER, LEAVING) and told.number(RTA_OIF) == index
             if address is not None and told.fields[1] == 128 and is_ours:
                 found.add((address, told.number(RTA_TABLE) or told.fields[4]))
-        return found
-
-    def _routes_of_kind(self, what: str, table: int = 0, kind: int = 0) -> "Iterator[Told]":
-        request = message(GET_ROUTE, DUMP, route_header(0, table, 0, kind))
-        return self._list(what, request, ROUTE_FORM, ROUTE_BYTES)
-
-    # Clients that are not here
-
-    def _prefix_route(self, kind: int, flags: int, prefix: bytes, length: int) -> bytes:
-        body = route_header(length, MAIN_TABLE, OWNER, UNREACHABLE) + attribute(RTA_DST, prefix)
-        return message(kind, flags, body + _u32(RTA_PRIORITY, LAST_RESORT) + _u32(RTA_OIF, self._lo))
-
-    def follow_prefixes(self, prefixes: "Iterable[tuple[bytes, int]]") -> list[KernelError]:
-        """Have an unreachable route for each of the clients' prefixes, behind all others; return what went wrong."""
-        wanted, failures, there = set(prefixes), [], set()
-        try:
-            for told in self._routes_of_kind("to list prefixes", MAIN_TABLE, UNREACHABLE):
-                prefix = told.bytes_of(RTA_DST, 16)
-                if prefix is not None and told.fields[5] == OWNER and told.fields[7] == UNREACHABLE:
-                    there.add((prefix, told.fields[1]))
-        except KernelError as error:
-            failures.append(error)
-        for prefix, length in wanted | there:
-            what = "to route %s/%s", prefix, length
-            try:
-                if (prefix, length) not in wanted:
-                    self._drop(what, self._prefix_route(DEL_ROUTE, 0, prefix, length))
-                elif (prefix, length) not in there:
-                    self._netlink.ask(what, self._prefix_route(NEW_ROUTE, CREATE | REPLACE, prefix, length))
-            except KernelError as error:
-                failures.append(error)
-        return failures
-
-    # Other nodes' clients
-
-    def _pair_route(self, kind: int, flags: int, ipv4: bytes, index: int) -> bytes:
-        body = route_header(32, MAIN_TABLE, OWNER, UNICAST, family=AF_INET) + attribute(RTA_DST, ipv4)
-        return message(kind, flags, body + _u32(RTA_OIF, index))
-
-    def add_pair_route(self, ipv4: bytes, device: str) -> None:
-        """Send what is for the client of another node into the CLAT."""
-        request = self._pair_route(NEW_ROUTE, CREATE | REPLACE, ipv4, self.index_of(device))
-        self._netlink.ask(("to route %s", ipv4), request)
-
-    def remove_pair_route(self, ipv4: bytes, device: str) -> None:
-        request = self._pair_route(DEL_ROUTE, 0, ipv4, self.index_of(device))
-        self._drop(("to unroute %s", ipv4), request)
-
-    def pair_routes(self) -> set[bytes]:
-        """The clients of other nodes that we route into the CLAT."""
-        found = set()
-        request = message(GET_ROUTE, DUMP, route_header(0, MAIN_TABLE, family=AF_INET))
-        for told in self._list("to list routes", request, ROUTE_FORM, ROUTE_BYTES):
-            ipv4 = told.bytes_of(RTA_DST, 4)
-            if ipv4 is not None and told.fields[1] == 32 and told.fields[5] == OWNER:
-                found.add(ipv4)
         return found
 
     def renew(self) -> list[KernelError]:
@@ -381,85 +311,7 @@ class Network:
                     failures.append(error)
         return failures
 
-    # Asking
-
-    def leads_elsewhere(self, address: bytes) -> bool:
-        """Return whether a host route leads to an IPv6 address, and that is not our own."""
-        return any(told.number(RTA_OIF) != self._lo for told in self._routes_to(address, 128))
-
-    def has_route(self, address: bytes) -> bool:
-        """Return whether a host route leads to an IPv6 address."""
-        return bool(self._routes_to(address, 128))
-
-    def leads_to_node(self, address: bytes) -> bool:
-        """Return whether a route leads to the node whose /96 an IPv6 address lies in."""
-        return bool(self._routes_to(address, NODE_LENGTH))
-
-    def _routes_to(self, address: bytes, length: int) -> list[Told]:
-        """The route of this very length, if that is what leads to an IPv6 address."""
-        try:
-            told = list(self._way_to(address))
-        except KernelError:
-            return []  # how the kernel says that no route leads there
-        return [each for each in told if each.fields[1] == length and each.fields[7] == UNICAST]
-
-    def _way_to(self, address: bytes) -> "Iterator[Told]":
-        request = message(GET_ROUTE, 0, route_header(128, flags=FIB_MATCH) + attribute(RTA_DST, address))
-        return self._list(("where %s is", address), request, ROUTE_FORM, ROUTE_BYTES)
-
-    def is_retracted(self, address: bytes) -> bool:
-        """Return whether a routing daemon says of an IPv6 address that its way is lost just now, not that it has none.
-
-        babeld keeps such a route for a while after a neighbour was not heard: RFC 8966 section 2.8. All such routes are
-        looked through if the kernel says that one of them has the address.
-        """
-        try:
-            list(self._way_to(address))
-            return False
-        except KernelError as error:
-            if error.number != EHOSTUNREACH:
-                return False
-        for told in list(self._routes_of_kind("to list lost routes", MAIN_TABLE, UNREACHABLE)):
-            if (
-                told.fields[7] == UNREACHABLE
-                and told.fields[1] == 128
-                and told.bytes_of(RTA_DST, 16) == address
-            ):
-                return True
-        return False
-
-    def prefixes(self) -> "Iterator[bytes]":
-        """The /96 that routes lead to, through devices."""
-        request = message(GET_ROUTE, DUMP, route_header(0, 0, 0, UNICAST))
-        for answer in _stream_apart("to list nodes", request):
-            told = Told(ROUTE_FORM, ROUTE_BYTES, answer)
-            prefix = told.bytes_of(RTA_DST, 16)
-            if prefix is not None and told.fields[1] == NODE_LENGTH and told.fields[7] == UNICAST:
-                yield prefix
-
-    def forget_bridge_entry(self, mac: bytes, port: int) -> None:
-        """Have the bridge forget where a MAC is, so that it tells us when the client is here again."""
-        body = neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER) + attribute(NDA_LLADDR, mac)
-        self._drop(("to forget %s", mac), message(DEL_NEIGHBOUR, 0, body))
-
-    def bridge_port(self, bridge: int, mac: bytes) -> int:
-        """Return the index of the port where a bridge has learnt a MAC, 0 if it has not, or cannot say."""
-        what = "where %s is", mac
-        for vlan in BRIDGE_VLANS if bridge else ():
-            body = neighbour_header(AF_BRIDGE) + _u32(NDA_MASTER, bridge) + attribute(NDA_LLADDR, mac)
-            body += attribute(NDA_VLAN, vlan.to_bytes(2, sys.byteorder)) if vlan else b""
-            request = message(GET_NEIGHBOUR, 0, body)
-            try:
-                for told in list(self._list(what, request, NEIGHBOUR_FORM, NEIGHBOUR_BYTES)):
-                    port: int = told.fields[3]
-                    return 0 if told.fields[4] & PERMANENT else port
-            except KernelError:
-                pass  # how the kernel says that it is not there; before 5.0 it cannot be asked
-        return 0
-
-    def _list(self, what: "What", request: bytes, form: str, size: int) -> "Iterator[Told]":
-        for answer in self._netlink.stream(what, request):
-            yield Told(form, size, answer)
+    # Listing
 
     def links(self) -> "Iterator[bytes]":
         """What the kernel tells of each device."""
@@ -467,13 +319,4 @@ class Network:
 
     def neighbours(self, family: int) -> "Iterator[bytes]":
         """What the kernel tells of each neighbour of a family, AF_BRIDGE for the entries of bridges."""
-        return _stream_apart("to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family)))
-
-
-def _stream_apart(what: "What", request: bytes) -> "Iterator[bytes]":
-    """Yield the answers to a request, over a socket of its own: other things may be asked meanwhile."""
-    asking = Netlink()
-    try:
-        yield from asking.stream(what, request)
-    finally:
-        asking.close()
+        return stream_apart("to list neighbours", message(GET_NEIGHBOUR, DUMP, neighbour_header(family)))

@@ -124,10 +124,10 @@ class Udp:
             self._own, self.is_changed = made, True
         return self._own
 
-    def read(self) -> list[Datagram]:
-        """Take what came since the last time."""
+    def read(self, only: "socket.socket | None" = None) -> list[Datagram]:
+        """Take what came since the last time, to one of our sockets or to all."""
         datagrams: list[Datagram] = []
-        for each in self.sockets():
+        for each in self.sockets() if only is None else (only,):
             for _ in range(READS_MAX):
                 try:
                     peek(each)

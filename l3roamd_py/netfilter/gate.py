@@ -140,8 +140,11 @@ class Gate:
         if self.chains.notices:
             self.notices += self.chains.pop_notices()
         if self.chains.errors:
-            sentences, self.chains.errors = self.chains.errors, []
-            raise RulesError("; ".join(sentences))
+            self._complain()
+
+    def _complain(self) -> None:
+        sentences, self.chains.errors = self.chains.errors, []
+        raise RulesError("; ".join(sentences))
 
     def read_arrivals(self) -> list[Arrival]:
         self.go_on()

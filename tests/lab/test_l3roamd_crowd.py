@@ -158,7 +158,7 @@ def test_who_left_is_not_taken_to_be_here_by_what_is_left_of_it(node):
         finder.dump()
         finder.ports.pop(mac)  # forgotten in a flood
         assert finder.has_seen(mac)
-        network.forget_bridge_entry(mac, finder.forget_port(mac))
+        network.bridge_entries.forget(mac, finder.forget_port(mac))
         assert not finder.has_seen(mac)
         print("forgotten")
     """

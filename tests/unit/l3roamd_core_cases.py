@@ -137,6 +137,23 @@ def case_core_takes_connections_along_and_home_again():
     assert (mesh.opened, mesh.mapped) == ({"d"}, {})
 
 
+def case_core_has_nothing_to_do_for_an_event_that_tells_nothing_new():
+    """But the client is asked later whether it is here."""
+    mesh = served()
+    node = mesh.cores["d"].node
+    mesh.handle("d", events.AddressSeen(MAC, vectors.V6))
+    presence, before_s = node.clients[MAC].presence, node.clients[MAC].presence.check_s
+    for is_sign in (True, False):
+        mesh.now_s += 1
+        mesh.done.clear()
+        mesh.handle("d", events.AddressSeen(MAC, vectors.V6, is_sign))
+        assert mesh.done == [] and presence.seen_s == mesh.now_s - (not is_sign)
+    assert presence.check_s == before_s + 1
+    presence.is_routed = False  # then it does tell something
+    mesh.handle("d", events.AddressSeen(MAC, vectors.V6))
+    assert ("d", "AddRoute") in mesh.done
+
+
 def case_core_prepares_before_it_asks_and_does_later_what_can_wait():
     mesh = served()
     mesh.handle("d", events.AddressSeen(MAC, vectors.V6))

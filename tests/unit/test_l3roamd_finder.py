@@ -48,7 +48,11 @@ def make(form, attributes, **fields):
 
 @pytest.fixture
 def finder():
-    kernel = SimpleNamespace(client_device="br-client", is_of_other=lambda mac, _: mac != MAC)
+    kernel = SimpleNamespace(
+        client_device="br-client",
+        is_of_other=lambda mac, _: mac != MAC,
+        bridge_entries=SimpleNamespace(),
+    )
     with contextlib.closing(Finder(kernel)) as finder:
         finder.client_index = INDEX
         yield finder
@@ -133,11 +137,11 @@ def test_after_messages_were_lost_only_what_changed_is_told(finder, monkeypatch)
     there = [entry(stays), entry(walks, PORT + 1), entry(comes)]
     finder._kernel.links = list
     finder._kernel.neighbours = lambda family: there if family == AF_BRIDGE else []
-    finder._kernel.bridge_port = lambda bridge, mac: 0
+    finder._kernel.bridge_entries.port_of = lambda bridge, mac: 0
     assert finder.dump() == [ClientSeen(walks), ClientSeen(comes), ClientGone(leaves)]
     assert finder.ports == {stays: PORT, walks: PORT + 1, comes: PORT}
     assert finder.dump() == []
-    finder._kernel.bridge_port = lambda bridge, mac: PORT
+    finder._kernel.bridge_entries.port_of = lambda bridge, mac: PORT
     there.clear()  # the kernel leaves out some of a list that changes meanwhile
     assert finder.dump() == [ClientSeen(walks)]
     assert finder.ports == dict.fromkeys((stays, walks, comes), PORT)
@@ -153,7 +157,7 @@ def test_what_happens_during_a_listing_counts_more_than_what_is_listed(finder, m
     finder._kernel.links = list
     there = [entry(first), entry(leaves), entry(walks)]
     finder._kernel.neighbours = lambda family: there if family == AF_BRIDGE else []
-    finder._kernel.bridge_port = lambda bridge, mac: 0
+    finder._kernel.bridge_entries.port_of = lambda bridge, mac: 0
     finder.listing.want()
     assert finder.listing.go_on(1.0, 1) == []
     assert learnt(finder, leaves, kind=DEL_NEIGHBOUR) == [ClientGone(leaves)]

@@ -24,8 +24,7 @@ def test_the_wait_ends_with_a_deadline_that_waiting_packets_bring():
         core=core,
         inputs=Inputs(),
         silence=Silence(),
-        now_s=lambda: 100.0,
-        _next_deadline_s=lambda: core.next_deadline_s or 160.0,
+        _wait_s=lambda: (core.next_deadline_s or 160.0) - 100.0,
         _go_on=lambda polled_s: None,
     )
     Daemon.step(daemon)

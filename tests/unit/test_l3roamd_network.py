@@ -9,8 +9,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from l3roamd_py.kernel import network
-from l3roamd_py.kernel.netlink import KernelError, Told
+from l3roamd_py.kernel import netlink, network
+from l3roamd_py.kernel.netlink import KernelError, Netlink, Told
 from runtime.netlink import flags_of
 from xlat464.address import parse_ipv4, parse_ipv6
 
@@ -20,7 +20,7 @@ INDEX = 1  # lo is in every namespace
 CREATE_REPLACE, DUMP, REPLACE = 0x500, 0x300, 0x100
 
 
-class Recorder:
+class Recorder(Netlink):
     """In the place of the socket: what was asked, and answers to it."""
 
     def __init__(self):
@@ -42,16 +42,15 @@ class Recorder:
 
 @pytest.fixture
 def kernel(monkeypatch):
-    made = network.Network("lo", parse_ipv6("fddd:1337:1339::"))
-    made.close()
-    made._netlink = Recorder()
-    monkeypatch.setattr(network, "Netlink", lambda: made._netlink)
-    return made
+    recorder = Recorder()
+    for module in (network, netlink):
+        monkeypatch.setattr(module, "Netlink", lambda: recorder)
+    return network.Network("lo", parse_ipv6("fddd:1337:1339::"))
 
 
 def retracted(kernel, refusal):
     kernel._netlink.refusal = refusal
-    return kernel.is_retracted(IPV6)
+    return kernel.ways.is_retracted(IPV6)
 
 
 def made(form, kind, options, attributes=(), **fields):
@@ -107,11 +106,11 @@ ASKED = {
         [route(24, REPLACE, 159), route(24, REPLACE, 158), route(25, 0, 158), forgotten(TEXT6)],
     ),
     "routes": (lambda k: k.routes(), [made(rtmsg, 26, DUMP, family=10)]),
-    "add_pair_route": (lambda k: k.add_pair_route(IPV4, "lo"), [pair_route(24, CREATE_REPLACE)]),
-    "remove_pair_route": (lambda k: k.remove_pair_route(IPV4, "lo"), [pair_route(25, 0)]),
-    "pair_routes": (lambda k: k.pair_routes(), [made(rtmsg, 26, DUMP, family=2, table=254)]),
+    "add_pair_route": (lambda k: k.other_routes.add_pair(IPV4, "lo"), [pair_route(24, CREATE_REPLACE)]),
+    "remove_pair_route": (lambda k: k.other_routes.remove_pair(IPV4, "lo"), [pair_route(25, 0)]),
+    "pair_routes": (lambda k: k.other_routes.pairs(), [made(rtmsg, 26, DUMP, family=2, table=254)]),
     "follow_prefixes": (
-        lambda k: k.follow_prefixes([(IPV6[:8] + bytes(8), 64)]),
+        lambda k: k.other_routes.follow_prefixes([(IPV6[:8] + bytes(8), 64)]),
         [
             made(rtmsg, 26, DUMP, family=10, table=254, type=7),
             made(
@@ -127,7 +126,7 @@ ASKED = {
             ),
         ],
     ),
-    "leads_elsewhere": (lambda k: k.leads_elsewhere(IPV6), [WAY]),
+    "leads_elsewhere": (lambda k: k.ways.leads_elsewhere(IPV6), [WAY]),
     "is_retracted, a route": (lambda k: retracted(k, 0), [WAY]),
     "is_retracted, no route": (lambda k: retracted(k, ENETUNREACH), [WAY]),
     "is_retracted, perhaps": (
@@ -135,15 +134,15 @@ ASKED = {
         [WAY, made(rtmsg, 26, DUMP, family=10, table=254, type=7)],
     ),
     "bridge_port": (
-        lambda k: k.bridge_port(3, MAC),
+        lambda k: k.bridge_entries.port_of(3, MAC),
         [
             made(ndmsg, 30, 0, [("NDA_MASTER", 3), ("NDA_LLADDR", MAC_TEXT), *vlan], family=7)
             for vlan in ((), (("NDA_VLAN", 1),))
         ],
     ),
-    "prefixes": (lambda k: list(k.prefixes()), [made(rtmsg, 26, DUMP, family=10, type=1)]),
+    "prefixes": (lambda k: list(k.ways.prefixes()), [made(rtmsg, 26, DUMP, family=10, type=1)]),
     "forget_bridge_entry": (
-        lambda k: k.forget_bridge_entry(MAC, INDEX),
+        lambda k: k.bridge_entries.forget(MAC, INDEX),
         [made(ndmsg, 29, 0, [("NDA_LLADDR", MAC_TEXT)], family=7, ifindex=INDEX, flags=4)],
     ),
     "links": (lambda k: list(k.links()), [made(ifinfmsg, 18, DUMP)]),
@@ -170,10 +169,10 @@ def test_what_the_kernel_lists_is_ours_by_its_mark_and_its_device(kernel):
     assert kernel.pinned() == {(MAC, IPV6)}
     kernel._netlink.answers = [route(24, 0, 158)[16:], route(24, 0, 159)[16:], route(24, 0, 42)[16:]]
     assert kernel.routes() == {(IPV6, 254)}
-    assert not kernel.leads_elsewhere(IPV6), "the way leads to ourselves"
-    kernel._lo = 7
-    assert kernel.leads_elsewhere(IPV6)
-    assert not kernel.leads_to_node(IPV6), "that is a host route"
+    assert not kernel.ways.leads_elsewhere(IPV6), "the way leads to ourselves"
+    kernel.ways._lo = 7
+    assert kernel.ways.leads_elsewhere(IPV6)
+    assert not kernel.ways.leads_to_node(IPV6), "that is a host route"
 
 
 @pytest.mark.parametrize("table", [10, 255, 65536 * 4])
