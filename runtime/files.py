@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EINVAL, NO_FILE = 22, "no file"
+NEW: dict[
+    str, str
+] = {}  # path -> what is beside it before it takes its place; MicroPython takes long to make a text
 
 
 def read(path: str, most: int) -> bytes:
@@ -46,8 +49,10 @@ def replace(path: str, pieces: "Iterable[bytes]", is_synced: bool = False) -> No
     every end of ours anyway. What a crash leaves beside it has always the same name, and the next call takes it away.
     On MicroPython the umask decides who reads.
     """
-    folder, slash, name = path.rpartition("/")
-    new = folder + slash + "." + name + ".new"
+    new = NEW.get(path)
+    if new is None:
+        folder, slash, name = path.rpartition("/")
+        new = NEW[path] = folder + slash + "." + name + ".new"
     remove(new)
     if IS_MICRO:
         file = open(new, "wb")

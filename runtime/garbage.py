@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 WORD_BYTES = struct.calcsize("P")
 MOST_BYTES = 64 * 1024 * WORD_BYTES  # of garbage; then it is collected whoever waits. Most of it is words
 ROUNDS = 64  # of a loop, whose garbage is worth a collection,
-USED_BYTES = 2 * MOST_BYTES  # and so is this, where room is looked for
+USED_BYTES = 2 * MOST_BYTES  # and so is this, where room is looked for; or more where there is much room,
+USED_MOST_BYTES = 3 * USED_BYTES  # up to this
 STEP_BYTES = USED_BYTES // 4  # most of one round
 ROUNDS_A_ROOM = 4  # before room is looked for again
 ROOM_WORDS = 256  # of the room that is looked for
@@ -44,6 +45,7 @@ class Garbage:
         self._clock = Clock()
         self._here = self._rounds = 0  # where room was found
         self._used_bytes = self._filled_bytes = 0  # since the last collection: by others, and to fill holes
+        self._worth_bytes = USED_BYTES
         self._has_room = False
         if IS_MICRO:
             self.counters = {"collections": 0, "collection_longest_ms": 0}
@@ -55,7 +57,7 @@ class Garbage:
     def ready(self, poller: "Poller", timeout_ms: int) -> "list[int]":
         """What poller.ready returns; garbage is collected if nothing happens meanwhile, or if there is much of it."""
         if IS_MICRO and self._is_due():
-            if self._used_bytes < 2 * USED_BYTES:
+            if self._used_bytes < self._worth_bytes + USED_BYTES:
                 if timeout_ms <= QUIET_MS:
                     return poller.ready(timeout_ms)
                 found = poller.ready(QUIET_MS)
@@ -83,7 +85,7 @@ class Garbage:
         if not self._has_room:
             return self._rounds >= ROUNDS
         if self._rounds % ROUNDS_A_ROOM:
-            return self._used_bytes >= USED_BYTES
+            return self._used_bytes >= self._worth_bytes
         before = self._here
         self._find_room()
         step_bytes = self._here - before
@@ -91,12 +93,13 @@ class Garbage:
             self._used_bytes = self._filled_bytes = 0  # there was a collection
         elif step_bytes > 0:
             self._used_bytes += min(step_bytes, STEP_BYTES)
-        return self._used_bytes >= USED_BYTES
+        return self._used_bytes >= self._worth_bytes
 
     def _collect(self) -> None:
         gc.collect()
         self._used_bytes = self._filled_bytes = self._rounds = 0
         self._find_room()
+        self._worth_bytes = min(USED_MOST_BYTES, max(USED_BYTES, (self._highest - self._here) // 4 * 3))
 
     def _find_room(self) -> None:
         """Have all that is made next lie in the first room that there is."""

@@ -45,13 +45,9 @@ def icmpv6_checksum(addresses: bytes, message: bytes) -> int:
 
 def checksum(text: bytes) -> int:
     """Return the internet checksum (RFC 1071)."""
-    text += bytes(len(text) % 2)
-    total = 0
-    for at in range(0, len(text), 2):
-        total += text[at] << 8 | text[at + 1]
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
+    # the sum of words with each carry added again, as 0x10000 is 1 more than 0xFFFF
+    number = int.from_bytes(text + bytes(len(text) % 2), "big")
+    return (number % 0xFFFF or (0xFFFF if number else 0)) ^ 0xFFFF
 
 
 def ip4_address(address: bytes, port: int) -> "Any":

@@ -185,6 +185,9 @@ def mask(address, length):
 
 def contains(prefix, length, address):
     """Return whether the prefix holds the address; both of one family."""
+    if length & 7 == 0 and 0 <= length <= 8 * len(address):
+        kept = length >> 3
+        return len(prefix) == len(address) and prefix[:kept] == address[:kept]
     return len(prefix) == len(address) and mask(address, length) == mask(prefix, length)
 
 

@@ -26,6 +26,7 @@ class RulesError(Exception):
 SERIAL_DIGITS = 20  # of 64 bits
 PLATS_MAX = 64  # that have rules at once: each is compared with every packet of a client
 PREFIX_BYTES = 12  # a /96
+NAMES: "dict[tuple[str, bytes], str]" = {}  # made before: MicroPython takes long to make a text
 # timeout of an element that somebody took away and we put back: the daemon removes it when the client goes
 AGAIN_S = 3600
 
@@ -58,7 +59,12 @@ def independent_rounds(mappings: "Sequence[Mapping]") -> list[list[int]]:
 
 def name_of_plat(stem: str, plat: bytes) -> str:
     """The name of a PLAT's set: it has the prefix in it, so that the next daemon knows whose it is."""
-    return stem + plat[:PREFIX_BYTES].hex()
+    name = NAMES.get((stem, plat))
+    if name is None:
+        if len(NAMES) >= PLATS_MAX:
+            NAMES.clear()
+        name = NAMES[stem, plat] = stem + plat[:PREFIX_BYTES].hex()
+    return name
 
 
 def plat_of_name(stem: str, name: str) -> bytes | None:

@@ -61,6 +61,10 @@ class Child:
 
     def has_ended(self, timeout_s: float = 0) -> bool:
         """Hear what it says, and wait for so long; whether it has ended."""
+        if not timeout_s:
+            while not self._has_ended and self._hear():
+                pass
+            return self._has_ended
         poller, now_s = Poller(), BootClock().now_s
         poller.add(self._socket, self._hear)
         deadline_s = now_s() + timeout_s
@@ -76,7 +80,8 @@ class Child:
         Log("l3roamd_py").warning(f"{sentence} ({int(timeout_s)} s at most)")
         return self.has_ended(timeout_s - PATIENCE_S)
 
-    def _hear(self) -> None:
+    def _hear(self) -> bool:
+        """Read once; whether there was something."""
         try:
             said = receive(self._socket, READ_BYTES)
         except OSError:
@@ -86,6 +91,7 @@ class Child:
         elif said is not None:
             self._has_ended = True
             self._parse(b"".join(self._said))
+        return said is not None
 
     def _parse(self, said: bytes) -> None:
         try:
