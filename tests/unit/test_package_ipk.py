@@ -51,7 +51,7 @@ def test_no_file_is_in_two_packages(built):
     for path, names in owners.items():
         assert len(names) == 1 or names == alternatives, path
     conflicts = re.search(r"^Conflicts: (.*)$", built["l3roamd-micropython"].entry, re.M)[1]
-    assert set(conflicts.split(", ")) == {"l3roamd", "l3roamd-py"}
+    assert set(conflicts.split(", ")) == {"l3roamd-py"}
 
 
 def test_the_roaming_daemon_is_the_same_service_on_either_python(built):
