@@ -18,6 +18,7 @@ from bench import (
     failover,
     ipv6,
     ipv6_walks,
+    mostly_withdraw,
     prefixd,
     reach,
     roam,
@@ -172,6 +173,12 @@ GOALS = (
     Goal("ipv6.walk_gap_plain_p95_ms", "ms", "the same, with nothing sent on: what babel takes"),
     Goal("ipv6.events_cpu_percent", "%", "of a CPU: 500 solicitations a second of 1,000 MACs", at_most=10),
     Goal("ipv6.events_rss_kib", "KiB", "the daemon after them, resident", at_most=18 * 1024),
+    Goal(
+        "mostly.withdraw_ms",
+        "ms",
+        "exit lost without a word, until hosts are told that it is gone",
+        at_most=3000,
+    ),
     *(
         Goal(
             f"babel.routes_{count}_{what}",
@@ -215,6 +222,7 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "roam": lambda say: roam.run(say),
     "instructions": lambda say: roam_instructions.run(say),
     "ipv6": lambda say: {**ipv6.run(say), **ipv6_walks.run(say)},
+    "mostly": lambda say: mostly_withdraw.run(say),
     "babel": lambda say: babel.run(say),
     "reach": lambda say: reach.run(say=say),
 }

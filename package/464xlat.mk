@@ -60,7 +60,7 @@ define XLAT464/KeepModules
 endef
 
 # modules of runtime that only the roaming daemon needs, and those that an exit's set-up needs as well
-XLAT464_OF_ROAMING := command_line files garbage lock ordered packets record rows signing sources
+XLAT464_OF_ROAMING := command_line files garbage lock ordered record rows signing sources
 XLAT464_OF_NETLINK := netlink netlink_socket
 
 # The rules of a roam are nf_tables', which the daemon tells the kernel itself: the image's firewall may be iptables, and

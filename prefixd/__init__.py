@@ -7,8 +7,9 @@
     bird.py       what BIRD says of them              pure
     probe.py      who answers                         pure
     choice.py     which PLAT, and why                 pure
+    advert.py     router advertisements for hosts     pure
     net.py        the log, and the socket of probes
-    link_*.py     babeld, ICMPv6, translator and hook, roaming daemon, status clients: one class each
+    link_*.py     babeld, ICMPv6, translator and hook, roaming daemon, hosts, status clients: one class each
     daemon.py     the loop
     table.py      `prefixd --status` for people
 

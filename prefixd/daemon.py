@@ -7,7 +7,7 @@ import os
 
 from prefixd import net
 from prefixd.babel import BabelTable
-from prefixd.choice import DOWN, HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
+from prefixd.choice import DOUBT, DOWN, GOOD, HEALTH_NAMES, UNKNOWN, PlatChoice, describe_action
 from prefixd.link_babel import Babel
 from prefixd.link_control import Control
 from prefixd.link_probes import Probes
@@ -45,7 +45,10 @@ class Daemon:
         )
         self.roaming = Roaming(options["l3roamd"], self._plats)
         self.control = Control(self.poller, self.clock, options["socket"], self.describe)
-        self.links = (self.babel, self.probes, self.translator, self.roaming, self.control)
+        self.hosts = None if options["pref64"] is None else _hosts(self.poller, self.clock, options)
+        self._is_announced = options["announce"] == "on"
+        links = (self.babel, self.probes, self.translator, self.roaming, self.control, self.hosts)
+        self.links = [link for link in links if link is not None]
         self._look_ms = now_ms
         self._was_away = True
 
@@ -53,7 +56,7 @@ class Daemon:
         """Wait once and do what is due."""
         now_ms = self.clock.now_ms()
         nearest_ms = self._look_ms
-        for part in self.links + (self.table, self.choice):
+        for part in self.links + [self.table, self.choice]:
             deadline_ms = part.deadline_ms()
             if deadline_ms is not None and deadline_ms < nearest_ms:
                 nearest_ms = deadline_ms
@@ -81,10 +84,22 @@ class Daemon:
         for action in self.choice.handle_all(self._collect(is_told, health, now_ms), now_ms):
             self._perform(action)
         self.prober.watch(self.choice.chosen, self.choice.metrics, now_ms)
+        self._tell_hosts(now_ms)
         if is_look:
             self._look_ms = now_ms + LOOK_MS
             if IS_MICRO:
                 gc.collect()  # little at a time: what is once touched stays resident
+
+    def _tell_hosts(self, now_ms):
+        """Tell hosts that there is an exit once one has answered, and that there is none when clients are told so."""
+        choice = self.choice
+        if self.hosts is None or not self._is_announced:
+            return
+        if choice.chosen is not None:
+            if choice.health.get(choice.chosen, UNKNOWN) in (GOOD, DOUBT):
+                self.hosts.tell(True, now_ms)
+        elif choice.is_decided:
+            self.hosts.tell(False, now_ms)
 
     def _collect(self, is_told, health, now_ms):
         """Yield the events for the choice, one by one: see BabelTable.pop_events."""
@@ -138,6 +153,7 @@ class Daemon:
             "probe_counts": self.prober.counts,
             "translator": self.translator.state,
             "roaming": self.roaming.state,
+            "hosts": None if self.hosts is None else self.hosts.describe(),
             "candidates": len(choice.metrics),
         }
         yield json.dumps(head)[:-1] + ', "plats": ['
@@ -176,6 +192,18 @@ def _table(kind):
     from prefixd.bird import BirdTable
 
     return BirdTable
+
+
+def _hosts(poller, clock, options):
+    """Return what tells hosts with a CLAT of their own, which a node that tells none does not load."""
+    from prefixd.advert import Advertiser
+    from prefixd.link_advert import Advert
+
+    advertiser = Advertiser(options["pref64"], options["dns6"], options["link_mtu"])
+    link = Advert(poller, clock, options["client_device"], advertiser, options["hosts_hook"])
+    if options["announce"] == "off":
+        link.withdraw(clock.now_ms())
+    return link
 
 
 def _describe_lane(lane):

@@ -33,6 +33,15 @@ Whom it tells
   --l3roamd PATH          Unix socket of the roaming daemon: set_platprefix and del_platprefix go there
   --socket PATH           own control socket; default /run/prefixd.sock
 
+What it tells hosts with a CLAT of their own (docs/ipv6-mostly.md)
+  --pref64 P/96           the prefix that they use, by router advertisements behind those of the node's own daemon,
+                          with lifetime 0 while there is no exit; nothing before one was seen
+  --client-device DEV     where these leave
+  --announce on|off       off: with lifetime 0 always, so that hosts forget it; default on
+  --dns6 A[,B...]         DNS servers, if that daemon names none: IPv6, IPv4 (behind that prefix), or node (this one)
+  --link-mtu BYTES        the link's MTU, if that daemon says none
+  --hosts-hook 'CMD'      run as `CMD on A B`, the addresses of ipv4only.arpa, and `CMD off`, for DHCP and DNS
+
 Looking
   --status                the PLATs of the prefixd that runs, as a table; with --json for programs
                           exit status 3: none runs, 4: what listens there does not answer, or is no prefixd

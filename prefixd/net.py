@@ -9,9 +9,7 @@ from runtime.sockets import ip6_address
 
 RETRY_MS = 1000  # after how long what is not there is tried again
 
-RETRY_MS = 1000  # after how long what is not there is tried again
-
-IPPROTO_ICMPV6 = 58
+IPPROTO_IPV6, IPPROTO_ICMPV6 = 41, 58
 ICMP6_FILTER = 1  # option of the level IPPROTO_ICMPV6; RFC 3542 section 3.2
 
 _LOG = Log("prefixd")

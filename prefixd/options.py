@@ -40,24 +40,34 @@ def parse(arguments):
         "source": _value(given, "--source", parse_ipv6),
         "own_plat": _value(given, "--own-plat", _prefix96),
         "babel": _value(given, "--babel", _endpoint, _endpoint(BABEL)),
-        "probe_ipv4": _addresses(given, "--probe-ipv4"),
+        "probe_ipv4": _addresses(given, "--probe-ipv4", _public_ipv4, 8),
         "margin": _value(given, "--margin", _number(0, 65535, "metric points"), 64),
         "hold_s": _value(given, "--hold-s", _number(0, 86400, "seconds"), 10),
         "probe_interval_ms": _value(given, "--probe-interval-ms", _number(100, 60000, "milliseconds"), 500),
         "socket": _value(given, "--socket", _path, SOCKET),
         "l3roamd": _value(given, "--l3roamd", _path),
         "hook": _value(given, "--hook", _command),
+        "pref64": _value(given, "--pref64", _prefix96),
+        "announce": _value(given, "--announce", _announce, "on"),
+        "client_device": _value(given, "--client-device", parse_device),
+        "dns6": _addresses(given, "--dns6", _server, 3),
+        "link_mtu": _value(given, "--link-mtu", _number(1280, 65535, "bytes"), 0),
+        "hosts_hook": _value(given, "--hosts-hook", _command),
     }
     own = options["own_plat"]
     if own is not None and not contains(options["plat_range"], 48, own):
         raise UsageError("--own-plat: %s is not in the plat range" % given["--own-plat"][0])
+    _check_hosts(given)
     return options
 
 
 _FLAGS = ("--help", "-h", "--version", "--status", "--json")
 _NEEDED = ("--plat-range", "--clat", "--target", "--source")
 _NUMBERS = ("--probe-interval-ms", "--margin", "--hold-s")
-_NAMES = _NEEDED + _NUMBERS + ("--own-plat", "--babel", "--probe-ipv4", "--hook", "--l3roamd", "--socket")
+_HOSTS = ("--client-device", "--announce", "--dns6", "--link-mtu", "--hosts-hook")  # what goes with --pref64
+_LISTS = ("--probe-ipv4", "--dns6")
+_OTHERS = ("--own-plat", "--babel", "--probe-ipv4", "--hook", "--l3roamd", "--socket", "--pref64")
+_NAMES = _NEEDED + _NUMBERS + _OTHERS + _HOSTS
 
 
 def _collect(arguments):
@@ -79,7 +89,7 @@ def _collect(arguments):
                 raise UsageError("%s needs a value, see prefixd --help" % name)
             text = arguments[i]
             i += 1
-        if name in given and name != "--probe-ipv4":
+        if name in given and name not in _LISTS:
             raise UsageError("%s is given twice" % name)
         given.setdefault(name, []).append(text)
     return given
@@ -92,14 +102,23 @@ def _parse_status(given):
     return {"status": True, "json": "--json" in given, "socket": _value(given, "--socket", _path, SOCKET)}
 
 
-def _addresses(given, name):
+def _check_hosts(given):
+    """What hosts with a CLAT of their own are told needs the prefix, and a device to tell them on."""
+    if "--pref64" in given and "--client-device" not in given:
+        raise UsageError("--pref64 needs --client-device, where the hosts are")
+    for name in _HOSTS:
+        if name in given and "--pref64" not in given:
+            raise UsageError("%s goes with --pref64" % name)
+
+
+def _addresses(given, name, convert, most):
     """Return what an option that may be repeated lists."""
     found = []
     for text in given.get(name, []):
         for address in text.replace(",", " ").split():
-            found.append(_convert(name, _public_ipv4, address))
-    if len(found) > 8:
-        raise UsageError("%s: %d addresses, expected at most 8" % (name, len(found)))
+            found.append(_convert(name, convert, address))
+    if len(found) > most:
+        raise UsageError("%s: %d addresses, expected at most %d" % (name, len(found), most))
     return found
 
 
@@ -123,6 +142,19 @@ def _path(text):
 def _command(text):
     if not text.strip() or "\0" in text:
         raise ValueError("%s is no command" % quote(text))
+    return text
+
+
+def _server(text):
+    """Return the bytes of an IPv6 address, of an IPv4 address behind --pref64, or none for this node's own address."""
+    if text == "node":
+        return b""
+    return parse_ipv6(text) if ":" in text else _public_ipv4(text)
+
+
+def _announce(text):
+    if text not in ("on", "off"):
+        raise ValueError("%s is neither on nor off" % quote(text))
     return text
 
 

@@ -34,8 +34,24 @@ def render(status):
     asked = (status["probes"], counts["sent"], counts["answered"], counts["refused"], dropped)
     lines.append("probes    %s (%d sent, %d answered, %d refused, %d others dropped)" % asked)
     lines.append("CLAT      %s; roaming daemon: %s" % (status["translator"], status["roaming"]))
+    if status.get("hosts"):
+        lines += _render_hosts(status["hosts"])
     if status["plats"]:
         lines += _render_plats(status["plats"])
+    return lines
+
+
+TOLD = {None: "nothing yet, no exit has answered", True: "PREF64", False: "that there is no PREF64"}
+
+
+def _render_hosts(hosts):
+    daemon = (
+        "the node's own router advertisements not heard yet" if hosts["router"] is None else hosts["router"]
+    )
+    told = (TOLD[hosts["told"]], daemon, hosts["state"], hosts["sent"])
+    lines = ["hosts     told %s; %s, %s (%d sent)" % told]
+    if hosts["others"]:
+        lines.append("          others advertise themselves as routers too: " + ", ".join(hosts["others"]))
     return lines
 
 

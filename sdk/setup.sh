@@ -108,16 +108,16 @@ install_packages() {
 	release_services
 }
 
-# `ifup` reads what reach renders; installed, it would have a say in this machine's own interfaces
-unpack_ifupdown() {
-	# Debian 13 has it in /usr/sbin
-	if [ -x "$UNPACKED/sbin/ifup" ] || [ -x "$UNPACKED/usr/sbin/ifup" ] || command -v ifup >/dev/null 2>&1; then return; fi
+# `ifup` reads what reach renders, dhcpcd is the DHCP client of a lab's handset; installed, they would have a say in this
+# machine's own interfaces
+unpack() { # PACKAGE PROGRAM
+	# Debian 13 has ifup in /usr/sbin
+	if [ -x "$UNPACKED/sbin/$2" ] || [ -x "$UNPACKED/usr/sbin/$2" ] || command -v "$2" >/dev/null 2>&1; then return; fi
 	command -v apt-get >/dev/null 2>&1 || return 0 # the tests with it say that it is not there
-	say "unpacking ifupdown into $UNPACKED"
-	rm -rf "$UNPACKED"
+	say "unpacking $1 into $UNPACKED"
 	mkdir -p "$UNPACKED"
-	(cd "$UNPACKED" && { apt-get download -q ifupdown || { apt-get update && apt-get download -q ifupdown; }; } &&
-		dpkg-deb -x ifupdown_*.deb .) >build/unpacked.log 2>&1 || fail "ifupdown could not be unpacked: see build/unpacked.log"
+	(cd "$UNPACKED" && rm -f "$1"_*.deb && { apt-get download -q "$1" || { apt-get update && apt-get download -q "$1"; }; } &&
+		dpkg-deb -x "$1"_*.deb .) >build/unpacked.log 2>&1 || fail "$1 could not be unpacked: see build/unpacked.log"
 }
 
 # Debian's own interpreter before whatever else calls itself python3: it is the one that python3-dev fits
@@ -158,5 +158,10 @@ make_venv() {
 
 install_packages
 make_venv
-case "$1" in test | bench | vm) unpack_ifupdown ;; esac
+case "$1" in
+test | bench | vm)
+	unpack ifupdown ifup
+	unpack dhcpcd-base dhcpcd
+	;;
+esac
 if [ "$1" = vm ]; then make_vm_venv; fi

@@ -16,6 +16,10 @@ xlat464.need_whole(check, {'clat', 'hold_s'}, 0, 86400) -- seconds, default 10
 xlat464.need_whole(check, {'clat', 'probe_interval_ms'}, 100, 60000) -- milliseconds, default 500
 xlat464.need_whole(check, {'clat', 'lease_s'}, 120, 86400) -- seconds, default 3600
 
+xlat464.need_keys(check, 'ipv6_mostly', { 'announce', 'v6only_wait_s' })
+need_boolean({'ipv6_mostly', 'announce'}, false) -- without it hosts are told nothing
+xlat464.need_whole(check, {'ipv6_mostly', 'v6only_wait_s'}, 300, 86400) -- seconds, default 1800
+
 local function of_a_host(text)
 	local address = xlat464.ipv4(text)
 	return address and xlat464.for_hosts(address, address)

@@ -26,7 +26,10 @@ REORDER_MIN_DELAY_MS = (
 LEASES = "/run/dhcp.leases"
 # the daemons' defaults: /var/run is /run
 PREFIXD_SOCKET, ROAMING_SOCKET = "/run/prefixd.sock", "/run/l3roamd.sock"
-LEASE_SCRIPT = Path(__file__).resolve().parents[2] / "files/l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
+FILES = Path(__file__).resolve().parents[2] / "files"
+LEASE_SCRIPT = FILES / "l3roamd-py/usr/lib/l3roamd-py/dhcp-script"
+TELL_HOSTS, HOSTS = FILES / "prefixd/lib/464xlat/tell-hosts", "/run/hosts"
+V6ONLY_WAIT_S = 300  # the least that hosts take
 ORDERLY_RATE_MBIT = 100_000  # Mbit/s; more than a link carries
 # two links of one node may be laid at the same time
 # a phone's: addresses by router advertisements, of them one for privacy (RFC 8981), and nothing said unasked
@@ -193,6 +196,7 @@ class Plan:
                 f"ip link set br-client address {format_mac(site.next_node_mac)}",
                 f"ip addr replace {site.next_node_ip4}/{site.prefix4.prefixlen} dev br-client",
                 "ip link set br-client up",
+                f"mkdir -p {HOSTS}",
             ]
         return lines
 
@@ -274,7 +278,17 @@ class Plan:
         probes = ["--source", source, "--probe-ipv4", f"{DNS},{WEB}"]
         own = ["--own-plat", text(self.plat_prefix(node))] if node.role.is_plat else []
         roaming = ["--l3roamd", ROAMING_SOCKET] if self.is_roaming(node) else []
-        return ["prefixd", "--plat-range", str(self.site.plat_range), *clat, *probes, *own, *roaming]
+        words = ["prefixd", "--plat-range", str(self.site.plat_range), *clat, *probes, *own, *roaming]
+        return [*words, *self.hosts_options()] if self.is_mostly() else words
+
+    def is_mostly(self) -> bool:
+        return self.topology.settings.mostly and self.site.pref64 is not None
+
+    def hosts_options(self) -> list[str]:
+        """Return what has prefixd tell hosts that they can do without IPv4; their DNS server is the internet's."""
+        told = ["--pref64", str(self.site.pref64), "--client-device", "br-client"]
+        hook = ["--hosts-hook", f"XLAT464_HOSTS={HOSTS} {TELL_HOSTS} br-client {V6ONLY_WAIT_S}"]
+        return [*told, "--dns6", DNS, "--link-mtu", str(self.site.mesh_mtu), *hook]
 
     def l3roamd(self, node: Node) -> list[str]:
         """Return the roaming daemon's command line; --node-client-prefix is for babel-config as well."""
@@ -317,8 +331,8 @@ class Plan:
                 "--conf-file=/dev/null",
                 "--keep-in-foreground",
                 "--user=root",
-                "--port=0",
                 "--no-ping",
+                *(self.dnsmasq_for_hosts() if self.is_mostly() else ["--port=0"]),
             ),
             *(f"--interface={device}", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
             *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={leases}", "--log-facility=-"),
@@ -326,6 +340,15 @@ class Plan:
             f"--dhcp-range={prefix4[1]},{prefix4[-2]},{prefix4.netmask},{self.topology.settings.lease_s}",
             f"--dhcp-option=option:router,{self.site.next_node_ip4}",
             f"--dhcp-option=option:dns-server,{DNS}",
+        ]
+
+    def dnsmasq_for_hosts(self) -> list[str]:
+        """Return what has dnsmasq read the files of tell-hosts, and answer for the names in them."""
+        return [
+            "--no-resolv",
+            "--no-hosts",
+            f"--addn-hosts={HOSTS}",
+            f"--dhcp-optsfile={HOSTS}/.464xlat-options",
         ]
 
     def radvd_conf(self, device: str = "br-client") -> str:

@@ -71,7 +71,8 @@ def on(lab: LabBase, name: str) -> None:
         lab.associations.join(client, name)
     lab.programs.start_node(lab.node(name))
     for client in clients:
-        lab.running.stop(client.name, "udhcpc")  # it asks anew, as after every loss of its access point
+        for program in ("udhcpc", "handset"):  # it asks anew, as after every loss of its access point
+            lab.running.stop(client.name, program)
         lab.programs.start_client(client)
 
 

@@ -101,7 +101,10 @@ class Programs:
     # Clients and the internet
 
     def start_client(self, client: Client) -> None:
-        self.machines.daemon(client.name, "udhcpc", [*UDHCPC, "-t", "20", "-T", "1", "-A", "1"])
+        if client.handset:
+            self.machines.daemon(client.name, "handset", ["python", "-m", "sdk.handset"])
+        else:
+            self.machines.daemon(client.name, "udhcpc", [*UDHCPC, "-t", "20", "-T", "1", "-A", "1"])
 
     def start_internet(self) -> None:
         asked = self.packages.asked_addresses() if self.packages else []

@@ -35,8 +35,9 @@ def missing(lab: LabBase, seen: set[str]) -> list[str]:
     seen collects what was there; it is not checked again, because on lossy links some ping always fails.
     """
     clients, nodes = list(lab.plan.clients), [node.name for node in clatnodes(lab.topology)]
+    leased = [client.name for client in lab.topology.clients if not client.handset]
     for sentence, names, has in (
-        ("a lease for {}", clients, lab.lease),
+        ("a lease for {}", leased, lab.lease),
         ("a PLAT for {}", nodes, lab.plat_of),
         ("a way back to {}", nodes, lambda node: has_way_back(lab, node)),
         ("an answer from the internet for {}", clients, lab.is_answered),

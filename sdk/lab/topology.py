@@ -139,6 +139,7 @@ class Client:
     node: str
     mac: bytes
     impairments: Impairments = field(default_factory=Impairments)
+    handset: bool = False  # it does without IPv4 where it may, and translates itself: sdk/handset.py
 
     def __post_init__(self) -> None:
         need_machine(self.name, self.mac)
@@ -159,6 +160,7 @@ class Settings:
     prepare: bool = False
     translator: str = "siit"
     rules: str = "nft"
+    mostly: bool = False
 
     def __post_init__(self) -> None:
         need_between("lease_s", self.lease_s, 120, 604_800)  # dnsmasq grants no less than two minutes

@@ -14,6 +14,7 @@ seed = 1                    # of every random choice a wire makes
 roaming = true              # whether l3roamd_py runs on clatnodes and platnodes
 prepare = false             # whether clatnodes prepare for one another's clients
 rules = "nft"               # or "xtables": roles and roams by iptables; or "xtables+nft": only the roles
+mostly = false              # whether nodes tell hosts that they can do without IPv4 (docs/ipv6-mostly.md)
 translator = "siit"         # or "nat46": the kernel's module, which has to be loaded
 
 [nodes.a]
@@ -32,6 +33,7 @@ type = "wired"              # or "wireless" or "tunnel"; optional
 node = "a"                  # clat or both
 mac = "02:00:00:00:00:0b"   # optional
 link = { delay_ms = 1 }     # optional impairments
+handset = false             # whether it has a CLAT of its own (sdk/handset.py)
 """
 
 import tomllib
@@ -176,6 +178,7 @@ def read_settings(table: Table) -> Settings:
             prepare=table.get("prepare", bool, default.prepare),
             translator=table.get("translator", str, default.translator),
             rules=table.get("rules", str, default.rules),
+            mostly=table.get("mostly", bool, default.mostly),
         ),
     )
 
@@ -220,10 +223,11 @@ def read_link(table: Table) -> Link:
 
 
 def read_client(name: str, table: Table) -> Client:
-    table.need_known("node", "mac", "link")
+    table.need_known("node", "mac", "link", "handset")
     node = table.get("node", str, required=True)
     impairments = read_impairments(table.table("link"))
-    return said_at(table.where, lambda: Client(name, node, read_mac(name, table), impairments))
+    handset = table.get("handset", bool, False)
+    return said_at(table.where, lambda: Client(name, node, read_mac(name, table), impairments, handset))
 
 
 def read_impairments(table: Table, also: tuple[str, ...] = ()) -> Impairments:

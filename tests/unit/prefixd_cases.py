@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Cases of prefixd's pure modules for both Pythons: test_prefixd.py calls them, MicroPython runs this file."""
 
+import prefixd_advert_cases
 import prefixd_babel_cases
 import prefixd_bird_cases
 import prefixd_choice_cases
@@ -16,6 +17,7 @@ CASES = cases_of(
     prefixd_probe_cases,
     prefixd_false_exit_cases,
     prefixd_command_cases,
+    prefixd_advert_cases,
 )
 
 if __name__ == "__main__":

@@ -26,6 +26,17 @@ def case_good_options_are_taken():
     assert options.parse(GOOD_OPTIONS + ["--babel", "/run/babel"])["babel"] == ("unix", "/run/babel")
 
 
+def case_what_hosts_are_told_has_a_prefix_and_a_device():
+    words = "--pref64 64:ff9b::/96 --client-device br-client --dns6 2001:db8::53,198.51.100.53 --dns6 node".split()
+    found = options.parse(GOOD_OPTIONS + words + ["--link-mtu", "1374", "--hosts-hook", "true"])
+    assert (
+        found["pref64"] == bytes((0, 0x64, 0xFF, 0x9B)) + bytes(12) and found["client_device"] == "br-client"
+    )
+    assert [len(server) for server in found["dns6"]] == [16, 4, 0]
+    assert (found["link_mtu"], found["announce"], found["hosts_hook"]) == (1374, "on", "true")
+    assert options.parse(GOOD_OPTIONS)["pref64"] is None
+
+
 def case_each_bad_option_is_refused_with_one_sentence():
     for bad, word in (
         ("--margin x", "--margin"),
@@ -46,6 +57,13 @@ def case_each_bad_option_is_refused_with_one_sentence():
         ("--json", "--status"),
         ("--status", "--status"),
         ("--socket " + "/x" * 60, "--socket"),
+        ("--pref64 64:ff9b::/64 --client-device br", "/96"),
+        ("--pref64 64:ff9b::/96", "--client-device"),
+        ("--announce on", "--pref64"),
+        ("--pref64 64:ff9b::/96 --client-device br --announce yes", "--announce"),
+        ("--pref64 64:ff9b::/96 --client-device br --dns6 x", "--dns6"),
+        ("--pref64 64:ff9b::/96 --client-device br --dns6 1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4", "at most 3"),
+        ("--pref64 64:ff9b::/96 --client-device br --link-mtu 1279", "--link-mtu"),
     ):
         try:
             options.parse(GOOD_OPTIONS + bad.split(" "))

@@ -13,9 +13,9 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_FILES = 86 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FILES = 89 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 HEAP = "3wM"  # of the roaming daemon
-BUDGET_FLASH = 46_600  # and compressed, as squashfs and jffs2 keep them
+BUDGET_FLASH = 49_000  # and compressed, as squashfs and jffs2 keep them
 BUDGET_ROAMING = 268_000  # of l3roamd-py, compressed
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
@@ -31,7 +31,7 @@ def built():
 def test_every_folder_of_the_feed_makes_its_packages(built):
     folders = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
     parts = {"464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"}  # of 464xlat-common
-    assert set(built) == folders - {"464xlat-siit"} | parts | {"siit", "prefixd-bird"}
+    assert set(built) == folders - {"464xlat-siit"} | parts | {"siit", "prefixd-bird", "prefixd-hosts"}
 
 
 def test_the_index_lists_each_package_with_size_and_hash(built):

@@ -55,7 +55,15 @@ def modules(package, folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["464xlat-common", "464xlat-plat", "464xlat-netlink", "prefixd", "prefixd-bird", "l3roamd-micropython"],
+    [
+        "464xlat-common",
+        "464xlat-plat",
+        "464xlat-netlink",
+        "prefixd",
+        "prefixd-bird",
+        "prefixd-hosts",
+        "l3roamd-micropython",
+    ],
 )
 def test_each_module_finds_what_it_imports_on_micropython(name, built, tmp_path, micropython):
     packages.unpack(sorted(needed(name, built)), tmp_path)

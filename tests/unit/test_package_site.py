@@ -73,6 +73,7 @@ OPTIONAL = {
         "clat.hold_s": [86400],
         "clat.probe_ipv4": [["9.9.9.9", "1.1.1.1"]],
         "clat.dns": [["9.9.9.9"]],
+        "ipv6_mostly": [{"announce": True}, {"announce": False, "v6only_wait_s": 300}],
         "roam_auth": ["off", "required"],
         "pref64": [False, "64:ff9b::/96", "fddd:1338::/96", "2001:db8:64:0:0:1::/96"],
     },
@@ -157,6 +158,9 @@ WRONG_OF_A_ROLE = {
         "clat.hold_s": ["10", -1, 86401],
         "clat.probe_interval_ms": [99],
         "clat.lease_s": [119],
+        "ipv6_mostly": [True, {"anounce": True}],
+        "ipv6_mostly.announce": ["on", 1],
+        "ipv6_mostly.v6only_wait_s": [299, 86401, "300"],
         "clat.probe_ipv4": [
             *("9.9.9.9", ["9.9.9.256"], ["::1"], ["1.1.1.1"] * 9, [], ["10.46.0.9"], ["224.0.0.1"]),
         ],

@@ -70,6 +70,36 @@ def test_dnsmasq_keeps_the_lines_that_it_has(router):
         assert "option extraconftext 'cache-rr=ANY\\nscript-on-renewal'\n" in router.upgrade()["dhcp"]
 
 
+OPTIONS_FILE = "dhcp-optsfile=/tmp/hosts/.464xlat-options"
+
+
+def test_hosts_are_told_nothing_unless_the_site_says_so(router):
+    texts = router.upgrade()
+    assert router.section("464xlat", "hosts") == {"v6only_wait_s": "1800"}
+    assert OPTIONS_FILE not in texts["dhcp"]
+    mostly = {"ipv6_mostly": {"announce": True, "v6only_wait_s": 300}}
+    for _ in range(2):
+        texts = router.upgrade({**GOOD, **mostly})
+    assert router.section("464xlat", "hosts") == {"announce": "on", "v6only_wait_s": "300", "dns": ["node"]}
+    assert f"option extraconftext 'script-on-renewal\\n{OPTIONS_FILE}'\n" in texts["dhcp"]
+    router.upgrade({**GOOD, "ipv6_mostly": {"announce": False}})
+    assert router.section("464xlat", "hosts")["announce"] == "off"
+    router.upgrade()
+    assert "announce" not in router.section("464xlat", "hosts")
+
+
+@pytest.mark.parametrize(
+    ("more", "servers"),
+    [
+        ({"clat": {"dns": ["9.9.9.9", "1.1.1.1"]}, "dns": {}}, ["9.9.9.9", "1.1.1.1"]),
+        ({"next_node": {"ip4": "10.46.0.1", "ip6": "fd46:4646:4646:1::1"}}, None),  # uradvd names it
+    ],
+)
+def test_hosts_have_somebody_to_ask_for_names_by_ipv6(router, more, servers):
+    router.upgrade({**GOOD, "ipv6_mostly": {"announce": True}, **more})
+    assert router.section("464xlat", "hosts").get("dns") == servers
+
+
 def test_what_an_admin_added_and_the_site_leaves_out_stays(router):
     router.upgrade()
     config = router.config / "464xlat"

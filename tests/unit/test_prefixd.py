@@ -268,7 +268,7 @@ class StandingClock:
 def test_after_a_stall_answers_are_read_before_probes_count_as_lost(count):
     words = "--plat-range fddd:1338:1338::/48 --clat clat --target /tmp/siit.sock --source ::1"
     daemon = Daemon(options.parse(words.split()))
-    daemon.clock, daemon.links, prober = StandingClock(), (), daemon.prober
+    daemon.clock, daemon.links, prober = StandingClock(), [], daemon.prober
     daemon._look_ms = 500
     daemon.choice.handle_all([("metric", plat(number), 100) for number in range(1, count + 1)], 0)
     prober.watch(None, daemon.choice.metrics, 0)
