@@ -6,6 +6,7 @@ import os
 
 import pytest
 from node_lab import machines, node  # noqa: F401 # fixtures
+from prefixd_mesh import python, spaces  # noqa: F401 # fixtures
 from rules_lab import mesh_of  # noqa: F401 # a fixture
 from siit_lab import namespaces  # noqa: F401 # a fixture
 from siit_path_lab import path  # noqa: F401 # a fixture

@@ -8,7 +8,7 @@ from ipaddress import IPv6Network
 
 import pytest
 from babel_wire import INFINITY, Listener
-from prefixd_lab import REPOSITORY, Namespaces
+from prefixd_lab import REPOSITORY
 from waiting import wait_until
 
 from sdk.debian import babeld
@@ -109,12 +109,6 @@ def roam_away(node):
     environment = {"PYTHONPATH": str(REPOSITORY)}
     words = ["env", *(f"{key}={text}" for key, text in environment.items()), sys.executable, "-c", REMOVE]
     node.spaces.run("node", *words)
-
-
-@pytest.fixture
-def spaces():
-    with Namespaces() as found:
-        yield found
 
 
 @pytest.fixture

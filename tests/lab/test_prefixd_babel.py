@@ -1,83 +1,27 @@
 # SPDX-License-Identifier: ISC
-"""prefixd against babeld and against scripted neighbours, in namespaces, on both Pythons."""
+"""prefixd against a scripted babeld, in namespaces, on both Pythons."""
 
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import sys
 import time
 
-import micropython
 import pytest
 from prefixd_lab import (
     REPOSITORY,
     FakeBabeld,
     LineServer,
-    Namespaces,
-    Prefixd,
     plat,
     route,
     xroute,
 )
+from prefixd_mesh import BOTH, A, B, Node, config, unlocal
 from waiting import wait_until
 
-from sdk.timeouts import TIMEOUT_SCALE
-
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces")
-SOURCE = "fddd:1337:1337:a::c000:1"
-A, B = plat(1), plat(2)
-PYTHONS = [sys.executable, *map(str, list(micropython.find().values())[:1])]  # the oldest
-
-
-def config(prefix):
-    return f"config clat remote.v4 0.0.0.0/0 remote.v6 {prefix}/96 remote.style RFC6052"
-
-
-@pytest.fixture(params=PYTHONS, ids=["cpython", "micropython"][: len(PYTHONS)])
-def python(request):
-    return request.param
-
-
-@pytest.fixture
-def spaces():
-    with Namespaces() as found:
-        yield found
-
-
-def local(spaces, name, *prefixes):
-    """Let the namespace be these PLATs: it answers for all of their addresses."""
-    for prefix in prefixes:
-        spaces.run(name, "ip", "-6", "route", "add", "local", prefix + "/96", "dev", "lo")
-
-
-def unlocal(spaces, name, prefix, kind="unreachable"):
-    spaces.run(name, "ip", "-6", "route", "del", "local", prefix + "/96", "dev", "lo")
-    spaces.run(name, "ip", "-6", "route", "add", kind, prefix + "/96")
-
-
-class Node:
-    """One node whose PLATs are on itself, with a scripted babeld, translator and roaming daemon."""
-
-    def __init__(self, spaces, folder, python, table=(), start=True, **options):
-        self.spaces = spaces
-        self.folder = folder
-        spaces.add("node")
-        spaces.run("node", "ip", "addr", "add", SOURCE + "/128", "dev", "lo", "nodad")
-        local(spaces, "node", A, B)
-        self.babel = FakeBabeld(folder / "babel", table)
-        self.translator = LineServer(folder / "control")
-        self.options = {"source": SOURCE, "probe_ipv4": "9.9.9.9", **options}
-        self.python = python
-        self.prefixd = self.start() if start else None
-
-    def start(self, **options):
-        return Prefixd(self.spaces, "node", self.folder, self.python, **{**self.options, **options})
-
-
-BOTH = [route(A, 300), route(B, 448, route_id=0xB)]
 
 
 def test_the_nearest_plat_is_set_and_the_hook_runs_after_the_translator(spaces, tmp_path, python):
@@ -316,205 +260,3 @@ def test_clients_of_the_control_socket_cannot_hold_it_up(spaces, tmp_path, pytho
     for sock in idle:
         sock.close()
     assert node.prefixd.chosen() == A
-
-
-# --- with real babelds
-
-
-RXCOST = {"plat2": 256, "liar": 16}  # of a link by its farther end
-
-
-class Mesh:
-    """A node between two platnodes, each with a babeld of its own; the way to B costs more."""
-
-    BABEL = "[::1]:33123"  # where the node's prefixd reads
-
-    def __init__(self, spaces, folder, python):
-        self.spaces = spaces
-        self.folder = folder
-        self.babelds = {}
-        for name in ("node", "plat1", "plat2"):
-            spaces.add(name)
-        for name, prefix in (("plat1", A), ("plat2", B)):
-            spaces.link("node", name)
-            local(spaces, name, prefix)
-            # what babeld redistributes; the local route above answers, as the translator would
-            spaces.run(name, "ip", "-6", "route", "add", prefix + "/96", "dev", "lo", "proto", "static")
-        spaces.run("node", "ip", "addr", "add", SOURCE + "/128", "dev", "lo", "nodad")
-        spaces.run(
-            "node", "ip", "-6", "route", "add", "fddd:1337:1337:a::/96", "dev", "lo", "proto", "static"
-        )
-        for name, links in (("node", ("plat1", "plat2")), ("plat1", ("node",)), ("plat2", ("node",))):
-            self.start_babeld(name, links)
-        self.translator = LineServer(folder / "control")
-        self.prefixd = Prefixd(
-            spaces, "node", folder, python, source=SOURCE, probe_ipv4="9.9.9.9", hold_s=2, babel=self.BABEL
-        )
-
-    def start_babeld(self, name, links):
-        lines = [
-            f"interface {link} type wired rxcost {RXCOST.get(name) or RXCOST.get(link, 96)} "
-            "hello-interval 1 update-interval 1\n"
-            for link in links
-        ]
-        lines += [
-            "redistribute ip fddd:1337:1337::/48 eq 96 allow\n",
-            "redistribute ip fddd:1337:1338::/48 eq 96 allow\n",
-            "redistribute local deny\nredistribute deny\n",
-        ]
-        file = self.folder / f"{name}.conf"
-        file.write_text("".join(lines))
-        words = [
-            "babeld",
-            "-c",
-            str(file),
-            "-I",
-            str(self.folder / f"{name}.pid"),
-            "-S",
-            str(self.folder / f"{name}.state"),  # babeld deletes it at the start: never a device
-            "-G",
-            "33123",
-        ]
-        (self.folder / f"{name}.pid").unlink(missing_ok=True)
-        self.babelds[name] = self.spaces.start(
-            name, words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-
-    def tell_babeld(self, name, line):
-        """Say a line of configuration to a babeld that runs."""
-        script = "import socket, sys; s = socket.create_connection(('::1', 33123)); s.sendall(sys.argv[1].encode()); "
-        script += "s.settimeout(10); said = b''\nwhile said.count(b'ok\\n') < 2: said += s.recv(4096)"
-        self.spaces.run(name, sys.executable, "-c", script, line + "\n")
-
-    def wait_ready(self):
-        self.prefixd.wait_chosen(A)
-        good = ["good", "good"]
-        wait_until(lambda: [p["state"] for p in self.prefixd.status()["plats"]] == good, "both PLATs")
-        wait_until(lambda: config(A) in self.translator.lines, what="the nearer PLAT")
-        self.translator.lines.clear()  # the farther one may have been there first
-
-    def silence(self, name):
-        """Power off without a word: nothing gets in or out."""
-        for command in (
-            "add table inet off",
-            "add chain inet off in { type filter hook input priority 0; policy drop; }",
-        ):
-            self.spaces.run(name, "nft", command)
-        self.spaces.run(
-            name, "nft", "add chain inet off out { type filter hook output priority 0; policy drop; }"
-        )
-
-
-@pytest.fixture
-def mesh(spaces, tmp_path, python):
-    if shutil.which("babeld", path=os.environ["PATH"] + ":/usr/sbin") is None:
-        pytest.skip("no babeld: apt install babeld")
-    found = Mesh(spaces, tmp_path, python)
-    found.wait_ready()
-    return found
-
-
-def test_with_babeld_a_silent_platnode_is_left(mesh):
-    """`make bench` measures how fast."""
-    mesh.silence("plat1")
-    wait_until(lambda: config(B) in mesh.translator.lines, "the change")
-    # on a busy machine babel's own hellos may have been late enough to withdraw the route before the probes say so
-    assert re.search("previous one lost: (its exit: )?(no answer|its route)", mesh.prefixd.log())
-    mesh.spaces.run("plat1", "nft", "delete table inet off")
-    mesh.prefixd.wait_chosen(A)  # nearer, and well again for a while
-
-
-def test_with_babeld_a_withdrawn_plat_is_left_before_probes_go_unanswered(mesh):
-    mesh.spaces.run("plat1", "ip", "-6", "route", "del", A + "/96", "dev", "lo", "proto", "static")
-    mesh.spaces.run("plat1", "ip", "-6", "route", "del", "local", A + "/96", "dev", "lo")
-    wait_until(lambda: config(B) in mesh.translator.lines, "the change")
-    assert re.search("previous one lost: (?!no answer)", mesh.prefixd.log())
-
-
-def test_with_babeld_restarting_the_plat_stays(mesh):
-    mesh.babelds["node"].kill()  # its routes stay in the kernel
-    mesh.babelds["node"].wait()
-    wait_until(lambda: mesh.prefixd.status()["babel_away"], "the notice")
-    mesh.start_babeld("node", ("plat1", "plat2"))
-    wait_until(lambda: not mesh.prefixd.status()["babel_away"], "the return")
-    assert mesh.prefixd.chosen() == A
-    assert mesh.translator.lines == []
-
-
-# --- exits that are none
-
-NOTICE_S = 10 * TIMEOUT_SCALE  # what babel alone takes to notice that a node is dead
-FALSE = [plat(number) for number in range(0x1000, 0x1000 + 600)]
-
-
-def join_liar(mesh):
-    """A neighbour with the best link there is announces 600 exits, and none of them answers."""
-    mesh.spaces.add("liar")
-    mesh.spaces.link("node", "liar")
-    routes = mesh.folder / "routes"
-    routes.write_text("".join(f"route add blackhole {prefix}/96 proto static\n" for prefix in FALSE))
-    mesh.spaces.run("liar", "ip", "-6", "-batch", str(routes))
-    mesh.start_babeld("liar", ("node",))
-    mesh.tell_babeld("node", "interface liar type wired rxcost 16 hello-interval 1 update-interval 1")
-
-
-def test_with_babeld_600_exits_of_one_router_that_are_none_change_nothing(mesh):
-    join_liar(mesh)
-    wait_until(lambda: mesh.prefixd.status()["babel_counts"]["crowded"] >= 590, "the liar's routes")
-    wait_until(lambda: count(mesh, "down") >= 3, "verdicts on the few that are taken")
-    status = mesh.prefixd.status()
-    assert (status["candidates"], mesh.prefixd.chosen(), mesh.translator.lines) == (6, A, [])
-    begun = time.monotonic()
-    mesh.silence("plat1")
-    wait_until(lambda: mesh.translator.lines, "the change")
-    took_s = mesh.translator.times[-1] - begun
-    assert took_s <= NOTICE_S, took_s
-    wait_until(lambda: A not in answering(mesh), "the verdict on the one that is silent")
-    assert mesh.translator.lines == [config(B)]
-
-
-def count(mesh, state):
-    return [plat["state"] for plat in mesh.prefixd.status()["plats"]].count(state)
-
-
-def probes_sent(mesh):
-    return mesh.prefixd.status(b"chosen")["probe_counts"]["sent"]
-
-
-def answering(mesh):
-    plats = mesh.prefixd.status()["plats"]
-    return {plat["prefix"].removesuffix("/96") for plat in plats if plat["state"] == "good"}
-
-
-def test_600_exits_of_as_many_routers_that_are_none_are_never_used_while_one_answers(
-    spaces, tmp_path, python
-):
-    node = Node(spaces, tmp_path, python, BOTH)
-    # what goes there is lost without a word
-    spaces.add("sink")
-    spaces.link("node", "sink")
-    for command in (
-        "neigh add fe80::dead lladdr 02:00:00:00:de:ad dev sink",
-        "route add default via fe80::dead dev sink",
-    ):
-        spaces.run("node", "ip", "-6", *command.split())
-    node.prefixd.wait_chosen(A)
-    wait_until(lambda: answering(node) == {A, B}, "answers of both")
-    node.babel.say("".join(route(prefix, 50, route_id=0x1000 + i) for i, prefix in enumerate(FALSE)))
-    wait_until(lambda: node.prefixd.candidates() == 602, "all of them")
-    sent = probes_sent(node)
-    wait_until(lambda: probes_sent(node) >= sent + 50, "questions to some of them")
-    begun = time.monotonic()
-    spaces.run("node", "ip", "-6", "route", "del", "local", A + "/96", "dev", "lo")
-    wait_until(lambda: len(node.translator.lines) > 1, "the change")
-    took_s = node.translator.times[-1] - begun
-    assert node.translator.lines == [config(A), config(B)]
-    assert took_s <= NOTICE_S, took_s
-    # and the start of another, which knows nothing of anybody
-    node.prefixd.process.kill()
-    node.prefixd.process.wait()
-    node.babel.table = [*(route(prefix, 50, route_id=i) for i, prefix in enumerate(FALSE)), *BOTH]
-    del node.translator.lines[:]
-    node.prefixd = node.start()
-    node.prefixd.wait_chosen(B)
-    assert len(node.translator.lines) <= 2  # at most the one that is taken on trust

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""prefixd reads BIRD, as on a gateway, in the mesh of test_prefixd_babel.py: its neighbours have babeld."""
+"""prefixd reads BIRD, as on a gateway, in the mesh of test_prefixd_mesh.py: its neighbours have babeld."""
 
 import contextlib
 import os
@@ -9,14 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import micropython
 import pytest
-from prefixd_lab import Namespaces
-from test_prefixd_babel import A, B, Mesh, config
+from prefixd_mesh import PYTHONS, A, B, Mesh, config
 from waiting import wait_until
 
 BIRD = shutil.which("bird", path=os.environ["PATH"] + ":/usr/sbin")
-PYTHONS = [sys.executable, *map(str, list(micropython.find().values())[:1])]
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for network namespaces"),
     pytest.mark.skipif(BIRD is None, reason="no bird: apt install bird2"),
@@ -65,12 +62,11 @@ class BirdMesh(Mesh):
             self.bird = self.spaces.start("node", words, cwd=self.folder, stdout=log, stderr=log)
 
 
-@pytest.fixture(params=PYTHONS, ids=["cpython", "micropython"][: len(PYTHONS)])
-def mesh(request, tmp_path):
-    with Namespaces() as spaces:
-        found = BirdMesh(spaces, tmp_path, request.param)
-        found.wait_ready()
-        yield found
+@pytest.fixture
+def mesh(spaces, tmp_path, python):
+    found = BirdMesh(spaces, tmp_path, python)
+    found.wait_ready()
+    return found
 
 
 def test_with_bird_the_nearer_plat_is_used_until_its_node_is_silent(mesh):
@@ -100,14 +96,13 @@ def test_bird_may_restart_and_the_plat_stays(mesh):
     assert mesh.translator.lines == []
 
 
-def test_what_is_no_bird_is_said(tmp_path):
-    with Namespaces() as spaces:
-        mesh = BirdMesh(spaces, tmp_path, PYTHONS[0])
-        mesh.bird.kill()
-        mesh.bird.wait()
-        with contextlib.suppress(FileNotFoundError):
-            (tmp_path / "bird.ctl").unlink()
-        script = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('bird.ctl'); s.listen()\n"
-        script += "while True: s.accept()[0].sendall(b'220 mail.example.org\\n')"
-        spaces.start("node", [sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL)
-        wait_until(lambda: "it does not greet as one" in mesh.prefixd.log(), "the sentence")
+def test_what_is_no_bird_is_said(spaces, tmp_path):
+    mesh = BirdMesh(spaces, tmp_path, PYTHONS[0])
+    mesh.bird.kill()
+    mesh.bird.wait()
+    with contextlib.suppress(FileNotFoundError):
+        (tmp_path / "bird.ctl").unlink()
+    script = "import socket; s = socket.socket(socket.AF_UNIX); s.bind('bird.ctl'); s.listen()\n"
+    script += "while True: s.accept()[0].sendall(b'220 mail.example.org\\n')"
+    spaces.start("node", [sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    wait_until(lambda: "it does not greet as one" in mesh.prefixd.log(), "the sentence")
