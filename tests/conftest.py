@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # what tests share: its assertions say what they compared, too
-pytest.register_assert_rewrite("l3roamd_mesh", "node_lab", "rules_lab", "siit_lab", "talk")
+pytest.register_assert_rewrite("l3roamd_mesh", "node_lab", "package_node", "rules_lab", "siit_lab", "talk")
 
 # no limits of time: the machine may be busy with something else. The same examples in each run, or a run would say
 # something of luck; others, and more, by hand: --hypothesis-profile thorough

@@ -7,8 +7,8 @@ import textwrap
 
 import pytest
 from node_lab import EITHER_KIND, FIREWALLS, NEEDS
+from setup_mesh import SERVER
 from test_node_setup_guard import BEHIND, ECHO, ONE_FLOW, give_home, mesh_that_carries
-from test_node_setup_traffic import SERVER
 from waiting import wait_until
 
 pytestmark = NEEDS

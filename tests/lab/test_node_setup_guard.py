@@ -9,7 +9,7 @@ import time
 
 import pytest
 from node_lab import EITHER_KIND, FIREWALLS, NEEDS, address, link
-from test_node_setup_traffic import CLIENT, NEXT_NODE, SERVER, Mesh
+from setup_mesh import CLIENT, NEXT_NODE, SERVER, Mesh
 from waiting import wait_until
 
 pytestmark = NEEDS

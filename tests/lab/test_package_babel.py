@@ -11,7 +11,7 @@ from pathlib import Path
 
 import packages
 import pytest
-from test_package_services import CONFIG, RESPONDD, Node, is_up, pytestmark  # noqa: F401
+from package_node import CONFIG, RESPONDD, Node, is_up, pytestmark
 from waiting import wait_until
 
 SERVICE = "/etc/init.d/gluon-464xlat-babel"

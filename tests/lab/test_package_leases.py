@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from test_package_services import make_node, node, pytestmark  # noqa: F401  fixtures, and what they need
+from package_node import make_node, node, pytestmark
 
 MAC, IPV4 = "02:00:00:00:00:01", "10.46.1.2"
 TOLD = """\
@@ -16,7 +16,7 @@ FOREVER = "no time"
 
 
 @pytest.fixture
-def told(node):  # noqa: F811
+def told(node):
     """told(event, lines, path) -> what the daemon is told of an event when dnsmasq's file of leases has these lines."""
     node.file("/run/l3roamd_py").write_text(TOLD)
     node("chmod +x /run/l3roamd_py; mount --bind /run/l3roamd_py /usr/sbin/l3roamd_py")
@@ -43,7 +43,7 @@ def test_a_lease_of_twelve_hours_is_told_as_one(told, event, action):
     assert within(said, 43200)
 
 
-def test_leases_without_an_end_lengths_and_ends_are_told_as_what_they_are(told, node):  # noqa: F811
+def test_leases_without_an_end_lengths_and_ends_are_told_as_what_they_are(told, node):
     assert told("add", f"0 {MAC} {IPV4} * *\n").endswith(FOREVER)
     assert told("add", f"3600 {MAC} {IPV4} * *\n").endswith(" 3600")  # a dnsmasq for routers without a clock
     assert told("add", f"{time.time() - 60:.0f} {MAC} {IPV4} * *\n") == ""  # it is over
@@ -52,7 +52,7 @@ def test_leases_without_an_end_lengths_and_ends_are_told_as_what_they_are(told, 
     assert told("add", f"1800 {MAC} {IPV4} * *\n", "/run/leases").endswith(" 1800")
 
 
-def test_a_lease_that_dnsmasq_is_only_writing_is_waited_for(told, node):  # noqa: F811
+def test_a_lease_that_dnsmasq_is_only_writing_is_waited_for(told, node):
     written = f"echo '3600 {MAC} {IPV4} * *' >/tmp/dhcp.leases"
     node(f"(sleep 1.5; {written}) </dev/null >/dev/null 2>&1 &")
     assert told("add", f"3600 {MAC} {IPV4}").endswith(" 3600")  # half of a line

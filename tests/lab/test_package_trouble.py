@@ -4,14 +4,14 @@
 import time
 
 import pytest
-from test_package_services import CONFIG, is_up, make_node, node, pytestmark  # noqa: F401
+from package_node import CONFIG, is_up, make_node, node, pytestmark
 from waiting import wait_until
 
 ADDRESSES = "ip -o -4 addr; ip -o -6 addr show scope global"
 KERNEL = f"{ADDRESSES}; ip -6 route | grep -v fe80; ip rule; nft list tables | grep 464"
 
 
-def test_a_full_overlay_keeps_no_role_from_coming_up(node):  # noqa: F811
+def test_a_full_overlay_keeps_no_role_from_coming_up(node):
     """The services write to /var, which is memory: the flash may be full, or broken and read-only."""
     node.add_clients()
     node("for s in siit 464xlat prefixd l3roamd-py; do /etc/init.d/$s enable; done; mount -o remount,ro /etc")
@@ -22,7 +22,7 @@ def test_a_full_overlay_keeps_no_role_from_coming_up(node):  # noqa: F811
     node.wait("prefixd --status --json", '"chosen"')
 
 
-def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_is(node):  # noqa: F811
+def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_is(node):
     node.add_clients()
     node("/etc/init.d/siit boot")
     node.wait("siit show", "")
@@ -44,7 +44,7 @@ def test_without_room_in_memory_nothing_is_half_made_and_it_goes_on_when_there_i
 
 
 @pytest.mark.parametrize("part", [0.3, 0.55, 0.8])
-def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa: F811
+def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):
     node.add_clients()
     node.write(CONFIG[: int(len(CONFIG) * part)])
     node("/etc/init.d/siit boot; /etc/init.d/464xlat boot", check=False)
@@ -59,7 +59,7 @@ def test_half_of_a_configuration_makes_whole_roles_or_none(node, part):  # noqa:
 
 
 @pytest.mark.parametrize("config", [CONFIG + "config x '", None], ids=["half a line", "gone"])
-def test_a_configuration_that_uci_cannot_read_takes_no_role_down(node, config):  # noqa: F811
+def test_a_configuration_that_uci_cannot_read_takes_no_role_down(node, config):
     node.add_clients()
     node.start()
     node.wait("464xlat status", "plat  up")
@@ -74,7 +74,7 @@ def test_a_configuration_that_uci_cannot_read_takes_no_role_down(node, config): 
     assert node(KERNEL) == before
 
 
-def test_a_node_without_an_ipv4_line_is_no_platnode_until_it_has_one(node):  # noqa: F811
+def test_a_node_without_an_ipv4_line_is_no_platnode_until_it_has_one(node):
     """Gluon's images are for every node, and most have nothing at their WAN: they must draw no clients of others."""
     node.add_clients()
     node("ip -4 route del default")

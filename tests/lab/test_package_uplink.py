@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: ISC
 """`option uplink reach` on a router: the service waits for reach's link, and takes it as the WAN."""
 
-import test_package_services as services
-from test_package_services import is_up, make_node, pytestmark  # noqa: F401  a fixture, and what it needs
+from package_node import CONFIG, is_up, make_node, pytestmark
 
-UPLINK = services.CONFIG.replace("option pool", "option uplink 'reach'\n\toption pool")
+UPLINK = CONFIG.replace("option pool", "option uplink 'reach'\n\toption pool")
 # what reach's init script and netifd make of a description
 LINK = """
 ip link add wg0 type veth peer name server && ip link set wg0 up && ip link set server up
@@ -14,7 +13,7 @@ ip -4 rule add priority 4641 iif plat lookup 43
 """
 
 
-def test_the_role_waits_for_the_link_and_takes_it_as_its_wan(make_node):  # noqa: F811
+def test_the_role_waits_for_the_link_and_takes_it_as_its_wan(make_node):
     node = make_node()
     node.write(UPLINK)
     node.start()
@@ -24,6 +23,6 @@ def test_the_role_waits_for_the_link_and_takes_it_as_its_wan(make_node):  # noqa
     said = node.wait("464xlat status", "out of wg0")
     assert is_up(said, "plat")
     assert "no link of reach" not in node("/etc/init.d/464xlat status", check=False)
-    node.write(services.CONFIG)
+    node.write(CONFIG)
     node("/etc/init.d/464xlat reload")
     node.wait("464xlat status", "out of wan")

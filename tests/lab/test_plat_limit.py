@@ -11,8 +11,8 @@ import textwrap
 
 import pytest
 from node_lab import EITHER_KIND, NEEDS, PLAT, stand_in_node
+from setup_mesh import PRELUDE, SERVER, Mesh
 from test_node_setup_jool import JOOL
-from test_node_setup_traffic import PRELUDE, SERVER, Mesh
 from waiting import wait_until
 
 pytestmark = NEEDS
@@ -225,18 +225,22 @@ TALK = """
 def test_an_open_connection_goes_on_by_a_changed_limit(machines):
     mesh = Mesh(machines)
     mesh.plat_node.xlat(f"plat up {mesh.plat_options} --limit-down-kbit 4000")
-    rates = []
     program = textwrap.dedent(PRELUDE) + textwrap.dedent(TALK)
     words = mesh.client.words([sys.executable, "-c", program])
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout.readline() == "open\n"
-        for limit in ("--limit-down-kbit 4000", "--limit-down-kbit 32000", "--limit-down-kbit 4000", ""):
-            mesh.plat_node.xlat(f"plat up {mesh.plat_options} {limit}")
+
+        def rate():
             client.stdin.write("\n")
             client.stdin.flush()
-            rates.append(float(client.stdout.readline()))
+            return float(client.stdout.readline())
+
+        for limit, least, most in (
+            ("--limit-down-kbit 4000", 1, 4.5),
+            ("--limit-down-kbit 32000", 20, 34),  # TCP needs a while to use it on a busy machine
+            ("--limit-down-kbit 4000", 1, 4.5),  # what was on its way comes as well
+            ("", 40, float("inf")),
+        ):
+            mesh.plat_node.xlat(f"plat up {mesh.plat_options} {limit}")
+            wait_until(lambda: least < rate() < most, f"{least} to {most} Mbit/s with {limit or 'no limit'}")  # noqa: B023
         client.stdin.close()
-    assert rates[0] < 4.5
-    assert 20 < rates[1] < 34
-    assert rates[2] < 8  # what was on its way comes as well
-    assert rates[3] > 40, rates

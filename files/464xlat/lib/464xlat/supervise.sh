@@ -163,8 +163,7 @@ ensure_up() {
 		stay_up
 	elif ! has_uplink; then
 		report_problem "464xlat: plat up: no IPv4 default route leads out of $wan, expected one: is the line up?"
-		withdraw
-		pause "$CHECK_S"
+		if withdraw; then pause "$CHECK_S"; else pause "$AGAIN_S"; fi
 	elif is_applied && { is_intact || { pause "$AGAIN_S" && is_intact; }; }; then
 		stay_up
 	elif run "$words${wan:+ --wan $wan}"; then
