@@ -2,16 +2,17 @@
 """Meshes for labs, each in a line or two."""
 
 
-def mesh_text(nodes, links, clients="", /, **settings):
+def mesh_text(nodes, links, clients="", /, of_links="", **settings):
     """Return a topology's text, ready for parse_topology. What is behind it belongs to the last client.
 
-    nodes: `a=clat b=plat`; links: `a-b b-c`; clients: `phone=a`, each at a node; settings: of [lab].
+    nodes: `a=clat b=plat`; links: `a-b b-c`; clients: `phone=a`, each at a node; of_links: lines for each
+    link; settings: of [lab].
     """
     lines = ["[lab]", *(f"{key} = {value}" for key, value in settings.items())]
     for name, role in (each.split("=") for each in nodes.split()):
         lines += [f"[nodes.{name}]", f'role = "{role}"']
     for one, other in (each.split("-") for each in links.split()):
-        lines += ["[[links]]", f'between = ["{one}", "{other}"]']
+        lines += ["[[links]]", f'between = ["{one}", "{other}"]', of_links]
     for name, node in (each.split("=") for each in clients.split()):
         lines += [f"[clients.{name}]", f'node = "{node}"']
     return "\n".join([*lines, ""])

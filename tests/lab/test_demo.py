@@ -11,6 +11,7 @@ from pathlib import Path
 
 import packages
 import pytest
+from meshes import mesh_text
 from waiting import wait_until
 
 from sdk.lab.process_table import find_labs
@@ -156,9 +157,10 @@ def refuses(options, sentence):
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_a_demo_that_is_kept_stays_for_the_lab_command(tmp_path):
+def test_a_demo_that_is_kept_stays_for_the_lab_command(mesh, tmp_path):
     lab = [str(Path(__file__).resolve().parents[2] / "bin/lab")]
-    program = demo("--topology", "line", "--json", str(tmp_path / "demo.json"), "--keep")
+    mesh.write_text(mesh_text("far=clat north=plat", "far-north", "phone=far", roaming="false"))
+    program = demo("--topology", str(mesh), "--json", str(tmp_path / "demo.json"), "--keep")
     said, errors = program.communicate(timeout=600)
     try:
         assert program.returncode == 0, said + errors

@@ -17,9 +17,7 @@ THREE = mesh_text(
     "c1=clat ours=both c2=clat", "c1-ours ours-c2", "phone=ours tablet=c2 laptop=ours", **SETTINGS
 )
 OWN = mesh_text("a=clat c=clat b=both", "a-c c-b", "phone=a", **SETTINGS)
-LOSSY = mesh_text("ours=both c=clat", "ours-c", "phone=ours", **SETTINGS).replace(
-    'between = ["ours", "c"]', 'between = ["ours", "c"]\nloss_percent = 25'
-)
+LOSSY = mesh_text("ours=both c=clat", "ours-c", "phone=ours", of_links="loss_percent = 25", **SETTINGS)
 UNUSED = 0x464  # of the clients' prefix: the number of an address that nobody makes itself
 
 
@@ -63,27 +61,17 @@ def known(lab, node, client):
 
 
 @NEEDS_C
-def test_a_client_that_says_nothing_is_found_through_our_node(lab, outer, silent):
-    """c1 has a packet for it, and asks: c2 has to hear of that."""
+@pytest.mark.parametrize(("client", "node"), [("tablet", "c2"), ("laptop", "ours")])
+def test_a_client_that_says_nothing_is_found_from_beyond_our_node_and_at_it(lab, outer, silent, client, node):
+    """c1 has a packet for it, and asks: who has it has to hear of that."""
     if outer == OURS:
         pytest.skip("for the C daemon")
-    address = silent("tablet")
-    wait_until(lambda: serving(lab, "tablet") == ["c2"], "c2 serving the tablet")
-    assert address not in known(lab, "c2", "tablet")
-    wait_until(lambda: reaches(lab, "c1", address), "c1 reaching the tablet")
-    assert address in known(lab, "c2", "tablet")
+    address = silent(client)
+    wait_until(lambda: serving(lab, client) == [node], f"{node} serving the {client}")
+    assert address not in known(lab, node, client)
+    wait_until(lambda: reaches(lab, "c1", address), f"c1 reaching the {client}")
+    assert address in known(lab, node, client)
     assert lab.roaming_status("ours")["counters"]["seeks"] >= 1
-
-
-@NEEDS_C
-def test_a_client_of_ours_that_says_nothing_is_found(lab, outer, silent):
-    if outer == OURS:
-        pytest.skip("for the C daemon")
-    address = silent("laptop")
-    wait_until(lambda: serving(lab, "laptop") == ["ours"], "ours serving the laptop")
-    assert address not in known(lab, "ours", "laptop")
-    wait_until(lambda: reaches(lab, "c1", address), "c1 reaching the laptop")
-    assert address in known(lab, "ours", "laptop")
 
 
 def test_a_client_walks_among_the_three_and_one_has_it(lab):

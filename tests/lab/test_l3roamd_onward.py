@@ -10,6 +10,7 @@ import re
 import time
 
 import pytest
+from meshes import mesh_text
 from node_lab import EITHER_KIND, NEEDS, Node, address, link
 from rules_lab import CLAT_RULES, Hand
 from waiting import wait_until
@@ -143,24 +144,7 @@ def test_a_restart_goes_on_with_what_is_turned_back_and_not_with_what_is_sent_on
     assert "0 received" in line.ping()
 
 
-MESH = """
-[nodes.a]
-role = "clat"
-[nodes.b]
-role = "clat"
-[nodes.mid]
-role = "plain"
-[nodes.exit]
-role = "plat"
-[[links]]
-between = ["a", "mid"]
-[[links]]
-between = ["mid", "b"]
-[[links]]
-between = ["a", "exit"]
-[clients.phone]
-node = "a"
-"""
+MESH = mesh_text("a=clat b=clat mid=plain exit=plat", "a-mid mid-b a-exit", "phone=a")
 GAP_S = 0.5  # on a machine with other work; babel alone takes seconds
 REPLY = re.compile(r"^\[(\d+\.\d+)\] .*icmp_seq=", re.M)
 

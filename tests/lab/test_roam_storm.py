@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from meshes import mesh_text
 from talk import diagnosis
 from waiting import wait_until
 
@@ -23,24 +24,21 @@ from xlat464.node import management_address, node_client_address
 from xlat464.rfc6052 import embed
 
 # wireless: babel calls a wired link dead that loses two of three hellos
-BAD = 'delay_ms = 2, jitter_ms = 1, loss_percent = 0.5, reorder_percent = 1, type = "wireless"'
-MESH = """
-[lab]
-hello_interval_ms = 500
-rules = "RULES"
-interpreter = "INTERPRETER"
-[nodes]
-a = { role = "clat" }
-b = { role = "clat" }
-c = { role = "both" }
-exit = { role = "plat" }
-[clients.phone]
-node = "a"
-[clients.tablet]
-node = "b"
-""" + "".join(
-    f'[[links]]\nbetween = ["{one}", "{other}"]\n' + BAD.replace(", ", "\n") + "\n"
-    for one, other in (("a", "b"), ("b", "c"), ("a", "exit"), ("b", "exit"), ("c", "exit"))
+BAD = """\
+delay_ms = 2
+jitter_ms = 1
+loss_percent = 0.5
+reorder_percent = 1
+type = "wireless"
+"""
+MESH = mesh_text(
+    "a=clat b=clat c=both exit=plat",
+    "a-b b-c a-exit b-exit c-exit",
+    "phone=a tablet=b",
+    of_links=BAD,
+    hello_interval_ms=500,
+    rules='"RULES"',
+    interpreter='"INTERPRETER"',
 )
 STALL_S = 13.0  # so long TCP sends a segment again, six times, before it is taken for lost
 ENDLESS = f"http://{WEB}/bytes/{10**12}"
