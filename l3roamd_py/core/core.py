@@ -190,6 +190,12 @@ def on_due(node: Node, mac: bytes) -> None:
     node.touch(mac)
 
 
+def on_node_appeared(node: Node) -> None:
+    absence.on_node_appeared(node)
+    partners.on_node_appeared(node)
+    seeks.on_node_appeared(node)
+
+
 EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.ClientSeen: lambda core, e: signs.see(core.node, e.mac, e.address, e.is_proof),
     events.ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
@@ -205,7 +211,7 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.ClaimUnreachable: lambda core, e: search.on_unreachable(core.node, e.mac, e.is_retracted),
     events.FoundElsewhere: lambda core, e: absence.on_found_elsewhere(core.node, e.mac),
     events.PlaceChecked: lambda core, e: addresses.on_place_checked(core.node, e.mac, e.place, e.is_live),
-    events.NodeAppeared: lambda core, e: absence.on_node_appeared(core.node),
+    events.NodeAppeared: lambda core, e: on_node_appeared(core.node),
     events.PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix),
     events.PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
     events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),

@@ -107,6 +107,7 @@ class Options:
     claim_ttl = 8  # nodes that may pass a CLAIM on
 
     prepare_again_s = 60.0  # between two PREPARE to a partner
+    prepare_anew_s = 1.0  # after a node came to the mesh: the way back may come later
     prepares_per_s = 1 / 30  # of one, after which it is told of all clients
     max_prepared = 1024  # of its clients
 
@@ -115,7 +116,7 @@ class Options:
     seek_again_s = (0.5, 2.0)  # after the last copy: SEEK and the question that follows may both be lost
 
     # searches of our own: for an IPv4 address, and where its client is said to have gone
-    seek_at_s = (0, 0.2, 0.6)
+    seek_at_s = (0, 0.2, 0.6, 1.1)
     place_at_s = (0, 0.03, 0.08, 0.2, 0.5)
     seek_give_up_s = 1.5
     seek6_at_s = (0, 1.0, 2.5)  # for an IPv6 address, to which babel leads when its client is found

@@ -3,6 +3,7 @@
 
     B                                        A, which has the client
     PREPARE, with a nonce, every minute      INFO with that nonce for each client that has stayed a while
+    and when a node has come to the mesh     that of all clients again, not more often than `prepares_per_s`
     the client comes: ROAM and CLAIM         asks it, lets it go, INFO as ever: B acknowledges that one
 
 Each has to name the other (`partners`), for INFO has the client's token: who has it can take the client, here or not.
@@ -16,6 +17,8 @@ from l3roamd_py.core.departed import make_departed
 from l3roamd_py.core.info import read_lease, write_info
 from l3roamd_py.core.node import Node
 from l3roamd_py.core.requests import renew, start_roam
+
+ALL = b""  # whose timer it is that asks all of them
 
 
 def ask(node: Node, partner: bytes) -> None:
@@ -31,6 +34,18 @@ def ask_all(node: Node) -> None:
             ask(node, partner)
 
 
+def on_node_appeared(node: Node) -> None:
+    """A node can be reached that could not: if it is a partner, what we asked or told it before is lost."""
+    if node.options.partners and (prepare_anew, ALL) not in node.timers:
+        node.timers.set((prepare_anew, ALL), node.now_s + node.options.prepare_anew_s)
+
+
+def prepare_anew(node: Node, _: bytes) -> None:
+    ask_all(node)
+    if node.told_partners and node.prepares.is_within(ALL, node.now_s):
+        _tell_of_all(node)
+
+
 def on_prepare(node: Node, header: wire.Header) -> None:
     """Tell a node of the same owner of our clients; of all, one after the other, if it does not know them yet."""
     partner, before = header.sender, node.told_partners.get(header.sender)
@@ -38,15 +53,18 @@ def on_prepare(node: Node, header: wire.Header) -> None:
         return node.count("prepares_refused")
     node.told_partners[partner] = (header.nonce, node.now_s + 2.5 * node.options.prepare_again_s)
     is_known = before is not None and before[0] == header.nonce and before[1] > node.now_s
-    if is_known or not node.prepares.is_within(partner, node.now_s):
-        return None
+    if not is_known and node.prepares.is_within(partner, node.now_s):
+        _tell_of_all(node)
+    return None
+
+
+def _tell_of_all(node: Node) -> None:
     at_s = node.now_s
     for client in node.clients.values():
         if isinstance(client.state, Served) and client.state.measures:
             at_s += node.options.sweep_pace_s
             client.state.measures, client.state.measure_s = node.options.measures - 1, at_s
             node.touch(client.mac)
-    return None
 
 
 def tell(node: Node, client: Client) -> None:

@@ -102,6 +102,12 @@ def end_search(node: Node, address: bytes) -> Sought | None:
     return node.sought.pop(address, None)
 
 
+def on_node_appeared(node: Node) -> None:
+    """A node can be reached that could not: what nobody had may be there, and need not wait to be sought again."""
+    for address in [each for each in node.sought if node.sought[each].is_missing]:
+        end_search(node, address)
+
+
 def go_on(node: Node, address: bytes) -> None:
     """A copy of SEEK is due, or nobody has answered, or what nobody had may be sought again."""
     sought = node.sought[address]

@@ -188,6 +188,42 @@ def test_nodes_prepare_again_after_a_restart(prepared):
     check_goes_on(prepared, client, before, 0.1)
 
 
+def test_a_node_that_is_alone_at_its_start_is_prepared_when_it_has_come_to_the_mesh(prepared):
+    client = joined(prepared)
+    b = prepared.nodes[1]
+    prepared.split(2)
+    b.restart(0.5, {})
+    prepared.run(1)
+    prepared.choose(prepared.nodes[3])  # PREPARE is lost
+    prepared.run(5)
+    assert not b.core.node.prepared
+    prepared.heal()
+    prepared.run(5)
+    assert client.mac in b.core.node.prepared
+
+
+def test_a_partner_to_which_the_way_comes_later_is_told_then(prepared):
+    client = joined(prepared)
+    prepared.run(5)
+    a, b = prepared.nodes[:2]
+    b.core.node.prepared.clear()  # INFO is lost: it has no ACK
+    a.handle(events.NodeAppeared())
+    prepared.run(3)
+    assert client.mac in b.core.node.prepared
+
+
+def test_nodes_that_come_and_go_all_the_time_have_partners_asked_and_told_seldom(prepared):
+    joined(prepared)
+    prepared.run(5)
+    a = prepared.nodes[0]
+    a.actions.clear()
+    for _ in range(1000):
+        a.handle(events.NodeAppeared())
+        prepared.run(0.02)
+    assert 1 <= kinds(a).count(wire.PREPARE) <= 2 * 20
+    assert kinds(a).count(wire.INFO) <= 2 * 2
+
+
 @pytest.mark.parametrize("home", [1, 3])
 def test_a_client_whose_mac_shows_up_at_a_prepared_node_stays_where_it_answers(prepared, home):
     client = joined(prepared, home)

@@ -26,6 +26,15 @@ def is_open(mesh, one, other):
     return mesh.send_to(one, other.ipv4) and mesh.send_to(other, one.ipv4)
 
 
+def opens(mesh, one, other, within_s, every_s=1):
+    """Whether packets pass both ways before long, when both have tried."""
+    for _ in range(within_s // every_s):
+        mesh.run(every_s)
+        if is_open(mesh, one, other):
+            return True
+    return False
+
+
 @pytest.fixture
 def two():
     """Two clients of different nodes that have met."""
@@ -80,6 +89,32 @@ def test_an_address_that_nobody_has_is_refused_and_not_sought_again_at_once():
     assert len(seeks(mesh)) > count
     mesh.run(10)
     assert not mesh.nodes[0].core.node.sought
+
+
+def test_a_node_that_hears_only_the_last_seek_answers_in_time():
+    mesh = Mesh()
+    one, other = joined(mesh, 1, 9), joined(mesh, 2, 8)
+    mesh.split(2)
+    mesh.send_to(one, other.ipv4)
+    mesh.run(1)
+    mesh.split()
+    mesh.run(0.2)
+    assert is_open(mesh, one, other)
+    assert not mesh.refused
+
+
+def test_what_nobody_had_is_sought_again_when_a_node_has_come():
+    mesh = Mesh()
+    one, other = joined(mesh, 1, 9), joined(mesh, 2, 8)
+    a = mesh.nodes[0]
+    mesh.split(2)
+    mesh.send_to(one, other.ipv4)
+    mesh.run(1.6)
+    assert mesh.refused == [(a, other.ipv4)]
+    mesh.split()
+    assert not meet(mesh, one, other), "not at once"
+    a.handle(events.NodeAppeared())
+    assert meet(mesh, one, other)
 
 
 def test_a_client_of_the_same_node_is_not_sought():
@@ -147,11 +182,7 @@ def test_both_walk_at_once(two):
     mesh, one, other = two
     mesh.move(one, mesh.nodes[2])
     mesh.move(other, mesh.nodes[3])
-    for _ in range(10):
-        mesh.run(1)
-        if is_open(mesh, one, other):
-            return
-    pytest.fail("they lost each other")
+    assert opens(mesh, one, other, 10)
 
 
 def test_one_walks_to_the_other_s_node_and_back(two):
@@ -185,11 +216,7 @@ def test_a_node_that_restarts_is_found_again(two):
     b.kernel.pairs.clear()
     b.kernel.reached.clear()
     b.restart(0.5, b.core.snapshot(mesh.now_s))
-    for _ in range(12):
-        mesh.run(5)
-        if is_open(mesh, one, other):
-            return
-    pytest.fail("it was not found again")
+    assert opens(mesh, one, other, 60, every_s=5)
 
 
 def test_a_node_without_power_is_given_up(two):
