@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""`make test` without ARGS: two parts at a time, of which each counts, is shown, and ends cleanly with Ctrl-C."""
+"""`make test` without ARGS: parts at a time, of which each counts, is shown, and ends cleanly with Ctrl-C."""
 
 import os
 import signal
@@ -18,10 +18,12 @@ START = """
     import os, sys
     from pathlib import Path
     from sdk import suite
-    suite.OUTPUT = Path(sys.argv[1]) / "beside.log"
-    suite.CACHES = [Path(sys.argv[1]) / name for name in ("cache-labs", "cache-beside")]
-    suite.IN_A_LAB = "test_labs"
-    suite.LABS, suite.BESIDE = [sys.argv[1] + "/labs"], [os.path.relpath(sys.argv[1] + "/beside")]
+    suite.BUILD, suite.IN_A_LAB = Path(sys.argv[1]), "test_labs"
+    folders = [os.path.relpath(suite.BUILD / name) for name in ("labs", "beside")]
+    files = {"labs": folders[:1], "beside": folders[1:]}
+    if (suite.BUILD / "is-shared").exists():
+        files = {"labs": folders, "beside": folders[::-1]}
+    suite.plan = lambda: [suite.Part(name, tuple(each)) for name, each in files.items()]
     sys.exit(suite.main(sys.argv[2:]))
 """
 PASSES = "def test_it(): assert True\n"
@@ -121,6 +123,33 @@ def test_tests_can_be_interrupted_where_a_script_started_the_suite(start, tmp_pa
     assert process.returncode == 0, said
 
 
+SHARED = """
+import pathlib, time, pytest
+HERE = pathlib.Path(__file__).parent
+@pytest.fixture(scope="module")
+def mesh():
+    (HERE / "log").open("a").write("up ")
+    yield
+    (HERE / "log").open("a").write("down ")
+@pytest.mark.parametrize("number", range(3))
+def test_it(mesh, number):
+    (HERE / "log").open("a").write(f"{number} ")
+    deadline_s = time.monotonic() + 60
+    while not (HERE.parent / OTHER / "log").exists():  # the other part takes that
+        assert time.monotonic() < deadline_s
+"""
+
+
+def test_parts_share_files_and_a_module_is_run_by_one_of_them(start, tmp_path):
+    (tmp_path / "is-shared").touch()
+    process = start(SHARED.replace("OTHER", "'beside'"), SHARED.replace("OTHER", "'labs'"))
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, said
+    assert said.count("3 passed") == 2
+    for folder in ("labs", "beside"):
+        assert (tmp_path / folder / "log").read_text() == "up 0 1 2 down "
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_both_parts_clean_up_when_they_are_to_end(start, tmp_path, number):
     process = start(WAITS, WAITS)
@@ -135,13 +164,18 @@ def test_both_parts_clean_up_when_they_are_to_end(start, tmp_path, number):
         assert said.count("no tests ran") == 2
 
 
-def test_every_test_is_in_one_of_the_parts():
-    unhurried = {path for glob in suite.UNHURRIED for path in ROOT.glob(glob)}
+def test_every_test_is_in_a_part_and_no_hurried_lab_in_the_one_that_has_a_low_priority():
+    labs, more, beside = suite.plan()
+    files = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("tests/*/test_*.py"))]
+    assert sorted({*labs.files, *beside.files}) == [
+        file for file in files if not file.startswith("tests/vm/")
+    ]
+    assert (
+        sorted(labs.files) == sorted(more.files) == [file for file in files if file.startswith("tests/lab/")]
+    )
+    assert len({*beside.files}) == len(beside.files)
+    assert (labs.before, more.before, beside.before) == ((), (), suite.NICE)
+    assert "tests/lab/test_l3roamd_daemon.py" not in beside.files
+    assert labs.files[: len(suite.LONGEST)] == tuple(sorted(suite.LONGEST))
     for glob in suite.UNHURRIED:
         assert list(ROOT.glob(glob)), f"there is no {glob}"
-    assert ROOT / "tests/lab/test_l3roamd_daemon.py" not in unhurried
-    words = [sys.executable, "-m", "pytest", "--collect-only", "-q", *suite.LABS]
-    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    here = {ROOT / line.partition("::")[0] for line in said.splitlines() if "::" in line}
-    assert here | unhurried == set(ROOT.glob("tests/lab/test_*.py"))
-    assert not here & unhurried
