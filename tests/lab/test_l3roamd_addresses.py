@@ -12,9 +12,7 @@ from sdk.lab import WEB
 from sdk.lab.programs import UDHCPC
 from xlat464.address import format_mac
 
-MESH = mesh_text(
-    "a=clat b=both", "a-b", "phone=a laptop=a desktop=a repeater=a", roaming="true", hello_interval_ms=500
-)
+MESH = mesh_text("a=clat b=both", "a-b", "phone=a laptop=a desktop=a repeater=a", roaming="true")
 NAME = "0x3d:00636c69656e74"  # option 61: a name that stays when the MAC does not
 NEW_MAC = "02:00:5e:10:00:99"
 VM_MAC, BRIDGED_MAC = "02:00:5e:10:00:77", "02:00:5e:10:00:78"

@@ -12,7 +12,7 @@ from waiting import wait_until
 
 from xlat464.address import format_mac
 
-SETTINGS = {"roaming": "true", "hello_interval_ms": 500}
+SETTINGS = {"roaming": "true"}
 THREE = mesh_text(
     "c1=clat ours=both c2=clat", "c1-ours ours-c2", "phone=ours tablet=c2 laptop=ours", **SETTINGS
 )

@@ -19,7 +19,7 @@ from sdk.lab.plan import ECHO
 from xlat464.address import format_ipv6, format_mac, parse_ipv6
 from xlat464.node import node_client_address
 
-TRIANGLE = mesh_text("a=clat b=clat c=plat", "a-b b-c a-c", "phone=a", roaming="true", hello_interval_ms=500)
+TRIANGLE = mesh_text("a=clat b=clat c=plat", "a-b b-c a-c", "phone=a", roaming="true")
 SOCKET = "/var/run/l3roamd.sock"
 NODES = ("a", "b", "c")
 RESIDENT_KIB = 40 * 1024

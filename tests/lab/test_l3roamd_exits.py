@@ -7,7 +7,7 @@ import pytest
 from meshes import mesh_text
 from waiting import wait_until
 
-TWO_EXITS = mesh_text("a=clat x=plat y=plat", "a-x a-y x-y", "phone=a", roaming="true", hello_interval_ms=500)
+TWO_EXITS = mesh_text("a=clat x=plat y=plat", "a-x a-y x-y", "phone=a", roaming="true")
 
 
 @pytest.fixture(scope="module")

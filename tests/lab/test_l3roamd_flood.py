@@ -13,9 +13,7 @@ from waiting import wait_until
 from sdk.lab.plan import short_name
 from xlat464.address import format_mac
 
-LINE = mesh_text(
-    "a=clat b=clat c=plat", "a-b b-c", "phone=a crowd=a walker=b", roaming="true", hello_interval_ms=500
-)
+LINE = mesh_text("a=clat b=clat c=plat", "a-b b-c", "phone=a crowd=a walker=b", roaming="true")
 MACS = 4500
 ROUTES_MOST = 20  # of the three that are there
 

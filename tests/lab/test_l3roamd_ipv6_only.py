@@ -18,7 +18,7 @@ from sdk.lab.radio import in_namespace
 from xlat464.address import format_mac
 from xlat464.node import management_address
 
-PAIR = mesh_text("a=both six=clat", "a-six", "phone=six", roaming="true", hello_interval_ms=500)
+PAIR = mesh_text("a=both six=clat", "a-six", "phone=six", roaming="true")
 TABLE = 70000  # the C daemon has room for a byte
 UNKNOWN_TLV = bytes((77, 6)) + b"what"
 

@@ -144,7 +144,7 @@ def test_a_restart_goes_on_with_what_is_turned_back_and_not_with_what_is_sent_on
     assert "0 received" in line.ping()
 
 
-MESH = mesh_text("a=clat b=clat mid=plain exit=plat", "a-mid mid-b a-exit", "phone=a")
+MESH = mesh_text("a=clat b=clat mid=plain exit=plat", "a-mid mid-b a-exit", "phone=a", hello_interval_ms=4000)
 GAP_S = 0.5  # on a machine with other work; babel alone takes seconds
 REPLY = re.compile(r"^\[(\d+\.\d+)\] .*icmp_seq=", re.M)
 

@@ -21,7 +21,6 @@ MESH = (
         "a-b b-c a-c",
         "tablet=a guest=a phone=a",
         roaming="true",
-        hello_interval_ms=500,
     )
     + "link = { delay_ms = 8 }\n"
 )

@@ -13,7 +13,7 @@ from waiting import wait_until
 
 from xlat464.address import format_mac
 
-PAIR = mesh_text("a=both six=clat", "a-six", "phone=six", roaming="true", hello_interval_ms=500)
+PAIR = mesh_text("a=both six=clat", "a-six", "phone=six", roaming="true")
 TABLE = 46
 
 

@@ -27,7 +27,6 @@ LINE = mesh_text(
     "a=clat b=clat middle=plain exit=plat",
     "a-middle b-middle middle-exit",
     "phone=a tablet=b",
-    hello_interval_ms=500,
 )
 # a mesh without an exit: its client never has IPv4, so the wait lasts until the deadline
 NEVER_READY = mesh_text("a=clat b=plain", "a-b", "phone=a")

@@ -18,7 +18,7 @@ from sdk.lab.machine import REPOSITORY
 from sdk.lab.topology import INTERNET
 
 pytestmark = needs("wireguard-go", "wg")
-MESH = mesh_text("a=clat b=clat exit=plat", "a-exit b-exit", "phone=a", hello_interval_ms=500)
+MESH = mesh_text("a=clat b=clat exit=plat", "a-exit b-exit", "phone=a")
 PUBLIC = "203.0.113.130"
 MTU = 1300  # of the link; what the mesh carries is larger
 DESCRIPTION = f"""

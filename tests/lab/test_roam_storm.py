@@ -36,7 +36,6 @@ MESH = mesh_text(
     "a-b b-c a-exit b-exit c-exit",
     "phone=a tablet=b",
     of_links=BAD,
-    hello_interval_ms=500,
     rules='"RULES"',
     interpreter='"INTERPRETER"',
 )
