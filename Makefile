@@ -5,6 +5,7 @@
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
 #   make test FROM_PACKAGES=1                        the tests of labs, on nodes that run the packages
+#   make test-long [ARGS=FILES]                      the same for hours: every combination, 2,000 examples of each property
 #   make babeld                                      with it labs run what the patches mend, instead of Debian's
 #   make oldest-micropython                          with it tests try what released OpenWrt has
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
@@ -29,7 +30,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -54,6 +55,11 @@ test: setup $(PARTS)
 	$(TRY_OLDEST)
 	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
 	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m sdk.suite $(ON_PACKAGES) $(ARGS))
+
+test-long: setup $(PARTS)
+	$(TRY_BABELD)
+	$(TRY_OLDEST)
+	LONG=1 REACH_CHURN=10 $(PYTHON) -m sdk.suite --hypothesis-profile thorough $(or $(ARGS),tests)
 
 vm: setup-vm $(PARTS)
 	$(PYTHON) -m sdk.vm.kernels $(KERNEL)

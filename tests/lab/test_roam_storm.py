@@ -9,6 +9,7 @@ import time
 
 import pytest
 from meshes import mesh_text
+from repeats import IS_LONG
 from talk import diagnosis
 from waiting import wait_until
 
@@ -31,22 +32,29 @@ loss_percent = 0.5
 reorder_percent = 1
 type = "wireless"
 """
-MESH = mesh_text(
-    "a=clat b=clat c=both exit=plat",
-    "a-b b-c a-exit b-exit c-exit",
-    "phone=a tablet=b",
-    of_links=BAD,
-    rules='"RULES"',
-    interpreter='"INTERPRETER"',
-)
+NODES = {"nft": "a=clat b=clat c=both exit=plat", "xtables": "exit=plat a=clat b=clat c=both"}
 STALL_S = 13.0  # so long TCP sends a segment again, six times, before it is taken for lost
 ENDLESS = f"http://{WEB}/bytes/{10**12}"
 
 
-@pytest.fixture(scope="module", params=["nft-python", "nft-micropython", "xtables-mixed"])
+# mixed: every other node has the other Python, so with either kind of rules both serve clients, and one has the exit
+MIXED = tuple(f"{rules}-mixed" for rules in NODES)
+ALONE = tuple(f"{rules}-{python}" for rules in NODES for python in ("python", "micropython"))
+
+
+@pytest.fixture(scope="module", params=MIXED + ALONE * IS_LONG)
 def mesh(lab_of, request):
     rules, interpreter = request.param.split("-")
-    return lab_of(MESH.replace("RULES", rules).replace("INTERPRETER", interpreter))
+    return lab_of(
+        mesh_text(
+            NODES[rules],
+            "a-b b-c a-exit b-exit c-exit",
+            "phone=a tablet=b",
+            of_links=BAD,
+            rules=f'"{rules}"',
+            interpreter=f'"{interpreter}"',
+        )
+    )
 
 
 @pytest.fixture
