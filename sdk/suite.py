@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""`make test`: in several parts at a time, as a lab mostly waits. Two are for what tells how fast clients and daemons
+"""`make test`: in several parts at a time, as a lab mostly waits. Most are for what tells how fast clients and daemons
 are; at a low priority beside them runs what takes as long as it takes. A part that is done helps the others with that.
 
 Tests of labs are about seconds, and a machine may be busy: a few that failed are tried once more, alone. What fails
@@ -32,6 +32,7 @@ UNHURRIED = tuple(
 # these begin first, so that the others are not left to wait for one of them
 LONGEST = tuple(f"tests/lab/test_{name}.py" for name in ("l3roamd_pairs", "roam_storm", "demo"))
 OTHERS = ("tests/unit/test_*.py", "tests/fuzz/test_*.py")
+LAB_PARTS = 2  # a lab takes about half of a processor
 NICE = ("nice", "-n", "10")
 IN_A_LAB = "tests/lab/"  # how the name of a test begins that may have a second try
 TESTS_FAILED = 1  # pytest's exit status
@@ -76,11 +77,8 @@ def plan() -> list[Part]:
     hurried = [file for file in find(LABS) if file not in unhurried]
     hurried.sort(key=lambda file: file not in LONGEST)
     labs = (*hurried, *unhurried)
-    return [
-        Part("labs", labs),
-        Part("more-labs", labs),
-        Part("beside", (*find(OTHERS), *unhurried), NICE),
-    ]
+    parts = [Part(f"labs-{number}", labs) for number in range(1, LAB_PARTS + 1)]
+    return [*parts, Part("beside", (*find(OTHERS), *unhurried), NICE)]
 
 
 def find(globs: Sequence[str]) -> list[str]:
