@@ -16,6 +16,8 @@ from pathlib import Path
 from bench import (
     babel,
     failover,
+    firewall,
+    gro,
     ipv6,
     ipv6_walks,
     mostly_withdraw,
@@ -117,6 +119,21 @@ GOALS = (
     Goal("siit.fast_tcp_vs_siit", "x", "the same, against siit without it"),
     Goal("siit.fast_udp64_vs_plain", "x", "the same, packets of 64 bytes a second"),
     Goal("siit.fast_rtt_added_us", "us", "the same, added to a round trip", at_most=8),
+    Goal("speed.rules_us", "us", "all our firewall rules, added to a client's packet", at_most=2),
+    Goal("speed.rules_out_us", "us", "of these on the way to the internet"),
+    Goal("speed.rules_back_us", "us", "of these on the way back"),
+    Goal(
+        "speed.plain_through_node_cpu",
+        "x",
+        "the mesh's plain IPv6 through a clatnode and a platnode, against no rules",
+        at_most=1.1,
+    ),
+    Goal(
+        "speed.fraglist_cpu", "x", "CPU of a gigabyte of TCP, fraglist GRO, BPF, against plain", at_most=1.15
+    ),
+    Goal("speed.fraglist_user_cpu", "x", "the same, siit in user space as the roles have it", at_most=1.3),
+    Goal("speed.fraglist_listed_cpu", "x", "the same, as it would be without the roles"),
+    Goal("speed.plain_rules_us", "us", "what our rules add to it"),
     Goal(
         "prefixd.failover_silent_ms",
         "ms",
@@ -217,6 +234,8 @@ GOALS = (
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "siit": lambda say: siit.run(say=say),
+    "rules": lambda say: firewall.run(say),
+    "gro": lambda say: gro.run(say),
     "failover": lambda say: failover.run(say=say),
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
