@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
 KINDS = NFT, XTABLES = "nft", "xtables"
+TABLES = (nftables.IPV4, "l3roamd"), (nftables.IPV6, "l3roamd"), (nftables.IPV6, "l3roamd_plat")
 
 
 def rules_of(kind: str) -> "Choice":
@@ -59,16 +60,8 @@ def has_left(kind: str) -> bool:
     try:
         if kind == XTABLES:
             return bool(sets.names("l3roam"))
-        return any(
-            find_table(netfilter, family, name) is not None
-            for family, name in (
-                (nftables.IPV4, "l3roamd"),
-                (nftables.IPV6, "l3roamd"),
-                (nftables.IPV4, "l3roamd_wanted"),
-                (nftables.IPV6, "l3roamd_clat"),
-                (nftables.IPV6, "l3roamd_plat"),
-            )
-        )
+        tables = [nftables.Table(family, name, "", ()) for family, name in TABLES]
+        return any(find_table(netfilter, table) is not None for table in tables)
     except OSError:
         return False  # a kernel without this backend
     finally:

@@ -10,7 +10,7 @@ the address, since the kernel makes no neighbour entry for packets that it forwa
 back. At most NEW_PER_S of them a second come here, and the kernel drops the others: a flood of made-up addresses must
 not take all of the processor.
 
-This file has what waits. The rules that send packets here are in nft/gate.py and xtables/gate.py.
+This file has what waits. The rules that send packets here are in nft/ruleset.py and xtables/gate.py.
 
 A packet that a rule of iptables sent here goes through all rules of its hook once more when it is released. A bit of
 its mark says that it was here. With ACCEPT it would pass by the rules of others that come later in the table.
@@ -25,10 +25,9 @@ import struct
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, POSTROUTING, READS_MAX, PacketQueue, QueuedPacket
-from l3roamd_py.netfilter.rules import Arrival, Checks, RulesError
+from l3roamd_py.netfilter.rules import Arrival, Checks
 from l3roamd_py.netfilter.waiting import WaitingRoom
 from l3roamd_py.netfilter.wanted import QUEUE_OFFSET, WantedQueue
-from l3roamd_py.netfilter.xtables.chains import Chains
 from runtime.loop import BootClock, Poller
 from runtime.netlink import message, text
 from runtime.netlink_socket import ROUTE, NetlinkSocket
@@ -71,8 +70,7 @@ class Gate:
         self.network: tuple[bytes, int] | None = None  # the clients' of IPv4: our address in it, its length
         self.reached: set[bytes] = set()  # addresses in it that nothing waits for
         self.clat_range: bytes | None = None  # what is translated to the outside of it keeps its destination
-        self.chains = Chains(self.sources)
-        self.checks = Checks(self._generation, self.chains.look_s)
+        self.checks = Checks(self._generation)
         self.arrived: "OldestFirst[Client, None]" = OldestFirst()
         self.count = {"queued": 0, "released": 0, "dropped": 0}
         self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more
@@ -122,29 +120,14 @@ class Gate:
 
     def close(self) -> None:
         """Let go of everything that a process holds, and of nothing in the kernel but what waits."""
-        self.chains.close()
         self.unlisten()
 
     @property
     def can_queue(self) -> bool:
         return self.queue is not None
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether rules of iptables are being written."""
-        return not self.chains.is_complete
-
     def go_on(self) -> None:
-        """Go on writing rules. Raises RulesError when something went wrong meanwhile; never waits."""
-        self.chains.go_on()
-        if self.chains.notices:
-            self.notices += self.chains.pop_notices()
-        if self.chains.errors:
-            self._complain()
-
-    def _complain(self) -> None:
-        sentences, self.chains.errors = self.chains.errors, []
-        raise RulesError("; ".join(sentences))
+        """Go on with what was begun. Raises RulesError when something went wrong meanwhile; never waits."""
 
     def read_arrivals(self) -> list[Arrival]:
         self.go_on()
@@ -275,7 +258,7 @@ class Gate:
     @property
     def behind(self) -> list[str]:
         """Where rules of others stand before ours, and whose, as sentences."""
-        return self.chains.told_behind()
+        return []
 
     def counters(self) -> dict[str, int]:
         return self.count | self.wanted.count | {"waiting": self.room.queued}

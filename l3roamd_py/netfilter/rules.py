@@ -9,14 +9,14 @@ from runtime.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
     from typing import Protocol
 
     from l3roamd_py.core.mapping import Mapping
-    from l3roamd_py.netfilter.onward import Onward
     from runtime.loop import Poller
 
     Prefixes = tuple[tuple[bytes, int], ...]  # first address, length
+    Pairs = tuple[tuple[bytes, bytes], ...]  # IPv6 address of a client, its care-of address
 
 
 class RulesError(Exception):
@@ -130,6 +130,29 @@ class Arrival:
 
 
 if TYPE_CHECKING:
+
+    class Onward(Protocol):
+        """What comes for clients that left. Raises RulesError from everything.
+
+        for_s: seconds, after which the kernel ends it by itself.
+        """
+
+        def send_on(self, pairs: Pairs, for_s: float) -> None:
+            """Send what comes for an address on to its care-of address."""
+            ...
+
+        def stop_sending_on(self, address: bytes) -> None: ...
+        def add_care_of(self, pairs: Pairs, for_s: float) -> None:
+            """Take what comes for a care-of address for its client's."""
+            ...
+
+        def drop_care_of(self, address: bytes) -> None:
+            """End it, if there is one."""
+            ...
+
+        def drop_other_care_of(self, addresses: Container[bytes]) -> None:
+            """End those of all other addresses, after a restart."""
+            ...
 
     class ClatRules(Protocol):
         """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """Packets for addresses that no way is known to: they wait in a queue of their own while the address is sought.
 
-The rules that send them here are in nft/gate.py and xtables/gate.py. Here is what waits, by its destination.
+The rules that send them here are in nft/ruleset.py and xtables/gate.py. Here is what waits, by its destination.
 
 Bounds: 32 packets an address, 512 in all, 6 s. Over the first the newest is dropped, over the second those for the
 address that waits for longest.

@@ -32,11 +32,13 @@ NUMBERS = {"a": 1, "b": 2, "c": 3, "x": 4}
 CLAT_RULES, PLAT_RULES = 0, 1
 
 HAND = """
-    import sys
+    import os, sys
     from l3roamd_py.core.mapping import Mapping
     from l3roamd_py.netfilter.rules import Arrival, RulesError
     from l3roamd_py.netfilter.choice import choose_rules
     from runtime.loop import Poller
+
+    exec(os.getenv("HAND_BEFORE") or "")
 
     role, wanted, *arguments = eval(sys.argv[1])
     rules = choose_rules(wanted)[role](*arguments)

@@ -206,7 +206,7 @@ def test_connections_live_when_the_node_turns_to_the_plat_of_a_client_before_the
 
 
 FLUSHES = {
-    "nft": ["nft flush ruleset", "nft flush table ip6 l3roamd_clat", "nft flush chain ip l3roamd gate"],
+    "nft": ["nft flush ruleset", "nft flush table ip6 l3roamd", "nft flush chain ip l3roamd passing"],
     "xtables": [
         "ip6tables -t nat -F",
         "ip6tables -t mangle -F; ip6tables -t mangle -X L3ROAMD_unheard_plat",

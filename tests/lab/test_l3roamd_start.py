@@ -65,7 +65,7 @@ def test_the_daemon_starts_among_entries_of_all_kinds(node):
 
 def test_rules_of_the_other_backend_go_when_it_is_another(node):
     listed = "iptables-save; ip6tables-save; nft list ruleset; ipset list -n"
-    left = {"nft": "table ip6 l3roamd_clat", "xtables": "L3ROAMD_to_plat"}
+    left = {"nft": "table ip6 l3roamd {", "xtables": "L3ROAMD_to_plat"}
     # who has roamed, and the source that connection tracking knows of what it has open
     home, at = "fddd:1337:1337:200:0:1:a2e:5", "fddd:1337:1337:200:0:2:a2e:5"
     source = {"nft": home, "xtables": at}

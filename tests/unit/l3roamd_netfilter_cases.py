@@ -7,11 +7,19 @@ from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter import conntrack, nfqueue
 from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, make_room
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_NFTABLES, message, transaction
-from l3roamd_py.netfilter.nft import expressions
+from l3roamd_py.netfilter.nft import expressions, ruleset
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
 from l3roamd_py.netfilter.onward import CARE_OF_MAX, CareOf
-from l3roamd_py.netfilter.rules import independent_rounds, name_of_plat, plat_of_name, serial_of
+from l3roamd_py.netfilter.rules import (
+    PLATS_MAX,
+    RulesError,
+    independent_rounds,
+    name_of_plat,
+    plat_of_name,
+    serial_of,
+    spare_plats,
+)
 from l3roamd_py.netfilter.xtables import ipset, onward
 from l3roamd_py.netfilter.xtables.plat import compose
 from runtime import netlink
@@ -118,6 +126,27 @@ def case_netfilter_lookup_and_payload():
     parts = attributes(attributes(expressions.store(expressions.TRANSPORT, 32, 16, 2))[1])
     found = {key: int.from_bytes(value, "big") for key, value in walk(parts[2])}
     assert found == {5: 1, 2: 2, 3: 32, 4: 16, 6: 1, 7: 2, 8: 0}
+
+
+def case_netfilter_queue_of_iptables_is_an_expression_of_nf_tables():
+    need(
+        expressions.queue_of_xtables(5523),
+        "34000180 0b000100 7461726765740000 24000280 0c000100 4e46515545554500 08000200 00000003"
+        "0c000300 9315 0100 0100 0000",
+    )
+
+
+def case_netfilter_what_is_nobodys_meets_a_rule_or_two_in_each_chain_that_has_a_hook():
+    rules = ruleset.Ruleset("br-client", "clat")
+    rules.hold, rules.hold_wanted = expressions.queue(1), expressions.queue(2)
+    rules.network, rules.clat_range, rules.current = (bytes((10, 126, 0, 1)), 16), AT, SERVER
+    rules.prefixes = ((HOME[:8] + bytes(8), 64),)
+    for table, most in ((ruleset.TABLE4, 1), (ruleset.TABLE6, 3)):
+        met = {chain.name: 0 for chain in table.chains}
+        for rule in rules.of(table):
+            met[attributes(rule[HEADER_BYTES + 4 :])[2].rstrip(b"\0").decode()] += 1
+        assert all(met.values()), met
+        assert all(met[each.name] <= most for each in table.chains if each.hook not in (None, 3)), met
 
 
 def case_netfilter_layout_is_told_by_the_comment():
@@ -265,6 +294,16 @@ def case_netfilter_set_of_a_plat_is_known_by_its_name_and_no_other_is_taken_for_
     assert plat_of_name("l3roam_", name) == plat
     for other in ("", "l3roam_", "l3roam_fddd", "l3roam_mine", name[7:], "l3roam_" + 24 * "g"):
         assert plat_of_name("l3roam_", other) is None
+
+
+def case_netfilter_of_plats_that_have_rules_those_that_no_client_uses_give_way():
+    plats = [bytes((number,)) * 12 + bytes(4) for number in range(PLATS_MAX)]
+    assert spare_plats(plats, {AT: plats[1], HOME: plats[3]}) == [plats[0], plats[2]] + plats[4:]
+    try:
+        spare_plats(plats, {bytes((number,)): plat for number, plat in enumerate(plats)})
+        raise AssertionError("all are used")
+    except RulesError as error:
+        assert "expected at most 64" in str(error)
 
 
 def case_netfilter_mappings_that_share_an_address_are_done_in_their_order_and_all_others_at_once():

@@ -5,11 +5,13 @@ A rule is a list of expressions that hand values on in registers; each function 
 holds up to 16 bytes; its third 32-bit word, where the next part of a concatenation with a MAC goes, is register 10.
 """
 
+import sys
+
 from runtime.netlink import attribute, nested, text, u16, u32, u64
 
-DROP, ACCEPT = 0, 1
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 
-REGISTER, REGISTER_3RD_WORD = 1, 10
+REGISTER, REGISTER_2ND, REGISTER_3RD_WORD = 1, 2, 10
 VERDICT_REGISTER = 0
 LINK, NETWORK, TRANSPORT = 0, 1, 2  # bases of a payload expression
 META_MARK, META_IIF_NAME, META_OIF_NAME, META_IIF_TYPE, META_L4_PROTOCOL = 3, 6, 7, 8, 16
@@ -90,18 +92,36 @@ def immediate(value: bytes) -> bytes:
     return _expression("immediate", u32(1, REGISTER), _value(2, value))
 
 
-def verdict(code: int) -> bytes:
-    return _expression("immediate", u32(1, VERDICT_REGISTER), nested(2, nested(2, u32(1, code))))
+def verdict(code: int, chain: str = "") -> bytes:
+    """chain: where JUMP and GOTO lead."""
+    parts = [u32(1, code & 0xFFFFFFFF)] + ([text(2, chain)] if chain else [])
+    return _expression("immediate", u32(1, VERDICT_REGISTER), nested(2, nested(2, *parts)))
 
 
-def bitwise(mask: bytes, xor: bytes) -> bytes:
+def jump(chain: str) -> bytes:
+    """Go through another chain, and on here."""
+    return verdict(JUMP, chain)
+
+
+def goto(chain: str) -> bytes:
+    """Go through another chain, and not on here."""
+    return verdict(GOTO, chain)
+
+
+def bitwise(mask: bytes, xor: bytes, register: int = REGISTER) -> bytes:
     length = u32(3, len(mask))
-    return _expression("bitwise", u32(1, REGISTER), u32(2, REGISTER), length, _value(4, mask), _value(5, xor))
+    return _expression("bitwise", u32(1, register), u32(2, register), length, _value(4, mask), _value(5, xor))
 
 
 def queue(number: int) -> bytes:
     """To NFQUEUE; on if nobody listens there."""
     return _expression("queue", u16(1, number), u16(2, 1), u16(3, 1))
+
+
+def queue_of_xtables(number: int) -> bytes:
+    """The same by iptables' target, where nf_tables has none of its own (linux/netfilter/xt_NFQUEUE.h, revision 3)."""
+    options = [each.to_bytes(2, sys.byteorder) for each in (number, 1, 1, 0)]  # the last is room
+    return _expression("target", text(1, "NFQUEUE"), u32(2, 3), attribute(3, b"".join(options)))
 
 
 def below_rate(per_s: int, burst: int) -> bytes:

@@ -38,6 +38,7 @@ GET_GENERATION = 16
 # data types as nft numbers them, so that `nft list` prints addresses; a concatenation has six bits for each
 TYPE_IPV4, TYPE_IPV6, TYPE_ETHER = 7, 8, 9
 TYPE_ETHER_IPV4, TYPE_ETHER_IPV6 = TYPE_ETHER << 6 | TYPE_IPV4, TYPE_ETHER << 6 | TYPE_IPV6
+TYPE_IPV6_IPV6 = TYPE_IPV6 << 6 | TYPE_IPV6
 
 SET_MAP, SET_TIMEOUT = 0x8, 0x10
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4  # hooks
@@ -67,9 +68,11 @@ class Set:
 
 @record("name hook priority kind")
 class Chain:
+    """hook: None for a chain that rules of others lead to."""
+
     name: str
-    hook: int
-    priority: int
+    hook: int | None = None
+    priority: int = 0
     kind: str = "filter"  # or "route", at OUTPUT: what gets another address there is routed anew
 
 
@@ -82,6 +85,9 @@ class Table:
     comment: str
     chains: tuple[Chain, ...]
     sets: tuple[Set, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{'ip' if self.family == IPV4 else 'ip6'} {self.name}"
 
 
 def _message(family: int, kind: int, flags: int, *body: bytes) -> bytes:
@@ -138,17 +144,11 @@ def get_chain(family: int, table: str, name: str) -> bytes:
 
 
 def add_chain(table: Table, chain: Chain) -> bytes:
-    hook = nested(4, u32(1, chain.hook), u32(2, chain.priority & 0xFFFFFFFF))
-    return _message(
-        table.family,
-        NEW_CHAIN,
-        CREATE,
-        text(1, table.name),
-        text(3, chain.name),
-        hook,
-        u32(5, 1),
-        text(7, chain.kind),
-    )
+    body = [text(1, table.name), text(3, chain.name)]
+    if chain.hook is not None:
+        hook = nested(4, u32(1, chain.hook), u32(2, chain.priority & 0xFFFFFFFF))
+        body += [hook, u32(5, 1), text(7, chain.kind)]
+    return _message(table.family, NEW_CHAIN, CREATE, *body)
 
 
 def add_rule(table: Table, chain: str, *expressions: bytes) -> bytes:

@@ -45,6 +45,7 @@ from l3roamd_py.netfilter.nft.expressions import (
     compare,
     conntrack,
     device,
+    goto,
     load,
     meta,
     set_conntrack_mark,
@@ -84,30 +85,37 @@ CLASHES = (errno.EEXIST, EBUSY)
 BIT = 0x20000000
 
 
+MAPS = tuple(Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to"))
+CHAINS = (
+    Chain("before_conntrack", PREROUTING, -350),
+    Chain("came"),
+    Chain("after_conntrack", PREROUTING, -199),
+    Chain("known"),
+    Chain("after_nat", PREROUTING, -50),
+    Chain("leaves"),
+    Chain("own_before_conntrack", OUTPUT, -350),
+    Chain("own_after_conntrack", OUTPUT, -50, "route"),
+)
+TABLE = layout(nftables.IPV6, "l3roamd_plat", CHAINS, MAPS)
+
+
 class NftPlatRules:
     """PlatRules with two maps. plat_device: the translator's; plat: the first address of the own /96."""
 
+    table = TABLE
+
     def __init__(self, plat_device: str, plat: bytes):
         self.device, self.plat = plat_device, plat
-        maps = [Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to")]
-        chains = [
-            Chain("before_conntrack", PREROUTING, -350),
-            Chain("after_conntrack", PREROUTING, -199),
-            Chain("after_nat", PREROUTING, -50),
-            Chain("own_before_conntrack", OUTPUT, -350),
-            Chain("own_after_conntrack", OUTPUT, -50, "route"),
-        ]
-        self.table = layout(nftables.IPV6, "l3roamd_plat", chains, maps)
         self.netfilter = NetfilterSocket()
         self.checks = Checks(lambda: generation(self.netfilter))
 
     def set_up(self) -> None:
         with refusal(f"cannot make table {self.table.name}"):
-            raise_table(self.netfilter, self.table, lambda name: None, lambda names: self._rules())
+            raise_table(self.netfilter, self.table, self._rules())
 
     def tear_down(self) -> None:
         with refusal(f"cannot remove table {self.table.name}"):
-            remove_table(self.netfilter, self.table.family, self.table.name)
+            remove_table(self.netfilter, self.table)
 
     def close(self) -> None:
         self.netfilter.close()
@@ -120,38 +128,30 @@ class NftPlatRules:
         return True
 
     def _rules(self) -> list[bytes]:
-        into = device(META_IIF_NAME, self.device, NOT_EQUAL)
-        into += load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
-        out = device(META_IIF_NAME, self.device)
+        """A packet of the mesh's own meets the first rule of a chain and no more."""
+        into = load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
+        into += device(META_IIF_NAME, self.device, NOT_EQUAL)
         begins = conntrack(CT_STATE) + has(CT_NEW) + load(NETWORK, SOURCE, ADDRESS_BYTES) + translate("to")
-        has_come_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
-        before_conntrack = (
-            swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark(),
-            swap_quoted("from", DESTINATION),
+        came_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
+        quoted_from, quoted_to = swap_quoted("from", DESTINATION), swap_quoted("to", SOURCE)
+        rules = (
+            ("before_conntrack", into + goto("came")),
+            ("came", swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark()),
+            ("came", quoted_from),
+            ("after_conntrack", into + goto("known")),
+            ("known", came_by_from + at_home + conntrack(CT_MARK) + put_bit(False) + set_conntrack_mark()),
+            ("known", came_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT)),
+            ("known", begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark()),
+            ("after_nat", device(META_IIF_NAME, self.device) + goto("leaves")),
+            ("leaves", at_home + verdict(ACCEPT)),
+            ("leaves", swap("to", DESTINATION)),
+            ("leaves", quoted_to),
+            ("own_before_conntrack", quoted_from),
+            ("own_after_conntrack", ICMPV6_ERROR + at_home + verdict(ACCEPT)),
+            ("own_after_conntrack", quoted_to),
+            ("own_after_conntrack", ICMPV6_ERROR + swap("to", DESTINATION)),
         )
-        after_conntrack = (
-            has_come_by_from + at_home + conntrack(CT_MARK) + put_bit(False) + set_conntrack_mark(),
-            has_come_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT),
-            begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark(),
-        )
-        own_after = (
-            ICMPV6_ERROR + at_home + verdict(ACCEPT),
-            swap_quoted("to", SOURCE),
-            ICMPV6_ERROR + swap("to", DESTINATION),
-        )
-        after_nat = (at_home + verdict(ACCEPT), swap("to", DESTINATION), swap_quoted("to", SOURCE))
-        chains = (
-            ("before_conntrack", into, before_conntrack),
-            ("after_conntrack", into, after_conntrack),
-            ("after_nat", out, after_nat),
-            ("own_before_conntrack", b"", (swap_quoted("from", DESTINATION),)),
-            ("own_after_conntrack", b"", own_after),
-        )
-        return [
-            nftables.add_rule(self.table, chain, which, rule)
-            for chain, which, rules in chains
-            for rule in rules
-        ]
+        return [nftables.add_rule(self.table, chain, rule) for chain, rule in rules]
 
     def map_clients(self, mappings: "Sequence[Mapping]") -> list[RulesError | None]:
         results: list[RulesError | None] = [None] * len(mappings)

@@ -47,9 +47,19 @@ def swap_quoted(name: str, field: int) -> bytes:
 
 def put(field: int, prefix: bytes) -> bytes:
     """Replace the /96 of an address of a packet."""
-    return immediate(prefix) + store(NETWORK, field, PREFIX_BYTES)
+    return immediate(prefix) + swap_prefix(field)
 
 
 def put_quoted(field: int, prefix: bytes) -> bytes:
     """Replace the /96 of an address in the packet that an ICMPv6 error quotes."""
-    return immediate(prefix) + store(TRANSPORT, QUOTED + field, PREFIX_BYTES, ICMPV6_CHECKSUM)
+    return immediate(prefix) + swap_prefix_quoted(field)
+
+
+def swap_prefix(field: int) -> bytes:
+    """Replace the /96 of an address of a packet by what the register begins with."""
+    return store(NETWORK, field, PREFIX_BYTES)
+
+
+def swap_prefix_quoted(field: int) -> bytes:
+    """The same in the packet that an ICMPv6 error quotes."""
+    return store(TRANSPORT, QUOTED + field, PREFIX_BYTES, ICMPV6_CHECKSUM)

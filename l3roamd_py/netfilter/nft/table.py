@@ -19,7 +19,7 @@ from runtime.signing import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 ELEMENTS_A_MESSAGE = 100  # an attribute's length is 16 bits
 
@@ -32,10 +32,10 @@ def layout(
     return Table(family, name, f"l3roamd_py {digest}", tuple(chains), tuple(sets))
 
 
-def find_table(netfilter: NetfilterSocket, family: int, name: str) -> str | None:
-    """The comment of a table, empty if it has none; None if there is no such table."""
+def find_table(netfilter: NetfilterSocket, table: Table) -> str | None:
+    """The comment of a table of this name, empty if it has none; None if there is no such table."""
     try:
-        answers = list(netfilter.dump(nftables.get_table(family, name)))
+        answers = list(netfilter.dump(nftables.get_table(table.family, table.name)))
     except NetlinkError as error:
         if is_missing(error):
             return None
@@ -59,7 +59,7 @@ def generation(netfilter: NetfilterSocket) -> int | None:
 
 def is_whole(netfilter: NetfilterSocket, table: Table, rules: int) -> bool:
     """Whether a table of ours is there with all that it should have, by number: somebody may have flushed it."""
-    if find_table(netfilter, table.family, table.name) != table.comment:
+    if find_table(netfilter, table) != table.comment:
         return False
     found = list(netfilter.dump(nftables.get_rules(table.family, table.name)))
     names = set(list_sets(netfilter, table))
@@ -89,53 +89,48 @@ def find_element(netfilter: NetfilterSocket, table: Table, name: str, key: bytes
     return b""
 
 
-def raise_table(
-    netfilter: NetfilterSocket,
-    table: Table,
-    dynamic_set: "Callable[[str], Set | None]",
-    rules: "Callable[[Sequence[str]], list[bytes]]",
-) -> list[str]:
-    """See that the table is there as it should be; return the names of its sets that come and go.
+def add_elements(table: Table, name: str, *elements: Element) -> bytes:
+    """What adds elements; those that are there may be, with the same data."""
+    return nftables.add_elements(table.family, table.name, name, *elements, exclusive=False)
 
-    dynamic_set tells the Set of such a name (None: not ours); rules makes all rules, given those names.
-    """
-    found = find_table(netfilter, table.family, table.name)
+
+def delete_elements(table: Table, name: str, *keys: bytes) -> bytes:
+    return nftables.delete_elements(table.family, table.name, name, *keys)
+
+
+def removal(netfilter: NetfilterSocket, table: Table, name: str, key: bytes) -> list[bytes]:
+    """What takes an element out of a set; nothing if there is none."""
+    return [delete_elements(table, name, key)] if find_element(netfilter, table, name, key) else []
+
+
+def raise_table(netfilter: NetfilterSocket, table: Table, rules: "Sequence[bytes]") -> None:
+    """See that the table is there as it should be, with these rules."""
+    found = find_table(netfilter, table)
     if found is None:
-        netfilter.commit(SUBSYSTEM_NFTABLES, nftables.add_table(table) + rules([]))
-        return []
-    names = list_sets(netfilter, table)
-    dynamic = [name for name in names if dynamic_set(name)]
+        return netfilter.commit(SUBSYSTEM_NFTABLES, nftables.add_table(table) + list(rules))
     if found == table.comment:
-        flush = [nftables.flush_chain(table, chain.name) for chain in table.chains]
         try:
-            netfilter.commit(SUBSYSTEM_NFTABLES, flush + rules(dynamic))
-            return dynamic
+            return netfilter.commit(SUBSYSTEM_NFTABLES, rewrite(table, rules))
         except TransactionError:
             pass  # somebody took parts of it away: make it anew
-    _replace(netfilter, table, names, [each for name in dynamic if (each := dynamic_set(name))], rules)
-    return dynamic
+    return _replace(netfilter, table, rules)
 
 
-def _replace(
-    netfilter: NetfilterSocket,
-    table: Table,
-    names: "Sequence[str]",
-    dynamic: "Sequence[Set]",
-    rules: "Callable[[Sequence[str]], list[bytes]]",
-) -> None:
+def rewrite(table: Table, rules: "Sequence[bytes]") -> list[bytes]:
+    """What gives a table these rules and no others."""
+    return [nftables.flush_chain(table, chain.name) for chain in table.chains] + list(rules)
+
+
+def _replace(netfilter: NetfilterSocket, table: Table, rules: "Sequence[bytes]") -> None:
     messages = [nftables.delete_table(table.family, table.name)] + nftables.add_table(table)
-    messages += [
-        nftables.add_set(table, each, len(table.sets) + number + 1) for number, each in enumerate(dynamic)
-    ]
-    for each in list(table.sets) + list(dynamic):
+    names = list_sets(netfilter, table)
+    for each in table.sets:
         if each.name in names:
             fitting = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
             for start in range(0, len(fitting), ELEMENTS_A_MESSAGE):
                 some = fitting[start : start + ELEMENTS_A_MESSAGE]
-                messages.append(
-                    nftables.add_elements(table.family, table.name, each.name, *some, exclusive=False)
-                )
-    netfilter.commit(SUBSYSTEM_NFTABLES, messages + rules([each.name for each in dynamic]))
+                messages.append(add_elements(table, each.name, *some))
+    netfilter.commit(SUBSYSTEM_NFTABLES, messages + list(rules))
 
 
 def fits(element: Element, each: Set) -> bool:
@@ -147,9 +142,9 @@ def fits(element: Element, each: Set) -> bool:
     )
 
 
-def remove_table(netfilter: NetfilterSocket, family: int, name: str) -> None:
+def remove_table(netfilter: NetfilterSocket, table: Table) -> None:
     try:
-        netfilter.commit(SUBSYSTEM_NFTABLES, [nftables.delete_table(family, name)])
+        netfilter.commit(SUBSYSTEM_NFTABLES, [nftables.delete_table(table.family, table.name)])
     except TransactionError as error:
         if not is_missing(error):
             raise

@@ -15,9 +15,9 @@ import socket
 from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S, QUEUE, Gate
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nft.table import generation
-from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.netfilter.rules import Checks, RulesError
 from l3roamd_py.netfilter.wanted import MARK as WANTED_MARK
-from l3roamd_py.netfilter.xtables.chains import queue_rule
+from l3roamd_py.netfilter.xtables.chains import Chains, queue_rule
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from runtime.ordered import OldestFirst, oldest
@@ -49,6 +49,8 @@ class XtablesGate(Gate):
     def __init__(self, client_device: str, clat_device: str, queue: int = QUEUE):
         self.sets = IpSets()
         super().__init__(client_device, clat_device, queue)
+        self.chains = Chains(self.sources)
+        self.checks = Checks(self._generation, self.chains.look_s)
         self.new_mark = lambda mark: mark | MARK
         self._has_types = True  # of addresses, for ip6tables
         self.let_in: dict[bytes, bytes] = {}  # address -> MAC
@@ -142,7 +144,29 @@ class XtablesGate(Gate):
 
     def close(self) -> None:
         super().close()
+        self.chains.close()
         self.sets.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether rules are being written."""
+        return not self.chains.is_complete
+
+    def go_on(self) -> None:
+        """Go on writing rules."""
+        self.chains.go_on()
+        if self.chains.notices:
+            self.notices += self.chains.pop_notices()
+        if self.chains.errors:
+            self._complain()
+
+    def _complain(self) -> None:
+        sentences, self.chains.errors = self.chains.errors, []
+        raise RulesError("; ".join(sentences))
+
+    @property
+    def behind(self) -> list[str]:
+        return self.chains.told_behind()
 
     # What the programs are told
 

@@ -11,7 +11,7 @@ import socket
 
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.nfqueue import ACCEPT, PacketQueue
-from l3roamd_py.netfilter.onward import CareOf
+from l3roamd_py.netfilter.onward import CareOf, OnwardMaps
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.gate import packed
@@ -20,9 +20,9 @@ from l3roamd_py.netfilter.xtables.saved import OwnChain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Iterable
 
-    from l3roamd_py.netfilter.onward import Pairs
+    from l3roamd_py.netfilter.rules import Pairs
     from l3roamd_py.netfilter.xtables.chains import Chains
     from l3roamd_py.netfilter.xtables.ipset import IpSets
     from runtime.sources import Sources
@@ -41,13 +41,15 @@ def readdress(packet: bytes, address: bytes) -> bytes:
     return packet[:DESTINATION] + address + packet[HEADER_BYTES:]
 
 
-class XtablesOnward:
+class XtablesOnward(OnwardMaps):
     """Onward with sets and a queue."""
 
+    LEFT, HERE = CARE_OF.name, CLIENT.name
+
     def __init__(self, sets: "IpSets", chains: "Chains", sources: "Sources", client_device: str) -> None:
+        super().__init__()
         self.sets, self.chains, self.sources, self.client_device = sets, chains, sources, client_device
         self.queue: PacketQueue | None = None
-        self.turned_back = CareOf()
         self.sent_on = CareOf()
 
     def set_up(self, has_queue: bool) -> None:
@@ -110,29 +112,16 @@ class XtablesOnward:
             raise RulesError(
                 "nothing can be sent on: the kernel has no queue for it, or it is another process's"
             )
-        self._add(CARE_OF, [(address, care_of) for address, care_of in pairs], for_s)
+        super().send_on(pairs, for_s)
         self.sent_on.note(pairs)
 
     def stop_sending_on(self, address: bytes) -> None:
         self.sent_on.pop(address)
-        with refusal("cannot end sending on"):
-            self.sets.delete(CARE_OF.name, address)
+        super().stop_sending_on(address)
 
-    def add_care_of(self, pairs: "Pairs", for_s: float) -> None:
-        self._add(CLIENT, [(care_of, address) for address, care_of in pairs], for_s)
-        self.turned_back.note(pairs)
+    def _put(self, name: str, pairs: "Iterable[tuple[bytes, bytes]]", for_s: float) -> None:
+        for key, other in pairs:
+            self.sets.add(name, Member(key, int(for_s), other.hex()))
 
-    def drop_care_of(self, address: bytes) -> None:
-        care_of = self.turned_back.pop(address)
-        if care_of is not None:
-            with refusal("cannot end a care-of address"):
-                self.sets.delete(CLIENT.name, care_of)
-
-    def drop_other_care_of(self, addresses: "Container[bytes]") -> None:
-        for address in self.turned_back.others(addresses):
-            self.drop_care_of(address)
-
-    def _add(self, each: IpSet, pairs: "list[tuple[bytes, bytes]]", for_s: float) -> None:
-        with refusal("cannot send on what comes for a client"):
-            for key, other in pairs:
-                self.sets.add(each.name, Member(key, int(for_s), other.hex()))
+    def _remove(self, name: str, key: bytes) -> None:
+        self.sets.delete(name, key)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: ISC
+"""The tables of a clatnode in nftables: which chains, sets and rules. No I/O.
+
+  ip l3roamd   prerouting -152   wanted     what clients send to an address of their network that is not `reached` waits
+               forward -151      gate       what comes from clients that are not `open` waits, or is dropped
+  ip6 l3roamd  prerouting -360   arriving   before connection tracking, for which a packet is of its client and its PLAT
+               prerouting -152   leaving    behind it; a flow is the same, wherever its packets go
+               prerouting -151   gate       as IPv4's; here, as what a client asks its node needs a way back, too
+               postrouting 300   answering  behind NAT: what comes from a client's PLAT comes from the node's
+               output -190       own        what this node sends itself
+
+A packet that is nobody's of ours passes these chains as well, and so is asked for its device or its prefix first, once:
+each has a chain of its own for the rest. A verdict of one base chain ends no other.
+
+PLATs. The CLAT device gives a packet the node's PLAT. `plat_of` has each client's own, which takes its place, and
+`uses` each pair of them: what has the right PLAT already is not written to. On the way back it is the other way round.
+
+Care-of addresses. `client` has whose such an address is, `care_of` that of who left (onward.py). Its checksum is its
+client's, so that none follows. In what an ICMPv6 error quotes it is turned back as well, so that whoever sent a packet
+that is too big for the way hears of it.
+
+A client that is not known may flood us: of what waits for that there are NEW_PER_S a second.
+"""
+
+import sys
+
+from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S
+from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.nft.expressions import (
+    ACCEPT,
+    DROP,
+    LINK,
+    META_IIF_NAME,
+    META_IIF_TYPE,
+    META_L4_PROTOCOL,
+    META_OIF_NAME,
+    NETWORK,
+    NOT_EQUAL,
+    REGISTER_2ND,
+    REGISTER_3RD_WORD,
+    RETURN,
+    TRANSPORT,
+    above_rate,
+    below_rate,
+    bitwise,
+    compare,
+    compare_range,
+    destination_type,
+    device,
+    goto,
+    jump,
+    load,
+    lookup,
+    meta,
+    store,
+    translate,
+    verdict,
+)
+from l3roamd_py.netfilter.nft.messages import (
+    FORWARD,
+    OUTPUT,
+    POSTROUTING,
+    PREROUTING,
+    TYPE_ETHER_IPV4,
+    TYPE_ETHER_IPV6,
+    TYPE_IPV4,
+    TYPE_IPV6,
+    TYPE_IPV6_IPV6,
+    Chain,
+    Set,
+)
+from l3roamd_py.netfilter.nft.rewrite import (
+    ADDRESS_BYTES,
+    DESTINATION,
+    ICMPV6_ERROR,
+    QUOTED,
+    SOURCE,
+    put,
+    put_quoted,
+    swap_prefix,
+    swap_prefix_quoted,
+)
+from l3roamd_py.netfilter.nft.table import layout
+from l3roamd_py.netfilter.rules import PREFIX_BYTES
+from xlat464.address import mask
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from l3roamd_py.netfilter.nft.messages import Table
+    from l3roamd_py.netfilter.rules import Prefixes
+
+NAME = "l3roamd"
+RANGE_BYTES = 6  # of a clat_range
+SOURCE4, DESTINATION4 = 12, 16  # in a header
+ETHERNET = (1).to_bytes(2, sys.byteorder)
+ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py hears: RFC 4861
+UNREACHABLE = (7).to_bytes(4, sys.byteorder)  # RTN_UNREACHABLE
+PREFIX_MASK = b"\xff" * PREFIX_BYTES + bytes(4)
+
+TABLE4 = layout(
+    nftables.IPV4,
+    NAME,
+    (Chain("wanted", PREROUTING, -152), Chain("sought"), Chain("gate", FORWARD, -151), Chain("passing")),
+    (
+        Set("open", TYPE_ETHER_IPV4, 12, has_timeout=False),
+        Set("refused", TYPE_ETHER_IPV4, 12),
+        Set("reached", TYPE_IPV4, 4, has_timeout=False),
+    ),
+)
+TABLE6 = layout(
+    nftables.IPV6,
+    NAME,
+    (
+        Chain("arriving", PREROUTING, -360),
+        Chain("to_plat"),
+        Chain("leaving", PREROUTING, -152),
+        Chain("sought"),
+        Chain("gate", PREROUTING, -151),
+        Chain("passing"),
+        Chain("answering", POSTROUTING, 300),
+        Chain("from_plat"),
+        Chain("own", OUTPUT, -190, "route"),
+    ),
+    (
+        Set("open", TYPE_ETHER_IPV6, 24, has_timeout=False),
+        Set("refused", TYPE_ETHER_IPV6, 24),
+        Set("current", TYPE_IPV6, 16, has_timeout=False),
+        Set("plat_of", TYPE_IPV6, 16, TYPE_IPV6, 16),
+        Set("uses", TYPE_IPV6_IPV6, 32),
+        Set("care_of", TYPE_IPV6, 16, TYPE_IPV6, 16),
+        Set("client", TYPE_IPV6, 16, TYPE_IPV6, 16),
+    ),
+)
+
+
+class Ruleset:
+    """What the rules are made of. Whoever changes it has them made again.
+
+    hold, hold_wanted: the expressions for what is to wait, None where nothing can. has_fib: whether the kernel knows of
+    what kind a route is. current: the node's PLAT.
+    """
+
+    def __init__(self, client_device: str, clat_device: str) -> None:
+        self.client_device, self.clat_device = client_device, clat_device
+        self.hold: bytes | None = None
+        self.hold_wanted: bytes | None = None
+        self.has_fib = True
+        self.network: tuple[bytes, int] | None = None
+        self.prefixes: "Prefixes" = ()
+        self.clat_range: bytes | None = None
+        self.current: bytes | None = None
+
+    def of(self, table: "Table") -> list[bytes]:
+        """All rules of a table, as messages."""
+        rules = self._rules4() if table is TABLE4 else self._rules6()
+        return [nftables.add_rule(table, chain, rule) for chain, rule in rules]
+
+    def _rules4(self) -> "Iterator[tuple[str, bytes]]":
+        of_client = device(META_IIF_NAME, self.client_device)
+        if self.hold_wanted is not None and self.network is not None:
+            own, length = self.network
+            address = load(NETWORK, DESTINATION4, 4)
+            inside = address + bitwise(mask(b"\xff" * 4, length), bytes(4)) + compare(mask(own, length))
+            yield "wanted", of_client + inside + goto("sought")
+            yield "sought", address + lookup("reached") + verdict(ACCEPT)
+            yield "sought", above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)
+            yield "sought", self.hold_wanted
+        yield "gate", device(META_OIF_NAME, self.clat_device) + of_client + goto("passing")
+        client = is_ethernet() + client_key(SOURCE4, 4)
+        yield "passing", client + lookup("open") + verdict(ACCEPT)
+        yield "passing", client + lookup("refused") + verdict(DROP)
+        yield "passing", is_ethernet() + (self.hold or verdict(DROP))
+
+    def _rules6(self) -> "Iterator[tuple[str, bytes]]":
+        yield "arriving", device(META_IIF_NAME, self.clat_device) + jump("to_plat")
+        ours = b"" if self.clat_range is None else in_range(self.clat_range)
+        turn_back = ours + swap_client(NETWORK, DESTINATION)
+        turn_back_quoted = ICMPV6_ERROR + swap_client(TRANSPORT, QUOTED + DESTINATION)
+        yield "arriving", device(META_IIF_NAME, self.client_device, NOT_EQUAL) + turn_back
+        yield "arriving", turn_back_quoted
+        if self.clat_range is not None:  # to another node's client, which has no PLAT
+            yield "to_plat", ours + verdict(RETURN)
+        source, used = load(NETWORK, SOURCE, ADDRESS_BYTES), lookup("uses")
+        yield "to_plat", source + plat_at(NETWORK, DESTINATION) + used + verdict(RETURN)
+        yield "to_plat", source + translate("plat_of") + swap_prefix(DESTINATION)
+        yield "to_plat", ICMPV6_ERROR + source + translate("plat_of") + swap_prefix_quoted(SOURCE)
+        yield "own", swap_address("care_of", NETWORK, DESTINATION)
+        yield "own", turn_back_quoted
+        yield from self._sought6()
+        yield from self._gate6()
+        if self.current is not None:
+            yield "answering", device(META_OIF_NAME, self.clat_device) + goto("from_plat")
+            current = self.current[:PREFIX_BYTES]
+            for needs, base, field, replaced in (
+                (b"", NETWORK, SOURCE, put(SOURCE, current)),
+                (ICMPV6_ERROR, TRANSPORT, QUOTED + DESTINATION, put_quoted(DESTINATION, current)),
+            ):
+                is_other = needs + load(base, field, PREFIX_BYTES) + compare(current, NOT_EQUAL)
+                client = load(NETWORK, DESTINATION, ADDRESS_BYTES)
+                yield "from_plat", is_other + client + plat_at(base, field) + used + replaced
+
+    def _sought6(self) -> "Iterator[tuple[str, bytes]]":
+        inside = [in_prefix(DESTINATION, *each) for each in self.prefixes] or [b""]
+        for each in inside:
+            yield "leaving", each + goto("sought")
+        yield "sought", swap_address("care_of", NETWORK, DESTINATION) + verdict(ACCEPT)
+        if self.prefixes and self.hold_wanted is not None and self.has_fib:
+            unreachable = destination_type() + compare(UNREACHABLE)
+            yield "sought", unreachable + below_rate(NEW_PER_S, NEW_BURST) + self.hold_wanted
+
+    def _gate6(self) -> "Iterator[tuple[str, bytes]]":
+        if not self.prefixes:
+            return
+        client = is_ethernet() + client_key(SOURCE, ADDRESS_BYTES)
+        yield "gate", device(META_IIF_NAME, self.client_device) + goto("passing")
+        yield "passing", client + lookup("open") + verdict(ACCEPT)
+        discovery = meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1)
+        yield "passing", discovery + compare_range(*DISCOVERY) + verdict(ACCEPT)
+        yield "passing", client + lookup("refused") + verdict(DROP)
+        for prefix, length in self.prefixes if self.hold is not None else ():
+            inside = is_ethernet() + in_prefix(SOURCE, prefix, length)
+            yield "passing", inside + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)
+            yield "passing", inside + (self.hold or b"")
+
+
+def is_ethernet() -> bytes:
+    return meta(META_IIF_TYPE) + compare(ETHERNET)
+
+
+def client_key(source: int, length: int) -> bytes:
+    """Load the key of `open` and `refused`: MAC and address."""
+    return load(LINK, 6, 6) + load(NETWORK, source, length, REGISTER_3RD_WORD)
+
+
+def in_range(clat_range: bytes) -> bytes:
+    """Go on only with what goes to a client of the domain."""
+    return load(NETWORK, DESTINATION, RANGE_BYTES) + compare(clat_range[:RANGE_BYTES])
+
+
+def in_prefix(field: int, prefix: bytes, length: int) -> bytes:
+    """Go on only if an address of the packet lies in a prefix."""
+    if length % 8 == 0 and length:
+        return load(NETWORK, field, length // 8) + compare(prefix[: length // 8])
+    masked = bitwise(mask(b"\xff" * ADDRESS_BYTES, length), bytes(ADDRESS_BYTES))
+    return load(NETWORK, field, ADDRESS_BYTES) + masked + compare(prefix)
+
+
+def plat_at(base: int, field: int) -> bytes:
+    """Load the PLAT of an address, behind what the first register has: the key of `uses`."""
+    whole = load(base, field, ADDRESS_BYTES, REGISTER_2ND)
+    return whole + bitwise(PREFIX_MASK, bytes(ADDRESS_BYTES), REGISTER_2ND)
+
+
+def swap_address(name: str, base: int, offset: int) -> bytes:
+    """Replace an address by what the map has for it, which has the same checksum."""
+    at = (base, offset, ADDRESS_BYTES)
+    return load(*at) + translate(name) + store(*at, is_summed=False)
+
+
+def swap_client(base: int, offset: int) -> bytes:
+    return swap_address("client", base, offset)
