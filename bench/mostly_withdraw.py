@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
-from hosts_lab import A, Node  # noqa: E402
+from advert_lab import A, Node  # noqa: E402
 from prefixd_lab import Namespaces  # noqa: E402
 from waiting import wait_until  # noqa: E402
 

@@ -12,7 +12,7 @@ import time
 
 import micropython
 import pytest
-from hosts_lab import PREF64, PREF64_OPTION, ROUTER_LIFETIME_S, A, Node
+from advert_lab import PREF64, PREF64_OPTION, ROUTER_LIFETIME_S, A, Node
 from prefixd_lab import Namespaces
 from waiting import wait_until
 
