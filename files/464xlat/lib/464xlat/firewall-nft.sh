@@ -19,24 +19,21 @@ nft_load() { # clat | plat
 	{ printf 'table inet xlat464_%s\ndelete table inet xlat464_%s\n' "$1" "$1" && nft_rules "$1"; } | nft -f -
 }
 
+# A packet of the mesh's own passes our base chains as well: so there are few of them, and they begin with what tells it
+# from those of the role. A set of one costs more than a comparison.
+#
 # MSS, DEVICE, TRANSLATOR, CLAT_RANGE, CLIENT_RANGE; for the CLAT PLAT_RANGE, CLIENT_DEVICES, CLIENT_PREFIXES; for the
 # PLAT POOL, POOL_FIRST, POOL_LAST, PORTS, HIGH_PORTS, WAN, CLIENTS, NODES, ALLOW
 nft_rules() { # clat | plat
-	local first=''
-	[ "$1" = plat ] || first=$(nft_from_clients)
 	printf 'table inet xlat464_%s {\n' "$1"
-	cat <<-NFT
-		chain mss {
-			type filter hook forward priority mangle; policy accept;
-			$first
-			meta nfproto ipv4 oifname "$DEVICE" tcp flags & (syn | rst) == syn tcp option maxseg size set $MSS
-			meta nfproto ipv4 iifname "$DEVICE" tcp flags & (syn | rst) == syn tcp option maxseg size set $MSS
-		}
-	NFT
 	"nft_$1_rules"
 	[ "$TRANSLATOR" != nat46 ] || "nft_nat46_$1"
 	printf '}\n'
 }
+
+# What a rule begins with that lowers the MSS of an IPv4 connection. The device is asked for behind it: most packets begin
+# no connection.
+NFT_SYN='meta nfproto ipv4 tcp flags & (syn | rst) == syn'
 
 # Rules for what the module nat46 lacks and siit does by itself: docs/nat46.md
 nft_nat46_clat() {
@@ -69,35 +66,53 @@ nft_names() { # NAMES
 	for name in $1; do printf '"%s", ' "$name"; done
 }
 
-# In the chain of the MSS, for each base chain costs every packet that the node forwards. From client to client it is the
-# bridge that forwards, where a kernel shows us that too (br_netfilter): DHCP, DAD.
-nft_from_clients() {
-	local devices
-	devices=$(nft_names "$CLIENT_DEVICES")
-	printf 'iifname { %s } oifname != { %s } jump own_sources\n' "$devices" "$devices"
+nft_devices() { # NAMES
+	case "$1" in
+	*' '*) printf '{ %s}' "$(nft_names "$1")" ;;
+	*) printf '"%s"' "$1" ;;
+	esac
+}
+
+# Sources that need no way back: those of the configured prefixes, and link-local ones.
+nft_prefixes() {
+	local each
+	for each in $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' ') fe80::/10; do echo "ip6 saddr $each return"; done
 }
 
 nft_clat_rules() {
 	local devices
-	devices=$(nft_names "$CLIENT_DEVICES")
+	devices=$(nft_devices "$CLIENT_DEVICES")
 	cat <<-NFT
+		chain forward {
+			type filter hook forward priority mangle; policy accept;
+			# (from client to client it is the bridge that forwards, where a kernel shows us that too: DHCP, DAD)
+			iifname $devices oifname != $devices jump own_sources
+			$NFT_SYN jump mss
+		}
+		chain mss {
+			oifname "$DEVICE" tcp option maxseg size set $MSS
+			iifname "$DEVICE" tcp option maxseg size set $MSS
+		}
 		chain own_sources {
 			# those of the configured prefixes, and those that are routed back to where they came from
 			ip saddr != $CLIENT_RANGE counter drop
-			ip6 saddr != { ${CLIENT_PREFIXES:+$CLIENT_PREFIXES, }fe80::/10 } fib saddr . iif oif missing counter drop
+			$(nft_prefixes)
+			meta nfproto ipv6 fib saddr . iif oif missing counter drop
 		}
 		chain from_clients {
 			type filter hook prerouting priority raw; policy accept;
-			iifname { $devices } meta nfproto vmap { ipv4 : goto from_client4, ipv6 : goto from_client6 }
+			iifname $devices meta nfproto vmap { ipv4 : goto from_client4, ipv6 : goto from_client6 }
 		}
 		chain from_client4 {
 			ip daddr 192.0.0.0/24 drop
 			udp dport 5523 ip daddr $CLIENT_RANGE drop
 		}
 		chain from_client6 {
-			ip6 saddr { $CLAT_RANGE, $PLAT_RANGE } drop
+			ip6 saddr $CLAT_RANGE drop
+			ip6 saddr $PLAT_RANGE drop
 			# (a prefix in plat_range that clients are to use would return here)
-			ip6 daddr { $CLAT_RANGE, $PLAT_RANGE } drop
+			ip6 daddr $CLAT_RANGE drop
+			ip6 daddr $PLAT_RANGE drop
 			udp dport 5523 drop
 		}
 	NFT
@@ -124,7 +139,7 @@ nft_plat_rules() {
 	[ -z "$CLIENT_RANGE" ] || node_only="ip6 daddr $ADDRESS $clients reject with icmpv6 type admin-prohibited"
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || snat="$snat-[$POOL_LAST]"
 	[ "$TRANSLATOR" != jool ] || nat66= # it has a NAT of its own
-	wan=$(nft_names "$(printf '%s' "$WAN" | tr ',' ' ')")
+	wan=$(nft_devices "$(printf '%s' "$WAN" | tr ',' ' ')")
 	if [ -n "$ALLOW" ]; then
 		allowed="ip daddr { $ALLOW }"
 		named=$(allowed_hosts)
@@ -138,6 +153,7 @@ nft_plat_rules() {
 		}
 		chain into {
 			iifname "$DEVICE" drop
+			$NFT_SYN tcp option maxseg size set $MSS
 			ct state vmap { established : accept, invalid : drop }
 			meta nfproto ipv4 ct state related accept
 			meta nfproto ipv4 drop
@@ -157,7 +173,8 @@ nft_plat_rules() {
 		chain from4 {
 			# also for flows that were let through earlier, before a route changed or was forbidden
 			ct state invalid drop
-			oifname { $wan } accept
+			$NFT_SYN tcp option maxseg size set $MSS
+			oifname $wan accept
 			${allowed:+$allowed accept}
 			reject with icmp type admin-prohibited
 		}
@@ -175,7 +192,7 @@ nft_plat_rules() {
 		chain postrouting {
 			type nat hook postrouting priority srcnat; policy accept;
 			$nat66
-			oifname { $wan } ip saddr $POOL masquerade
+			oifname $wan ip saddr $POOL masquerade
 			${allowed:+ip saddr $POOL $allowed masquerade}
 		}
 		chain nat66 {
