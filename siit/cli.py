@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-"""The command line: `siit daemon`, `ctl`, `show`, `stat`, `translate`.
+"""The command line: `siit daemon`, `ctl`, `show`, `stat`, `gro-list`, `translate`.
 
 Exit codes: 0 ok, 1 refused or failed, 2 usage. A node's set-up calls `ctl` several times, so what only the daemon and
 `translate` need is imported by them: it would take three times as long as the rest.
@@ -7,6 +7,7 @@ Exit codes: 0 ok, 1 refused or failed, 2 usage. A node's set-up calls `ctl` seve
 
 import argparse
 import json
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +52,12 @@ the source and remote the destination, on the way back the reverse. The first re
 examples:
   siit stat              a table of what is not zero
   siit stat clat --json  all counters, for programs""",
+    "gro-list": """\
+examples:
+  siit gro-list            the devices that have it on, a line each
+  siit gro-list off eth0   as `ethtool -K eth0 rx-gro-list off`
+A list of packets crosses a router fast, but comes out of a TUN device one by one: a translator in user space is
+many times slower then. One that has a fast path for its device is not.""",
     "translate": """\
 examples:
   siit translate --rule 'local.v4 192.0.2.0/24 local.v6 fd00:1::/96 local.style RFC6052
@@ -60,6 +67,7 @@ Packets are hex, one a line, or raw IP in a pcap file (link type 101). Nothing i
 }
 
 
+QUEUES_MAX = 4  # by default: each takes memory, and a router has other work
 ANSWER_S = 10  # the longest that the daemon may take for a command: a node's set-up must not wait for ever
 
 
@@ -139,6 +147,26 @@ def run_stat(options: argparse.Namespace) -> None:
         print("\n" * bool(number) + "\n".join(table(device)))
     if status["unwritten"]:
         print(f"siit: {status['unwritten']}; the rules hold until the daemon ends", file=sys.stderr)
+
+
+def run_gro_list(options: argparse.Namespace) -> None:
+    from siit.gro_list import GroList, devices_with_lists
+
+    try:
+        if not options.state:
+            is_needless = options.unless_fast and has_fast_path(options.socket, options.unless_fast)
+            print("".join(f"{name}\n" for name in devices_with_lists() if not is_needless), end="")
+            return
+        with GroList() as gro_list:
+            for device in options.device:
+                gro_list.set(device, options.state == "on")
+    except OSError as error:
+        raise Failure(f"rx-gro-list cannot be asked or set: {error.strerror}") from None
+
+
+def has_fast_path(path: Path, device: str) -> bool:
+    (reply,) = ask(path, [f"stat {device}"])
+    return all(each.get("has_fast_path") for each in json.loads(reply[0])["devices"])
 
 
 def table(device: dict) -> list[str]:
@@ -261,7 +289,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--state", type=Path, default=STATE, metavar="PATH", help="file of rules (%(default)s)"
     )
     command.add_argument(
-        "--queues", type=whole(1, 16), default=1, metavar="N", help="threads per device (%(default)s)"
+        "--queues",
+        type=whole(1, 16),
+        default=min(os.cpu_count() or 1, QUEUES_MAX),
+        metavar="N",
+        help=f"threads per device (as many as there are processors, {QUEUES_MAX} at most: %(default)s)",
     )
     command.add_argument(
         "--fast",
@@ -277,6 +309,10 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("stat", run_stat, "print devices and counters, one counter per reason for a drop")
     command.add_argument("device", nargs="?")
     command.add_argument("--json", action="store_true", help="all counters, one line")
+    command = add("gro-list", run_gro_list, "show or set which devices hand on packets as lists")
+    command.add_argument("--unless-fast", metavar="DEVICE", help="none, if this translator has a fast path")
+    command.add_argument("state", nargs="?", choices=("on", "off"))
+    command.add_argument("device", nargs="*")
     add_packets(add("translate", run_translate, "show what would become of packets; needs no daemon", False))
     return parser
 

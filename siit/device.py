@@ -79,9 +79,9 @@ class Device:
             self.coalesces = set(map(set_offloads, self._queues)) == {True}
             self.mtu_bytes = _read_mtu(name)
             for fd in self._queues:
-                pump = lib.siit_pump_new(fd, max(1, ICMP_PER_S // queues), self.coalesces)
+                pump = lib.siit_pump_new(fd, max(1, ICMP_PER_S // len(self._queues)), self.coalesces)
                 if not pump:
-                    raise DeviceError(f"no memory for {name}")
+                    raise OSError(ffi.errno, os.strerror(ffi.errno))
                 self._pumps.append(pump)
             self._switch()
             self._start_fast(no_fast is None)
@@ -123,6 +123,15 @@ class Device:
             if self._fast:
                 self._fast.close()
             self._fast = None
+
+    @property
+    def queues(self) -> int:
+        return len(self._queues)
+
+    @property
+    def has_fast_path(self) -> bool:
+        """Whether there is one for the rules that it can do, also while there are none."""
+        return self._fast is not None and self._fast.is_attached
 
     @property
     def fast_state(self) -> str:
@@ -195,17 +204,32 @@ class Device:
 
 
 def open_queues(name: str, queues: int) -> list[int]:
-    """Attach to a device, new or left behind, as many times as it is to have queues."""
-    flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if queues > 1 else 0)
+    """Attach to a device, new or left behind, as many times as it is to have queues.
+
+    A device can have several from its start or never: of one that another number left behind it is one.
+    """
+    try:
+        try:
+            return _attach(name, queues, queues > 1)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return _attach(name, 1, queues == 1)
+    except OSError as error:
+        raise DeviceError(_explain(name, error)) from error
+
+
+def _attach(name: str, queues: int, may_have_several: bool) -> list[int]:
+    flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if may_have_several else 0)
     fds: list[int] = []
     try:
         for _ in range(queues):
             fds.append(os.open(TUN, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
             fcntl.ioctl(fds[-1], TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-    except OSError as error:
+    except OSError:
         for fd in fds:
             os.close(fd)
-        raise DeviceError(_explain(name, error)) from error
+        raise
     return fds
 
 
@@ -213,7 +237,7 @@ def _explain(name: str, error: OSError) -> str:
     if error.errno == errno.EBUSY:
         return f"{name} is a TUN device that another program has open, expected a name that is free"
     if error.errno == errno.EINVAL:
-        return f"{name} is a device, but no TUN with as many queues, expected a name that is free"
+        return f"{name} is a device, but no TUN that it could use, expected a name that is free"
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return f"{TUN} is missing, expected a kernel with TUN (CONFIG_TUN, module tun)"
     if error.errno in (errno.EPERM, errno.EACCES):

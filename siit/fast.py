@@ -64,7 +64,7 @@ class Fast:
         self._index = _index_of(name)
         self._has_chains = cuts_chains(os.uname().release)
         self._fast = ffi.new("struct siit_fast *")
-        self._is_attached = False
+        self.is_attached = False
         self._has_rules = False  # the rules
         self._against = ""  # why it is not attached
         said = ffi.new("char[]", lib.SIIT_FAST_LOG)
@@ -93,14 +93,14 @@ class Fast:
         self._against = (
             f"the device's qdisc {ffi.string(kind).decode()} would see no packet" if is_limited else ""
         )
-        if is_limited == self._is_attached:
+        if is_limited == self.is_attached:
             if is_limited:
                 detach(self._name)
             else:
                 error = lib.siit_fast_attach(self._fast, self._index)
                 if error:
                     raise FastError(f"the kernel does not attach it: {os.strerror(-error)}")
-            self._is_attached = not is_limited
+            self.is_attached = not is_limited
 
     def state(self) -> str:
         """For people: on, or off and why."""

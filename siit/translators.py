@@ -101,9 +101,10 @@ class Translators:
             "attached": True,
             "mtu_bytes": device.mtu_bytes,
             "pairs": len(self.rules[name]),
-            "queues": self._queues,
+            "queues": device.queues,
             "coalesces_udp": device.coalesces,
             "fast": device.fast_state,
+            "has_fast_path": device.has_fast_path,
             "counters": device.counters(),
         }
 

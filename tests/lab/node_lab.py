@@ -43,6 +43,7 @@ NEEDS = [  # what a test module's pytestmark is
 STAND_IN = """\
 #!/bin/sh
 # siit ctl --socket PATH COMMAND
+[ "$1" = ctl ] || exit 0
 echo "$4" >>/run/siit/said
 set -- $4
 case "$1" in

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from node_lab import CLAT, FIREWALLS, FRONT_END, NEEDS, OPTIONS, PLAT, SHELLS, stand_in_node
+from node_lab import CLAT, FIREWALLS, FRONT_END, NEEDS, OPTIONS, PLAT, SHELLS, SIIT, Node, stand_in_node
 from waiting import wait_until
 
 pytestmark = NEEDS
@@ -33,6 +33,41 @@ def test_down_removes_exactly_what_up_made(machines, shell, firewall):
     node.xlat("plat down")
     assert node.snapshot() == empty
     assert node.xlat("clat down").stderr == ""  # again: nothing to do, nothing said
+
+
+def test_devices_make_no_lists_of_packets_while_siit_needs_them_one_by_one(machines):
+    machine = machines("node")
+    for device in ("br-client", "wan"):
+        machine.run(f"ip link add {device} type bridge")
+    machine.run("ip link add one type veth peer name other")
+    node = Node(machine, siit=SIIT)
+    machine.run(f"{SIIT} gro-list on one")
+
+    def lists():
+        return machine.output(f"{SIIT} gro-list")
+
+    daemon = machine.start(f"{SIIT} daemon")
+    wait_until(lambda: not machine.run(f"{SIIT} stat", check=False).returncode, "siit's answer")
+    node.xlat(f"clat up {CLAT}")
+    assert lists() == ""
+    node.xlat(f"plat up {PLAT}")
+    machine.run(f"{SIIT} gro-list on other")  # a device that is new
+    node.xlat(f"plat up {PLAT}")
+    assert lists() == ""
+    node.xlat("clat down")
+    assert lists() == "", "the PLAT still needs it"
+    node.xlat("plat down")
+    assert sorted(lists().split()) == ["one", "other"]
+    machine.run(f"kill {daemon_of(machine)}")
+    daemon.wait(30)
+    machine.start(f"{SIIT} daemon --fast on")
+    wait_until(lambda: not machine.run(f"{SIIT} stat", check=False).returncode, "siit's answer")
+    node.xlat(f"clat up {CLAT}")
+    assert sorted(lists().split()) == ["one", "other"], "its fast path takes them as they are"
+
+
+def daemon_of(machine):
+    return machine.output("pgrep -f siit.daemon").split()[0]  # in the machine's own PID namespace
 
 
 def test_what_up_makes(node):

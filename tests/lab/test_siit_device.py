@@ -268,3 +268,30 @@ def test_without_the_fast_path_the_daemon_says_why_and_translates(namespaces, mo
     node.run("ip", "route", "add", "10.9.0.0/24", "dev", "clat", "src", "10.1.0.1")
     node.run("ping", "-c", "1", "-W", "1", "10.9.0.1", check=False)
     assert node.counters("clat")["translated"] == 1
+
+
+def test_lists_of_packets_are_asked_and_set_for_each_device(alone):
+    def lists(*words):
+        return alone.run(SIIT, "gro-list", "--socket", alone.socket, *words).stdout
+
+    alone.run("ip", "link", "add", "one", "type", "veth", "peer", "name", "other")
+    assert lists() == ""
+    assert lists("on", "one", "gone") == ""
+    assert lists() == "one\n"
+    assert "rx-gro-list: on" in alone.run("ethtool", "-k", "one").stdout
+    lists("on", "other")
+    lists("off", "one", "gone")
+    assert lists() == "other\n"
+    assert "rx-gro-list: off" in alone.run("ethtool", "-k", "one").stdout
+    alone.ctl("add clat")
+    assert lists("--unless-fast", "clat") == "other\n"
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (3, 1)])
+def test_a_device_that_another_number_of_queues_left_is_taken_over_with_one(alone, numbers):
+    for number in numbers:
+        alone.end_siit()
+        alone.start_siit("--queues", str(number))
+        alone.ctl("add clat", check=number == numbers[0])
+    (device,) = json.loads(alone.run(SIIT, "stat", "--socket", alone.socket, "--json").stdout)["devices"]
+    assert (device["attached"], device["queues"]) == (True, 1)

@@ -22,6 +22,7 @@ role_up() { # clat | plat WORD...
 			[ "$role" = clat ] || plat_clear_flows
 		}
 		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
+			(gro_list_off) || true # of devices that are new
 			echo "464xlat: $role up: it is, with these settings"
 			return
 		fi
@@ -34,6 +35,7 @@ role_up() { # clat | plat WORD...
 	fi
 	"${role}_make"
 	guard_down
+	(gro_list_off) || true # a role that is slow is up
 }
 
 # While a CLAT is made again its clients' packets must not use the node's own default route.

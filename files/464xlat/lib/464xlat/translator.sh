@@ -115,6 +115,17 @@ device_up() { # CONFIGURATION
 	must ip link set dev "$DEVICE" up
 }
 
+# Lists of packets, which OpenWrt has devices make of flows (fraglist GRO), come out of siit's device one by one: that
+# takes many times the processor's time. Its fast path takes them as they are. This is a setting of the node, whichever
+# role needs it.
+gro_list_off() {
+	local LEDGER="$XLAT464_RUN/node.undo" devices
+	[ "$TRANSLATOR" = siit ] || return 0
+	devices=$($SIIT gro-list --socket "$TARGET" --unless-fast "$DEVICE" 2>/dev/null | tr '\n' ' ')
+	# shellcheck disable=SC2086 # words
+	[ -z "$devices" ] || change "$SIIT gro-list on $devices" $SIIT gro-list off $devices
+}
+
 # Run a command that needs no undo of its own: its effect ends with the device.
 must() { # COMMAND...
 	local said
