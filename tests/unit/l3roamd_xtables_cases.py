@@ -41,12 +41,12 @@ COMMIT
 def case_xtables_finds_our_jumps_and_counts_our_rules():
     for jump in ("-j L3ROAMD_x", '-m comment --comment "made-for-l3roamd" -j L3ROAMD_x'):
         for said in (jump, jump.replace('"', "")):
-            found = find(CHAIN, SAVED.replace("JUMP", said))
+            found = find(CHAIN, SAVED.replace("JUMP", said).split("\n"))
             assert (found.jumps, found.rules) == ([said.replace('"', "")], 2)
     for other in ("-j L3ROAMD_xy", "-m comment --comment mine -j L3ROAMD_x"):
-        assert find(CHAIN, SAVED.replace("JUMP", other)).jumps == []
-    assert find(OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_z"), SAVED).rules is None
-    assert find(CHAIN, "").rules is None
+        assert find(CHAIN, SAVED.replace("JUMP", other).split("\n")).jumps == []
+    assert find(OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_z"), SAVED.split("\n")).rules is None
+    assert find(CHAIN, [""]).rules is None
 
 
 def case_xtables_restores_table_by_table():

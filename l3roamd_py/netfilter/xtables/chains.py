@@ -52,6 +52,7 @@ class Chains:
     """What our chains are to be, and the child that makes them so, which is one of the sources."""
 
     def __init__(self, sources: Sources) -> None:
+        self._now_s = BootClock().now_s
         self._sources = sources
         # in which they were wanted first: a dictionary of MicroPython has none
         self._order: list[OwnChain] = []
@@ -141,7 +142,7 @@ class Chains:
 
     def finish(self) -> None:
         """Wait until all is as wanted. Raises RulesError. Not for the loop."""
-        now_s = BootClock().now_s
+        now_s = self._now_s
         deadline_s = now_s() + FINISH_S
         while not self.go_on():
             assert self._child is not None
@@ -178,7 +179,7 @@ class Chains:
         if self._to_check:
             program = self._to_check.popitem()[0]
             self._sent = None
-            self._begun_s = BootClock().now_s()
+            self._begun_s = self._now_s()
             self._child = Child([f"{program}-save"])
         else:
             due = [chain for chain in self._order if self._is_due(chain)]
@@ -227,14 +228,15 @@ class Chains:
             self.errors.append(child.complaint)
             self._refused |= {chain: rules for chain, rules in self.wanted.items() if self._is_due(chain)}
             return
-        self._took_s[program] = BootClock().now_s() - self._begun_s
+        self._took_s[program] = self._now_s() - self._begun_s
+        lines = child.text.split("\n")
         for chain in self._order:
             if chain.program != program:
                 continue
-            if hides(child.text, chain.table) and chain in self._led_to:
+            if chain in self._led_to and hides(child.text, chain.table):
                 self._say_hidden(chain)
             else:
-                self._compare(chain, find(chain, child.text))
+                self._compare(chain, find(chain, lines))
 
     def _say_hidden(self, chain: OwnChain) -> None:
         """What is there is not known then, so nothing is made again; said once for each table."""

@@ -98,8 +98,9 @@ class Child:
             self.text = said.decode()
         except UnicodeError:  # of a rule's comment, say
             self.text = bytes([octet if octet < 0x80 else 0x3F for octet in said]).decode()
-        lines = self.text.rstrip("\n").split("\n")
-        self.status = int(lines[-1]) if lines[-1].isdigit() else 1  # the shell was killed
+        said_last = self.text.rstrip("\n")
+        said_last = said_last[said_last.rfind("\n") + 1 :]
+        self.status = int(said_last) if said_last.isdigit() else 1  # the shell was killed
 
     def close(self) -> None:
         """Leave it to itself: what it does it does."""

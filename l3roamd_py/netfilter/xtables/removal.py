@@ -25,7 +25,7 @@ def remove(chains: "Iterable[OwnChain]", made: "Container[str]" = ()) -> None:
 
 def _remove(chain: OwnChain) -> bool:
     """Take a chain away; return whether the built-in chain was made for it."""
-    found = find(chain, run([f"{chain.program}-save"]))
+    found = find(chain, run([f"{chain.program}-save"]).split("\n"))
     for attempt in range(ATTEMPTS):
         if found.rules is None:
             break
@@ -35,7 +35,7 @@ def _remove(chain: OwnChain) -> bool:
             break
         except RulesError:
             # while it waited for the lock somebody may have changed what is there
-            seen, found = found, find(chain, run([f"{chain.program}-save"]))
+            seen, found = found, find(chain, run([f"{chain.program}-save"]).split("\n"))
             if found == seen or attempt == ATTEMPTS - 1:
                 raise
     return any(MADE_FOR_US in jump for jump in found.jumps)

@@ -10,7 +10,7 @@ from runtime.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 MADE_FOR_US = "made-for-l3roamd"
 OURS, OF_ROLES = "L3ROAMD_", "XLAT464_"
@@ -58,10 +58,10 @@ class Found:
         return len(self.jumps) == 1 and not self.before
 
 
-def section_of(table: str, saved: str) -> list[str]:
-    """The lines of one table."""
+def section_of(table: str, saved: "Sequence[str]") -> list[str]:
+    """The lines of one table, of a save's."""
     lines, is_inside = [], False
-    for line in saved.split("\n"):
+    for line in saved:
         if line.startswith("*"):
             is_inside = line == "*" + table
         elif is_inside:
@@ -74,14 +74,25 @@ def hides(saved: str, table: str) -> bool:
     return f"# Table `{table}' is incompatible" in saved
 
 
-def find(chain: OwnChain, saved: str) -> Found:
+WORDS: "dict[OwnChain, tuple[str, str, str, str, str]]" = {}  # made before: MicroPython takes long to make a text
+
+
+def words_of(chain: OwnChain) -> "tuple[str, str, str, str, str]":
+    """How lines of a save begin for a chain: its own, its rules, those of its hook; and our jump behind these, both."""
+    if chain not in WORDS:
+        begin = f":{chain.name} ", f"-A {chain.name} ", f"-A {chain.hook} "
+        WORDS[chain] = begin + (chain.jump(False), chain.jump(True))
+    return WORDS[chain]
+
+
+def find(chain: OwnChain, saved: "Sequence[str]") -> Found:
+    """saved: lines."""
     jumps: list[str] = []
     before, is_there, rules, number = "", False, 0, 1
-    leads_to_us = (chain.jump(False), chain.jump(True))
-    hook, own = f"-A {chain.hook} ", f"-A {chain.name} "
+    declared, own, hook, *leads_to_us = words_of(chain)
     place, is_front = 1, True  # place: the number of the next rule if ours were not there
     for line in section_of(chain.table, saved):
-        is_there = is_there or line.startswith(f":{chain.name} ")
+        is_there = is_there or line.startswith(declared)
         rules += line.startswith(own)
         if not line.startswith(hook):
             continue
