@@ -7,13 +7,15 @@ from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.ndp import LEARNT, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
-from l3roamd_py.kernel.translator import Translator, TranslatorError
+from l3roamd_py.kernel.translator import Translator
 from l3roamd_py.kernel.udp import PortInUse, Udp
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.pairs import remove_left, start_script
 from l3roamd_py.performer import MAPS_MAX
 from runtime import files
 from runtime.lock import Lock
+from runtime.loop import BootClock
 from runtime.server import SocketError
 from runtime.sockets import error_text
 
@@ -49,22 +51,6 @@ def remove_others(kernel: Network, node: Node | None) -> list[KernelError]:
     return failures
 
 
-def remove_pairs(kernel: Network, translator: Translator) -> list[str]:
-    """Remove the pairs of other nodes' clients; return what could not be done. Who needs one finds it again."""
-    failures: list[str] = []
-    try:
-        routed = kernel.other_routes.pairs()
-        pairs = translator.pairs() if routed else []
-        for ipv4 in routed:
-            kernel.other_routes.remove_pair(ipv4, translator.device)
-        for ipv4, ipv6 in pairs:
-            if ipv4 in routed:
-                translator.remove(ipv4, ipv6)
-    except (KernelError, TranslatorError, OSError) as error:
-        failures.append(str(error))
-    return failures
-
-
 def _each(failures: list[KernelError], listed: "Callable[[], set]", put_right: "Callable") -> None:
     """Do something for each of what the kernel lists, and note what it refuses."""
     found: set = set()
@@ -89,7 +75,7 @@ def flush(socket: str, state: str, client_device: str, node_client_prefix: bytes
         kernel = Network(client_device, node_client_prefix)
         for error in remove_others(kernel, None) + kernel.other_routes.follow_prefixes(()):
             raise error
-        for sentence in remove_pairs(kernel, Translator("clat")):
+        for sentence in remove_left(kernel, Translator("clat", None, start_script, BootClock().now_s)):
             raise FlushError(sentence)
         hear_groups(client_device, LEARNT)
         files.remove(state)

@@ -16,6 +16,7 @@ from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.translator import Translator
 from l3roamd_py.netfilter import choice
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.pairs import remove_left, start_script
 from l3roamd_py.performer import Performer
 from l3roamd_py.settings import Settings
 from l3roamd_py.state import StateError, StateWriter
@@ -64,7 +65,7 @@ class Daemon:
         inputs.gate = self.clat
         parts = (inputs.kernel, inputs.udp, inputs.arp, inputs.ndp, self.clat, self.plat)
         own = settings.options.address
-        self.translator = Translator(settings.clat_device, settings.translator)
+        self.translator = Translator(settings.clat_device, settings.translator, start_script, self.now_s)
         others = (inputs.finder.forget_port, self.now_s, self.log, self.translator, inputs.nodes)
         self.performer = Performer(*parts, own, *others)
         self.server = Server(settings.socket, self.poller, self.now_s, PEER_S, answers(self))
@@ -99,7 +100,7 @@ class Daemon:
         for error in cleanup.remove_others(self.inputs.kernel, self.core.node):
             self.log.warning(str(error))
         if self.clat is not None:
-            for sentence in cleanup.remove_pairs(self.inputs.kernel, self.translator):
+            for sentence in remove_left(self.inputs.kernel, self.translator):
                 self.log.warning(sentence)
             self.clat.onward.drop_other_care_of(self.core.node.owner_of)
         # what the bridge remembers of a client that was restored does not say that it is here
@@ -107,6 +108,7 @@ class Daemon:
         self._read_leases()
         self.follow_prefixes()
         self.inputs.start()
+        self.translator.sources.attend(self.poller, self.translator.go_on)
 
     def follow_prefixes(self) -> None:
         """Hold packets of clients' prefixes, and those for clients that are nowhere."""
@@ -184,6 +186,9 @@ class Daemon:
 
     def _go_on(self, polled_s: float) -> None:
         """Do what there is to do besides answering."""
+        self.translator.go_on()
+        if self.performer.events:  # what it has answered
+            self.handle(self.carry_out(()))
         self.inputs.handle_some()
         now = self.now_s()
         deadline_s = self.core.next_deadline_s
@@ -206,6 +211,7 @@ class Daemon:
             self.state_writer.next_deadline_s,
             None if self.clat is None else self.clat.checks.next_s,
             None if self.plat is None else self.plat.checks.next_s,
+            self.translator.next_deadline_s,
         ):
             if each_s is not None and each_s < nearest_s:
                 nearest_s = each_s

@@ -13,9 +13,9 @@ from l3roamd_py.core.actions import MapClient, UnmapClient
 from l3roamd_py.core.events import ClaimUnreachable, FoundElsewhere, PlaceChecked, PlatChecked, RouteChecked
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.kernel.netlink import KernelError
-from l3roamd_py.kernel.translator import TranslatorError
 from l3roamd_py.kernel.unreachable import Unreachable
 from l3roamd_py.netfilter.rules import RulesError
+from l3roamd_py.pairs import Pairs
 from runtime.log import DEBUG, Log
 from runtime.sockets import error_text
 from xlat464.address import format_mac
@@ -58,7 +58,8 @@ class Performer:
         self._kernel, self._udp, self._arp = kernel, udp, arp
         self._clat, self._plat = clat, plat
         self._source, self._forget_port, self._clock, self._nodes = source, forget_port, clock, nodes
-        self._log, self._translator, self._unreachable = log, translator, Unreachable(clock)
+        self._log, self._unreachable = log, Unreachable(clock)
+        pairs = Pairs(kernel, translator, lambda event: self.events.append(event), self._fail)
         self._maps: "list[MapClient | UnmapClient]" = []
         self.events: "list[Event]" = []  # what came of it, for the core
         self.failures = 0
@@ -75,9 +76,9 @@ class Performer:
             actions.Unlearn: self._unlearn,
             actions.AddRoute: lambda a: kernel.add_route(a.mac, a.address),
             actions.RemoveRoute: self._remove_route,
-            actions.SendOn: self._send_on,
             actions.PinRoute: lambda a: kernel.pin_route(a.mac, a.address, True),
             actions.UnpinRoute: lambda a: kernel.pin_route(a.mac, a.address, False),
+            actions.SendOn: self._send_on,
             actions.StopSendingOn: lambda a: self._as_clat.onward.stop_sending_on(a.address),
             actions.AddCareOf: lambda a: self._as_clat.onward.add_care_of(a.pairs, a.for_s),
             actions.ProbeClient: lambda a: arp.probe(a.mac, a.ipv4, clock()),
@@ -96,9 +97,9 @@ class Performer:
             actions.UnmapClient: self._map,
             actions.ReleaseLease: self._release,
             actions.RenewLease: self._renew,
-            actions.AddPair: self._add_pair,
-            actions.RestorePair: self._restore_pair,
-            actions.RemovePair: self._remove_pair,
+            actions.AddPair: pairs.add,
+            actions.RestorePair: pairs.restore,
+            actions.RemovePair: pairs.remove,
             actions.PassWanted: lambda a: self._as_clat.pass_wanted(a.address, a.is_lasting),
             actions.QueueWanted: lambda a: self._as_clat.queue_wanted(a.address),
             actions.RefuseWanted: lambda a: self._unreachable.tell(self._as_clat.refuse_wanted(a.address)),
@@ -120,7 +121,7 @@ class Performer:
     def perform(self, action: "Action") -> None:
         try:
             self._doers[type(action)](action)
-        except (RulesError, KernelError, TranslatorError) as error:
+        except (RulesError, KernelError) as error:
             self._fail(str(error))
         except OSError as error:
             self._fail(f"{type(action).__name__}: {error_text(error)}")
@@ -185,23 +186,6 @@ class Performer:
     def _renew(self, action: actions.RenewLease) -> None:
         packet = leases.encode_renewal(action.mac, action.ipv4, int.from_bytes(os.urandom(4), "big"))
         leases.tell(self._kernel.client_device, self._arp.own_ipv4(), packet)
-
-    def _add_pair(self, action: actions.ForPair) -> None:
-        self._translator.insert(action.ipv4, action.at)
-        self._kernel.other_routes.add_pair(action.ipv4, self._translator.device)
-
-    def _restore_pair(self, action: actions.RestorePair) -> None:
-        if action.ipv4 in self._kernel.other_routes.pairs():
-            return
-        try:
-            self._translator.remove(action.ipv4, action.at)
-        except TranslatorError:
-            pass  # it went with the device
-        self._add_pair(action)
-
-    def _remove_pair(self, action: actions.RemovePair) -> None:
-        self._kernel.other_routes.remove_pair(action.ipv4, self._translator.device)
-        self._translator.remove(action.ipv4, action.at)
 
     # What a round's end does at once for all
 

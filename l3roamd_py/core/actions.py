@@ -238,7 +238,7 @@ class ForPair(Action):
 
 
 class AddPair(ForPair):
-    """Translate what is for a client of another node, and what comes from it."""
+    """Translate what is for a client of another node, and what comes from it. PairMade says what came of it."""
 
 
 class RestorePair(ForPair):

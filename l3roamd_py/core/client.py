@@ -232,6 +232,8 @@ class Verification:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from l3roamd_py.core.actions import Action
+
     State = Claiming | Roaming | Served | Absent | Restored
 
 
@@ -301,14 +303,16 @@ class Party:
     is_corrected: bool = False  # we had a nonce of before a restart of that node
 
 
-@mutable("place cookie parties at check_s used_s heard_s moved_to asked_s")
+@mutable("place cookie parties at is_made waiting check_s used_s heard_s moved_to asked_s")
 class Pairing:
     """The client of another node, for which clients of ours have packets. place: that node."""
 
     place: bytes
     cookie: int  # the nonce by which it knows that we are who we say
     parties: dict[bytes, Party]  # by their IPv4 address
-    at: bytes | None = None  # what is translated to its address now
+    at: bytes | None = None  # what is translated to its address
+    is_made: bool = False  # the translator has it,
+    waiting: "tuple[Action, ...]" = ()  # and these have waited for it
     check_s: float = NEVER
     used_s: float = LONG_AGO  # when a packet of a client of ours was for it
     heard_s: float = LONG_AGO  # when its node asked for it

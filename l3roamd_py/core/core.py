@@ -201,8 +201,8 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.ClientGone: lambda core, e: signs.on_gone(core.node, e.mac),
     events.ArpAnswered: lambda core, e: signs.on_answer(core.node, e.mac, e.address),
     events.AddressSeen: lambda core, e: signs.on_address(core.node, e.mac, e.address, e.is_sign),
-    events.AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address, e.is_silent),
     events.NeighbourTaken: lambda core, e: ipv6.keep_neighbour(core.node, e.address),
+    events.AddressGone: lambda core, e: signs.on_address_gone(core.node, e.mac, e.address, e.is_silent),
     events.LeaseGranted: lambda core, e: signs.on_grant(
         core.node, e.mac, e.ipv4, e.lease_s, e.is_seen, e.is_renewed
     ),
@@ -217,6 +217,7 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
     events.PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),
     events.PlatChecked: lambda core, e: plats.on_plat_checked(core.node, e.prefix, e.has_route),
+    events.PairMade: lambda core, e: pairs.on_pair_made(core.node, e.ipv4, e.at, e.is_made),
     events.RouteChecked: lambda core, e: seeks.on_route_checked(core.node, e.address, e.has_route),
     events.Wanted: lambda core, e: seeks.on_wanted(core.node, e.mac, e.source, e.destination, e.is_arp),
     events.Tick: Core._on_tick,

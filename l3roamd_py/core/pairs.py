@@ -7,9 +7,10 @@
       PAIR with that nonce, to X's ───────────►  it came from A: translate A's client
       ◄──────────────────────────────── PAIRED, with PAIR's nonce: it came from X: translate X's client
 
-So each knows that the other one owns the prefix that it names, as for a token. A pair is asked for again while it is
-used, and goes when it is not, when its client comes here, and when the other node says no more. Of two nodes that say
-to have a client the one that had it is asked first; if it let go of it, it says where to.
+So each knows that the other one owns the prefix that it names, as for a token. What packets follow waits until the
+translator has the pair: PAIRED, what is held, ARP. A pair is asked for again while it is used, and goes when it is not,
+when its client comes here, and when the other node says no more. Of two nodes that say to have a client the one that
+had it is asked first; if it let go of it, it says where to.
 """
 
 from l3roamd_py.core import wire
@@ -21,11 +22,16 @@ from l3roamd_py.core.actions import (
     RefuseWanted,
     RemovePair,
     RestorePair,
+    Send,
 )
 from l3roamd_py.core.client import NEVER, Client, Exchange, Pairing, Party, Served
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.token import SECRET_SIZE
 from runtime.signing import signer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from l3roamd_py.core.actions import Action
 
 
 def cookie_of(node: Node, place: bytes, ipv4: bytes) -> int:
@@ -90,7 +96,7 @@ def use(node: Node, mac: bytes, ipv4: bytes, address: bytes, is_arp: bool) -> No
             _ask(node, address, pair, ipv4)
             _schedule(node, address, pair)
     elif party.is_agreed and pair.at is not None:
-        node.do(AnswerArp(mac, ipv4, address) if is_arp else PassWanted(address, True))
+        _when_made(node, pair, AnswerArp(mac, ipv4, address) if is_arp else PassWanted(address, True))
 
 
 def _ask(node: Node, address: bytes, pair: Pairing, ipv4: bytes) -> None:
@@ -130,7 +136,7 @@ def on_paired(node: Node, header: wire.Header, paired: wire.Paired) -> None:
     party.exchange, party.is_agreed, party.is_corrected = None, True, False
     pair.moved_to = None
     _install(node, address, pair, paired.at)
-    node.do(PassWanted(address, True), AnswerArp(party.mac, ipv4, address))
+    _when_made(node, pair, PassWanted(address, True), AnswerArp(party.mac, ipv4, address))
     return _schedule(node, address, pair)
 
 
@@ -139,7 +145,28 @@ def _install(node: Node, address: bytes, pair: Pairing, at: bytes) -> None:
         if pair.at is not None:
             node.do(RemovePair(address, pair.at))
         node.do(AddPair(address, at))
-        pair.at = at
+        pair.at, pair.is_made, pair.waiting = at, False, ()
+
+
+def _when_made(node: Node, pair: Pairing, *actions: "Action") -> None:
+    """Do what packets follow: at once, or when the translator has the pair. Whoever is refused then asks again."""
+    if pair.is_made:
+        node.do(*actions)
+    elif len(pair.waiting) < node.options.max_askers:
+        pair.waiting += tuple([each for each in actions if each not in pair.waiting])
+
+
+def on_pair_made(node: Node, address: bytes, at: bytes, is_made: bool) -> None:
+    pair = node.pairs.get(address)
+    if pair is None or pair.at != at:
+        return
+    if not is_made:
+        node.count("pairs_not_made")
+        pair.at = None
+        remove(node, address)
+    else:
+        pair.is_made, waiting, pair.waiting = True, pair.waiting, ()
+        node.do(*waiting)
 
 
 # The side that is asked
@@ -193,11 +220,10 @@ def _accept(node: Node, header: wire.Header, body: wire.Pair, client: Client) ->
     party.is_agreed, pair.heard_s = True, node.now_s
     _install(node, address, pair, body.at)
     sought = node.sought.get(address)
-    node.do(PassWanted(address, True))
-    for asker, mac in (sought.askers if sought is not None else {}).items():
-        if asker == ipv4:
-            node.do(AnswerArp(mac, asker, address))
-    node.send(header.sender, node.encode(wire.Paired(body.peer, body.at, header.nonce)))
+    answer = Send(header.sender, node.encode(wire.Paired(body.peer, body.at, header.nonce)), node.address)
+    _when_made(node, pair, PassWanted(address, True), answer)
+    if sought is not None and ipv4 in sought.askers:
+        _when_made(node, pair, AnswerArp(sought.askers[ipv4], ipv4, address))
     for other, each in pair.parties.items():  # what the node before has let pass, this one may not know
         if not each.is_agreed and each.exchange is None:
             each.is_corrected = False
@@ -246,7 +272,7 @@ def on_due(node: Node, address: bytes) -> None:
         if pair.used_s >= node.now_s - options.pair_check_s:
             _renew(node, address, pair)
         pair.check_s = node.now_s + options.pair_check_s
-        if pair.at is not None:
+        if pair.at is not None and pair.is_made:
             node.do(RestorePair(address, pair.at))
         node.do(QueueWanted(address))  # the next packet says that it is used
     return _schedule(node, address, pair)

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: ISC
 """IPv4 between clients of different nodes: they reach each other, walk, and what nobody has is an error."""
 
+import os
 import select
+import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from meshes import mesh_text
 from waiting import wait_until
 
 from sdk.lab.plan import wan_addresses
+from sdk.timeouts import TIMEOUT_SCALE
 from xlat464.address import format_ipv6
 
 KINDS = {"nft": ("nft", "mixed"), "xtables": ("xtables", "python")}
@@ -76,6 +80,19 @@ def pairs(lab, node):
         {each[each.index("remote.v4") + 1].removesuffix("/32") for each in words},
         {line.split()[0] for line in routes.splitlines()},
     )
+
+
+def pair_of(lab, node, ipv4):
+    """The words of a node's pair for an address."""
+    shown = lab.exec(node, ["siit", "ctl", "show"]).stdout
+    (words,) = [line.split() for line in shown.splitlines() if f"remote.v4 {ipv4}/32" in line]
+    at = words.index("remote.v4")
+    return " ".join(words[at : at + 4])
+
+
+def parent_of(pid):
+    """Its parent, as this process sees it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def spawn(lab, client, program, *words):
@@ -190,8 +207,33 @@ def test_a_scan_of_a_thousand_addresses_is_bounded(lab):
     )
 
 
-def test_what_is_not_used_goes(lab):
-    wait_until(lambda: ping(lab, "laptop", lab.lease("phone"), "-c", "1").returncode == 0, "an answer")
+def test_a_translator_that_does_not_answer_keeps_nobody_waiting(lab):
+    (siit,) = lab.running.daemons()["b"]["siit"]
+    tablet, slowest_s = lab.lease("tablet"), 0.0
+    assert tablet not in pairs(lab, "b")[0]
+    before = counters(lab, "b").get("pairs_not_made", 0)
+    os.kill(siit, signal.SIGSTOP)
+    try:
+        asking = lab.popen("laptop", ["ping", "-n", "-c", "2", "-W", "1", tablet])
+        while asking.poll() is None:
+            begun_s = time.monotonic()
+            counters(lab, "b")
+            slowest_s = max(slowest_s, time.monotonic() - begun_s)
+        assert counters(lab, "b")["pairs_not_made"] > before, "it was asked in vain"
+    finally:
+        for pid in (parent_of(siit), siit):  # nsenter stops with its child
+            os.kill(pid, signal.SIGCONT)
+    assert slowest_s < 0.5 * TIMEOUT_SCALE
+    wait_until(lambda: ping(lab, "laptop", tablet, "-c", "1", "-W", "1").returncode == 0, "the tablet")
+
+
+def test_what_is_not_used_goes_and_what_somebody_removed_comes_back(lab):
+    phone = lab.lease("phone")
+    wait_until(lambda: ping(lab, "laptop", phone, "-c", "1").returncode == 0, "an answer")
+    lab.exec("b", ["siit", "ctl", f"remove clat {pair_of(lab, 'b', phone)}"])
+    lab.exec("b", ["ip", "route", "del", f"{phone}/32", "proto", "158"])
+    assert phone not in pairs(lab, "b")[0]
+    wait_until(lambda: {phone} <= pairs(lab, "b")[0] & pairs(lab, "b")[1], "it being restored", deadline_s=60)
     wait_until(lambda: pairs(lab, "b") == (set(), set()), "no pair at b", deadline_s=150)
     wait_until(lambda: pairs(lab, "c") == (set(), set()), "no pair at c", deadline_s=60)
     assert ping(lab, "laptop", lab.lease("phone"), "-c", "2", "-W", "2").returncode == 0

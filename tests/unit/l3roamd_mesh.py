@@ -62,6 +62,8 @@ class Mesh:
         self.clients: dict[bytes, Client] = {}
         self.babel = Babel(seed)
         self.part: set[int] = set()  # these nodes hear no others while the mesh is in two parts
+        self.translator_s = 0.001  # what a pair takes,
+        self.untranslatable: set[bytes] = set()  # and what it is not made for
         self.refused: list[tuple[Node, bytes]] = []  # addresses that somebody was told cannot be reached
         self.overheard: list[tuple[Node, events.Datagram]] = []
         self.columns, self._owners, self._near = columns, {}, {}

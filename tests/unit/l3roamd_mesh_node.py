@@ -248,6 +248,15 @@ class Node:
         answer = events.RouteChecked(action.address, action.address in self.routed)
         self.mesh.after(0.0, lambda: self.handle(answer))
 
+    def add_pair(self, action: do.AddPair) -> None:
+        def answer() -> None:
+            is_made = action.ipv4 not in self.mesh.untranslatable
+            if is_made:
+                self.kernel.pairs[action.ipv4] = action.at
+            self.handle(events.PairMade(action.ipv4, action.at, is_made))
+
+        self.mesh.after(self.mesh.translator_s, answer)
+
     def pass_wanted(self, action: do.PassWanted) -> None:
         if action.is_lasting and len(action.address) == 4:
             self.kernel.reached.add(action.address)
@@ -323,6 +332,8 @@ PERFORM: dict[type, Callable] = {
     do.RemoveNeighbour: lambda node, a: node.kernel.neighbours.discard((a.mac, a.ipv4)),
     do.AddRoute: lambda node, a: node.kernel.routes.add((a.mac, a.address)),
     do.RemoveRoute: Node.unroute,
+    do.PinRoute: lambda node, a: node.kernel.pinned.add((a.mac, a.address)),
+    do.UnpinRoute: lambda node, a: node.kernel.pinned.discard((a.mac, a.address)),
     do.SendOn: Node.send_on,
     do.StopSendingOn: lambda node, a: node.kernel.care_of.pop(a.address, None),
     do.AddCareOf: Node.add_care_of,
@@ -332,16 +343,14 @@ PERFORM: dict[type, Callable] = {
     do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
-    do.PinRoute: lambda node, a: node.kernel.pinned.add((a.mac, a.address)),
-    do.UnpinRoute: lambda node, a: node.kernel.pinned.discard((a.mac, a.address)),
     do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
     do.CheckPlat: Node.check_plat,
     do.DropPlat: Node.drop_plat,
     do.RenewLease: lambda node, a: node.renew_lease(a),
     do.CheckRoute: Node.check_route,
-    do.AddPair: lambda node, a: node.kernel.pairs.update({a.ipv4: a.at}),
-    do.RemovePair: lambda node, a: node.kernel.pairs.pop(a.ipv4),
+    do.AddPair: Node.add_pair,
+    do.RemovePair: lambda node, a: node.kernel.pairs.pop(a.ipv4, None),
     do.PassWanted: Node.pass_wanted,
     do.QueueWanted: lambda node, a: node.kernel.reached.discard(a.address),
     do.RefuseWanted: lambda node, a: node.mesh.refused.append((node, a.address)),

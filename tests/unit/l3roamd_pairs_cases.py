@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: ISC
 """Cases of IPv4 between clients of different nodes, for both Pythons: ARP, what waits, ICMP errors, the translator."""
 
+import os
+import socket
 import struct
 
-from l3roamd_py.core.events import ClientSeen, Wanted
+from l3roamd_py import pairs
+from l3roamd_py.core import actions
+from l3roamd_py.core.events import ClientSeen, PairMade, Wanted
 from l3roamd_py.kernel import arp, translator, unreachable
 from l3roamd_py.netfilter import wanted
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, QueuedPacket
+from runtime.loop import BootClock
 from runtime.packets import checksum
+from runtime.sockets import unix_address
 from runtime.sources import Sources
 from xlat464.address import parse_ipv4, parse_ipv6
 
@@ -185,3 +191,155 @@ def case_translator_knows_its_pairs_in_a_listing_that_is_cut_off():
     lines = LISTING.split("\n")
     found = [pair for line in lines if (pair := translator._pair_of(line, "clat"))]
     assert found == [(PEER, parse_ipv6("fddd::a2e:909"))]
+
+
+class HeldTranslator:
+    """One that answers when it is told to."""
+
+    device = "clat"
+
+    def __init__(self):
+        self.held = []
+
+    def insert(self, ipv4, ipv6, done):
+        self.held.append(("insert", ipv6, done))
+
+    def remove(self, ipv4, ipv6, done=None):
+        self.held.append(("remove", ipv6, done or (lambda why_not: None)))
+
+    def answer(self, why_not=""):
+        verb, at, done = self.held.pop(0)
+        done(why_not)
+        return verb, at
+
+
+class RoutedKernel:
+    def __init__(self):
+        self.routed = set()
+
+    @property
+    def other_routes(self):
+        return self
+
+    def pairs(self):
+        return set(self.routed)
+
+    def add_pair(self, ipv4, _device):
+        self.routed.add(ipv4)
+
+    def remove_pair(self, ipv4, _device):
+        self.routed.discard(ipv4)
+
+
+AT, LATER = parse_ipv6("fddd::a2e:909"), parse_ipv6("fdde::a2e:909")
+
+
+def held_pairs():
+    kernel, held, told, said = RoutedKernel(), HeldTranslator(), [], []
+    return pairs.Pairs(kernel, held, told.append, said.append), kernel, held, told, said
+
+
+def case_pairs_are_routed_when_the_translator_has_them():
+    made, kernel, held, told, said = held_pairs()
+    made.add(actions.AddPair(PEER, AT))
+    assert not told and not kernel.routed
+    held.answer()
+    assert told == [PairMade(PEER, AT, True)] and kernel.routed == {PEER} and not said
+
+
+def case_pairs_that_are_removed_before_they_are_made_are_not_routed():
+    made, kernel, held, _, _ = held_pairs()
+    made.add(actions.AddPair(PEER, AT))
+    made.remove(actions.RemovePair(PEER, AT))
+    assert [held.answer()[0], held.answer()[0]] == ["insert", "remove"]
+    assert not kernel.routed
+
+
+def case_pairs_that_may_be_left_are_taken_out_before_the_next_one():
+    made, kernel, held, told, said = held_pairs()
+    made.add(actions.AddPair(PEER, AT))
+    held.answer("no answer in time")
+    assert told == [PairMade(PEER, AT, False)] and said == ["no answer in time"] and not kernel.routed
+    made.add(actions.AddPair(PEER, LATER))
+    assert [held.answer(), held.answer()] == [("remove", AT), ("insert", LATER)]
+    made.remove(actions.RemovePair(PEER, LATER))
+    held.answer("busy")
+    other = parse_ipv4("10.46.9.8")
+    made.add(actions.AddPair(other, AT))
+    held.answer()
+    made.remove(actions.RemovePair(other, AT))
+    assert [held.answer(), held.answer()] == [("remove", AT), ("remove", LATER)]
+    assert not held.held
+
+
+def case_pairs_come_back_with_their_device():
+    made, kernel, held, told, _ = held_pairs()
+    made.add(actions.AddPair(PEER, AT))
+    held.answer()
+    made.restore(actions.RestorePair(PEER, AT))
+    assert not held.held
+    kernel.routed.clear()
+    told.clear()
+    made.restore(actions.RestorePair(PEER, AT))
+    assert [held.answer("no such pair"), held.answer()] == [("remove", AT), ("insert", AT)]
+    assert kernel.routed == {PEER} and not told
+
+
+class Answering:
+    """A siit that answers when it is asked to: a listener of this process."""
+
+    def __init__(self, path):
+        self.path, self.peers = path, []
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(unix_address(path))
+        self.listener.listen(8)
+
+    def answer(self, text):
+        """Take the next command and answer it; what it was."""
+        if not self.peers:
+            self.peers.append(self.listener.accept()[0])
+        said = self.peers[0].recv(4096).decode()
+        self.peers[0].send(text)
+        self.peers.pop(0).close()
+        return said
+
+    def close(self):
+        self.listener.close()
+        os.remove(self.path)
+
+
+def case_translator_goes_on_while_siit_takes_its_time():
+    now, told = [100.0], []
+    siit = Answering("/tmp/siit-case-" + os.urandom(8).hex())
+    made = translator.Translator("clat", siit.path, pairs.start_script, lambda: now[0])
+    made.insert(PEER, AT, told.append)
+    made.remove(PEER, AT, told.append)
+    made.go_on()
+    assert not told and made.next_deadline_s == 100.0 + translator.ANSWER_S
+    assert siit.answer(b"ok\n") == "insert clat remote.v4 10.46.9.9/32 remote.v6 fddd::a2e:909/128\n"
+    made.go_on()
+    assert told == [""]
+    siit.answer(b"error: no such pair\n")
+    made.go_on()
+    assert told[1].endswith("no such pair") and made.next_deadline_s is None
+    made.insert(PEER, AT, told.append)
+    made.insert(PEER, LATER, told.append)
+    now[0] += translator.ANSWER_S
+    made.go_on()
+    assert len(told) == 4 and all(told[2:]) and made.next_deadline_s is None
+    siit.close()
+    made.insert(PEER, AT, told.append)
+    assert len(told) == 5 and told[4], "nobody is there"
+
+
+def case_translator_writes_to_nat46_in_the_background():
+    path, told = "/tmp/nat46-case-" + os.urandom(8).hex(), []
+    with open(path, "w") as file:
+        file.write("")
+    made = translator.Translator("clat", path, pairs.start_script, BootClock().now_s)
+    made.insert(PEER, AT, told.append)
+    made.finish()
+    with open(path) as file:
+        assert file.read() == "insert clat remote.v4 10.46.9.9/32 remote.v6 fddd::a2e:909/128\n"
+    assert told == [""]
+    os.remove(path)

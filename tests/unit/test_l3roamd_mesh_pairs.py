@@ -229,6 +229,49 @@ def test_a_node_without_power_is_given_up(two):
     assert (mesh.nodes[0], other.ipv4) in mesh.refused
 
 
+def test_nothing_passes_before_the_translator_has_the_pair():
+    mesh = Mesh()
+    mesh.translator_s = 0.8
+    one, other, third = joined(mesh, 1, 9), joined(mesh, 2, 8), joined(mesh, 1, 7)
+    mesh.send_to(one, other.ipv4)
+    mesh.run(0.5)
+    mesh.send_to(third, other.ipv4)
+    mesh.send_to(other, one.ipv4)
+    a, b = mesh.nodes[:2]
+    for node, address in ((a, other.ipv4), (b, one.ipv4)):
+        assert address not in node.kernel.reached
+        assert do.PassWanted(address, True) not in node.actions
+    assert other.ipv4 not in one.arp
+    mesh.run(2.5)
+    assert is_open(mesh, one, other)
+    assert is_open(mesh, third, other)
+    assert other.ipv4 in one.arp
+
+
+def test_what_the_translator_does_not_take_is_refused_and_tried_again():
+    mesh = Mesh()
+    one, other = joined(mesh, 1, 9), joined(mesh, 2, 8)
+    mesh.untranslatable.add(other.ipv4)
+    assert not meet(mesh, one, other)
+    a = mesh.nodes[0]
+    assert (a, other.ipv4) in mesh.refused
+    assert a.core.counters["pairs_not_made"] >= 1
+    assert other.ipv4 not in a.core.node.pairs
+    mesh.untranslatable.clear()
+    mesh.run(1)
+    assert meet(mesh, one, other)
+
+
+def test_an_answer_of_the_translators_for_a_pair_that_is_no_more_is_nothing(two):
+    mesh, one, other = two
+    a, c = mesh.nodes[0], mesh.nodes[2]
+    before = a.core.node.counters.sorted()
+    a.handle(events.PairMade(other.ipv4, at(c, other), False))
+    a.handle(events.PairMade(NOBODY, at(c, other), True))
+    assert is_open(mesh, one, other)
+    assert a.core.node.counters.sorted() == before
+
+
 # Forged and unasked
 
 
@@ -361,6 +404,7 @@ def test_pairs_are_bounded():
     for number in range(1, 50):
         there = c.clat[:12] + bytes((10, 9, 9, number))
         forge(a, wire.Pair(there, at(a, one), nonce), management_address(c.clat), nonce=number)
+    mesh.run(0.01)
     assert len(a.kernel.pairs) == 8
     assert a.core.counters["pairs_too_many"] > 0
 
