@@ -3,12 +3,13 @@
 
 The kernel makes its addresses of router advertisements (SLAAC, one for privacy), dhcpcd asks for DHCP option 108 and
 then leaves IPv4 alone (RFC 8925), tayga is its CLAT (RFC 6877, 7915). What is here is what these lack. It reads PREF64
-(RFC 8781), has the CLAT on an address of its own while there is one, and answers neighbours for that address.
+(RFC 8781), has the CLAT on an address of its own while there is one and no lease, and answers neighbours for it.
 
 Prints a line of JSON for each change: {"at_s", "pref64", "clat", "mtu", "dns"}; at_s is of the monotonic clock.
 """
 
 import contextlib
+import fcntl
 import ipaddress
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 ICMPV6, SOLICITATION, ADVERTISEMENT = 58, 133, 134
 ICMP6_FILTER = 1  # option of the level IPPROTO_ICMPV6: RFC 3542 section 3.2
 PREFIX, MTU, RDNSS, PREF64 = 3, 5, 25, 38
+SIOCGIFADDR = 0x8915  # linux/sockios.h
 LENGTHS = (96, 64, 56, 48, 40, 32)  # by prefix length code: RFC 8781 section 4
 OWN_IPV4, TAYGA_IPV4 = "192.0.0.4", "192.0.0.2"  # of 192.0.0.0/29, for this use: RFC 7335
 LESS = 28  # what IPv4 has to be shorter by: a longer header, and a fragment header
@@ -132,8 +134,7 @@ class Clat:
         run("ip", "link", "set", "clat", "up")
         run("ip", "addr", "add", OWN_IPV4, "dev", "clat")
         mtu = str(network.mtu - LESS)
-        # behind a lease's, where the host has one
-        run("ip", "route", "add", "default", "dev", "clat", "metric", "4000", "mtu", mtu)
+        run("ip", "route", "replace", "default", "dev", "clat", "mtu", mtu)
         run("ip", "-6", "route", "add", self.address, "dev", "clat")
         run("ip", "-6", "neigh", "add", "proxy", self.address, "dev", self.device)
         self.process = subprocess.Popen(
@@ -166,6 +167,16 @@ def solicit(sock: socket.socket, device: str) -> bool:
         sock.sendto(bytes((SOLICITATION,)) + bytes(7), ("ff02::2", 0, 0, socket.if_nametoindex(device)))
     except OSError:  # no address of the link yet
         return False
+    return True
+
+
+def has_ipv4(device: str) -> bool:
+    """Whether the device has an address of DHCP's: then there is no CLAT."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            fcntl.ioctl(sock, SIOCGIFADDR, struct.pack("256s", device.encode()))
+        except OSError:
+            return False
     return True
 
 
@@ -213,8 +224,9 @@ def main(arguments: Sequence[str]) -> int:
                 with contextlib.suppress(OSError):
                     network.hear(sock.recv(4096), time.monotonic())
             network.expire(time.monotonic())
-            if network.pref64 != clat.prefix and (network.prefix or not network.pref64):
-                clat.start(network) if network.pref64 else clat.stop()
+            wanted = "" if has_ipv4(device) or not network.prefix else network.pref64
+            if wanted != clat.prefix:
+                clat.start(network) if wanted else clat.stop()
             now = (network.pref64, clat.address, network.mtu, network.dns)
             if now != known:
                 known = now

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from sdk.debian.micropython import PROGRAM as OLDEST
 from sdk.lab.machine import DAEMON_S, REPOSITORY, LabError, Machines
 from sdk.lab.packaged import CLIENT_DEVICE, Packages
-from sdk.lab.plan import DNS, ECHO, ROAMING_SOCKET, WEB, Plan
+from sdk.lab.plan import DNS, ECHO, HOSTS, PREFIXD_SOCKET, ROAMING_SOCKET, WEB, Plan
 from sdk.lab.radio import in_namespace
 from sdk.lab.topology import INTERNET, Client, Node
 
@@ -102,6 +102,8 @@ class Programs:
 
     def start_client(self, client: Client) -> None:
         if client.handset:
+            if self.plan.is_mostly():  # as one that comes later, or it would have a lease
+                self.wait_for(client.node, "prefixd", lambda: self.is_telling(client.node))
             self.machines.daemon(client.name, "handset", ["python", "-m", "sdk.handset"])
         else:
             self.machines.daemon(client.name, "udhcpc", [*UDHCPC, "-t", "20", "-T", "1", "-A", "1"])
@@ -115,6 +117,11 @@ class Programs:
         self.wait_for(INTERNET, "services", self.has_internet)
 
     # Waiting
+
+    def is_telling(self, node: str) -> bool:
+        """Whether a node has told hosts that they can do without IPv4, by DHCP too."""
+        hosts = self.machines.ask(node, PREFIXD_SOCKET, "status").get("hosts") or {}
+        return bool(hosts.get("told")) and bool(self.machines.read(node, f"{HOSTS}/.464xlat-options"))
 
     def roaming_status(self, node: str) -> dict:
         """Return what the roaming daemon on a node says of itself, or {} while it does not answer."""
