@@ -79,6 +79,7 @@ class Daemon:
     def _make_core(self) -> Core:
         core = Core(self.settings.options)
         core.node.port_of = self.inputs.finder.port_of
+        core.node.reaches_all = self.inputs.reaches_all
         self.inputs.ndp.attend(core.node)
         self.inputs.arp.attend(core.node)
         return core

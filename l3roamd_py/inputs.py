@@ -94,6 +94,10 @@ class Inputs:
         """Where the other clatnodes hear us."""
         return [] if self.node_routes is None else self.node_routes.nodes()
 
+    def reaches_all(self) -> bool:
+        """Return whether `nodes` tells of all of them."""
+        return self.node_routes is None or self.node_routes.are_all_asked()
+
     def told_of(self, found: "list[Event]") -> "list[Event]":
         """Return what is told of what the finder found."""
         return [] if "netlink" in self._without else found

@@ -27,6 +27,7 @@ from l3roamd_py.core import departed, grants
 from l3roamd_py.core.actions import CheckElsewhere, RemoveNodeClient, Unlearn
 from l3roamd_py.core.addresses import open_gate
 from l3roamd_py.core.client import AT_ONCE, NEVER, UNKNOWN, Absent, Client, Restored, Roaming, Served, can_ask
+from l3roamd_py.core.doubt import doubt
 from l3roamd_py.core.node import Node, describe
 from l3roamd_py.core.requests import start_roam
 from l3roamd_py.core.search import claim_from_all
@@ -125,6 +126,7 @@ def rest(node: Node, client: Client) -> None:
     """Take the address again for a while: another node may have done so at the same moment, so we look again later."""
     state = client.state
     assert isinstance(state, Absent)
+    node.do(CheckElsewhere(client.mac, node.node_client(client.mac)))  # a last time
     announce(node, client)
     state.next_s = node.now_s + node.options.announced_s * (1 + _random(node)) * 2**state.rests
     state.rests += 1
@@ -134,7 +136,7 @@ def on_found_elsewhere(node: Node, mac: bytes) -> None:
     """Babel leads to another node. A client that only sleeps has had time to say that it is here."""
     client = node.clients.get(mac)
     state = None if client is None else client.state
-    if client is None or not isinstance(state, Absent) or client.is_announced:
+    if client is None or not isinstance(state, Absent):
         return
     if state.rests or node.now_s >= state.from_s + node.options.elsewhere_patience_s:
         state.is_elsewhere = True
@@ -150,15 +152,17 @@ def forget_elsewhere(node: Node, client: Client) -> None:
 
 def serve_again(node: Node, client: Client) -> None:
     """An Absent client is here."""
+    if isinstance(client.state, Absent) and client.state.rests:
+        doubt(node, client)  # another node may have it as long as we
     client.state = Served()
     client.presence.check_s = node.now_s + node.options.idle_s
     node.ports.come_back(client.mac)
     if not client.is_announced:
         announce(node, client)
-        # who has taken it meanwhile without our word is told, if it answers
-        client.presence.swept_s = node.now_s
-        if can_ask(client):
-            ask_client(node, client)
+    # who has taken it meanwhile without our word is told, if it answers
+    client.presence.swept_s = node.now_s
+    if can_ask(client):
+        ask_client(node, client)
 
 
 # Restored

@@ -53,7 +53,7 @@ def told_addresses(departed: Departed) -> list[bytes]:
 def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) -> None:
     """Note the answer to our CLAIM. A duplicate, what is worthless or comes too late is acknowledged, and no more."""
     if info.lease is not None and info.claim_nonce == node.asked_partners.get(header.sender, -1):
-        return _remember(node, info.mac, payload)
+        return _remember(node, info.mac, info.lease.lease_s, payload)
     client = node.clients.get(info.mac)
     if client is None:
         node.count("infos_unknown")
@@ -87,12 +87,12 @@ def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
     return 0 < info.lease.token.serial < had.token.serial
 
 
-def _remember(node: Node, mac: bytes, payload: bytes) -> None:
+def _remember(node: Node, mac: bytes, lease_s: int, payload: bytes) -> None:
     """A node tells of a client that is there, for we asked it to: see partners.py."""
     node.prepared.pop(mac, None)
     if len(node.prepared) >= node.options.max_prepared:
         del node.prepared[oldest(node.prepared)]
-    node.prepared[mac] = payload, node.now_s
+    node.prepared[mac] = payload, node.now_s, node.now_s + lease_s
 
 
 def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:

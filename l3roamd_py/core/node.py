@@ -93,6 +93,8 @@ class Node:
         self.ports = Ports(options.max_port_clients, options.max_port_newcomers, options.stranger_asks_per_s)
         # the name of the port behind which a MAC is, "" if that is not known
         self.port_of: "Callable[[bytes], str]" = lambda mac: ""
+        # whether what goes to all clatnodes does so, or to some, as there are so many
+        self.reaches_all: "Callable[[], bool]" = lambda: True
         self.departed: "OldestFirst[bytes, Departed]" = OldestFirst()
         # what our DHCP server leased: address -> MAC, end
         self.granted: "OldestFirst[bytes, tuple[bytes, float]]" = OldestFirst()
@@ -112,8 +114,8 @@ class Node:
         self.asked_partners: dict[bytes, int] = {}
         self.told_partners: dict[bytes, tuple[int, float]] = {}
         self.prepares = Rate(options.prepares_per_s, 2, 64)
-        # MAC -> the INFO that came beforehand, when
-        self.prepared: "OldestFirst[bytes, tuple[bytes, float]]" = OldestFirst()
+        # MAC -> the INFO that came beforehand, when, until when its lease is
+        self.prepared: "OldestFirst[bytes, tuple[bytes, float, float]]" = OldestFirst()
         self.node_asks = Rate(options.node_asks_per_s, options.node_asks_burst, 1)
         self.silent_claims = Rate(options.silent_per_s, options.silent_burst, 1)
         self.refusals = Rate(1 / options.refuse_pause_s, 1, options.max_clients)  # at the gate

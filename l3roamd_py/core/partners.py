@@ -22,7 +22,9 @@ ALL = b""  # whose timer it is that asks all of them
 
 
 def ask(node: Node, partner: bytes) -> None:
-    """Ask to be told of a node's clients, again and again."""
+    """Ask to be told of a node's clients, again and again, and forget those whose leases are over."""
+    for mac in [mac for mac in node.prepared if node.prepared[mac][2] <= node.now_s]:
+        del node.prepared[mac]
     nonce = node.asked_partners.setdefault(partner, node.make_nonce())
     node.send(partner, node.encode(wire.Prepare(), nonce))
     node.timers.set((ask, partner), node.now_s + node.options.prepare_again_s)
@@ -81,7 +83,7 @@ def tell(node: Node, client: Client) -> None:
 
 def use(node: Node, client: Client) -> "Answer | None":
     """A client has just come: return what we were told of it beforehand, and claim it from who said so."""
-    payload, told_s = node.prepared.pop(client.mac, (b"", 0.0))
+    payload, told_s, _ = node.prepared.pop(client.mac, (b"", 0.0, 0.0))
     if not payload:
         return None
     header, info = wire.decode(payload)

@@ -26,6 +26,7 @@ from l3roamd_py.core.client import (
     former_of,
 )
 from l3roamd_py.core.departed import end_linger
+from l3roamd_py.core.doubt import doubt
 from l3roamd_py.core.info import accept_without_lease
 from l3roamd_py.core.ipv6 import add_older
 from l3roamd_py.core.node import Node, node_of
@@ -154,11 +155,14 @@ def claim_from_all(node: Node, client: Client) -> None:
 
 
 def claim_from_neighbours(node: Node, client: Client) -> None:
-    """A client that was asked because a node came back is here. The answer of who lets it go only needs its ACK."""
+    """A client that was asked is here, as a node came back, or the client. Who lets it go only needs an ACK."""
+    is_back = client.presence.swept_s != node.swept_s
     client.presence.swept_s = NEVER
     claim = client.search.claim = Exchange(node.make_nonce(), b"", wire.GROUP, node.now_s)
     client.search.answered_by = node.address
     _ask_neighbours(node, client.mac, claim, node.options.group_ttl)
+    if is_back:  # another node may have taken it far away
+        _ask_nodes(node, client.mac, claim, wire.FOR_ITS_NODE)
 
 
 def remind(node: Node, client: Client) -> None:
@@ -264,6 +268,8 @@ def serve_alone(node: Node, client: Client) -> None:
         verify(client)
     elif not is_new or client.presence.is_proven:
         announce(node, client)
+    if is_new:
+        doubt(node, client)
     if client.grant is not None:
         search.heard = None
     if lease is not None and lease.until_s > node.now_s:

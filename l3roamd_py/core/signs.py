@@ -22,6 +22,7 @@ from l3roamd_py.core.client import (
     is_newcomer,
     make_client,
 )
+from l3roamd_py.core.departed import forget_departed
 from l3roamd_py.core.info import IPV4_MAPPED
 from l3roamd_py.core.ipv6 import add_address, hear_address, remove_address, retry_silent, verify_address
 from l3roamd_py.core.node import Node, is_device, is_usable
@@ -253,6 +254,7 @@ def _admit(node: Node, mac: bytes, address: bytes | None, is_proof: bool) -> Cli
             _ask_stranger(node, mac, address)
         return None
     client = make_client(mac, Claiming(node.departed.pop(mac, None)), node.now_s)
+    node.timers.cancel((forget_departed, mac))
     node.clients[mac] = client
     node.ports.add(mac, port)
     node.count("arrivals")

@@ -84,6 +84,10 @@ class NodeRoutes:
         self._unrouted.clear()
         return events + [NodeAppeared()] if has_appeared else events
 
+    def are_all_asked(self) -> bool:
+        """Return whether `nodes` tells of all."""
+        return len(self._here) <= ASKED_MAX
+
     def nodes(self) -> list[bytes]:
         """Where the nodes hear us that can be reached, some of them if there are many."""
         found = [management_address(prefix) for prefix in self._here]

@@ -157,6 +157,19 @@ class Mesh:
                 jitter_s = self.random.random() * self.air.jitter_s
                 self.after(delay_s + jitter_s, self._arrive, target, datagram)
 
+    def spread(
+        self,
+        sender: Node,
+        targets: list[Node],
+        source: bytes,
+        payload: bytes,
+        destination: bytes | None = None,
+    ) -> None:
+        """Carry one datagram to many. destination: None for each one's own address."""
+        for target in targets:
+            to = management_address(target.clat) if destination is None else destination
+            self.carry(sender, target, events.Datagram(source, to, payload))
+
     def _arrive(self, target: Node, datagram: events.Datagram) -> None:
         """What follows an old route of babel's to a node that has not the address any more ends there."""
         address = datagram.destination

@@ -10,6 +10,7 @@ from l3roamd_py.core import events, wire
 from l3roamd_py.core.core import Core
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
+from l3roamd_py.kernel.node_routes import ASKED_MAX
 from xlat464.address import parse_ipv6
 from xlat464.node import management_address, node_prefix
 
@@ -54,10 +55,14 @@ class Client:
     arp: set[bytes] = field(default_factory=set)  # addresses that its node has answered for
 
 
+def mac_of_node(number: int) -> bytes:
+    return bytes((2, 0, 0, 0)) + number.to_bytes(2, "big")
+
+
 class Node:
     def __init__(self, mesh, number: int, is_platnode: bool) -> None:
         self.mesh, self.number = mesh, number
-        mac = bytes((2, 0, 0, 0)) + number.to_bytes(2, "big")
+        mac = mac_of_node(number)
         self.clat = node_prefix(CLAT_RANGE, mac)
         self.plat = node_prefix(PLAT_RANGE, mac) if is_platnode else None
         self.kernel = Kernel()
@@ -85,11 +90,16 @@ class Node:
                 plat=self.plat,
                 prefixes=((CLIENT_IPV6, 64),),
                 random=self.mesh.random.randbytes,
-                **self.mesh.options,
+                **{"partners": self.partners(), **self.mesh.options},
             )
         )
         core.node.port_of = lambda mac: self.ports.get(mac, "")
+        core.node.reaches_all = lambda: len(self.mesh.nodes) <= ASKED_MAX + 1
         return core
+
+    def partners(self) -> tuple[bytes, ...]:
+        """The nodes that prepare for its clients, if the mesh has no others for all."""
+        return ()
 
     @property
     def now_s(self) -> float:
@@ -174,7 +184,7 @@ class Node:
         if target is None:
             self.mesh.after(0.0, lambda: self.handle(events.ClaimUnreachable(action.mac)))
         else:
-            datagram = events.Datagram(self.core.options.address, action.destination, action.payload)
+            datagram = events.Datagram(self.core.node.address, action.destination, action.payload)
             self.mesh.carry(self, target, datagram)
 
     def check_elsewhere(self, action: do.CheckElsewhere) -> None:
@@ -198,12 +208,14 @@ class Node:
         self.kernel.client = {key: value for key, value in there if value[0] != action.address}
 
     def send_on(self, action: do.SendOn) -> None:
-        until_s = self.mesh.now_s + action.for_s
-        self.kernel.care_of.update({address: (care_of, until_s) for address, care_of in action.pairs})
+        now_s, kept = self.mesh.now_s, self.kernel.care_of.items()
+        told = {address: (care_of, now_s + action.for_s) for address, care_of in action.pairs}
+        self.kernel.care_of = {key: value for key, value in kept if value[1] > now_s} | told
 
     def add_care_of(self, action: do.AddCareOf) -> None:
-        until_s = self.mesh.now_s + action.for_s
-        self.kernel.client.update({care_of: (address, until_s) for address, care_of in action.pairs})
+        now_s, kept = self.mesh.now_s, self.kernel.client.items()
+        told = {care_of: (address, now_s + action.for_s) for address, care_of in action.pairs}
+        self.kernel.client = {key: value for key, value in kept if value[1] > now_s} | told
 
     def probe(self, action: do.ProbeClient) -> None:
         client = self.mesh.clients.get(action.mac)
@@ -297,27 +309,24 @@ class Node:
             node.node_client(mac) for mac in [*node.clients, *node.departed]
         }:
             self.mesh.announce(self, address, False)
+        kernel.pairs.clear()
+        kernel.reached.clear()
         kernel.neighbours &= {(node.mac_of(client.mac), client.ipv4) for client in node.clients.values()}
         routed = {address for client in node.clients.values() for address in client.addresses}
         kernel.routes = {(mac, address) for mac, address in kernel.routes if address in routed}
 
 
 def _send(node: Node, action: do.Send) -> None:
-    mesh = node.mesh
+    mesh, source = node.mesh, node.core.node.address
     if action.destination == wire.GROUP:
         targets = [near for near in mesh.neighbours(node) if not near.is_deaf_to_group]
-    else:
-        owner = mesh.owner(action.destination)
-        targets = [] if owner is None else [owner]
-    datagram = events.Datagram(node.core.options.address, action.destination, action.payload)
-    for target in targets:
-        mesh.carry(node, target, datagram)
+        mesh.spread(node, targets, source, action.payload, wire.GROUP)
+    elif (owner := mesh.owner(action.destination)) is not None:
+        mesh.carry(node, owner, events.Datagram(source, action.destination, action.payload))
 
 
 def _send_to_nodes(node: Node, action: do.SendToNodes) -> None:
-    for other in node.mesh.known_nodes(node):
-        datagram = events.Datagram(action.source, management_address(other.clat), action.payload)
-        node.mesh.carry(node, other, datagram)
+    node.mesh.spread(node, node.mesh.known_nodes(node), action.source, action.payload)
 
 
 PERFORM: dict[type, Callable] = {

@@ -172,7 +172,8 @@ def no_leftovers(survey: Survey) -> Broken:
     for node in survey.nodes:
         core, now_s = node.core.node, node.now_s
         known = {
-            *core.clients, *core.departed, *core.granted, *core.unrouted_plats, *core.verifications, b"",
+            *core.clients, *core.departed, *core.granted, *core.unrouted_plats, *core.verifications,
+            *core.asked_partners, b"",
         }  # fmt: skip
         for what, whose in core.timers._due:
             if whose not in known:
@@ -182,6 +183,8 @@ def no_leftovers(survey: Survey) -> Broken:
         for departed in core.departed.values():
             if departed.until_s < now_s - LATE_S:
                 yield f"node {node.number} remembers {format_mac(departed.mac)} beyond its time"
+        if core.pairs or core.sought or node.kernel.pairs:
+            yield f"node {node.number} keeps {len(core.pairs)} pairs that nobody uses, and {len(core.sought)} searches"
         if set(core.away) - set(core.granted):
             yield f"node {node.number} watches leases that it has not given"
         lingering = {core.node_client(mac) for mac in [*core.clients, *core.departed]}
@@ -200,6 +203,7 @@ def bounded(survey: Survey) -> Broken:
             ("departed", len(core.departed), options.max_departed),
             ("granted", len(core.granted), options.max_granted),
             ("relayed", len(core.relayed), options.max_relayed),
+            ("prepared", len(core.prepared), options.max_prepared),
             ("questions about leases", len(core.away_questions), len(core.away)),
             ("timers", len(core.timers._heap), 2 * len(core.timers) + SLACK),
             ("behind", len(core.behind), options.max_clients),
@@ -219,7 +223,9 @@ def nothing_left(world: World) -> Broken:
     for node in world.nodes:
         core, kernel, platnode = node.core.node, node.kernel, node.core.platnode
         left = {
-            "clients": core.clients, "departed": core.departed, "owners": core.owner_of, "timers": core.timers._due,
+            "clients": core.clients, "departed": core.departed, "owners": core.owner_of,
+            "timers": [key for key in core.timers._due if key[1] not in core.asked_partners],
+            "prepared": core.prepared, "sent on": core.sent_on, "pairs": core.pairs, "sought": core.sought,
             "granted": core.granted, "away": core.away, "claiming": core.claiming, "behind": core.behind,
             "verifications": core.verifications, "ports": core.ports._port_of,
             "gate": kernel.opened, "neighbours": kernel.neighbours, "routes": kernel.routes,

@@ -15,8 +15,8 @@ all        all of it at once
 """
 
 import argparse
+import gc
 import json
-import resource
 import sys
 import time
 from collections import Counter
@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 from l3roamd_mesh import Air
 from simulated_checks import KEPT, NOTHING_LEFT, check, count_broken, nothing_left
+from simulated_report import Progress, row, summarize, table
 from simulated_world import Place, Walker, World
 
 from runtime.usage import Parser
@@ -34,6 +35,8 @@ WALK_S, QUIET_S = (
 )  # a silent client is asked after 300 s, and a node that is wrong needs 45 s then
 SHOW_S = 5.0  # at its end: each client sends something, so that what a gate forgot is known again
 STAY_S = 100.0  # of a client at a node, on average
+CALLED_S = 3.0  # after which a call is answered, or its client has walked
+CALL_S = 10.0  # between two clients that call another one, which may be anywhere
 JOIN_S = 120.0  # in which all clients come, at the beginning
 LEASE_S = 1500
 STEP_S = 1.0  # of simulated time, between two looks at the clock
@@ -55,6 +58,7 @@ class Simulation:
         self.begun_s, self.wall_s = self.world.now_s, time.monotonic()
         self.counts: Counter = Counter()
         self.rounds: list[dict] = []
+        self._macs = list(self.world.clients)
         self.turn = 0  # the round that it is, so that nobody walks in two at once
 
     # What happens
@@ -62,6 +66,13 @@ class Simulation:
     def run(self, tell: Callable[[str, float], None] = lambda what, share: None) -> None:
         """Raises Failure."""
         self.tell = tell
+        gc.disable()  # of all that comes and goes next to nothing is a circle: once in a round is enough
+        try:
+            self._run()
+        finally:
+            gc.enable()
+
+    def _run(self) -> None:
         world = self.world
         for node in world.nodes:
             node.look_for_exits()
@@ -116,6 +127,19 @@ class Simulation:
         if walker.visits == visit and walker.node is None:
             walker.associate(self.chance.choice(self._with_power()))
 
+    def _call(self) -> None:
+        """One client sends to another one, by its IPv4 address."""
+        chance, clients = self.chance, self.world.clients
+        one, other = (clients[mac] for mac in chance.sample(self._macs, 2))
+        if one.node is None or other.node is None or None in (one.ipv4, other.ipv4):
+            return
+        self.counts["calls"] += 1
+        one.call(other.ipv4)
+        self.world.after(CALLED_S, lambda ipv4=other.ipv4: self._count_call(one, ipv4))
+
+    def _count_call(self, one: Walker, ipv4: bytes) -> None:
+        self.counts["calls answered"] += one.node is not None and ipv4 in one.node.kernel.pairs
+
     def _with_power(self) -> list[Place]:
         return [node for node in self.world.nodes if not node.is_gone]
 
@@ -128,9 +152,11 @@ class Simulation:
         for walker in world.clients.values():
             self._stay(walker)
         until_s = world.now_s + WALK_S
+        self._every(CALL_S, until_s, self._call)
         for trouble in TROUBLES[name]:
             trouble(self, until_s)
         self._play(name, WALK_S)
+        gc.collect()
         world.is_restless, world.air = False, CALM
         self._play("quiet", QUIET_S)
         for walker in world.clients.values():
@@ -269,84 +295,25 @@ TROUBLES: dict[str, tuple[Callable[[Simulation, float], None], ...]] = {
 # For people
 
 
-class Progress:
-    """A bar on a terminal, rewritten in place; elsewhere nothing."""
-
-    WIDTH = 40
-
-    def __init__(self) -> None:
-        self._begun_s = self._told_s = time.monotonic()
-        self._is_shown = sys.stderr.isatty()
-
-    def tell(self, what: str, share: float) -> None:
-        now_s = time.monotonic()
-        if self._is_shown and now_s > self._told_s + 0.2:
-            self._told_s = now_s
-            bar = "#" * int(share * self.WIDTH)
-            left_s = (now_s - self._begun_s) * (1 / max(share, 0.001) - 1)
-            print(
-                f"\r[{bar:{self.WIDTH}}] {share:4.0%} {what:10} {left_s:5.0f} s left ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def end(self) -> None:
-        if self._is_shown:
-            print("\r" + " " * (self.WIDTH + 40), end="\r", file=sys.stderr, flush=True)
-
-
-def summarize(simulation: Simulation) -> dict:
-    world = simulation.world
-    counters: Counter = Counter()
-    for node in world.nodes:
-        counters.update(node.core.counters.sorted())
-    wall_s = time.monotonic() - simulation.wall_s
-    return {
-        "seed": simulation.seed,
-        "nodes": len(world.nodes),
-        "clients": len(world.clients),
-        "simulated_s": round(world.now_s - simulation.begun_s),
-        "wall_s": round(wall_s, 1),
-        "events": world._count,
-        "events_per_s": round(world._count / wall_s),
-        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        **{name.replace(" ", "_"): count for name, count in sorted(simulation.counts.items())},
-        "rounds": simulation.rounds,
-        "counters": dict(sorted(counters.items())),
-    }
-
-
-def table(found: dict) -> str:
-    lines = [
-        f"{name.replace('_', ' '):20} {value:>12,}"
-        for name, value in found.items()
-        if isinstance(value, (int, float))
-    ]
-    lines += ["", f"{'ROUND':12} {'WALKS':>10} {'CONNECTIONS KEPT':>22}"]
-    lines += [
-        f"{each['trouble']:12} {each['walks']:>10,} {each['kept']:>12,} of {each['had']:,}"
-        for each in found["rounds"]
-    ]
-    return "\n".join(lines)
-
-
 def parse(words: list[str] | None) -> argparse.Namespace:
     parser = Parser(prog="make simulate", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="what all chance comes from (default 1)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="so many meshes, one after the other, from --seed on"
+    )
     parser.add_argument("--nodes", type=int, default=1000, help="of the mesh (default 1000)")
     parser.add_argument("--clients", type=int, default=20000, help="that walk in it (default 20000)")
     parser.add_argument("--minutes", type=float, default=60, help="simulated (default 60)")
     parser.add_argument("--json", metavar="FILE", help="write the figures to a file, too")
     arguments = parser.parse_args(words)
-    if not 4 <= arguments.nodes <= 65000 or not 1 <= arguments.clients <= 1 << 24:
-        parser.error("expected 4 to 65000 nodes and at least one client")
+    if not 4 <= arguments.nodes <= 65000 or not 1 <= arguments.clients <= 1 << 24 or arguments.seeds < 1:
+        parser.error("expected 4 to 65000 nodes, at least one client and one seed")
     return arguments
 
 
-def main(words: list[str] | None = None) -> int:
-    arguments = parse(words)
-    simulation = Simulation(arguments.nodes, arguments.clients, arguments.minutes, arguments.seed)
+def simulate(arguments: argparse.Namespace, seed: int) -> dict:
+    """Return what happened in one mesh, as summarize does; `broken`: the invariant that does not hold, or None."""
+    simulation = Simulation(arguments.nodes, arguments.clients, arguments.minutes, seed)
     progress, failure = Progress(), None
     try:
         simulation.run(progress.tell)
@@ -358,14 +325,24 @@ def main(words: list[str] | None = None) -> int:
     if failure is not None:
         counts = count_broken(simulation.world)
         found["broken"] = {"invariant": failure[0], "sentence": failure[1], "counts": counts}
-    print(table(found))
+        print(f"simulate: seed {seed}: {failure[0]}: {failure[1]}", file=sys.stderr)
+    return found
+
+
+def main(words: list[str] | None = None) -> int:
+    arguments = parse(words)
+    found = []
+    for seed in range(arguments.seed, arguments.seed + arguments.seeds):
+        found.append(simulate(arguments, seed))
+        if arguments.seeds > 1:
+            print(row(found[-1]), flush=True)
+    if arguments.seeds == 1:
+        print(table(found[0]))
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump(found, file, indent=1)
+            json.dump(found if len(found) > 1 else found[0], file, indent=1)
             file.write("\n")
-    if failure is not None:
-        print(f"simulate: seed {arguments.seed}: {failure[0]}: {failure[1]}", file=sys.stderr)
-    return 0 if failure is None else 1
+    return 1 if any(each["broken"] for each in found) else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from l3roamd_mesh import CLIENT_IPV6, Air, Mesh, joined, make_client
+from l3roamd_mesh import CLIENT_IPV6, Air, Client, Mesh, joined, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
@@ -296,3 +296,62 @@ def test_two_nodes_that_take_the_address_of_an_absent_client_at_once_do_not_both
     assert len(mesh.serving(client)) == 2
     mesh.run(400)
     assert sum(client.mac in node.core.node.clients for node in mesh.nodes) == 1
+
+
+# A client that comes to another node while its own looks for it
+
+
+def far_mesh() -> Mesh:
+    """Of so many nodes that none of those here is asked by CLAIM, nor are they neighbours."""
+    mesh = Mesh()
+    mesh.known_nodes = lambda node: []
+    for node in mesh.nodes:
+        node.is_deaf_to_group, node.core.node.reaches_all = True, lambda: False
+    return mesh
+
+
+def go_to_a_far_node_while_it_looks(mesh: Mesh, looks: int, late_s: float, convergence_s: float) -> Client:
+    """The client of node 1 sleeps, and wakes at node 3 so long after node 1 has given its address up once more.
+
+    convergence_s: until babel has told of that.
+    """
+    client = joined(mesh, 1)
+    client.is_asleep = True
+    mesh.nodes[0].handle(events.NodeAppeared())
+    for _ in range(looks):
+        while not mesh.serving(client):
+            mesh.run(0.1)
+        while mesh.serving(client):
+            mesh.run(0.1)
+    mesh.run(late_s)
+    client.is_asleep, mesh.air.convergence_s = False, convergence_s
+    mesh.move(client, mesh.nodes[2])
+    return client
+
+
+@pytest.mark.parametrize("looks", [2, 3, 4])
+def test_where_not_all_can_be_asked_a_newcomer_has_one_node_soon(looks):
+    mesh = far_mesh()
+    client = go_to_a_far_node_while_it_looks(mesh, looks, 4.0, convergence_s=8.0)
+    mesh.run(8)
+    mesh.air.convergence_s = 0.5
+    assert len(mesh.serving(client)) == 2, "node 1 has taken the address again: babel had not told of node 3"
+    before = mesh.path(client)
+    mesh.run(HEAL_S)
+    check_served_by(mesh, client, 3)
+    assert mesh.path(client) == before
+
+
+def test_an_address_is_not_taken_again_if_babel_leads_elsewhere_at_last():
+    mesh = far_mesh()
+    client = go_to_a_far_node_while_it_looks(mesh, 2, 3.0, convergence_s=1.0)
+    mesh.run(5)
+    check_served_by(mesh, client, 3)
+
+
+def test_where_all_are_asked_no_address_is_given_up_for_a_newcomer(mesh):
+    client = joined(mesh, 1)
+    mesh.nodes[0].actions.clear()
+    mesh.run(60)
+    assert not any(isinstance(action, do.RemoveNodeClient) for action in mesh.nodes[0].actions)
+    assert mesh.serving(client) == [mesh.nodes[0]]

@@ -272,3 +272,12 @@ def test_what_is_kept_of_partners_clients_is_bounded():
         joined(mesh, 1, number)
     mesh.run(5)
     assert len(mesh.nodes[1].core.node.prepared) == 10
+
+
+def test_whose_lease_is_over_is_not_kept(prepared):
+    client = make_client(9, 1)
+    prepared.join(client, prepared.nodes[0], lease_s=100)
+    prepared.run(10)
+    assert client.mac in prepared.nodes[1].core.node.prepared
+    prepared.run(160)
+    assert not prepared.nodes[1].core.node.prepared

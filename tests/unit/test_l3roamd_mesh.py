@@ -17,6 +17,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
+from l3roamd_py.core.departed import forget_departed
 from xlat464.node import node_client_address
 
 
@@ -301,3 +302,11 @@ def test_a_client_of_which_no_address_is_known_may_come_back(mesh):
         client.node.handle(events.ClientSeen(client.mac, is_proof=node == 0))  # a station there
         mesh.run(CONVERGENCE_S)
         assert mesh.serving(client) == [client.node]
+
+
+def test_who_is_back_has_no_timer_as_one_that_left(mesh, client):
+    a, b = mesh.nodes[:2]
+    for node in (b, a):
+        mesh.move(client, node)
+        mesh.run(10)
+    assert (forget_departed, client.mac) not in a.core.node.timers

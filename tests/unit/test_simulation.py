@@ -9,9 +9,11 @@ import pytest
 import simulation
 from l3roamd_mesh_node import PERFORM
 from simulated_checks import CHECKS, KEPT, NOTHING_LEFT, count_broken
+from simulated_world import World
 from simulation import Simulation
 
 from l3roamd_py.core import actions as do
+from l3roamd_py.core import events, wire
 from l3roamd_py.core.client import Claiming
 from l3roamd_py.core.departed import forget_departed
 
@@ -155,3 +157,24 @@ def test_bad_words_are_one_sentence(capsys, words):
         simulation.main(words)
     assert end.value.code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_claim_for_a_client_that_a_node_does_not_know_does_there_what_it_does_in_the_core():
+    """The simulation leaves the core out, as most of all messages are such."""
+    short, whole = (World(300, 20, 1).nodes[7] for _ in range(2))
+    source = short.mesh.nodes[0].core.node.address
+    for number in range(400):
+        mac = bytes((2, 0xAA, 0, 0, 1, number % 5))
+        payload = wire.encode(wire.Header(source, number, 1), wire.Claim(mac))
+        for node in (short, whole):
+            node.mesh.run(0.001)
+        short.hear_claim(source, wire.GROUP, payload, mac)
+        whole.handle(events.Datagram(source, wire.GROUP, payload))
+    assert short.core.counters["datagrams_too_fast"] > 0
+    assert short.core.counters.sorted() == whole.core.counters.sorted()
+    known = next(iter(short.mesh.clients.values()))
+    known.associate(short)
+    short.mesh.run(5)
+    payload = wire.encode(wire.Header(source, 1000, 1), wire.Claim(known.mac))
+    short.hear_claim(source, wire.GROUP, payload, known.mac)
+    assert short.core.node.clients[known.mac].rival is not None
