@@ -66,7 +66,8 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     is_spent = info.lease is not None and 0 < info.lease.token.serial <= search.spent_serial
     is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim)
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
-    if search.answered_by is not None or is_spent or not is_awaited:
+    is_answered = search.answered_by is not None and not _is_better(node, client, info)
+    if is_answered or is_spent or not is_awaited:
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
             receive(node, client, Answer(header.sender, header.nonce, None, addresses))
@@ -104,6 +105,12 @@ def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
         client.presence.is_proven = True  # it cannot be asked, and nobody else has it now
     node.route_addresses(client)
     receive(node, client, answer)
+
+
+def _is_better(node: Node, client: Client, info: wire.Info) -> bool:
+    """Return whether who had the client last comes after another node, which did not know its lease any more."""
+    search = client.search
+    return info.lease is not None and search.anew_s < NEVER and search.answered_by != node.address
 
 
 def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:

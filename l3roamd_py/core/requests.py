@@ -159,10 +159,15 @@ def on_roam_ack(node: Node, ack: wire.RoamAck) -> None:
     """Our ROAM's answer: only its owner knows the nonce, others are dropped."""
     client = node.client_at(ack.at)
     lease = None if client is None else client.lease
-    if client is None or lease is None or lease.roam is None:
+    if client is None or lease is None:
         return node.count("roam_acks_unexpected")
     claim = client.search.claim
     is_passed_on = claim is not None and claim.nonce == ack.nonce and ack.reason == wire.OK
+    if is_passed_on and node.is_home(lease) and ack.lease.plat == lease.plat:
+        lease.renew_s = AT_ONCE  # it began anew here, yet a home of before is mapped: TOKEN says which
+        return node.touch(client.mac)
+    if lease.roam is None:
+        return node.count("roam_acks_unexpected")
     if lease.roam.nonce != ack.nonce and not is_passed_on:
         return node.count("roam_acks_unexpected")
     if (ack.lease.home, ack.lease.plat, ack.at) != (lease.home, lease.plat, node.at(lease.ipv4)):

@@ -11,6 +11,7 @@ from l3roamd_py.core.actions import CloseGate, LeavePlat, RemoveNodeClient, SetC
 from l3roamd_py.core.addresses import give_lease
 from l3roamd_py.core.client import (
     NEVER,
+    NOWHERE,
     UNKNOWN,
     Absent,
     Away,
@@ -224,8 +225,16 @@ def adopt_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
         if client is None:
             node.do(LeavePlat(at, plat))
         elif client.lease is None:
-            until_s = node.now_s + node.options.unleased_s
-            give_lease(node, client, Lease(at, plat, until_s, is_granted=False))
+            _give_lease(node, client, plat)
+    for client in node.clients.values():
+        if client.ipv4 is not None and client.lease is None:  # there was no PLAT when it came
+            _give_lease(node, client, node.current or NOWHERE)
+
+
+def _give_lease(node: Node, client: Client, plat: bytes) -> None:
+    assert client.ipv4 is not None
+    until_s = node.now_s + node.options.unleased_s
+    give_lease(node, client, Lease(node.at(client.ipv4), plat, until_s, is_granted=False))
 
 
 def _load_client(node: Node, saved: "list[Any]") -> Client:

@@ -281,3 +281,36 @@ def test_whose_lease_is_over_is_not_kept(prepared):
     assert client.mac in prepared.nodes[1].core.node.prepared
     prepared.run(160)
     assert not prepared.nodes[1].core.node.prepared
+
+
+# A node that has forgotten the client's lease answers first
+
+
+def answer_without_lease(mesh, client, b):
+    """A client walks to b, and a node that had it once says so before the one that let it go."""
+    mesh.move(client, b)
+    mesh.run(0.004)
+    nonce = b.core.node.clients[client.mac].search.claim.nonce
+    forge(b, wire.Info(client.mac, (), mesh.nodes[3].plat, 0, None, nonce), mesh.nodes[2].core.node.address)
+
+
+def test_a_lease_that_comes_after_an_answer_without_one_is_better(mesh, client):
+    before = mesh.path(client)
+    answer_without_lease(mesh, client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 0.1)
+
+
+def test_what_the_exit_has_mapped_is_the_home_though_nobody_has_told_of_it(mesh, client):
+    """ROAM was passed on, and INFO with the lease does not come."""
+    a, b = mesh.nodes[:2]
+    before, carry = mesh.path(client), mesh.carry
+
+    def lose_info(sender, target, datagram):
+        if sender is not a or wire.decode(datagram.payload)[1].TYPE != wire.INFO:
+            carry(sender, target, datagram)
+
+    mesh.carry = lose_info
+    answer_without_lease(mesh, client, b)
+    mesh.run(2)
+    assert b.core.node.clients[client.mac].lease.home == before[1] == a.clat[:12] + client.ipv4
+    assert mesh.path(client) == before

@@ -270,3 +270,18 @@ def test_who_came_after_the_snapshot_has_its_lease_by_the_exit_s_word():
     assert (lease.home, lease.plat) == (mesh.nodes[0].clat[:12] + client.ipv4, before[0])
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, 1)
+
+
+def test_who_came_after_the_state_was_written_and_without_a_plat_has_a_lease_after_a_restart():
+    mesh = Mesh(platnodes=())
+    client = joined(mesh)
+    mesh.run(5)
+    b = mesh.nodes[1]
+    saved = b.core.snapshot(mesh.now_s)
+    mesh.move(client, b)
+    mesh.run(2)
+    assert (client.mac, client.ipv4) in b.kernel.opened
+    b.restart(0.2, saved)
+    mesh.run(2)
+    lease = b.core.node.clients[client.mac].lease
+    assert lease is not None and lease.home == b.clat[:12] + client.ipv4
