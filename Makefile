@@ -16,7 +16,7 @@
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
 #   make diagram                                     the drawing of a client's states in docs/architecture.md
 #   make storm [ARGS='--rules xtables lock flood']   connections of clients that walk, among what goes wrong
-#   make simulate [ARGS='--seed 3 --nodes 100 --clients 2000']   an hour of a large mesh, and docs/protocol.md's invariants
+#   make simulate [ARGS='--seed 3 --seeds 5 --nodes 100 --clients 2000']   an hour of a large mesh, and docs/protocol.md's invariants
 #   make bench                                       speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3

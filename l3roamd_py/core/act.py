@@ -17,6 +17,20 @@ def let_in(node: Node, client: Client) -> None:
         service.announce(node, client)  # our token was good: nobody else has had the client since
 
 
+def ask_for_home(node: Node, client: Client) -> None:
+    """A home is mapped to us by a later token than ours, as a restart lost it: its PLAT says which, with a new one."""
+    lease = client.lease
+    assert lease is not None
+    requests.end_roam(node, client)
+    if isinstance(client.state, Roaming):
+        client.state = service.new_served(node)
+        addresses.open_gate(node, client)
+    lease.home = node.at(lease.ipv4)
+    requests.request_token(node, lease)
+    if client.search.is_contested:
+        service.announce(node, client)  # it is mapped to us: nobody else has had the client since
+
+
 def begin_anew(node: Node, client: Client) -> None:
     """The client cannot keep its connections: it gets new ones."""
     why = requests.end_roam(node, client)

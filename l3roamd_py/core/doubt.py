@@ -2,9 +2,10 @@
 """Does another node announce a client that has come to us? Asked where not all nodes can be. No I/O.
 
 A node that has lost a client gives its address up for a moment now and then, to see whether babel leads elsewhere
-(absence.py). The client may come to us in this moment: babel knows nobody who has it, we ask 256 nodes of a thousand, and
-that node takes the address again before it hears that we have it. Neither finds the other then, as each has the address
-itself. So who has let in a newcomer gives the address up once, a while later, and sends CLAIM to where babel leads.
+(absence.py). The client may come to us in this moment: babel knows nobody who has it, we ask 256 nodes of a thousand,
+and that node takes the address again before it hears that we have it. Neither finds the other then, as each has the
+address itself. So who has let in a newcomer gives the address up once, a while later, and sends CLAIM to where babel
+leads. That is over before babel has told others.
 """
 
 from l3roamd_py.core import wire

@@ -23,6 +23,7 @@ Claiming        nobody else had it since we let it go, roamed        serve alone
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
 Roaming         ROAM_ACK says OK                                     let in                 Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
+Roaming         STALE, mapped to us: a later token was ours          ask for home           Served
 Roaming         STALE, or refused what we were told beforehand       claim by place         Claiming
 Roaming         refused, not answered, or there is no PLAT to ask    begin anew             Served
 Roaming         a copy of ROAM is due                                send roam              -
@@ -53,6 +54,7 @@ Served          the search: not answered, the client was heard       end search 
 Served          the search: not answered, nor was it heard           give up search         -
 Served, Absent  ROAM_ACK to a renewal says OK                        accept                 -
 Served, Absent  NOT_PROVEN, for the first time                       prove                  -
+Served, Absent  STALE, mapped to us: a later token was ours          ask for home           -
 Served, Absent  STALE: another node has it                           end roam               -
 Served, Absent  a renewal is refused                                 begin anew             Served
 Served, Absent  a copy of ROAM is due                                send roam              -
@@ -174,7 +176,7 @@ def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
     if lease.roam_ack is not None:
         if_stale = act.begin_anew if client.search.is_after_stale else searches.claim_by_place
         is_prepared = client.search.is_running  # what we were told beforehand may be out of date
-        return parts.judge_roam_ack(lease, lease.roam_ack.reason, act.let_in, if_stale, is_prepared)
+        return parts.judge_roam_ack(lease, lease.roam_ack, clock, act.let_in, if_stale, is_prepared)
     verdict: "Verdict" = None
     if roam.next_s <= clock.due_s:
         verdict = requests.send_roam if roam.sent < len(clock.options.roam_at_s) else act.begin_anew

@@ -16,6 +16,7 @@ from l3roamd_py.core.client import (
     has_roam_out,
     is_newcomer,
 )
+from l3roamd_py.core.node import own_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def judge_search(client: Client, claim: Exchange, clock: "Clock") -> "Verdict":
 def judge_lease(lease: Lease, client: Client, clock: "Clock") -> "Verdict":
     verdict, roam, request, options = None, lease.roam, lease.request, clock.options
     if lease.roam_ack is not None:
-        return judge_roam_ack(lease, lease.roam_ack.reason, requests.accept, requests.end_roam)
+        return judge_roam_ack(lease, lease.roam_ack, clock, requests.accept, requests.end_roam)
     if roam is not None:
         verdict = judge_copies(roam, options.roam_at_s, clock, requests.send_roam, requests.give_up_roam)
     if verdict is None and request is not None:
@@ -93,9 +94,12 @@ def judge_lease(lease: Lease, client: Client, clock: "Clock") -> "Verdict":
 
 
 def judge_roam_ack(
-    lease: Lease, reason: int, if_ok: "Act", if_stale: "Act", is_old: bool = False
+    lease: Lease, ack: wire.RoamAck, clock: "Clock", if_ok: "Act", if_stale: "Act", is_old: bool = False
 ) -> "Verdict":
     """is_old: a refusal says no more than that the token is."""
+    reason, place = ack.reason, ack.place
+    if reason == wire.STALE and place is not None and place == own_address(clock.options.clat, lease.ipv4):
+        return act.ask_for_home
     if reason == wire.NOT_PROVEN and not lease.has_proof:
         return requests.prove
     if reason == wire.OK:

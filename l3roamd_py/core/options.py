@@ -86,7 +86,7 @@ class Options:
     announced_s = 60.0  # with it, up to twice as long and each time for longer, until we look again
     elsewhere_again_s = 2.5
     doubt_after_s = 20.0  # a newcomer came, up to twice that, where not all nodes could be asked,
-    doubt_s = 1.0  # we claim it twice from where babel leads
+    doubt_s = 0.15  # we claim it twice from where babel leads: before babel has told others
     elsewhere_patience_s = 10.0  # a client that sleeps answers ARP by then
     sweep_wait_s = 2.0  # after a node came back, up to twice that, all clients are asked
     sweep_pause_s = 60.0  # and no sooner again

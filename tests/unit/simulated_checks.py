@@ -66,6 +66,8 @@ def same_addresses(survey: Survey) -> Broken:
     for walker in survey.here:
         kernel = walker.node.kernel
         for address in walker.addresses():
+            if len(address) == 4 and _is_over(survey, walker):
+                continue
             pair = (walker.mac, address)
             routed = kernel.neighbours if len(address) == 4 else kernel.routes
             if pair not in kernel.opened or pair not in routed:
@@ -87,7 +89,7 @@ def same_lease(survey: Survey) -> Broken:
     """A client's node, its set of PLATs and the platnode agree on home and PLAT, and no two clients have one home."""
     homes: Counter = Counter()
     for walker in survey.here:
-        if walker.ipv4 is None:
+        if walker.ipv4 is None or _is_over(survey, walker):
             continue
         client = walker.node.core.node.clients.get(walker.mac)
         lease = None if client is None else client.lease
@@ -107,6 +109,11 @@ def same_lease(survey: Survey) -> Broken:
         for at, (_, until_s) in node.kernel.plats.items():
             if until_s > survey.world.now_s + LATE_S and at[12:] not in node.core.node.owner_of:
                 yield f"node {node.number} has a PLAT for {format_ipv6(at)}, which no client has"
+
+
+def _is_over(survey: Survey, walker: Walker) -> bool:
+    """Whether its lease ends just now."""
+    return walker.lease_until_s < survey.world.now_s + ROUNDED_S
 
 
 def _is_taken_along(walker: Walker, lease: Lease) -> bool:

@@ -6,10 +6,6 @@ import sys
 import time
 from collections import Counter
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from simulation import Simulation
-
 
 class Progress:
     """A bar on a terminal, rewritten in place; elsewhere nothing."""
@@ -38,7 +34,7 @@ class Progress:
             print("\r" + " " * (self.WIDTH + 40), end="\r", file=sys.stderr, flush=True)
 
 
-def summarize(simulation: "Simulation") -> dict:
+def summarize(simulation) -> dict:
     world = simulation.world
     counters: Counter = Counter()
     for node in world.nodes:

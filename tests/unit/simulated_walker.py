@@ -7,7 +7,7 @@ half of its time is over, takes new addresses for privacy, sleeps, walks on befo
 
 from dataclasses import dataclass, field
 
-from l3roamd_mesh import CLIENT_IPV6, Client
+from l3roamd_mesh import CLIENT_IPV6, Client, Mesh, Node
 
 from l3roamd_py.core import events
 
@@ -15,11 +15,8 @@ RETRIES_S = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)  # of a client whose packets do not p
 QUIET_SENDS_S = 20.0, 60.0  # one that says little sends something so often
 PRIVACY_S = 600.0  # between two addresses for privacy, on average
 FEW, MANY = 2, 18  # addresses for privacy that are kept; INFO has room for 15 of all
+RENEWED_AT = 0.5, 0.875  # of a lease's time: RFC 2131 section 4.4.5
 TALK_S = (0.5, 1.0, 2.0, 5.0, 20.0)  # when one that has asked for another by ARP sends to it
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from simulated_world import Place, World
 
 
 @dataclass
@@ -30,7 +27,7 @@ class Walker(Client):
     is_wifi: bool = True
     is_trying: bool = False  # it tells of its IPv6 addresses when it associates
     has_ipv4: bool = True
-    world: "World | None" = None
+    world: Mesh | None = None
     visits: int = 0  # associations, so that what belongs to an earlier one is known
     lease_until_s: float = 0.0
     # when it last came with an address that was another's there, was with no node, or went on before all was done:
@@ -45,7 +42,7 @@ class Walker(Client):
         ipv6 = [] if self.ipv6 is None else [self.ipv6, *self.privacy[-1 if self.kept == FEW else -MANY :]]
         return ipv4 + ipv6
 
-    def _be_at(self, node: "Place | None") -> None:
+    def _be_at(self, node: Node | None) -> None:
         if self.node is not None:
             del self.node.here[self.mac]
         self.node = node
@@ -53,7 +50,7 @@ class Walker(Client):
         if node is not None:
             node.here[self.mac] = self
 
-    def associate(self, node: "Place", is_polite: bool = False) -> None:
+    def associate(self, node: Node, is_polite: bool = False) -> None:
         """Come to a node; the one before may be told."""
         world, old = self.world, self.node
         assert world is not None
@@ -121,14 +118,15 @@ class Walker(Client):
         if self.has_ipv4:
             self.node.lease(self)
 
-    def ask_for_another(self, node: "Place", refused: bytes) -> None:
+    def ask_for_another(self, node: Node, refused: bytes) -> None:
         if self.node is node and self.ipv4 == refused:
             self.ipv4 = None
             self.ask_for_lease()
 
     def hear_lease(self, lease_s: float) -> None:
         until_s = self.lease_until_s = self.world.now_s + lease_s
-        self.world.after(lease_s / 2, lambda: self._renew(until_s))
+        for share in RENEWED_AT:
+            self.world.after(lease_s * share, lambda: self._renew(until_s))
         self.world.after(lease_s, lambda: self._end_lease(until_s))
 
     def _renew(self, until_s: float) -> None:

@@ -284,4 +284,24 @@ def test_who_came_after_the_state_was_written_and_without_a_plat_has_a_lease_aft
     b.restart(0.2, saved)
     mesh.run(2)
     lease = b.core.node.clients[client.mac].lease
-    assert lease is not None and lease.home == b.clat[:12] + client.ipv4
+    assert lease.home == b.clat[:12] + client.ipv4
+
+
+@pytest.mark.parametrize("stay_s", [0.04, 3])
+def test_a_token_that_a_restart_has_lost_is_given_anew(mesh, client, stay_s):
+    """The state was written before the last two renewals: the exit calls what we have stale."""
+    b = mesh.nodes[1]
+    before = mesh.path(client)
+    mesh.move(client, b)
+    mesh.run(stay_s)
+    saved = b.core.snapshot(mesh.now_s)
+    for _ in range(2):
+        b.handle(events.LeaseGranted(client.mac, client.ipv4, 600, True, True))
+        mesh.run(1)
+    b.restart(0.2, saved)
+    mesh.run(3)
+    assert mesh.path(client) == before
+    lease = b.core.node.clients[client.mac].lease
+    assert lease.home == before[1]
+    mesh.move(client, mesh.nodes[2])
+    check_goes_on(mesh, client, before, 0.1)
