@@ -16,6 +16,10 @@ QUIET_SENDS_S = 20.0, 60.0  # one that says little sends something so often
 PRIVACY_S = 600.0  # between two addresses for privacy, on average
 FEW, MANY = 2, 18  # addresses for privacy that are kept; INFO has room for 15 of all
 RENEWED_AT = 0.5, 0.875  # of a lease's time: RFC 2131 section 4.4.5
+NOTICED_S = (
+    60.0,
+    300.0,
+)  # after it left without a word: a station is given up, a bridge forgets (its ageing_time)
 TALK_S = (0.5, 1.0, 2.0, 5.0, 20.0)  # when one that has asked for another by ARP sends to it
 
 
@@ -54,11 +58,8 @@ class Walker(Client):
         """Come to a node; the one before may be told."""
         world, old = self.world, self.node
         assert world is not None
-        if old is not None and old is not node and (is_polite or world.random.random() < 0.5):
-            world.after(
-                0.0 if is_polite else 60.0,
-                lambda: self.node is not old and old.handle(events.ClientGone(self.mac)),
-            )
+        if old is not None and old is not node:
+            self._go_from(old, 0.0 if is_polite else world.random.choice(NOTICED_S))
         self._be_at(node)
         visit = self.visits
         self._later(visit, 0.001, self._show_association)
@@ -67,6 +68,10 @@ class Walker(Client):
         if self.has_ipv4 and (self.ipv4 is None or world.random.random() < 0.3):
             self._later(visit, 0.15, self.ask_for_lease)
         self._later(visit, world.random.uniform(*QUIET_SENDS_S) if self.is_silent else 0.003, self.send)
+
+    def _go_from(self, old: Node, noticed_s: float) -> None:
+        """Have the kernel say so: a driver when it gives a station up, or the bridge, which forgets it in the end."""
+        self.world.after(noticed_s, lambda: self.node is not old and old.handle(events.ClientGone(self.mac)))
 
     def _later(self, visit: int, delay_s: float, act) -> None:
         """Do something then, if it has not gone on."""
@@ -170,5 +175,4 @@ class Walker(Client):
         if self.node is not None:
             old = self.node
             self._be_at(None)
-            if self.world.random.random() < 0.5:
-                old.handle(events.ClientGone(self.mac))
+            self._go_from(old, self.world.random.choice((0.0, NOTICED_S[-1])))
