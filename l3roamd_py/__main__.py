@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: ISC
-import sys
-
 from l3roamd_py.cli import main
+from runtime.command import end_with
 
-sys.exit(main())
+
+def run() -> None:
+    end_with(main)
+
+
+if __name__ == "__main__":
+    run()

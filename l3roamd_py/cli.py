@@ -65,17 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
         does, words = run_lease, words[1:]
     try:
         does(words)
-        if hasattr(sys.stdout, "flush"):
-            sys.stdout.flush()
     except UsageError as error:
         print(f"l3roamd_py: {error}", file=sys.stderr)
         return 2
     except Failure as failure:
         print(f"l3roamd_py: {failure}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.args[0] != 32:  # EPIPE, of `l3roamd_py status | head`: nobody wants more
-            raise
-        sys.stderr.close()
         return 1
     return 0

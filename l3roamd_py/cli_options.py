@@ -12,8 +12,8 @@ from l3roamd_py.limits import limits_of
 from l3roamd_py.question import SOCKET, Failure, ask
 from l3roamd_py.settings import BACKENDS, MAIN_TABLE, STATE, Settings, parse_table
 from runtime import IS_MICRO
+from runtime.command import version_of
 from runtime.command_line import Option, UsageError, describe, one_of, parse
-from runtime.version import VERSION
 from xlat464.address import parse_decimal, parse_ipv6, parse_mac, parse_prefix6, parse_prefix6_of, quote
 from xlat464.device import parse_device
 from xlat464.node import CLIENT_LENGTH, need_unicast, parse_range
@@ -128,7 +128,10 @@ def _run_as_l3roamd(words: list[str]) -> None:
     """Serve IPv6, for who starts the C daemon so."""
     is_version = "-V" in words or "--version" in words
     if is_version or "-h" in words or "--help" in words:
-        print(version() if is_version else ABOUT + "\n" + COMMANDS, end="\n" if is_version else "")
+        print(
+            version_of("l3roamd_py") if is_version else ABOUT + "\n" + COMMANDS,
+            end="\n" if is_version else "",
+        )
         return
     meant, ignored = c_options.parse(words)
     for sentence in ignored:
@@ -218,14 +221,6 @@ def parse_daemon(words: list[str]) -> Settings:
     return make_settings(parse(words, ALL["daemon"][1])[0])
 
 
-def version() -> str:
-    if not IS_MICRO:
-        from runtime.usage import version as told
-
-        return told("l3roamd_py")
-    return "l3roamd_py " + VERSION
-
-
 def run(words: list[str]) -> None:
     """Carry out a command line. Raises UsageError, Failure."""
     name = words[0] if words else ""
@@ -234,7 +229,7 @@ def run(words: list[str]) -> None:
     if name in ("-h", "--help"):
         print("Usage: l3roamd_py COMMAND [OPTION...]\n\n" + ABOUT + "\n" + COMMANDS, end="")
     elif name == "--version":
-        print(version())
+        print(version_of("l3roamd_py"))
     elif c_options.is_meant(words):
         _run_as_l3roamd(words)
     elif name not in ALL:

@@ -319,6 +319,8 @@ def run(settings: Settings, answers: "Answers") -> None:
     except (SocketError, InputError, RulesError, KernelError) as error:
         raise DaemonError(str(error)) from None
     daemon.log.info(f"ready at {settings.socket}")
+    roles = (("clients", daemon.clat), ("an exit", daemon.plat))
+    daemon.log.tell_manager("serving " + (" and ".join(name for name, rules in roles if rules) or "nobody"))
     try:
         daemon.run()
     finally:

@@ -282,9 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nat46ctl: {printable(one_line(error))}", file=sys.stderr)
         # a command that is wrong everywhere is wrong usage; one that does not fit this translator is a failure
         return 2 if isinstance(error, ControlError) or type(error) is Refused else 1
-    except BrokenPipeError:  # `nat46ctl show | head`: the reader has closed the pipe
-        sys.stderr.close()
-        return 1
+    except BrokenPipeError:
+        raise  # of `nat46ctl show | head`: see runtime.command
     except OSError as error:  # the work is done, but its output cannot be written
         print(f"nat46ctl: standard output: {error.strerror}", file=sys.stderr)
         os.dup2(

@@ -9,6 +9,7 @@ XLAT464_ROOT := $(patsubst %/package/464xlat.mk,%,$(XLAT464_MK))
 XLAT464_SLIM := $(XLAT464_ROOT)/package/slim.py
 
 PKG_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"$$/\1/p' $(XLAT464_ROOT)/runtime/version.py)
+XLAT464_COMMIT := $(shell git -C $(XLAT464_ROOT) describe --always --dirty --exclude='*' 2>/dev/null)
 PKG_RELEASE ?= 1
 PKG_LICENSE ?= ISC
 PKG_LICENSE_FILES ?= LICENSES/ISC.txt
@@ -34,8 +35,8 @@ XLAT464_MICROPYTHON_DIR := /usr/lib/micropython
 define XLAT464/Prepare
 	mkdir -p $(PKG_BUILD_DIR)
 	cd $(XLAT464_ROOT) && tar -cf - --exclude=__pycache__ --exclude='*.so' $(XLAT464_SOURCES) | tar -xf - -C $(PKG_BUILD_DIR)
-	$(if $(filter runtime,$(XLAT464_SOURCES)),sed -i 's/^VERSION = .*/VERSION = "$(PKG_VERSION)-r$(PKG_RELEASE)"/' \
-		$(PKG_BUILD_DIR)/runtime/version.py)
+	$(if $(filter runtime,$(XLAT464_SOURCES)),sed -i -e 's/^VERSION = .*/VERSION = "$(PKG_VERSION)-r$(PKG_RELEASE)"/' \
+		-e 's/^COMMIT = .*/COMMIT = "$(XLAT464_COMMIT)"/' $(PKG_BUILD_DIR)/runtime/version.py)
 endef
 
 # Install Python packages for MicroPython: precompiled where there is a compiler, as text where there is none.

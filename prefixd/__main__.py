@@ -4,7 +4,7 @@
 import sys
 
 from prefixd import net, options
-from runtime.version import VERSION
+from runtime.command import end_with, version_of
 
 
 def tell():
@@ -27,7 +27,7 @@ def main(arguments):
     if "help" in chosen:
         return tell()
     if "version" in chosen:
-        print("prefixd " + VERSION)
+        print(version_of("prefixd"))
         return 0
     if "status" in chosen:
         from prefixd import table
@@ -38,5 +38,9 @@ def main(arguments):
     return daemon.run(chosen)
 
 
+def run():
+    end_with(lambda: main(sys.argv[1:]))
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run()

@@ -45,7 +45,7 @@ class PlatChoice:
     health   prefix -> health, where it is not UNKNOWN
     gone     prefixes whose route went while probes were not answered, the latest last: babel will not find another way
     chosen   prefix or None
-    why      one human phrase about the last decision
+    why      one human phrase about the last decision; explain() is for now
     """
 
     def __init__(self, margin=MARGIN, hold_ms=HOLD_MS, settle_ms=SETTLE_MS):
@@ -64,6 +64,7 @@ class PlatChoice:
         self._lost_why = "its route was withdrawn"
         self._settled_ms = None  # until when the nearest PLAT is waited for
         self._ahead = {}  # challenger -> ms since when it beats the chosen one
+        self._is_lowest = False  # whether the chosen one was taken for its metric alone
 
     def handle(self, event, now_ms):
         """Take one event at now_ms (monotonic); return its actions, often none.
@@ -131,6 +132,12 @@ class PlatChoice:
         is_lost = health == DOWN and was != DOWN and prefix in self.metrics and prefix != self.chosen
         return prefix if is_lost else None
 
+    def explain(self):
+        """Return why it is the chosen one, or why there is none, with what is so now where why compares."""
+        if self.chosen is None:
+            return self._describe_none() if self.is_decided else self.why
+        return self._describe_lowest(self.chosen) if self._is_lowest else self.why
+
     def deadline_ms(self):
         """Return when a tick would change something, or None."""
         deadlines = [since_ms + self.hold_ms for since_ms in self._ahead.values()]
@@ -154,7 +161,9 @@ class PlatChoice:
             why = "own PLAT"
         else:
             why = self._describe_lowest(best)
-        return self._leave(self._use(best, why, now_ms), previous)
+        actions = self._use(best, why, now_ms)
+        self._is_lowest = previous is None and best not in self.own
+        return self._leave(actions, previous)
 
     def _leave(self, actions, previous):
         """Return the actions and the news that the previous PLAT is lost: the new one is in use by then."""
@@ -199,7 +208,7 @@ class PlatChoice:
         """There is no PLAT that could work."""
         if self.is_away or (self.is_decided and self.chosen is None):
             return []
-        self.why = "no PLAT answers" if self.metrics else "no PLAT has a route"
+        self.why = self._describe_none()
         previous = self.chosen
         self.chosen, self.since_ms, self.is_decided = None, now_ms, True
         return self._leave([("stop",)], previous)
@@ -247,15 +256,25 @@ class PlatChoice:
         self.chosen, self.since_ms, self.why, self.is_decided = prefix, now_ms, why, True
         self._settled_ms = None
         self._ahead = {}
+        self._is_lowest = False
         return [("use", prefix)]
+
+    def _describe_none(self):
+        return "no PLAT answers" if self.metrics else "no PLAT has a route"
 
     def _describe_lowest(self, best):
         """Return why the best one is it, with the next one's metric."""
-        others = [metric for prefix, metric in self.metrics.items() if prefix != best]
-        mine = self.metrics[best]
-        if not others:
+        mine, nearest, answering = self.metrics[best], INFINITY, INFINITY
+        for prefix, metric in self.metrics.items():
+            if prefix != best:
+                nearest = min(nearest, metric)
+                if self.health.get(prefix) == GOOD:
+                    answering = min(answering, metric)
+        if nearest == INFINITY:
             return "metric %d, the only one" % mine
-        nearest = min(others)
+        if answering < mine:
+            beaten = (mine, answering, self.margin, self.hold_ms // 1000)
+            return "metric %d, for %d is not better by %d for %d s" % beaten
         if nearest < mine:
             return "lowest metric that answers (%d, not %d)" % (mine, nearest)
         return "lowest metric (%d, next %d)" % (mine, nearest)

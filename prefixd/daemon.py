@@ -115,15 +115,20 @@ class Daemon:
 
     def _perform(self, action):
         if action[0] == "use":
-            net.tell("%s: %s" % (describe_action(action), self.choice.why))
+            self._say(net.tell, action)
             self.translator.use(action[1])
             self.roaming.use(action[1])
         elif action[0] == "stop":
-            net.log("%s: %s" % (describe_action(action), self.choice.why))
+            self._say(net.log, action)
             self.translator.stop()
             self.roaming.stop()
         else:
             self.roaming.lose(action[1])
+
+    def _say(self, log, action):
+        sentence = "%s: %s" % (describe_action(action), self.choice.why)
+        log(sentence)
+        net.show(sentence)
 
     def _plats(self):
         """Return the PLATs that can be used, nearest first, and those that are lost; None while nobody knows."""
@@ -141,7 +146,7 @@ class Daemon:
         since_ms = None if choice.since_ms is None else now_ms - choice.since_ms
         head = {
             "chosen": None if choice.chosen is None else format_prefix6(choice.chosen, 96),
-            "why": choice.why,
+            "why": choice.explain(),
             "since_ms": since_ms,
             "margin": choice.margin,
             "hold_ms": choice.hold_ms,
@@ -228,6 +233,7 @@ def run(options):
         net.log(str(error))
         return 1
     _end_on_sigterm()
+    net.show(daemon.choice.why)
     try:
         while True:
             daemon.step()

@@ -25,6 +25,11 @@ def tell(text):
     _LOG.say(INFO, text)
 
 
+def show(text):
+    """Have the service manager show it."""
+    _LOG.tell_manager(text)
+
+
 def open_probe_socket(source):
     """Return a raw ICMPv6 socket bound to the source (16 bytes), for echo replies and errors; OSError."""
     sock = socket.socket(socket.AF_INET6, socket.SOCK_RAW, IPPROTO_ICMPV6)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: ISC
 """The command line: text in, checked values out, one sentence for what is wrong. No I/O."""
 
-from xlat464.address import contains, parse_decimal, parse_ipv4, parse_ipv6, parse_prefix6_of, quote
+from xlat464.address import contains, parse_decimal, parse_ipv6, parse_prefix6_of, quote
 from xlat464.device import parse_device
+from xlat464.endpoint import parse_endpoint, parse_path, parse_probe
 from xlat464.node import parse_range
 
 SOCKET = "/run/prefixd.sock"
 BABEL = "[::1]:33123"
-PATH_BYTES = 107  # what a Unix socket's address has room for
 
 
 class UsageError(Exception):
@@ -36,16 +36,16 @@ def parse(arguments):
     options = {
         "plat_range": _value(given, "--plat-range", parse_range),
         "clat": _value(given, "--clat", parse_device),
-        "target": _value(given, "--target", _path),
+        "target": _value(given, "--target", parse_path),
         "source": _value(given, "--source", parse_ipv6),
         "own_plat": _value(given, "--own-plat", _prefix96),
-        "babel": _value(given, "--babel", _endpoint, _endpoint(BABEL)),
-        "probe_ipv4": _addresses(given, "--probe-ipv4", _public_ipv4, 8),
+        "babel": _value(given, "--babel", parse_endpoint, parse_endpoint(BABEL)),
+        "probe_ipv4": _addresses(given, "--probe-ipv4", parse_probe, 8),
         "margin": _value(given, "--margin", _number(0, 65535, "metric points"), 64),
         "hold_s": _value(given, "--hold-s", _number(0, 86400, "seconds"), 10),
         "probe_interval_ms": _value(given, "--probe-interval-ms", _number(100, 60000, "milliseconds"), 500),
-        "socket": _value(given, "--socket", _path, SOCKET),
-        "l3roamd": _value(given, "--l3roamd", _path),
+        "socket": _value(given, "--socket", parse_path, SOCKET),
+        "l3roamd": _value(given, "--l3roamd", parse_path),
         "hook": _value(given, "--hook", _command),
         "pref64": _value(given, "--pref64", _prefix96),
         "announce": _value(given, "--announce", _announce, "on"),
@@ -99,7 +99,11 @@ def _parse_status(given):
     for name in given:
         if name not in ("--status", "--json", "--socket"):
             raise UsageError("%s does not go with --status, expected --json or --socket" % name)
-    return {"status": True, "json": "--json" in given, "socket": _value(given, "--socket", _path, SOCKET)}
+    return {
+        "status": True,
+        "json": "--json" in given,
+        "socket": _value(given, "--socket", parse_path, SOCKET),
+    }
 
 
 def _check_hosts(given):
@@ -133,12 +137,6 @@ def _convert(name, convert, text):
         raise UsageError("%s: %s" % (name, error))  # noqa: B904  MicroPython has no "from"
 
 
-def _path(text):
-    if not text or len(text.encode()) > PATH_BYTES or "\0" in text:
-        raise ValueError("%s is no path of 1 to %d bytes" % (quote(text), PATH_BYTES))
-    return text
-
-
 def _command(text):
     if not text.strip() or "\0" in text:
         raise ValueError("%s is no command" % quote(text))
@@ -149,7 +147,7 @@ def _server(text):
     """Return the bytes of an IPv6 address, of an IPv4 address behind --pref64, or none for this node's own address."""
     if text == "node":
         return b""
-    return parse_ipv6(text) if ":" in text else _public_ipv4(text)
+    return parse_ipv6(text) if ":" in text else parse_probe(text)
 
 
 def _announce(text):
@@ -160,25 +158,6 @@ def _announce(text):
 
 def _prefix96(text):
     return parse_prefix6_of(96, text)
-
-
-def _public_ipv4(text):
-    address = parse_ipv4(text)
-    if address[0] in (0, 127) or address[0] >= 224:
-        raise ValueError("%s is no address of a host" % quote(text))
-    return address
-
-
-def _endpoint(text):
-    if text.startswith("/"):
-        return "unix", _path(text)
-    if text.startswith("bird:/"):
-        return "bird", _path(text[5:])
-    host, bracket, port = text.rpartition("]:")
-    number = parse_decimal(port, 65535)
-    if not bracket or not host.startswith("[") or not number:
-        raise ValueError("%s is neither a path nor [ADDRESS]:PORT nor bird:PATH" % quote(text))
-    return "inet6", parse_ipv6(host[1:]), number
 
 
 def _number(least, most, unit):

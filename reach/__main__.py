@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: ISC
 """`python -m reach` is the command `reach`."""
 
-import sys
+from runtime.command import end_with
 
-if __name__ == "__main__":
+
+def work() -> int:
     try:
         from reach.cli import main  # which takes a moment, in which people change their minds
 
-        sys.exit(main())
+        return main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+
+
+def run() -> None:
+    end_with(work)
+
+
+if __name__ == "__main__":
+    run()

@@ -292,8 +292,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (Failure, KernelError) as error:
         print(f"reach: {error}", file=sys.stderr)
         return getattr(error, "status", 1)
-    except BrokenPipeError:  # of `reach render server | head`
-        sys.stderr.close()
+    except BrokenPipeError:
+        raise  # of `reach render server | head`: see runtime.command
     except OSError as error:
         hint = "; run it as root, or with sudo" if isinstance(error, PermissionError) else ""
         print(f"reach: {error.filename or 'the machine'}: {error.strerror}{hint}", file=sys.stderr)

@@ -7,6 +7,8 @@ server.py, lock.py                  a control socket: a line in, an answer out; 
 files.py, log.py, text.py, rows.py  files read with a bound and replaced whole; the log; tables for people; JSON
 sources.py, garbage.py              what one part waits for; when MicroPython collects garbage
 usage.py, version.py                argparse as every command on CPython has it; the version of everything
+command.py                          how every command ends
+notify.py                           what systemd is told
 netlink.py, netlink_socket.py       netlink: its messages, and a socket for requests
 """
 

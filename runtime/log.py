@@ -36,6 +36,13 @@ class Log:
     def warning(self, sentence: str) -> None:
         self.say(WARNING, sentence)
 
+    def tell_manager(self, sentence: str) -> None:
+        """Have the service manager show how the daemon is: where there is one, it is ready from the first time on."""
+        if not IS_MICRO:
+            from runtime.notify import tell
+
+            tell(sentence)
+
     def bug(self, sentence: str, error: Exception) -> None:
         """Say what of ours failed, and where."""
         self.warning(sentence)

@@ -5,15 +5,15 @@ import argparse
 import os.path
 from typing import Any, NoReturn
 
-from runtime.version import VERSION
+from runtime.version import COMMIT, with_commit
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def version(program: str) -> str:
-    """Return what `PROGRAM --version` says: the version, and in a checkout the commit and whether files differ."""
-    commit = find_commit() if os.path.exists(os.path.join(ROOT, ".git")) else ""
-    return f"{program} {VERSION}" + (f" ({commit})" if commit else "")
+    """Return what `PROGRAM --version` says: the version and the commit, in a checkout also whether files differ."""
+    is_checkout = os.path.exists(os.path.join(ROOT, ".git"))
+    return with_commit(program, find_commit() if is_checkout else COMMIT)
 
 
 def find_commit() -> str:

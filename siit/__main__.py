@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: ISC
 """`python -m siit` is the command `siit`."""
 
-import sys
-
+from runtime.command import end_with
 from siit.cli import main
 
+
+def run() -> None:
+    end_with(main)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

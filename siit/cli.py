@@ -350,11 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         options.does(options)
-        sys.stdout.flush()
     except Failure as failure:
         print(f"siit: {failure}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `siit show | head`: nobody wants more
-        sys.stderr.close()
         return 1
     return 0

@@ -129,6 +129,7 @@ def run(
             ending: list[bool] = []
             poller.stop_on_signals(lambda: ending.append(True))
             log.info(f"ready at {socket_path}, {len(translators.devices)} devices")
+            log.tell_manager(f"translating on {len(translators.devices)} devices")
             while not ending:
                 poller.wait(REWRITE_MS if translators.unwritten else -1)
                 if translators.unwritten:

@@ -6,7 +6,7 @@ Answers go to stdout, one a line. What is wrong goes to stderr, one line, with e
 
 import sys
 
-from runtime.version import VERSION
+from runtime.command import end_with, version_of
 from xlat464 import address, node, rfc6052
 
 
@@ -16,7 +16,7 @@ def main(arguments):
     if name in ("-h", "--help", "help"):
         return 0, usage()
     if name == "--version":
-        return 0, "xlat464 " + VERSION
+        return 0, version_of("xlat464")
     if name not in COMMANDS:
         wrong = address.quote(name) + " is no command" if name else "a command is missing"
         known = ", ".join(sorted(COMMANDS))
@@ -149,10 +149,18 @@ except ImportError:  # only platnodes have it
 COMMANDS.update(of_exits)
 
 
-if __name__ == "__main__":
+def say():
     status, text = main(sys.argv[1:])
     if status:
         sys.stderr.write("xlat464: %s\n" % text)
     elif text:
         print(text)
-    sys.exit(status)
+    return status
+
+
+def run():
+    end_with(say)
+
+
+if __name__ == "__main__":
+    run()

@@ -11,12 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from runtime import version
+from runtime import usage, version
 
 HERE = Path(__file__).resolve().parent
 PROGRAM = HERE.parent.parent / "build" / "bin" / "reach-relay"
 FLAGS = [
-    f'-DVERSION="{version.VERSION}"',
     "-std=gnu11",
     "-O2",
     "-D_GNU_SOURCE",
@@ -31,9 +30,12 @@ def build(output: Path, flags: list[str]) -> None:
     """Raises CalledProcessError when it does not compile. The old program runs on until the new one is in place."""
     output.parent.mkdir(parents=True, exist_ok=True)
     sources = sorted(map(str, (HERE / "src").glob("*.c")))
+    told = f'-DVERSION="{usage.version("reach-relay")}"'
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
         made = Path(folder) / output.name
-        subprocess.run([os.environ.get("CC", "cc"), *FLAGS, *flags, "-o", str(made), *sources], check=True)
+        subprocess.run(
+            [os.environ.get("CC", "cc"), *FLAGS, told, *flags, "-o", str(made), *sources], check=True
+        )
         made.replace(output)
 
 

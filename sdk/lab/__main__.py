@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime.command import end_with
 from runtime.usage import Parser
 from sdk.interrupt import handle_requests, raise_missed
 from sdk.lab import status
@@ -157,7 +158,7 @@ def seconds(text: str) -> float:
 
 def lab_name(text: str) -> str:
     if not text or len(text) > 64 or not text.isprintable() or "/" in text:
-        raise LabError(
+        raise UsageError(
             f"the name {text!r} is no name for a lab, expected up to 64 printable characters without /"
         )
     return text
@@ -282,19 +283,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.run not in (run_up, run_list) and os.geteuid() != 0:
             raise LabError("the machines of a lab are root's: run this as root, or with sudo")
         return options.run(options)
-    except UsageError as error:
+    except (UsageError, TopologyError, SiteError) as error:
         print(f"lab: {error}", file=sys.stderr)
         return 2
-    except (LabError, TopologyError, SiteError) as error:
+    except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("lab: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
-        return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_with(main)

@@ -20,6 +20,7 @@ from sdk.lab.plan import ADD_BRIDGE, NODE_PREFIX6, Plan
 from sdk.lab.process_table import BABELD
 from sdk.lab.topology import Node
 from sdk.openwrt import node as openwrt
+from sdk.timeouts import TIMEOUT_SCALE
 from xlat464.address import format_ipv6, format_mac
 from xlat464.node import node_client_address
 
@@ -34,8 +35,10 @@ ROAMING = {"python": ("l3roamd-py",), "micropython": ("l3roamd-micropython", "46
 CLIENT_DEVICE = "local-node"
 LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
 LEASE_SCRIPT = "/usr/lib/dnsmasq/dhcp-script.sh"
-UP_S = 60  # for a role to come up
+UP_S = round(40 * TIMEOUT_SCALE)  # for a role to come up; less than a script on a machine has
 BABEL_PORT = 33123
+# what keeps a role from coming up, by its supervisor; if none says so, what services said last
+WHY = "cat /run/464xlat/*.problem >&2 2>/dev/null || tail -n 3 /run/procd.log >&2"
 # of OpenWrt's /etc/sysctl.d. Without arp_ignore the bridge would answer for the next-node address too, by another MAC.
 SYSCTLS = "sysctl -qw " + " ".join(
     f"net.{key}=1"
@@ -63,6 +66,8 @@ class Packages:
         names = {name for node in plan.topology.nodes for name in self.names(node)}
         if missing := names - set(self.files):
             raise LabError(f"{folder} lacks {', '.join(sorted(missing))}: `make ipk` builds the packages")
+        if not openwrt.has_micropython():
+            raise LabError("the packages' programs run on MicroPython: `make oldest-micropython` builds it")
 
     def names(self, node: Node) -> tuple[str, ...]:
         """Return the packages that the image of a node would have."""
@@ -143,7 +148,7 @@ class Packages:
                 openwrt.BOOT,
                 f"end=$(($(date +%s) + {UP_S}))",
                 'wait_for() { until "$@" >/dev/null 2>&1; do',
-                '	[ "$(date +%s)" -lt "$end" ] || { tail -n 3 /run/procd.log >&2; exit 1; }',
+                f'	[ "$(date +%s)" -lt "$end" ] || {{ {WHY}; exit 1; }}',
                 "	sleep 0.1",
                 "done; }",
                 f"tell() {{ printf '%s' {shlex.quote(told)} quit | nc ::1 {BABEL_PORT} | grep -c '^ok' |",

@@ -11,7 +11,7 @@ from sdk.micropython_lint.names import BUILTINS, METHODS, MODULES, OF_CLASSES
 from sdk.micropython_lint.rules import ODD_F_STRING, RULES, Rule
 
 MICROPYTHON_SAFE = ("xlat464", "prefixd", "runtime", "l3roamd_py")  # rooms that run on both Pythons
-NOT_SAFE = ("runtime/usage.py",)  # of those rooms: it is for commands that people type on CPython
+NOT_SAFE = ("runtime/usage.py", "runtime/notify.py")  # for commands on CPython, and systemd
 LACKING = frozenset(name for name in dir(builtins) if name[0] != "_") - frozenset(BUILTINS.split())
 GUARDS = ("IS_MICRO", "TYPE_CHECKING", "hasattr")  # whoever asks knows that there are two Pythons
 

@@ -81,6 +81,11 @@ def unpack(files: Iterable[Path], root: Path) -> None:
         shutil.copy2(OLDEST, program)
 
 
+def has_micropython() -> bool:
+    """Whether a root's programs find their interpreter: unpack()'s, or this machine's."""
+    return bool(os.environ.get(MICROPYTHON) or OLDEST.exists() or shutil.which("micropython"))
+
+
 def configure(root: Path, site: str, mac: str, extra: dict[str, str] | None = None) -> None:
     """Run the upgrade scripts of a root in Gluon's order; site is site.conf's text, extra more environment.
 

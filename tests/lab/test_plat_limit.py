@@ -118,7 +118,7 @@ def test_a_wrong_limit_gets_a_sentence_and_changes_nothing(node):
     wrong = ("", "63", "-1", "1e4", "08000", "10000001", "8Mbit", "1;reboot", "99999999999999999999")
     for option, value in [*(("--limit-up-kbit", each) for each in wrong), ("--limit-down-kbit", "63")]:
         done = node.xlat(f"plat up {PLAT} {option}={value}", check=False)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert done.stderr == (
             f"464xlat: plat up: {option}: '{value}' is no number that fits, expected 64 to 10000000, or 0\n"
         )

@@ -25,6 +25,27 @@ def case_the_lowest_metric_wins_and_a_tie_goes_to_the_lowest_prefix():
     assert chooser((A, 352, GOOD))[0].why == "metric 352, the only one"
 
 
+def case_why_is_told_as_it_is_now():
+    choice, _ = chooser((A, 352, GOOD))
+    for metric, health, why in (
+        (448, UNKNOWN, "lowest metric (352, next 448)"),
+        (300, UNKNOWN, "lowest metric that answers (352, not 300)"),
+        (300, GOOD, "metric 352, for 300 is not better by 64 for 10 s"),
+        (INFINITY, UNKNOWN, "metric 352, the only one"),
+    ):
+        choice.handle_all((("metric", B, metric), ("health", B, health, "")), 5)
+        assert (choice.chosen, choice.explain()) == (A, why)
+    choice.handle(("metric", A, INFINITY), 6)
+    assert choice.explain() == "no PLAT has a route"
+    choice.handle_all((("metric", A, 100), ("health", A, DOWN, "x")), 7)
+    assert choice.explain() == "no PLAT answers"
+    choice.handle_all((("metric", B, 200), ("health", B, GOOD, "")), 8)
+    choice.handle(("tick",), 2000)
+    choice.handle(("health", A, GOOD, ""), 2001)
+    assert choice.handle(("tick",), 12001) == [("use", A)]
+    assert choice.explain() == choice.why == "metric 100 beats 200 for 10 s"
+
+
 def case_a_start_waits_for_the_nearest_plats_first_answer_but_not_for_ever():
     choice, actions = chooser((A, 352, UNKNOWN), (B, 448, GOOD))
     assert actions == []

@@ -13,9 +13,9 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_FILES = 89 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FILES = 91 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 HEAP = "3wM"  # of the roaming daemon
-BUDGET_FLASH = 49_000  # and compressed, as squashfs and jffs2 keep them
+BUDGET_FLASH = 50_300  # and compressed, as squashfs and jffs2 keep them
 BUDGET_ROAMING = 270_500  # of l3roamd-py, compressed
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,

@@ -244,7 +244,7 @@ int main(int count, char **words)
 	struct watch signals = { .kind = SIGNAL }, status = { .kind = STATUS };
 
 	if (count == 2 && strcmp(words[1], "--version") == 0) {
-		puts("reach-relay " VERSION);
+		puts(VERSION);
 		return 0;
 	}
 	if (count == 2 && strcmp(words[1], "--help") == 0) {

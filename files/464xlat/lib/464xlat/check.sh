@@ -30,17 +30,17 @@ read_settings() { # NAME=DEFAULT... -- WORD...
 			;;
 		--*)
 			name=$1
-			[ $# -ge 2 ] || die "$1 needs a value behind it"
+			[ $# -ge 2 ] || refuse "$1 needs a value behind it"
 			value=$2
 			shift
 			;;
-		*) die "'$1' is no option, expected one of$(as_options "$known") --verbose" ;;
+		*) refuse "'$1' is no option, expected one of$(as_options "$known") --verbose" ;;
 		esac
 		shift
 		name=$(as_name "$name")
 		case "$known" in
 		*" ${name:--} "*) eval "$name=\$value" ;;
-		*) die "'--$(as_option "$name")' is no option, expected one of$(as_options "$known") --verbose" ;;
+		*) refuse "'--$(as_option "$name")' is no option, expected one of$(as_options "$known") --verbose" ;;
 		esac
 	done
 }
@@ -59,7 +59,7 @@ need_root() {
 need_set() { # NAME EXAMPLE
 	local value
 	eval "value=\$$1"
-	[ -n "$value" ] || die "--$(as_option "$1") is missing, expected one like --$(as_option "$1") $2"
+	[ -n "$value" ] || refuse "--$(as_option "$1") is missing, expected one like --$(as_option "$1") $2"
 }
 
 need_number() { # NAME MIN MAX [ANOTHER]
@@ -70,7 +70,7 @@ need_number() { # NAME MIN MAX [ANOTHER]
 	'' | *[!0-9]* | ??????????*) ;;
 	0 | [1-9]*) [ "$value" -ge "$2" ] && [ "$value" -le "$3" ] && return ;;
 	esac
-	die "--$(as_option "$1"): '$value' is no number that fits, expected $2 to $3${4:+, or $4}"
+	refuse "--$(as_option "$1"): '$value' is no number that fits, expected $2 to $3${4:+, or $4}"
 }
 
 need_name() { # NAME: of a network device, by the kernel's rules and without what shell and firewalls would trip over
@@ -78,7 +78,7 @@ need_name() { # NAME: of a network device, by the kernel's rules and without wha
 	eval "value=\$$1"
 	case "$value" in
 	'' | . | .. | all | default | -* | *[!A-Za-z0-9._-]* | ????????????????*)
-		die "--$(as_option "$1"): '$value' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -"
+		refuse "--$(as_option "$1"): '$value' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -"
 		;;
 	esac
 }
@@ -90,7 +90,7 @@ need_path() { # NAME
 	*[!A-Za-z0-9._/-]*) ;;
 	/*) return ;;
 	esac
-	die "--$(as_option "$1"): '$value' is no path, expected a full one of A-Z a-z 0-9 . _ - /"
+	refuse "--$(as_option "$1"): '$value' is no path, expected a full one of A-Z a-z 0-9 . _ - /"
 }
 
 need_choice() { # NAME CHOICE...
@@ -98,7 +98,7 @@ need_choice() { # NAME CHOICE...
 	eval "value=\$$1"
 	shift
 	for choice; do [ "$value" != "$choice" ] || return 0; done
-	die "--$(as_option "$name"): '$value' is no choice, expected one of $*"
+	refuse "--$(as_option "$name"): '$value' is no choice, expected one of $*"
 }
 
 need_present() { # NAME: of a device that is there
@@ -120,8 +120,9 @@ need_free() { # NAME: of a device that is not there
 ask() { # COMMAND ARGUMENT...
 	# shellcheck disable=SC2086 # a command line
 	ANSWER=$($XLAT464 "$@" 2>&1 </dev/null) && return
+	if [ $? = 2 ]; then set -- refuse; else set -- die; fi
 	ANSWER=$(printf '%s' "$ANSWER" | tail -n 1)
-	die "${ANSWER#xlat464: }"
+	"$1" "${ANSWER#xlat464: }"
 }
 
 check_ranges() {

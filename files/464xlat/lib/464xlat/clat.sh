@@ -12,7 +12,7 @@ clat_settings() { # WORD...
 	node_prefix "$CLAT_RANGE"
 	need_number MESH_MTU 1280 65535
 	need_number TABLE 1 4294967295
-	case "$TABLE" in 253 | 254 | 255) die "--table: $TABLE is the kernel's own, expected another number" ;; esac
+	case "$TABLE" in 253 | 254 | 255) refuse "--table: $TABLE is the kernel's own, expected another number" ;; esac
 	need_number PRIORITY 1 32000
 	need_choice FIREWALL auto nft xtables none
 	need_name CLIENT_DEVICE

@@ -7,7 +7,7 @@
 # empty file, as power cuts leave it.
 load_464xlat() {
 	uci -q get 464xlat.node >/dev/null && config_load 464xlat && return
-	echo "464xlat: UCI cannot read /etc/config/464xlat, expected 'uci show 464xlat.node' to work: all stays as it is" >&2
+	echo "464xlat: ${CONFIG_FAULT:-UCI cannot read /etc/config/464xlat, expected 'uci show 464xlat.node' to work}: all stays as it is" >&2
 	return 1
 }
 

@@ -9,10 +9,14 @@
 # NAME is a role (clat, plat), or `node` for what the roles share and the last of them undoes.
 
 # Print one line, whatever characters a quoted setting has.
-die() { # SENTENCE...
+end_with() { # STATUS SENTENCE...
+	local status="$1"
+	shift
 	printf '464xlat: %s%s\n' "${DOING:+$DOING: }" "$(printf '%s' "$*" | tr '\001-\037\177' '?')" >&2
-	exit 1
+	exit "$status"
 }
+die() { end_with 1 "$@"; }    # SENTENCE...; this machine cannot do it
+refuse() { end_with 2 "$@"; } # SENTENCE...; no machine could: the command line, or a setting, is wrong
 
 warn() { # SENTENCE...
 	printf '464xlat: %s%s\n' "${DOING:+$DOING: }" "$*" >&2

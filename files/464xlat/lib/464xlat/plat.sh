@@ -92,7 +92,7 @@ allowed_hosts() {
 # The WAN is reach's link: where its routing rule for the PLAT's device leads.
 find_reach() {
 	local table
-	[ -z "$WAN" ] || die "--wan: '$WAN' beside --uplink reach, whose link is the WAN; expected one of the two"
+	[ -z "$WAN" ] || refuse "--wan: '$WAN' beside --uplink reach, whose link is the WAN; expected one of the two"
 	table=$(ip -4 rule show 2>/dev/null | sed -n "s/.* iif $DEVICE .*lookup \([^ ]*\).*/\1/p" | head -n 1)
 	[ -z "$table" ] || WAN=$(ip -4 route show table "$table" default 2>/dev/null | sed -n 's/^default dev \([^ ]*\).*/\1/p')
 	[ -n "$WAN" ] || die "--uplink: no link of reach takes what comes from $DEVICE yet, expected one that is up with \
@@ -113,7 +113,7 @@ need_ports() {
 		fi
 		;;
 	esac
-	die "--ports: '$PORTS' is no range of ports, expected one like 1024-65535"
+	refuse "--ports: '$PORTS' is no range of ports, expected one like 1024-65535"
 }
 
 # WAN is one device or several with commas between; they come and go (a dial-up line), so they need not exist.
@@ -121,11 +121,11 @@ need_wan() {
 	local WAN_DEVICE
 	for WAN_DEVICE in $(printf '%s' "$WAN" | tr ',' ' '); do
 		case "$WAN_DEVICE" in
-		"$DEVICE") die "--wan: '$WAN' names the PLAT's own device, expected the one that leads to the internet" ;;
-		-* | *[!A-Za-z0-9._-]* | ????????????????*) die "--wan: '$WAN_DEVICE' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -" ;;
+		"$DEVICE") refuse "--wan: '$WAN' names the PLAT's own device, expected the one that leads to the internet" ;;
+		-* | *[!A-Za-z0-9._-]* | ????????????????*) refuse "--wan: '$WAN_DEVICE' is no device name, expected at most 15 of A-Z a-z 0-9 . _ -" ;;
 		esac
 	done
-	case "$WAN" in ,* | *, | *,,*) die "--wan: '$WAN' is no list of devices, expected one like wan,lte" ;; esac
+	case "$WAN" in ,* | *, | *,,*) refuse "--wan: '$WAN' is no list of devices, expected one like wan,lte" ;; esac
 }
 
 # What must not exist already, unless an earlier up of ours made it.

@@ -55,7 +55,7 @@ guard_down() {
 role_down() { # clat | plat
 	local device
 	DOING="$1 down"
-	[ $# = 1 ] || [ "$2" = --verbose ] || [ "$2" = -v ] || die "'$2' is no option, expected none, or --verbose"
+	[ $# = 1 ] || [ "$2" = --verbose ] || [ "$2" = -v ] || refuse "'$2' is no option, expected none, or --verbose"
 	[ $# = 1 ] || VERBOSE=1
 	need_root
 	ledger_lock

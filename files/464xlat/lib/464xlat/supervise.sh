@@ -14,10 +14,12 @@ signalled='' sleeper=''
 # before anything else: at a boot networks come one after the other
 trap 'signalled=1; [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null' HUP
 
+tell_manager() { :; } # SENTENCE; a server's functions.sh tells systemd
+XLAT464_UCI=${XLAT464_UCI:-/lib} # a server has no UCI, and files of its own that stand for it
 # shellcheck source=/dev/null
-. /lib/functions.sh
+. "$XLAT464_UCI/functions.sh"
 # shellcheck source=/dev/null
-. /lib/functions/network.sh
+. "$XLAT464_UCI/functions/network.sh"
 # shellcheck source=files/464xlat/lib/464xlat/config.sh
 . /lib/464xlat/config.sh
 
@@ -101,12 +103,14 @@ report_problem() { # SENTENCE
 	echo "$1" >&2
 	printf '%s\n' "$1" >"$RUN/$role.problem"
 	reported=$1
+	tell_manager "$1"
 }
 
 clear_problem() {
 	rm -f "$RUN/$role.problem" "$RUN/$role.said"
 	reported=
 	wait_s=$AGAIN_S
+	tell_manager "$role is $way"
 }
 
 # Bring the role up or down; what that says last is in ROLE.said. SIGHUP ends a wait, not the program.

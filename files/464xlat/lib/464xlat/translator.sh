@@ -10,7 +10,7 @@ NAT46_CONTROL=/proc/net/nat46/control
 find_translator() {
 	case "$ENGINE" in
 	jool)
-		[ "$TARGET" = auto ] || die "--target: '$TARGET' beside --engine jool, which has none; expected one of the two"
+		[ "$TARGET" = auto ] || refuse "--target: '$TARGET' beside --engine jool, which has none; expected one of the two"
 		need_jool
 		TRANSLATOR=jool TARGET=none
 		return
