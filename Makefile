@@ -21,7 +21,10 @@
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
 #   make sizes [PACKAGES='LISTS' RELEASE=NAME]        the table of flash sizes, with lists of packages of an OpenWrt release
-#   make deb                                         reach for Debian, in build/deb
+#   make deb [ARCH=arm64]                            packages for Debian servers, in build/deb
+#   make test-deb [SUITES='bookworm trixie']         installed by apt, upgraded and purged in fresh roots; lintian
+#   make dist                                        what is released: sources and Debian packages, checksums, in build/dist
+#   make requirements                                requirements.txt with hashes, of requirements.in
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
 #   make lint                                        ruff, mypy, shellcheck, luacheck, licences
 #   make bpf                                         siit/bpf/insns.h again, after a change of fast.bpf.c
@@ -30,7 +33,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb test-deb dist requirements feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -106,11 +109,22 @@ ipk: setup
 sizes: setup
 	$(PYTHON) -m sdk.sizes --write $(if $(RELEASE),--release '$(RELEASE)') $(PACKAGES)
 
-deb:
-	sh package/reach/deb.sh
+deb: setup-run
+	$(if $(ARCH),sh sdk/setup.sh '$(ARCH)')
+	$(PYTHON) -m sdk.deb $(addprefix --arch ,$(ARCH)) $(ARGS)
+
+test-deb: setup-run
+	sh sdk/setup.sh deb
+	$(PYTHON) -m sdk.deb.trial $(SUITES)
 
 apk: setup
 	$(if $(APK),APK='$(APK)') $(PYTHON) -m sdk.ipk --apk $(addprefix --set ,$(SET)) $(ARGS)
+
+dist: setup-run
+	$(PYTHON) -m sdk.dist
+
+requirements: setup-run
+	$(PYTHON) -m sdk.requirements
 
 feed:
 	sh sdk/ipk/feed.sh '$(SDK)' '$(GLUON)' '$(PACKAGES)'

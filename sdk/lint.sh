@@ -54,7 +54,7 @@ check_licences() {
 	local status=0
 	for file in $(git ls-files -co --exclude-standard); do
 		[ -s "$file" ] || continue
-		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.txt | *.pcap) continue ;; esac
+		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.* | *.pcap) continue ;; esac
 		grep -q 'SPDX-License-Identifier: \(ISC\|GPL-2.0-only\)' "$file" && continue
 		printf '%s: no SPDX-License-Identifier line\n' "$file"
 		status=1

@@ -3,12 +3,14 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test | bench | vm | debian | big-endian
+# Usage: sdk/setup.sh run | test | bench | vm | debian | deb | arm64 | big-endian
 #   run      what the lab and the daemons need
 #   test     that, and what tests and lint need on top
 #   bench    that, and what counts instructions
 #   vm       that, and what the virtual machine and the tests in it need on top
 #   debian   what run has, and what makes the root of another Debian
+#   deb      what run and debian have, and what tries Debian packages
+#   arm64    what run has, and what compiles for arm64
 #   big-endian   what run has, and what makes and boots a machine of the other byte order
 set -eu
 
@@ -33,8 +35,10 @@ test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 bench) packages="$RUN_PACKAGES $TEST_PACKAGES valgrind" ;;
 vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
 debian) packages="$RUN_PACKAGES debootstrap" ;;
+deb) packages="$RUN_PACKAGES debootstrap lintian" ;;
+arm64) packages="$RUN_PACKAGES gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 big-endian) packages="$RUN_PACKAGES gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-system-misc" ;;
-*) fail "usage: sdk/setup.sh run|test|bench|vm|debian|big-endian" ;;
+*) fail "usage: sdk/setup.sh run|test|bench|vm|debian|deb|arm64|big-endian" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"

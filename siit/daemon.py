@@ -129,8 +129,11 @@ def run(
             ending: list[bool] = []
             poller.stop_on_signals(lambda: ending.append(True))
             log.info(f"ready at {socket_path}, {len(translators.devices)} devices")
-            log.tell_manager(f"translating on {len(translators.devices)} devices")
+            told = None
             while not ending:
+                if told != len(translators.devices):
+                    told = len(translators.devices)
+                    log.tell_manager(f"translating on {told} devices")
                 poller.wait(REWRITE_MS if translators.unwritten else -1)
                 if translators.unwritten:
                     translators.write()

@@ -18,7 +18,7 @@ from reach_day import udp
 from reach_lab import ROOT, Machine, Server, address, cable, needs, wait_until
 from reach_site import ENDS, WG, call, serve_tcp, tell
 
-from reach import kernel_machine
+from reach import kernel_rules
 from reach.passages import answer, stations
 from reach.ruleset import Packet, decide
 from sdk.timeouts import TIMEOUT_SCALE
@@ -30,8 +30,8 @@ UDP = [5060, 51820]
 ASKED_S = 0.6 * TIMEOUT_SCALE
 LISTING = """
 import json
-from reach import kernel_machine
-print(json.dumps([list(kernel_machine.listings()), kernel_machine.run("nft", "-j", "list", "ruleset")]))
+from reach import kernel_rules
+print(json.dumps([list(kernel_rules.listings()), kernel_rules.run("nft", "-j", "list", "ruleset")]))
 """
 
 
@@ -78,7 +78,7 @@ def is_let_through(source, machine, target, protocol, port):
 
 def tables(machine):
     listed = machine.run("env", f"PYTHONPATH={ROOT}", sys.executable, "-c", LISTING)
-    return kernel_machine.tables_of(*json.loads(listed.stdout))
+    return kernel_rules.tables_of(*json.loads(listed.stdout))
 
 
 def is_foretold(found, packet):

@@ -17,7 +17,8 @@ MAY_USE = {
     "runtime": set(),
     "l3roamd_py": {"xlat464", "runtime"},
     "reach": {"xlat464", "runtime"},
-    "sdk": {"xlat464", "runtime", "nat46", "siit", "prefixd", "l3roamd_py", "reach"},
+    "server": {"xlat464", "runtime", "reach"},
+    "sdk": {"xlat464", "runtime", "nat46", "siit", "prefixd", "l3roamd_py", "reach", "server"},
 }
 
 
