@@ -176,8 +176,8 @@ def test_a_connection_lives_when_the_daemon_is_killed(lab):
 
 def test_what_nobody_has_is_unreachable(lab):
     words = ["timeout", "9", "tcpdump", "-lnni", "eth0", "-c", "1", "icmp[0]==3"]
-    heard = lab.popen("laptop", words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    wait_until(lambda: "tcpdump" in lab.exec("laptop", ["ps", "ax"]).stdout, "tcpdump")
+    heard = lab.popen("laptop", words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_until(lambda: "listening" in heard.stdout.readline(), "tcpdump")
     done = ping(lab, "laptop", NOBODY.format(9), "-c", "6", "-i", "0.5", "-W", "3")
     assert "Destination Host Unreachable" in done.stdout, done.stdout
     gateway = str(lab.site.next_node_ip4)
