@@ -101,6 +101,40 @@ def test_a_reload_changes_what_changed_and_nothing_else(node):
     assert node("ip -o link show clat").split(":")[0] == clat.split(":")[0]
 
 
+HOSTS = """
+config hosts 'hosts'
+	option announce 'on'
+	option v6only_wait_s '300'
+	list dns '2001:db8::53'
+	list dns 'node'
+"""
+
+
+def test_hosts_are_told_what_the_configuration_says(node):
+    node("mkdir -p /run/464xlat")
+    # as after `464xlat clat up`
+    node.file("/run/464xlat/clat.settings").write_text(
+        "clat_range=fddd:1337:1337::/48 plat_range=fddd:1338:1338::/48 prefix=fddd:1337:1337:1234:5678:9abc::/96 "
+        "client_device=br-client mesh_mtu=1374 device=clat target=/run/siit/control.sock pref64=fddd:1338:1338::/96\n"
+    )
+    node("/etc/init.d/prefixd start")
+    assert "--pref64" not in node.command_line("prefixd")
+    node.write(CONFIG + HOSTS)
+    node("/etc/init.d/prefixd reload")
+    words = node.command_line("prefixd")
+    assert words[words.index("--pref64") :][:12] == [
+        *("--pref64", "fddd:1338:1338::/96", "--client-device", "br-client", "--link-mtu", "1374"),
+        *("--announce", "on", "--hosts-hook", "/lib/464xlat/tell-hosts br-client 300"),
+        *("--dns6", "2001:db8::53,node"),
+    ]
+    node.wait("prefixd --status --json", '"told": null')
+    node("mkdir -p /tmp/hosts; echo tag:br-client,108,00:00:01:2c >/tmp/hosts/.464xlat-options")
+    node.write(CONFIG)
+    node("/etc/init.d/prefixd reload")
+    assert "--pref64" not in node.command_line("prefixd")
+    assert node("cat /tmp/hosts/.464xlat-options").strip() == "", "nobody looks after it any more"
+
+
 def test_siit_takes_its_options_from_the_configuration_and_lives_with_wrong_ones(node):
     section = "\nconfig siit 'siit'\n\toption lowest_ipv6_mtu '{}'\n\toption udp_zero_checksum '{}'\n"
     section += "\toption fast '{}'\n"
