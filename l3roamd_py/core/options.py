@@ -44,9 +44,9 @@ class Options:
     legacy_again_s = 0.3
     claim_late_s = 5.0  # an INFO may still come this long after its CLAIM
     anew_late_s = 1.5  # but not when the client has begun anew for so long: that is worth more then
-    info_at_s = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+    info_at_s = (0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 5)
     info_deaf_s = 0.2  # without an ACK for so long, INFO goes to whoever else claims the client
-    roam_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.4)
+    roam_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.4, 0.6, 0.8)
     expect_s = 1.0  # how long a PLAT waits for a ROAM that another than the client's node is to send
     max_expected = 4096
     roam_give_up_s = 1.0  # then the client gets new connectivity

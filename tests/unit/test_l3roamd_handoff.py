@@ -151,7 +151,7 @@ def test_prepared_connections_walk_along_and_home_again(prepared):
     )
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(8), 929, 1258])
 def test_prepared_connections_walk_along_on_bad_links(seed):
     mesh = Mesh(air=Air(jitter_s=0.01, loss=0.2, duplication=0.1), seed=seed, partners=PARTNERS)
     client = joined(mesh)
