@@ -43,11 +43,15 @@ if not TYPE_CHECKING and IS_MICRO:
 
         def __init__(self) -> None:
             with open("/proc/uptime") as file:
-                self._started_ms = int(float(file.read().split()[0]) * 1000)
-            self._clock = Clock()
+                self._now_ms = int(float(file.read().split()[0]) * 1000)
+            self._last = time.ticks_ms()
 
         def now_s(self) -> float:
-            return (self._started_ms + self._clock.now_ms()) / 1000
+            # as Clock, in one function: it is called several times in each round of a loop
+            ticks = time.ticks_ms()
+            self._now_ms += time.ticks_diff(ticks, self._last)
+            self._last = ticks
+            return self._now_ms / 1000
 
 else:
 

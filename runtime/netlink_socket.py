@@ -269,18 +269,19 @@ class NetlinkSocket:
                     return
 
 
-def drain(opened: socket.socket, packs: int) -> "Iterator[bytes | None]":
+def drain(opened: socket.socket, packs: int, is_expected: bool = False) -> "Iterator[bytes | None]":
     """Yield what a socket that is told of things got, at most so many packs; None where the kernel dropped some.
 
     After it dropped something the kernel keeps silent until all that waits is read. That is older than what was
-    dropped: whoever got a None asks for everything anew when nothing waits any more.
+    dropped: whoever got a None asks for everything anew when nothing waits any more. is_expected: there is something.
     """
     while packs:
         packs -= 1
         try:
-            received = receive(opened)
+            received = receive(opened, is_expected)
             if received is None:
                 return
+            is_expected = False
         except OSError as error:
             if error.errno != ENOBUFS:
                 raise

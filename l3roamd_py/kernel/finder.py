@@ -262,12 +262,13 @@ class Finder:
         # an entry that the kernel has no use for any more says nothing of the client
         if not address or kind == DEL_NEIGHBOUR:
             return []
+        is_taken = bool(mac) and self._kernel.is_of_other(mac, address)
         events: list[Event] = []
-        if number_of(NDA_PROTOCOL, told) == OWNER:
-            if mac and self._kernel.is_of_other(mac, address):
-                events.append(NeighbourTaken(address))
-            elif state & STALE and not is_listed:
+        # whose an entry is comes last in a message, and most need not be asked
+        if (is_taken or (state & STALE and not is_listed)) and number_of(NDA_PROTOCOL, told) == OWNER:
+            if not is_taken:
                 return []  # the kernel has not heard of it for a while
+            events.append(NeighbourTaken(address))
         return events + self._neighbour(mac, address, state) if self.is_client(mac) else events
 
     def _link(self, body: bytes, is_new: bool) -> list[Event]:

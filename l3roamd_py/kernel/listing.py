@@ -46,7 +46,7 @@ class Listing:
 
         Not before what waits is read: it is older, and until then the kernel drops what comes.
         """
-        for received in drain(opened, READS_MAX):
+        for received in drain(opened, READS_MAX, True):
             if received is None:
                 self.overruns += 1
                 self._has_missed = True
