@@ -73,6 +73,8 @@ class Daemon:
         self.bugs = 0
         self.others_changes = 0  # to our rules
         self.silence = Silence()
+        self.has_acted = True  # since the end of the last round that did all that there is to do
+        self._nearest_s = 0.0  # when something is due
 
     # Starting
 
@@ -191,6 +193,11 @@ class Daemon:
         if self.performer.events:  # what it has answered
             self.handle(self.carry_out(()))
         self.inputs.handle_some()
+        # most that the kernel tells of neighbours brings about nothing
+        is_idle = self.inputs.is_calm and not self.has_acted and polled_s < self._nearest_s
+        if is_idle and self.core.changes == self.state_writer.seen:
+            return
+        self.has_acted = False
         now = self.now_s()
         deadline_s = self.core.next_deadline_s
         # what came due since the poll waits for the next one: its answer may have come as well
@@ -216,6 +223,7 @@ class Daemon:
         ):
             if each_s is not None and each_s < nearest_s:
                 nearest_s = each_s
+        self._nearest_s = nearest_s
         return nearest_s - now
 
     def _check_rules(self, now: float) -> None:
@@ -261,6 +269,7 @@ class Daemon:
 
     def carry_out(self, actions: "Iterable[Action]") -> "list[Event]":
         """Perform actions; return the events that came of it."""
+        self.has_acted = True
         for action in actions:
             self.performer.perform(action)
         events = self.performer.events

@@ -54,6 +54,7 @@ class Inputs:
     ) -> None:
         self._poller, self._log, self._clock, self._handle = poller, log, clock, handle
         self._watched: "dict[str, Any]" = {}  # part -> its socket in the poller
+        self.is_calm = False  # in this round the kernel alone told something, and of no device
         self._answering: "list[int]" = []  # descriptors of those where answers to our questions come
         self.mesh_devices, self.garbage = list(settings.mesh_devices), Garbage()
         options = settings.options
@@ -118,11 +119,13 @@ class Inputs:
         wait_ms = 0 if self._unhandled else int(max(0.0, wait_s) * 1000 + 0.999)
         ready = self.garbage.ready(self._poller, wait_ms)
         polled_s, is_answered = self._clock(), False
+        self.is_calm = False
         if ready:
             # the finder first: who says something by ARP is at a port that it knows
             first = self.finder.socket().fileno()
             if first in ready:
                 self._poller.call(first)
+                self.is_calm = len(ready) == 1 and not self.finder.changed
             for descriptor in ready:
                 is_answered = is_answered or descriptor in self._answering
                 if descriptor != first:
@@ -218,7 +221,9 @@ class Inputs:
     def _read_finder(self) -> None:
         try:
             if len(self._unhandled) < UNHANDLED_MAX:
-                self._unhandled += self.told_of(self.finder.read())
+                found = self.finder.read()
+                if "netlink" not in self._without:
+                    self._unhandled += found
         except KernelError as error:
             self._log.warning(str(error))
 

@@ -95,7 +95,7 @@ class StateWriter:
         self._path = path
         self._describe = describe
         self._boot_id = boot_id
-        self._seen: object = None
+        self.seen: object = None
         self._cost_s = 0.0
         self._clock = BootClock()
         self.next_deadline_s: float | None = None
@@ -103,8 +103,8 @@ class StateWriter:
 
     def note(self, version: object, now_s: float) -> None:
         """The state has this version now; another than before is to be written."""
-        if version != self._seen:
-            self._seen = version
+        if version != self.seen:
+            self.seen = version
             if self.next_deadline_s is None:
                 self.next_deadline_s = now_s + max(PAUSE_S, PAUSES_MOST * self._cost_s)
 
