@@ -8,6 +8,7 @@ holds up to 16 bytes; its third 32-bit word, where the next part of a concatenat
 import sys
 
 from runtime.netlink import attribute, nested, text, u16, u32, u64
+from xlat464.address import mask
 
 DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 
@@ -108,9 +109,37 @@ def goto(chain: str) -> bytes:
     return verdict(GOTO, chain)
 
 
-def bitwise(mask: bytes, xor: bytes, register: int = REGISTER) -> bytes:
-    length = u32(3, len(mask))
-    return _expression("bitwise", u32(1, register), u32(2, register), length, _value(4, mask), _value(5, xor))
+def bitwise(ones: bytes, xor: bytes, register: int = REGISTER) -> bytes:
+    length = u32(3, len(ones))
+    return _expression("bitwise", u32(1, register), u32(2, register), length, _value(4, ones), _value(5, xor))
+
+
+def in_prefix(base: int, offset: int, prefix: bytes, length: int) -> bytes:
+    """Go on only if an address of the packet lies in a prefix.
+
+    By words of which a power of two bytes are compared, which is done without a call (nft_payload_fast_eval), from the
+    last: there prefixes of one mesh differ.
+    """
+    if length % 8:
+        masked = bitwise(mask(b"\xff" * len(prefix), length), bytes(len(prefix)))
+        return load(base, offset, len(prefix)) + masked + compare(prefix)
+    made, end, at = b"", length // 8, 0
+    while at < end:
+        step = 4 if end - at >= 4 else 2 if end - at >= 2 else 1
+        made = load(base, offset + at, step) + compare(prefix[at : at + step]) + made
+        at += step
+    return made
+
+
+def has(bits: int) -> bytes:
+    """Go on only if the register has one of these bits; it has lost all others then, and its old value with them."""
+    return bitwise(bits.to_bytes(4, sys.byteorder), bytes(4)) + compare(bytes(4), NOT_EQUAL)
+
+
+def put_bit(bit: int, is_set: bool) -> bytes:
+    """Set or clear a bit in the register."""
+    others = (bit ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+    return bitwise(others, (bit if is_set else 0).to_bytes(4, sys.byteorder))
 
 
 def queue(number: int) -> bytes:

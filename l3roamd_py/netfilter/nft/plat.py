@@ -21,7 +21,6 @@ A flow table (offloading) that takes the PLAT's packets past prerouting would pa
 """
 
 import errno
-import sys
 
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter.nfnetlink import (
@@ -41,13 +40,14 @@ from l3roamd_py.netfilter.nft.expressions import (
     META_MARK,
     NETWORK,
     NOT_EQUAL,
-    bitwise,
-    compare,
     conntrack,
     device,
     goto,
+    has,
+    in_prefix,
     load,
     meta,
+    put_bit,
     set_conntrack_mark,
     set_mark,
     translate,
@@ -128,20 +128,23 @@ class NftPlatRules:
         return True
 
     def _rules(self) -> list[bytes]:
-        """A packet of the mesh's own meets the first rule of a chain and no more."""
-        into = load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.plat[:PREFIX_BYTES])
+        """A packet of the mesh's own meets what is cheap of the first rule or two of a chain, and no more."""
+        into = in_prefix(NETWORK, DESTINATION, self.plat, 8 * PREFIX_BYTES)
         into += device(META_IIF_NAME, self.device, NOT_EQUAL)
-        begins = conntrack(CT_STATE) + has(CT_NEW) + load(NETWORK, SOURCE, ADDRESS_BYTES) + translate("to")
+        begins = conntrack(CT_STATE) + has(CT_NEW) + into + load(NETWORK, SOURCE, ADDRESS_BYTES)
         came_by_from, at_home = meta(META_MARK) + has(BIT), conntrack(CT_MARK) + has(BIT)
         quoted_from, quoted_to = swap_quoted("from", DESTINATION), swap_quoted("to", SOURCE)
         rules = (
             ("before_conntrack", into + goto("came")),
-            ("came", swap("from", SOURCE) + meta(META_MARK) + put_bit(True) + set_mark()),
+            ("came", swap("from", SOURCE) + meta(META_MARK) + put_bit(BIT, True) + set_mark()),
             ("came", quoted_from),
-            ("after_conntrack", into + goto("known")),
-            ("known", came_by_from + at_home + conntrack(CT_MARK) + put_bit(False) + set_conntrack_mark()),
-            ("known", came_by_from + meta(META_MARK) + put_bit(False) + set_mark() + verdict(ACCEPT)),
-            ("known", begins + conntrack(CT_MARK) + put_bit(True) + set_conntrack_mark()),
+            ("after_conntrack", came_by_from + into + goto("known")),
+            (
+                "after_conntrack",
+                begins + translate("to") + conntrack(CT_MARK) + put_bit(BIT, True) + set_conntrack_mark(),
+            ),
+            ("known", at_home + conntrack(CT_MARK) + put_bit(BIT, False) + set_conntrack_mark()),
+            ("known", meta(META_MARK) + put_bit(BIT, False) + set_mark()),
             ("after_nat", device(META_IIF_NAME, self.device) + goto("leaves")),
             ("leaves", at_home + verdict(ACCEPT)),
             ("leaves", swap("to", DESTINATION)),
@@ -235,18 +238,6 @@ class NftPlatRules:
             if each.data and each.expires_ms is not None:
                 serial = serial_of(each.comment or "") or 0
                 yield Mapping(each.data, each.key, None, -(-each.expires_ms // 1000), serial)
-
-
-def has(bits: int) -> bytes:
-    """Go on only if the register has one of these bits; it has lost all others then, and its old value with them."""
-    mask = bits.to_bytes(4, sys.byteorder)
-    return bitwise(mask, bytes(4)) + compare(bytes(4), NOT_EQUAL)
-
-
-def put_bit(is_set: bool) -> bytes:
-    """Set or clear BIT in the register."""
-    others = (BIT ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder)
-    return bitwise(others, (BIT if is_set else 0).to_bytes(4, sys.byteorder))
 
 
 def missing_deletions(messages: "Sequence[bytes]", error: TransactionError) -> set[bytes]:

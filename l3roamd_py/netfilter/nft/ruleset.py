@@ -9,8 +9,10 @@
                postrouting 300   answering  behind NAT: what comes from a client's PLAT comes from the node's
                output -190       own        what this node sends itself
 
-A packet that is nobody's of ours passes these chains as well, and so is asked for its device or its prefix first, once:
-each has a chain of its own for the rest. A verdict of one base chain ends no other.
+A packet that is nobody's of ours passes these chains as well. So it is asked first for what is cheap and tells most of
+them: a word of an address, then the name of its device. Each chain with a hook has one without for the rest. A verdict
+of one ends no other that has a hook. (The index of a device would be cheaper than its name, but one that comes again
+has another, and until the rules follow, packets would pass by the gate.)
 
 PLATs. The CLAT device gives a packet the node's PLAT. `plat_of` has each client's own, which takes its place, and
 `uses` each pair of them: what has the right PLAT already is not written to. On the way back it is the other way round.
@@ -48,6 +50,7 @@ from l3roamd_py.netfilter.nft.expressions import (
     destination_type,
     device,
     goto,
+    in_prefix,
     jump,
     load,
     lookup,
@@ -92,7 +95,7 @@ if TYPE_CHECKING:
     from l3roamd_py.netfilter.rules import Prefixes
 
 NAME = "l3roamd"
-RANGE_BYTES = 6  # of a clat_range
+RANGE_BITS = 48  # of a clat_range
 SOURCE4, DESTINATION4 = 12, 16  # in a header
 ETHERNET = (1).to_bytes(2, sys.byteorder)
 ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py hears: RFC 4861
@@ -161,27 +164,28 @@ class Ruleset:
         of_client = device(META_IIF_NAME, self.client_device)
         if self.hold_wanted is not None and self.network is not None:
             own, length = self.network
-            address = load(NETWORK, DESTINATION4, 4)
-            inside = address + bitwise(mask(b"\xff" * 4, length), bytes(4)) + compare(mask(own, length))
-            yield "wanted", of_client + inside + goto("sought")
-            yield "sought", address + lookup("reached") + verdict(ACCEPT)
+            inside = in_prefix(NETWORK, DESTINATION4, mask(own, length), length)
+            yield "wanted", inside + of_client + goto("sought")
+            yield "sought", load(NETWORK, DESTINATION4, 4) + lookup("reached") + verdict(ACCEPT)
             yield "sought", above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)
             yield "sought", self.hold_wanted
         yield "gate", device(META_OIF_NAME, self.clat_device) + of_client + goto("passing")
-        client = is_ethernet() + client_key(SOURCE4, 4)
+        client = client_key(SOURCE4, 4)
         yield "passing", client + lookup("open") + verdict(ACCEPT)
-        yield "passing", client + lookup("refused") + verdict(DROP)
+        yield "passing", is_ethernet() + client + lookup("refused") + verdict(DROP)
         yield "passing", is_ethernet() + (self.hold or verdict(DROP))
 
     def _rules6(self) -> "Iterator[tuple[str, bytes]]":
-        yield "arriving", device(META_IIF_NAME, self.clat_device) + jump("to_plat")
-        ours = b"" if self.clat_range is None else in_range(self.clat_range)
-        turn_back = ours + swap_client(NETWORK, DESTINATION)
-        turn_back_quoted = ICMPV6_ERROR + swap_client(TRANSPORT, QUOTED + DESTINATION)
-        yield "arriving", device(META_IIF_NAME, self.client_device, NOT_EQUAL) + turn_back
+        of_ours = to_ours = b""
+        if self.clat_range is not None:
+            of_ours, to_ours = (is_in(each, self.clat_range, RANGE_BITS) for each in (SOURCE, DESTINATION))
+            # to another node's client, which has no PLAT
+            yield "to_plat", to_ours + verdict(RETURN)
+        yield "arriving", of_ours + device(META_IIF_NAME, self.clat_device) + jump("to_plat")
+        turn_back = swap_address("client", NETWORK, DESTINATION)
+        yield "arriving", to_ours + device(META_IIF_NAME, self.client_device, NOT_EQUAL) + turn_back
+        turn_back_quoted = ICMPV6_ERROR + swap_address("client", TRANSPORT, QUOTED + DESTINATION)
         yield "arriving", turn_back_quoted
-        if self.clat_range is not None:  # to another node's client, which has no PLAT
-            yield "to_plat", ours + verdict(RETURN)
         source, used = load(NETWORK, SOURCE, ADDRESS_BYTES), lookup("uses")
         yield "to_plat", source + plat_at(NETWORK, DESTINATION) + used + verdict(RETURN)
         yield "to_plat", source + translate("plat_of") + swap_prefix(DESTINATION)
@@ -191,7 +195,7 @@ class Ruleset:
         yield from self._sought6()
         yield from self._gate6()
         if self.current is not None:
-            yield "answering", device(META_OIF_NAME, self.clat_device) + goto("from_plat")
+            yield "answering", to_ours + device(META_OIF_NAME, self.clat_device) + goto("from_plat")
             current = self.current[:PREFIX_BYTES]
             for needs, base, field, replaced in (
                 (b"", NETWORK, SOURCE, put(SOURCE, current)),
@@ -202,7 +206,7 @@ class Ruleset:
                 yield "from_plat", is_other + client + plat_at(base, field) + used + replaced
 
     def _sought6(self) -> "Iterator[tuple[str, bytes]]":
-        inside = [in_prefix(DESTINATION, *each) for each in self.prefixes] or [b""]
+        inside = [is_in(DESTINATION, *each) for each in self.prefixes] or [b""]
         for each in inside:
             yield "leaving", each + goto("sought")
         yield "sought", swap_address("care_of", NETWORK, DESTINATION) + verdict(ACCEPT)
@@ -213,16 +217,16 @@ class Ruleset:
     def _gate6(self) -> "Iterator[tuple[str, bytes]]":
         if not self.prefixes:
             return
-        client = is_ethernet() + client_key(SOURCE, ADDRESS_BYTES)
-        yield "gate", device(META_IIF_NAME, self.client_device) + goto("passing")
+        client = client_key(SOURCE, ADDRESS_BYTES)
+        for each in self.prefixes:
+            yield "gate", is_in(SOURCE, *each) + device(META_IIF_NAME, self.client_device) + goto("passing")
         yield "passing", client + lookup("open") + verdict(ACCEPT)
         discovery = meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1)
         yield "passing", discovery + compare_range(*DISCOVERY) + verdict(ACCEPT)
-        yield "passing", client + lookup("refused") + verdict(DROP)
-        for prefix, length in self.prefixes if self.hold is not None else ():
-            inside = is_ethernet() + in_prefix(SOURCE, prefix, length)
-            yield "passing", inside + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)
-            yield "passing", inside + (self.hold or b"")
+        yield "passing", is_ethernet() + client + lookup("refused") + verdict(DROP)
+        if self.hold is not None:
+            yield "passing", is_ethernet() + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)
+            yield "passing", is_ethernet() + self.hold
 
 
 def is_ethernet() -> bytes:
@@ -234,17 +238,9 @@ def client_key(source: int, length: int) -> bytes:
     return load(LINK, 6, 6) + load(NETWORK, source, length, REGISTER_3RD_WORD)
 
 
-def in_range(clat_range: bytes) -> bytes:
-    """Go on only with what goes to a client of the domain."""
-    return load(NETWORK, DESTINATION, RANGE_BYTES) + compare(clat_range[:RANGE_BYTES])
-
-
-def in_prefix(field: int, prefix: bytes, length: int) -> bytes:
-    """Go on only if an address of the packet lies in a prefix."""
-    if length % 8 == 0 and length:
-        return load(NETWORK, field, length // 8) + compare(prefix[: length // 8])
-    masked = bitwise(mask(b"\xff" * ADDRESS_BYTES, length), bytes(ADDRESS_BYTES))
-    return load(NETWORK, field, ADDRESS_BYTES) + masked + compare(prefix)
+def is_in(field: int, prefix: bytes, length: int) -> bytes:
+    """Go on only if an address of an IPv6 packet lies in a prefix."""
+    return in_prefix(NETWORK, field, prefix, length)
 
 
 def plat_at(base: int, field: int) -> bytes:
@@ -257,7 +253,3 @@ def swap_address(name: str, base: int, offset: int) -> bytes:
     """Replace an address by what the map has for it, which has the same checksum."""
     at = (base, offset, ADDRESS_BYTES)
     return load(*at) + translate(name) + store(*at, is_summed=False)
-
-
-def swap_client(base: int, offset: int) -> bytes:
-    return swap_address("client", base, offset)

@@ -96,14 +96,16 @@ nft_clat_rules() {
 		chain own_sources {
 			# those of the configured prefixes, and those that are routed back to where they came from
 			ip saddr != $CLIENT_RANGE counter drop
+			meta nfproto ipv4 return
 			$(nft_prefixes)
-			meta nfproto ipv6 fib saddr . iif oif missing counter drop
+			fib saddr . iif oif missing counter drop
 		}
 		chain from_clients {
 			type filter hook prerouting priority raw; policy accept;
-			iifname $devices meta nfproto vmap { ipv4 : goto from_client4, ipv6 : goto from_client6 }
+			iifname $devices goto from_client
 		}
-		chain from_client4 {
+		chain from_client {
+			meta nfproto ipv6 goto from_client6
 			ip daddr 192.0.0.0/24 drop
 			udp dport 5523 ip daddr $CLIENT_RANGE drop
 		}
@@ -149,12 +151,13 @@ nft_plat_rules() {
 		chain forward {
 			type filter hook forward priority filter; policy accept;
 			oifname "$DEVICE" goto into
-			iifname "$DEVICE" meta nfproto ipv4 goto from4
+			meta nfproto ipv4 iifname "$DEVICE" goto from4
 		}
 		chain into {
 			iifname "$DEVICE" drop
 			$NFT_SYN tcp option maxseg size set $MSS
-			ct state vmap { established : accept, invalid : drop }
+			ct state established accept
+			ct state invalid drop
 			meta nfproto ipv4 ct state related accept
 			meta nfproto ipv4 drop
 			$clients goto count_flows
