@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from meshes import mesh_text
 from ndp_attacks import KINDS
+from version0 import end
 from waiting import wait_until
 
 from bench.roam_daemon import cpu_s, rss_kib
@@ -99,7 +100,7 @@ def test_no_frame_of_neighbour_discovery_harms_the_daemon_or_another_client(lab,
 
 
 DRAWN_MOST = 20  # frames in the moment that it takes the daemon to hear of it
-PINGS, PING_S = 150, 0.02
+PINGS, PING_S = 75, 0.02
 
 
 def neighbour(lab, address):
@@ -116,7 +117,7 @@ def test_who_advertises_another_s_address_gets_its_packets_for_a_moment_only(lab
         lambda: ping(lab, "-c", "1", "-W", "1", "-I", mine).returncode == 0 and mine in served(lab, "phone"),
         "the phone's answer",
     )
-    running = start_attack(lab, "drawing", PINGS * PING_S + 3, stdout=subprocess.PIPE, text=True)
+    running = start_attack(lab, "drawing", PINGS * PING_S + 2, stdout=subprocess.PIPE, text=True)
     try:
         wait_until(lambda: "PERMANENT" in neighbour(lab, mine), "the entry being pinned")
         said = ping(lab, "-c", str(PINGS), "-i", str(PING_S), "-W", "1", "-I", mine).stdout
@@ -129,3 +130,6 @@ def test_who_advertises_another_s_address_gets_its_packets_for_a_moment_only(lab
     assert int(sent) > PINGS
     assert int(drawn) <= DRAWN_MOST
     assert lab.roaming_status("b")["counters"]["bugs"] == 0
+    assert "PERMANENT" in neighbour(lab, mine), "for some minutes"
+    end(lab, "b")
+    assert "PERMANENT" not in neighbour(lab, mine), "with the flush it is gone"
