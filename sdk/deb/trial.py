@@ -25,6 +25,7 @@ from sdk.debian.root import make_root
 HOME = Path(__file__).resolve().parents[2] / "build/deb"
 SUITES = ("bookworm", "trixie")
 NAMES = " ".join(recipe.name for recipe in RECIPES)
+SETTLE_S = 15
 UPGRADE = "9.9"  # a later version of the same
 APT = "apt-get -qq -o Dpkg::Use-Pty=0 -o APT::Sandbox::User=root"
 # files that are there, but for what apt and dpkg note
@@ -169,7 +170,9 @@ diff /tmp/before /tmp/after && echo 'nothing is left'
         server.wait("daemons", lambda: server.try_run("systemctl -q is-active siit l3roamd-py 464xlat@plat"))
         self.mistakes(server)
         server.run(f"{APT} purge -y {NAMES}")
-        after = self.state(server)
+        end = time.monotonic() + SETTLE_S  # babeld, which is restarted, sets forwarding itself
+        while (after := self.state(server)) != before and time.monotonic() < end:
+            time.sleep(0.5)
         self.expect(
             after == before, "after the purge the kernel is as it was found", difference(before, after)
         )
