@@ -39,7 +39,8 @@ def declarations(header: Path) -> str:
     return "".join(NUMBER.sub(r"#define \1 ...", part) for part in MARKED.findall(header.read_text()))
 
 
-def make() -> FFI:
+def make(top: str | None = None) -> FFI:
+    """Return what compiles it. top: the folder that sources are named from; None: by their full names."""
     builder = FFI()
     for header in headers():
         builder.cdef(declarations(header))
@@ -47,12 +48,17 @@ def make() -> FFI:
     builder.set_source(
         "siit._siit",
         "".join(f'#include "{header.name}"\n' for header in headers()),
-        sources=[str(path) for path in files("*.c")],
-        depends=[str(path) for path in files("*.h")],
+        sources=[os.path.relpath(path, top) if top else str(path) for path in files("*.c")],
+        depends=[os.path.relpath(path, top) if top else str(path) for path in files("*.h")],
         include_dirs=[str(folder) for folder in FOLDERS],
         extra_compile_args=FLAGS,
     )
     return builder
+
+
+def make_for_pip() -> FFI:
+    """The same for setup.py, which takes no full names."""
+    return make(str(HERE.parent))
 
 
 def build(work: Path) -> Path:
