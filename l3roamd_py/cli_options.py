@@ -93,6 +93,7 @@ DEVICES = (
     ),
     Option("--mesh", "DEV", parse_device, is_many=True, about="where other nodes are"),
     Option("--prefix", "P", parse_prefix6, is_many=True, about="of clients' IPv6, which moves with them"),
+    Option("--pref64", "P/96", default="off", about="of clients that translate themselves; off, auto"),
     Option(
         "--table", "N", parse_table, MAIN_TABLE, about="routing table of the host routes to these addresses"
     ),

@@ -128,7 +128,9 @@ class Daemon:
         """Go on with what the kernel holds and the state file says; a state file that lies is none."""
         opened = set() if self.clat is None else self.clat.opened()
         mappings = [] if self.plat is None else list(self.plat.mappings())
-        plats = [] if self.clat is None else list(self.clat.plat_of.items())
+        plats = []
+        if self.clat is not None:
+            plats = list(self.clat.plat_of.items()) + list(self.clat.own_plat_of.items())
         found: dict = {}
         try:
             found = state.load(self.settings.state, state.read_boot_id()) or {}
@@ -296,6 +298,9 @@ class Daemon:
         status["mesh"] = list(self.inputs.mesh_devices)
         rules = self.clat or self.plat
         status["rules"] = None if rules is None else type(rules).__name__
+        hosts = None if self.clat is None else self.clat.hosts()
+        owners = {self.core.node.owner_of.get(address) for address in hosts or ()}
+        status["translating"] = None if hosts is None else len(owners - {None})
         status["rules_behind"] = [] if self.clat is None else self.clat.behind
         return status
 
@@ -359,6 +364,8 @@ def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]
         clat = clat_rules(settings.client_device, settings.clat_device)
         clat.set_prefixes(options.prefixes)
         clat.clat_range = options.clat_range
+        if options.pref64 is not None:
+            clat.set_hosts(options.pref64, options.plat_range)
     if options.plat is not None:
         plat = plat_rules(settings.plat_device, options.plat)
     return clat, plat

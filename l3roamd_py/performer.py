@@ -88,6 +88,7 @@ class Performer:
             actions.CloseGate: lambda a: self._at_gate("close_gate", a),
             actions.RefuseAtGate: lambda a: self._at_gate("refuse", a),
             actions.UsePlat: lambda a: self._as_clat.use_plat(a.client, a.plat, a.lease_s),
+            actions.UsePlats: lambda a: self._as_clat.use_plats(a.clients, a.plat),
             actions.LeavePlat: lambda a: self._as_clat.leave_plat(a.client, a.plat),
             actions.SetCurrentPlat: lambda a: self._as_clat.set_current_plat(a.plat),
             actions.DropPlat: lambda a: self._as_clat.drop_plat(a.plat),

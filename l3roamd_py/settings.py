@@ -3,7 +3,7 @@
 
 from l3roamd_py.core.options import Options
 from xlat464.address import parse_decimal, quote
-from xlat464.node import check_ranges, node_prefix
+from xlat464.node import check_ranges, node_prefix, parse_pref64
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Settings:
             sends_on=given["--send-on"] == "on",
             max_lease_s=given["--max-lease"],
             own=own,
+            pref64=None if own is not None else self._pref64(given),
             told_plat=given.get("--told-plat"),
             partners=tuple(given["--prepare"] or ()),
             max_port_clients=given["--max-port-clients"],
@@ -65,3 +66,10 @@ class Settings:
         self.state: str = given["--state"]
         self.rules: str = given["--rules"]
         self.is_verbose: bool = given["--verbose"]
+
+    @staticmethod
+    def _pref64(given: "dict[str, Any]") -> bytes | None:
+        found: bytes | None = parse_pref64(
+            given["--pref64"], given["--clat-range"], given["--plat-range"], given["--prefix"]
+        )
+        return found

@@ -22,6 +22,8 @@ def render(status: "Mapping[str, Any]") -> list[str]:
         f"rules     {status['rules']}",
     ]
     lines += [f"          {sentence}" for sentence in status.get("rules_behind", [])]
+    if status.get("translating") is not None:
+        lines.append(f"hosts     {status['translating']} clients translate themselves")
     for title, head, rows in (
         (
             "clients",

@@ -28,7 +28,7 @@ How it chooses
   --hold-s N              and for how long, 0 to 86400 seconds; default 10
 
 Whom it tells
-  --hook 'CMD'            run as `CMD use` once a PLAT is set, `CMD stop` when there is none (the default
+  --hook 'CMD'            run as `CMD use PLAT` once a PLAT is set, `CMD stop` when there is none (the default
                           route of the clients: '464xlat clat-route')
   --l3roamd PATH          Unix socket of the roaming daemon: set_platprefix and del_platprefix go there
   --socket PATH           own control socket; default /run/prefixd.sock

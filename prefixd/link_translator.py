@@ -34,7 +34,7 @@ class Translator:
 
     def use(self, prefix):
         """The clients' traffic goes to this PLAT: the translator first, then the way there."""
-        self._begin([("config", prefix), ("hook", "use")])
+        self._begin([("config", prefix), ("hook", "use " + format_prefix6(prefix, 96))])
 
     def stop(self):
         """There is no PLAT: the clients' traffic is refused. The translator stays as it is."""

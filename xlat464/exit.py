@@ -16,7 +16,7 @@ from xlat464.address import (
     parse_prefix6,
     quote,
 )
-from xlat464.flows import forget_flows
+from xlat464.flows import forget_flows, forget_hosts
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH, parse_range
 from xlat464.rfc6052 import embed
 
@@ -94,5 +94,6 @@ def clat_sources(range_text, prefix4_text):
 COMMANDS = {
     "exit-routes": (exit_routes, "PREFIX [ALLOW ADDRESS...]"),
     "clat-sources": (clat_sources, "RANGE CIDR"),
+    "forget-hosts": (forget_hosts, "PREF64 PLAT"),
     "forget-flows": (forget_flows, "PREFIX POOL [ENGINE]"),
 }

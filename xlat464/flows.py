@@ -41,6 +41,12 @@ def is_stale(flow, prefix, pool, has_nat66):
     return contains(prefix, 96, source) and source != node_itself
 
 
+def is_of_another(flow, pref64, plat):
+    """Return whether a flow of a host that translates itself goes to another PLAT than this one. Prefixes: 16 bytes."""
+    _, destination, answering, _ = flow
+    return len(destination) == 16 and contains(pref64, 96, destination) and not contains(plat, 96, answering)
+
+
 def addresses(value):
     """Return (source, destination) of a tuple, None for one without."""
     inside = attributes(attributes(value).get(ADDRESSES, b""))
@@ -106,3 +112,12 @@ def forget_flows(prefix_text, pool_text, engine=""):
     except OSError as error:
         raise ValueError("cannot clear flows (%s): is the module nf_conntrack_netlink there?" % error)  # noqa: B904
     return "%d" % cleared
+
+
+def forget_hosts(pref64_text, plat_text):
+    """clear the flows of hosts that translate themselves that do not go to a PLAT; how many there were"""
+    pref64, plat = parse_prefix6(pref64_text)[0], parse_prefix6(plat_text)[0]
+    try:
+        return "%d" % clear(INET6, lambda flow: is_of_another(flow, pref64, plat))
+    except OSError as error:
+        raise ValueError("cannot clear flows (%s): is the module nf_conntrack_netlink there?" % error)  # noqa: B904

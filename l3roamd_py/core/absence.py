@@ -205,7 +205,7 @@ def give_up_restored(node: Node, client: Client) -> None:
     """It is not to be found here."""
     node.count("restored_not_here")
     lease_s = 0.0 if client.lease is None else client.lease.until_s
-    gone = departed.make_departed(client, UNKNOWN, max(node.now_s + node.options.departed_s, lease_s))
+    gone = departed.make_departed(node, client, UNKNOWN, max(node.now_s + node.options.departed_s, lease_s))
     grants.note_away(node, client)
     drop(node, client)
     node.do(RemoveNodeClient(node.node_client(client.mac)))

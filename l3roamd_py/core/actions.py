@@ -173,8 +173,18 @@ class UsePlat(Action):
     lease_s: int
 
 
+@record("clients plat")
+class UsePlats(Action):
+    """Send what these IPv6 addresses of clients send to pref64 through a PLAT, until LeavePlat."""
+
+    clients: tuple[bytes, ...]
+    plat: bytes
+
+
 @record("client plat")
 class LeavePlat(Action):
+    """client: `CLAT::ipv4`, or an IPv6 address of a client."""
+
     client: bytes
     plat: bytes
 

@@ -154,7 +154,7 @@ class Rival:
 
 @mutable(
     "mac place is_extended until_s ipv4 lease addresses presence told_s is_acknowledged info claim_nonce info_nonce"
-    " seeks"
+    " seeks own_plat"
 )
 class Departed:
     """A client that another node serves now. lease: as we had it when we let go."""
@@ -173,6 +173,7 @@ class Departed:
     claim_nonce: int = -1  # that INFO answers
     info_nonce: int = 0
     seeks: int = 0  # how often its place was told the addresses that INFO did not tell
+    own_plat: bytes | None = None
 
 
 @mutable("former")
@@ -257,7 +258,7 @@ class Contest:
     is_refused: bool = False  # it has answered
 
 
-@mutable("mac state search presence addresses ipv4 lease rival grant is_announced contest due_s")
+@mutable("mac state search presence addresses ipv4 lease rival grant is_announced contest due_s own_plat")
 class Client:
     mac: bytes
     state: "State"
@@ -271,6 +272,7 @@ class Client:
     is_announced: bool = False  # its node-client address is ours
     contest: Contest | None = None
     due_s: float = NEVER  # for when its timer is set
+    own_plat: bytes | None = None  # see own_plats.py
 
 
 @mutable("plat nonce")

@@ -18,9 +18,13 @@ def find_departed(node: Node, mac: bytes) -> Departed | None:
     return node.departed.get(mac) if client is None else former_of(client)
 
 
-def make_departed(client: Client, place: bytes, until_s: float) -> Departed:
+def make_departed(node: Node, client: Client, place: bytes, until_s: float) -> Departed:
     addresses = list(client.addresses)
-    return Departed(client.mac, place, False, until_s, client.ipv4, client.lease, addresses, client.presence)
+    departed = Departed(
+        client.mac, place, False, until_s, client.ipv4, client.lease, addresses, client.presence
+    )
+    departed.own_plat = client.own_plat or node.current
+    return departed
 
 
 def remember(node: Node, departed: Departed) -> None:

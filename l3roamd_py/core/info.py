@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: ISC
 """INFO: what a node that lets a client go tells the one that claimed it. Written here, and read here. No I/O."""
 
-from l3roamd_py.core import wire
+from l3roamd_py.core import own_plats, wire
 from l3roamd_py.core.client import (
     NEVER,
     NOWHERE,
@@ -42,7 +42,8 @@ def write_info(node: Node, departed: Departed) -> wire.Info:
     if not departed.is_extended:  # version 0 loops for ever over a TLV that it does not know
         return wire.Info(departed.mac, addresses, plat, left_s)
     shown = wire.Lease(lease.home, plat, left_s, lease.token) if lease is not None and left_s else None
-    return wire.Info(departed.mac, addresses, plat, left_s, shown, departed.claim_nonce)
+    own_plat = None if node.options.pref64 is None else departed.own_plat
+    return wire.Info(departed.mac, addresses, plat, left_s, shown, departed.claim_nonce, own_plat)
 
 
 def told_addresses(departed: Departed) -> list[bytes]:
@@ -70,9 +71,11 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     if is_answered or is_spent or not is_awaited:
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
+            own_plats.follow(node, client, info)
             receive(node, client, Answer(header.sender, header.nonce, None, addresses))
         return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
+    own_plats.follow(node, client, info)
     search.answer = Answer(header.sender, header.nonce, read_lease(node, client, info), addresses)
     if search.answer.lease is None:
         accept_without_lease(node, client, search.answer)

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: ISC
 """A client's IPv6 addresses: routes to them, and whose they are. No I/O."""
 
-from l3roamd_py.core.actions import CloseGate, OpenGate, PinRoute, RemoveRoute, SolicitClient, UnpinRoute
+from l3roamd_py.core.actions import (
+    CloseGate,
+    LeavePlat,
+    OpenGate,
+    PinRoute,
+    RemoveRoute,
+    SolicitClient,
+    UnpinRoute,
+    UsePlats,
+)
 from l3roamd_py.core.addresses import refuse, refuse_foreign
 from l3roamd_py.core.client import Client, Verification
 from l3roamd_py.core.node import Node
@@ -44,6 +53,8 @@ def add_address(node: Node, client: Client, address: bytes) -> None:
     node.owner_of[address] = client.mac
     if client.presence.silent:
         client.presence.silent = tuple([each for each in client.presence.silent if each[0] != address])
+    if client.own_plat is not None:
+        node.do(UsePlats((address,), client.own_plat))
     if client.presence.is_routed:
         node.route_address(client.mac, address)
     node.changes += 1
@@ -72,6 +83,8 @@ def remove_address(node: Node, client: Client, address: bytes) -> None:
             node.do(CloseGate(client.mac, address))
             if address not in node.sent_on:
                 node.do(RemoveRoute(client.mac, address))
+        if client.own_plat is not None:
+            node.do(LeavePlat(address, client.own_plat))
         node.changes += 1
 
 

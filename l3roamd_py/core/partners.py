@@ -11,7 +11,7 @@ If it is out of date the PLAT says STALE, and B claims the client as one of whic
 claims and that is still here may be mapped to B by then, so A has its lease renewed.
 """
 
-from l3roamd_py.core import wire
+from l3roamd_py.core import own_plats, wire
 from l3roamd_py.core.client import NOWHERE, Answer, Client, Roaming, Served, former_of
 from l3roamd_py.core.departed import make_departed
 from l3roamd_py.core.info import read_lease, write_info
@@ -76,7 +76,7 @@ def tell(node: Node, client: Client) -> None:
         return
     for partner, (nonce, until_s) in node.told_partners.items():
         if until_s > node.now_s and not client.search.is_contested:
-            known = make_departed(client, partner, 0.0)
+            known = make_departed(node, client, partner, 0.0)
             known.is_extended, known.claim_nonce = True, nonce
             node.send(partner, node.encode(write_info(node, known)))
 
@@ -97,6 +97,7 @@ def use(node: Node, client: Client) -> "Answer | None":
         former.place = header.sender
     search.spent_serial = lease.token.serial  # INFO is to bring a newer one, or nothing
     node.count("arrivals_prepared")
+    own_plats.follow(node, client, info)
     return Answer(
         header.sender, header.nonce, lease, [each for each in info.addresses if node.is_client_ipv6(each)]
     )

@@ -9,7 +9,7 @@ A client keeps the PLAT that it began with when another is chosen, for its conne
 it moves to the current one: its connections are lost anyhow.
 """
 
-from l3roamd_py.core import partners, wire
+from l3roamd_py.core import own_plats, partners, wire
 from l3roamd_py.core.actions import CheckPlat, DropPlat, SetCurrentPlat
 from l3roamd_py.core.addresses import start_afresh
 from l3roamd_py.core.client import NOWHERE, Roaming
@@ -19,6 +19,8 @@ from l3roamd_py.core.service import new_served
 
 
 def choose_plat(node: Node, prefix: bytes) -> None:
+    if node.options.pref64 is not None and node.current not in (None, prefix):
+        own_plats.keep(node, node.current)
     node.current = prefix
     node.do(SetCurrentPlat(prefix))
     node.changes += 1
@@ -50,6 +52,7 @@ def lose_plat(node: Node, prefix: bytes) -> None:
     if node.current == prefix:
         node.current = None
         node.do(SetCurrentPlat(None))
+    own_plats.lose(node, prefix)
     _move(node, prefix)
     node.do(DropPlat(prefix))
     node.changes += 1
@@ -79,6 +82,7 @@ def compare_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) 
 def _used(node: Node) -> list[bytes]:
     """The PLATs that clients use, and the one for those to come, which is the last."""
     found = {client.lease.plat for client in node.clients.values() if client.lease is not None}
+    found |= {client.own_plat for client in node.clients.values() if client.own_plat is not None}
     return sorted(found - {NOWHERE, node.current}) + ([] if node.current is None else [node.current])
 
 

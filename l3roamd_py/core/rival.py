@@ -122,7 +122,7 @@ def let_go(node: Node, client: Client) -> None:
     if isinstance(client.state, Restored):
         node.count("restored_not_here")
     until_s = node.now_s + node.options.departed_s
-    gone = departed.make_departed(client, rival.sender, until_s)
+    gone = departed.make_departed(node, client, rival.sender, until_s)
     gone.is_extended, gone.told_s = rival.is_extended, node.now_s
     grants.note_away(node, client)
     departed.remember(node, gone)

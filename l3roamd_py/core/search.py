@@ -10,7 +10,7 @@ than babel and the neighbours. (A node that lets the address go may be at the en
 before 1.12.2 has to wait for the next update then, even with another route at hand.)
 """
 
-from l3roamd_py.core import wire
+from l3roamd_py.core import own_plats, wire
 from l3roamd_py.core.actions import CloseGate, ProbeClient, SendClaim, SendToNodes
 from l3roamd_py.core.addresses import drop_ipv4, give_lease, may_have, open_gate, refuse
 from l3roamd_py.core.client import (
@@ -257,6 +257,8 @@ def serve_alone(node: Node, client: Client) -> None:
     is_new = former is None and search.answered_by is None
     search.anew_s, search.answer = node.now_s, None
     if former is not None:
+        if search.answered_by is None:
+            own_plats.use(node, client, former.own_plat)
         add_older(node, client, former.addresses)
     serve(node, client, new_served(node))
     client.presence.is_proven |= client.grant is not None

@@ -6,7 +6,7 @@ together, and one for each port of the bridge, see ports.py. Nothing is kept of 
 again, and is answered by a question. Who answers that, or gets a lease of our DHCP server, comes before all others.
 """
 
-from l3roamd_py.core import grants, partners
+from l3roamd_py.core import grants, own_plats, partners
 from l3roamd_py.core.actions import ProbeClient, SolicitClient
 from l3roamd_py.core.client import (
     AT_ONCE,
@@ -109,7 +109,8 @@ def _note_proof(node: Node, client: Client) -> None:
     """It is here: it has answered, got a lease of our DHCP server, or the driver knows it."""
     client.presence.is_proven = True
     node.ports.note_proof(client.mac)
-    node.route_addresses(client)
+    if not own_plats.is_undecided(node, client):
+        node.route_addresses(client)
 
 
 def _note_address(node: Node, client: Client, ipv4: bytes) -> None:

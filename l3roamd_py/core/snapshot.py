@@ -221,8 +221,11 @@ def adopt_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
     A client that the kernel alone knows has its lease from there: the PLAT's word will tell whether it roamed to us.
     """
     for at, plat in sorted(plats):
-        client = node.client_at(at) if at == node.at(at[12:]) else None
-        if client is None:
+        is_ipv4 = node.options.clat is not None and at == node.at(at[12:])
+        client = node.client_at(at) if is_ipv4 else node.clients.get(node.owner_of.get(at, b""))
+        if client is not None and not is_ipv4:
+            client.own_plat = plat
+        elif client is None:
             node.do(LeavePlat(at, plat))
         elif client.lease is None:
             _give_lease(node, client, plat)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # of all messages but SEEK, CLAIM, INFO and ACK, and of those to nodes that are extended
-TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE, TLV_PEER = range(4, 11)
+TLV_LEASE, TLV_CLAIM_NONCE, TLV_AT, TLV_RESULT, TLV_PROOF, TLV_PLACE, TLV_PEER, TLV_OWN_PLAT = range(4, 12)
 
 
 class DecodeError(ValueError):

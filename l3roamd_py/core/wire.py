@@ -22,6 +22,7 @@ import struct
 from l3roamd_py.core.tlv import TLV_AT as TLV_AT
 from l3roamd_py.core.tlv import TLV_CLAIM_NONCE as TLV_CLAIM_NONCE
 from l3roamd_py.core.tlv import TLV_LEASE as TLV_LEASE
+from l3roamd_py.core.tlv import TLV_OWN_PLAT as TLV_OWN_PLAT
 from l3roamd_py.core.tlv import TLV_PLACE as TLV_PLACE
 from l3roamd_py.core.tlv import TLV_PROOF as TLV_PROOF
 from l3roamd_py.core.tlv import TLV_RESULT as TLV_RESULT
@@ -142,12 +143,13 @@ class Ack:
         return cls(_need_mac(need(tlvs, TLV_MAC, 6)))
 
 
-@record("mac addresses plat lease_s lease claim_nonce")
+@record("mac addresses plat lease_s lease claim_nonce own_plat")
 class Info:
     """What I knew of the client that you claimed; it is yours now.
 
-    addresses: its IPv6 addresses, and its IPv4 address as ::ffff:a.b.c.d. lease and claim_nonce (the nonce of the
-    CLAIM that this answers) go to nodes that are extended, and to no others.
+    addresses: its IPv6 addresses, and its IPv4 address as ::ffff:a.b.c.d. lease, claim_nonce (the nonce of the CLAIM
+    that this answers) and own_plat (the PLAT of what it has translated itself) go to nodes that are extended, and to no
+    others.
     """
 
     TYPE = INFO
@@ -157,6 +159,7 @@ class Info:
     lease_s: int = 0  # 16 bits on the wire: a legacy field, `lease` has the true one
     lease: Lease | None = None
     claim_nonce: int | None = None
+    own_plat: bytes | None = None
 
     def tlvs(self) -> bytes:
         addresses = b"".join(self.addresses[:ADDRESSES_MAX])
@@ -166,6 +169,8 @@ class Info:
             parts += put(TLV_LEASE, self.lease.encode())
         if self.claim_nonce is not None:
             parts += put(TLV_CLAIM_NONCE, struct.pack(NONCE, self.claim_nonce))
+        if self.own_plat is not None:
+            parts += put(TLV_OWN_PLAT, self.own_plat)
         return parts
 
     @classmethod
@@ -176,8 +181,9 @@ class Info:
         lease_s, plat = unpack(PLAT, tlvs[TLV_PLAT]) if TLV_PLAT in tlvs else (0, bytes(16))
         lease = Lease.decode(tlvs[TLV_LEASE]) if TLV_LEASE in tlvs else None
         nonce = unpack(NONCE, tlvs[TLV_CLAIM_NONCE])[0] if TLV_CLAIM_NONCE in tlvs else None
+        own_plat = need(tlvs, TLV_OWN_PLAT, 16) if TLV_OWN_PLAT in tlvs else None
         addresses = tuple(basic[at : at + 16] for at in range(6, len(basic), 16))
-        return cls(_need_mac(basic[:6]), addresses, plat, lease_s, lease, nonce)
+        return cls(_need_mac(basic[:6]), addresses, plat, lease_s, lease, nonce, own_plat)
 
 
 @record("lease at proof")

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     Choice = tuple[type[NftClatRules] | type[XtablesClatRules], type[NftPlatRules] | type[XtablesPlatRules]]
 
 KINDS = NFT, XTABLES = "nft", "xtables"
-TABLES = (nftables.IPV4, "l3roamd"), (nftables.IPV6, "l3roamd"), (nftables.IPV6, "l3roamd_plat")
+TABLES = (
+    (nftables.IPV4, "l3roamd"),
+    (nftables.IPV6, "l3roamd"),
+    (nftables.IPV6, "l3roamd_hosts"),
+    (nftables.IPV6, "l3roamd_plat"),
+)
 
 
 def rules_of(kind: str) -> "Choice":

@@ -253,6 +253,17 @@ class Conntrack:
             for code in self._delete(found).values():
                 raise NetlinkError(code)
 
+    def forget_plat(self, pref64: bytes, plat: bytes) -> None:
+        """Remove the entries of what went to pref64 and on to a PLAT. Prefixes: the first 12 bytes."""
+        found = []
+        for received, begin, end in self.netfilter.answers(get_entries()):
+            answer = received[begin:end]
+            if ends_of(answer)[1].startswith(pref64):
+                entry = Entry(attributes(answer))
+                if entry.ends(REPLY)[0].startswith(plat):
+                    found.append(entry)
+        self._delete(found)
+
 
 def with_source(entry: Entry, source: bytes) -> Entry:
     _, destination, protocol = entry.ends(ORIGINAL)

@@ -27,6 +27,8 @@ SERIAL_DIGITS = 20  # of 64 bits
 PLATS_MAX = 64  # that have rules at once: each is compared with every packet of a client
 PREFIX_BYTES = 12  # a /96
 NAMES: "dict[tuple[str, bytes], str]" = {}  # made before: MicroPython takes long to make a text
+HOST_MARK = 0x8000000  # the bit: of what a host that translates itself sends to a PLAT. 464xlat's firewall takes it off
+NODES_IPV4 = bytes((192, 0, 0))  # 192.0.0.0/24: nodes' own addresses, no client's to send to
 # timeout of an element that somebody took away and we put back: the daemon removes it when the client goes
 AGAIN_S = 3600
 
@@ -225,6 +227,23 @@ if TYPE_CHECKING:
         def refuse(self, mac: bytes, address: bytes) -> None: ...
         def opened(self) -> set[tuple[bytes, bytes]]:
             """What is let in according to the kernel, as (mac, address): for a restart."""
+            ...
+
+        def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
+            """Have clients that translate themselves send to pref64, before set_up."""
+            ...
+
+        @property
+        def own_plat_of(self) -> dict[bytes, bytes]:
+            """IPv6 address of such a client -> PLAT, if it is not the node's."""
+            ...
+
+        def use_plats(self, clients: Iterable[bytes], plat: bytes) -> None:
+            """Send what these IPv6 addresses send to pref64 to a PLAT that is not the node's."""
+            ...
+
+        def hosts(self) -> list[bytes] | None:
+            """Whose IPv6 addresses have sent something to pref64 lately; None: not known."""
             ...
 
         def use_plat(self, client: bytes, plat: bytes, lease_s: int) -> None: ...

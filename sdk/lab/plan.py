@@ -297,7 +297,7 @@ class Plan:
         mesh = [word for device in self.babeld_devices(node) for word in ("--mesh", device)]
         own = [*self.ranges(), "--mac", format_mac(node.mac), *self.node_client_prefix()]
         rules = ["--rules", self.topology.settings.roam_rules, "--send-on", "on"]
-        prefix = ["--prefix", str(self.site.prefix6)]
+        prefix = ["--prefix", str(self.site.prefix6), "--pref64", str(self.site.pref64 or "off")]
         return ["l3roamd_py", "daemon", *own, *clat, *plat, *mesh, *prefix, *rules, *self.partners(node)]
 
     def partners(self, node: Node) -> list[str]:

@@ -356,10 +356,10 @@ class Client:
 
 
 class RoamingMesh:
-    """on: by which interpreter the hands are, by their nodes' names; CPython where it says nothing."""
+    """on: by which interpreter the hands are, by their nodes' names; CPython if it says nothing. options: of roles."""
 
-    def __init__(self, make, firewall, on=None):
-        self.make, self.firewall, self.on = make, firewall, on or {}
+    def __init__(self, make, firewall, on=None, options=""):
+        self.make, self.firewall, self.on, self.options = make, firewall, on or {}, options
         self.machine = {name: make(name) for name in ("a", "b", "c", "x", "mid", "server")}
         self.node = {}
         self.hands = {}
@@ -399,7 +399,7 @@ class RoamingMesh:
         socket = "test -S /run/siit/control.sock"
         wait_until(lambda: machine.run(socket, check=False).returncode == 0, f"siit on {name}")
         mac = f"02:00:00:00:00:0{NUMBERS[name]}"
-        common = f"{RANGES} --mesh-mtu {MESH_MTU} --client-range 10.126.0.0/16 --mac {mac}"
+        common = f"{RANGES} --mesh-mtu {MESH_MTU} --client-range 10.126.0.0/16 --mac {mac} {self.options}"
         if name in "ab":
             node.xlat(f"clat up {common}")
             self.choose(name, {"a": "c", "b": "x"}[name])
@@ -423,12 +423,14 @@ class RoamingMesh:
         wanted = count() + number
         wait_until(lambda: count() >= wanted, f"{number} packets from the CLAT of {name}")
 
-    def hand(self, name):
-        """The daemon on a node, set up."""
+    def hand(self, name, *hosts):
+        """The daemon on a node, set up. hosts: pref64 and the PLATs' range."""
         arguments = (CLAT_RULES, "br-client", "clat") if name in "ab" else (PLAT_RULES, "plat", plat(name))
         self.hands[name] = hand = Hand(
             self.node[name], *arguments, interpreter=self.on.get(name, sys.executable)
         )
+        if hosts:
+            hand.set_hosts(*hosts)
         hand.set_up()
         return hand
 
@@ -506,8 +508,8 @@ def mesh_of(machines):
     """A function that makes a mesh of a firewall. on: node -> its interpreter, where it is not this one."""
     meshes = []
 
-    def make(firewall, on=None):
-        meshes.append(RoamingMesh(machines, firewall, on))
+    def make(firewall, on=None, options=""):
+        meshes.append(RoamingMesh(machines, firewall, on, options))
         return meshes[-1]
 
     yield make

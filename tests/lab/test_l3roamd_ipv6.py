@@ -8,6 +8,8 @@ import pytest
 from meshes import mesh_text
 from waiting import wait_until
 
+from sdk.lab import ECHO
+from sdk.roaming import TrafficProgram, evaluate, roam_through
 from xlat464.address import format_mac
 
 LINE = mesh_text("a=both b=clat", "a-b", "phone=b thief=b", roaming="true", rules='"{rules}"')
@@ -103,6 +105,22 @@ def shown(lab, address):
     """What the phone's kernel says of an address of its."""
     words = ["ip", "-6", "addr", "show", "dev", "eth0", "to", address]
     return lab.exec("phone", words).stdout
+
+
+def test_what_a_phone_translates_itself_walks_along(lab, rules):
+    """It speaks from an address of its own to the domain's prefix: a TCP connection and a stream of UDP."""
+    if rules == "xtables":
+        pytest.skip("what an exit that the phone has left answers is not sent on by iptables")
+    there = f"{lab.site.pref64.network_address!s}{ECHO}"
+    other = {"a": "b", "b": "a"}[lab.node_of("phone")]
+    with TrafficProgram(lab, "phone", "echo", there, "7") as traffic:
+        time.sleep(0.5)  # that the walk meets a connection that carries data
+        steps = [(other, 2.0), (lab.node_of("phone"), 2.0)]
+        walks = roam_through(lab, "phone", steps)
+        result = evaluate(traffic.end(), walks)
+    assert not result.broken, result.broken
+    assert all(each.ms is not None for each in result.handoffs)
+    assert lab.roaming_status(lab.node_of("phone"))["translating"] == 1
 
 
 def test_what_was_learnt_outlives_the_daemon(lab, rules):

@@ -376,10 +376,11 @@ def test_clients_are_told_by_kind(programs, box):
         ],
         "counters": {"roams": 3, "departures": 1, "odd": "text"},
         "roams_total": 2,
+        "translating": 2,
     }
     box.pose("/run/l3roamd.sock", "half", json.dumps(status) + "\n")
     told = box.ask(programs["common"], "statistics")["xlat464"]
-    assert told["clients"] == {"total": 3, "home": 1, "roamed": 1, "without_ipv4": 1}
+    assert told["clients"] == {"total": 3, "home": 1, "roamed": 1, "without_ipv4": 1, "translating": 2}
     assert (told["roaming"], told["redirected"]) == ({"roams": 3, "departures": 1}, 2)
 
 

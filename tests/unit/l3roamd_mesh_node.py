@@ -34,6 +34,7 @@ class Kernel:
         default_factory=dict
     )  # whose a care-of address is, until
     plats: dict[bytes, tuple[bytes, float]] = field(default_factory=dict)  # CLAT::ipv4 -> PLAT, until
+    own_plats: dict[bytes, bytes] = field(default_factory=dict)  # IPv6 address that translates itself -> PLAT
     current: bytes | None = None
     home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
     at_of: dict[bytes, bytes] = field(default_factory=dict)
@@ -90,7 +91,7 @@ class Node:
                 plat=self.plat,
                 prefixes=((CLIENT_IPV6, 64),),
                 random=self.mesh.random.randbytes,
-                **{"partners": self.partners(), **self.mesh.options},
+                **{"pref64": PLAT_RANGE, "partners": self.partners(), **self.mesh.options},
             )
         )
         core.node.port_of = lambda mac: self.ports.get(mac, "")
@@ -276,6 +277,12 @@ class Node:
     def drop_plat(self, action: do.DropPlat) -> None:
         plats = self.kernel.plats
         self.kernel.plats = {client: use for client, use in plats.items() if use[0] != action.plat}
+        own = self.kernel.own_plats.items()
+        self.kernel.own_plats = {client: plat for client, plat in own if plat != action.plat}
+
+    def leave_plat(self, action: do.LeavePlat) -> None:
+        self.kernel.plats.pop(action.client, None)
+        self.kernel.own_plats.pop(action.client, None)
 
     def restart(self, down_s: float, saved: dict | None) -> None:
         """Die now, with what was saved before, and come back, unless the whole node dies meanwhile."""
@@ -294,7 +301,7 @@ class Node:
             ]
             self.core = self.make_core()
             self.is_up = True
-            plats = [(at, plat) for at, (plat, _) in kernel.plats.items()]
+            plats = [(at, plat) for at, (plat, _) in kernel.plats.items()] + list(kernel.own_plats.items())
             for action in self.core.restore(json.loads(text), now_s, set(kernel.opened), mappings, plats):
                 self.perform(action)
             self.remove_others()
@@ -352,7 +359,8 @@ PERFORM: dict[type, Callable] = {
     do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
-    do.LeavePlat: lambda node, a: node.kernel.plats.pop(a.client, None),
+    do.LeavePlat: Node.leave_plat,
+    do.UsePlats: lambda node, a: node.kernel.own_plats.update(dict.fromkeys(a.clients, a.plat)),
     do.SetCurrentPlat: lambda node, a: setattr(node.kernel, "current", a.plat),
     do.CheckPlat: Node.check_plat,
     do.DropPlat: Node.drop_plat,

@@ -55,5 +55,9 @@ VECTORS = {
     "SEEK for IPv4": (by(NODE_D, 32), wire.Seek(MAPPED)),
     "FOUND": (by(NODE_B), wire.Found(AT, NONCE)),
     "PAIR": (by(NODE_D), wire.Pair(PEER, AT, NONCE)),
+    "INFO of a client that translates itself": (
+        by(NODE_A),
+        wire.Info(CLIENT, (V6,), PLAT, 0, None, NONCE, PLAT),
+    ),
     "PAIRED": (by(NODE_B), wire.Paired(AT, PEER, NONCE)),
 }

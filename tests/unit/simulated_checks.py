@@ -109,6 +109,21 @@ def same_lease(survey: Survey) -> Broken:
         for at, (_, until_s) in node.kernel.plats.items():
             if until_s > survey.world.now_s + LATE_S and at[12:] not in node.core.node.owner_of:
                 yield f"node {node.number} has a PLAT for {format_ipv6(at)}, which no client has"
+        yield from _own_plats(node)
+
+
+def _own_plats(node: Place) -> Broken:
+    """The kernel sends to a PLAT what the daemon means to, of clients that translate themselves."""
+    meant = {
+        address: client.own_plat
+        for client in node.core.node.clients.values()
+        for address in client.addresses
+        if client.own_plat is not None
+    }
+    for address in meant.keys() | node.kernel.own_plats.keys():
+        is_plat = node.kernel.own_plats.get(address)
+        if is_plat != meant.get(address):
+            yield f"node {node.number} sends {format_ipv6(address)} to {is_plat!r}, not {meant.get(address)!r}"
 
 
 def _is_over(survey: Survey, walker: Walker) -> bool:
@@ -238,6 +253,7 @@ def nothing_left(world: World) -> Broken:
             "gate": kernel.opened, "neighbours": kernel.neighbours, "routes": kernel.routes,
             "node-client addresses": kernel.node_clients,
             "PLATs": [each for each in kernel.plats.values() if each[1] > world.now_s],
+            "own PLATs": kernel.own_plats,
             "mappings": [each for each in kernel.home_of.values() if each[1] > world.now_s],
             "homes": () if platnode is None else platnode.entries,
         }  # fmt: skip

@@ -53,7 +53,9 @@ def shorter(body: wire.Body) -> list[wire.Body]:
     if not isinstance(body, wire.Info):
         return []
     plain = wire.Info(body.mac, body.addresses, body.plat, body.lease_s)
-    return [plain, wire.Info(body.mac, body.addresses, body.plat, body.lease_s, body.lease)]
+    with_lease = wire.Info(body.mac, body.addresses, body.plat, body.lease_s, body.lease)
+    with_nonce = wire.Info(body.mac, body.addresses, body.plat, body.lease_s, body.lease, body.claim_nonce)
+    return [plain, with_lease, with_nonce]
 
 
 HEAD = "00010100" + "01020304" + "fd" + "00" * 15
@@ -83,6 +85,7 @@ MAC = "0008" + "02aabbccddee"
         (INFO_HEAD + "0109" + "02aabbccddee" + "00", "7 bytes"),
         (INFO_HEAD + "0013" + "00" * 17 + "0108" + "02aabbccddee", "17 bytes"),
         (INFO_HEAD + "0108" + "02aabbccddee" + "0505" + "00" * 3, "3 bytes"),
+        (INFO_HEAD + "0108" + "02aabbccddee" + "0b11" + "00" * 15, "15 bytes"),
     ],
 )
 def test_what_is_not_of_the_protocol_is_refused(payload, reason):
@@ -114,8 +117,8 @@ def test_answers_are_as_long_as_the_document_on_security_says():
         (wire.TokenRequest(lease), wire.TokenGrant(lease, 1, wire.OK, at)),
     )
     assert max(length(answer) / length(question) for question, answer in answers) < 1.3
-    info = wire.Info(vectors.CLIENT, (at,) * 40, vectors.PLAT, 600, lease, 1)
-    assert (length(wire.Claim(vectors.CLIENT)), length(info)) == (32, 364)
+    info = wire.Info(vectors.CLIENT, (at,) * 40, vectors.PLAT, 600, lease, 1, vectors.PLAT)
+    assert (length(wire.Claim(vectors.CLIENT)), length(info)) == (32, 382)
 
 
 def test_a_message_is_passed_on_while_its_ttl_lasts():

@@ -13,10 +13,10 @@ import packages
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUDGET_FILES = 91 * 1024  # bytes of prefixd and 464xlat-common, unpacked
+BUDGET_FILES = 95 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 HEAP = "3wM"  # of the roaming daemon
-BUDGET_FLASH = 50_300  # and compressed, as squashfs and jffs2 keep them
-BUDGET_ROAMING = 270_500  # of l3roamd-py, compressed
+BUDGET_FLASH = 51_200  # and compressed, as squashfs and jffs2 keep them
+BUDGET_ROAMING = 279_000  # of l3roamd-py, compressed
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
@@ -85,7 +85,7 @@ def test_the_roaming_daemon_on_micropython_runs_from_its_packages(built, tmp_pat
 def test_the_roaming_daemon_on_micropython_fits_small_flash(precompiled):
     """With netlink, which exits have anyhow; compressed, as flash has it."""
     both = [precompiled[name] for name in ("l3roamd-micropython", "464xlat-netlink")]
-    assert sum(package.file.stat().st_size for package in both) <= 153_400
+    assert sum(package.file.stat().st_size for package in both) <= 156_900
 
 
 def needed(name, built):

@@ -36,7 +36,7 @@ EXIT = {
     "why": "lowest metric of 3",
     "metric": 352,
     "plats": 3,
-    "clients": {"total": 7, "home": 4, "roamed": 2, "without_ipv4": 1},
+    "clients": {"total": 7, "home": 4, "roamed": 2, "without_ipv4": 1, "translating": 3},
     "roaming": {"roams": 5, "departures": 6},
     "drops": {},
 }
@@ -193,6 +193,7 @@ def test_the_page_has_a_section_with_the_exit_the_reason_the_clients_and_their_r
         "xlat464/clients/home": "4",
         "xlat464/clients/roamed": "2",
         "xlat464/clients/without_ipv4": "1",
+        "xlat464/clients/translating": "3",
         "xlat464/roaming/roams": "5",
         "xlat464/roaming/departures": "6",
     }

@@ -9,11 +9,24 @@ from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import TransactionError, is_missing, refusal, suppress_missing
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.gate import NftGate
+from l3roamd_py.netfilter.nft.hosts import TABLE as HOSTS
+from l3roamd_py.netfilter.nft.hosts import NftHosts
 from l3roamd_py.netfilter.nft.messages import Element, Table
 from l3roamd_py.netfilter.nft.onward import NftOnward
 from l3roamd_py.netfilter.nft.ruleset import TABLE6
-from l3roamd_py.netfilter.nft.table import add_elements, delete_elements, list_elements, removal, rewrite
-from l3roamd_py.netfilter.rules import AGAIN_S, RulesError
+from l3roamd_py.netfilter.nft.table import (
+    add_elements,
+    delete_elements,
+    list_elements,
+    removal,
+    remove_table,
+    rewrite,
+)
+from l3roamd_py.netfilter.rules import AGAIN_S, Checks, RulesError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class NftClatRules(NftGate):
@@ -23,6 +36,10 @@ class NftClatRules(NftGate):
         super().__init__(client_device, clat_device, queue)
         self.onward = NftOnward(self.netfilter, TABLE6)
         self.plat_of: dict[bytes, bytes] = {}
+        self.pref64: bytes | None = None
+        self.plat_range = b""
+        self.own: NftHosts | None = None
+        self.own_checks = Checks(self._generation)
 
     def set_up(self) -> None:
         with refusal("cannot read the current PLAT"), suppress_missing():
@@ -33,10 +50,23 @@ class NftClatRules(NftGate):
             self.onward.take_over()
             found = list_elements(self.netfilter, TABLE6, "plat_of")
             self.plat_of = {each.key: each.data for each in found if each.data}
+            if self.pref64 is None:
+                remove_table(self.netfilter, HOSTS)
+        if self.pref64 is not None:
+            self.own = NftHosts(self.netfilter, self.client_device, self.pref64, self.plat_range)
+            self.own.set_up(self.ruleset.current)
 
     def tear_down(self) -> None:
         super().tear_down()
-        self.plat_of, self.ruleset.current = {}, None
+        with refusal(f"cannot remove table {HOSTS}"):
+            remove_table(self.netfilter, HOSTS)
+        self.plat_of, self.ruleset.current, self.own = {}, None, None
+
+    def tick(self, now_s: float) -> None:
+        super().tick(now_s)
+        with refusal("cannot make the rules again"):
+            if self.own is not None and self.own_checks.is_due(now_s) and self.own.restore():
+                self.notices.append(f"table {HOSTS}: somebody changed rules of ours; they are made again")
 
     def _restore(self, table: Table) -> None:
         super()._restore(table)
@@ -62,7 +92,25 @@ class NftClatRules(NftGate):
                 self._commit(self._removal_of(client, old) + messages)  # it expired meanwhile
         self.plat_of[client] = plat
 
+    def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
+        self.pref64, self.plat_range = pref64, plat_range
+
+    @property
+    def own_plat_of(self) -> dict[bytes, bytes]:
+        return {} if self.own is None else self.own.plat_of
+
+    def use_plats(self, clients: "Iterable[bytes]", plat: bytes) -> None:
+        if self.own is not None:
+            self.own.use(clients, plat)
+
+    def hosts(self) -> list[bytes] | None:
+        return None if self.own is None else self.own.seen()
+
     def leave_plat(self, client: bytes, plat: bytes) -> None:
+        if self.own is not None and client in self.own.plat_of:
+            with refusal("cannot take a client's PLAT away"):
+                self.own.leave(client)
+            return
         if self.plat_of.get(client) == plat:
             with refusal("cannot take a client's PLAT away"):
                 self._commit(self._removal_of(client, plat))
@@ -79,11 +127,16 @@ class NftClatRules(NftGate):
         try:
             with refusal("cannot change the current PLAT"):
                 self._commit(messages + rewrite(TABLE6, self.ruleset.of(TABLE6)))
+                if self.own is not None:
+                    self.own.set_current(plat)
         except RulesError:
             self.ruleset.current = before
             raise
 
     def drop_plat(self, plat: bytes) -> None:
+        if self.own is not None:
+            with refusal("cannot remove a PLAT's clients"):
+                self.own.drop(plat)
         for client in [client for client, each in self.plat_of.items() if each == plat]:
             self.leave_plat(client, plat)
 

@@ -89,6 +89,11 @@ def translate(name: str) -> bytes:
     return _expression("lookup", text(1, name), u32(2, REGISTER), u32(3, REGISTER))
 
 
+def update(name: str, expires_ms: int) -> bytes:
+    """Have the register's value in a dynamic set for so long from now on; do not go on if the set is full."""
+    return _expression("dynset", text(1, name), u32(3, 1), u32(4, REGISTER), u64(6, expires_ms))
+
+
 def immediate(value: bytes) -> bytes:
     return _expression("immediate", u32(1, REGISTER), _value(2, value))
 

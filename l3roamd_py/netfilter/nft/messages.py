@@ -40,7 +40,7 @@ TYPE_IPV4, TYPE_IPV6, TYPE_ETHER = 7, 8, 9
 TYPE_ETHER_IPV4, TYPE_ETHER_IPV6 = TYPE_ETHER << 6 | TYPE_IPV4, TYPE_ETHER << 6 | TYPE_IPV6
 TYPE_IPV6_IPV6 = TYPE_IPV6 << 6 | TYPE_IPV6
 
-SET_MAP, SET_TIMEOUT = 0x8, 0x10
+SET_MAP, SET_TIMEOUT, SET_DYNAMIC = 0x8, 0x10, 0x20
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4  # hooks
 
 
@@ -54,9 +54,9 @@ class Element:
     comment: str | None = None
 
 
-@record("name key_type key_bytes data_type data_bytes has_timeout")
+@record("name key_type key_bytes data_type data_bytes has_timeout is_dynamic")
 class Set:
-    """A set, or a map if data_bytes is not 0."""
+    """A set, or a map if data_bytes is not 0. is_dynamic: packets bring its elements, of which it holds 65,535."""
 
     name: str
     key_type: int
@@ -64,6 +64,7 @@ class Set:
     data_type: int = 0
     data_bytes: int = 0
     has_timeout: bool = True
+    is_dynamic: bool = False
 
 
 @record("name hook priority kind")
@@ -166,6 +167,7 @@ def flush_chain(table: Table, chain: str) -> bytes:
 
 def add_set(table: Table, each: Set, set_id: int) -> bytes:
     flags = (SET_MAP if each.data_bytes else 0) | (SET_TIMEOUT if each.has_timeout else 0)
+    flags |= SET_DYNAMIC if each.is_dynamic else 0
     body = [
         text(1, table.name),
         text(2, each.name),

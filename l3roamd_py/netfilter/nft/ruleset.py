@@ -4,8 +4,9 @@
   ip l3roamd   prerouting -152   wanted     what clients send to an address of their network that is not `reached` waits
                forward -151      gate       what comes from clients that are not `open` waits, or is dropped
   ip6 l3roamd  prerouting -360   arriving   before connection tracking, for which a packet is of its client and its PLAT
-               prerouting -152   leaving    behind it; a flow is the same, wherever its packets go
                prerouting -151   gate       as IPv4's; here, as what a client asks its node needs a way back, too
+               prerouting -50    leaving    behind connection tracking and NAT: a flow is the same, wherever its packets
+                                            go, and an exit's answers have the client's address
                postrouting 300   answering  behind NAT: what comes from a client's PLAT comes from the node's
                output -190       own        what this node sends itself
 
@@ -118,7 +119,7 @@ TABLE6 = layout(
     (
         Chain("arriving", PREROUTING, -360),
         Chain("to_plat"),
-        Chain("leaving", PREROUTING, -152),
+        Chain("leaving", PREROUTING, -50),
         Chain("sought"),
         Chain("gate", PREROUTING, -151),
         Chain("passing"),

@@ -26,14 +26,34 @@ import socket
 from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.rules import AGAIN_S, PLATS_MAX, Arrival, name_of_plat, plat_of_name, spare_plats
+from l3roamd_py.netfilter.rules import (
+    AGAIN_S,
+    PLATS_MAX,
+    PREFIX_BYTES,
+    Arrival,
+    name_of_plat,
+    plat_of_name,
+    spare_plats,
+)
 from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
+from l3roamd_py.netfilter.xtables.hosts import (
+    FROM_HOSTS,
+    HOST_SET,
+    TO_HOSTS,
+    XtablesHosts,
+    network,
+    plats_there,
+)
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
 from l3roamd_py.netfilter.xtables.onward import XtablesOnward
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from xlat464.address import format_ipv6
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CURRENT = IpSet("l3roamd_current", socket.AF_INET6, has_timeout=False)
 PLAT_SET = "l3roam_"  # and 24 digits: ipset has room for 31 characters
@@ -45,7 +65,9 @@ FROM_PLAT = OwnChain("ip6tables", "nat", "POSTROUTING", "L3ROAMD_from_plat")
 OTHER_PLAT = OwnChain("ip6tables", "mangle", "POSTROUTING", "L3ROAMD_other_plat")
 ERRORS = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_errors")
 OWN_ERRORS = OwnChain("iptables", "mangle", "FORWARD", "L3ROAMD_own_errors")
-CHAINS = (UNHEARD_PLAT, OTHER_PLAT, ERRORS, OWN_ERRORS, TO_PLAT, FROM_PLAT)
+CHAINS = (UNHEARD_PLAT, OTHER_PLAT, ERRORS, OWN_ERRORS, TO_PLAT, FROM_PLAT, FROM_HOSTS, TO_HOSTS)
+IPV6_BYTES = 16
+LEFT_MAX = 1024  # clients of whom we know that they left entries
 OF_ENTRIES = {UNHEARD_PLAT, TO_PLAT, FROM_PLAT}  # while packets pass by these, entries go wrong
 
 
@@ -64,13 +86,18 @@ class XtablesClatRules(XtablesGate):
         self.current: bytes | None = None
         self.plats: list[bytes] = []
         self.plat_of: dict[bytes, bytes] = {}
+        self.pref64: bytes | None = None
+        self.plat_range = b""
+        self.own: XtablesHosts | None = None
+        self._left: list[bytes] = []  # addresses of IPv6 that were here
+        self._lost: list[bytes] = []  # PLATs; what clients that translate themselves have open there is to go
         self._unwritten: set[bytes] = set()  # PLATs whose rules are not there yet
         self._doomed: dict[bytes, list[bytes]] = {}  # PLATs whose rules are going, and who was there
         self._had_several = (
             False  # PLATs, or may have had: entries of another than the current one may be there
         )
         self._is_turning = False  # the current PLAT is another, and entries of the old one may still be there
-        # of clients, by their IPv4, until their PLAT's rules are there and their old entries are not
+        # of clients, by their IPv4 or own IPv6, until their PLAT's rules are there and their old entries are not
         self._to_forget: dict[bytes, bytes] = {}
         self._to_open: dict[bytes, bytes] = {}  # -> MAC
 
@@ -91,6 +118,12 @@ class XtablesClatRules(XtablesGate):
                     pass  # then NAT does what it can
             self._want_plats()
             self.onward.set_up(self.can_queue)
+            self.chains.want(FROM_HOSTS, [])
+            self.chains.want(TO_HOSTS, [])
+            if self.pref64 is not None:
+                devices = self.client_device, self.pref64, self.plat_range
+                self.own = XtablesHosts(self.sets, self.chains, *devices)
+                self.own.set_up(self.current)
         self.chains.finish()
 
     def tear_down(self) -> None:
@@ -100,9 +133,10 @@ class XtablesClatRules(XtablesGate):
             self.onward.tear_down()
             super().tear_down()
             self.onward.destroy_sets()
-            for name in [set_of_plat(plat) for plat in self._plats()] + [CURRENT.name]:
+            names = [set_of_plat(plat) for plat in self._plats()] + [CURRENT.name]
+            for name in names + [name_of_plat(HOST_SET, plat) for plat in plats_there(self.sets)]:
                 self.sets.destroy(name)
-        self.plats, self.plat_of, self.current = [], {}, None
+        self.plats, self.plat_of, self.current, self.own = [], {}, None, None
         self._unwritten, self._doomed, self._is_turning = set(), {}, False
         self._to_forget, self._to_open = {}, {}
 
@@ -137,6 +171,24 @@ class XtablesClatRules(XtablesGate):
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self._to_forget[client[12:]] = client
 
+    def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
+        self.pref64, self.plat_range = pref64, plat_range
+
+    @property
+    def own_plat_of(self) -> dict[bytes, bytes]:
+        return {} if self.own is None else self.own.plat_of
+
+    def use_plats(self, clients: "Iterable[bytes]", plat: bytes) -> None:
+        if self.own is None:
+            return
+        with refusal("cannot give clients their PLAT"):
+            moved = self.own.use(clients, plat)
+            if plat != self.current:  # what they had open at the node's stays there
+                self._to_forget.update({client: client for client in moved})
+
+    def hosts(self) -> list[bytes] | None:
+        return None
+
     def _add_plat(self, plat: bytes) -> None:
         if len(self.plats) >= PLATS_MAX:
             self.plat_of = self._read_uses()
@@ -150,6 +202,12 @@ class XtablesClatRules(XtablesGate):
         self._want_plats()
 
     def leave_plat(self, client: bytes, plat: bytes) -> None:
+        if self.own is not None and client in self.own.plat_of:
+            with refusal("cannot take a client's PLAT away"):
+                self.own.leave(client)
+            self._to_open.pop(client, None)
+            self._to_forget[client] = client  # it may come back with another one
+            return
         if self.plat_of.get(client) == plat:
             del self.plat_of[client]
             self._to_forget.pop(client[12:], None)
@@ -159,12 +217,17 @@ class XtablesClatRules(XtablesGate):
                 self.sets.delete(set_of_plat(plat), client)
 
     def open_gate(self, mac: bytes, address: bytes) -> None:
+        if address in self._left:  # its entries are of what it had open then, which is farther by now
+            self._left.remove(address)
+            self._to_forget[address] = address
         if address in self._to_forget:
             self._to_open[address] = mac
         else:
             super().open_gate(mac, address)
 
     def close_gate(self, mac: bytes, address: bytes) -> None:
+        if self.own is not None and len(address) == IPV6_BYTES and address not in self._left:
+            self._left = self._left[1 - LEFT_MAX :] + [address]
         self._to_open.pop(address, None)
         super().close_gate(mac, address)
 
@@ -180,8 +243,14 @@ class XtablesClatRules(XtablesGate):
             self._is_turning = self._is_turning or before != plat
             self._had_several = self._had_several or (before is not None and before != plat)
             self._want_plats()
+            if self.own is not None:
+                self.own.set_current(plat)
 
     def drop_plat(self, plat: bytes) -> None:
+        if self.own is not None:
+            with refusal("cannot remove a PLAT's clients"):
+                self.own.drop(plat)
+                self._lost.append(plat)
         if plat in self.plats:
             self._drop(plat)
 
@@ -196,7 +265,7 @@ class XtablesClatRules(XtablesGate):
 
     @property
     def is_busy(self) -> bool:
-        return not self.chains.is_complete or bool(self._to_forget)
+        return not self.chains.is_complete or bool(self._to_forget or self._lost)
 
     def go_on(self) -> None:
         with refusal("cannot do what was to follow a PLAT's rules"):
@@ -214,6 +283,8 @@ class XtablesClatRules(XtablesGate):
             is_complete = self.chains.go_on()
         if is_complete:
             self._unwritten.clear()
+            if self.own is not None:
+                self.own.note_written()
         self._forget(is_complete)
         if not is_complete:
             return False
@@ -227,23 +298,36 @@ class XtablesClatRules(XtablesGate):
 
     def _forget(self, is_complete: bool) -> None:
         """Remove old entries of clients, of all at once, and let in who waits for that."""
-        ready = [each for each in self._to_forget.values() if self.plat_of.get(each) not in self._unwritten]
+        own_plat_of, unwritten = self.own_plat_of, self._unwritten
+        if self.own is not None:
+            unwritten = unwritten | self.own.unwritten
+        ready = [
+            each
+            for each in self._to_forget.values()
+            if (self.plat_of.get(each) or own_plat_of.get(each)) not in unwritten
+        ]
         clients = set(ready)
         if is_complete:
             for doomed in self._doomed.values():
                 clients.update(doomed)
             clients.update(self.plat_of if self._is_turning else ())
         self.conntrack.forget(clients)
+        if is_complete and self.pref64 is not None:
+            for plat in self._lost:
+                self.conntrack.forget_plat(self.pref64[:PREFIX_BYTES], plat[:PREFIX_BYTES])
+            self._lost.clear()
         for client in ready:
-            ipv4 = client[12:]
-            del self._to_forget[ipv4]
-            if (mac := self._to_open.pop(ipv4, None)) is not None:
-                super().open_gate(mac, ipv4)
+            address = client if client in self._to_forget else client[12:]
+            del self._to_forget[address]
+            if (mac := self._to_open.pop(address, None)) is not None:
+                super().open_gate(mac, address)
 
     def _make_sets(self) -> None:
         super()._make_sets()
         with refusal("cannot make the PLATs' sets again"):
             self.onward.make_sets()
+            if self.own is not None:
+                self.own.make_sets()
             self.sets.create(CURRENT)
             if self.current:
                 self.sets.add(CURRENT.name, Member(self.current))
@@ -306,10 +390,6 @@ class XtablesClatRules(XtablesGate):
 
     def _to(self, plat: bytes) -> str:
         return f"-i {self.clat_device} -m set --match-set {set_of_plat(plat)} src"
-
-
-def network(plat: bytes) -> str:
-    return format_ipv6(plat) + "/96"
 
 
 def set_of_plat(plat: bytes) -> str:

@@ -36,6 +36,7 @@ static bool read_member(struct json_object *object, const char *name, struct in6
  * another one, and those who have none, as all have on a node that serves IPv6 alone. */
 static void add_clients(struct json_object *to, struct json_object *status) {
 	struct json_object *list = member(status, "clients", json_type_array), *client, *clients;
+	struct json_object *translating = member(status, "translating", json_type_int);
 	int64_t total = 0, at_home = 0, roamed = 0;
 	struct in6_addr clat, plat, home;
 	bool has_clat = read_member(status, "clat", &clat);
@@ -57,6 +58,8 @@ static void add_clients(struct json_object *to, struct json_object *status) {
 	json_object_object_add(clients, "home", json_object_new_int64(at_home));
 	json_object_object_add(clients, "roamed", json_object_new_int64(roamed));
 	json_object_object_add(clients, "without_ipv4", json_object_new_int64(total - at_home - roamed));
+	if (translating) // by a CLAT of their own
+		json_object_object_add(clients, "translating", json_object_get(translating));
 	json_object_object_add(to, "clients", clients);
 }
 

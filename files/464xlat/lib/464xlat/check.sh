@@ -146,6 +146,8 @@ find_pref64() {
 	# shellcheck disable=SC2046 # words
 	ask pref64 "$PREF64" "$CLAT_RANGE" "$PLAT_RANGE" $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' ')
 	PREF64=$ANSWER
+	[ -z "$PREF64" ] || ask embed "$PREF64" 192.0.0.0
+	HOST_NODES=$ANSWER/120 # nodes' own addresses, behind it
 }
 
 # The node's own /96 in a range, in PREFIX, and its management address in ADDRESS.

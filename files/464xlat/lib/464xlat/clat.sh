@@ -70,6 +70,7 @@ clat_make() {
 	firewall_up clat
 	# prefixd fills the table; our undo empties it
 	change "clat_route_stop $DEVICE $TABLE" true
+	hosts_up
 	# last: babel announces it, and then packets come
 	change "ip -6 route del $PREFIX dev $DEVICE proto static" ip -6 route add "$PREFIX" dev "$DEVICE" proto static
 	ledger_close "$SETTINGS"
@@ -87,7 +88,11 @@ $priority:"*" iif $CLIENT_DEVICE "*) ;;
 		esac
 	done
 	forwarding_lacks "$CLIENT_DEVICE"
+	hosts_lacks
 }
+
+# Update what may have changed while the role was up.
+clat_refresh() { hosts_restore; }
 
 clat_fingerprint() {
 	fingerprint_ipv4 'rule show'
@@ -100,15 +105,17 @@ clat_route_stop() { # DEVICE TABLE
 
 # Send the clients' traffic into the CLAT, or answer it with "network unreachable". prefixd calls this on a failover, so
 # it takes one command.
-clat_route() { # use | stop
+clat_route() { # use | stop [PLAT]
 	local device table ipv4_mtu
 	ledger_finished clat || die "the CLAT is not up, expected \`464xlat clat up\` first"
 	device=$(setting clat device) table=$(setting clat table) ipv4_mtu=$(setting clat ipv4_mtu)
 	if [ "$1" = use ]; then
 		# `lock`, for older kernels forward by a route's MTU only then
 		must ip -4 route replace default dev "$device" table "$table" proto static mtu lock "$ipv4_mtu"
+		[ -z "$2" ] || ! noted_settings clat || hosts_use "$2"
 	else
 		clat_route_stop "$device" "$table"
+		! noted_settings clat || hosts_stop "$FIREWALL"
 	fi
 }
 
@@ -119,4 +126,5 @@ clat_detail() {
 	else
 		printf 'without an exit'
 	fi
+	hosts_detail
 }

@@ -79,9 +79,17 @@ nft_prefixes() {
 	for each in $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' ') fe80::/10; do echo "ip6 saddr $each return"; done
 }
 
+# What hosts that translate themselves may send to the PLATs; the set is for counting them.
+nft_hosts() {
+	[ -n "$PREF64" ] || return 0
+	printf '%s\n' "ip6 daddr $HOST_NODES drop" "ip6 daddr $PREF64 update @hosts { ip6 saddr timeout 10m }" \
+		"ip6 daddr $PREF64 accept" "meta mark & $HOST_MARK == $HOST_MARK accept"
+}
+
 nft_clat_rules() {
 	local devices
 	devices=$(nft_devices "$CLIENT_DEVICES")
+	[ -z "$PREF64" ] || echo 'set hosts { type ipv6_addr; size 65535; flags dynamic,timeout; }'
 	cat <<-NFT
 		chain forward {
 			type filter hook forward priority mangle; policy accept;
@@ -112,7 +120,7 @@ nft_clat_rules() {
 		chain from_client6 {
 			ip6 saddr $CLAT_RANGE drop
 			ip6 saddr $PLAT_RANGE drop
-			# (a prefix in plat_range that clients are to use would return here)
+			$(nft_hosts)
 			ip6 daddr $CLAT_RANGE drop
 			ip6 daddr $PLAT_RANGE drop
 			udp dport 5523 drop
@@ -134,10 +142,12 @@ nft_flow_limits() {
 }
 
 nft_plat_rules() {
-	local wan nat66="oifname \"$DEVICE\" ip6 saddr $CLAT_RANGE jump nat66" snat="snat ip6 to [$POOL_FIRST]"
+	local wan nat66 snat="snat ip6 to [$POOL_FIRST]" hosts=''
 	local clients="ip6 saddr & ${CLIENTS#* } == ${CLIENTS% *}" nodes="ip6 saddr & ${NODES#* } == ${NODES% *}"
 	local allowed='' named='' node_only=''
 	# through 192.0.0.1 a client would reach the nodes' own traffic
+	[ -z "$(host_prefixes)" ] || hosts="ip6 saddr { $CLIENT_PREFIXES }"
+	nat66="oifname \"$DEVICE\" ip6 saddr { $CLAT_RANGE${hosts:+, $CLIENT_PREFIXES} } jump nat66"
 	[ -z "$CLIENT_RANGE" ] || node_only="ip6 daddr $ADDRESS $clients reject with icmpv6 type admin-prohibited"
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || snat="$snat-[$POOL_LAST]"
 	[ "$TRANSLATOR" != jool ] || nat66= # it has a NAT of its own
@@ -161,6 +171,7 @@ nft_plat_rules() {
 			meta nfproto ipv4 ct state related accept
 			meta nfproto ipv4 drop
 			$clients goto count_flows
+			${hosts:+$hosts goto count_flows}
 			$nodes icmpv6 type echo-request goto count_flows
 			meta l4proto ipv6-icmp ct state related accept
 			reject with icmpv6 type admin-prohibited
@@ -185,6 +196,7 @@ nft_plat_rules() {
 			type filter hook input priority filter; policy accept;
 			iifname "$DEVICE" goto to_exit
 			$node_only
+			${hosts:+ip6 daddr $ADDRESS $hosts reject with icmpv6 type admin-prohibited}
 		}
 		chain to_exit {
 			ct state established,related accept

@@ -34,7 +34,7 @@ xtables_up() { # clat | plat
 	xtables_load ip6tables mangle "INPUT -i $DEVICE" XLAT464_in "$(ALLOW='' xtables_in)"
 	# through 192.0.0.1 a client would reach the nodes' own traffic
 	[ -z "$CLIENT_RANGE" ] || xtables_load ip6tables mangle "INPUT -d $ADDRESS" XLAT464_node \
-		"-A XLAT464_node -s $(echo "$CLIENTS" | tr ' ' /) -j DROP"
+		"$(xtables_clients '-A XLAT464_node' DROP)"
 	xtables_load iptables filter FORWARD XLAT464_plat "$(xtables_filter4)"
 	xtables_load iptables nat POSTROUTING XLAT464_plat "$(xtables_masquerade)"
 	xtables_load ip6tables filter FORWARD XLAT464_plat "$(xtables_filter6)"
@@ -117,12 +117,12 @@ xtables_client4() { # WORDS
 	RULES
 }
 
-# (A prefix in plat_range that clients are to use would return after the sources.)
 xtables_client6() { # WORDS
 	local each
 	cat <<-RULES
 		$1 -s $CLAT_RANGE -j DROP
 		$1 -s $PLAT_RANGE -j DROP
+		$(xtables_hosts "$1")
 		$1 -d $CLAT_RANGE -j DROP
 		$1 -d $PLAT_RANGE -j DROP
 		$1 -p udp --dport 5523 -j DROP
@@ -130,6 +130,23 @@ xtables_client6() { # WORDS
 	# clients' own addresses: of the configured prefixes, or routed back to where they came from
 	for each in fe80::/10 ::/128 $(printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '); do echo "$1 -s $each -j RETURN"; done
 	echo "$1 -m rpfilter --invert -j DROP"
+}
+
+# What hosts that translate themselves may send to the PLATs, from addresses as below.
+xtables_hosts() { # WORDS
+	local each to
+	[ -n "$PREF64" ] || return 0
+	echo "$1 -d $HOST_NODES -j DROP"
+	for to in "-d $PREF64" "-m mark --mark $HOST_MARK/$HOST_MARK"; do
+		for each in $(host_prefixes); do echo "$1 $to -s $each -j RETURN"; done
+		echo "$1 $to -m rpfilter -j RETURN"
+	done
+}
+
+# Sources that are clients of an exit.
+xtables_clients() { # WORDS TARGET
+	local each
+	for each in "$(echo "$CLIENTS" | tr ' ' /)" $(host_prefixes); do echo "$1 -s $each -j $2"; done
 }
 
 xtables_flow_limits() {
@@ -141,7 +158,7 @@ xtables_flow_limits() {
 # Sources whose packets may enter the PLAT.
 xtables_sources() { # CHAIN
 	cat <<-RULES
-		-A $1 -s $(echo "$CLIENTS" | tr ' ' /) -j RETURN
+		$(xtables_clients "-A $1" RETURN)
 		-A $1 -s $(echo "$NODES" | tr ' ' /) -p ipv6-icmp --icmpv6-type echo-request -j RETURN
 	RULES
 }
@@ -204,7 +221,7 @@ xtables_filter4() {
 }
 
 xtables_nat66() {
-	local protocol pool="$POOL_FIRST"
+	local protocol source pool="$POOL_FIRST"
 	# Jool has a NAT of its own. But when a client roams its connections get an address here, and the kernel does that
 	# only where the table has been used
 	[ "$TRANSLATOR" != jool ] || {
@@ -212,13 +229,15 @@ xtables_nat66() {
 		return
 	}
 	[ "$POOL_FIRST" = "$POOL_LAST" ] || pool=$POOL_FIRST-$POOL_LAST
-	local snat="-A XLAT464_plat -o $DEVICE -s $CLAT_RANGE"
-	for protocol in tcp udp; do
-		# a source port below 1024 is mapped to one below 1024, and no other is: RFC 4787, REQ-3
-		echo "$snat -p $protocol --sport 0:1023 -j SNAT --to-source $pool --persistent"
-		echo "$snat -p $protocol -j SNAT --to-source [$pool]:$HIGH_PORTS --persistent"
+	for source in $CLAT_RANGE $(host_prefixes); do
+		local snat="-A XLAT464_plat -o $DEVICE -s $source"
+		for protocol in tcp udp; do
+			# a source port below 1024 is mapped to one below 1024, and no other is: RFC 4787, REQ-3
+			echo "$snat -p $protocol --sport 0:1023 -j SNAT --to-source $pool --persistent"
+			echo "$snat -p $protocol -j SNAT --to-source [$pool]:$HIGH_PORTS --persistent"
+		done
+		echo "$snat -j SNAT --to-source $pool --persistent"
 	done
-	echo "$snat -j SNAT --to-source $pool --persistent"
 }
 
 xtables_masquerade() {

@@ -10,12 +10,19 @@
 #             answers; nothing that comes out of the device (an answer to nobody would go round for ever), nothing
 #             that conntrack cannot place and NAT therefore not translate
 #             out of the device: IPv4 to a WAN device only and nothing to the node itself (exit.sh has more)
-# clat        from the clients' device nothing in another's name, nothing to the ranges, to 192.0.0.0/24 and to port 5523
+# clat        from the clients' device nothing in another's name, nothing to the ranges, to 192.0.0.0/24 and to port 5523;
+#             what goes to PREF64 passes, and what the roaming daemon has sent on from there, marked HOST_MARK
+# plat        with PREF64 the clients' own IPv6 addresses (CLIENT_PREFIXES) are clients like those of clat_range
 # with nat46  what siit does by itself: a CLAT's IPv4 is of the clients' range and no other; errors of routers that no
 #             rule maps come from 192.0.0.8, not from the client itself (nft only); what a PLAT makes of 1260 bytes
 #             and less may be fragmented (nft only)
 #
 # They only ever take traffic away: what else the node's firewall forbids stays forbidden.
+
+HOST_MARK=0x8000000
+
+# The clients' IPv6 prefixes whose hosts may use the exit themselves, as words.
+host_prefixes() { [ -z "$PREF64" ] || printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '; }
 
 for back_end in nft xtables; do
 	# an image has the back end that fits its programs

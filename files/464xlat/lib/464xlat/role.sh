@@ -21,7 +21,7 @@ role_up() { # clat | plat WORD...
 			(firewall_restore "$role")
 			[ "$role" = clat ] || plat_clear_flows
 		}
-		if { [ "$role" = clat ] || plat_refresh; } && [ -z "$(role_lacks "$role")" ]; then
+		if "${role}_refresh" && [ -z "$(role_lacks "$role")" ]; then
 			(gro_list_off) || true # of devices that are new
 			echo "464xlat: $role up: it is, with these settings"
 			return
@@ -80,7 +80,7 @@ setting() { # ROLE KEY
 # Read the settings of a role that is up from its notes.
 noted_settings() { # clat | plat
 	local word line=''
-	TRANSLATOR=''
+	TRANSLATOR='' PREF64='' CLIENT_PREFIXES=''
 	read -r line <"$XLAT464_RUN/$1.settings" || return
 	for word in $line; do
 		case "$word" in
@@ -94,6 +94,9 @@ noted_settings() { # clat | plat
 		client_device=*) CLIENT_DEVICE=${word#*=} ;;
 		table=*) TABLE=${word#*=} ;;
 		priority=*) PRIORITY=${word#*=} ;;
+		pref64=*) PREF64=${word#*=} ;;
+		client_prefixes=*) CLIENT_PREFIXES=${word#*=} ;;
+		client_devices=*) CLIENT_DEVICES=$(printf '%s' "${word#*=}" | tr ',' ' ') ;;
 		pool=*) POOL=${word#*=} ;;
 		ports=*) PORTS=${word#*=} ;;
 		wan=*) WAN=${word#*=} ;;
