@@ -266,6 +266,15 @@ def mtu(text: str) -> int:
     return whole(MIN_MTU6, 65535)(text)
 
 
+def device_name(text: str) -> str:
+    from xlat464.device import parse_device
+
+    try:
+        return parse_device(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = Parser("siit", description=ABOUT, epilog=EXAMPLES[""])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -312,7 +321,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add("gro-list", run_gro_list, "show or set which devices hand on packets as lists")
     command.add_argument("--unless-fast", metavar="DEVICE", help="none, if this translator has a fast path")
     command.add_argument("state", nargs="?", choices=("on", "off"))
-    command.add_argument("device", nargs="*")
+    command.add_argument("device", nargs="*", type=device_name)
     add_packets(add("translate", run_translate, "show what would become of packets; needs no daemon", False))
     return parser
 

@@ -14,6 +14,8 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from xlat464.device import parse_device
+
 SIOCETHTOOL = 0x8946
 GET_NAMES, GET_COUNTS, GET_FEATURES, SET_FEATURES = 0x1B, 0x37, 0x3A, 0x3B
 FEATURES, NAME_BYTES, BLOCK_BITS = 4, 32, 32  # ETH_SS_FEATURES, ETH_GSTRING_LEN
@@ -80,9 +82,12 @@ class GroList:
 
 
 def devices_with_lists() -> Iterator[str]:
-    """Every device of this network namespace that hands on lists and could do without."""
+    """Every device of this network namespace that hands on lists and could do without.
+
+    Not those whose name is none for a shell: it goes into a ledger.
+    """
     with GroList() as gro_list:
         for _, name in socket.if_nameindex():
-            with contextlib.suppress(UnicodeEncodeError):
-                if gro_list.is_on(name):
+            with contextlib.suppress(ValueError):
+                if gro_list.is_on(parse_device(name)):
                     yield name

@@ -285,6 +285,10 @@ def test_lists_of_packets_are_asked_and_set_for_each_device(alone):
     assert "rx-gro-list: off" in alone.run("ethtool", "-k", "one").stdout
     alone.ctl("add clat")
     assert lists("--unless-fast", "clat") == "other\n"
+    # what a shell takes for something else is neither told nor taken
+    alone.run("ip", "link", "set", "other", "name", "a;b")
+    assert lists() == ""
+    assert alone.run(SIIT, "gro-list", "on", "a;b", check=False).returncode == 2
 
 
 @pytest.mark.parametrize("numbers", [(1, 3), (3, 1)])
