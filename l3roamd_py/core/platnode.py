@@ -221,6 +221,8 @@ class Platnode:
             self._place(home, entry, at)
             node.do(MapClient(home, at, was, lease_s, entry.serial, done))
             return node.count("roams_mapped")
+        if at == home:
+            self._displace(home, at)
         self._place(home, entry, None)
         node.do(done if was is None else UnmapClient(home, was, done))
         node.changes += 1

@@ -335,3 +335,13 @@ def test_one_sender_cannot_have_more_than_its_share():
     assert done == 100 + 20  # and 20 for this home: its token is ours
     assert core.counters["datagrams_too_fast"] == 180
     assert len(send(core, roam(make_token(10)), NOW_S + 1)) == 1
+
+
+def test_a_home_that_comes_home_displaces_what_was_mapped_there():
+    """Its node had taken an older home of the client's to its address, and knows better now."""
+    core = make_core()
+    send(core, roam(make_token(10)))
+    actions = send(core, roam(make_token(20, v.AT), home=v.AT), nonce=8)
+    assert UnmapClient(v.HOME, v.AT) in actions
+    assert core.platnode.entries[v.HOME].at is None
+    assert v.AT not in core.platnode.home_at
