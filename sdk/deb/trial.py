@@ -4,10 +4,11 @@
     python -m sdk.deb.trial [SUITE...]
 
 In each root: all packages by apt, with what they depend on and nothing else; purged, no file is left. Then under
-its own systemd, with babeld: the commands of docs/gateway.md, an upgrade, a purge; the kernel is as it was found.
+its own an upgrade, a purge; the kernel is as it was found. Last, as the exit of a lab.
 """
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from pathlib import Path
 from runtime.usage import Parser
 from sdk.deb import __main__ as deb
 from sdk.deb.compiled import CompileError, own_architecture
+from sdk.deb.in_mesh import try_gateway
 from sdk.deb.recipes import RECIPES
 from sdk.debian.apt import AptError
 from sdk.debian.container import Container, ContainerError, forget, run
 from sdk.debian.root import make_root
+from sdk.lab import LabError
 
 HOME = Path(__file__).resolve().parents[2] / "build/deb"
 SUITES = ("bookworm", "trixie")
@@ -103,6 +106,9 @@ class Trial:
         try:
             with Container([added, root], upper, self.packages) as server:
                 self.serve(server)
+            forget(upper)
+            took = try_gateway([added, root], upper, self.packages, f"deb-{self.suite}-{os.getpid()}")
+            self.say(f"ok   a lab's clients have IPv4 through it {took:.0f} s after its installation began")
         finally:
             forget(upper)
 
@@ -262,7 +268,7 @@ def main() -> int:
                 lint(files)
         for suite in options.suites:
             Trial(suite, packages).run()
-    except (TrialError, ContainerError, CompileError, AptError) as error:
+    except (TrialError, ContainerError, CompileError, AptError, LabError) as error:
         print(f"make test-deb: {error}", file=sys.stderr)
         return 1
     return 0
