@@ -19,6 +19,7 @@ from prefixd.choice import MARGIN
 from runtime.usage import Parser
 from sdk.checks import CheckRun, DemoError
 from sdk.demo_families import check_both_families
+from sdk.demo_mostly import check_mostly, with_mostly
 from sdk.demo_roaming import check_roaming
 from sdk.interrupt import handle_requests
 from sdk.lab import (
@@ -262,6 +263,8 @@ def run_checks(lab: Lab, checks: CheckRun, keep: bool) -> None:
     if lab.topology.settings.roaming:
         check_roaming(lab, checks, phone)
         check_both_families(lab, checks, phone)
+    if lab.topology.settings.mostly:
+        check_mostly(lab, checks, phone)
     if not keep and phone.node not in plats:
         checks.check("no exit at all", lambda: no_exit_left(lab, phone, plats))
 
@@ -322,6 +325,8 @@ def main() -> int:
         result_file = prepare_result_file(arguments.json)
         topology = load_topology(arguments.topology)
         need_clients(topology)
+        if not arguments.from_packages:
+            topology = with_mostly(topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"
         before = traces(name)

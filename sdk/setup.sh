@@ -17,8 +17,8 @@ set -eu
 cd "$(dirname "$0")/.."
 
 RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev lua5.1 nftables
-	procps python3 python3-dev python3-venv radvd tcpdump util-linux"
-TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd shellcheck sip-tester socat systemd tayga
+	procps python3 python3-dev python3-venv radvd tayga tcpdump util-linux"
+TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd shellcheck sip-tester socat systemd
 	wireguard-go wireguard-tools xz-utils"
 UNPACKED=build/unpacked # programs whose packages would change this machine's network
 VM_PACKAGES="hostapd iw jool-tools kmod make qemu-system-x86 wpasupplicant"
@@ -162,10 +162,6 @@ make_venv() {
 
 install_packages
 make_venv
-case "$1" in
-test | bench | vm)
-	unpack ifupdown ifup
-	unpack dhcpcd-base dhcpcd
-	;;
-esac
+case "$1" in test | bench | vm) unpack ifupdown ifup ;; esac
+case "$1" in run | test | bench | vm) unpack dhcpcd-base dhcpcd ;; esac
 if [ "$1" = vm ]; then make_vm_venv; fi
