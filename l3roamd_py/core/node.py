@@ -104,6 +104,7 @@ class Node:
         self.beside: dict[tuple[bytes, bytes], bytes] = {}
         self.behind: dict[bytes, bytes] = {}
         self.current: bytes | None = None  # the PLAT for new leases
+        self.lost_plats: set[bytes] = set()  # prefixd says so, route or not
         self.unrouted_plats: dict[bytes, float] = {}  # PLATs that have no route, since when
         self.proofs: "OldestFirst[bytes, Token]" = (
             OldestFirst()

@@ -3,12 +3,14 @@
 
 It is the node's, for most; None says so. Connections live at a PLAT, so a client keeps the one that it began with when
 the node's becomes another, and takes it along when it walks. Its addresses are in the kernel's map then. A packet that
-goes to another PLAT may end its connection: what a client sends waits for INFO, if that comes soon.
+goes to another PLAT may end its connection: what a client sends waits for INFO, if that comes soon. Who tells of a PLAT
+may not have noticed that it is gone: one that prefixd here calls lost is not used, and of any other the route is looked
+for.
 """
 
 from l3roamd_py.core import wire
-from l3roamd_py.core.actions import LeavePlat, UsePlats
-from l3roamd_py.core.client import Claiming, Client
+from l3roamd_py.core.actions import CheckPlat, LeavePlat, UsePlats
+from l3roamd_py.core.client import Claiming, Client, former_of
 from l3roamd_py.core.node import Node
 from xlat464.address import contains, mask
 from xlat464.node import NODE_LENGTH, RANGE_LENGTH
@@ -17,13 +19,15 @@ from xlat464.node import NODE_LENGTH, RANGE_LENGTH
 def use(node: Node, client: Client, plat: bytes | None) -> None:
     """Have what a client has translated itself go to this PLAT, None for the node's."""
     before, plat = client.own_plat, None if plat == node.current else plat
-    if plat == before:
+    if plat == before or plat in node.lost_plats:
         return
     if before is not None:
         node.do(*[LeavePlat(address, before) for address in client.addresses])
     client.own_plat = plat
-    if plat is not None and client.addresses:
-        node.do(UsePlats(tuple(client.addresses), plat))
+    if plat is not None:
+        if client.addresses:
+            node.do(UsePlats(tuple(client.addresses), plat))
+        node.do(CheckPlat(plat))
 
 
 def is_undecided(node: Node, client: Client) -> bool:
@@ -61,6 +65,9 @@ def lose(node: Node, plat: bytes) -> None:
     for client in node.clients.values():
         if client.own_plat == plat:
             client.own_plat = None
+        former = former_of(client)
+        if former is not None and former.own_plat == plat:
+            former.own_plat = None
     for mac in node.departed:
         if node.departed[mac].own_plat == plat:
             node.departed[mac].own_plat = None

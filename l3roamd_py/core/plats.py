@@ -17,11 +17,14 @@ from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.requests import store_proof
 from l3roamd_py.core.service import new_served
 
+LOST_MAX = 256  # as many as prefixd tells of
+
 
 def choose_plat(node: Node, prefix: bytes) -> None:
     if node.options.pref64 is not None and node.current not in (None, prefix):
         own_plats.keep(node, node.current)
     node.current = prefix
+    node.lost_plats.discard(prefix)
     node.do(SetCurrentPlat(prefix))
     node.changes += 1
     _ask_for_proof(node, prefix)
@@ -47,6 +50,14 @@ def accept_proof(node: Node, grant: wire.TokenGrant) -> bool:
 
 
 def lose_plat(node: Node, prefix: bytes) -> None:
+    """prefixd says so."""
+    if len(node.lost_plats) >= LOST_MAX:
+        node.lost_plats.clear()  # prefixd says again which are lost
+    node.lost_plats.add(prefix)
+    _leave(node, prefix)
+
+
+def _leave(node: Node, prefix: bytes) -> None:
     node.unrouted_plats.pop(prefix, None)
     node.timers.cancel((check_plat, prefix))
     if node.current == prefix:
@@ -72,6 +83,7 @@ def _move(node: Node, prefix: bytes) -> None:
 
 def compare_plats(node: Node, usable: frozenset[bytes], lost: frozenset[bytes]) -> None:
     """This is how it is, whatever was said, or lost, before."""
+    node.lost_plats = set(list(lost)[:LOST_MAX])
     for prefix in _used(node):
         if prefix in lost:
             lose_plat(node, prefix)
@@ -101,7 +113,7 @@ def on_plat_checked(node: Node, prefix: bytes, has_route: bool) -> None:
         node.timers.cancel((check_plat, prefix))
     elif since_s is not None and node.now_s >= since_s + node.options.plat_patience_s:
         node.count("plats_unrouted")
-        lose_plat(node, prefix)
+        _leave(node, prefix)
     else:
         on_unrouted(node, frozenset((prefix,)))
 

@@ -257,7 +257,7 @@ def serve_alone(node: Node, client: Client) -> None:
     is_new = former is None and search.answered_by is None
     search.anew_s, search.answer = node.now_s, None
     if former is not None:
-        if search.answered_by is None:
+        if search.answered_by is None and former.own_plat is not None:  # of before a restart it is not known
             own_plats.use(node, client, former.own_plat)
         add_older(node, client, former.addresses)
     serve(node, client, new_served(node))

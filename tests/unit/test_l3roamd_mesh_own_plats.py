@@ -5,6 +5,7 @@ from l3roamd_mesh import CLIENT_IPV6, PLAT_RANGE, Client, Mesh, Node, forge
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
+from l3roamd_py.core.client import former_of
 from xlat464.node import node_prefix
 
 OTHER = CLIENT_IPV6[:15] + b"\2"
@@ -129,6 +130,55 @@ def test_all_move_at_once_when_their_plat_is_lost():
     assert plat(clients[0]) == x
 
 
+def test_a_plat_that_is_lost_here_is_not_brought_by_a_client_from_a_node_that_has_not_noticed():
+    mesh = two_exits()
+    c, x = mesh.nodes[3].plat, mesh.nodes[2].plat
+    b = mesh.nodes[1]
+    client, other = joined(mesh, 9), joined(mesh, 8)
+    b.handle(events.PlatChosen(x))
+    b.handle(events.PlatLost(c))
+    walk(mesh, client, b)
+    assert (plat(client), b.kernel.own_plats) == (x, {})
+    b.handle(events.PlatsTold(frozenset([c, x]), frozenset()))
+    walk(mesh, other, b)
+    assert plat(other) == c
+    b.handle(events.PlatsTold(frozenset([x]), frozenset([c])))
+    assert plat(other) == x
+
+
+def test_of_a_plat_that_a_client_brings_the_route_is_looked_for():
+    mesh = two_exits()
+    c, x = mesh.nodes[3].plat, mesh.nodes[2].plat
+    b = mesh.nodes[1]
+    client = joined(mesh)
+    b.handle(events.PlatChosen(x))
+    mesh.nodes[3].is_gone = True
+    walk(mesh, client, b)
+    assert (plat(client), b.kernel.own_plats) == (x, {})
+    assert b.core.counters["plats_unrouted"] == 1
+    mesh.nodes[3].is_gone = False
+    walk(mesh, client, mesh.nodes[0])
+    assert c not in b.core.node.lost_plats, "nobody would say that it is back"
+
+
+def test_a_plat_that_is_lost_while_a_client_that_had_it_is_claimed_is_not_taken_up_again():
+    mesh = two_exits()
+    c, x = mesh.nodes[3].plat, mesh.nodes[2].plat
+    a, b = mesh.nodes[:2]
+    client = joined(mesh)
+    walk(mesh, client, b)
+    a.handle(events.PlatChosen(x))
+    b.is_up = False
+    client.node = a
+    a.handle(events.ClientSeen(client.mac, client.ipv6))
+    assert former_of(a.core.node.clients[client.mac]).own_plat == c
+    a.handle(events.PlatLost(c))
+    assert former_of(a.core.node.clients[client.mac]).own_plat is None
+    a.handle(events.PlatsTold(frozenset([x]), frozenset()))
+    mesh.run(3)
+    assert (plat(client), a.kernel.own_plats) == (x, {})
+
+
 def test_a_plat_that_only_such_clients_use_is_looked_after():
     mesh = two_exits()
     joined(mesh)
@@ -152,6 +202,28 @@ def test_a_restart_goes_on_with_what_the_kernel_has():
     assert a.kernel.own_plats == {client.ipv6: c}
     mesh.nodes[1].handle(events.PlatChosen(x))
     walk(mesh, client, mesh.nodes[1])
+    assert plat(client) == c
+
+
+def test_a_restart_keeps_what_the_kernel_has_of_a_client_that_has_to_be_asked_for():
+    mesh = two_exits()
+    c, x = mesh.nodes[3].plat, mesh.nodes[2].plat
+    client = joined(mesh)
+    a = mesh.nodes[0]
+    client.ipv4 = bytes((10, 1, 0, 9))
+    a.handle(events.LeaseGranted(client.mac, client.ipv4, 3600))
+    mesh.run(2)
+    a.handle(events.PlatChosen(x))
+    saved = a.core.snapshot(a.now_s)
+    a.kernel.opened.discard((client.mac, client.ipv4))
+    a.restart(1.0, saved)
+    mesh.run(1.1)
+    assert former_of(a.core.node.clients[client.mac]) is not None
+    mesh.run(5)
+    a.handle(events.ClientSeen(client.mac, client.ipv6))
+    mesh.run(5)
+    assert former_of(a.core.node.clients[client.mac]) is None
+    assert a.core.node.clients[client.mac].own_plat == c
     assert plat(client) == c
 
 
