@@ -56,7 +56,7 @@ class Siit(Pairs):
 
     def __init__(self, folder, namespace):
         self.node = Namespace(namespace, folder)
-        self.node.start_siit()
+        self.node.start_siit("--queues", "1")  # so that a marker does not pass another flow's packet
         self.target = SiitTarget(str(self.node.socket))
         self.translator = Translator(self.target)
 
