@@ -16,6 +16,7 @@ from l3roamd_py.core.addresses import drop_ipv4, give_lease, may_have, open_gate
 from l3roamd_py.core.client import (
     AT_ONCE,
     NEVER,
+    NOWHERE,
     UNKNOWN,
     Claiming,
     Client,
@@ -282,6 +283,8 @@ def serve_alone(node: Node, client: Client) -> None:
 def _resume(node: Node, client: Client, lease: Lease) -> None:
     """Go on with a lease that we had before."""
     lease.is_returned = True
+    if lease.plat == NOWHERE and node.is_home(lease):
+        lease.plat = node.current or NOWHERE  # there was none when the client left
     give_lease(node, client, lease)
     if node.is_home(lease):
         open_gate(node, client)

@@ -39,6 +39,7 @@ class Kernel:
     home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
     at_of: dict[bytes, bytes] = field(default_factory=dict)
     pairs: dict[bytes, bytes] = field(default_factory=dict)  # other nodes' clients: IPv4 -> CLAT::ipv4
+    wanted_pairs: dict[bytes, bytes] = field(default_factory=dict)  # the same, once the translator has done it
     reached: set[bytes] = field(default_factory=set)  # IPv4 addresses that no packet waits for
     refuses: bool = False
 
@@ -264,11 +265,16 @@ class Node:
     def add_pair(self, action: do.AddPair) -> None:
         def answer() -> None:
             is_made = action.ipv4 not in self.mesh.untranslatable
-            if is_made:
+            if is_made and self.kernel.wanted_pairs.get(action.ipv4) == action.at:
                 self.kernel.pairs[action.ipv4] = action.at
             self.handle(events.PairMade(action.ipv4, action.at, is_made))
 
+        self.kernel.wanted_pairs[action.ipv4] = action.at
         self.mesh.after(self.mesh.translator_s, answer)
+
+    def remove_pair(self, action: do.RemovePair) -> None:
+        self.kernel.pairs.pop(action.ipv4, None)
+        self.kernel.wanted_pairs.pop(action.ipv4, None)
 
     def pass_wanted(self, action: do.PassWanted) -> None:
         if action.is_lasting and len(action.address) == 4:
@@ -317,6 +323,7 @@ class Node:
         }:
             self.mesh.announce(self, address, False)
         kernel.pairs.clear()
+        kernel.wanted_pairs.clear()
         kernel.reached.clear()
         kernel.neighbours &= {(node.mac_of(client.mac), client.ipv4) for client in node.clients.values()}
         routed = {address for client in node.clients.values() for address in client.addresses}
@@ -367,7 +374,7 @@ PERFORM: dict[type, Callable] = {
     do.RenewLease: lambda node, a: node.renew_lease(a),
     do.CheckRoute: Node.check_route,
     do.AddPair: Node.add_pair,
-    do.RemovePair: lambda node, a: node.kernel.pairs.pop(a.ipv4, None),
+    do.RemovePair: Node.remove_pair,
     do.PassWanted: Node.pass_wanted,
     do.QueueWanted: lambda node, a: node.kernel.reached.discard(a.address),
     do.RefuseWanted: lambda node, a: node.mesh.refused.append((node, a.address)),

@@ -25,6 +25,11 @@ def test_an_hour_of_a_hundred_nodes_ends_with_every_invariant_in_its_place():
     Simulation(nodes=100, clients=400, minutes=60, seed=2).run()
 
 
+@pytest.mark.parametrize("seed", [1014, 1027, 1077])  # each has broken an invariant once
+def test_an_hour_of_a_few_nodes_does_so_too(seed):
+    Simulation(nodes=9, clients=30, minutes=60, seed=seed).run()
+
+
 def test_the_checks_are_those_of_the_protocol():
     section = PROTOCOL.read_text().partition("## Invariants")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (\w[\w ]+) \|", section, re.MULTILINE) == [*CHECKS, KEPT, NOTHING_LEFT]
