@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 DUE_MAX = 32  # timers of one Tick: what arrives meanwhile has its turn before the rest
-ROUNDS_MAX = 8  # of timers that set one another; what is left is done at the next Tick
 VERDICTS_MAX = 16  # on one client for one event; what is left comes with the next Tick
 SOON_S = 5.0
 
@@ -73,15 +72,14 @@ class Core:
     def _on_tick(self, _: events.Tick) -> None:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
-        node.due_s, left = node.now_s, DUE_MAX
-        for _round in range(ROUNDS_MAX):  # what is due may set what is due already
-            due = node.timers.pop_due(node.now_s, left)
-            left -= len(due)
-            for what, mac in due:
-                what(node, mac)
-                judge_touched(node)
+        node.due_s = node.now_s
+        for _ in range(DUE_MAX):
+            due = node.timers.pop_due(node.now_s, 1)  # one by one: each may cancel what is due as well
             if not due:
                 break
+            what, mac = due[0]
+            what(node, mac)
+            judge_touched(node)
 
     @property
     def next_deadline_s(self) -> float | None:

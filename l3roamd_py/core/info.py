@@ -112,8 +112,10 @@ def accept_without_lease(node: Node, client: Client, answer: Answer) -> None:
 
 def _is_better(node: Node, client: Client, info: wire.Info) -> bool:
     """Return whether who had the client last comes after another node, which did not know its lease any more."""
-    search = client.search
-    return info.lease is not None and search.anew_s < NEVER and search.answered_by != node.address
+    search, lease = client.search, client.lease
+    if info.lease is None or (lease is not None and not node.is_home(lease)):
+        return False
+    return search.anew_s < NEVER and search.answered_by != node.address
 
 
 def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:

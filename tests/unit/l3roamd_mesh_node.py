@@ -39,7 +39,7 @@ class Kernel:
     home_of: dict[bytes, tuple[bytes, float, int]] = field(default_factory=dict)  # at -> home, until, serial
     at_of: dict[bytes, bytes] = field(default_factory=dict)
     pairs: dict[bytes, bytes] = field(default_factory=dict)  # other nodes' clients: IPv4 -> CLAT::ipv4
-    wanted_pairs: dict[bytes, bytes] = field(default_factory=dict)  # the same, once the translator has done it
+    wanted_pairs: dict[bytes, bytes] = field(default_factory=dict)  # the translator shall have
     reached: set[bytes] = field(default_factory=set)  # IPv4 addresses that no packet waits for
     refuses: bool = False
 

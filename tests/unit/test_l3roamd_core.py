@@ -27,6 +27,24 @@ from l3roamd_py.core.tlv import walk
 from xlat464.node import node_prefix
 
 
+def test_what_is_due_may_cancel_what_is_due_as_well():
+    core = Core(Options(CLAT_RANGE, PLAT_RANGE, CLIENTS, clat=CLAT_RANGE))
+    timers, done = core.node.timers, []
+
+    def first(node, mac):
+        done.append(mac)
+        node.timers.cancel((second, mac))
+
+    def second(node, mac):
+        done.append(b"second")
+
+    timers.set((first, b"first"), 1.0)
+    timers.set((second, b"first"), 1.5)
+    core.handle(events.Tick(), 2.0)
+    assert done == [b"first"]
+    assert timers.next_s is None or timers.next_s > 2.0
+
+
 def test_who_was_let_go_and_answers_late_is_claimed_back_and_waited_for_the_next_time():
     mesh, client = Mesh(measure_after_s=1000.0), make_client(9, 1)
     client.answer_s = 0.04

@@ -22,7 +22,7 @@ from l3roamd_py.netfilter.nft.table import (
     remove_table,
     rewrite,
 )
-from l3roamd_py.netfilter.rules import AGAIN_S, Checks, RulesError
+from l3roamd_py.netfilter.rules import AGAIN_S, Checks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,15 +123,11 @@ class NftClatRules(NftGate):
     def set_current_plat(self, plat: bytes | None) -> None:
         messages = [nftables.flush_set(TABLE6, "current")]
         messages += [add_elements(TABLE6, "current", Element(plat))] if plat else []
-        before, self.ruleset.current = self.ruleset.current, plat
-        try:
-            with refusal("cannot change the current PLAT"):
-                self._commit(messages + rewrite(TABLE6, self.ruleset.of(TABLE6)))
-                if self.own is not None:
-                    self.own.set_current(plat)
-        except RulesError:
-            self.ruleset.current = before
-            raise
+        self.ruleset.current = plat  # also if somebody has just flushed the table: it is made again with that
+        with refusal("cannot change the current PLAT"):
+            self._commit(messages + rewrite(TABLE6, self.ruleset.of(TABLE6)))
+            if self.own is not None:
+                self.own.set_current(plat)
 
     def drop_plat(self, plat: bytes) -> None:
         if self.own is not None:

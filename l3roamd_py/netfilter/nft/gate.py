@@ -12,7 +12,7 @@ from l3roamd_py.netfilter.gate import Gate
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, refusal
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import queue, queue_of_xtables
-from l3roamd_py.netfilter.nft.messages import FORWARD, Chain, Element, Table
+from l3roamd_py.netfilter.nft.messages import FORWARD, IPV4, IPV6, Chain, Element, Table
 from l3roamd_py.netfilter.nft.ruleset import TABLE4, TABLE6, Ruleset
 from l3roamd_py.netfilter.nft.table import (
     add_elements,
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 
     Queue = Callable[[int], bytes]
 
+# what daemons had whose rules stood in several tables: a new one takes over from such a one as well
+RETIRED = (
+    Table(IPV6, "l3roamd_clat", "", ()),
+    Table(IPV4, "l3roamd_wanted", "", ()),
+    Table(IPV6, "l3roamd_wanted", "", ()),
+)
 REFUSED_MS = 600 * 1000  # then its packets wait at the gate again: made-up addresses must not fill the set
 TABLES = {4: TABLE4, 16: TABLE6}  # by the bytes of an address
 
@@ -60,6 +66,8 @@ class NftGate(Gate):
             self.ruleset.clat_range = self.clat_range
             self._raise(TABLE4)
             self._raise(TABLE6)
+            for table in RETIRED:
+                remove_table(self.netfilter, table)
             self.is_up = True
             self._put_reached()
             self.let_in = self._opened(TABLE4) | self._opened(TABLE6)
@@ -105,7 +113,7 @@ class NftGate(Gate):
 
     def tear_down(self) -> None:
         with refusal("cannot remove the gate"):
-            for table in TABLES.values():
+            for table in list(TABLES.values()) + list(RETIRED):
                 remove_table(self.netfilter, table)
         self.is_up, self.let_in = False, set()
         self.dissolve()
