@@ -104,7 +104,7 @@ SOURCED = re.compile(
 NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/|/464xlat-babel/ask$")
 # programs that a package makes do without: its scripts ask first, or what runs them brings them
 DOES_WITHOUT = {
-    "464xlat-common": {"babeld", "nft", "iptables", "python3"},
+    "464xlat-common": {"babeld", "nft", "iptables", "ip6tables-save", "python3"},
     "464xlat-plat": {"jool", "tc"},
     "gluon-464xlat-babel": {"sse-multiplex"},  # of gluon-status-page, whose page asks
 }

@@ -68,15 +68,23 @@ def test_path_mtu_of_the_mesh_is_learnt_from_the_server(mesh):
     narrow(mesh)
     server = mesh.server.start([sys.executable, "-c", textwrap.dedent(BIG_ANSWERS)])
     assert server.stdout.readline() == "ready\n"
-    asks = textwrap.dedent(PRELUDE) + 's = udp(); s.connect((SERVER, 9)); s.send(b"go"); time.sleep(600)'
+    asks = textwrap.dedent(PRELUDE + ASKS)
     mesh.client.start([sys.executable, "-c", asks])
     assert server.stdout.readline() == "90\n"  # EMSGSIZE
     assert path_mtu(mesh, mesh.server, "203.0.113.1") == 1280
 
 
+ASKS = """
+    s = udp()
+    s.connect((SERVER, 9))
+    for _ in range(60):  # any datagram may be lost
+        s.send(b"go")
+        time.sleep(1)
+"""
 BIG_ANSWERS = """
     import socket, time
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.settimeout(60)
     s.bind(("", 9))
     s.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
     print("ready", flush=True)

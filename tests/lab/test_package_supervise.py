@@ -39,6 +39,8 @@ def index(node, device):
 )
 def test_rules_that_were_flushed_come_back_and_nothing_else_is_made_anew(node, config, flush, rules):
     up(node, config)
+    if rules == XTABLES:
+        node.wait(rules, "-A XLAT464_hosts ")  # once prefixd has chosen a PLAT
     before, devices = node(rules), (index(node, "plat"), index(node, "clat"))
     node(flush)
     assert node(rules, check=False) != before

@@ -19,7 +19,7 @@ TRIED = {
     )
     if len(cells) == 6
 }
-PINNED = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
+PINNED = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("name", ["pyroute2", "cffi"])
