@@ -64,6 +64,8 @@ def test_a_configuration_that_uci_cannot_read_takes_no_role_down(node, config):
     node.start()
     node.wait("464xlat status", "plat  up")
     node.wait("464xlat status", "clat  up")
+    for last in ("xlat464_hosts", "proto 158"):  # what prefixd and the roaming daemon add
+        node.wait(KERNEL, last)
     before = node(KERNEL)
     node.write(config) if config else node("rm /etc/config/464xlat")
     node("/etc/init.d/464xlat reload", check=False)
