@@ -7,7 +7,8 @@ advertisements (RFC 4861 section 6.2.3), and a host keeps what each has told it 
 must be the same in all of them, the router lifetime above all. So it is copied from the last one that left the device,
 with the addresses. Before one has left, ours are not sent.
 
-Until an exit was seen nothing is announced. After that PREF64 has a lifetime, or lifetime 0 while there is no exit.
+Until it is known whether there is an exit nothing is announced. After that PREF64 has a lifetime, or lifetime 0 while
+there is no exit. That is so without having seen one too: a prefixd before this one may have announced it.
 """
 
 import struct
@@ -40,6 +41,7 @@ ETHERNET, IPV6, FIXED = (
     16,
 )  # bytes: of an Ethernet and an IPv6 header, of an advertisement before its options
 ICMP = ETHERNET + IPV6
+SOURCE = ETHERNET + 8  # where it begins
 
 
 class Heard:
@@ -52,7 +54,7 @@ class Heard:
         if len(frame) < ICMP + FIXED or frame[12:14] != b"\x86\xdd" or frame[ICMP : ICMP + 2] != b"\x86\x00":
             raise ValueError("no router advertisement")
         self.source_mac, self.mac = frame[6:12], frame[:6]
-        self.source, self.destination = frame[ETHERNET + 8 : ETHERNET + 24], frame[ETHERNET + 24 : ICMP]
+        self.source, self.destination = frame[SOURCE : SOURCE + 16], frame[SOURCE + 16 : ICMP]
         self.fixed = frame[
             ICMP + 4 : ICMP + FIXED
         ]  # hop limit, flags, router lifetime, reachable and retrans timers
@@ -94,8 +96,8 @@ class Advertiser:
     pref64  16 bytes of a /96
     dns     servers that hosts ask, where the node's daemon names none: 16 bytes, 4 of IPv4, or none for this node
     mtu     of the link, where that daemon says none; 0: ours does not either
-    told    None until an exit was seen, then whether there is one
-    others  address -> PREF64s among the options, of routers that are not this node
+    told    None until it is known, then whether there is an exit
+    others  addresses of routers that are not this node
     """
 
     def __init__(self, pref64: bytes, dns: "Sequence[bytes]" = (), mtu: int = 0) -> None:
@@ -103,7 +105,7 @@ class Advertiser:
         self.dns = [embed(pref64, 96, server) if len(server) == 4 else server for server in dns]
         self.mtu = mtu
         self.told: "bool | None" = None
-        self.others: "dict[bytes, int]" = {}
+        self.others: "list[bytes]" = []
         self.heard: "Heard | None" = None
         self.sent = 0
         self._heard_ms = 0
@@ -115,29 +117,24 @@ class Advertiser:
         self._solicit_ms = 0
 
     def tell(self, is_there: bool, now_ms: int) -> None:
-        """There is an exit, or there is none any more."""
-        if is_there == self.told or (self.told is None and not is_there):
+        """There is an exit, or there is none."""
+        if is_there == self.told:
             return
         self.told = is_there
         self._burst = BURST
         self._next_ms = now_ms if self._all_ms is None else max(now_ms, self._all_ms + APART_MS)
 
-    def withdraw(self, now_ms: int) -> None:
-        """Announce no longer what may have been announced before we were here."""
-        self.told = True
-        self.tell(False, now_ms)
-
     def hear(self, frame: bytes, is_ours: bool, now_ms: int) -> bool:
         """Take an advertisement that left this device, or came in; return whether it is of a router not seen yet."""
+        if not is_ours and (len(self.others) == OTHERS_MAX or frame[SOURCE : SOURCE + 16] in self.others):
+            return False  # unparsed: clients can send any number of them, with many options each
         try:
             heard = Heard(frame)
         except ValueError:
             return False
         if not is_ours:
-            is_new = heard.source not in self.others and len(self.others) < OTHERS_MAX
-            if is_new or heard.source in self.others:
-                self.others[heard.source] = heard.options.count(PREF64)
-            return is_new
+            self.others.append(heard.source)
+            return True
         self.heard, self._heard_ms, self._solicits = heard, now_ms, 0
         if heard.destination == ALL_NODES:
             self._all_ms = now_ms

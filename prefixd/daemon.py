@@ -207,7 +207,7 @@ def _hosts(poller, clock, options):
     advertiser = Advertiser(options["pref64"], options["dns6"], options["link_mtu"])
     link = Advert(poller, clock, options["client_device"], advertiser, options["hosts_hook"])
     if options["announce"] == "off":
-        link.withdraw(clock.now_ms())
+        link.tell(False, clock.now_ms())
     return link
 
 

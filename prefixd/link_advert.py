@@ -43,7 +43,7 @@ class Advert:
         self._index = 0
         self._look_ms = 0
         self._hooked = None  # what the hook has been told
-        self._wanted = None
+        self._wanted = False  # who was here before us may have told more
         self._hook_ms = 0
         self._said = None
         self.state = "there is no device %s" % device
@@ -52,11 +52,6 @@ class Advert:
         """There is an exit, or there is none."""
         self._advertiser.tell(is_there, now_ms)
         self._wanted = is_there
-
-    def withdraw(self, now_ms):
-        """Hosts are to be told no more."""
-        self._advertiser.withdraw(now_ms)
-        self._wanted = False
 
     def deadline_ms(self):
         due_ms = self._look_ms

@@ -50,7 +50,7 @@ def parse(arguments):
         "pref64": _value(given, "--pref64", _prefix96),
         "announce": _value(given, "--announce", _announce, "on"),
         "client_device": _value(given, "--client-device", parse_device),
-        "dns6": _addresses(given, "--dns6", _server, 3),
+        "dns6": _addresses(given, "--dns6", parse_server, 3),
         "link_mtu": _value(given, "--link-mtu", _number(1280, 65535, "bytes"), 0),
         "hosts_hook": _value(given, "--hosts-hook", _command),
     }
@@ -143,7 +143,7 @@ def _command(text):
     return text
 
 
-def _server(text):
+def parse_server(text):
     """Return the bytes of an IPv6 address, of an IPv4 address behind --pref64, or none for this node's own address."""
     if text == "node":
         return b""

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: ISC
 """Cases of the router advertisements for hosts with a CLAT of their own: bytes as in the RFCs, and when they leave."""
 
+import os
+
 from prefixd import advert
 from prefixd.advert import ALL_NODES, ALL_NODES_MAC, Advertiser
+from prefixd.link_advert import Advert
+from runtime.loop import Clock
 from xlat464.address import parse_ipv6
 
 PREF64 = parse_ipv6("fddd:1338:1338::")
@@ -117,15 +121,11 @@ def case_what_is_no_option_is_as_the_daemon_said_last():
     assert sent(advertiser, 20000)[0][58:70] == fixed
 
 
-def case_nothing_is_announced_before_an_exit_was_seen():
-    for is_told in (False, True):
-        advertiser = Advertiser(PREF64, [DNS], 1374)
-        if is_told:
-            advertiser.tell(False, 0)
-        advertiser.hear(frame(), True, 0)
-        for now_ms in range(0, 10**6, 7000):
-            advertiser.hear(frame(), True, now_ms)
-            assert sent(advertiser, now_ms) == [] and advertiser.told is None
+def case_nothing_is_announced_before_it_is_known_whether_there_is_an_exit():
+    advertiser = Advertiser(PREF64, [DNS], 1374)
+    for now_ms in range(0, 10**6, 7000):
+        advertiser.hear(frame(), True, now_ms)
+        assert sent(advertiser, now_ms) == [] and advertiser.told is None
     advertiser.tell(True, 10**6)
     assert options_of(sent(advertiser, 10**6)[0])[:16] == THERE
 
@@ -200,17 +200,55 @@ def case_a_router_that_is_not_this_node_is_noted_once_and_not_followed():
     other = parse_ipv6("fe80::bad")
     assert advertiser.hear(frame(source=other), False, 20000)
     assert not advertiser.hear(frame(THERE, source=other), False, 20001)
-    assert sent(advertiser, 20001) == [] and advertiser.others == {other: 1}
+    assert sent(advertiser, 20001) == [] and advertiser.others == [other]
     for number in range(100):
         advertiser.hear(frame(source=other[:15] + bytes((number,))), False, 30000)
     assert len(advertiser.others) == advert.OTHERS_MAX
 
 
-def case_what_may_have_been_announced_can_be_taken_back_without_an_exit():
+class Unread(bytes):
+    """An advertisement of whose options none may be looked at."""
+
+    def __getitem__(self, key):
+        assert isinstance(key, slice), "it is parsed"
+        return bytes(self)[key]
+
+
+def case_a_flood_of_other_routers_is_not_parsed():
+    """Neither of those that are known, nor of any once as many are remembered as can be."""
+    advertiser = heard()
+    sources = [ROUTER[:15] + bytes((number,)) for number in range(1, advert.OTHERS_MAX + 1)]
+    for at, source in enumerate(sources):
+        assert advertiser.hear(frame(source=source), False, 20000)
+        assert not advertiser.hear(Unread(frame(source=sources[at // 2])), False, 20001)
+    assert not advertiser.hear(Unread(frame(source=PHONE)), False, 20002)
+    assert advertiser.others == sources
+
+
+def case_what_a_prefixd_before_may_have_announced_is_taken_back_without_an_exit():
     advertiser = Advertiser(PREF64)
-    advertiser.withdraw(0)
+    advertiser.tell(False, 0)
     advertiser.hear(frame(), True, 0)
-    assert options_of(sent(advertiser, 3000)[0]) == GONE
+    for now_ms in (3000, 7000, 11000):
+        advertiser.tell(False, now_ms)
+        assert options_of(sent(advertiser, now_ms)[0]) == GONE
+    advertiser.tell(True, 20000)
+    assert options_of(sent(advertiser, 20000)[0]) == THERE
+
+
+def case_what_a_prefixd_before_may_have_had_dhcp_and_dns_say_is_taken_back_at_once():
+    path = "/tmp/prefixd-hook-%s" % "".join("%02x" % octet for octet in os.urandom(8))
+    link = Advert(None, Clock(), "no-such-device", Advertiser(PREF64), "echo told >%s" % path)
+    try:
+        link.tick(0)
+        with open(path) as file:
+            assert file.read() == "told off\n"
+        link.tell(True, 2000)
+        link.tick(2000)
+        with open(path) as file:
+            assert file.read() == "told on fddd:1338:1338::c000:aa fddd:1338:1338::c000:ab\n"
+    finally:
+        (os.remove if hasattr(os, "remove") else os.unlink)(path)
 
 
 def case_no_frame_breaks_it():

@@ -90,7 +90,9 @@ def test_everything_that_needs_no_gluon_is_selected_and_built(tree):
 
 
 def test_what_is_selected_already_stays_so(tree):
-    selected = "CONFIG_PACKAGE_prefixd=y\nCONFIG_PACKAGE_prefixd-bird=m\n"
+    selected = "".join(
+        f"CONFIG_PACKAGE_{name}\n" for name in ("prefixd=y", "prefixd-bird=m", "prefixd-hosts=m")
+    )
     (tree / ".config").write_text(selected)
     assert feed(tree, "prefixd").returncode == 0
     assert (tree / ".config").read_text() == selected

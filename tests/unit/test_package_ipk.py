@@ -162,6 +162,28 @@ def test_an_exit_goes_before_the_package_that_undoes_it(built, tmp_path, variabl
     assert (said.returncode, said.stdout) == (0, done)
 
 
+@pytest.mark.parametrize(
+    ("variables", "done"),
+    [
+        ({}, ["tell-hosts - 0 off\n", "60-prefixd changed\n"]),
+        ({"PKG_UPGRADE": "1"}, ["", ""]),
+        ({"IPKG_INSTROOT": "/image"}, ["", ""]),
+    ],
+)
+def test_hosts_are_told_no_more_when_the_package_goes_that_tells_them(built, tmp_path, variables, done):
+    for name in ("tell-hosts", "role.d/60-prefixd"):
+        program = tmp_path / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text('#!/bin/sh\necho "${0##*/}" "$@"\n')
+        program.chmod(0o755)
+    for script, says in zip(("prerm-pkg", "postrm"), done, strict=True):
+        text = packages.members(built["prefixd-hosts"], "control")[script][1].decode()
+        text = text.replace("/lib/464xlat", str(tmp_path))
+        environment = {"PATH": "/usr/bin:/bin", **variables}
+        said = subprocess.run(["sh"], input=text, capture_output=True, text=True, env=environment)
+        assert (said.returncode, said.stdout) == (0, says)
+
+
 def test_a_removal_stops_the_service_once(built):
     """OpenWrt's own prerm disables and stops it; a second stop would find nothing, and ubus says "Command failed"."""
     for name in ("464xlat-common", "l3roamd-py"):

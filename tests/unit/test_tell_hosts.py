@@ -53,9 +53,29 @@ def test_what_has_changed_is_written_and_read_once(tell):
 
 
 @pytest.mark.parametrize(
-    "words", [("", "off"), ("soon", "off"), ("-5", "off"), ("1800", "maybe"), ("999999", "off")]
+    "words",
+    [
+        *((wrong, *ON) for wrong in ("", "soon", "-5", "999999", "299", "86401", "0300", "1800;reboot")),
+        ("1800", "maybe"),
+    ],
 )
 def test_a_wrong_word_is_one_sentence_and_changes_nothing(tell, words):
     status, said, hups = tell("br-client", *words)
     assert (status, said.count("\n"), hups) == (2, 1, 0)
     assert not tell.folder.exists()
+
+
+def test_what_was_told_is_taken_back_without_knowing_how_it_was_told(tell):
+    assert tell("br-client", "300", *ON)[0] == 0
+    assert tell("-", "0", "off") == (0, "", 1)
+    assert (tell.folder / ".464xlat-options").read_text().strip() == ""
+
+
+def test_procd_is_not_waited_for(tell, tmp_path, monkeypatch):
+    """prefixd waits for the script, and ubus waits for 30 s unless it is told otherwise."""
+    ubus = tmp_path / "ubus"
+    ubus.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/said\n')
+    ubus.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert tell("br-client", "300", *ON)[0] == 0
+    assert (tmp_path / "said").read_text() == '-t 2 call service signal {"name":"dnsmasq","signal":1}\n'
