@@ -17,6 +17,8 @@ MOST_JUMPS = 16  # nftables' own limit: NFT_JUMP_STACK_SIZE
 PROTOCOLS = {
     "6": "tcp",
     "17": "udp",
+    "58": "icmpv6",
+    "ipv6-icmp": "icmpv6",
     "47": "gre",
     "4": "ipip",
     "ipencap": "ipip",

@@ -13,6 +13,7 @@ from server.conf import Conf
 
 OURS = "table inet xlat464_"
 WEB, BABEL, ROAMING = 443, 6696, 5523
+UDP = " (UDP)"
 ANSWERED = ip_address("198.51.100.1")  # anybody on the internet
 
 
@@ -20,9 +21,11 @@ def packets(conf: Conf) -> Iterator[tuple[str, Packet]]:
     """Yield what has to pass, with what people call it."""
     meshes = conf.values("roaming", "mesh")
     for mesh in meshes:
-        yield f"babel on {mesh}", Packet("input", 6, "udp", BABEL, mesh, "")
+        # conntrack leaves it untracked
+        yield f"as ICMPv6 on {mesh}", Packet("input", 6, "icmpv6", 0, mesh, "", state="untracked")
+        yield f"as babel on {mesh}", Packet("input", 6, "udp", BABEL, mesh, "")
         if conf.value("roaming", "node_client_prefix"):
-            yield f"the roaming daemon on {mesh}", Packet("input", 6, "udp", ROAMING, mesh, "")
+            yield f"for the roaming daemon on {mesh}", Packet("input", 6, "udp", ROAMING, mesh, "")
     if conf.is_on("plat"):
         yield from _of_plat(conf, meshes)
     if conf.is_on("clat"):
@@ -53,18 +56,18 @@ def _of_clat(conf: Conf, meshes: Iterable[str]) -> Iterator[tuple[str, Packet]]:
 
 
 def _both(there: str, back: str, packet: Packet) -> Iterator[tuple[str, Packet]]:
-    yield there, packet
-    yield (
-        back,
-        replace(
-            packet,
-            in_device=packet.out_device,
-            out_device=packet.in_device,
-            source=packet.destination,
-            destination=packet.source,
-            state="established",
-        ),
+    """TCP and UDP, there and back."""
+    answer = replace(
+        packet,
+        in_device=packet.out_device,
+        out_device=packet.in_device,
+        source=packet.destination,
+        destination=packet.source,
+        state="established",
     )
+    for protocol, suffix in (("tcp", ""), ("udp", UDP)):
+        yield there + suffix, replace(packet, protocol=protocol)
+        yield back + suffix, replace(answer, protocol=protocol)
 
 
 def held_up(conf: Conf, tables: Iterable[Table]) -> Iterator[str]:
@@ -80,7 +83,14 @@ def held_up(conf: Conf, tables: Iterable[Table]) -> Iterator[str]:
                 and _drops(table, chain, packet)
             ]
             if taken:
-                yield f"{table.name}, chain {chain.name} drops what comes {', '.join(dict.fromkeys(taken))}"
+                yield f"{table.name}, chain {chain.name} drops what comes {', '.join(_told(taken))}"
+
+
+def _told(taken: list[str]) -> list[str]:
+    """Return each once; UDP where TCP comes through."""
+    return [
+        name for name in dict.fromkeys(taken) if not name.endswith(UDP) or name.removesuffix(UDP) not in taken
+    ]
 
 
 def _drops(table: Table, chain: Chain, packet: Packet) -> bool:

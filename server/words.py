@@ -78,6 +78,7 @@ def _l3roamd(conf: Conf, mac: str, clat: Settings, plat: Settings) -> list[str]:
         *_options(conf, "roaming", "node_client_prefix"),
         *several("prefix"),
         *(["--clat", "--clat-device", clat["device"], "--translator", clat["target"]] if clat else []),
+        *(["--pref64", clat["pref64"]] if clat.get("pref64") else []),
         *(["--plat", "--plat-device", plat["device"]] if plat else []),
         *_options(conf, "roaming", "rules"),
         *_options(conf, "clat", "client_device"),
@@ -119,7 +120,7 @@ def babeld_lines(conf: Conf, has_port: bool) -> list[str]:
 
 
 def bird_lines(conf: Conf, mac: str) -> list[str]:
-    """Return what BIRD has to include: the node's own /96s, and a function for the export filter of babel.
+    """Return what BIRD has to include: static routes of the node's own /96s, for bird.conf's protocol babel to export.
 
     The device is there while the role is up, and so is the route.
     """

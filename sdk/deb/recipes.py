@@ -24,6 +24,7 @@ class Recipe:
     units     that are enabled, and restarted by an upgrade (reloaded, where `reloads` says so)
     compiled  path -> what compiled.py makes
     first     what is done first when it is removed, while its files are there: lines of sh
+    last      what is done when its files are gone
     purge     what is done when it is purged
     manuals   section and name -> (its line in `apropos`, the words that print its help)
     """
@@ -80,9 +81,12 @@ RECIPES = (
         units=("464xlat.service", "464xlat-metrics.timer"),
         reloads=True,
         conffiles=("/etc/464xlat.conf",),
-        first='for role in clat plat; do 464xlat "$role" down || true; done\n',
-        last="if [ -d /run/systemd/system ]; then\n\tsystemctl try-restart babeld.service || true\nfi\n",
-        purge="rm -rf /run/464xlat /var/lib/464xlat\nrm -f /var/lib/prometheus/node-exporter/464xlat.prom\n",
+        first=(
+            'for role in clat plat; do 464xlat "$role" down || true; done\n'
+            "[ ! -d /run/systemd/system ] || /usr/lib/464xlat/role.d/50-babel gone || true\n"
+        ),
+        last="rm -f /var/lib/prometheus/node-exporter/464xlat.prom\n",
+        purge="rm -rf /run/464xlat /var/lib/464xlat\n",
         manuals={
             "8/464xlat": ("set a server up for 464XLAT", ("sh", "files/464xlat/usr/sbin/464xlat", "--help")),
             "5/464xlat.conf": (

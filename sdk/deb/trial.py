@@ -43,7 +43,7 @@ for way in ipv4 ipv6; do grep -H . /proc/sys/net/$way/conf/*/forwarding /proc/sy
 done 2>/dev/null
 cat /proc/sys/net/ipv4/icmp_ratelimit
 ls /etc/systemd/system /var/lib /run | grep -i 'xlat\|siit\|prefixd\|l3roamd' || true
-systemctl is-active babeld; ls /lib/systemd/system/babeld.service.d 2>/dev/null || true"""
+systemctl is-active babeld; ls /run/systemd/system/babeld.service.d 2>/dev/null || true"""
 NETWORK = """\
 ip link set lo up
 ip link add eth0 type veth peer name peer0; ip addr add 203.0.113.2/24 dev eth0

@@ -184,3 +184,33 @@ def test_a_manual_page_shows_each_line_as_it_is():
         ["nroff", "-man", "-Tascii"], input=page, capture_output=True, text=True, check=True
     ).stdout
     assert {".so", "'it", "a -b \\c"} <= {line.strip() for line in said.splitlines()}
+
+
+def test_networkmanager_keeps_what_the_admin_told_it_to_leave_alone():
+    text = (deb_packages.unpacked("464xlat") / "usr/lib/NetworkManager/conf.d/464xlat.conf").read_text()
+    assert "\nunmanaged-devices+=interface-name:plat;interface-name:clat\n" in text
+
+
+def test_metrics_come_when_node_exporter_is_installed_later_and_go_with_the_package():
+    root = deb_packages.unpacked("464xlat")
+    units = root / "usr/lib/systemd/system"
+    assert "Condition" not in (units / "464xlat-metrics.timer").read_text()
+    assert "ConditionPathIsDirectory=" in (units / "464xlat-metrics.service").read_text()
+    script = (root / "DEBIAN/postrm").read_text()
+    removed = re.search(r'if \[ "\$1" = remove \]; then\n(.*?)^fi', script, re.MULTILINE | re.DOTALL)
+    assert removed is not None
+    assert "rm -f /var/lib/prometheus/node-exporter/464xlat.prom" in removed[1]
+
+
+def test_the_documented_purge_takes_nothing_that_reach_needs():
+    (line,) = re.findall(r"`apt purge (.*?)`", (ROOT / "docs/gateway.md").read_text())
+    needed = re.findall(r"[a-z0-9][a-z0-9.+-]+", fields("464xlat-reach")["Depends"])
+    assert set(line.split()) <= set(NAMES) - {"464xlat-reach", *needed}
+
+
+def test_firewalld_is_told_one_thing_at_a_time():
+    lines = re.findall(r"^firewall-cmd (.*)$", (ROOT / "docs/gateway.md").read_text(), re.MULTILINE)
+    assert len(lines) > 5
+    for line in lines:
+        does = [word for word in line.split() if not re.match(r"--(permanent|zone=|policy=)", word)]
+        assert len(does) == 1, line

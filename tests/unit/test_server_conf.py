@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: ISC
 """/etc/464xlat.conf: the same words as UCI's file, a sentence for each mistake, and what programs are told of it."""
 
-import json
 import re
 import shlex
 import subprocess
@@ -9,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reach import ruleset_nft
-from server import cli, conf, firewalls, machine, words
+from server import cli, conf, machine, words
 from server.keys import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +34,7 @@ BOTH = (
 )
 CLAT = words.settings_of(
     "clat_range=fddd:1337:1337::/48 plat_range=fddd:1338:1338::/48 prefix=fddd:1337:1337:200:0:a::/96 "
-    "device=clat target=/run/siit/control.sock"
+    "device=clat target=/run/siit/control.sock pref64=fddd:1338:1338::/96"
 )
 PLAT = words.settings_of("prefix=fddd:1338:1338:200:0:a::/96 device=plat")
 
@@ -255,27 +253,54 @@ def test_the_mac_is_chosen_once(tmp_path, monkeypatch):
     assert machine.find_mac(right(GATEWAY)) == "02:00:00:00:00:0a"
 
 
-FORWARD = """{{"nftables": [{{"chain": {{"family": "inet", "table": "{table}", "name": "forward", "handle": 1,
-"type": "filter", "hook": "forward", "prio": 0, "policy": "{policy}"}}}},
-{{"table": {{"family": "inet", "name": "{table}", "handle": 2}}}}]}}"""
+def of_openwrt(daemon, text, clat, plat):
+    """Return a daemon's command line of a router's init script, with the same configuration and the same roles up."""
+    settings = "".join(
+        f"{role}_{key}={shlex.quote(value)}\n"
+        for role, values in (("clat", clat), ("plat", plat))
+        for key, value in values.items()
+    )
+    given = [line for line in words.variables(right(text)) if not line.endswith("=''")]
+    script = f"""
+XLAT={ROOT}/files/464xlat
+IPKG_INSTROOT=$XLAT
+. {ROOT}/files/{daemon}/etc/init.d/{daemon}
+. {ROOT}/files/server/464xlat/usr/lib/464xlat/uci/functions.sh
+{chr(10).join(given)}
+{settings}
+load_464xlat() {{ :; }}
+has_role() {{ [ -n "$(setting "$1" device)" ]; }}
+setting() {{ eval "printf %s \\"\\$$1_$2\\""; }}
+lease_file() {{ echo /tmp/dhcp.leases; }}
+micropython() {{ echo fddd:1337:1337:200:0:a:c000:1; }}
+procd_open_instance() {{ :; }}
+procd_close_instance() {{ :; }}
+procd_set_param() {{ [ "$1" != command ] || procd_append_param "$@"; }}
+procd_append_param() {{ shift; printf '%s\\n' "$@"; }}
+start_service
+"""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
-    ("table", "policy", "sentences"),
-    [
-        ("filter", "accept", 0),
-        ("xlat464_plat", "drop", 0),
-        ("filter", "drop", 1),
-    ],
+    ("clat", "plat"), [(CLAT, PLAT), (CLAT, {}), ({}, PLAT), (CLAT | {"pref64": ""}, PLAT)]
 )
-def test_a_firewall_that_drops_what_a_gateway_forwards_is_named(table, policy, sentences):
-    text = FORWARD.format(table=table, policy=policy)
-    json.loads(text)
-    said = list(firewalls.held_up(right(GATEWAY), ruleset_nft.read(text)))
-    assert len(said) == sentences
-    if said:
-        assert said[0].startswith("table inet filter, chain forward drops what comes from wg-mesh to plat, ")
-        assert "from plat to eth0, from eth0 to plat" in said[0]
+def test_the_roaming_daemon_has_a_routers_options(clat, plat):
+    roaming = "[roaming]\nprefix = 2001:db8::/64\nsend_on = on\nmax_lease_s = 600\nroam_auth = off\n"
+    roaming += "rules = nft\nprepare = fddd:1337:1337:200:0:b:c000:1\n[node]\nmac = 02:00:00:00:00:0a\n"
+    text = BOTH.replace("mac = 02:00:00:00:00:0a\n", "") + roaming
+    ours, routers = (
+        [word for word in line if word.startswith("--")]
+        for line in (
+            words.command("l3roamd-py", right(text), "02:00:00:00:00:0a", clat, plat),
+            of_openwrt("l3roamd-py", text, clat, plat),
+        )
+    )
+    assert ("--pref64" in ours) == bool(clat and clat["pref64"])
+    # a router's mesh devices are told at the socket
+    assert sorted(set(ours) - {"--mesh"}) == sorted(set(routers))
 
 
 def test_the_shells_functions_are_what_roles_ask_for(tmp_path):
