@@ -154,8 +154,8 @@ class Answers:
     # The rest
 
     def _roams(self, _: Command) -> str:
-        status = self._daemon.describe()
-        return encode({"roams": status["roams"], "total": status.get("roams_total", 0)}) + "\n"
+        status = self._daemon.core.status(self._daemon.now_s(), iter)
+        return encode({"roams": status.get("roams", []), "total": status.get("roams_total", 0)}) + "\n"
 
     def _has_route(self, command: Command) -> str:
         return control.has_route_answer(

@@ -27,7 +27,8 @@ SERIAL_DIGITS = 20  # of 64 bits
 PLATS_MAX = 64  # that have rules at once: each is compared with every packet of a client
 PREFIX_BYTES = 12  # a /96
 NAMES: "dict[tuple[str, bytes], str]" = {}  # made before: MicroPython takes long to make a text
-HOST_MARK = 0x8000000  # the bit: of what a host that translates itself sends to a PLAT. 464xlat's firewall takes it off
+# the bit: of what a host that translates itself sends to a PLAT, to its end. 464xlat's firewall lets that pass
+HOST_MARK = 0x8000000
 NODES_IPV4 = bytes((192, 0, 0))  # 192.0.0.0/24: nodes' own addresses, no client's to send to
 # timeout of an element that somebody took away and we put back: the daemon removes it when the client goes
 AGAIN_S = 3600

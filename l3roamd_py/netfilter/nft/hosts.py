@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
 RANGE_BYTES = 6  # of a plat_range
 HOSTS_MS = 600 * 1000
+HOSTS_MAX = 4096  # a client may send from as many addresses as it likes; all of them are listed to be counted
 ELEMENTS_AT_ONCE = 10 * ELEMENTS_A_MESSAGE  # in one transaction, which the socket must have room for
 TABLE = layout(
     nftables.IPV6,
@@ -76,7 +77,7 @@ TABLE = layout(
     [Chain("from_hosts", PREROUTING, -340), Chain("to_hosts", POSTROUTING, 300)],
     [
         Set("plat_of", TYPE_IPV6, ADDRESS_BYTES, TYPE_IPV6, ADDRESS_BYTES, has_timeout=False),
-        Set("hosts", TYPE_IPV6, ADDRESS_BYTES, is_dynamic=True),
+        Set("hosts", TYPE_IPV6, ADDRESS_BYTES, dynamic_size=HOSTS_MAX),
     ],
 )
 
@@ -136,21 +137,21 @@ class NftHosts:
             return [each.key for each in list_elements(self.netfilter, TABLE, "hosts")]
 
     def _add(self, pairs: "Iterable[tuple[bytes, bytes]]") -> None:
-        pairs = list(pairs)
-        self._delete([client for client, _ in pairs if client in self.plat_of])
-        for some in parts(pairs, ELEMENTS_AT_ONCE):
-            self._commit(
-                [
-                    add_elements(TABLE, "plat_of", *few)
-                    for few in parts([Element(*pair) for pair in some], ELEMENTS_A_MESSAGE)
-                ]
-            )
-        self.plat_of.update(pairs)
+        """No packet of a client sees it without a PLAT when it had another."""
+        for some in parts(list(pairs), ELEMENTS_AT_ONCE):
+            messages = self._deletion([client for client, _ in some if client in self.plat_of])
+            for few in parts([Element(*pair) for pair in some], ELEMENTS_A_MESSAGE):
+                messages.append(add_elements(TABLE, "plat_of", *few))
+            self._commit(messages)
+            self.plat_of.update(some)
 
     def _delete(self, clients: "Sequence[bytes]") -> None:
+        for message in self._deletion(clients):
+            self._commit([message])
+
+    def _deletion(self, clients: "Sequence[bytes]") -> list[bytes]:
         there = [each for each in clients if find_element(self.netfilter, TABLE, "plat_of", each)]
-        for some in parts(there, ELEMENTS_A_MESSAGE):
-            self._commit([delete_elements(TABLE, "plat_of", *some)])
+        return [delete_elements(TABLE, "plat_of", *some) for some in parts(there, ELEMENTS_A_MESSAGE)]
 
     def _commit(self, messages: "Sequence[bytes]") -> None:
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)

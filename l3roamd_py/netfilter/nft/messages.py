@@ -54,9 +54,9 @@ class Element:
     comment: str | None = None
 
 
-@record("name key_type key_bytes data_type data_bytes has_timeout is_dynamic")
+@record("name key_type key_bytes data_type data_bytes has_timeout dynamic_size")
 class Set:
-    """A set, or a map if data_bytes is not 0. is_dynamic: packets bring its elements, of which it holds 65,535."""
+    """A set, or a map if data_bytes is not 0. dynamic_size: packets bring its elements, of which it holds that many."""
 
     name: str
     key_type: int
@@ -64,7 +64,7 @@ class Set:
     data_type: int = 0
     data_bytes: int = 0
     has_timeout: bool = True
-    is_dynamic: bool = False
+    dynamic_size: int = 0
 
 
 @record("name hook priority kind")
@@ -167,7 +167,7 @@ def flush_chain(table: Table, chain: str) -> bytes:
 
 def add_set(table: Table, each: Set, set_id: int) -> bytes:
     flags = (SET_MAP if each.data_bytes else 0) | (SET_TIMEOUT if each.has_timeout else 0)
-    flags |= SET_DYNAMIC if each.is_dynamic else 0
+    flags |= SET_DYNAMIC if each.dynamic_size else 0
     body = [
         text(1, table.name),
         text(2, each.name),
@@ -177,6 +177,8 @@ def add_set(table: Table, each: Set, set_id: int) -> bytes:
     ]
     if each.data_bytes:
         body += [u32(6, each.data_type), u32(7, each.data_bytes)]
+    if each.dynamic_size:
+        body.append(nested(9, u32(1, each.dynamic_size)))
     return _message(table.family, NEW_SET, CREATE, *body, u32(10, set_id))
 
 

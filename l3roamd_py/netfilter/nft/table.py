@@ -127,6 +127,7 @@ def _replace(netfilter: NetfilterSocket, table: Table, rules: "Sequence[bytes]")
     for each in table.sets:
         if each.name in names:
             fitting = [e for e in list_elements(netfilter, table, each.name) if fits(e, each)]
+            fitting = fitting[: each.dynamic_size or None]
             for start in range(0, len(fitting), ELEMENTS_A_MESSAGE):
                 some = fitting[start : start + ELEMENTS_A_MESSAGE]
                 messages.append(add_elements(table, each.name, *some))

@@ -8,7 +8,7 @@ changes stays where it is. A flow that is in no table begins with either end: th
 
 import socket
 
-from l3roamd_py.netfilter.rules import name_of_plat, plat_of_name
+from l3roamd_py.netfilter.rules import PLATS_MAX, name_of_plat, plat_of_name, spare_plats
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from xlat464.address import format_ipv6
@@ -59,8 +59,11 @@ class XtablesHosts:
             self.sets.add(name_of_plat(HOST_SET, plat), Member(client, FOR_EVER))
 
     def use(self, clients: "Iterable[bytes]", plat: bytes) -> list[bytes]:
-        """Return who had another one, or none."""
+        """Return who had another one, or none. Raises RulesError when there are too many PLATs that are used."""
         if plat not in self.plats:
+            if len(self.plats) >= PLATS_MAX:
+                for spare in spare_plats(self.plats, self.plat_of):
+                    self.drop(spare)
             self.sets.create(set_of(plat))
             self.plats.append(plat)
             if plat in self.doomed:

@@ -89,7 +89,7 @@ nft_hosts() {
 nft_clat_rules() {
 	local devices
 	devices=$(nft_devices "$CLIENT_DEVICES")
-	[ -z "$PREF64" ] || echo 'set hosts { type ipv6_addr; size 65535; flags dynamic,timeout; }'
+	[ -z "$PREF64" ] || echo 'set hosts { type ipv6_addr; size 4096; flags dynamic,timeout; }'
 	cat <<-NFT
 		chain forward {
 			type filter hook forward priority mangle; policy accept;
