@@ -73,7 +73,7 @@ class Core:
         """Do what is due: with a Tick alone, for an answer that waits to be read must come before its deadline."""
         node = self.node
         node.due_s = node.now_s
-        for _ in range(DUE_MAX):
+        for _turn in range(DUE_MAX):
             due = node.timers.pop_due(node.now_s, 1)  # one by one: each may cancel what is due as well
             if not due:
                 break

@@ -152,7 +152,7 @@ def case_netfilter_what_is_nobodys_meets_a_rule_or_two_in_each_chain_that_has_a_
 def case_netfilter_layout_is_told_by_the_comment():
     """The same on both Pythons, so that one takes over what the other made."""
     chains, sets = [nftables.Chain("c", 0, -350)], [nftables.Set("s", 8, 16)]
-    assert layout(10, "t", chains, sets).comment == "l3roamd_py 385a112c3f91"
+    assert layout(10, "t", chains, sets).comment == "l3roamd_py 99dbb5828f8f"
     assert layout(10, "t", chains, sets, "x").comment != layout(10, "t", chains, sets).comment
 
 
