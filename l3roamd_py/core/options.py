@@ -29,7 +29,7 @@ class Options:
     own: bytes | None = None
     told_plat: bytes | None = None  # that INFO names for clients without a lease; nobody relies upon it
     pref64: bytes | None = None  # the /96 of clients that translate themselves, see own_plats.py
-    own_plat_wait_s = 0.15  # how long IPv6 of one that comes waits for INFO, which says where its PLAT is
+    own_plat_wait_s = 0.5  # how long IPv6 of one that comes waits for INFO, which says where its PLAT is
     partners: tuple[bytes, ...] = ()  # addresses of nodes of the same owner, see partners.py
 
     claim_at_s = (0, 0.03, 0.06, 0.12, 0.24, 0.48)
