@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sdk.debian.root import LENT, PASSED
+from sdk.debian.root import PASSED, lend
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
@@ -50,14 +50,6 @@ mount --bind {shared} shared
 pivot_root . old
 umount -l /old
 """
-LEND = """\
-for file in {lent}; do
-	[ -e "$file" ] || continue
-	mkdir -p ".${{file%/*}}"
-	[ -e ".$file" ] || : >".$file"
-	mount --bind "$file" ".$file"
-done
-"""
 SYSTEMD = """\
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t devpts -o newinstance,mode=620,ptmxmode=666 devpts dev/pts
@@ -83,7 +75,7 @@ def script(lowers: Sequence[Path], upper: Path, shared: Path, more: str) -> str:
 
 def run(lowers: Sequence[Path], upper: Path, shared: Path, lines: str) -> str:
     """Run lines of sh over a root, with this machine's network; return what they say. Raises ContainerError."""
-    enter = script(lowers, upper, shared, LEND.format(lent=" ".join(map(shlex.quote, LENT))))
+    enter = script(lowers, upper, shared, lend())
     passed = {name: text for name, text in os.environ.items() if name.startswith(PASSED)}
     words = [
         "setpriv",

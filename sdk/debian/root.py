@@ -37,7 +37,7 @@ PASSED = (
     "TERM",
     "CI",
 )  # the beginnings of names
-# {root}, {source}: folders; {lent}: words of sh; the words to run are this script's arguments
+# {root}, {source}: folders; {lend}: sh; the words to run are this script's arguments
 ENTER = """\
 set -e
 mount --make-rprivate /
@@ -49,14 +49,8 @@ mount -t tmpfs -o mode=1777 tmpfs {root}/tmp
 mount -t tmpfs -o mode=755 tmpfs {root}/run
 mkdir -p {root}/root/checkout {root}/old
 mount --bind {source} {root}/root/checkout
-for file in {lent}; do
-	[ -e "$file" ] || continue
-	mkdir -p "{root}${{file%/*}}"
-	[ -e "{root}$file" ] || : >"{root}$file"
-	mount --bind "$file" "{root}$file"
-done
 cd {root}
-pivot_root . old
+{lend}pivot_root . old
 cd /root/checkout
 umount -l /old
 # this shell stays, as the first process: it takes over orphans, and a lab ends only when somebody waits for its own
@@ -64,6 +58,21 @@ status=0
 "$@" || status=$?
 exit "$status"
 """
+
+# with what is to be the root as its working directory
+LEND = """\
+for file in {lent}; do
+	[ -e "$file" ] || continue
+	mkdir -p ".${{file%/*}}"
+	[ -e ".$file" ] || : >".$file"
+	mount --bind "$file" ".$file"
+done
+"""
+
+
+def lend() -> str:
+    """Lines of sh that show this machine's files of LENT in a root, which is the working directory."""
+    return LEND.format(lent=" ".join(map(shlex.quote, LENT)))
 
 
 def make_root(suite: str, folder: Path) -> Path:
@@ -130,9 +139,7 @@ def alone(words: list[str]) -> list[str]:
 
 def run(root: Path, source: Path, words: list[str]) -> int:
     """Run words in the root, in the copy of the files; return the exit status."""
-    script = ENTER.format(
-        root=shlex.quote(str(root)), source=shlex.quote(str(source)), lent=" ".join(map(shlex.quote, LENT))
-    )
+    script = ENTER.format(root=shlex.quote(str(root)), source=shlex.quote(str(source)), lend=lend())
     environment = {name: text for name, text in os.environ.items() if name.startswith(PASSED)}
     environment |= {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

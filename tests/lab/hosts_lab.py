@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: ISC
 """A host with a CLAT of its own, as that speaks on the wire: from an IPv6 address to the IPv4 internet at pref64."""
 
-import subprocess
-import sys
-import textwrap
+from asked import Asked
 
 CLIENTS6, HOST6 = "fd46:4646:4646::/64", "fd46:4646:4646::50"
 PREF64 = "fddd:1337:1338::"
@@ -75,29 +73,8 @@ PROGRAM = """
 """
 
 
-class Host:
+class Host(Asked):
     """A program on a machine that has the address already."""
 
     def __init__(self, machine, pref64=PREF64):
-        self.process = subprocess.Popen(
-            machine.words([sys.executable, "-c", textwrap.dedent(PROGRAM).format(pref64=pref64)]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def say(self, words):
-        print(words, file=self.process.stdin, flush=True)
-
-    def hear(self):
-        return eval(self.process.stdout.readline())
-
-    def do(self, words):
-        self.say(words)
-        return self.hear()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
+        self.begin(machine, PROGRAM.format(pref64=pref64))

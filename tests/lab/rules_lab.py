@@ -17,6 +17,7 @@ import time
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from asked import Asked
 from node_lab import RANGES, REPOSITORY, SIIT, Node, address, link
 from waiting import wait_until
 
@@ -290,7 +291,7 @@ class Hand:
         self.process.stdout.close()
 
 
-class Client:
+class Client(Asked):
     """A machine that is attached to one of the nodes, with connections that stay open."""
 
     def __init__(self, mesh, number):
@@ -306,7 +307,6 @@ class Client:
         address(self.machine, "eth0", f"{self.ipv4}/16")
         self.machine.run(f"ip route add default via {NEXT_NODE}")
         self.machine.run(f"ip neigh replace {NEXT_NODE} lladdr {NEXT_NODE_MAC} dev eth0")
-        self.process = None
 
     @property
     def key(self):
@@ -330,29 +330,7 @@ class Client:
         return is_up and all('"state":"forwarding"' in state for state in states)
 
     def connect(self):
-        self.process = subprocess.Popen(
-            self.machine.words([sys.executable, "-c", textwrap.dedent(CLIENT_PROGRAM)]),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout.readline() == "ready\n"
-
-    def say(self, words):
-        print(words, file=self.process.stdin, flush=True)
-
-    def hear(self):
-        return eval(self.process.stdout.readline())
-
-    def do(self, words):
-        self.say(words)
-        return self.hear()
-
-    def close(self):
-        if self.process:
-            self.process.stdin.close()
-            self.process.wait(60 * TIMEOUT_SCALE)
-            self.process.stdout.close()
+        self.begin(self.machine, CLIENT_PROGRAM)
 
 
 class RoamingMesh:
