@@ -13,7 +13,7 @@ fail() {
 	exit 1
 }
 
-folders() { (cd "$ROOT/package" && for folder in */; do echo "${folder%/}"; done); }
+folders() { (cd "$ROOT/package" && for makefile in */Makefile; do echo "${makefile%/*}"; done); }
 
 # what the scan of the Makefiles found in a folder; nothing if it could not read its Makefile
 packages_of() { # FOLDER
