@@ -23,6 +23,7 @@ NEVER = float("inf")
 LONG_AGO = -NEVER
 AT_ONCE = 0.0  # a deadline that has passed already
 NOWHERE = bytes(16)  # the PLAT of a lease while there is none
+NO_TOKEN_SPENT = NOWHERE, 0
 UNKNOWN = bytes(16)  # the place of a client that went while we were not there
 
 
@@ -85,7 +86,7 @@ class Legacy:
 
 @mutable(
     "place claim rounds expected is_to_all is_unreached is_unrouted answer answered_by legacy heard is_contested"
-    " ended_s anew_s spent_serial is_after_stale"
+    " ended_s anew_s spent is_after_stale"
 )
 class Search:
     """Who had this client? Our CLAIMs and what came of them."""
@@ -104,7 +105,7 @@ class Search:
     is_contested: bool = False  # babel knows another node that serves it, which stays silent
     ended_s: float = NEVER  # when it ended without an answer; NEVER: it has not
     anew_s: float = NEVER  # when the client was let in although nobody had answered
-    spent_serial: int = 0  # of a token that another has used: who has no newer one has lost the client too
+    spent: "tuple[bytes, int]" = NO_TOKEN_SPENT  # PLAT and serial: who has no newer one of it has lost the client too
     is_after_stale: bool = False  # it was asked again because the PLAT said STALE
 
     @property

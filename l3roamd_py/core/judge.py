@@ -21,6 +21,7 @@ Claiming        contested or not proven to be back, in early rounds  claim      
 Claiming        it left, only passed, or nobody says it is back      forget unproven        forgotten
 Claiming        nobody else had it since we let it go, roamed        serve alone            Roaming
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
+Roaming         a node answered, with another lease than it told of  take over              -
 Roaming         ROAM_ACK says OK                                     let in                 Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
 Roaming         STALE, mapped to us: a later token was ours          ask for home           Served
@@ -170,6 +171,8 @@ def _is_passing(client: Client, options: "Options") -> bool:
 def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
     lease = client.lease
     assert lease is not None
+    if client.search.answer is not None:
+        return searches.take_over  # what we were told beforehand is out of date
     roam = lease.roam
     if roam is None:
         return act.begin_anew

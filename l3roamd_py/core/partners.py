@@ -95,7 +95,7 @@ def use(node: Node, client: Client) -> "Answer | None":
     search.place = header.sender
     if former is not None:
         former.place = header.sender
-    search.spent_serial = lease.token.serial  # INFO is to bring a newer one, or nothing
+    search.spent = lease.plat, lease.token.serial  # INFO is to bring a newer one, or nothing
     node.count("arrivals_prepared")
     own_plats.follow(node, client, info)
     return Answer(

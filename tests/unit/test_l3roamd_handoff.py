@@ -5,6 +5,7 @@ import pytest
 from l3roamd_mesh import (
     CLAT_RANGE,
     Air,
+    Kernel,
     Mesh,
     check_converged,
     check_goes_on,
@@ -172,6 +173,46 @@ def test_what_was_told_beforehand_may_be_out_of_date(prepared):
     assert client.mac in prepared.nodes[1].core.node.prepared
     prepared.move(client, prepared.nodes[1])
     check_goes_on(prepared, client, before, 0.2)
+
+
+@pytest.mark.parametrize("exits", [(4, 4), (4, 6)])
+def test_what_was_told_before_an_exit_lost_power_is_no_newer_than_what_comes_after(exits):
+    """Serials are of the exit's clock since it started: smaller at one that started later, or again."""
+    mesh = Mesh(nodes=6, platnodes=(4, 6), partners=PARTNERS)
+    first, later = (mesh.nodes[number - 1] for number in exits)
+    client = joined(mesh)
+    mesh.run(5)
+    assert client.mac in mesh.nodes[1].core.node.prepared
+    mesh.move(client, mesh.nodes[4])  # no partner
+    mesh.run(5)
+    later.booted_s, later.kernel, later.core = mesh.now_s, Kernel(), later.make_core()
+    for node in mesh.nodes:
+        node.handle(events.PlatLost(first.plat))
+        node.handle(events.PlatChosen(later.plat))
+    mesh.run(5)
+    before = mesh.path(client)
+    assert before is not None
+    assert before[0] == later.plat
+    mesh.move(client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 0.2)
+
+
+def test_who_had_the_client_knows_better_than_an_exit_that_does_not_answer():
+    """What node 2 was told names an exit that is lost; until that is known INFO must not wait."""
+    mesh = Mesh(nodes=6, platnodes=(4, 6), partners=PARTNERS)
+    client = joined(mesh)
+    mesh.run(5)
+    mesh.move(client, mesh.nodes[4])  # no partner
+    mesh.run(5)
+    mesh.nodes[3].is_up = False
+    for node in mesh.nodes:
+        node.handle(events.PlatLost(mesh.nodes[3].plat))
+        node.handle(events.PlatChosen(mesh.nodes[5].plat))
+    mesh.run(5)
+    before = mesh.path(client)
+    mesh.move(client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 0.1)
+    assert mesh.nodes[1].core.counters["arrivals_prepared"] == 1
 
 
 def test_nodes_prepare_again_after_a_restart(prepared):
