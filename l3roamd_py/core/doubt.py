@@ -28,13 +28,23 @@ def look(node: Node, mac: bytes) -> None:
 
 
 def claim(node: Node, mac: bytes) -> None:
-    _send_claim(node, mac)
+    """Who lets the client go only needs an ACK: what it knew is from before."""
+    client = _announced(node, mac)
+    if client is not None and not client.search.is_running:
+        nonce = node.make_nonce()
+        payload = node.encode(wire.Claim(mac), nonce, wire.FOR_ITS_NODE)
+        client.search.claim = Exchange(nonce, payload, node.node_client(mac), node.now_s)
+        client.search.answered_by = node.address
+        node.do(SendClaim(mac, node.node_client(mac), payload))
     node.timers.set((end, mac), node.now_s + node.options.doubt_s)
 
 
 def end(node: Node, mac: bytes) -> None:
-    """Once more, and take the address again."""
-    _send_claim(node, mac)
+    """Once more the same, as the answer to the first may be on its way, and take the address again."""
+    client = _announced(node, mac)
+    asked = None if client is None else client.search.claim
+    if client is not None and asked is not None and client.search.answered_by == node.address and asked.payload:
+        node.do(SendClaim(mac, asked.destination, asked.payload))
     client = node.clients.get(mac)
     if client is not None and client.is_announced:
         node.do(AddNodeClient(node.node_client(mac)))
@@ -44,14 +54,3 @@ def _announced(node: Node, mac: bytes) -> Client | None:
     client = node.clients.get(mac)
     is_here = client is not None and isinstance(client.state, Served) and client.is_announced
     return client if is_here else None
-
-
-def _send_claim(node: Node, mac: bytes) -> None:
-    """Who lets the client go only needs an ACK: what it knew is from before."""
-    client = _announced(node, mac)
-    if client is not None and not client.search.is_running:
-        nonce = node.make_nonce()
-        payload = node.encode(wire.Claim(mac), nonce, wire.FOR_ITS_NODE)
-        client.search.claim = Exchange(nonce, payload, node.node_client(mac), node.now_s)
-        client.search.answered_by = node.address
-        node.do(SendClaim(mac, node.node_client(mac), payload))

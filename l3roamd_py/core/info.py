@@ -13,7 +13,6 @@ from l3roamd_py.core.client import (
     Lease,
     Legacy,
     Roaming,
-    Search,
     Served,
     can_ask,
     former_of,
@@ -66,10 +65,12 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     search, claim = client.search, client.search.claim
     if claim is None or info.claim_nonce != claim.nonce or not node.is_node(header.sender):
         return node.count("infos_forged")
-    is_spent = _is_spent(search, info)
+    lease, (plat, serial) = info.lease, search.spent
+    is_spent = lease is not None and lease.plat == plat and 0 < lease.token.serial <= serial
+    is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim, info)
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
     is_answered = search.answered_by is not None and not _is_better(node, client, info)
-    if is_answered or is_spent or not _is_awaited(node, client, claim, info):
+    if is_answered or is_spent or not is_awaited:
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
             own_plats.follow(node, client, info)
@@ -81,12 +82,6 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     if search.answer.lease is None:
         accept_without_lease(node, client, search.answer)
     return node.touch(client.mac)
-
-
-def _is_spent(search: Search, info: wire.Info) -> bool:
-    """Return whether a later token than this INFO has was used already, as far as we know."""
-    lease, (plat, serial) = info.lease, search.spent
-    return lease is not None and lease.plat == plat and 0 < lease.token.serial <= serial
 
 
 def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
@@ -125,14 +120,10 @@ def _is_better(node: Node, client: Client, info: wire.Info) -> bool:
     return search.anew_s < NEVER and search.answered_by != node.address
 
 
-def _is_awaited(node: Node, client: Client, claim: Exchange, info: wire.Info) -> bool:
+def _is_awaited_late(node: Node, client: Client, claim: Exchange, info: wire.Info) -> bool:
+    """Return whether an INFO is still of use: the client is not another node's roam already, nor long at home."""
     if isinstance(client.state, Roaming):  # we were told beforehand, and that is out of date
         return client.search.is_running and read_lease(node, client, info) is not None
-    return isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim)
-
-
-def _is_awaited_late(node: Node, client: Client, claim: Exchange) -> bool:
-    """Return whether an INFO is still of use: the client is not another node's roam already, nor long at home."""
     options = node.options
     late_s = min(claim.started_s + options.claim_late_s, client.search.anew_s + options.anew_late_s)
     return node.now_s <= late_s and isinstance(client.state, Served) and not has_roam_out(client)

@@ -342,6 +342,17 @@ def test_where_not_all_can_be_asked_a_newcomer_has_one_node_soon(looks):
     assert mesh.path(client) == before
 
 
+def test_a_node_that_answers_from_far_away_is_heard_and_lets_the_address_go():
+    """INFO comes after the second copy of CLAIM: without an ACK the node would keep the address for five minutes."""
+    mesh = far_mesh()
+    client = go_to_a_far_node_while_it_looks(mesh, 2, 4.0, convergence_s=8.0)
+    mesh.air.delay_s = 0.08
+    mesh.run(8)
+    mesh.air.convergence_s = 0.5
+    mesh.run(60)
+    check_served_by(mesh, client, 3)
+
+
 def test_an_address_is_not_taken_again_if_babel_leads_elsewhere_at_last():
     mesh = far_mesh()
     client = go_to_a_far_node_while_it_looks(mesh, 2, 3.0, convergence_s=1.0)
