@@ -190,7 +190,8 @@ def confirm_restored(node: Node, client: Client) -> None:
     announce(node, client)
     if lease is not None:
         lease.is_returned = True
-        client.search.spent = lease.plat, lease.token.serial  # an answer that is older than what we know is none
+        # an answer that is older than what we know is none
+        client.search.spent = lease.plat, lease.token.serial
     claim_from_all(node, client)
     client.state = Roaming() if was_roaming and lease is not None else new_served(node)
     if lease is not None and was_roaming:

@@ -23,7 +23,6 @@ NEVER = float("inf")
 LONG_AGO = -NEVER
 AT_ONCE = 0.0  # a deadline that has passed already
 NOWHERE = bytes(16)  # the PLAT of a lease while there is none
-NO_TOKEN_SPENT = NOWHERE, 0
 UNKNOWN = bytes(16)  # the place of a client that went while we were not there
 
 
@@ -105,7 +104,8 @@ class Search:
     is_contested: bool = False  # babel knows another node that serves it, which stays silent
     ended_s: float = NEVER  # when it ended without an answer; NEVER: it has not
     anew_s: float = NEVER  # when the client was let in although nobody had answered
-    spent: "tuple[bytes, int]" = NO_TOKEN_SPENT  # PLAT and serial: who has no newer one of it has lost the client too
+    # PLAT and serial of a token that another has used: who has no newer one of it has lost the client too
+    spent: "tuple[bytes, int]" = (NOWHERE, 0)
     is_after_stale: bool = False  # it was asked again because the PLAT said STALE
 
     @property

@@ -40,14 +40,13 @@ def claim(node: Node, mac: bytes) -> None:
 
 
 def end(node: Node, mac: bytes) -> None:
-    """Once more the same, as the answer to the first may be on its way, and take the address again."""
-    client = _announced(node, mac)
-    asked = None if client is None else client.search.claim
-    if client is not None and asked is not None and client.search.answered_by == node.address and asked.payload:
-        node.do(SendClaim(mac, asked.destination, asked.payload))
+    """Once more with the same nonce, for the answer may be on its way, and take the address again."""
     client = node.clients.get(mac)
     if client is not None and client.is_announced:
-        node.do(AddNodeClient(node.node_client(mac)))
+        asked, address = client.search.claim, node.node_client(mac)
+        if asked is not None and asked.payload and client.search.answered_by == node.address:
+            node.do(SendClaim(mac, address, asked.payload))
+        node.do(AddNodeClient(address))
 
 
 def _announced(node: Node, mac: bytes) -> Client | None:

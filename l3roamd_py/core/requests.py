@@ -3,7 +3,7 @@
 
 from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CheckPlace, CheckPlat
-from l3roamd_py.core.client import AT_ONCE, NEVER, NO_TOKEN_SPENT, NOWHERE, Client, Exchange, Lease, Served
+from l3roamd_py.core.client import AT_ONCE, NEVER, NOWHERE, Client, Exchange, Lease, Served
 from l3roamd_py.core.node import Node, node_of
 from l3roamd_py.core.token import Token
 from runtime.ordered import oldest
@@ -217,6 +217,6 @@ def end_roam(node: Node, client: Client) -> str:
     if ack.reason == wire.STALE:
         client.search.spent = lease.plat, lease.token.serial
     elif ack.reason == wire.BAD_TOKEN:
-        client.search.spent = NO_TOKEN_SPENT  # of before the PLAT started again, whose serials begin anew
+        client.search.spent = NOWHERE, 0  # of before the PLAT started again, whose serials begin anew
     why = wire.REASONS[ack.reason] if ack.reason < len(wire.REASONS) else f"reason {ack.reason}"
     return f"{format_ipv6(roam.destination)} refuses: {why}"
