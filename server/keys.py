@@ -93,6 +93,7 @@ def mac(text: str) -> Any:
 OF_ROLES = ("auto", "nat46", "siit")
 KBIT = number(64, 10000000, "0")
 FLOWS = number(0, 4294967, "auto")
+PER_S = number(0, 10000)
 KEYS: Mapping[str, Mapping[str, Key]] = {
     "node": {
         "clat_range": Key(parse_range),
@@ -124,6 +125,8 @@ KEYS: Mapping[str, Mapping[str, Key]] = {
         "allow": Key(parse_prefix4, is_list=True),
         "client_flows": Key(FLOWS, "auto"),
         "node_flows": Key(FLOWS, "auto"),
+        "client_flows_per_s": Key(PER_S, "100"),
+        "node_flows_per_s": Key(PER_S, "1000"),
         "uplink": Key(one_of("wan", "reach"), "wan"),
     },
     "prefixd": {

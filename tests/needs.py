@@ -135,6 +135,7 @@ EVIDENCE = {
         "kmod-nf-conntrack-netlink": r"forget-flows",
         "kmod-nft-connlimit": r"client_flows|CLIENT_FLOWS",
         "iptables-mod-conntrack-extra": r"client_flows|CLIENT_FLOWS",
+        "iptables-mod-hashlimit": r"client_flows_per_s|CLIENT_FLOWS_PER_S",
         "kmod-nft-nat": r"PLAT|plat_",
         "ip6tables-mod-nat": r"PLAT|plat_",
         "kmod-ipt-nat": r"PLAT|plat_",

@@ -7,7 +7,7 @@ xlat464.check_ranges(check)
 
 xlat464.need_keys(check, 'plat', {
 	'enabled', 'limit_up_kbit', 'limit_down_kbit', 'pool', 'ports', 'engine', 'uplink', 'allow',
-	'client_flows', 'node_flows',
+	'client_flows', 'node_flows', 'client_flows_per_s', 'node_flows_per_s',
 })
 
 need_boolean({'plat', 'enabled'}, false)
@@ -36,6 +36,8 @@ end, false)
 
 xlat464.need_whole(check, {'plat', 'client_flows'}, 0, 4294967) -- flows, default a 32nd of what the node can track
 xlat464.need_whole(check, {'plat', 'node_flows'}, 0, 4294967) -- flows, default an eighth
+xlat464.need_whole(check, {'plat', 'client_flows_per_s'}, 0, 10000) -- new flows a second
+xlat464.need_whole(check, {'plat', 'node_flows_per_s'}, 0, 10000)
 
 need({'plat', 'ports'}, function(text)
 	local first, last = tostring(text):match('^([1-9]%d*)-([1-9]%d*)$')

@@ -364,6 +364,33 @@ def test_one_client_and_one_node_have_no_more_than_their_share(machines, firewal
     assert mesh.client.python(ONE_FLOW, SERVER) == "hello"
 
 
+@pytest.mark.parametrize("firewall", EITHER_KIND)
+def test_nobody_begins_more_flows_a_second_than_its_share(machines, firewall):
+    mesh = mesh_that_carries(machines, firewall)
+    mesh.plat_node.xlat(f"plat up {mesh.plat_options} --client-flows-per-s 2 --node-flows-per-s 3")
+    wait_until(lambda: "1 received" in ping(mesh.client, SERVER, "-W", "1"), "way to the server")
+    for source in ("10.126.0.51", "10.126.0.52"):
+        mesh.client.run(f"ip address add {source}/16 dev eth0")
+    asked = [
+        mesh.client.start([sys.executable, "-c", textwrap.dedent(FLOWS), SERVER, source])
+        for source in ("10.126.0.51", "10.126.0.52")
+    ]
+    counts = []
+    for each in asked:
+        answered = [each.stdout.readline().strip() for _ in range(30)]
+        counts.append(answered.count("hello"))
+        assert "silence" in answered  # neither refused nor let through
+    # five seconds' worth at once, and what some seconds bring: together they have the node's share
+    assert max(counts) <= 10 + 2 * 8
+    assert 15 <= sum(counts) <= 15 + 3 * 10
+    # another node has its own, this one its probes, and what waits a little gets through
+    elsewhere = "fddd:1337:1337:ffff::a7e:1"
+    mesh.mid.run(f"ip -6 route replace {elsewhere}/128 via fd00:1::1")
+    mesh.plat.run(f"ip -6 route replace {elsewhere}/128 via fd00:2::2")
+    assert answers(mesh, SERVER, source=elsewhere) == {SERVER: "hello"}
+    wait_until(lambda: mesh.client.python(ONE_FLOW, SERVER, check=False) == "hello", "its turn")
+
+
 # a flow of each of 30 ports: what it is answered, "hello" or nothing in a while
 FLOWS = """
     import select, socket, sys, time

@@ -131,14 +131,17 @@ nft_clat_rules() {
 # Of new flows only, so what is under way costs nothing.
 nft_flow_sets() {
 	local each
-	for each in client node; do printf 'set flows_of_%s { type ipv6_addr; size 65535; flags dynamic; }\n' "$each"; done
+	for each in client node; do
+		printf 'set flows_of_%s { type ipv6_addr; size 65535; flags dynamic; }\n' "$each"
+		printf 'set new_of_%s { type ipv6_addr; size 65535; flags dynamic,timeout; timeout 1m; }\n' "$each"
+	done
 }
 
-nft_flow_limits() {
-	local refuse='reject with icmpv6 type admin-prohibited'
-	[ "$CLIENT_MAX" = 0 ] || echo "add @flows_of_client { ip6 saddr ct count over $CLIENT_MAX } $refuse"
-	[ "$NODE_MAX" = 0 ] ||
-		echo "add @flows_of_node { ip6 saddr & ffff:ffff:ffff:ffff:ffff:ffff:: ct count over $NODE_MAX } $refuse"
+# The rate is asked for first: it costs little, and whoever floods gets no further. Who is too fast gets no answer and
+# tries again a second later, while somebody with too many flows is told.
+nft_flow_limits() { # client | node, MAX, PER-S, WHOSE
+	[ "$3" = 0 ] || echo "update @new_of_$1 { $4 limit rate over $3/second burst $(($3 * FLOWS_BURST_S)) packets } counter drop"
+	[ "$2" = 0 ] || echo "add @flows_of_$1 { $4 ct count over $2 } reject with icmpv6 type admin-prohibited"
 }
 
 nft_plat_rules() {
@@ -181,7 +184,10 @@ nft_plat_rules() {
 			# until a flow is answered all its packets are new, and each would cost a search of all the
 			# client's flows
 			ct status confirmed accept
-			$(nft_flow_limits)
+			$(nft_flow_limits client "$CLIENT_MAX" "$CLIENT_FLOWS_PER_S" 'ip6 saddr')
+			# a node's probes: its clients must not make an exit look dead
+			$nodes accept
+			$(nft_flow_limits node "$NODE_MAX" "$NODE_FLOWS_PER_S" 'ip6 saddr & ffff:ffff:ffff:ffff:ffff:ffff::')
 			accept
 		}
 		chain from4 {

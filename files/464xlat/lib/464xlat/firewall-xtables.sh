@@ -26,7 +26,7 @@ xtables_up() { # clat | plat
 	fi
 	xtables_load iptables mangle FORWARD XLAT464_plat "$(xtables_mss plat)"
 	# until a flow is answered all its packets are new, and each would cost a search of all the client's flows
-	[ "$CLIENT_MAX$NODE_MAX" = 00 ] || xtables_load ip6tables mangle \
+	[ "$CLIENT_MAX$NODE_MAX$CLIENT_FLOWS_PER_S$NODE_FLOWS_PER_S" = 0000 ] || xtables_load ip6tables mangle \
 		"FORWARD -o $DEVICE -m conntrack --ctstate NEW ! --ctstatus CONFIRMED" XLAT464_new "$(xtables_flow_limits)"
 	xtables_load iptables mangle POSTROUTING XLAT464_out "$(xtables_out4)"
 	xtables_load ip6tables mangle "POSTROUTING -o $DEVICE" XLAT464_out "$(xtables_out6)"
@@ -150,9 +150,16 @@ xtables_clients() { # WORDS TARGET
 }
 
 xtables_flow_limits() {
-	local rule='-A XLAT464_new -m connlimit --connlimit-saddr'
-	[ "$CLIENT_MAX" = 0 ] || echo "$rule --connlimit-above $CLIENT_MAX --connlimit-mask 128 -j DROP"
-	[ "$NODE_MAX" = 0 ] || echo "$rule --connlimit-above $NODE_MAX --connlimit-mask 96 -j DROP"
+	xtables_limit client "$CLIENT_MAX" "$CLIENT_FLOWS_PER_S" 128
+	# a node's probes: its clients must not make an exit look dead
+	echo "-A XLAT464_new -s $(echo "$NODES" | tr ' ' /) -j RETURN"
+	xtables_limit node "$NODE_MAX" "$NODE_FLOWS_PER_S" 96
+}
+
+xtables_limit() { # client | node, MAX, PER-S, LENGTH
+	[ "$3" = 0 ] || echo "-A XLAT464_new -m hashlimit --hashlimit-above $3/sec --hashlimit-burst $(($3 * FLOWS_BURST_S)) \
+--hashlimit-mode srcip --hashlimit-srcmask $4 --hashlimit-name xlat464_$1 -j DROP"
+	[ "$2" = 0 ] || echo "-A XLAT464_new -m connlimit --connlimit-saddr --connlimit-above $2 --connlimit-mask $4 -j DROP"
 }
 
 # Sources whose packets may enter the PLAT.

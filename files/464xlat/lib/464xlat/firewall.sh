@@ -20,6 +20,7 @@
 # They only ever take traffic away: what else the node's firewall forbids stays forbidden.
 
 HOST_MARK=0x8000000
+FLOWS_BURST_S=5 # as many flows as of so many seconds may begin at once: programs open many, and then none for long
 
 # The clients' IPv6 prefixes whose hosts may use the exit themselves, as words.
 host_prefixes() { [ -z "$PREF64" ] || printf '%s' "$CLIENT_PREFIXES" | tr ',' ' '; }

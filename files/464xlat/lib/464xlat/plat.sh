@@ -7,6 +7,7 @@ plat_settings() { # WORD...
 	local first
 	read_settings CLAT_RANGE= PLAT_RANGE= MAC= POOL= PORTS=1024-65535 WAN= UPLINK=wan CLIENT_RANGE= MESH_MTU=1280 DEVICE=plat \
 		TARGET=auto ENGINE=auto FIREWALL=auto ALLOW= CLIENT_FLOWS=auto NODE_FLOWS=auto \
+		CLIENT_FLOWS_PER_S=100 NODE_FLOWS_PER_S=1000 \
 		LIMIT_UP_KBIT=0 LIMIT_DOWN_KBIT=0 CLIENT_PREFIXES= PREF64=auto -- "$@"
 	need_set POOL 192.0.2.9/32
 	ask prefix4 "$POOL"
@@ -29,6 +30,8 @@ plat_settings() { # WORD...
 	need_ports
 	need_flows CLIENT_FLOWS
 	need_flows NODE_FLOWS
+	need_number CLIENT_FLOWS_PER_S 0 10000
+	need_number NODE_FLOWS_PER_S 0 10000
 	need_number MESH_MTU 1280 65535
 	need_choice FIREWALL auto nft xtables
 	need_name DEVICE
@@ -43,7 +46,8 @@ plat_settings() { # WORD...
 	firewall_choose plat
 	SETTINGS="clat_range=$CLAT_RANGE plat_range=$PLAT_RANGE prefix=$PREFIX pool=$POOL ports=$PORTS wan=$WAN \
 mesh_mtu=$MESH_MTU device=$DEVICE target=$TARGET ipv4_mtu=$(ipv4_mtu) firewall=$FIREWALL uplink=$UPLINK engine=$TRANSLATOR \
-client_range=$CLIENT_RANGE allow=$ALLOW client_flows=$CLIENT_FLOWS node_flows=$NODE_FLOWS client_prefixes=$CLIENT_PREFIXES pref64=$PREF64"
+client_range=$CLIENT_RANGE allow=$ALLOW client_flows=$CLIENT_FLOWS node_flows=$NODE_FLOWS client_flows_per_s=$CLIENT_FLOWS_PER_S \
+node_flows_per_s=$NODE_FLOWS_PER_S client_prefixes=$CLIENT_PREFIXES pref64=$PREF64"
 }
 
 # Sources that may pass, each as address and mask: clients (all of clat_range if their range is not set), and the nodes

@@ -95,6 +95,8 @@ read_options() {
 		add_list plat allow --allow
 		add_option plat client_flows --client-flows
 		add_option plat node_flows --node-flows
+		add_option plat client_flows_per_s --client-flows-per-s
+		add_option plat node_flows_per_s --node-flows-per-s
 	fi
 }
 
