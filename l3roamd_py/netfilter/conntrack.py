@@ -14,6 +14,7 @@ import socket
 import struct
 
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_CONNTRACK, NetfilterSocket, message
+from l3roamd_py.netfilter.rules import PREFIX_BYTES
 from runtime.netlink import (
     CREATE,
     DUMP,
@@ -246,12 +247,27 @@ class Conntrack:
         failed = self.netfilter.failures([delete_entry(entry) for entry in entries])
         return {place: code for place, code in failed.items() if code != errno.ENOENT}
 
-    def forget(self, clients: "Collection[bytes]") -> None:
-        """Remove all entries of clients, whoever sent the first packet."""
+    def forget(self, clients: "Mapping[bytes, bytes | None]") -> None:
+        """Remove the entries of clients, whoever sent the first packet. The values are their PLATs, None: it is lost.
+
+        On a node that is an exit too, those by which it is the exit of such a client stay: they hold its place in the
+        pool, and were the server to see another one it would end the connection.
+        """
         if clients:
-            found = list(self.entries(set(clients), may_be_destination=True))
+            found = [
+                each
+                for each in self.entries(clients, may_be_destination=True)
+                if not self._is_exit_of(each, clients)
+            ]
             for code in self._delete(found).values():
                 raise NetlinkError(code)
+
+    def _is_exit_of(self, entry: Entry, clients: "Mapping[bytes, bytes | None]") -> bool:
+        if entry.status & (IS_NAT_SOURCE | IS_NAT_DESTINATION) != IS_NAT_SOURCE:
+            return False
+        source, destination, _ = entry.ends(ORIGINAL)
+        plat = clients.get(source)
+        return plat is not None and destination.startswith(plat[:PREFIX_BYTES])
 
     def forget_plat(self, pref64: bytes, plat: bytes) -> None:
         """Remove the entries of what went to pref64 and on to a PLAT. Prefixes: the first 12 bytes."""

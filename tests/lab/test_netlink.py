@@ -86,6 +86,36 @@ def test_what_is_in_the_way_of_thousands_is_an_answer_for_each(machines):
     assert run(machines("node"), textwrap.dedent(FLOWS) + textwrap.dedent(program)) == ["moved"]
 
 
+def test_a_node_that_is_an_exit_too_forgets_what_is_not_its_own(machines):
+    """Whoever comes back to it keeps its place in the pool: else the server would see another sender."""
+    program = """
+        OTHER, POOL = bytes.fromhex("fddd13371338020000000004") + bytes(4), PLAT[:12] + bytes((10, 23, 0, 9))
+
+        def begin_behind_pool(source, destination, number):
+            ports = conntrack.make_protocol({1: b"\\x06", 2: number.to_bytes(2, "big"), 3: b"\\0\\7"})
+            parts = {3: (0x8 | 0x10).to_bytes(4, "big"), 7: (600).to_bytes(4, "big")}
+            parts[1] = conntrack.make_tuple(1, source, destination, ports)[4:]
+            parts[2] = conntrack.make_tuple(2, destination, POOL, conntrack.turned(ports))[4:]
+            netfilter = conntrack.NetfilterSocket()
+            netfilter.ask(conntrack.create_entry(conntrack.Entry(parts), source))
+            netfilter.close()
+
+        own, guest, lost, stays = [client(1, last) for last in (1, 2, 3, 4)]
+        for number, each in enumerate((own, guest, lost, stays)):
+            begin_behind_pool(each, SERVER, 2000 + number)
+            begin(each, 1)
+        table = conntrack.Conntrack()
+        table.forget({own: PLAT, guest: OTHER, lost: None})
+        left = {}
+        for each in table.entries([own, guest, lost, stays]):
+            left.setdefault(each.ends(1)[0], []).append(each.ends(2)[1])
+        assert left == {own: [POOL], stays: left[stays]}, left  # guest's has come to a wrong exit
+        assert sorted(left[stays]) == sorted([POOL, stays])
+        print("kept")
+    """
+    assert run(machines("node"), textwrap.dedent(FLOWS) + textwrap.dedent(program)) == ["kept"]
+
+
 def test_a_dump_that_nobody_listens_to_keeps_nobody_out(machines):
     machine = machines("node")
     lines = "".join(f"route add unreachable fd00::{number:x}/128 dev lo\n" for number in range(1, 3000))

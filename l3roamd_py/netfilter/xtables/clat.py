@@ -306,11 +306,11 @@ class XtablesClatRules(XtablesGate):
             for each in self._to_forget.values()
             if (self.plat_of.get(each) or own_plat_of.get(each)) not in unwritten
         ]
-        clients = set(ready)
+        clients = {each: self.plat_of.get(each) for each in ready}
         if is_complete:
             for doomed in self._doomed.values():
-                clients.update(doomed)
-            clients.update(self.plat_of if self._is_turning else ())
+                clients.update(dict.fromkeys(doomed))
+            clients.update(self.plat_of if self._is_turning else {})
         self.conntrack.forget(clients)
         if is_complete and self.pref64 is not None:
             for plat in self._lost:
