@@ -17,7 +17,7 @@
 #   make diagram                                     the drawing of a client's states in docs/architecture.md
 #   make storm [ARGS='--rules xtables lock flood']   connections of clients that walk, among what goes wrong
 #   make simulate [ARGS='--seed 3 --seeds 5 --nodes 100 --clients 2000']   an hour of a large mesh, and docs/protocol.md's invariants
-#   make bench                                       speed and memory, as ratios against peers
+#   make bench [ARGS='speed --quick' COMPARE=FILE TAYGA=PROGRAM]   speed and memory, as ratios against peers
 #   make ipk [SET=PACKAGE_firewall4]                 packages for opkg from package/*/Makefile, in build/ipk
 #   make apk [APK=PROGRAM]                           the same for apk, which OpenWrt's main branch has; needs apk-tools 3
 #   make sizes [PACKAGES='LISTS' RELEASE=NAME]        the table of flash sizes, with lists of packages of an OpenWrt release
@@ -94,7 +94,7 @@ diagram: setup
 bench: setup-bench $(PARTS)
 	$(TRY_BABELD)
 	$(TRY_OLDEST)
-	$(PYTHON) -m bench $(ARGS)
+	$(PYTHON) -m bench $(if $(COMPARE),--compare '$(COMPARE)') $(ARGS)
 
 storm: $(PARTS)
 	$(TRY_BABELD)

@@ -17,7 +17,6 @@ from bench import (
     babel,
     failover,
     firewall,
-    gro,
     ipv6,
     ipv6_walks,
     mostly_withdraw,
@@ -27,9 +26,11 @@ from bench import (
     roam_core_instructions,
     roam_instructions,
     roam_rules,
-    siit,
+    speed,
 )
 from bench.roam_interpreters import CPYTHON, MICROPYTHON, RULES
+from bench.speed import goals as speed_goals
+from bench.speed.cells import GROUPS
 from runtime.usage import Parser
 
 RESULT = Path(__file__).resolve().parent.parent / "build/bench.json"
@@ -49,6 +50,10 @@ class Goal:
         return (self.at_least is None or figure >= self.at_least) and (
             self.at_most is None or figure <= self.at_most
         )
+
+    def shown(self, figure: float) -> str:
+        digits = 2 if self.unit in ("x", "%") else 1 if figure < 10 else 0
+        return f"{figure:.{digits}f}"
 
     @property
     def bound(self) -> str:
@@ -110,15 +115,7 @@ def roam_goals() -> list[Goal]:
 
 
 GOALS = (
-    Goal("siit.tcp_vs_plain", "x", "one TCP stream through CLAT and PLAT, against plain IPv6 forwarding"),
-    Goal("siit.tcp_vs_tayga", "x", "the same, against tayga", at_least=3),
-    Goal("siit.udp64_vs_plain", "x", "packets of 64 bytes a second, against plain IPv6 forwarding"),
-    Goal("siit.udp64_vs_tayga", "x", "the same, against tayga", at_least=1.5),
-    Goal("siit.rtt_added_us", "us", "what two translations add to a round trip"),
-    Goal("siit.fast_tcp_vs_plain", "x", "with the BPF fast path: one TCP stream, against plain IPv6"),
-    Goal("siit.fast_tcp_vs_siit", "x", "the same, against siit without it"),
-    Goal("siit.fast_udp64_vs_plain", "x", "the same, packets of 64 bytes a second"),
-    Goal("siit.fast_rtt_added_us", "us", "the same, added to a round trip", at_most=8),
+    *(Goal(*row) for row in speed_goals.GOALS),
     Goal("speed.rules_us", "us", "all our firewall rules, added to a client's packet", at_most=2),
     Goal("speed.rules_out_us", "us", "of these on the way to the internet"),
     Goal("speed.rules_back_us", "us", "of these on the way back"),
@@ -128,11 +125,6 @@ GOALS = (
         "the mesh's plain IPv6 through a clatnode and a platnode, against no rules",
         at_most=1.1,
     ),
-    Goal(
-        "speed.fraglist_cpu", "x", "CPU of a gigabyte of TCP, fraglist GRO, BPF, against plain", at_most=1.15
-    ),
-    Goal("speed.fraglist_user_cpu", "x", "the same, siit in user space as the roles have it", at_most=1.3),
-    Goal("speed.fraglist_listed_cpu", "x", "the same, as it would be without the roles"),
     Goal("speed.plain_rules_us", "us", "what our rules add to it"),
     Goal(
         "prefixd.failover_silent_ms",
@@ -233,9 +225,8 @@ GOALS = (
 )
 
 PARTS: dict[str, Callable[..., dict[str, float]]] = {
-    "siit": lambda say: siit.run(say=say),
+    "speed": lambda say: speed.run(say),
     "rules": lambda say: firewall.run(say),
-    "gro": lambda say: gro.run(say),
     "failover": lambda say: failover.run(say=say),
     "prefixd": lambda say: prefixd.run(),
     "roam": lambda say: roam.run(say),
@@ -245,37 +236,70 @@ PARTS: dict[str, Callable[..., dict[str, float]]] = {
     "babel": lambda say: babel.run(say),
     "reach": lambda say: reach.run(say=say),
 }
+OF_SPEED = {f"speed.{group}": group for group in GROUPS}  # parts of that part, measured in one run
 
 
-def table(figures: dict[str, float]) -> str:
-    """Return the figures as lines for people, with their goals."""
-    lines = [f"{'FIGURE':32} {'MEDIAN':>10} {'':4} {'GOAL':>8}       MEANING"]
+def table(figures: dict[str, float], before: dict[str, float]) -> str:
+    """Return the figures as lines for people, with their goals, and with those of another run."""
+    old = f"{'BEFORE':>10} " if before else ""
+    lines = [f"{'FIGURE':32} {old}{'MEDIAN':>10} {'':4} {'GOAL':>8}       MEANING"]
     for goal in GOALS:
         if goal.key in figures:
             figure = figures[goal.key]
-            digits = 2 if goal.unit in ("x", "%") else 1 if figure < 10 else 0
-            shown = f"{figure:.{digits}f}"
             mark = "    " if goal.bound == "-" else "ok  " if goal.is_met(figure) else "MISS"
-            lines.append(f"{goal.key:32} {shown:>10} {goal.unit:4} {goal.bound:>8} {mark}  {goal.meaning}")
+            other = before.get(goal.key)
+            old = f"{'-' if other is None else goal.shown(other):>10} " if before else ""
+            words = f"{goal.shown(figure):>10} {goal.unit:4} {goal.bound:>8} {mark}  {goal.meaning}"
+            lines.append(f"{goal.key:32} {old}{words}")
     return "\n".join(lines)
+
+
+def read_figures(path: str) -> dict[str, float]:
+    """Of an earlier run. Raises RuntimeError when it is no such file."""
+    try:
+        figures = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"{path} is no result of this bench: {error}") from error
+    if not isinstance(figures, dict) or not all(type(value) in (int, float) for value in figures.values()):
+        raise RuntimeError(f"{path} is no result of this bench")
+    return figures
+
+
+def plan(parts: list[str], quick: bool) -> dict[str, Callable[..., dict[str, float]]]:
+    """What to run by these names: the parts of speed together, as one."""
+    chosen = {part: PARTS[part] for part in parts if part in PARTS}
+    groups = [OF_SPEED[part] for part in parts if part in OF_SPEED]
+    if groups or "speed" in chosen:
+        wanted = list(GROUPS) if "speed" in chosen else groups
+        chosen["speed"] = lambda say: speed.run(say, wanted, quick)
+    return chosen
 
 
 def main() -> int:
     parser = Parser(prog="make bench", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(PARTS)}")
-    parts = parser.parse_args().parts or list(PARTS)
-    unknown = [part for part in parts if part not in PARTS]
+    known = [*PARTS, *OF_SPEED]
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"only these: {', '.join(known)}")
+    parser.add_argument(
+        "--quick", action="store_true", help="of speed: one short round, to see that it works"
+    )
+    parser.add_argument(
+        "--compare", metavar="FILE", help="build/bench.json of an earlier run, to show beside"
+    )
+    options = parser.parse_args()
+    parts = options.parts or list(PARTS)
+    unknown = [part for part in parts if part not in known]
     if unknown:
-        parser.error(f"there is no part {unknown[0]!r}, known are {', '.join(PARTS)}")
+        parser.error(f"there is no part {unknown[0]!r}, known are {', '.join(known)}")
+    before = read_figures(options.compare) if options.compare else {}
     figures: dict[str, float] = {}
-    for part in parts:
+    for part, run in plan(parts, options.quick).items():
         begun = time.monotonic()
         print(f"bench: {part}", flush=True)
-        figures |= PARTS[part](lambda line: print(f"  {line}", flush=True))
+        figures |= run(lambda line: print(f"  {line}", flush=True))
         print(f"bench: {part} took {time.monotonic() - begun:.0f} s", flush=True)
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(figures, indent=1) + "\n")
-    print(f"\n{table(figures)}\n\n{os.path.relpath(RESULT)}")
+    print(f"\n{table(figures, before)}\n\n{os.path.relpath(RESULT)}")
     return 0 if all(goal.is_met(figures[goal.key]) for goal in GOALS if goal.key in figures) else 1
 
 

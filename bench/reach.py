@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.siit import BenchError, Node, address, join
+from bench.namespaces import BenchError, Node, address, join
 from reach.relay import build
 from sdk.children import running
 from sdk.netns import NetworkNamespace

@@ -27,9 +27,9 @@ from siit_lab import Namespace
 space = Namespace("siit" + mark, folder)
 space.start_siit()
 """,
-    "bench siit": """
-from bench import siit
-made = siit.path()
+    "bench speed": """
+from bench.speed.path import path
+made = path("", folder)
 made.__enter__()
 """,
     "bench reach": """
