@@ -65,8 +65,10 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     search, claim = client.search, client.search.claim
     if claim is None or info.claim_nonce != claim.nonce or not node.is_node(header.sender):
         return node.count("infos_forged")
-    lease, (plat, serial) = info.lease, search.spent
+    lease, (plat, serial), former = info.lease, search.spent, former_of(client)
     is_spent = lease is not None and lease.plat == plat and 0 < lease.token.serial <= serial
+    if former is not None and former.place != header.sender:  # where it went knows best
+        is_spent |= _is_older(info, former)
     is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim, info)
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
     is_answered = search.answered_by is not None and not _is_better(node, client, info)
@@ -87,10 +89,12 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
 def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
     """Return whether we had a client with a later token than this INFO has, before its sender knew; it has gone on."""
     gone = node.departed.get(info.mac)
-    had = None if gone is None else gone.lease
-    if had is None or info.lease is None or had.plat != info.lease.plat or not node.is_node(header.sender):
-        return False
-    return 0 < info.lease.token.serial < had.token.serial
+    return gone is not None and node.is_node(header.sender) and _is_older(info, gone)
+
+
+def _is_older(info: wire.Info, gone: Departed) -> bool:
+    told, had = info.lease, gone.lease
+    return told is not None and had is not None and told.plat == had.plat and 0 < told.token.serial < had.token.serial
 
 
 def _remember(node: Node, mac: bytes, lease_s: int, payload: bytes) -> None:

@@ -15,7 +15,7 @@ from l3roamd_py.core.client import Client
 from sdk import roaming_states
 
 TABLE = roaming_states.rows()
-SEEDS = 250
+SEEDS = 300
 CORE = "l3roamd_py.core"
 LEAVES = ("client", "node", "ports", "rate", "timers", "tlv", "token", "wire")
 

@@ -310,3 +310,18 @@ def test_who_is_back_has_no_timer_as_one_that_left(mesh, client):
         mesh.move(client, node)
         mesh.run(10)
     assert (forget_departed, client.mac) not in a.core.node.timers
+
+
+def test_who_had_it_before_us_tells_a_client_that_is_back_nothing_new(mesh):
+    """It turns back while node 3 asks the PLAT. Node 1 knows that it went to node 2, and repeats what it told then."""
+    client = joined(mesh)
+    before, exit_node = mesh.path(client), mesh.nodes[3]
+    mesh.move(client, mesh.nodes[1])
+    mesh.run(5)
+    mesh.nodes[2].core.node.proofs.clear()  # it has to ask twice
+    mesh.move(client, mesh.nodes[2], is_polite=True)
+    mesh.run(0.015)
+    exit_node.stall(0.15)
+    mesh.run(0.005)
+    mesh.move(client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 1.5)
