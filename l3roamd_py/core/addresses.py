@@ -225,8 +225,14 @@ def refuse_foreign(node: Node, client: Client, address: bytes) -> None:
     refuse_at_gate(node, client, address)
 
 
+def ask_for_address(node: Node, client: Client) -> None:
+    """A lease is over: does the client use its address still?"""
+    assert client.ipv4 is not None
+    is_in_use(node, client, client.ipv4, client)
+
+
 def extend_lease(node: Node, client: Client) -> None:
-    """A lease that was only heard is over: the client may use the address on."""
+    """A lease is over that was only heard, or the client answers for it: it may use the address on."""
     assert client.ipv4 is not None
     adopt(node, client, client.ipv4, node.options.unleased_s, is_granted=False)
 

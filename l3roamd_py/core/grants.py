@@ -49,6 +49,9 @@ def end_grant(node: Node, mac: bytes, ipv4: bytes) -> None:
     if client is None:
         return None
     is_served = isinstance(client.state, Absent) or client.state.name == Served.name
+    if lease is not None and is_granted and until_s <= soon_s and isinstance(client.state, Served):
+        lease.until_s = min(lease.until_s, node.now_s)  # the client is asked whether it uses it on
+        return node.touch(client.mac)
     if client.ipv4 == ipv4 and is_served:
         drop_ipv4(node, client)
     elif client.grant is not None and client.grant.ipv4 == ipv4:

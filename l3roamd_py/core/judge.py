@@ -63,7 +63,8 @@ Served, Absent  a renewal is not answered                            give up roa
 Served, Absent  a copy of TOKEN_REQUEST is due                       send request           -
 Served, Absent  TOKEN_REQUEST is not answered                        give up request        -
 Served, Absent  its token or its mapping is to be renewed            renew                  -
-Served          its lease is over, it was only heard                 extend lease           -
+Served          its lease is over, it was only heard, or answers     extend lease           -
+Served          its lease is over, it was granted and is at home     ask for address        -
 Served          its lease is over, it has IPv6 addresses             end lease              -
 Served          its lease is over, nothing is left to ask it by      forget with lease      forgotten
 Served          it left, and cannot be asked                         forget                 forgotten

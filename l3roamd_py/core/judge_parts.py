@@ -90,7 +90,22 @@ def judge_lease(lease: Lease, client: Client, clock: "Clock") -> "Verdict":
         return requests.renew
     if verdict is not None or lease.until_s > clock.due_s:
         return verdict
-    return judge_end(client) if lease.is_granted else addresses.extend_lease
+    return _judge_end_of_grant(client, lease, clock) if lease.is_granted else addresses.extend_lease
+
+
+def _judge_end_of_grant(client: Client, lease: Lease, clock: "Clock") -> "Verdict":
+    """Judge a client whose lease is over, as far as we know: another node's DHCP server may have given it more time."""
+    contest = client.contest
+    if lease.home != own_address(clock.options.clat, lease.ipv4):
+        return judge_end(client)  # its token is over, too
+    if contest is None or contest.ipv4 != lease.ipv4 or contest.since_s < lease.until_s:
+        return addresses.ask_for_address
+    if client.presence.answered_s > contest.since_s:
+        return addresses.extend_lease
+    if is_contesting(contest, clock):
+        return None
+    is_asked = contest.questions == len(clock.options.contest_at_s) - 1
+    return judge_end(client) if is_asked else addresses.ask_for_address
 
 
 def judge_roam_ack(

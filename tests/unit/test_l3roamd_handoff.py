@@ -320,6 +320,7 @@ def test_whose_lease_is_over_is_not_kept(prepared):
     prepared.join(client, prepared.nodes[0], lease_s=100)
     prepared.run(10)
     assert client.mac in prepared.nodes[1].core.node.prepared
+    client.is_asleep = True
     prepared.run(160)
     assert not prepared.nodes[1].core.node.prepared
 

@@ -9,13 +9,14 @@ from types import SimpleNamespace
 import pytest
 from l3roamd_mesh import joined
 from l3roamd_traces import Scenario
+from simulation import Simulation
 
 from l3roamd_py.core import events, judge, judge_parts, wire
 from l3roamd_py.core.client import Client
 from sdk import roaming_states
 
 TABLE = roaming_states.rows()
-SEEDS = 300
+SEEDS = 250
 CORE = "l3roamd_py.core"
 LEAVES = ("client", "node", "ports", "rate", "timers", "tlv", "token", "wire")
 
@@ -57,6 +58,7 @@ def test_what_happens_in_a_mesh_is_in_the_table(monkeypatch):
     monkeypatch.setattr(judge, "judge", watch)
     for seed in range(SEEDS):
         Scenario(seed).play()
+    Simulation(nodes=9, clients=30, minutes=60, seed=1014).run()  # of nodes that prepare, among others
     table = {(state, verdict, then) for state, _, verdict, then in TABLE}
     assert seen <= table
     assert len(seen) > len(table) * 0.7

@@ -136,11 +136,41 @@ def test_a_client_that_leaves_without_a_word_is_forgotten_with_a_short_lease_too
 def test_a_client_whose_lease_ended_while_it_was_here_is_served_again_when_it_has_one(mesh):
     client = make_client(9, 1)
     mesh.join(client, mesh.nodes[0], lease_s=120)
-    mesh.run(200)
+    mesh.run(2)
+    client.is_asleep = True  # it has given the address up, and answers for it no more
+    mesh.run(198)
     assert mesh.path(client) is None
+    client.is_asleep = False
     mesh.nodes[0].handle(events.LeaseGranted(client.mac, client.ipv4, 120))
     mesh.run(1)
     check_converged(mesh, client)
+
+
+@pytest.mark.parametrize("early_s", [None, -0.5, 0.5])
+def test_a_client_that_answers_for_its_address_has_a_longer_lease_than_its_node_knows(mesh, early_s):
+    """Another node's DHCP server gave it, and a restart, say, lost that. early_s: when our DHCP server says the end."""
+    client, a = make_client(9, 1), mesh.nodes[0]
+    mesh.join(client, a, lease_s=120)
+    mesh.run(2)
+    if early_s is not None:
+        mesh.after(118.2 - early_s, lambda: a.handle(events.LeaseEnded(client.mac, client.ipv4)))
+    before = mesh.path(client)
+    assert before is not None
+    for _ in range(400):
+        mesh.run(1)
+        assert mesh.path(client) == before
+    check_converged(mesh, client)
+    client.is_asleep = True
+    mesh.run(1300)
+    assert client.mac not in a.core.node.clients
+
+
+def test_a_lease_that_was_given_back_is_over_at_once(mesh):
+    client, a = make_client(9, 1), mesh.nodes[0]
+    mesh.join(client, a, lease_s=120)
+    mesh.run(30)
+    a.handle(events.LeaseEnded(client.mac, client.ipv4))
+    assert mesh.path(client) is None
 
 
 def test_an_absent_client_is_found_with_its_lease(mesh):
