@@ -94,7 +94,9 @@ def _is_outdated(node: Node, header: wire.Header, info: wire.Info) -> bool:
 
 def _is_older(info: wire.Info, gone: Departed) -> bool:
     told, had = info.lease, gone.lease
-    return told is not None and had is not None and told.plat == had.plat and 0 < told.token.serial < had.token.serial
+    if told is None or had is None or told.plat != had.plat:
+        return False
+    return 0 < told.token.serial < had.token.serial
 
 
 def _remember(node: Node, mac: bytes, lease_s: int, payload: bytes) -> None:

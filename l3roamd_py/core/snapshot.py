@@ -229,6 +229,8 @@ def adopt_plats(node: Node, plats: "Iterable[tuple[bytes, bytes]]") -> None:
             node.do(LeavePlat(at, plat))
         elif client.lease is None:
             _give_lease(node, client, plat)
+        elif client.lease.plat == NOWHERE:
+            client.lease.plat = plat
     for client in node.clients.values():
         if client.ipv4 is not None and client.lease is None:  # there was no PLAT when it came
             _give_lease(node, client, node.current or NOWHERE)

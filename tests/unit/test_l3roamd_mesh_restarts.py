@@ -305,3 +305,17 @@ def test_a_token_that_a_restart_has_lost_is_given_anew(mesh, client, stay_s):
     assert lease.home == before[1]
     mesh.move(client, mesh.nodes[2])
     check_goes_on(mesh, client, before, 0.1)
+
+
+def test_the_kernel_knows_of_a_plat_that_came_after_the_state_was_saved(mesh):
+    client, a, plat = joined(mesh), mesh.nodes[0], mesh.nodes[3].plat
+    a.handle(events.PlatLost(plat))
+    saved = a.core.snapshot(a.now_s)
+    a.handle(events.PlatChosen(plat))
+    mesh.run(1)
+    before = mesh.path(client)
+    a.restart(0.2, saved)
+    mesh.run(5)
+    assert mesh.path(client) == before
+    mesh.move(client, mesh.nodes[1])
+    check_goes_on(mesh, client, before, 0.2)

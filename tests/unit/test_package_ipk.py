@@ -85,7 +85,7 @@ def test_the_roaming_daemon_on_micropython_runs_from_its_packages(built, tmp_pat
 def test_the_roaming_daemon_on_micropython_fits_small_flash(precompiled):
     """With netlink, which exits have anyhow; compressed, as flash has it."""
     both = [precompiled[name] for name in ("l3roamd-micropython", "464xlat-netlink")]
-    assert sum(package.file.stat().st_size for package in both) <= 157_400
+    assert sum(package.file.stat().st_size for package in both) <= 157_900
 
 
 def needed(name, built):
