@@ -29,9 +29,11 @@ def main(arguments):
     if "version" in chosen:
         print(version_of("prefixd"))
         return 0
-    if "status" in chosen:
+    if "status" in chosen or "withdraw" in chosen:
         from prefixd import table
 
+        if "withdraw" in chosen:
+            return table.withdraw(chosen["socket"])
         return table.show(chosen["socket"], chosen["json"])
     from prefixd import daemon
 

@@ -7,6 +7,9 @@ advertisements (RFC 4861 section 6.2.3), and a host keeps what each has told it 
 must be the same in all of them, the router lifetime above all. So it is copied from the last one that left the device,
 with the addresses. Before one has left, ours are not sent.
 
+An exit that dies again and again is withdrawn later each time (Patience): hosts that drop their CLAT end what they have
+open, and have handed their IPv4 address back. Meanwhile the node tells them at once that there is no way.
+
 Until it is known whether there is an exit nothing is announced. After that PREF64 has a lifetime, or lifetime 0 while
 there is no exit. That is so without having seen one too: a prefixd before this one may have announced it.
 """
@@ -29,9 +32,15 @@ BURST, BURST_MS = (
     3,
     4000,
 )  # after a change, for on Wi-Fi what is for all may be lost (section 6.2.4 allows three)
+FINAL = 2  # before we end
 SOLICIT_MS, SOLICITS, LATER_MS = 4000, 3, 60000  # RFC 4861, RTR_SOLICITATION_INTERVAL; then now and then
 ALL_NODES = b"\xff\x02" + bytes(13) + b"\x01"
 ALL_NODES_MAC = b"\x33\x33\x00\x00\x00\x01"
+PATIENCE_MS, PATIENCE_MAX_MS = 10000, 80000
+SHORT_MS, CALM_MS = (
+    60000,
+    600000,
+)  # an exit that is back so soon may flap, and one that stays so long does no more
 OTHERS_MAX = 8  # routers of others that are remembered
 BEHIND_MAX = 8  # of one round; to whom else one went, the next to all hosts tells
 
@@ -90,6 +99,35 @@ def build(heard: Heard, mac: bytes, destination: bytes, options: bytes) -> bytes
     return mac + heard.source_mac + struct.pack("!H", ETH_P_IPV6) + header + sent
 
 
+class Patience:
+    """How long an exit may be away before hosts are told: no time at all, until it was back soon after that once.
+
+    Then PATIENCE_MS, and twice as long each time, up to PATIENCE_MAX_MS; CALM_MS without an end, and it is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._wait_ms = 0
+        self._gone_ms: "int | None" = None
+        self._back_ms = 0
+        self._was_there = False
+
+    def judge(self, is_there: bool, now_ms: int) -> bool:
+        """Return what hosts are to be told."""
+        gone_ms = self._gone_ms
+        if is_there:
+            if gone_ms is not None and self._was_there:
+                is_short = now_ms - gone_ms < SHORT_MS
+                longer_ms = min(2 * self._wait_ms or PATIENCE_MS, PATIENCE_MAX_MS)
+                self._wait_ms, self._back_ms = longer_ms if is_short else self._wait_ms, now_ms
+            self._gone_ms, self._was_there = None, True
+            return True
+        if gone_ms is None:
+            gone_ms = self._gone_ms = now_ms
+            if now_ms - self._back_ms >= CALM_MS:
+                self._wait_ms = 0
+        return self._was_there and now_ms - gone_ms < self._wait_ms
+
+
 class Advertiser:
     """What is to be sent, and when.
 
@@ -123,6 +161,10 @@ class Advertiser:
         self.told = is_there
         self._burst = BURST
         self._next_ms = now_ms if self._all_ms is None else max(now_ms, self._all_ms + APART_MS)
+
+    def is_withdrawn(self, now_ms: int) -> bool:
+        """Whether hosts have been told twice that there is no exit, or nobody can tell them."""
+        return not self._is_known(now_ms) or (self.told is False and self._burst <= BURST - FINAL)
 
     def hear(self, frame: bytes, is_ours: bool, now_ms: int) -> bool:
         """Take an advertisement that left this device, or came in; return whether it is of a router not seen yet."""

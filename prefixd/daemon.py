@@ -44,7 +44,7 @@ class Daemon:
             self.poller, self.clock, options["target"], options["clat"], options["hook"]
         )
         self.roaming = Roaming(options["l3roamd"], self._plats)
-        self.control = Control(self.poller, self.clock, options["socket"], self.describe)
+        self.control = Control(self.poller, self.clock, options["socket"], self.describe, self.withdraw)
         self.hosts = None if options["pref64"] is None else _hosts(self.poller, self.clock, options)
         self._is_announced = options["announce"] == "on"
         links = (self.babel, self.probes, self.translator, self.roaming, self.control, self.hosts)
@@ -100,6 +100,11 @@ class Daemon:
                 self.hosts.tell(True, now_ms)
         elif choice.is_decided:
             self.hosts.tell(False, now_ms)
+
+    def withdraw(self):
+        """Have hosts forget the prefix, whatever comes; return whether there is nothing left to say."""
+        self._is_announced = False
+        return self.hosts is None or self.hosts.withdraw(self.clock.now_ms())
 
     def _collect(self, is_told, health, now_ms):
         """Yield the events for the choice, one by one: see BabelTable.pop_events."""

@@ -4,6 +4,7 @@
 TEXT = """\
 Usage: prefixd --plat-range P/48 --clat DEV --target PATH --source ADDR [OPTION...]
        prefixd --status [--json] [--socket PATH]
+       prefixd --withdraw [--socket PATH]
 
 Chooses the PLAT (the way to the IPv4 internet) for the clients of this node. It reads the metrics of all
 PLATs from babeld, asks the best ones with ICMPv6 echo whether they work, and points the CLAT device at the
@@ -45,6 +46,8 @@ What it tells hosts with a CLAT of their own (docs/ipv6-mostly.md)
 Looking
   --status                the PLATs of the prefixd that runs, as a table; with --json for programs
                           exit status 3: none runs, 4: what listens there does not answer, or is no prefixd
+  --withdraw              has the prefixd that runs tell hosts that the prefix is gone, and waits until it has;
+                          for who ends it then
   --version, --help       the version, and this
 
 Example: prefixd --plat-range fddd:1337:1338::/48 --clat clat --target /run/siit/control.sock \\

@@ -5,6 +5,7 @@ import os
 import socket
 
 from prefixd import net
+from prefixd.advert import Patience
 from runtime import IS_MICRO, sockets
 from runtime.packets import AF_PACKET, ICMPV6, SO_BINDTODEVICE, attach_filter, packet_address
 from xlat464.address import format_ipv6
@@ -38,6 +39,7 @@ class Advert:
         self._clock = clock
         self._device = device
         self._advertiser = advertiser
+        self._patience = Patience()
         self._hook = hook
         self._sock = None
         self._index = 0
@@ -50,8 +52,14 @@ class Advert:
 
     def tell(self, is_there, now_ms):
         """There is an exit, or there is none."""
-        self._advertiser.tell(is_there, now_ms)
-        self._wanted = is_there
+        self._wanted = self._patience.judge(is_there, now_ms)
+        self._advertiser.tell(self._wanted, now_ms)
+
+    def withdraw(self, now_ms):
+        """Have hosts forget it, for we are to end; return whether they have been told."""
+        self._wanted = False
+        self._advertiser.tell(False, now_ms)
+        return self._sock is None or self._advertiser.is_withdrawn(now_ms)
 
     def deadline_ms(self):
         due_ms = self._look_ms

@@ -5,12 +5,16 @@ from runtime.server import Refused, Server
 
 
 class Control:
-    """The control socket: answers `status` and `chosen` in JSON, a piece at a time, for 500 PLATs in a small memory."""
+    """The control socket: answers `status` and `chosen` in JSON, a piece at a time, for 500 PLATs in a small memory.
+
+    `withdraw` is answered with `told`, or with `wait`: then it is to be said again.
+    """
 
     ANSWER_MS = 10000
 
-    def __init__(self, poller, clock, path, status):
+    def __init__(self, poller, clock, path, status, withdraw):
         """status: function that returns an iterator over pieces of text, about all PLATs or the chosen one."""
+        self._withdraw = withdraw
         self._poller = poller
         self._clock = clock
         self._path = path
@@ -38,6 +42,8 @@ class Control:
 
     def answer(self, line):
         command = line.strip()
+        if command == b"withdraw":
+            return iter(("told\n" if self._withdraw() else "wait\n",))
         if command not in (b"status", b"chosen"):
             raise Refused("no such command, expected status or chosen")
         return self._status(command == b"status")

@@ -19,7 +19,7 @@ def parse(arguments):
 
     prefixes and addresses as bytes, probe_ipv4 a list, babel ("inet6", 16 bytes, port), ("unix", path) or
     ("bird", path).
-    A dict with "help", "version" or "status" asks for just that. Raises UsageError.
+    A dict with "help", "version", "status" or "withdraw" asks for just that. Raises UsageError.
     """
     given = _collect(arguments)
     if "--help" in given:
@@ -27,7 +27,9 @@ def parse(arguments):
     if "--version" in given:
         return {"version": True}
     if "--status" in given:
-        return _parse_status(given)
+        return _parse_status(given, "--status", ("--json",))
+    if "--withdraw" in given:
+        return _parse_status(given, "--withdraw", ())
     if "--json" in given:
         raise UsageError("--json goes with --status")
     for name in _NEEDED:
@@ -61,7 +63,7 @@ def parse(arguments):
     return options
 
 
-_FLAGS = ("--help", "-h", "--version", "--status", "--json")
+_FLAGS = ("--help", "-h", "--version", "--status", "--withdraw", "--json")
 _NEEDED = ("--plat-range", "--clat", "--target", "--source")
 _NUMBERS = ("--probe-interval-ms", "--margin", "--hold-s")
 _HOSTS = ("--client-device", "--announce", "--dns6", "--link-mtu", "--hosts-hook")  # what goes with --pref64
@@ -95,12 +97,13 @@ def _collect(arguments):
     return given
 
 
-def _parse_status(given):
+def _parse_status(given, asked, others):
+    others += ("--socket",)
     for name in given:
-        if name not in ("--status", "--json", "--socket"):
-            raise UsageError("%s does not go with --status, expected --json or --socket" % name)
+        if name != asked and name not in others:
+            raise UsageError("%s does not go with %s, expected %s" % (name, asked, " or ".join(others)))
     return {
-        "status": True,
+        asked[2:]: True,
         "json": "--json" in given,
         "socket": _value(given, "--socket", parse_path, SOCKET),
     }

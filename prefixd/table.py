@@ -3,6 +3,7 @@
 
 import json
 import sys
+import time
 
 from prefixd import net
 from prefixd.routes import PER_ROUTER
@@ -12,6 +13,7 @@ from runtime.text import duration, table
 ROWS = 20  # PLATs shown; all of them are in --json
 ENOENT, ECONNREFUSED = 2, 111
 NOT_RUNNING, NO_ANSWER = 3, 4  # exit statuses, as of `service NAME status`: stopped, unknown
+WITHDRAW_S = 10  # two advertisements, and what keeps them from those before
 ANSWER_S = 10  # what prefixd may be busy for, with its hook
 
 
@@ -88,14 +90,26 @@ class NotRunning(Exception):
     """Nothing listens."""
 
 
-def fetch(path):
-    """Return the status line of the prefixd on this control socket; NotRunning, OSError."""
+def fetch(path, word=b"status"):
+    """Return the status line of the prefixd on this control socket, or what it answers; NotRunning, OSError."""
     try:
-        return sockets.ask(path, b"status", ANSWER_S)
+        return sockets.ask(path, word, ANSWER_S)
     except OSError as error:
         if sockets.error_number(error) in (ENOENT, ECONNREFUSED):
             raise NotRunning()  # noqa: B904  MicroPython has no "from"
         raise
+
+
+def withdraw(path):
+    """Have the prefixd that runs tell hosts to forget the prefix, and wait for that; return the exit status."""
+    try:
+        for _ in range(WITHDRAW_S * 4):
+            if fetch(path, b"withdraw") != b"wait\n":
+                return 0
+            time.sleep(0.25)
+    except (NotRunning, OSError):
+        return NOT_RUNNING
+    return NO_ANSWER
 
 
 def show(path, is_json):

@@ -168,6 +168,54 @@ def case_two_to_all_hosts_are_3_seconds_apart_however_an_exit_flaps():
     assert sent(advertiser, 102999) == [] and len(sent(advertiser, 103000)) == 1
 
 
+def told_by(link, seconds, is_there):
+    """What hosts are told in seconds of a link, whether there is an exit being asked each second; (s, told)."""
+    changes, before = [], None
+    for second in seconds:
+        link.tell(is_there(second), second * 1000)
+        if link._advertiser.told != before:
+            before = link._advertiser.told
+            changes.append((second, before))
+    return changes
+
+
+def case_hosts_are_told_of_an_exit_that_flaps_twice_and_of_its_end_all_the_same():
+    """Eight seconds here and four away, for ten minutes; then it is gone for good."""
+    link = Advert(None, Clock(), "no-such-device", Advertiser(PREF64), None)
+    changes = told_by(link, range(700), lambda second: second < 600 and second % 12 < 8)
+    assert changes[:3] == [(0, True), (8, False), (12, True)], changes
+    assert len(changes) == 4 and changes[3][1] is False and 600 <= changes[3][0] <= 680, changes
+    assert (advert.PATIENCE_MAX_MS, changes[3][0]) == (80000, 676)
+
+
+def case_an_exit_that_was_steady_for_long_is_withdrawn_at_once_again():
+    link = Advert(None, Clock(), "no-such-device", Advertiser(PREF64), None)
+    changes = told_by(link, range(1500), lambda second: not (100 <= second < 110 or 800 <= second < 1400))
+    assert changes == [(0, True), (100, False), (110, True), (800, False), (1400, True)], changes
+    # nor does one count that is away for long, or that was never there
+    changes = told_by(
+        link, range(2000, 4000), lambda second: not (2300 <= second < 2400 or 2500 <= second < 2600)
+    )
+    assert changes == [(2000, True), (2300, False), (2400, True), (2500, False), (2600, True)], changes
+    link = Advert(None, Clock(), "no-such-device", Advertiser(PREF64), None)
+    assert told_by(link, range(60), lambda second: 5 <= second < 20) == [(0, False), (5, True), (20, False)]
+
+
+def case_who_ends_has_hosts_told_twice():
+    advertiser = heard()
+    link = Advert(None, Clock(), "no-such-device", advertiser, None)
+    link._sock = True
+    times = [
+        now_ms
+        for now_ms in range(100000, 120000, 500)
+        if not link.withdraw(now_ms) and sent(advertiser, now_ms)
+    ]
+    assert times == [100000, 104000] and link.withdraw(104500)
+    assert link.withdraw(2 * 10**6), "the node is no router any more: hosts do not ask it"
+    link = Advert(None, Clock(), "no-such-device", Advertiser(PREF64), None)
+    assert link.withdraw(0), "there is no device"
+
+
 def case_the_lifetime_is_renewed_while_the_daemon_is_silent_and_a_router():
     advertiser = heard()
     advertiser.hear(frame(fixed=b"\x40\x00\x07\x08" + bytes(8)), True, 20000)

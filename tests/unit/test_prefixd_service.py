@@ -123,6 +123,37 @@ def test_a_fourth_server_is_left_out(options_of):
     assert "'9.9.9.4'" in warned
 
 
+TOLD = """
+action={action} device={device}
+PREFIXD={folder}/prefixd
+setting() {{ [ "$2" = pref64 ] || echo "$device"; }}
+load_464xlat() {{ :; }}
+{then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "then", "is_withdrawn"),
+    [
+        ("stop", "stop_service", True),
+        ("restart", "stop_service; service_stopped", False),
+        ("shutdown", "stop_service; service_stopped", False),
+        ("stop", "PKG_UPGRADE=1; stop_service", False),
+        ("reload", "device=; start_service", True),  # the CLAT is down
+        ("reload", "procd_open_service prefixd; start_service", True),  # announce is no more
+    ],
+)
+def test_hosts_hear_that_it_is_over_where_nobody_goes_on(run, action, then, is_withdrawn):
+    folder = run.told.parent
+    folder.mkdir()
+    run.told.write_text("tag:br-client,108,00:00:07:08\n")
+    (folder / "prefixd").write_text(f'#!/bin/sh\necho "$@" >>{folder}/asked\n')
+    (folder / "prefixd").chmod(0o755)
+    run(TOLD.format(action=action, device="clat", folder=folder, then=then))
+    asked = (folder / "asked").read_text() if (folder / "asked").exists() else ""
+    assert asked == ("--withdraw\n" if is_withdrawn else "")
+
+
 def test_a_stop_takes_back_what_dhcp_and_dns_say_whether_it_is_enabled_or_not(run):
     run.told.parent.mkdir()
     run.told.write_text("tag:br-client,108,00:00:07:08\n")
