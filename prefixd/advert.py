@@ -69,10 +69,13 @@ class Heard:
         ]  # hop limit, flags, router lifetime, reachable and retrans timers
         self.lifetime_s = self.fixed[2] << 8 | self.fixed[3]
         self.options = []
+        self.mtu = 0  # of the link, where it says one
         end = min(len(frame), ICMP + (frame[ETHERNET + 4] << 8 | frame[ETHERNET + 5]))
         at = ICMP + FIXED
         while at + 8 <= end and frame[at + 1]:  # one of length 0 makes it all invalid: RFC 4861 section 6.1.2
             self.options.append(frame[at])
+            if frame[at] == MTU:
+                self.mtu = struct.unpack("!I", frame[at + 4 : at + 8])[0]
             at += 8 * frame[at + 1]
 
 
@@ -133,7 +136,7 @@ class Advertiser:
 
     pref64  16 bytes of a /96
     dns     servers that hosts ask, where the node's daemon names none: 16 bytes, 4 of IPv4, or none for this node
-    mtu     of the link, where that daemon says none; 0: ours does not either
+    mtu     of the link, where that daemon says none, or more; 0: ours says none
     told    None until it is known, then whether there is an exit
     others  addresses of routers that are not this node
     """
@@ -217,7 +220,9 @@ class Advertiser:
         options = pref64_option(self.pref64, LIFETIME_S if self.told else 0)
         if self.dns and RDNSS not in heard.options:
             options += rdnss_option([server or heard.source for server in self.dns], LIFETIME_S)
-        if self.mtu and MTU not in heard.options:
+        if (
+            self.mtu and not 0 < heard.mtu <= self.mtu
+        ):  # odhcpd says the device's: hosts go by what comes last
             options += mtu_option(self.mtu)
         return options
 

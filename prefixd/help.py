@@ -40,7 +40,7 @@ What it tells hosts with a CLAT of their own (docs/ipv6-mostly.md)
   --client-device DEV     where these leave
   --announce on|off       off: with lifetime 0 always, so that hosts forget it; default on
   --dns6 A[,B...]         DNS servers, if that daemon names none: IPv6, IPv4 (behind that prefix), or node (this one)
-  --link-mtu BYTES        the link's MTU, if that daemon says none
+  --link-mtu BYTES        the link's MTU, if that daemon says none, or more
   --hosts-hook 'CMD'      run as `CMD on A B`, the addresses of ipv4only.arpa, and `CMD off`, for DHCP and DNS
 
 Looking

@@ -150,6 +150,7 @@ class Advert:
             "state": self.state,
             "sent": advertiser.sent,
             "router": None if heard is None else format_ipv6(heard.source),
+            "lifetime_s": None if heard is None else heard.lifetime_s,
             "others": [format_ipv6(router) for router in advertiser.others],
         }
 

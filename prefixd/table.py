@@ -52,6 +52,10 @@ def _render_hosts(hosts):
     )
     told = (TOLD[hosts["told"]], daemon, hosts["state"], hosts["sent"])
     lines = ["hosts     told %s; %s, %s (%d sent)" % told]
+    if hosts.get("lifetime_s") == 0:
+        lines.append(
+            "          the node's own router advertisements have lifetime 0: hosts have no way to the prefix"
+        )
     if hosts["others"]:
         lines.append("          others advertise themselves as routers too: " + ", ".join(hosts["others"]))
     return lines

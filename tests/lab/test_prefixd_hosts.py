@@ -70,6 +70,11 @@ def test_hosts_hear_of_an_exit_and_of_its_end(node):
     assert "default via fe80::" in node.spaces.run("host", "ip", "-6", "route", "show", "default")
     shown = node.hosts_status()
     assert (shown["told"], shown["state"], shown["others"]) == (True, "open", [])
+    assert shown["lifetime_s"] == ROUTER_LIFETIME_S
+    ended_s = time.monotonic()
+    words = [sys.executable, "-m", "prefixd", "--withdraw", "--socket", node.folder / "prefixd.sock"]
+    node.spaces.run("node", *words)
+    assert len(node.withdrawn(ended_s)) == 2, "before somebody ends it"
 
 
 ASK = """

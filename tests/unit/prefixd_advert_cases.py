@@ -85,6 +85,8 @@ def case_dns_and_mtu_are_said_where_the_daemon_does_not():
         (b"", THERE + rdnss + mtu),
         (RDNSS_OPTION, THERE + mtu),
         (mtu, THERE + rdnss),
+        (mtu[:6] + b"\x05\x00", THERE + rdnss),  # a narrower link stays one
+        (mtu[:6] + b"\x05\xdc", THERE + rdnss + mtu),  # that of the device, from odhcpd
         (mtu + RDNSS_OPTION, THERE),
     ):
         advertiser = heard(dns=[DNS], mtu=1374)
