@@ -63,6 +63,7 @@ SUITES = (
     Suite("conformance", ("tests/lab/test_conformance.py", "-k", "[jool or [nat46"), 900, 2),
     Suite("nat46-diamond", ("tests/vm/test_vm_diamond.py", "-k", "[nat46]"), 1200, 2, needs_nat46=True),
     Suite("nat46", ("tests/lab/test_nat46_targets.py", "-k", "[nat46]"), 900, 2, needs_nat46=True),
+    Suite("nat46-pairs", ("tests/vm/test_vm_pairs.py",), 600, 2, needs_nat46=True),
     # last, for it takes the module away
     Suite("nat46-storms", ("tests/vm/test_vm_nat46.py",), 900, 2, needs_nat46=True),
 )

@@ -2,7 +2,6 @@
 """IPv4 between clients of different nodes: they reach each other, walk, and what nobody has is an error."""
 
 import os
-import select
 import signal
 import subprocess
 import time
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from meshes import mesh_text
+from pairs_lab import SERVER, TALKER, clat_of, end, leads_to, ping, say, spawn
 from waiting import wait_until
 
 from sdk.lab.plan import wan_addresses
 from sdk.timeouts import TIMEOUT_SCALE
-from xlat464.address import format_ipv6
 
 KINDS = {"nft": ("nft", "mixed"), "xtables": ("xtables", "python")}
 LINE = mesh_text(
@@ -26,45 +25,12 @@ LINE = mesh_text(
     interpreter='"{interpreter}"',
 )
 NOBODY = "10.46.99.{}"
-# answers each line of each connection, until the test ends
-SERVER = """
-import socket, threading
-def serve(connection):
-    with connection, connection.makefile("rwb", 0) as lines:
-        for line in lines:
-            lines.write(line)
-listener = socket.create_server(("", 7777))
-print("ready", flush=True)
-while True:
-    threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
-"""
-TALKER = """
-import socket, sys
-lines = socket.create_connection((sys.argv[1], 7777), 20).makefile("rwb", 0)
-print("ready", flush=True)
-for line in sys.stdin:
-    lines.write(line.encode())
-    print(lines.readline().decode(), end="", flush=True)
-"""
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def lab(lab_of, request):
     rules, interpreter = KINDS[request.param]
     return lab_of(LINE.format(rules=rules, interpreter=interpreter))
-
-
-def ping(lab, client, address, *words):
-    return lab.exec(client, ["ping", "-n", *words, address], check=False)
-
-
-def clat_of(lab, node):
-    return f"{format_ipv6(lab.plan.clat_prefix(lab.node(node)))}/96"
-
-
-def leads_to(lab, node, address):
-    """Whether babel has a way; one that was lost is unreachable for a while."""
-    return "via" in lab.exec(node, ["ip", "-6", "route", "show", address]).stdout
 
 
 def counters(lab, node):
@@ -93,30 +59,6 @@ def pair_of(lab, node, ipv4):
 def parent_of(pid):
     """Its parent, as this process sees it."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def spawn(lab, client, program, *words):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    process = lab.popen(client, ["python3", "-u", "-c", program, *words], **pipes)
-    assert line_of(process) == "ready"
-    return process
-
-
-def line_of(process, timeout_s=20):
-    assert select.select([process.stdout], [], [], timeout_s)[0], "silence"
-    return process.stdout.readline().strip()
-
-
-def say(process, word):
-    process.stdin.write(f"{word}\n")
-    begun_s = time.monotonic()
-    assert line_of(process) == word
-    return time.monotonic() - begun_s
-
-
-def end(process):
-    process.kill()
-    process.communicate()
 
 
 def test_a_client_reaches_one_of_another_node(lab):

@@ -245,7 +245,7 @@ def test_only_its_own_suite_sees_no_nftables_and_those_of_nat46_say_that_they_ar
         "xtables": True
     }
     said = capsys.readouterr().out
-    for name in ("nat46", "nat46-diamond", "nat46-storms"):
+    for name in ("nat46", "nat46-diamond", "nat46-pairs", "nat46-storms"):
         assert f"vm: {name}: skipped, NAT46_KO=/path/nat46.ko names no module\n" in said
     assert "vm: links: failed after 1 s" in said
 

@@ -2,6 +2,7 @@
 """What the tests in the virtual machine stand on: the lab's fixtures, and modules of the kernel."""
 
 import importlib.util
+import os
 import subprocess
 from pathlib import Path
 
@@ -21,6 +22,16 @@ def load(*modules):
         done = subprocess.run(["modprobe", *module.split()], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"no kernel module {module}: {done.stderr.strip()}")
+
+
+def load_nat46():
+    """Load the module that NAT46_KO names, with the one that it needs."""
+    file = os.environ.get("NAT46_KO")
+    if not file:
+        pytest.skip("NAT46_KO=/path/nat46.ko names no module")
+    load("nf_defrag_ipv6")
+    if not os.path.exists("/sys/module/nat46"):
+        subprocess.run(["insmod", file], check=True)
 
 
 @pytest.fixture(scope="session")

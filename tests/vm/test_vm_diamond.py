@@ -6,11 +6,9 @@ It runs once with siit, where the platnode in the south has Jool (Debian's jool-
 """
 
 import json
-import os
-import subprocess
 
 import pytest
-from conftest import load
+from conftest import load, load_nat46
 from talk import Talk
 from waiting import wait_until
 
@@ -33,15 +31,6 @@ def lab(request, lab_modules, lab_of):
         if request.param == "siit":
             patch.setattr(Plan, "role_options", with_jool(Plan.role_options))
         yield lab_of(text)
-
-
-def load_nat46():
-    file = os.environ.get("NAT46_KO")
-    if not file:
-        pytest.skip("NAT46_KO=/path/nat46.ko names no module")
-    load("nf_defrag_ipv6")
-    if not os.path.exists("/sys/module/nat46"):
-        subprocess.run(["insmod", file], check=True)
 
 
 def with_jool(role_options):
