@@ -74,7 +74,7 @@ def may_have(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> bool 
     """Return whether a client may have an address. None: whoever has it here is asked, come again.
 
     the resident                                        the newcomer
-    was only heard to use it, the newcomer was granted  has it
+    was only heard to use it, the newcomer was granted  has it when it uses it: a repeater sends for whom DHCP knows
     is absent, or does not answer for it                has it
     answers for it                                      needs another one
     """
@@ -90,8 +90,6 @@ def may_have(node: Node, client: Client, ipv4: bytes, is_granted: bool) -> bool 
     node.count("squatters" if is_squatter else "addresses_handed_over")
     why = "was not granted its address" if is_squatter else "does not answer for its address"
     node.log(WARNING, f"{describe(resident.mac, ipv4)} {why}: it is that of {describe(client.mac)} now")
-    if is_squatter:
-        refuse_at_gate(node, resident, ipv4)
     return True
 
 
@@ -171,6 +169,9 @@ def adopt_grant(node: Node, client: Client) -> None:
     """Our DHCP server granted an address: a renewal for who has it already, roamed or not."""
     grant, lease = client.grant, client.lease
     assert grant is not None
+    if not _is_free_for(node, client, grant.ipv4):
+        client.grant = None  # what DHCP leased is known, if packets of this MAC come from there
+        return
     if lease is None or lease.ipv4 != grant.ipv4 or node.is_home(lease):
         if not adopt(node, client, grant.ipv4, grant.until_s - node.now_s, is_granted=True):
             return
@@ -184,6 +185,16 @@ def adopt_grant(node: Node, client: Client) -> None:
     node.changes += 1
     if lease.roam is None:
         start_roam(node, client)
+
+
+def _is_free_for(node: Node, client: Client, ipv4: bytes) -> bool:
+    """Return whether nobody is heard to use an address, or this client was heard to want it as well."""
+    resident = node.clients.get(node.owner_of.get(ipv4, client.mac))
+    if resident is None or resident is client or isinstance(resident.state, Absent):
+        return True
+    if resident.lease is None or resident.lease.is_granted:
+        return True
+    return client.search.heard == ipv4 or (client.contest is not None and client.contest.ipv4 == ipv4)
 
 
 def use_address(node: Node, client: Client) -> bytes | None:

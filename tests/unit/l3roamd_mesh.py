@@ -206,6 +206,8 @@ class Mesh:
 
     def _appear(self, client: Client, node: Node, ipv4: bytes | None) -> None:
         is_gated = ipv4 is not None and (client.mac, ipv4) not in node.kernel.opened
+        if ipv4 is not None and node.kernel.refused.get((client.mac, ipv4), 0.0) > self.now_s:
+            return
         if client.node is node and (ipv4 is None or is_gated):
             node.handle(events.ClientSeen(client.mac, ipv4))
 

@@ -11,6 +11,7 @@ from l3roamd_py.core.core import Core
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
 from l3roamd_py.kernel.node_routes import ASKED_MAX
+from l3roamd_py.netfilter.nft.gate import REFUSED_MS
 from xlat464.address import parse_ipv6
 from xlat464.node import management_address, node_prefix
 
@@ -41,6 +42,7 @@ class Kernel:
     pairs: dict[bytes, bytes] = field(default_factory=dict)  # other nodes' clients: IPv4 -> CLAT::ipv4
     wanted_pairs: dict[bytes, bytes] = field(default_factory=dict)  # the translator shall have
     reached: set[bytes] = field(default_factory=set)  # IPv4 addresses that no packet waits for
+    refused: dict[tuple[bytes, bytes], float] = field(default_factory=dict)  # at the gate, until
     refuses: bool = False
 
 
@@ -256,7 +258,13 @@ class Node:
         """Its DHCP server is told that an address is somebody else's."""
 
     def refuse(self, action: do.RefuseAtGate) -> None:
-        """A client's address is not its own."""
+        """A client's address is not its own: its packets come to no one's ears for a while."""
+        self.kernel.opened.discard((action.mac, action.address))
+        self.kernel.refused[action.mac, action.address] = self.mesh.now_s + REFUSED_MS / 1000
+
+    def open(self, action: do.OpenGate) -> None:
+        self.kernel.opened.add((action.mac, action.address))
+        self.kernel.refused.pop((action.mac, action.address), None)
 
     def check_route(self, action: do.CheckRoute) -> None:
         answer = events.RouteChecked(action.address, action.address in self.routed)
@@ -363,7 +371,7 @@ PERFORM: dict[type, Callable] = {
     do.ProbeClient: Node.probe,
     do.SolicitClient: Node.solicit,
     do.SeekAddress: Node.seek,
-    do.OpenGate: lambda node, a: node.kernel.opened.add((a.mac, a.address)),
+    do.OpenGate: Node.open,
     do.CloseGate: lambda node, a: node.kernel.opened.discard((a.mac, a.address)),
     do.UsePlat: lambda node, a: node.kernel.plats.update({a.client: (a.plat, node.mesh.now_s + a.lease_s)}),
     do.LeavePlat: Node.leave_plat,

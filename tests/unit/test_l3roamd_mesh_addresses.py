@@ -186,6 +186,66 @@ def test_a_client_behind_a_repeater_that_roams_keeps_its_address_while_it_renews
     assert VM not in b.core.node.clients
 
 
+def talks(mesh, client, ipv4, within_s):
+    """A client sends, and again; whether it is let in."""
+    for _ in range(round(within_s / 0.1)):
+        mesh.knock(client, ipv4)
+        mesh.run(0.1)
+    return mesh.path(client, ipv4) is not None
+
+
+@pytest.mark.parametrize("is_seen", [True, False], ids=["the bridge remembers its MAC", "it does not"])
+@pytest.mark.parametrize("own", [None, OWN], ids=["no address of its own", "one"])
+def test_a_client_goes_behind_a_repeater_and_comes_out_of_it(own, is_seen):
+    """Its MAC has a lease in either place, and frames of its own in one: each renewal is for who uses the address."""
+    mesh = Mesh()
+    a, there = mesh.nodes[0], Client(bytes((2, 0xAA, 0, 0, 0, 5)), own)
+    client = Client(VM, OTHER)
+    mesh.clients[there.mac], there.node = there, a
+    a.handle(events.ClientSeen(there.mac))
+    if own is not None:
+        a.handle(events.LeaseGranted(there.mac, own, 3600))
+        mesh.run(2)
+    mesh.join(client, a)
+    mesh.run(2)
+    for _ in range(3):
+        client.node, there.beside = None, (OTHER,)
+        a.handle(events.LeaseGranted(VM, OTHER, 3600, is_seen))
+        assert talks(mesh, there, OTHER, 1)
+        for is_remembered in (is_seen, False, False):
+            mesh.run(150)
+            a.handle(events.LeaseGranted(VM, OTHER, 3600, is_remembered, True))
+            mesh.run(0.01)
+            assert mesh.path(there, OTHER) is not None
+        there.beside, client.node = (), a
+        a.handle(events.ClientSeen(VM))
+        mesh.run(0.2)
+        a.handle(events.LeaseGranted(VM, OTHER, 3600))
+        assert talks(mesh, client, OTHER, 1)
+        assert own is None or mesh.path(there, own) is not None
+        mesh.run(30)
+
+
+def test_all_behind_a_repeater_keep_their_addresses_when_its_own_mac_changes():
+    """Many take another MAC each time they join, and their clients' leases stay."""
+    mesh = Mesh()
+    a = mesh.nodes[0]
+    clients = [bytes((10, 7, 0, number)) for number in range(8)]
+    for turn in range(4):
+        there = Client(bytes((2, 0xAA, 0, 0, 9, turn)), clients[0], beside=tuple(clients[1:]))
+        for each in mesh.clients.values():
+            each.node = None
+        mesh.clients[there.mac], there.node = there, a
+        a.handle(events.ClientSeen(there.mac))
+        for number, ipv4 in enumerate(clients):
+            a.handle(events.LeaseGranted(bytes((2, 0xAA, 0, 0, 8, number)), ipv4, 3600, False))
+        for _ in range(40):
+            for ipv4 in clients:
+                mesh.knock(there, ipv4)
+            mesh.run(0.1)
+        assert [ipv4 for ipv4 in clients if mesh.path(there, ipv4) is None] == []
+
+
 @pytest.mark.parametrize("is_own", [True, False], ids=["one MAC at the DHCP server", "two"])
 def test_two_addresses_behind_one_mac_are_served_and_roam(is_own):
     mesh = Mesh()

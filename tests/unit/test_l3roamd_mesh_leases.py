@@ -324,6 +324,11 @@ def test_who_was_granted_nothing_gives_way_to_who_is_granted_its_address(mesh):
     mesh.run(3)
     mesh.join(owner, mesh.nodes[0])
     mesh.run(3)
+    mesh.knock(owner)
+    mesh.run(0.1)
+    assert mesh.path(owner) is not None
+    mesh.knock(squatter)
+    mesh.run(3)
     assert mesh.path(owner) is not None
     assert (squatter.mac, squatter.ipv4) not in mesh.nodes[0].kernel.opened
     assert not any(isinstance(action, do.ReleaseLease) for action in mesh.nodes[0].actions)
