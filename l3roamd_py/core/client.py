@@ -73,14 +73,15 @@ class Answer:
     addresses: list[bytes]
 
 
-@mutable("sender grace_s remind_s reminded")
+@mutable("sender grace_s remind_s reminded asked_s")
 class Legacy:
     """A node of l3roamd version 0 that answered our CLAIM."""
 
     sender: bytes
     grace_s: float  # until then a better answer may come
-    remind_s: float  # then the node is claimed from once more,
+    remind_s: float  # then the client is asked, and when it is heard the node is claimed from once more,
     reminded: int = 0  # so often already: it answers each time
+    asked_s: float = NEVER  # when the client was asked; NEVER: no sign of it is waited for
 
 
 @mutable(

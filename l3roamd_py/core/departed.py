@@ -76,6 +76,8 @@ def repeat_info(node: Node, mac: bytes) -> None:
     else:
         departed.info = None
         node.count("infos_unanswered")
+        if not departed.is_extended and (end_linger, mac) in node.timers:
+            node.timers.set((end_linger, mac), node.now_s)  # version 0 has the client by now, heard or not
 
 
 def on_ack(node: Node, header: wire.Header, ack: wire.Ack) -> None:

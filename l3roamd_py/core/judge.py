@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 def judge(client: Client, clock: "Clock") -> "Verdict":
     """Return what is to be done for a client now, one of the verdicts of the module's table; None: nothing."""
     legacy = client.search.legacy
-    if legacy is not None and legacy.remind_s <= clock.due_s:
+    if legacy is not None and (legacy.remind_s <= clock.due_s or legacy.asked_s < client.presence.seen_s):
         return searches.remind
     return JUDGES[type(client.state)](client, clock)
 

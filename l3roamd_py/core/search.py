@@ -167,15 +167,22 @@ def claim_from_neighbours(node: Node, client: Client) -> None:
 
 
 def remind(node: Node, client: Client) -> None:
-    """A busy l3roamd reads of its kernel that the client is there after it let it go, and believes it for minutes."""
+    """A busy l3roamd reads of its kernel that the client is there after it let it go, and believes it for minutes.
+
+    The client is asked first: one that walked back to that node would be let go too, and not served there for minutes.
+    """
     legacy, options = client.search.legacy, node.options
     assert legacy is not None
+    if client.presence.seen_s <= legacy.asked_s:
+        legacy.asked_s, legacy.remind_s = node.now_s, NEVER
+        return ask_client(node, client)
     if client.rival is None:
         node.send(legacy.sender, node.encode(wire.Claim(client.mac)))
-    legacy.remind_s = node.now_s + options.legacy_again_s * 2**legacy.reminded
+    legacy.asked_s, legacy.remind_s = NEVER, node.now_s + options.legacy_again_s * 2**legacy.reminded
     legacy.reminded += 1
     if legacy.reminded >= options.legacy_reminders:
         client.search.legacy = None
+    return None
 
 
 # The question is over

@@ -72,7 +72,12 @@ def _is_undisputed(client: Client) -> bool:
     if not client.is_announced or client.rival is not None or not isinstance(client.state, Served):
         return False
     search = client.search
-    return not search.is_contested and search.heard is None and client.presence.swept_s == NEVER
+    return (
+        not search.is_contested
+        and search.heard is None
+        and search.legacy is None
+        and client.presence.swept_s == NEVER
+    )
 
 
 def _is_all_known(client: Client) -> bool:

@@ -6,8 +6,20 @@ Those of version 0 are the C l3roamd where L3ROAMD names one (version0.py), and 
 
 import pytest
 from meshes import mesh_text
-from talk import Talk
-from version0 import BOTH, NEEDS_C, OURS, addresses, node_client, private, reaches, run, serving, speak
+from talk import Talk, diagnosis
+from version0 import (
+    BOTH,
+    C_DAEMON,
+    NEEDS_C,
+    OURS,
+    addresses,
+    node_client,
+    private,
+    reaches,
+    run,
+    serving,
+    speak,
+)
 from waiting import wait_until
 
 from xlat464.address import format_mac
@@ -60,6 +72,32 @@ def known(lab, node, client):
     return set(found.get(format_mac(lab.client(client).mac), []))
 
 
+def waits(lab, client, is_so, what):
+    """Wait for something about a client; a failure says what nodes and daemons know of it."""
+    try:
+        wait_until(is_so, what)
+    except AssertionError as error:
+        lines = [f"{error}; {serving(lab, client)} have the {client}", diagnosis(lab)]
+        for node in (each.name for each in lab.topology.nodes):
+            lines.append(f"{node}: {known(lab, node, client)}")
+            for words in ("neigh show dev br-client", "route show", "route show table 10"):
+                lines.append(lab.exec(node, ["ip", "-6", *words.split()], check=False).stdout)
+            if C_DAEMON in lab.running.daemons()[node]:
+                log = lab.running.log_file(node, C_DAEMON)
+                lines.append(lab.exec(node, ["tail", "-n", "200", log]).stdout)
+        raise AssertionError("\n".join(lines)) from None
+
+
+def is_alone(lab, client, address, node):
+    """Wait until a node alone has a client that speaks."""
+    waits(
+        lab,
+        client,
+        lambda: speak(lab, client, address) and serving(lab, client) == [node],
+        f"{node} alone having the {client}",
+    )
+
+
 @NEEDS_C
 @pytest.mark.parametrize(("client", "node"), [("tablet", "c2"), ("laptop", "ours")])
 def test_a_client_that_says_nothing_is_found_from_beyond_our_node_and_at_it(lab, outer, silent, client, node):
@@ -79,16 +117,28 @@ def test_a_client_walks_among_the_three_and_one_has_it(lab):
     wait_until(lambda: speak(lab, "phone", address) and address in known(lab, "ours", "phone"), "it here")
     for node in ("c1", "c2", "ours", "c2", "c1", "ours", "c1"):
         lab.roam("phone", node)
-        wait_until(
-            lambda node=node: speak(lab, "phone", address) and serving(lab, "phone") == [node],
-            f"{node} alone having the phone",
+        is_alone(lab, "phone", address, node)
+        waits(
+            lab,
+            "phone",
+            lambda node=node: address in known(lab, node, "phone"),
+            f"{node} knowing its address",
         )
-        wait_until(lambda node=node: address in known(lab, node, "phone"), f"{node} knowing its address")
         for other in {"c1", "ours", "c2"} - {node}:
-            wait_until(lambda other=other: reaches(lab, other, address), f"{other} reaching it at {node}")
+            waits(
+                lab,
+                "phone",
+                lambda other=other: reaches(lab, other, address),
+                f"{other} reaching it at {node}",
+            )
             # the C daemon claims by babel's route alone, which may go round for seconds after a walk
             at = node_client(lab, "phone")
-            wait_until(lambda other=other, at=at: reaches(lab, other, at), f"{other} knowing who has it")
+            waits(
+                lab,
+                "phone",
+                lambda other=other, at=at: reaches(lab, other, at),
+                f"{other} knowing who has it",
+            )
     assert lab.roaming_status("ours")["counters"]["bugs"] == 0
 
 
@@ -123,8 +173,5 @@ def test_a_fourth_of_all_frames_may_be_lost(lab_of, whose):
     wait_until(lambda: speak(lab, "phone", address) and address in known(lab, "ours", "phone"), "it here")
     for node in ("c", "ours") * 3:
         lab.roam("phone", node, hard=True)
-        wait_until(
-            lambda node=node: speak(lab, "phone", address) and serving(lab, "phone") == [node],
-            f"{node} alone having it",
-        )
+        is_alone(lab, "phone", address, node)
         wait_until(lambda node=node: address in known(lab, node, "phone"), f"{node} knowing its address")

@@ -231,6 +231,39 @@ def test_an_l3roamd_that_does_not_answer_is_not_claimed_from_for_ever():
     assert len(claims_to_legacy(a.actions)) == a.core.options.legacy_reminders
 
 
+def test_an_l3roamd_is_not_claimed_from_when_the_client_has_gone_back_to_it():
+    """It would let go of it, and its kernel tells it of no client twice."""
+    mesh = Mesh()
+    a, client = came_from_legacy(mesh)
+    mesh.run(1)
+    client.node = None
+    mesh.run(1.5)
+    assert not claims_to_legacy(a.actions)
+    client.node = a
+    a.handle(events.ClientSeen(client.mac, client.ipv4))
+    assert claims_to_legacy(a.actions), "it is here all the same"
+    a.actions.clear()
+    client.node = None
+    mesh.run(20)
+    assert not claims_to_legacy(a.actions)
+
+
+@pytest.mark.parametrize("is_heard", [True, False])
+def test_the_address_of_a_client_that_went_to_an_l3roamd_ends_though_no_ack_comes(is_heard):
+    """That one has the client after its last CLAIM; babel would hide it from us and our neighbours for minutes."""
+    mesh = Mesh()
+    a, client = came_from_legacy(mesh)
+    mesh.run(30)
+    client.node = None
+    forge(a, wire.Claim(client.mac), LEGACY, extended=False, ttl=1, nonce=2)
+    mesh.run(2)
+    if is_heard:
+        forge(a, wire.Ack(client.mac), LEGACY, extended=False)
+    assert mesh.serving(client) == [a]
+    mesh.run(12)
+    assert mesh.serving(client) == []
+
+
 def test_an_l3roamd_that_claims_a_client_that_is_here_is_told_that_it_is():
     """It would take it after its last copy, and never ask again."""
     mesh = Mesh()
