@@ -204,6 +204,11 @@ def on_address_gone(node: Node, mac: bytes, address: bytes, is_silent: bool) -> 
         node.touch(mac)
     elif address not in node.verifications:
         verify_address(node, address)
+        if client.ipv4 is not None and isinstance(
+            client.state, Served
+        ):  # is it here? another node may have it
+            client.presence.unanswered, client.presence.check_s = 0, AT_ONCE
+            node.touch(mac)
 
 
 def on_grant(node: Node, mac: bytes, ipv4: bytes, lease_s: int, is_seen: bool, is_renewed: bool) -> None:

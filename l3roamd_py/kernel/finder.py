@@ -262,6 +262,8 @@ class Finder:
         # an entry that the kernel has no use for any more says nothing of the client
         if not address or kind == DEL_NEIGHBOUR:
             return []
+        if not mac and state & FAILED:
+            mac = self._kernel.owner_of(address)  # of an entry that was made anew, and never had an answer
         is_taken = bool(mac) and self._kernel.is_of_other(mac, address)
         events: list[Event] = []
         # whose an entry is comes last in a message, and most need not be asked

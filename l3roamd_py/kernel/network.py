@@ -190,6 +190,10 @@ class Network:
             self._pinned.pop(address, None)
             self._drop_neighbour(address)
 
+    def owner_of(self, address: bytes) -> bytes:
+        """Return the MAC to which an IPv6 address is routed, b"" for none."""
+        return self._routes.get(address, b"")
+
     def is_of_other(self, mac: bytes, address: bytes) -> bool:
         """Return whether an IPv6 address is routed to another MAC."""
         return self._routes.get(address, mac) != mac

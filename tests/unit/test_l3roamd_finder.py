@@ -51,6 +51,7 @@ def finder():
     kernel = SimpleNamespace(
         client_device="br-client",
         is_of_other=lambda mac, _: mac != MAC,
+        owner_of=lambda address: MAC if address == parse_ipv6(IPV6) else b"",
         bridge_entries=SimpleNamespace(),
     )
     with contextlib.closing(Finder(kernel)) as finder:
@@ -61,7 +62,7 @@ def finder():
 def told(finder, text, state, kind=NEW_NEIGHBOUR, index=INDEX, mac=MAC, protocol=0, is_listed=False):
     """The events that come of a message about a neighbour."""
     family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    about = [("NDA_DST", text), ("NDA_LLADDR", mac.hex(":"))]
+    about = [("NDA_DST", text)] + ([("NDA_LLADDR", mac.hex(":"))] if mac else [])
     about += [("NDA_PROTOCOL", protocol)] if protocol else []
     message = make(ndmsg, about, family=family, ifindex=index, state=state)
     message["header"]["type"] = kind
@@ -81,6 +82,12 @@ def test_an_answer_is_a_sign_and_an_old_entry_only_news_of_an_address(finder):
     assert told(finder, IPV6, FAILED) == [AddressGone(MAC, address, is_silent=True)]
     assert told(finder, IPV4, REACHABLE) == [ClientSeen(MAC, parse_ipv4(IPV4), is_proof=True)]
     assert told(finder, IPV4, STALE) == told(finder, IPV4, FAILED) == []
+
+
+def test_an_entry_that_never_had_an_answer_fails_for_whom_we_route_it_to(finder):
+    """The one before it went with the carrier of the last port: the client was alone here."""
+    assert told(finder, IPV6, FAILED, mac=b"") == [AddressGone(MAC, parse_ipv6(IPV6), is_silent=True)]
+    assert told(finder, "2001:db8:5::8", FAILED, mac=b"") == told(finder, IPV6, STALE, mac=b"") == []
 
 
 @pytest.mark.parametrize("mac", [b"\2\xaa\0\0\0\x01", b"\x33\x33\0\0\0\x01"])

@@ -2,7 +2,7 @@
 """IPv6 addresses of clients: learnt from packets, asked for, refused to whoever only says that they are its."""
 
 import pytest
-from l3roamd_mesh import CLIENT_IPV6, Air, Client, Mesh
+from l3roamd_mesh import CLIENT_IPV6, Air, Client, Mesh, make_client
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events
@@ -169,6 +169,32 @@ def test_an_address_that_is_taken_goes_to_another_when_its_owner_is_silent():
     send(mesh, other)
     mesh.run(4)
     assert (has(mesh, owner), has(mesh, other)) == (False, True)
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_client_whose_address_is_silent_is_asked_whether_it_is_here(is_here):
+    """All CLAIMs of the node that has it were lost: both have it, and babel shows neither the other."""
+    mesh = Mesh()
+    client = make_client(9, 1)
+    client.ipv6 = ADDRESS
+    a, b = mesh.nodes[:2]
+    mesh.join(client, a)
+    mesh.run(2)
+    send(mesh, client)
+    mesh.run(10)
+    assert has(mesh, client)
+    if is_here:
+        client.ipv6 = None
+    else:
+        mesh.split(1)
+        client.node = b
+        b.handle(events.ClientSeen(client.mac, ADDRESS))
+        mesh.run(10)
+        mesh.split()
+        assert mesh.serving(client) == [a, b]
+    a.handle(events.AddressGone(client.mac, ADDRESS, is_silent=True))
+    mesh.run(30)
+    assert mesh.serving(client) == [a if is_here else b]
 
 
 def silenced(mesh, *addresses):
