@@ -81,7 +81,7 @@ APPLETS = set(
         awk basename cat chmod chown cmp cp cut date df dirname du echo env expr false find flock grep gzip
         head hexdump id kill killall ln logger ls md5sum mkdir mkfifo mktemp mount mv nc netstat pgrep pidof
         ping printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort strings sync tail tar tee test
-        touch tr true umount uniq vi wc wget which xargs yes zcat
+        touch tr true umount uname uniq vi wc wget which xargs yes zcat
         """,
     )
 )
@@ -106,6 +106,7 @@ NOT_NAMED = re.compile(r"^$|[$=]|^-|^/(etc/init|lib/464xlat/role)\.d/|/464xlat-b
 DOES_WITHOUT = {
     "464xlat-common": {"babeld", "nft", "iptables", "ip6tables-save", "python3"},
     "464xlat-plat": {"jool", "tc"},
+    "464xlat-page": {"prefixd", "l3roamd_py"},  # whose part is not there
     "gluon-464xlat-babel": {"sse-multiplex"},  # of gluon-status-page, whose page asks
 }
 LUA = {
@@ -160,6 +161,7 @@ EVIDENCE = {
         "iptables-mod-nfqueue": r"NFQUEUE",
     },
     "464xlat-netlink": {"464xlat-common": r"import IS_MICRO"},
+    "464xlat-page": {"464xlat-common": r"status clat plat"},
     "reach": {"wireguard-tools": r"wireguard"},
     "gluon-464xlat-common": {"464xlat-common": r"/etc/init\.d/464xlat", "firewall": r"'firewall'"},
     "gluon-464xlat-babel": {"gluon-464xlat-common": r"load_464xlat"},

@@ -23,7 +23,7 @@ from sdk.lab.machine import die_with_parent
 from sdk.openwrt.node import configure, layers, mount, share
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ["464xlat-common", "464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"]
+BASE = ["464xlat-common", "464xlat-page", "464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"]
 NAMES = [*BASE, "prefixd", "prefixd-hosts", "siit", "python3-nat46", "python3-xlat464", "l3roamd-py"]
 NAMES += ["gluon-464xlat-common", "gluon-464xlat-clat"]
 CONFIG = """\

@@ -54,6 +54,11 @@ def test_rules_that_were_flushed_come_back_and_nothing_else_is_made_anew(node, c
 def test_status_tells_of_a_translator_that_is_gone_and_the_exit_is_withdrawn(node):
     up(node)
     node.wait("/etc/init.d/464xlat status >/run/said; echo $?; cat /run/said", "prefixd: PLAT ")
+    page = node.wait(
+        "464xlat status --html", "with an address of this node"
+    )  # once the roaming daemon answers
+    assert "<h2>Exit in use</h2>\n<pre>PLAT " in page
+    assert "clat: MTU 1374" in page.split("<h2>Translator</h2>")[1]
     node("/etc/init.d/siit stop")
     said = node.wait("464xlat status; echo status $?", "clat  broken", within_s=FEW_S)
     assert "nothing translates on clat" in said

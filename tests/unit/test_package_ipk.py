@@ -30,7 +30,13 @@ def built():
 
 def test_every_folder_of_the_feed_makes_its_packages(built):
     folders = {path.parent.name for path in ROOT.glob("package/*/Makefile")}
-    parts = {"464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"}  # of 464xlat-common
+    parts = {
+        "464xlat-plat",
+        "464xlat-netlink",
+        "464xlat-page",
+        "464xlat-nft",
+        "464xlat-xtables",
+    }  # of 464xlat-common
     assert set(built) == folders - {"464xlat-siit"} | parts | {"siit", "prefixd-bird", "prefixd-hosts"}
 
 

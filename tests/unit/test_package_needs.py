@@ -100,7 +100,7 @@ def is_shell(path: Path, text: str) -> bool:
 
 NAMES = sorted(
     {path.parent.name for path in ROOT.glob("package/*/Makefile")} - {"464xlat-siit"}
-    | {"siit", "464xlat-plat", "464xlat-netlink", "464xlat-nft", "464xlat-xtables"}
+    | {"siit", "464xlat-plat", "464xlat-netlink", "464xlat-page", "464xlat-nft", "464xlat-xtables"}
 )
 
 
