@@ -2,6 +2,7 @@
 # For people. Each target installs what it needs (Debian packages, .venv, the compiled parts) and may be run again.
 #
 #   make demo [SITE=FILE] [TOPOLOGY=FILE] [KEEP=1]   the whole job: IPv4 through an IPv6-only mesh
+#   make demo WATCH=1                                the same, shown in the browser while it happens
 #   make demo FROM_PACKAGES=1                        the same on nodes that run the packages, with their init scripts
 #   make test [ARGS='-k siit']                       every test
 #   make test FROM_PACKAGES=1                        the tests of labs, on nodes that run the packages
@@ -11,6 +12,8 @@
 #   make vm [KERNEL=VERSION]                         what sdk/vm/run needs: QEMU, virtme-ng and a kernel of Debian's
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make test-big-endian                             siit's fast path on a kernel of the other byte order, emulated
+#   make test-browser                                lab watch and the status page in a Chromium
+#   make pictures                                    the README's, of lab watch
 #   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
 #   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
@@ -33,7 +36,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb test-deb dist requirements feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-browser pictures test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb test-deb dist requirements feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -51,7 +54,7 @@ help:
 demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 	$(TRY_BABELD)
 	$(if $(FROM_PACKAGES),$(TRY_OLDEST))
-	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
+	$(PYTHON) -m sdk.demo $(if $(SITE),--site '$(SITE)') $(if $(TOPOLOGY),--topology '$(TOPOLOGY)') $(if $(KEEP),--keep) $(if $(WATCH),--watch) $(if $(FROM_PACKAGES),--from-packages) $(ARGS)
 
 test: setup $(PARTS)
 	$(TRY_BABELD)
@@ -70,6 +73,14 @@ vm: setup-vm $(PARTS)
 test-vm: vm
 	$(PYTHON) -m sdk.vm.modules jool $(KERNEL) >/dev/null
 	$(PYTHON) -m sdk.vm.suite $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(NAT46_KO),--nat46 '$(NAT46_KO)') $(ARGS)
+
+test-browser: $(PARTS)
+	sh sdk/setup.sh browser
+	$(PYTHON) -m pytest tests/browser $(ARGS)
+
+pictures: $(PARTS)
+	sh sdk/setup.sh browser
+	$(PYTHON) -m sdk.watch.pictures
 
 # in a root of Debian 13, or SUITE=forky and the like; ARGS=tests/unit is what is tried there before the demo
 test-debian:

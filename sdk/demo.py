@@ -37,6 +37,7 @@ from sdk.lab import (
     topology_file,
 )
 from sdk.lab.__main__ import add_rules_option, use_rules
+from sdk.lab.machine import die_with_parent
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
@@ -282,6 +283,12 @@ To take it down:
   bin/lab down{name}"""
 
 
+def watch(lab: Lab) -> None:
+    """Show the lab in the browser, by a process that ends with it, and with this one at the latest."""
+    words = [sys.executable, "-m", "sdk.lab", "watch", "--name", lab.name]
+    subprocess.Popen(words, cwd=REPOSITORY, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent(os.getpid()))
+
+
 def prepare_result_file(path: str) -> Path:
     """Return the file for the result, which is not there: one of an earlier run would be taken for this one's."""
     file = Path(path)
@@ -306,6 +313,7 @@ def main() -> int:
     )
     add_rules_option(parser)
     parser.add_argument("--keep", action="store_true", help="leave the mesh up at the end")
+    parser.add_argument("--watch", action="store_true", help="show it in the browser: prints the address")
     parser.add_argument(
         "--from-packages",
         type=Path,
@@ -343,6 +351,8 @@ def main() -> int:
             f"{site.clat_range}, PLAT {site.plat_range}, mesh MTU {site.mesh_mtu}"
         )
         lab.up(persistent=arguments.keep)
+        if arguments.watch:
+            watch(lab)
         run_checks(lab, checks, arguments.keep)
         if arguments.keep:
             print(next_steps(lab, choose_phone(lab)))

@@ -3,11 +3,12 @@
 # Install what a make target needs: Debian packages and .venv. Safe to run again and again; does and says nothing where
 # nothing is missing. The Makefile builds the compiled parts.
 #
-# Usage: sdk/setup.sh run | test | bench | vm | debian | deb | arm64 | big-endian
+# Usage: sdk/setup.sh run | test | bench | browser | vm | debian | deb | arm64 | big-endian
 #   run      what the lab and the daemons need
 #   test     that, and what tests and lint need on top
 #   bench    that, and what counts instructions
-#   vm       that, and what the virtual machine and the tests in it need on top
+#   browser  what run has, and a Chromium
+#   vm       what test has, and what the virtual machine and the tests in it need on top
 #   debian   what run has, and what makes the root of another Debian
 #   deb      what run and debian have, and what tries Debian packages
 #   arm64    what run has, and what compiles for arm64
@@ -16,7 +17,7 @@ set -eu
 
 cd "$(dirname "$0")/.."
 
-RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev lua5.1 nftables
+RUN_PACKAGES="babeld busybox curl dnsmasq-base ethtool gcc iproute2 ipset iptables iputils-ping libb2-dev libc6-dev libjs-d3 lua5.1 nftables
 	procps python3 python3-dev python3-venv radvd tayga tcpdump util-linux"
 TEST_PACKAGES="bird2 clang-14 conntrack iperf3 libjson-c-dev lua-check ndppd shellcheck sip-tester socat systemd
 	wireguard-go wireguard-tools xz-utils"
@@ -33,12 +34,13 @@ case "${1:-}" in
 run) packages=$RUN_PACKAGES ;;
 test) packages="$RUN_PACKAGES $TEST_PACKAGES" ;;
 bench) packages="$RUN_PACKAGES $TEST_PACKAGES valgrind" ;;
+browser) packages="$RUN_PACKAGES chromium" ;;
 vm) packages="$RUN_PACKAGES $TEST_PACKAGES $VM_PACKAGES" ;;
 debian) packages="$RUN_PACKAGES debootstrap" ;;
 deb) packages="$RUN_PACKAGES debootstrap lintian" ;;
 arm64) packages="$RUN_PACKAGES gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
 big-endian) packages="$RUN_PACKAGES gcc-s390x-linux-gnu libc6-dev-s390x-cross qemu-system-misc" ;;
-*) fail "usage: sdk/setup.sh run|test|bench|vm|debian|deb|arm64|big-endian" ;;
+*) fail "usage: sdk/setup.sh run|test|bench|browser|vm|debian|deb|arm64|big-endian" ;;
 esac
 
 [ "$(id -u)" = 0 ] || fail "this makes network namespaces and installs packages, which needs root: run it as root, or with sudo"
@@ -53,7 +55,7 @@ fi
 
 # what a later Debian has no more; the tests with it say that it is not there
 is_gone() {
-	case "$1" in bird2 | clang-14 | ndppd) ;; *) return 1 ;; esac
+	case "$1" in bird2 | clang-14 | libjs-d3 | ndppd) ;; *) return 1 ;; esac
 	apt-cache show radvd >/dev/null 2>&1 && ! apt-cache show "$1" >/dev/null 2>&1
 }
 
@@ -163,5 +165,5 @@ make_venv() {
 install_packages
 make_venv
 case "$1" in test | bench | vm) unpack ifupdown ifup ;; esac
-case "$1" in run | test | bench | vm) unpack dhcpcd-base dhcpcd ;; esac
+case "$1" in run | test | bench | browser | vm) unpack dhcpcd-base dhcpcd ;; esac
 if [ "$1" = vm ]; then make_vm_venv; fi

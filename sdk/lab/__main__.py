@@ -60,6 +60,10 @@ The client keeps MAC, address and open connections; the frames that reach it com
 connections go on is up to the roaming daemon. `lab status` shows where a client is.
   lab exec phone ping 198.51.100.80 &
   lab roam phone b; lab roam phone a --hard"""
+WATCH_EXAMPLES = """\
+Prints the page's address and goes on until Ctrl-C or `lab down`. The address has a secret in it: who knows it can move
+clients, cut links and power nodes off. Each client gets a connection to the internet's echo server; its stalls are
+shown."""
 LINK_EXAMPLES = "`lab status` shows the links: mesh links, wan-NODE and client-NAME."
 
 
@@ -105,6 +109,10 @@ def parser() -> argparse.ArgumentParser:
     roam.add_argument(
         "--renew", action="store_true", help="the client asks for its lease again, as phones do"
     )
+    watch = add(
+        "watch", run_watch, "show a lab in the browser, live, and let one move its clients", WATCH_EXAMPLES
+    )
+    watch.add_argument("--port", type=port, default=0, help="of 127.0.0.1 (default: any that is free)")
     add("list", run_list, "list the labs that are up and the topologies that ship", named=False)
     return top
 
@@ -260,6 +268,19 @@ def run_verb(options: argparse.Namespace) -> int:
 def run_roam(options: argparse.Namespace) -> int:
     Lab.find(options.name).roam(options.client, options.node, hard=options.hard, renew=options.renew)
     return 0
+
+
+def port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port, expected 0 to 65535")
+    return value
+
+
+def run_watch(options: argparse.Namespace) -> int:
+    from sdk.watch.run import watch_lab  # the other commands need no web server
+
+    return watch_lab(options.name, options.port)
 
 
 def run_list(options: argparse.Namespace) -> int:
