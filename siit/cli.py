@@ -57,7 +57,7 @@ examples:
   siit gro-list            the devices that have it on, a line each
   siit gro-list off eth0   as `ethtool -K eth0 rx-gro-list off`
 A list of packets crosses a router fast, but comes out of a TUN device one by one: a translator in user space is
-many times slower then. One that has a fast path for its device is not.""",
+many times slower then. One whose fast path takes lists as they are is not: that depends on the kernel.""",
     "translate": """\
 examples:
   siit translate --rule 'local.v4 192.0.2.0/24 local.v6 fd00:1::/96 local.style RFC6052
@@ -154,7 +154,7 @@ def run_gro_list(options: argparse.Namespace) -> None:
 
     try:
         if not options.state:
-            is_needless = options.unless_fast and has_fast_path(options.socket, options.unless_fast)
+            is_needless = options.unless_fast and takes_lists(options.socket, options.unless_fast)
             print("".join(f"{name}\n" for name in devices_with_lists() if not is_needless), end="")
             return
         with GroList() as gro_list:
@@ -164,9 +164,9 @@ def run_gro_list(options: argparse.Namespace) -> None:
         raise Failure(f"rx-gro-list cannot be asked or set: {error.strerror}") from None
 
 
-def has_fast_path(path: Path, device: str) -> bool:
+def takes_lists(path: Path, device: str) -> bool:
     (reply,) = ask(path, [f"stat {device}"])
-    return all(each.get("has_fast_path") for each in json.loads(reply[0])["devices"])
+    return all(each.get("takes_lists") for each in json.loads(reply[0])["devices"])
 
 
 def table(device: dict) -> list[str]:
@@ -319,7 +319,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("device", nargs="?")
     command.add_argument("--json", action="store_true", help="all counters, one line")
     command = add("gro-list", run_gro_list, "show or set which devices hand on packets as lists")
-    command.add_argument("--unless-fast", metavar="DEVICE", help="none, if this translator has a fast path")
+    command.add_argument("--unless-fast", metavar="DEVICE", help="none, if its fast path takes lists")
     command.add_argument("state", nargs="?", choices=("on", "off"))
     command.add_argument("device", nargs="*", type=device_name)
     add_packets(add("translate", run_translate, "show what would become of packets; needs no daemon", False))

@@ -129,9 +129,9 @@ class Device:
         return len(self._queues)
 
     @property
-    def has_fast_path(self) -> bool:
-        """Whether there is one for the rules that it can do, also while there are none."""
-        return self._fast is not None and self._fast.is_attached
+    def takes_lists(self) -> bool:
+        """Whether a fast path takes lists of packets as they are, for the rules that it can do."""
+        return self._fast is not None and self._fast.takes_lists
 
     @property
     def fast_state(self) -> str:

@@ -102,6 +102,11 @@ class Fast:
                     raise FastError(f"the kernel does not attach it: {os.strerror(-error)}")
             self.is_attached = not is_limited
 
+    @property
+    def takes_lists(self) -> bool:
+        """Whether chains of packets need not come to the pump, one by one; also while there are no rules."""
+        return self.is_attached and self._has_chains
+
     def state(self) -> str:
         """For people: on, or off and why."""
         if self._against:

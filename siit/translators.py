@@ -104,7 +104,7 @@ class Translators:
             "queues": device.queues,
             "coalesces_udp": device.coalesces,
             "fast": device.fast_state,
-            "has_fast_path": device.has_fast_path,
+            "takes_lists": device.takes_lists,
             "counters": device.counters(),
         }
 

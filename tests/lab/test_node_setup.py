@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: ISC
 """`464xlat clat|plat up|down` on a machine of its own: what it makes, and that nothing else is left of it."""
 
+import os
 import re
 import shutil
 
 import pytest
 from node_lab import CLAT, FIREWALLS, FRONT_END, NEEDS, OPTIONS, PLAT, SHELLS, SIIT, Node, stand_in_node
 from waiting import wait_until
+
+from siit.fast import cuts_chains
 
 pytestmark = NEEDS
 
@@ -63,7 +66,10 @@ def test_devices_make_no_lists_of_packets_while_siit_needs_them_one_by_one(machi
     machine.start(f"{SIIT} daemon --fast on")
     wait_until(lambda: not machine.run(f"{SIIT} stat", check=False).returncode, "siit's answer")
     node.xlat(f"clat up {CLAT}")
-    assert sorted(lists().split()) == ["one", "other"], "its fast path takes them as they are"
+    kept = ["one", "other"] if cuts_chains(os.uname().release) else []
+    assert sorted(lists().split()) == kept, (
+        "its fast path takes them as they are, on kernels that cut them right"
+    )
 
 
 def daemon_of(machine):

@@ -5,12 +5,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from siit import fast_trial
+from siit import fast, fast_trial
 from siit.fast import cuts_chains
 
 BPF = Path(__file__).resolve().parents[2] / "siit" / "bpf"
@@ -73,6 +74,26 @@ def test_the_trial_sees_a_packet_that_comes_out_otherwise(kind, monkeypatch):
     wrong, translate_packet = fast_trial.packets()[kind], fast_trial.translate_packet
     monkeypatch.setattr(fast_trial, "translate_packet", other)
     assert fast_trial.reason_against() == f"tried with {kind}, it came out wrong"
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/net/tun").exists(), reason="needs root and TUN")
+@pytest.mark.parametrize(("release", "takes_lists"), [("6.6.110", False), ("6.19.0", True)])
+def test_lists_may_come_to_a_device_only_on_kernels_that_cut_them_right(release, takes_lists, monkeypatch):
+    """On others the program leaves them to the pump, which gets their packets one by one."""
+    monkeypatch.setattr(fast, "cuts_chains", lambda _: cuts_chains(release))
+    found = []
+
+    def attach():
+        queue = fast_trial._set_up()
+        program = fast.Fast(fast_trial.NAME, fast_trial.RULES)
+        found.append((program.is_attached, program.takes_lists))
+        program.close()
+        os.close(queue)
+
+    thread = threading.Thread(target=attach)
+    thread.start()
+    thread.join()
+    assert found == [(True, takes_lists)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/net/tun").exists(), reason="needs root and TUN")

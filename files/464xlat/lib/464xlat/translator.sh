@@ -116,7 +116,7 @@ device_up() { # CONFIGURATION
 }
 
 # Lists of packets, which OpenWrt has devices make of flows (fraglist GRO), come out of siit's device one by one: that
-# takes many times the processor's time. Its fast path takes them as they are. This is a setting of the node, whichever
+# takes many times the processor's time. Its fast path takes them as they are, on kernels that can. This is a setting of the node, whichever
 # role needs it.
 gro_list_off() {
 	local LEDGER="$XLAT464_RUN/node.undo" devices
