@@ -13,9 +13,10 @@ from bench.speed.ends import Topology
 from bench.speed.loads import LOADS, Load, Sample, carry
 
 PLAIN = "plain"
-GROUPS = ("one", "two", "gro")
+GROUPS = ("one", "two", "gro", "lab", "roamed")
 ROAMED = (1, 1000, 100_000)
 WARM_S = 0.05
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,14 @@ def cells(group: str, variants: Iterable[str]) -> list[Cell]:
     if group == "gro":
         return [Cell(group, "tcp1", v, links) for links in ("single", "gro", "list") for v in every]
     if group == "roamed":
-        loads = ("tcp1", "udp64_mixed", "trips")
-        return [Cell(group, load, "fast", roamed=count) for count in ROAMED for load in loads]
+        loads, both = ("tcp1", "udp64_mixed", "trips"), (PLAIN, "fast")
+        return [Cell(group, load, v, roamed=count) for count in ROAMED for load in loads for v in both]
     if group == "lab":  # to change the variant there takes longer than to measure it
         return [Cell(group, load, variant) for variant in every for load in LOADS]
     return [Cell(group, load, variant) for load in LOADS for variant in every]
 
 
-def measure(
-    topology: Topology, table: list[Cell], rounds: int, seconds: float, say: Callable[[str], None]
-) -> Found:
+def measure(topology: Topology, table: list[Cell], rounds: int, seconds: float, say: Say) -> Found:
     """Measure every cell in each round. Raises BenchError, and LabError of a lab."""
     found: Found = {cell: [] for cell in table}
     for variant in dict.fromkeys(

@@ -39,6 +39,12 @@ MERGED = (
 )
 
 
+def against_plain(found: Found, roamed: int) -> list[float]:
+    """What a small packet costs against a plain one while so many have roamed; in each round."""
+    fast, plain = (Cell("roamed", "udp64_mixed", variant, roamed=roamed) for variant in ("fast", PLAIN))
+    return pairs(found, fast, plain, cost)
+
+
 def ratios(found: Found) -> dict[str, Ratio]:
     """By key, without "speed."."""
     made: dict[str, list[float]] = {}
@@ -47,9 +53,10 @@ def ratios(found: Found) -> dict[str, Ratio]:
     plain = Cell("gro", "tcp1", PLAIN, "list")
     for key, variant, links in MERGED:
         made[key] = pairs(found, Cell("gro", "tcp1", variant, links), plain, cost)
+    few = against_plain(found, ROAMED[0])
     for count in ROAMED[1:]:
-        one, more = (Cell("roamed", "udp64_mixed", "fast", roamed=many) for many in (ROAMED[0], count))
-        made[f"roamed_{count}_cpu"] = pairs(found, more, one, cost)
+        both = zip(against_plain(found, count), few, strict=False)
+        made[f"roamed_{count}_cpu"] = [many / one for many, one in both]
     return {key: quartiles(values) for key, values in made.items() if values}
 
 

@@ -29,6 +29,15 @@ FOUND = {
     Cell("gro", "tcp1", "siit", "gro"): [Sample(1e9, 1, 5)],
     Cell("two", "trips", PLAIN): [Sample(20, 3, 1, worst=30)],
     Cell("two", "trips", "fast"): [Sample(26, 3, 1, worst=90)],
+    **{
+        Cell("roamed", "udp64_mixed", variant, roamed=count): [Sample(1e5, 1, cpu_s)]
+        for variant, count, cpu_s in (
+            (PLAIN, 1, 2),
+            ("fast", 1, 4),
+            (PLAIN, 100_000, 4),
+            ("fast", 100_000, 12),
+        )
+    },
     Cell("two", "udp64", "fast"): [Sample(1e5, 1, 5, reordered=3)],
 }
 
@@ -44,6 +53,7 @@ def test_figures_are_medians_of_the_ratios_of_one_round():
     assert found["speed.fraglist_user_cpu"] == 2.5, "over links without lists, as the roles have it"
     assert (found["speed.rtt_two_us"], found["speed.rtt_two_p99_us"]) == (6, 60)
     assert found["speed.reordered"] == 3
+    assert found["speed.roamed_100000_cpu"] == 1.5, "plain packets cost twice then"
 
 
 def test_there_is_a_goal_for_each_figure_and_no_figure_of_what_was_not_measured():
