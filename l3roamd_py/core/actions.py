@@ -232,10 +232,10 @@ class MapClient(Action):
 
 @record("home was done")
 class UnmapClient(Action):
-    """On the platnode: the client is at home again, or its lease is over. Then send `done`."""
+    """On the platnode: the client is at home again, or its lease is over. Then send `done`. was: where, None: nowhere."""
 
     home: bytes
-    was: bytes
+    was: bytes | None
     done: Send | None = None
 
 

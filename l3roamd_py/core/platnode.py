@@ -224,7 +224,7 @@ class Platnode:
         if at == home:
             self._displace(home, at)
         self._place(home, entry, None)
-        node.do(done if was is None else UnmapClient(home, was, done))
+        node.do(UnmapClient(home, was, done))  # a duplicate's answer waits too, until the first one is carried out
         node.changes += 1
         return node.count("roams_home")
 

@@ -217,6 +217,10 @@ def test_who_comes_to_a_place_takes_it_and_a_late_word_of_the_former_takes_nothi
         assert hand.map_clients([Mapping(two, place, other, 60, 6)]) == [None]
         assert hand.map_clients([Mapping(two, other, None, 60, 7)]) == [None]
         assert {each.at: each.home for each in hand.mappings()}[other] == two
+        hand.unmap_client(two, other)
+        before = list(hand.mappings())
+        assert hand.map_clients([Mapping(two, two, None, 0, 8)]) == [None], "who is at home again, said twice"
+        assert list(hand.mappings()) == before
 
 
 @pytest.mark.parametrize("firewall", FIREWALLS)

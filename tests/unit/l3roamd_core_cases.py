@@ -69,7 +69,7 @@ class Mesh:
                 self.mapped[action.home] = action.at
                 self.send(name, action.done)
             elif isinstance(action, do.UnmapClient):
-                del self.mapped[action.home]
+                self.mapped.pop(action.home, None)
                 self.send(name, action.done)
             elif isinstance(action, do.Send):
                 self.send(name, action)

@@ -236,7 +236,9 @@ def test_at_home_nothing_is_mapped_and_old_roams_stay_worthless():
     assert answer(actions)[1].reason == wire.OK
     assert answer(send(core, old))[1].reason == wire.STALE
     assert answer(send(core, roam(ack.lease.token)))[1].reason == wire.STALE
-    assert answer(send(core, roam(ack.lease.token, v.HOME)))[1].reason == wire.OK, "a duplicate"
+    (action,) = actions = send(core, roam(ack.lease.token, v.HOME))
+    assert isinstance(action, UnmapClient), "a duplicate's answer comes after what the first one brings about"
+    assert (action.was, answer(actions)[1].reason) == (None, wire.OK)
     core.handle(Tick(), 9001)
     assert not core.platnode.entries, "until the tokens are over"
     assert answer(send(core, old, 9001))[1].reason == wire.EXPIRED
