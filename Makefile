@@ -26,6 +26,7 @@
 #   make sizes [PACKAGES='LISTS' RELEASE=NAME]        the table of flash sizes, with lists of packages of an OpenWrt release
 #   make deb [ARCH=arm64]                            packages for Debian servers, in build/deb
 #   make test-deb [SUITES='bookworm trixie']         installed by apt, upgraded and purged in fresh roots; lintian
+#   make test-dashboard                              a real Prometheus answers the queries of docs/grafana-dashboard.json
 #   make dist                                        what is released: sources and Debian packages, checksums, in build/dist
 #   make requirements                                requirements.txt with hashes, of requirements.in
 #   make feed SDK=DIR | GLUON=DIR [PACKAGES='prefixd']   the same Makefiles in an OpenWrt SDK or a Gluon tree
@@ -36,7 +37,7 @@
 #   make clean                                       remove build/ and .venv
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-browser pictures test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb test-deb dist requirements feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
+.PHONY: help demo test test-long babeld oldest-micropython vm test-vm test-browser pictures test-big-endian test-debian test-openwrt conformance diagram bench storm simulate ipk apk sizes deb test-deb test-dashboard dist requirements feed lint fix bpf fuzz-fast setup setup-run setup-bench setup-vm again clean
 
 PYTHON := .venv/bin/python
 ARGS :=
@@ -127,6 +128,10 @@ deb: setup-run
 test-deb: setup-run
 	sh sdk/setup.sh deb
 	$(PYTHON) -m sdk.deb.trial $(SUITES)
+
+test-dashboard: setup $(PARTS)
+	$(TRY_BABELD)
+	$(PYTHON) -m sdk.dashboard
 
 apk: setup
 	$(if $(APK),APK='$(APK)') $(PYTHON) -m sdk.ipk --apk $(addprefix --set ,$(SET)) $(ARGS)

@@ -10,17 +10,29 @@ from dataclasses import dataclass
 from typing import Any
 
 Status = Mapping[str, Any]
+HANDOFF_MS = (10, 25, 50, 100, 250, 500, 1000)  # as l3roamd_py.core.act counts them
+# of siit's counters; every other one that is no packets and no bytes tells of packets that were dropped
+NOT_DROPS = {
+    "translated",
+    "fragmented",
+    "translated_in_kernel",
+    "reassembled",
+    "coalesced",
+    "icmp_sent",
+    "icmp_suppressed",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """kind: counter or gauge; labels: name and value."""
+    """kind: counter, gauge or histogram; labels: name and value; part: of a histogram, behind its name."""
 
     name: str
     kind: str
     about: str
     value: float
     labels: tuple[tuple[str, str], ...] = ()
+    part: str = ""
 
 
 def of_version(version: str) -> Iterator[Sample]:
@@ -38,11 +50,23 @@ def of_conntrack(count: int, limit: int) -> Iterator[Sample]:
 
 def of_siit(status: Status) -> Iterator[Sample]:
     for device in status["devices"]:
-        for event, value in device.get("counters", {}).items():
-            labels = (("device", device["name"]), ("event", event))
-            yield Sample(
-                "xlat464_translator_events_total", "counter", "packets by what became of them", value, labels
-            )
+        for name, value in device.get("counters", {}).items():
+            yield _of_counter(device["name"], name, value)
+
+
+def _of_counter(device: str, name: str, value: int) -> Sample:
+    """name: as `siit stat` has it; in4_bytes is what came in as IPv4."""
+    way, _, unit = name.partition("_")
+    if way in ("in4", "in6", "out4", "out6"):
+        labels = (("device", device), ("way", way))
+        return Sample(
+            f"xlat464_translator_{unit}_total", "counter", f"{unit} that came and went", value, labels
+        )
+    if name in NOT_DROPS:
+        labels = (("device", device), ("event", name))
+        return Sample("xlat464_translator_events_total", "counter", "what was done", value, labels)
+    labels = (("device", device), ("reason", name))
+    return Sample("xlat464_translator_dropped_packets_total", "counter", "packets dropped", value, labels)
 
 
 def of_prefixd(status: Status) -> Iterator[Sample]:
@@ -72,11 +96,29 @@ def of_roaming(status: Status) -> Iterator[Sample]:
     yield Sample(
         "xlat464_roams_total", "counter", "clients that walked to this node", counters.get("roams", 0)
     )
+    yield from of_handoffs(counters)
     for event, value in counters.items():
-        if event != "roams":
+        if event != "roams" and not event.startswith("handoffs_"):
             yield Sample(
                 "xlat464_roaming_events_total", "counter", "events of roaming", value, (("event", event),)
             )
+
+
+def of_handoffs(counters: Mapping[str, int]) -> Iterator[Sample]:
+    """How long clients that came from another node waited for their IPv4: counters by upper bounds in ms."""
+
+    def sample(part: str, value: float, *labels: tuple[str, str]) -> Sample:
+        about = "from the CLAIM of a client that comes until its connections go on"
+        return Sample("xlat464_handoff_seconds", "histogram", about, value, labels, part)
+
+    total = 0
+    for bound_ms in HANDOFF_MS:
+        total += counters.get(f"handoffs_to_{bound_ms}_ms", 0)
+        yield sample("_bucket", total, ("le", number(bound_ms / 1000)))
+    total += counters.get("handoffs_longer", 0)
+    yield sample("_bucket", total, ("le", "+Inf"))
+    yield sample("_sum", counters.get("handoffs_ms", 0) / 1000)
+    yield sample("_count", total)
 
 
 def text(samples: Iterable[Sample]) -> str:
@@ -89,7 +131,7 @@ def text(samples: Iterable[Sample]) -> str:
         lines += [f"# HELP {name} {found[0].about}", f"# TYPE {name} {found[0].kind}"]
         for sample in found:
             labels = ",".join(f'{label}="{escape(value)}"' for label, value in sample.labels)
-            lines.append(f"{name}{f'{{{labels}}}' if labels else ''} {number(sample.value)}")
+            lines.append(f"{name}{sample.part}{f'{{{labels}}}' if labels else ''} {number(sample.value)}")
     return "".join(f"{line}\n" for line in lines)
 
 

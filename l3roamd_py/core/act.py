@@ -6,15 +6,29 @@ from l3roamd_py.core.client import Absent, Client, Roaming, Served
 from l3roamd_py.core.node import Node, describe
 from runtime.log import WARNING
 
+HANDOFF_MS = (10, 25, 50, 100, 250, 500, 1000)  # upper bounds of what handoffs are counted by
+
 
 def let_in(node: Node, client: Client) -> None:
     """The PLAT sends what is the client's to us: let it in."""
     requests.accept(node, client)
     client.state = service.new_served(node)
     node.count("roams")
+    _count_handoff(node, client)
     addresses.open_gate(node, client)
     if client.search.is_contested:
         service.announce(node, client)  # our token was good: nobody else has had the client since
+
+
+def _count_handoff(node: Node, client: Client) -> None:
+    """How long it was here without IPv4: since our CLAIM."""
+    claim = client.search.claim
+    if claim is None:
+        return
+    took_ms = int(1000 * (node.now_s - claim.started_s))
+    node.counters.count("handoffs_ms", took_ms)
+    bounds = [bound for bound in HANDOFF_MS if took_ms <= bound]
+    node.count(f"handoffs_to_{bounds[0]}_ms" if bounds else "handoffs_longer")
 
 
 def ask_for_home(node: Node, client: Client) -> None:

@@ -65,8 +65,8 @@ class Counters:
     def __getitem__(self, name: str) -> int:
         return self._counts.get(name, 0)
 
-    def count(self, name: str) -> None:
-        self._counts[name] = self._counts.get(name, 0) + 1
+    def count(self, name: str, by: int = 1) -> None:
+        self._counts[name] = self._counts.get(name, 0) + by
 
     def sorted(self) -> dict[str, int]:
         return {name: self._counts[name] for name in sorted(self._counts)}

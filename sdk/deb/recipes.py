@@ -76,6 +76,7 @@ RECIPES = (
             ("files/464xlat/usr/sbin", "usr/sbin"),
             ("files/server/464xlat", ""),
             ("docs/gateway.md", "usr/share/doc/464xlat"),
+            ("docs/grafana-dashboard.json", "usr/share/doc/464xlat"),
         ),
         commands={"usr/lib/464xlat/conf": "server"},
         units=("464xlat.service", "464xlat-metrics.timer"),

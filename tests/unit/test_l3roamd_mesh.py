@@ -50,6 +50,19 @@ def test_the_gate_is_closed_for_three_ways_and_an_arp(mesh):
     assert mesh.path(client) is not None
 
 
+def test_each_handoff_is_counted_by_the_time_that_it_took(mesh):
+    client = joined(mesh)
+    for node in (2, 3, 1):
+        mesh.move(client, mesh.nodes[node - 1])
+        mesh.run(2)
+    for node in mesh.nodes[1:3]:
+        counters = node.core.counters
+        assert counters["roams"] == 1
+        # three ways of 5 ms; from our CLAIM on, which is sent once the client has been seen
+        assert counters["handoffs_to_25_ms"] + counters["handoffs_to_50_ms"] == 1
+        assert 15 <= counters["handoffs_ms"] <= 30
+
+
 def test_a_client_that_says_goodbye_is_not_asked_for(mesh):
     client = joined(mesh)
     before = mesh.path(client)
