@@ -232,7 +232,7 @@ class MapClient(Action):
 
 @record("home was done")
 class UnmapClient(Action):
-    """On the platnode: the client is at home again, or its lease is over. Then send `done`. was: where, None: nowhere."""
+    """On the platnode: the client is at home again, or its lease is over. Then send `done`. was: where, if mapped."""
 
     home: bytes
     was: bytes | None

@@ -224,7 +224,7 @@ class Platnode:
         if at == home:
             self._displace(home, at)
         self._place(home, entry, None)
-        node.do(UnmapClient(home, was, done))  # a duplicate's answer waits too, until the first one is carried out
+        node.do(UnmapClient(home, was, done))  # a duplicate's answer waits for the first one's mapping too
         node.changes += 1
         return node.count("roams_home")
 
