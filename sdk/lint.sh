@@ -55,8 +55,10 @@ check_licences() {
 	for file in $(git ls-files -co --exclude-standard); do
 		[ -s "$file" ] || continue
 		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.* | *.pcap) continue ;; esac
-		grep -q 'SPDX-License-Identifier: \(ISC\|GPL-2.0-only\)' "$file" && continue
-		printf '%s: no SPDX-License-Identifier line\n' "$file"
+		case "$(grep -m 1 'SPDX-License-Identifier: ' "$file")" in
+		*': ISC' | *': GPL-2.0-only' | *': ISC '[*-]* | *': GPL-2.0-only '[*-]*) continue ;; # and the comment's end
+		esac
+		printf '%s: no SPDX-License-Identifier line that says ISC or GPL-2.0-only alone\n' "$file"
 		status=1
 	done
 	return "$status"
