@@ -7,7 +7,7 @@ from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.netfilter import conntrack, nfqueue
 from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, make_room
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_NFTABLES, message, transaction
-from l3roamd_py.netfilter.nft import expressions, ruleset
+from l3roamd_py.netfilter.nft import expressions, hosts, ruleset
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.table import layout
 from l3roamd_py.netfilter.onward import CARE_OF_MAX, CareOf
@@ -141,9 +141,15 @@ def case_netfilter_what_is_nobodys_meets_a_rule_or_two_in_each_chain_that_has_a_
     rules.hold, rules.hold_wanted = expressions.queue(1), expressions.queue(2)
     rules.network, rules.clat_range, rules.current = (bytes((10, 126, 0, 1)), 16), AT, SERVER
     rules.prefixes = ((HOME[:8] + bytes(8), 64),)
-    for table, most in ((ruleset.TABLE4, 1), (ruleset.TABLE6, 3)):
+    of_hosts = hosts.NftHosts(None, "br-client", HOME, AT)
+    of_hosts.current = SERVER
+    for table, made, most in (
+        (ruleset.TABLE4, rules.of(ruleset.TABLE4), 1),
+        (ruleset.TABLE6, rules.of(ruleset.TABLE6), 3),
+        (hosts.TABLE, of_hosts.rules(), 2),
+    ):
         met = {chain.name: 0 for chain in table.chains}
-        for rule in rules.of(table):
+        for rule in made:
             met[attributes(rule[HEADER_BYTES + 4 :])[2].rstrip(b"\0").decode()] += 1
         assert all(met.values()), met
         assert all(met[each.name] <= most for each in table.chains if each.hook not in (None, 3)), met

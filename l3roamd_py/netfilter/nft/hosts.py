@@ -23,11 +23,12 @@ from l3roamd_py.netfilter.nft.expressions import (
     META_MARK,
     META_OIF_NAME,
     NETWORK,
-    NOT_EQUAL,
     TRANSPORT,
     bitwise,
     compare,
     device,
+    goto,
+    in_prefix,
     load,
     meta,
     set_mark,
@@ -74,7 +75,7 @@ ELEMENTS_AT_ONCE = 10 * ELEMENTS_A_MESSAGE  # in one transaction, which the sock
 TABLE = layout(
     nftables.IPV6,
     "l3roamd_hosts",
-    [Chain("from_hosts", PREROUTING, -340), Chain("to_hosts", POSTROUTING, 300)],
+    [Chain("from_hosts", PREROUTING, -340), Chain("sent"), Chain("to_hosts", POSTROUTING, 300)],
     [
         Set("plat_of", TYPE_IPV6, ADDRESS_BYTES, TYPE_IPV6, ADDRESS_BYTES, has_timeout=False),
         Set("hosts", TYPE_IPV6, ADDRESS_BYTES, dynamic_size=HOSTS_MAX),
@@ -96,13 +97,13 @@ class NftHosts:
     def set_up(self, current: bytes | None) -> None:
         self.current = current
         with refusal(f"cannot make table {TABLE.name}"):
-            raise_table(self.netfilter, TABLE, self._rules())
+            raise_table(self.netfilter, TABLE, self.rules())
             found = list_elements(self.netfilter, TABLE, "plat_of")
             self.plat_of = {each.key: each.data for each in found if each.data is not None}
 
     def restore(self) -> bool:
         """Make it again if somebody took parts of it away; return whether that was so."""
-        if is_whole(self.netfilter, TABLE, len(self._rules())):
+        if is_whole(self.netfilter, TABLE, len(self.rules())):
             return False
         plat_of = self.plat_of
         remove_table(self.netfilter, TABLE)
@@ -113,7 +114,7 @@ class NftHosts:
     def set_current(self, plat: bytes | None) -> None:
         self.current = plat
         try:
-            self._commit(rewrite(TABLE, self._rules()))
+            self._commit(rewrite(TABLE, self.rules()))
         except TransactionError as error:
             if not is_missing(error):
                 raise
@@ -156,16 +157,16 @@ class NftHosts:
     def _commit(self, messages: "Sequence[bytes]") -> None:
         self.netfilter.commit(SUBSYSTEM_NFTABLES, messages)
 
-    def _rules(self) -> list[bytes]:
+    def rules(self) -> list[bytes]:
         source, plat = load(NETWORK, SOURCE, ADDRESS_BYTES), translate("plat_of")
+        of_client = device(META_IIF_NAME, self.client_device)
+        to_client = device(META_OIF_NAME, self.client_device)
         to_node = load(NETWORK, DESTINATION, 15) + compare(self.pref64 + NODES_IPV4)
         bit, others = (
             HOST_MARK.to_bytes(4, sys.byteorder),
             (HOST_MARK ^ 0xFFFFFFFF).to_bytes(4, sys.byteorder),
         )
-        from_hosts = [
-            device(META_IIF_NAME, self.client_device, NOT_EQUAL) + verdict(ACCEPT),
-            load(NETWORK, DESTINATION, PREFIX_BYTES) + compare(self.pref64, NOT_EQUAL) + verdict(ACCEPT),
+        sent = [
             to_node + verdict(DROP),
             source + update("hosts", HOSTS_MS),
             meta(META_MARK) + bitwise(others, bit) + set_mark(),
@@ -174,18 +175,16 @@ class NftHosts:
         ]
         if self.current is not None:
             current = self.current[:PREFIX_BYTES]
-            from_hosts += [ICMPV6_ERROR + put_quoted(SOURCE, current), put(DESTINATION, current)]
-        to_hosts = [
-            device(META_OIF_NAME, self.client_device, NOT_EQUAL) + verdict(ACCEPT),
-            load(NETWORK, SOURCE, RANGE_BYTES) + compare(self.plat_range) + put(SOURCE, self.pref64),
-            ICMPV6_ERROR
-            + load(TRANSPORT, QUOTED + DESTINATION, RANGE_BYTES)
-            + compare(self.plat_range)
-            + put_quoted(DESTINATION, self.pref64),
+            sent += [ICMPV6_ERROR + put_quoted(SOURCE, current), put(DESTINATION, current)]
+        of_plat = in_prefix(NETWORK, SOURCE, self.plat_range, 8 * RANGE_BYTES)
+        quotes_plat = load(TRANSPORT, QUOTED + DESTINATION, RANGE_BYTES) + compare(self.plat_range)
+        to_pref64 = in_prefix(NETWORK, DESTINATION, self.pref64, 8 * PREFIX_BYTES)
+        rules = [("sent", each) for each in sent] + [
+            ("from_hosts", to_pref64 + of_client + goto("sent")),
+            ("to_hosts", of_plat + to_client + put(SOURCE, self.pref64)),
+            ("to_hosts", ICMPV6_ERROR + quotes_plat + to_client + put_quoted(DESTINATION, self.pref64)),
         ]
-        return [nftables.add_rule(TABLE, "from_hosts", each) for each in from_hosts] + [
-            nftables.add_rule(TABLE, "to_hosts", each) for each in to_hosts
-        ]
+        return [nftables.add_rule(TABLE, chain, rule) for chain, rule in rules]
 
 
 def _store_quoted(field: int) -> bytes:
