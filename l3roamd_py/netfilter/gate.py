@@ -12,8 +12,9 @@ not take all of the processor.
 
 This file has what waits. The rules that send packets here are in nft/ruleset.py and xtables/gate.py.
 
-A packet that a rule of iptables sent here goes through all rules of its hook once more when it is released. A bit of
-its mark says that it was here. With ACCEPT it would pass by the rules of others that come later in the table.
+A packet that a rule of iptables sent here goes through all rules of its hook once more when it is released, and an IPv6
+packet through those of its chain of nftables. A bit of its mark says that it was here. With ACCEPT it would pass by the
+rules that come later, of others or of ours.
 
 Bounds: 256 packets a client (half of what a TUN device queues, for they leave at once), 4096 in all. Over the first
 bound the newest packet is dropped, over the second all packets of the client that has waited longest. A packet that has
@@ -73,7 +74,8 @@ class Gate:
         self.checks = Checks(self._generation)
         self.arrived: "OldestFirst[Client, None]" = OldestFirst()
         self.count = {"queued": 0, "released": 0, "dropped": 0}
-        self.new_mark: "Callable[[int], int] | None" = None  # of what comes by the rules once more
+        # by the bytes of an address: the new mark of what comes by the rules once more, which all else does not
+        self.new_mark: "dict[int, Callable[[int], int]]" = {}
         self.device_index = 0  # of client_device, as far as we know
         self.notices: list[str] = []  # what others did to our rules; whoever logs them empties this
 
@@ -106,7 +108,7 @@ class Gate:
         with refusal("cannot let go who waits at the gate"):
             self._drain(KERNEL_MAX)
             for client in list(self.room.waiting):
-                self._judge(self.room.pop(client), ACCEPT)
+                self._judge(self.room.pop(client), ACCEPT, client[1])
         self.unlisten()
 
     def unlisten(self) -> None:
@@ -160,12 +162,12 @@ class Gate:
             self.device_index = index_of(self.client_device)
         return packet.device != 0 and packet.device == self.device_index
 
-    def _judge(self, packets: "list[Waits]", code: int) -> None:
+    def _judge(self, packets: "list[Waits]", code: int, address: bytes = b"") -> None:
         if self.queue is None or not packets:
             return
         self.count["released" if code == ACCEPT else "dropped"] += len(packets)
-        if code == ACCEPT and self.new_mark is not None:
-            new_mark = self.new_mark
+        if code == ACCEPT and len(address) in self.new_mark:
+            new_mark = self.new_mark[len(address)]
             self.queue.repeat([(number, new_mark(mark)) for number, mark in packets])
         else:
             self.queue.judge([number for number, _ in packets], code)
@@ -173,7 +175,7 @@ class Gate:
     def _end_wait(self, client: "Client", code: int) -> None:
         self._drain()
         self.arrived.pop(client, None)
-        self._judge(self.room.pop(client) + self.room.pop((NO_MAC, client[1])), code)
+        self._judge(self.room.pop(client) + self.room.pop((NO_MAC, client[1])), code, client[1])
 
     def open_gate(self, mac: bytes, address: bytes) -> None:
         waiting = self.room.waiting

@@ -9,7 +9,7 @@ from l3roamd_py import pairs
 from l3roamd_py.core import actions
 from l3roamd_py.core.events import ClientSeen, PairMade, Wanted
 from l3roamd_py.kernel import arp, translator, unreachable
-from l3roamd_py.netfilter import wanted
+from l3roamd_py.netfilter import gate, wanted
 from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, QueuedPacket
 from runtime.loop import BootClock
 from runtime.packets import checksum
@@ -130,6 +130,31 @@ def case_wanted_packets_keep_all_of_their_mark_but_a_bit():
     made.read()
     made.let_go(PEER)
     assert made.queue.judged == [(1, 0x20000005)]
+
+
+class OpenedGate(gate.Gate):
+    """With nothing of the kernel but what waits."""
+
+    def _generation(self):
+        return None
+
+    def _is_let_in(self, mac, address):
+        return False
+
+    def _admit(self, mac, address):
+        pass
+
+
+def case_gate_ipv6_comes_by_the_rules_once_more_where_a_backend_says_so():
+    own = OpenedGate("br-client", "clat", 5523, lambda: 1000.0)
+    address = parse_ipv6("2001:db8::7")
+    packet6 = bytes((0x60,)) + bytes(7) + address + bytes(16)
+    own.queue = Queue(queued(1, mark=5), QueuedPacket(2, MAC, address, packet6, 6, 0, 7))
+    own.new_mark = {16: lambda mark: mark | gate.MARK}
+    own.open_gate(MAC, CLIENT)
+    own.open_gate(MAC, address)
+    assert own.queue.judged == [(1, ACCEPT), (2, 6 | gate.MARK)]
+    assert own.count["released"] == 2
 
 
 def case_wanted_packets_are_refused_and_the_newest_is_quoted():

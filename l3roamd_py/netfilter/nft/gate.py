@@ -8,7 +8,7 @@ An open gate has no timeout: it would run out below a client that stays for long
 the daemon is dead; when it comes again, opened() tells it what it has to close.
 """
 
-from l3roamd_py.netfilter.gate import Gate
+from l3roamd_py.netfilter.gate import MARK, Gate
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, refusal
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import queue, queue_of_xtables
@@ -62,6 +62,7 @@ class NftGate(Gate):
                 self.unlisten()
             else:
                 self.ruleset.hold = hold(self.queue_number)
+                self.new_mark = {16: lambda mark: mark | MARK}
                 self.ruleset.hold_wanted = hold(self.wanted.number)
             self.ruleset.clat_range = self.clat_range
             self._raise(TABLE4)

@@ -3,7 +3,7 @@
 
 Two maps serve all clients. `from` turns where a roamed client is into its home before conntrack (priority -350, after
 defragmentation at -400). `to` turns it back after the NAT66 of the way back (-50, after -100). So conntrack never sees
-that anybody moved.
+that anybody moved. A packet's mark has a bit between them that says so, and a new flow is marked at the latter.
 
 A client may be at home while the kernel still has it elsewhere: it came back when the daemon here did not answer. What
 it begins there goes back there. A flow whose first packet came from a home itself has a bit in its conntrack mark. That
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 4  # what may expire or appear between two tries of one roam
 CLASHES = (errno.EEXIST, EBUSY)
-# of a packet, up to conntrack: it came by `from`; of a flow: it began at home. The same bit as the gate's
+# of a packet, up to behind NAT: it came by `from`; of a flow: it began at home. The same bit as the gate's
 BIT = 0x20000000
 
 
@@ -89,9 +89,8 @@ MAPS = tuple(Set(name, TYPE_IPV6, 16, TYPE_IPV6, 16) for name in ("from", "to"))
 CHAINS = (
     Chain("before_conntrack", PREROUTING, -350),
     Chain("came"),
-    Chain("after_conntrack", PREROUTING, -199),
-    Chain("known"),
     Chain("after_nat", PREROUTING, -50),
+    Chain("known"),
     Chain("leaves"),
     Chain("own_before_conntrack", OUTPUT, -350),
     Chain("own_after_conntrack", OUTPUT, -50, "route"),
@@ -138,9 +137,9 @@ class NftPlatRules:
             ("before_conntrack", into + goto("came")),
             ("came", swap("from", SOURCE) + meta(META_MARK) + put_bit(BIT, True) + set_mark()),
             ("came", quoted_from),
-            ("after_conntrack", came_by_from + into + goto("known")),
+            ("after_nat", came_by_from + into + goto("known")),
             (
-                "after_conntrack",
+                "after_nat",
                 begins + translate("to") + conntrack(CT_MARK) + put_bit(BIT, True) + set_conntrack_mark(),
             ),
             ("known", at_home + conntrack(CT_MARK) + put_bit(BIT, False) + set_conntrack_mark()),

@@ -4,9 +4,9 @@
   ip l3roamd   prerouting -152   wanted     what clients send to an address of their network that is not `reached` waits
                forward -151      gate       what comes from clients that are not `open` waits, or is dropped
   ip6 l3roamd  prerouting -360   arriving   before connection tracking, for which a packet is of its client and its PLAT
-               prerouting -151   gate       as IPv4's; here, as what a client asks its node needs a way back, too
-               prerouting -50    leaving    behind connection tracking and NAT: a flow is the same, wherever its packets
-                                            go, and an exit's answers have the client's address
+               prerouting -50    going      behind connection tracking and NAT: a flow is the same, wherever its packets
+                                            go, and an exit's answers have the client's address. Before, the gate; here,
+                                            as what a client asks its node needs a way back, too
                postrouting 300   answering  behind NAT: what comes from a client's PLAT comes from the node's
                output -190       own        what this node sends itself
 
@@ -14,6 +14,9 @@ A packet that is nobody's of ours passes these chains as well. So it is asked fi
 them: a word of an address, then the name of its device. Each chain with a hook has one without for the rest. A verdict
 of one ends no other that has a hook. (The index of a device would be cheaper than its name, but one that comes again
 has another, and until the rules follow, packets would pass by the gate.)
+
+An IPv6 packet that waited at the gate comes to it once more, with a bit of its mark set, which is taken off there. Then
+it is sent on, or what it is for is sought, as with any other.
 
 PLATs. The CLAT device gives a packet the node's PLAT. `plat_of` has each client's own, which takes its place, and
 `uses` each pair of them: what has the right PLAT already is not written to. On the way back it is the other way round.
@@ -27,7 +30,7 @@ A client that is not known may flood us: of what waits for that there are NEW_PE
 
 import sys
 
-from l3roamd_py.netfilter.gate import NEW_BURST, NEW_PER_S
+from l3roamd_py.netfilter.gate import MARK, NEW_BURST, NEW_PER_S
 from l3roamd_py.netfilter.nft import messages as nftables
 from l3roamd_py.netfilter.nft.expressions import (
     ACCEPT,
@@ -36,6 +39,7 @@ from l3roamd_py.netfilter.nft.expressions import (
     META_IIF_NAME,
     META_IIF_TYPE,
     META_L4_PROTOCOL,
+    META_MARK,
     META_OIF_NAME,
     NETWORK,
     NOT_EQUAL,
@@ -51,11 +55,14 @@ from l3roamd_py.netfilter.nft.expressions import (
     destination_type,
     device,
     goto,
+    has,
     in_prefix,
     jump,
     load,
     lookup,
     meta,
+    put_bit,
+    set_mark,
     store,
     translate,
     verdict,
@@ -119,10 +126,9 @@ TABLE6 = layout(
     (
         Chain("arriving", PREROUTING, -360),
         Chain("to_plat"),
-        Chain("leaving", PREROUTING, -50),
-        Chain("sought"),
-        Chain("gate", PREROUTING, -151),
+        Chain("going", PREROUTING, -50),
         Chain("passing"),
+        Chain("sought"),
         Chain("answering", POSTROUTING, 300),
         Chain("from_plat"),
         Chain("own", OUTPUT, -190, "route"),
@@ -193,8 +199,8 @@ class Ruleset:
         yield "to_plat", ICMPV6_ERROR + source + translate("plat_of") + swap_prefix_quoted(SOURCE)
         yield "own", swap_address("care_of", NETWORK, DESTINATION)
         yield "own", turn_back_quoted
-        yield from self._sought6()
         yield from self._gate6()
+        yield from self._sought6()
         if self.current is not None:
             yield "answering", to_ours + device(META_OIF_NAME, self.clat_device) + goto("from_plat")
             current = self.current[:PREFIX_BYTES]
@@ -209,7 +215,7 @@ class Ruleset:
     def _sought6(self) -> "Iterator[tuple[str, bytes]]":
         inside = [is_in(DESTINATION, *each) for each in self.prefixes] or [b""]
         for each in inside:
-            yield "leaving", each + goto("sought")
+            yield "going", each + goto("sought")
         yield "sought", swap_address("care_of", NETWORK, DESTINATION) + verdict(ACCEPT)
         if self.prefixes and self.hold_wanted is not None and self.has_fib:
             unreachable = destination_type() + compare(UNREACHABLE)
@@ -220,10 +226,12 @@ class Ruleset:
             return
         client = client_key(SOURCE, ADDRESS_BYTES)
         for each in self.prefixes:
-            yield "gate", is_in(SOURCE, *each) + device(META_IIF_NAME, self.client_device) + goto("passing")
-        yield "passing", client + lookup("open") + verdict(ACCEPT)
+            yield "going", is_in(SOURCE, *each) + device(META_IIF_NAME, self.client_device) + jump("passing")
+        has_waited = meta(META_MARK) + has(MARK)
+        yield "passing", has_waited + meta(META_MARK) + put_bit(MARK, False) + set_mark() + verdict(RETURN)
+        yield "passing", client + lookup("open") + verdict(RETURN)
         discovery = meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1)
-        yield "passing", discovery + compare_range(*DISCOVERY) + verdict(ACCEPT)
+        yield "passing", discovery + compare_range(*DISCOVERY) + verdict(RETURN)
         yield "passing", is_ethernet() + client + lookup("refused") + verdict(DROP)
         if self.hold is not None:
             yield "passing", is_ethernet() + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)

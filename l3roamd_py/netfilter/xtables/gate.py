@@ -51,7 +51,7 @@ class XtablesGate(Gate):
         super().__init__(client_device, clat_device, queue)
         self.chains = Chains(self.sources)
         self.checks = Checks(self._generation, self.chains.look_s)
-        self.new_mark = lambda mark: mark | MARK
+        self.new_mark = {length: lambda mark: mark | MARK for length in (4, 16)}
         self._has_types = True  # of addresses, for ip6tables
         self.let_in: dict[bytes, bytes] = {}  # address -> MAC
         self.wanted.new_mark = lambda mark: mark | WANTED_MARK
