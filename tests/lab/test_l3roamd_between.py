@@ -82,6 +82,7 @@ def waits(lab, client, is_so, what):
             lines.append(f"{node}: {known(lab, node, client)}")
             for words in ("neigh show dev br-client", "route show", "route show table 10"):
                 lines.append(lab.exec(node, ["ip", "-6", *words.split()], check=False).stdout)
+            lines.append(lab.running.log(node, "babeld"))
             if C_DAEMON in lab.running.daemons()[node]:
                 log = lab.running.log_file(node, C_DAEMON)
                 lines.append(lab.exec(node, ["tail", "-n", "200", log]).stdout)

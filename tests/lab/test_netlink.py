@@ -230,3 +230,39 @@ def test_a_bridge_is_asked_for_a_mac_with_and_without_vlans(machines):
         entry = bytes.fromhex(mac).hex(":")
         machine.run(f"bridge fdb add {entry} dev one master dynamic" + " vlan 1" * filtering)
         assert machine.python(program, mac, PYTHONPATH=str(REPOSITORY)) == "known"
+
+
+def test_a_client_that_took_the_last_port_s_carrier_along_is_found_silent(machines):
+    """The kernel forgets its MAC with the carrier, and tells of none when a packet for it ends."""
+    machine = machines("node")
+    machine.run("ip link add bridge0 type bridge")
+    machine.run("ip link add one type veth peer name one-end")
+    machine.run("ip link set one master bridge0")
+    for device in ("bridge0", "one", "one-end"):
+        machine.run(f"ip link set {device} up")
+    machine.run("ip -6 address add 2001:db8::1/64 dev bridge0 nodad")
+    wait_until(lambda: '"state":"forwarding"' in machine.output("bridge -json link show dev one"), "port")
+    program = """
+        import contextlib, os, select
+        from l3roamd_py.core.events import AddressGone
+        from l3roamd_py.kernel.finder import Finder
+        from l3roamd_py.kernel.network import Network
+        from xlat464.address import parse_ipv6
+
+        mac, address = bytes.fromhex("02aa00000009"), parse_ipv6("2001:db8:5::9")
+        network = Network("bridge0", None)
+        with contextlib.closing(Finder(network)) as finder:
+            finder.dump()
+            network.add_route(mac, address)
+            assert "02:aa:00:00:00:09" in os.popen("ip -6 neigh show dev bridge0").read()
+            os.system("ip link set one-end down")
+            while "2001:db8:5::9" in os.popen("ip -6 neigh show dev bridge0").read():
+                pass
+            os.system("ip link set one-end up; ping -6 -c 1 -W 1 2001:db8:5::9 >/dev/null")
+            found = []
+            while AddressGone(mac, address, is_silent=True) not in found:
+                assert select.select([finder.socket()], [], [], 20)[0], found
+                found = finder.read()
+        print("known")
+    """
+    assert run(machine, program) == ["known"]
