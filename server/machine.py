@@ -14,14 +14,16 @@ from reach.kernel_rules import read_tables
 from server import firewalls
 from server.conf import Conf
 from server.keys import mac as parse_mac
-from xlat464.address import format_ipv6
+from xlat464.address import format_ipv6, format_prefix6
 from xlat464.endpoint import parse_endpoint
+from xlat464.node import NODE_LENGTH, node_prefix, parse_range
 
 KEPT_MAC = Path("/var/lib/464xlat/mac")
 DEVICES = Path("/sys/class/net")
 NAT46 = Path("/proc/net/nat46/control")
 CONNTRACK_MAX = Path("/proc/sys/net/netfilter/nf_conntrack_max")
 ASK_S = 3
+DUMP_BYTES = 8 << 20  # of some ten thousand routes
 
 
 def lacks(conf: Conf) -> Iterator[str]:
@@ -83,6 +85,37 @@ def _babel(conf: Conf) -> Iterator[str]:
     if error:
         daemon = "BIRD" if kind == "bird" else "babeld"
         yield f"prefixd.babel: {daemon} does not answer at {text} ({error.strerror or 'no answer'}): is it started?"
+    elif kind != "bird" and (mac := conf.value("node", "mac") or _kept_mac()):
+        yield from _twins(conf, mac, _dump(family, where))
+
+
+def _twins(conf: Conf, mac: str, dump: str) -> Iterator[str]:
+    """Who else announces this node's /96s? babeld has no route to what it announces itself."""
+    ranges = {role: conf.value("node", f"{role}_range") for role in ("clat", "plat") if conf.is_on(role)}
+    own = {
+        format_prefix6(node_prefix(parse_range(each), parse_mac(mac)), NODE_LENGTH)
+        for each in ranges.values()
+    }
+    # add route ID prefix P from S installed I id ROUTER metric M ...
+    lines = [line.split() for line in dump.splitlines() if line.startswith("add route ")]
+    for prefix in sorted({words[4] for words in lines if len(words) > 4} & own):
+        if any(words[4:5] == [prefix] and " metric 65535 " not in f"{' '.join(words)} " for words in lines):
+            yield f"another node announces {prefix}, so two have the MAC {mac}: expected another as mac in [node]"
+
+
+def _dump(family: int, where: tuple[str, int] | str) -> str:
+    """Return what babeld's local interface answers to `dump`, as far as it comes; "" where it does not."""
+    said, end = b"", time.monotonic() + ASK_S
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as asked:
+            asked.settimeout(ASK_S)
+            asked.connect(where)
+            asked.sendall(b"dump\nquit\n")
+            while len(said) < DUMP_BYTES and time.monotonic() < end and (more := asked.recv(65536)):
+                said += more
+    except OSError:
+        pass
+    return said.decode(errors="replace")
 
 
 def _refusal(family: int, where: tuple[str, int] | str) -> OSError | None:
@@ -107,11 +140,15 @@ def _line(conf: Conf) -> Iterator[str]:
         yield f"no IPv4 default route leads out of {', '.join(wans)}: the role waits for one"
 
 
+def _kept_mac() -> str:
+    return KEPT_MAC.read_text().strip() if KEPT_MAC.exists() else ""
+
+
 def find_mac(conf: Conf) -> str:
     """Return the node's MAC, "" where there is none yet. What is chosen once is kept: prefixes are made of it."""
     if given := conf.value("node", "mac"):
         return given
-    if KEPT_MAC.exists() and (kept := KEPT_MAC.read_text().strip()):
+    if kept := _kept_mac():
         return kept
     first = [*conf.values("plat", "wan"), conf.value("clat", "client_device")]
     cards = sorted(path.parent.name for path in DEVICES.glob("*/device"))

@@ -3,7 +3,9 @@
 
 import re
 import shlex
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,52 @@ def test_the_words_are_ucis():
             uci[section][option[2]] = option[1] == "list"
     del uci["hosts"]  # no server tells hosts anything: the DHCP servers that do are OpenWrt's
     assert {name: {option: key.is_list for option, key in keys.items()} for name, keys in KEYS.items()} == uci
+
+
+def dump_of(prefix, metric=352):
+    """What babeld's local interface says of one route."""
+    return (
+        "BABEL 1.0\nversion babeld-1.12.1\nhost gate\nmy-id 02:00:00:ff:fe:00:00:0a\nok\n"
+        "add xroute fddd:1338:1338:200:0:a::/96-::/0 prefix fddd:1338:1338:200:0:a::/96 from ::/0 metric 0\n"
+        f"add route 5581c3f2d0a0 prefix {prefix} from ::/0 installed no id 02:00:00:ff:fe:00:00:0b "
+        f"metric {metric} refmetric 96 via fe80::b if wg-mesh\nok\n"
+    )
+
+
+def test_a_second_gateway_with_the_same_mac_is_told_of():
+    gateway = right(GATEWAY)
+    own = "fddd:1338:1338:200:0:a::/96"
+
+    def twins(prefix, metric=352):
+        return list(machine._twins(gateway, "02:00:00:00:00:0a", dump_of(prefix, metric)))
+
+    (sentence,) = twins(own)
+    assert own in sentence
+    assert "two have the MAC 02:00:00:00:00:0a" in sentence
+    assert twins("fddd:1338:1338:200:0:b::/96") == []
+    assert twins("fddd:1337:1337:200:0:a::/96") == [], "we are no clatnode"
+    assert twins(own, 65535) == [], "it has withdrawn it"
+    assert list(machine._twins(gateway, "02:00:00:00:00:0a", "add route\nadd route x\n\n")) == []
+
+
+def test_babeld_is_asked_for_its_routes(tmp_path):
+    path, said = tmp_path / "babeld.sock", dump_of("fddd:1338:1338:200:0:a::/96")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen(2)
+
+    def answer():
+        with listening.accept()[0] as asking:
+            assert asking.recv(100) == b"dump\nquit\n"
+            for begin in range(0, len(said), 50):
+                asking.sendall(said[begin : begin + 50].encode())
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert machine._dump(socket.AF_UNIX, str(path)) == said
+    answering.join()
+    listening.close()
+    assert machine._dump(socket.AF_UNIX, str(path)) == "", "nobody is there"
 
 
 def test_the_file_that_ships_has_each_option_with_its_default():
