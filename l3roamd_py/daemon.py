@@ -365,7 +365,7 @@ def make_rules(settings: Settings) -> "tuple[ClatRules | None, PlatRules | None]
         clat.set_prefixes(options.prefixes)
         clat.clat_range = options.clat_range
         if options.pref64 is not None:
-            clat.set_hosts(options.pref64, options.plat_range)
+            clat.set_hosts(options.pref64, options.plat_range, options.plat)
     if options.plat is not None:
         plat = plat_rules(settings.plat_device, options.plat)
     return clat, plat

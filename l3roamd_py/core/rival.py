@@ -129,6 +129,10 @@ def let_go(node: Node, client: Client) -> None:
     # before INFO, of which ROAM comes: what passed after that would be a stranger's to the PLAT
     if client.ipv4 is not None:
         node.do(CloseGate(client.mac, client.ipv4))
+    if (
+        node.options.plat is not None and node.options.pref64 is not None
+    ):  # what is open at the exit here goes on
+        node.do(*[CloseGate(client.mac, address) for address in client.addresses])
     onward.begin(node, client, gone, told_addresses(gone))
     departed.tell(node, gone, rival.nonce)
     if client.lease is not None and rival.is_extended:

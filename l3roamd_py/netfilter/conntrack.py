@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     Parts = dict[int, bytes]
 
 ENTRY_NEW, ENTRY_GET, ENTRY_DELETE = 0, 1, 2
-ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, ZONE, LABELS = (
-    1, 2, 3, 4, 6, 7, 8, 18, 22,
+ORIGINAL, REPLY, STATUS, PROTOCOL_STATE, NAT_SOURCE, TIMEOUT, MARK, NAT_DESTINATION, ZONE, LABELS = (
+    1, 2, 3, 4, 6, 7, 8, 13, 18, 22,
 )  # fmt: skip
 TUPLE_ADDRESSES, TUPLE_PROTOCOL = 1, 2
 SOURCE, DESTINATION = 3, 4  # IPv6 addresses of a tuple
@@ -114,15 +114,21 @@ def delete_entry(entry: Entry) -> bytes:
     return _message(ENTRY_DELETE, 0, original + _zone(entry))
 
 
-def create_entry(entry: Entry, source: bytes, plat: bytes = b"") -> bytes:
+def create_entry(entry: Entry, source: bytes, plat: bytes = b"", asked: bytes | None = None) -> bytes:
     """The entry with another source, everything else as it is.
 
     plat: the first 12 bytes of our PLAT's prefix. An entry to it without a NAT of this node is one for Jool, whose
     sessions are by source. It gets a NAT that keeps its old source.
+    asked: another destination of the first packet; who answers stays the same.
     """
     _, destination, protocol = entry.ends(ORIGINAL)
+    nat = b""
+    if asked is not None:
+        destination, answering = asked, entry.ends(REPLY)[0]
+        if asked != answering:
+            nat = nested(NAT_DESTINATION, attribute(NAT_LOWEST, answering), attribute(NAT_HIGHEST, answering))
     body = make_tuple(ORIGINAL, source, destination, protocol)
-    body += make_tuple(REPLY, destination, source, turned(protocol))
+    body += make_tuple(REPLY, destination, source, turned(protocol)) + nat
     if entry.status & IS_NAT_SOURCE or (plat and destination.startswith(plat)):
         body += _nat_source(entry)
     body += attribute(STATUS, (entry.status & COPIED_STATUS | CONFIRMED).to_bytes(4, "big"))
@@ -220,7 +226,30 @@ class Conntrack:
                 entries.append(entry)
                 sources.append(old)
                 messages += [delete_entry(entry), create_entry(entry, moves[old], plat)]
-        failed: "dict[bytes, OSError]" = {}
+        failed = self._replace(entries, messages)
+        return {sources[place]: error for place, error in failed.items()}
+
+    def turn(self, clients: "Collection[bytes]", plat: bytes, pref64: bytes | None) -> None:
+        """Have what clients have open at this node's PLAT begin with what they send to pref64, None: to the PLAT.
+
+        A client that translates itself sends to pref64 here, and what other nodes make of that elsewhere. It is the
+        same connection, so it keeps its NAT. Prefixes: the first 12 bytes.
+        """
+        entries: "list[Entry]" = []
+        messages: "list[bytes]" = []
+        for entry in self.entries(clients):
+            source, destination, _ = entry.ends(ORIGINAL)
+            answering = entry.ends(REPLY)[0]
+            asked = answering if pref64 is None else pref64 + answering[PREFIX_BYTES:]
+            if answering.startswith(plat) and destination != asked:
+                entries.append(entry)
+                messages += [delete_entry(entry), create_entry(entry, source, asked=asked)]
+        for error in self._replace(entries, messages).values():
+            raise error
+
+    def _replace(self, entries: "Sequence[Entry]", messages: "Sequence[bytes]") -> "dict[int, OSError]":
+        """Delete entries and make others, two messages for each; return what went wrong, by the entry's place."""
+        failed: "dict[int, OSError]" = {}
         errors = self.netfilter.failures(messages)
         obstacles: "list[int]" = []  # places of entries
         again: "list[int]" = []
@@ -234,18 +263,17 @@ class Conntrack:
                 obstacles.append(place)
                 again.append(place)
             elif created:
-                failed[sources[place]] = NetlinkError(created)
-        in_the_way = [with_source(entries[place], moves[sources[place]]) for place in obstacles]
-        for number, code in self._delete(in_the_way).items():
-            failed[sources[obstacles[number]]] = NetlinkError(code)
+                failed[place] = NetlinkError(created)
+        in_the_way = [deletion_of(messages[2 * place + 1]) for place in obstacles]
+        for number, code in _but_missing(self.netfilter.failures(in_the_way)).items():
+            failed[obstacles[number]] = NetlinkError(code)
         for number, code in self.netfilter.failures([messages[2 * place + 1] for place in again]).items():
-            failed[sources[again[number]]] = NetlinkError(code)
+            failed[again[number]] = NetlinkError(code)
         return failed
 
     def _delete(self, entries: "Sequence[Entry]") -> dict[int, int]:
         """Remove entries; return the errno of each that failed, by its place. One that ended meanwhile is as good."""
-        failed = self.netfilter.failures([delete_entry(entry) for entry in entries])
-        return {place: code for place, code in failed.items() if code != errno.ENOENT}
+        return _but_missing(self.netfilter.failures([delete_entry(entry) for entry in entries]))
 
     def forget(self, clients: "Mapping[bytes, bytes | None]") -> None:
         """Remove the entries of clients, whoever sent the first packet. The values are their PLATs, None: it is lost.
@@ -281,6 +309,10 @@ class Conntrack:
         self._delete(found)
 
 
-def with_source(entry: Entry, source: bytes) -> Entry:
-    _, destination, protocol = entry.ends(ORIGINAL)
-    return Entry(entry.parts | {ORIGINAL: make_tuple(ORIGINAL, source, destination, protocol)[4:]})
+def deletion_of(creation: bytes) -> bytes:
+    """What removes the entry that a message would make, or one like it."""
+    return delete_entry(Entry(attributes(creation, HEADER_BYTES + FAMILY_BYTES)))
+
+
+def _but_missing(failed: dict[int, int]) -> dict[int, int]:
+    return {place: code for place, code in failed.items() if code != errno.ENOENT}

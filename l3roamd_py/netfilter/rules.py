@@ -230,8 +230,8 @@ if TYPE_CHECKING:
             """What is let in according to the kernel, as (mac, address): for a restart."""
             ...
 
-        def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
-            """Have clients that translate themselves send to pref64, before set_up."""
+        def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
+            """Have clients that translate themselves send to pref64, before set_up. own_exit: this node's PLAT."""
             ...
 
         @property

@@ -284,6 +284,23 @@ def case_conntrack_entry_of_an_echo_moves_with_its_identifier():
     assert nat_port(made.parts) == 0x2222
 
 
+def case_conntrack_entry_of_who_translates_itself_keeps_its_nat_under_another_destination():
+    """At the exit where the client is, what it sends to pref64 is sent on; elsewhere other nodes have done that."""
+    ports, answer = {1: b"\x11", 2: b"\x12\x34", 3: b"\0\7"}, {1: b"\x11", 2: b"\0\7", 3: b"\x43\x21"}
+    asked = bytes.fromhex("0064ff9b") + bytes(8) + SERVER[12:]
+    made = attributes(conntrack.create_entry(entry(ports, answer), HOME, asked=asked)[HEADER_BYTES + 4 :])
+    assert ends(conntrack.Entry(made), 1) == (HOME, asked, ports)
+    assert attributes(made[conntrack.NAT_DESTINATION]) == {4: SERVER, 5: SERVER}
+    assert nat_port(made) == 0x4321
+    back = attributes(conntrack.create_entry(entry(ports, answer), HOME, asked=SERVER)[HEADER_BYTES + 4 :])
+    assert ends(conntrack.Entry(back), 1) == (HOME, SERVER, ports)
+    assert conntrack.NAT_DESTINATION not in back and nat_port(back) == 0x4321
+    removed = attributes(
+        conntrack.deletion_of(conntrack.create_entry(entry(ports, answer), HOME))[HEADER_BYTES + 4 :]
+    )
+    assert ends(conntrack.Entry(removed), 1) == (HOME, SERVER, ports)
+
+
 def case_conntrack_entry_without_nat_moves_without():
     ports = {1: b"\x11", 2: b"\x12\x34", 3: b"\0\7"}
     assert conntrack.NAT_SOURCE not in created(entry(ports, ports, status=0x8))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BUDGET_FILES = 96 * 1024  # bytes of prefixd and 464xlat-common, unpacked
 HEAP = "3wM"  # of the roaming daemon
 BUDGET_FLASH = 51_900  # and compressed, as squashfs and jffs2 keep them
-BUDGET_ROAMING = 282_000  # of l3roamd-py, compressed; Python 3.13 writes it a little longer than 3.11
+BUDGET_ROAMING = 283_500  # of l3roamd-py, compressed; Python 3.13 writes it a little longer than 3.11
 pytestmark = pytest.mark.skipif(
     not Path("/usr/include/json-c/json.h").exists() or shutil.which("make") is None,
     reason="no build tools: apt-get install make libjson-c-dev",
@@ -91,7 +91,7 @@ def test_the_roaming_daemon_on_micropython_runs_from_its_packages(built, tmp_pat
 def test_the_roaming_daemon_on_micropython_fits_small_flash(precompiled):
     """With netlink, which exits have anyhow; compressed, as flash has it."""
     both = [precompiled[name] for name in ("l3roamd-micropython", "464xlat-netlink")]
-    assert sum(package.file.stat().st_size for package in both) <= 157_900
+    assert sum(package.file.stat().st_size for package in both) <= 158_900
 
 
 def needed(name, built):

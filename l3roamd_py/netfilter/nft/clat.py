@@ -92,7 +92,7 @@ class NftClatRules(NftGate):
                 self._commit(self._removal_of(client, old) + messages)  # it expired meanwhile
         self.plat_of[client] = plat
 
-    def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
+    def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
         self.pref64, self.plat_range = pref64, plat_range
 
     @property

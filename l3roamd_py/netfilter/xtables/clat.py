@@ -88,6 +88,7 @@ class XtablesClatRules(XtablesGate):
         self.plat_of: dict[bytes, bytes] = {}
         self.pref64: bytes | None = None
         self.plat_range = b""
+        self.own_exit: bytes | None = None  # this node's own PLAT
         self.own: XtablesHosts | None = None
         self._left: list[bytes] = []  # addresses of IPv6 that were here
         self._lost: list[bytes] = []  # PLATs; what clients that translate themselves have open there is to go
@@ -100,6 +101,9 @@ class XtablesClatRules(XtablesGate):
         # of clients, by their IPv4 or own IPv6, until their PLAT's rules are there and their old entries are not
         self._to_forget: dict[bytes, bytes] = {}
         self._to_open: dict[bytes, bytes] = {}  # -> MAC
+        self._to_turn: list[
+            bytes
+        ] = []  # addresses of IPv6 whose connections at this node's own PLAT begin here now
 
     def set_up(self) -> None:
         super().set_up()
@@ -138,7 +142,7 @@ class XtablesClatRules(XtablesGate):
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current, self.own = [], {}, None, None
         self._unwritten, self._doomed, self._is_turning = set(), {}, False
-        self._to_forget, self._to_open = {}, {}
+        self._to_forget, self._to_open, self._to_turn = {}, {}, []
 
     def close(self) -> None:
         if self.errors is not None:
@@ -171,8 +175,8 @@ class XtablesClatRules(XtablesGate):
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self._to_forget[client[12:]] = client
 
-    def set_hosts(self, pref64: bytes, plat_range: bytes) -> None:
-        self.pref64, self.plat_range = pref64, plat_range
+    def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
+        self.pref64, self.plat_range, self.own_exit = pref64, plat_range, own_exit
 
     @property
     def own_plat_of(self) -> dict[bytes, bytes]:
@@ -220,7 +224,9 @@ class XtablesClatRules(XtablesGate):
         if address in self._left:  # its entries are of what it had open then, which is farther by now
             self._left.remove(address)
             self._to_forget[address] = address
-        if address in self._to_forget:
+        if self.own_exit is not None and len(address) == IPV6_BYTES and address not in self._to_turn:
+            self._to_turn.append(address)
+        if address in self._to_forget or address in self._to_turn:
             self._to_open[address] = mac
         else:
             super().open_gate(mac, address)
@@ -228,6 +234,11 @@ class XtablesClatRules(XtablesGate):
     def close_gate(self, mac: bytes, address: bytes) -> None:
         if self.own is not None and len(address) == IPV6_BYTES and address not in self._left:
             self._left = self._left[1 - LEFT_MAX :] + [address]
+            if self.own_exit is not None:
+                with refusal("cannot hand on what a client has open at this node's exit"):
+                    self.conntrack.turn([address], self.own_exit[:PREFIX_BYTES], None)
+        if address in self._to_turn:
+            self._to_turn.remove(address)
         self._to_open.pop(address, None)
         super().close_gate(mac, address)
 
@@ -265,7 +276,7 @@ class XtablesClatRules(XtablesGate):
 
     @property
     def is_busy(self) -> bool:
-        return not self.chains.is_complete or bool(self._to_forget or self._lost)
+        return not self.chains.is_complete or bool(self._to_forget or self._lost or self._to_turn)
 
     def go_on(self) -> None:
         with refusal("cannot do what was to follow a PLAT's rules"):
@@ -306,12 +317,17 @@ class XtablesClatRules(XtablesGate):
             for each in self._to_forget.values()
             if (self.plat_of.get(each) or own_plat_of.get(each)) not in unwritten
         ]
-        clients = {each: self.plat_of.get(each) for each in ready}
+        # of hosts what is open at this node's own exit stays, by whichever node they come there
+        clients = {
+            each: self.own_exit if each in self._to_forget else self.plat_of.get(each) for each in ready
+        }
         if is_complete:
             for doomed in self._doomed.values():
                 clients.update(dict.fromkeys(doomed))
             clients.update(self.plat_of if self._is_turning else {})
         self.conntrack.forget(clients)
+        if self._to_turn and self.own_exit is not None and self.pref64 is not None:
+            self.conntrack.turn(self._to_turn, self.own_exit[:PREFIX_BYTES], self.pref64[:PREFIX_BYTES])
         if is_complete and self.pref64 is not None:
             for plat in self._lost:
                 self.conntrack.forget_plat(self.pref64[:PREFIX_BYTES], plat[:PREFIX_BYTES])
@@ -321,6 +337,10 @@ class XtablesClatRules(XtablesGate):
             del self._to_forget[address]
             if (mac := self._to_open.pop(address, None)) is not None:
                 super().open_gate(mac, address)
+        for address in self._to_turn:
+            if address not in self._to_forget and (mac := self._to_open.pop(address, None)) is not None:
+                super().open_gate(mac, address)
+        self._to_turn = []
 
     def _make_sets(self) -> None:
         super()._make_sets()

@@ -5,18 +5,23 @@ All that iptables can put another address into a packet with is connection track
 new one. So such packets come to a queue, and go on from here, each with its other destination. Two sets say which:
 whose addresses left, and which care-of addresses are turned back; the comment is the other address. Of a packet of more
 than one segment each comes by itself. What an ICMPv6 error quotes stays. Where no daemon runs such packets are lost.
+
+What this node's own exit answers has the client's address behind connection tracking only, when it is routed already.
+So it is sent anew, as is what is turned back: connection tracking knows the flow by the client's address. With another
+the answer to a flow's first packet is invalid, and NAT leaves it as it is.
 """
 
 import socket
 
 from l3roamd_py.netfilter.nfnetlink import refusal
-from l3roamd_py.netfilter.nfqueue import ACCEPT, PacketQueue
+from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.netfilter.onward import CareOf, OnwardMaps
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.chains import queue_rule
 from l3roamd_py.netfilter.xtables.gate import packed
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
 from l3roamd_py.netfilter.xtables.saved import OwnChain
+from runtime import sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,10 +36,14 @@ QUEUE = 5525
 WAITING_MAX = 256
 WHOLE = 0xFFFF
 DESTINATION, HEADER_BYTES = 24, 40
+FORWARD = 2  # hook of a packet
+IPPROTO_RAW = 255  # what is sent has its header
 CARE_OF = IpSet("l3roamd_care_of", socket.AF_INET6, has_timeout=True)
 CLIENT = IpSet("l3roamd_client", socket.AF_INET6, has_timeout=True)
 ONWARD = OwnChain("ip6tables", "mangle", "PREROUTING", "L3ROAMD_onward")
 OWN_ONWARD = OwnChain("ip6tables", "mangle", "OUTPUT", "L3ROAMD_own_onward")
+ROUTED_ONWARD = OwnChain("ip6tables", "mangle", "FORWARD", "L3ROAMD_routed_onward")
+CHAINS = ONWARD, OWN_ONWARD, ROUTED_ONWARD
 
 
 def readdress(packet: bytes, address: bytes) -> bytes:
@@ -50,6 +59,7 @@ class XtablesOnward(OnwardMaps):
         super().__init__()
         self.sets, self.chains, self.sources, self.client_device = sets, chains, sources, client_device
         self.queue: PacketQueue | None = None
+        self.raw: socket.socket | None = None
         self.sent_on = CareOf()
 
     def set_up(self, has_queue: bool) -> None:
@@ -63,6 +73,8 @@ class XtablesOnward(OnwardMaps):
         self.turned_back = CareOf([pair for pair in found if pair[0]])
         if self.queue is None and has_queue:
             try:
+                self.raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW | sockets.CLOEXEC, IPPROTO_RAW)
+                self.raw.setblocking(False)
                 self.queue = PacketQueue(QUEUE, WAITING_MAX, WHOLE, is_segmented=True)
                 self.sources.add(self.queue)
             except OSError:
@@ -74,6 +86,7 @@ class XtablesOnward(OnwardMaps):
         here = f"! -i {self.client_device} -m set --match-set {CLIENT.name} dst {waits}"
         self.chains.want(ONWARD, [here, left])
         self.chains.want(OWN_ONWARD, [left])
+        self.chains.want(ROUTED_ONWARD, [left])
 
     def make_sets(self) -> None:
         for each in (CARE_OF, CLIENT):
@@ -81,7 +94,7 @@ class XtablesOnward(OnwardMaps):
 
     def tear_down(self) -> None:
         """The chains first: they name the sets."""
-        for chain in (ONWARD, OWN_ONWARD):
+        for chain in CHAINS:
             self.chains.want(chain, [])
 
     def destroy_sets(self) -> None:
@@ -92,7 +105,9 @@ class XtablesOnward(OnwardMaps):
         if self.queue is not None:
             self.sources.forget(self.queue)
             self.queue.close()
-        self.queue = None
+        if self.raw is not None:
+            self.raw.close()
+        self.queue = self.raw = None
 
     def read(self) -> None:
         """Send on what waits."""
@@ -101,11 +116,24 @@ class XtablesOnward(OnwardMaps):
         with refusal("cannot read what goes on to other nodes"):
             for packet in self.queue.read(WAITING_MAX):
                 to = packet.copied[DESTINATION:HEADER_BYTES]
-                address = self.turned_back.address_of(to) or self.sent_on.get(to)
+                client, care_of = self.turned_back.address_of(to), self.sent_on.get(to)
+                address = client or care_of
                 if address is None:
                     self.queue.judge([packet.number], ACCEPT)
-                else:  # by the rules once more: it may have to go on from here
+                elif (
+                    client is not None or packet.hook == FORWARD
+                ):  # by OUTPUT: it may have to go on from here
+                    self.queue.judge([packet.number], DROP)
+                    self._send(readdress(packet.copied, address), address)
+                else:
                     self.queue.replace(packet.number, readdress(packet.copied, address))
+
+    def _send(self, packet: bytes, to: bytes) -> None:
+        if self.raw is not None:
+            try:
+                self.raw.sendto(packet, sockets.ip6_address(to, 0, 0))
+            except OSError:
+                pass  # lost, like any that finds no room
 
     def send_on(self, pairs: "Pairs", for_s: float) -> None:
         if self.queue is None:
