@@ -85,12 +85,12 @@ class Answers:
             yield format_mac(client.mac), daemon.inputs.finder.links.name_of(port), addresses
 
     def _set_plat(self, command: Command) -> str:
-        (plat,) = command.values
+        plat = command.values[0]
         around = self._daemon.core.options.plat_range
         if not contains(around, RANGE_LENGTH, plat):
             expected = f"expected one in {format_ipv6(around)}/{RANGE_LENGTH}"
             raise CommandError(f"{command.name}: {command.words[0]} is no PLAT of this domain, {expected}")
-        return self._tell(PlatChosen(plat))
+        return self._tell(PlatChosen(*command.values))
 
     # Prefixes and devices
 

@@ -10,7 +10,8 @@ users go on working:
 
 and ours:
 
-    set_platprefix P/96   del_platprefix P/96          the PLAT of new leases, and one that is lost
+    set_platprefix P/96 [P/96]                         the PLAT of new leases, and the one before if that is lost
+    del_platprefix P/96                                one that is lost
     plats P/96 ... lost P/96 ... end                   all that can be used, and those that cannot although there is a
                                                        route; of any other the route tells
     lease add|old|del MAC IPV4 [SECONDS]               what the DHCP server did
@@ -114,7 +115,7 @@ COMMANDS = {
     "del_address": _Form("ADDRESS MAC", (_address, _mac)),
     "has_route": _Form("ADDRESS", (parse_ipv6,)),
     "verbosity": _Form("none|verbose|debug", (one_of(*VERBOSITIES),)),
-    "set_platprefix": _Form("P/96", (_plat,)),
+    "set_platprefix": _Form("P/96 [P/96]", (_plat, _plat), optional=1),
     "del_platprefix": _Form("P/96", (_plat,)),
     "lease": _Form(
         "add|old|del MAC IPV4 [SECONDS]", (one_of(*LEASE_ACTIONS), _mac, parse_ipv4, _seconds), optional=1

@@ -42,7 +42,7 @@ example:
     "ctl": """\
 commands: get_clients, get_prefixes, add_prefix P, del_prefix P, get_meshifs, add_meshif DEV, del_meshif DEV,
 probe ADDR MAC, add_address ADDR MAC, del_address ADDR MAC, has_route ADDR, verbosity none|verbose|debug,
-set_platprefix P/96, del_platprefix P/96, plats P/96 ... lost P/96 ... end, lease add|old|del MAC IPV4 [SECONDS],
+set_platprefix P/96 [P/96], del_platprefix P/96, plats P/96 ... lost P/96 ... end, lease add|old|del MAC IPV4 [SECONDS],
 get_roams, get_status
 
 set_platprefix moves the rules, not the translator: who calls it by hand tells siit the same, as prefixd does.

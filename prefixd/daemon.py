@@ -43,7 +43,7 @@ class Daemon:
         self.translator = Translator(
             self.poller, self.clock, options["target"], options["clat"], options["hook"]
         )
-        self.roaming = Roaming(options["l3roamd"], self._plats)
+        self.roaming = Roaming(options["l3roamd"], self._plats, self.translator)
         self.control = Control(self.poller, self.clock, options["socket"], self.describe, self.withdraw)
         self.hosts = None if options["pref64"] is None else _hosts(self.poller, self.clock, options)
         self._is_announced = options["announce"] == "on"

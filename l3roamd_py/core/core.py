@@ -210,7 +210,7 @@ EVENTS: "dict[type[events.Event], Callable[[Core, Any], object]]" = {
     events.FoundElsewhere: lambda core, e: absence.on_found_elsewhere(core.node, e.mac),
     events.PlaceChecked: lambda core, e: addresses.on_place_checked(core.node, e.mac, e.place, e.is_live),
     events.NodeAppeared: lambda core, e: on_node_appeared(core.node),
-    events.PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix),
+    events.PlatChosen: lambda core, e: plats.choose_plat(core.node, e.prefix, e.lost),
     events.PlatLost: lambda core, e: plats.lose_plat(core.node, e.prefix),
     events.PlatsTold: lambda core, e: plats.compare_plats(core.node, e.usable, e.lost),
     events.PlatsUnrouted: lambda core, e: plats.on_unrouted(core.node, e.prefixes),

@@ -127,11 +127,12 @@ class NodeAppeared(Event):
     """A clatnode can be reached that could not for a while, or never before."""
 
 
-@record("prefix")
+@record("prefix lost")
 class PlatChosen(Event):
-    """prefixd says set_platprefix."""
+    """prefixd says set_platprefix. lost: the one before, if it cannot be used any more."""
 
     prefix: bytes
+    lost: bytes | None = None
 
 
 @record("prefix")

@@ -20,8 +20,8 @@ from l3roamd_py.core.service import new_served
 LOST_MAX = 256  # as many as prefixd tells of
 
 
-def choose_plat(node: Node, prefix: bytes) -> None:
-    if node.options.pref64 is not None and node.current not in (None, prefix):
+def choose_plat(node: Node, prefix: bytes, lost: bytes | None = None) -> None:
+    if node.options.pref64 is not None and node.current not in (None, prefix, lost):
         own_plats.keep(node, node.current)
     node.current = prefix
     node.lost_plats.discard(prefix)
@@ -30,6 +30,8 @@ def choose_plat(node: Node, prefix: bytes) -> None:
     _ask_for_proof(node, prefix)
     partners.ask_all(node)
     _move(node, NOWHERE)
+    if lost not in (None, prefix):
+        lose_plat(node, lost)
 
 
 def _ask_for_proof(node: Node, plat: bytes) -> None:

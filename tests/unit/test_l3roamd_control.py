@@ -42,6 +42,7 @@ MAPPED4 = bytes(10) + b"\xff\xff" + bytes((10, 126, 0, 23))
         ("has_route 2001:db8::1", (IPV6,)),
         ("verbosity debug", ("debug",)),
         ("set_platprefix 2001:db8::/96", (IPV6[:12] + bytes(4),)),
+        ("set_platprefix 2001:db8::/96 2001:db8::/96", (IPV6[:12] + bytes(4), IPV6[:12] + bytes(4))),
         ("del_platprefix 2001:db8::/96", (IPV6[:12] + bytes(4),)),
         (f"lease add {MAC_TEXT} 10.126.0.23 300", ("add", MAC, bytes((10, 126, 0, 23)), 300)),
         (f"lease del {MAC_TEXT} 10.126.0.23", ("del", MAC, bytes((10, 126, 0, 23)))),

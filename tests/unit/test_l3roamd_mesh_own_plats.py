@@ -57,6 +57,19 @@ def test_who_is_there_keeps_its_plat_when_the_node_chooses_another_and_newcomers
     assert (plat(client), plat(newcomer)) == (c, x)
 
 
+def test_nobody_is_kept_at_a_plat_that_is_lost_as_another_is_chosen():
+    mesh = two_exits()
+    c, x = mesh.nodes[3].plat, mesh.nodes[2].plat
+    client, a = joined(mesh), mesh.nodes[0]
+    a.actions.clear()
+    a.handle(events.PlatChosen(x, c))
+    assert plat(client) == x
+    assert not any(isinstance(each, do.UsePlats) for each in a.actions)
+    assert [each.plat for each in a.actions if isinstance(each, do.SetCurrentPlat)] == [x]
+    assert do.DropPlat(c) in a.actions
+    assert c in a.core.node.lost_plats
+
+
 def test_an_address_that_is_learnt_later_goes_where_its_client_is():
     mesh = two_exits()
     client = joined(mesh)

@@ -4,8 +4,10 @@
 import contextlib
 import errno
 import os
+import select
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -263,7 +265,7 @@ def test_nothing_here_takes_long(loop):
 
 def test_prefixd_says_of_a_roaming_daemon_with_nothing_to_tell_it_that_it_is_there(tmp_path):
     path = str(tmp_path / "l3roamd.sock")
-    link = Roaming(path, lambda: None)
+    link = Roaming(path, lambda: None, SimpleNamespace(state="untouched"))
     seen = [link.state]
     with socket.socket(socket.AF_UNIX) as daemon:
         daemon.bind(path)
@@ -272,3 +274,38 @@ def test_prefixd_says_of_a_roaming_daemon_with_nothing_to_tell_it_that_it_is_the
     os.unlink(path)
     link.tick(link.deadline_ms())
     assert [*seen, link.state] == ["not there", "there", "not there"]
+
+
+def test_prefixd_says_at_a_failover_what_is_chosen_and_lost_in_one_line_when_the_translator_has_it(tmp_path):
+    path = str(tmp_path / "l3roamd.sock")
+    old, new = bytes(11) + b"\1" + bytes(4), bytes(11) + b"\2" + bytes(4)
+    lost, translator = [], SimpleNamespace(state="set")
+    link = Roaming(path, lambda: ([new], lost), translator)
+
+    def told():
+        lines = []
+        while select.select([daemon], [], [], 0)[0]:
+            with daemon.accept()[0] as peer:
+                lines.append(peer.recv(1000).decode())
+        return lines
+
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(path)
+        daemon.listen()
+        link.use(old)
+        link.tick(0)
+        assert told() == ["set_platprefix ::1:0:0/96\n", "plats ::2:0:0/96 lost end\n"]
+        lost.append(old)
+        translator.state = "waiting"
+        link.use(new)
+        link.lose(old)
+        link.tick(1)
+        assert (told(), link.deadline_ms()) == ([], None)
+        translator.state = "failing: no answer"
+        link.tick(2)
+        assert told() == ["plats ::2:0:0/96 lost ::1:0:0/96 end\n"]
+        translator.state = "set"
+        link.tick(link.deadline_ms())
+        assert told() == ["set_platprefix ::2:0:0/96 ::1:0:0/96\n"]
+        link.tick(link.deadline_ms())
+        assert told() == []
