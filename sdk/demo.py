@@ -41,12 +41,11 @@ from sdk.lab.machine import die_with_parent
 from sdk.lab.packaged import IPK
 from sdk.lab.plan import clatnodes
 from sdk.lab.process_table import LAB, processes
-from sdk.phone import Phone, choose_phone
+from sdk.phone import FAILOVER_S, Phone, choose_phone
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_BYTES = 50_000_000
 REDUCED_MTU = 1280  # bytes; the smallest that IPv6 allows
-FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
 STEADY_S = 1.0  # without a change in metrics, beyond the interval of babel's hellos
 LAB_DEVICE = re.compile(r"(mesh|wan)\d*|clat|plat|br-client|local-(node|port)")
 RETURN_S = 120.0  # for babel to find a node that booted, and for prefixd's hold time

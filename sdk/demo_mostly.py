@@ -2,24 +2,27 @@
 """The demo's fourth part: a phone hands its IPv4 address back and translates itself, beside a laptop that does not.
 
 It calls over UDP and downloads from IPv4 addresses while it walks and while its exit dies. No node translates for it.
+What is open through an exit is over with it: the server knows that address alone. The call goes on through another.
 """
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 
 from sdk import roaming
 from sdk.checks import CheckRun, DemoError
-from sdk.demo_roaming import wait_for
-from sdk.lab import Lab
-from sdk.lab.plan import clatnodes
+from sdk.demo_roaming import ENDLESS_BYTES, downloaded, wait_for
+from sdk.lab import WEB, Lab
+from sdk.lab.plan import clatnodes, platnodes
 from sdk.lab.topology import Topology
-from sdk.phone import Phone
+from sdk.phone import FAILOVER_S, Phone
 
 STAY_S = 2.0
 STRAY = 20  # packets of clients that do nothing
-DOWNLOAD_BYTES = 10_000_000
+DATAGRAM_MS = 20.0  # 50 a second, as a call has them
+SETTLED_S, ENOUGH = 1.0, 50  # what tells which exit is in use: packets at its translator in this time
 
 
 def with_mostly(topology: Topology) -> Topology:
@@ -41,10 +44,11 @@ def check_mostly(lab: Lab, checks: CheckRun, used: Phone) -> None:
     if not checks.check("a phone without an IPv4 address", partial(hand_back, lab, phone)):
         return
     before = translated(lab)
-    checks.check("calling while it walks", partial(call, lab, phone, steps))
-    checks.check("downloading from an IPv4 address", lambda: phone.download(DOWNLOAD_BYTES))
+    checks.check("calling and downloading while it walks", partial(call, lab, phone, steps))
     checks.check("no node translates for it", partial(untouched, lab, before))
     checks.check("the laptop beside it", partial(still_leased, lab, used))
+    if len(lab.topology.exits_of(str(lab.node_of(phone.name)))) > 1:
+        checks.check("calling while its exit fails", partial(exit_fails, lab, phone))
 
 
 def hand_back(lab: Lab, phone: Phone) -> str:
@@ -69,26 +73,96 @@ def says(lab: Lab, client: str) -> dict:
 
 def translated(lab: Lab) -> int:
     """Return how many packets the clatnodes' translators have had."""
-    total = 0
-    for node in clatnodes(lab.topology):
-        for line in lab.running.read(node.name, "/proc/net/dev").splitlines():
-            words = line.split()
-            if words[0] == "clat:":
-                total += int(words[2]) + int(words[10])
-    return total
+    return sum(packets(lab, node.name, "clat") for node in clatnodes(lab.topology))
+
+
+def packets(lab: Lab, node: str, device: str) -> int:
+    """Return how many packets a device of a node has had, both ways."""
+    shown = lab.exec(node, ["cat", "/proc/net/dev"]).stdout  # which a reader from outside has of its own
+    lines = [line.split() for line in shown.splitlines()]
+    return sum(int(words[2]) + int(words[10]) for words in lines if words[0] == device + ":")
+
+
+def calling(lab: Lab, phone: Phone) -> roaming.TrafficProgram:
+    """A call, and beside it a connection of small messages."""
+    return roaming.echo_traffic(lab, phone.name, datagram_ms=DATAGRAM_MS)
+
+
+def downloading(lab: Lab, phone: Phone) -> roaming.TrafficProgram:
+    return roaming.TrafficProgram(lab, phone.name, "download", f"http://{WEB}/bytes/{ENDLESS_BYTES}")
 
 
 def call(lab: Lab, phone: Phone, steps: list[str]) -> str:
-    with roaming.echo_traffic(lab, phone.name) as traffic:
+    with calling(lab, phone) as traffic, downloading(lab, phone) as download:
         time.sleep(1)
         walks = roaming.roam_through(lab, phone.name, [(node, STAY_S) for node in steps])
-        result = roaming.evaluate(traffic.end(), walks)
+        result, fetched = roaming.evaluate(traffic.end(), walks), downloaded(download.end())
     if result.broken:
         raise DemoError(result.broken[0])
     gaps = ", ".join("-" if each.ms is None else f"{each.ms:.0f}" for each in result.handoffs)
     return (
         f"{len(walks)} walks, first packets after {gaps} ms; {result.lost} of {result.sent} datagrams lost, "
-        f"longest wait for an echo {result.longest_stall_ms:.0f} ms"
+        f"longest wait for an echo {result.longest_stall_ms:.0f} ms; {fetched}"
+    )
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a phone noticed of its exit's silent end, seconds; ended: why a connection through it is over, if it is."""
+
+    new_s: float  # until a new connection worked
+    silent_s: float  # the longest time without an echo of the call
+    since_s: float  # since the last such echo, at the end
+    lost: int
+    sent: int
+    ended: list[str]
+
+
+def exit_of(lab: Lab, phone: Phone) -> str:
+    """Return the platnode that translates what the phone sends now. Raises DemoError if none does."""
+    names = [node.name for node in platnodes(lab.topology) if lab.alive()[node.name]]
+    with calling(lab, phone):
+        before = {name: packets(lab, name, "plat") for name in names}
+        time.sleep(SETTLED_S)
+        grown = {name: packets(lab, name, "plat") - before[name] for name in names}
+    name = max(grown, key=lambda name: grown[name])
+    if grown[name] < ENOUGH:
+        raise DemoError(f"no platnode has packets of {phone.name}: {grown}")
+    return name
+
+
+def live_through_failure(lab: Lab, phone: Phone, exit: str) -> Failure:
+    """Power an exit off while the phone calls and has a connection open through it."""
+    with calling(lab, phone) as traffic:
+        time.sleep(SETTLED_S)
+        failed_s = time.monotonic()
+        lab.kill(exit)
+        new_s = phone.connect_anew(failed_s, 30)
+        time.sleep(SETTLED_S)  # the call goes on
+        end_s, said = time.monotonic(), traffic.end()
+    result = roaming.evaluate(said, [])
+    echoed_s = sorted(back_s for _, back_s in said["datagrams"] if back_s is not None)
+    silent_s = max((later - earlier for earlier, later in pairwise(echoed_s)), default=end_s - failed_s)
+    return Failure(new_s, silent_s, end_s - max(echoed_s), result.lost, result.sent, result.broken)
+
+
+def exit_fails(lab: Lab, phone: Phone) -> str:
+    used = exit_of(lab, phone)
+    if used == lab.node_of(phone.name):
+        raise DemoError(f"{used} is the node of {phone.name} itself")
+    found = live_through_failure(lab, phone, used)
+    lab.start(used)
+    if found.new_s > FAILOVER_S:
+        raise DemoError(
+            f"new connections only after {found.new_s:.1f} s, expected {FAILOVER_S:g} s at the most"
+        )
+    if found.since_s > SETTLED_S:
+        raise DemoError(f"the call has had no echo for {found.since_s:.1f} s")
+    over = found.ended[0] if found.ended else "silent"
+    return (
+        f"{used} powered off; new connections after {found.new_s:.1f} s; the call was silent for "
+        f"{found.silent_s:.1f} s, {found.lost} of {found.sent} datagrams; what was open through {used} is over, as its "
+        f"address is ({over})"
     )
 
 

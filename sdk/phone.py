@@ -9,6 +9,8 @@ from sdk.lab import ECHO, WEB, Lab
 from sdk.lab.services import PATTERN
 from sdk.lab.topology import Role
 
+FAILOVER_S = 3.0  # platnode lost without a word, until new connections work
+
 
 def pattern_sha256(size: int) -> str:
     """SHA-256 of the size bytes that the lab's HTTP server sends for /bytes/size."""

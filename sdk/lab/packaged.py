@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.lab.machine import REPOSITORY, LabError, Machines
-from sdk.lab.plan import ADD_BRIDGE, NODE_PREFIX6, Plan
+from sdk.lab.plan import ADD_BRIDGE, NODE_PREFIX6, V6ONLY_WAIT_S, Plan
 from sdk.lab.process_table import BABELD
 from sdk.lab.topology import Node
 from sdk.openwrt import node as openwrt
@@ -34,6 +34,7 @@ CLAT, PLAT = ("gluon-464xlat-clat", "prefixd"), ("gluon-464xlat-plat", "464xlat-
 ROAMING = {"python": ("l3roamd-py",), "micropython": ("l3roamd-micropython", "464xlat-netlink")}
 CLIENT_DEVICE = "local-node"
 LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
+HOSTS = "/tmp/hosts"
 LEASE_SCRIPT = "/usr/lib/dnsmasq/dhcp-script.sh"
 UP_S = round(40 * TIMEOUT_SCALE)  # for a role to come up; less than a script on a machine has
 BABEL_PORT = 33123
@@ -47,6 +48,11 @@ SYSCTLS = "sysctl -qw " + " ".join(
         *(f"ipv4.conf.{which}.arp_ignore" for which in ("all", "default")),
         *(f"ipv6.conf.{which}.forwarding" for which in ("all", "default")),
     )
+)
+
+# as OpenWrt has it. A packet on its way through the bridge would have its destination changed there, beside the veth.
+NO_BRIDGE_NETFILTER = (
+    'for file in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e "$file" ] || echo 0 >"$file"; done'
 )
 
 
@@ -76,6 +82,7 @@ class Packages:
             *COMMON,
             *(TRANSLATOR if role.is_clat or role.is_plat else ()),
             *(CLAT if role.is_clat else ()),
+            *(("prefixd-hosts",) if role.is_clat and self.plan.is_mostly() else ()),
             *(PLAT if role.is_plat else ()),
             *(ROAMING[self.plan.interpreter(node)] if self.plan.is_roaming(node) else ()),
         )
@@ -103,6 +110,9 @@ class Packages:
             settings = self.plan.topology.settings
             openwrt.change(root, "node", "firewall", settings.firewall)
             openwrt.change(root, "roaming", "rules", settings.roam_rules)
+            if self.plan.is_mostly():
+                openwrt.change(root, "hosts", "announce", "on")
+                openwrt.change(root, "hosts", "v6only_wait_s", str(V6ONLY_WAIT_S))
             if (BABELD / "babeld").exists():  # as the image's is patched
                 (root / "usr/sbin").mkdir(parents=True, exist_ok=True)
                 shutil.copy2(BABELD / "babeld", root / "usr/sbin/babeld")
@@ -116,6 +126,7 @@ class Packages:
         lines = [
             *self.plan.iptables_lines(),
             SYSCTLS,
+            NO_BRIDGE_NETFILTER,
             f"ip -6 addr replace {address}/128 dev lo",
         ]
         if node.role.is_clat:
@@ -159,7 +170,7 @@ class Packages:
         )
 
     def dnsmasq(self) -> list[str]:
-        return self.plan.dnsmasq(CLIENT_DEVICE, LEASES, LEASE_SCRIPT)
+        return self.plan.dnsmasq(CLIENT_DEVICE, LEASES, LEASE_SCRIPT, HOSTS)
 
     def asked_addresses(self) -> list[str]:
         """Return the IPv4 addresses that the site has nodes ask through each PLAT: the lab's internet has them too."""

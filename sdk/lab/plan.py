@@ -321,7 +321,11 @@ class Plan:
         return ["--node-client-prefix", str(self.site.node_client_prefix6)]
 
     def dnsmasq(
-        self, device: str = "br-client", leases: str = LEASES, script: str = str(LEASE_SCRIPT)
+        self,
+        device: str = "br-client",
+        leases: str = LEASES,
+        script: str = str(LEASE_SCRIPT),
+        hosts: str = HOSTS,
     ) -> list[str]:
         """Return a clatnode's DHCP server: it hashes MACs over all of prefix4, so that nodes rarely agree by chance."""
         prefix4 = self.site.prefix4
@@ -332,7 +336,7 @@ class Plan:
                 "--keep-in-foreground",
                 "--user=root",
                 "--no-ping",
-                *(self.dnsmasq_for_hosts() if self.is_mostly() else ["--port=0"]),
+                *(self.dnsmasq_for_hosts(hosts) if self.is_mostly() else ["--port=0"]),
             ),
             *(f"--interface={device}", "--bind-interfaces", "--except-interface=lo", "--dhcp-authoritative"),
             *("--pid-file=/run/dnsmasq.pid", f"--dhcp-leasefile={leases}", "--log-facility=-"),
@@ -342,13 +346,13 @@ class Plan:
             f"--dhcp-option=option:dns-server,{DNS}",
         ]
 
-    def dnsmasq_for_hosts(self) -> list[str]:
+    def dnsmasq_for_hosts(self, hosts: str) -> list[str]:
         """Return what has dnsmasq read the files of tell-hosts, and answer for the names in them."""
         return [
             "--no-resolv",
             "--no-hosts",
-            f"--addn-hosts={HOSTS}",
-            f"--dhcp-optsfile={HOSTS}/.464xlat-options",
+            f"--addn-hosts={hosts}",
+            f"--dhcp-optsfile={hosts}/.464xlat-options",
         ]
 
     def radvd_conf(self, device: str = "br-client") -> str:

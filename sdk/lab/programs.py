@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from sdk.debian.micropython import PROGRAM as OLDEST
 from sdk.lab.machine import DAEMON_S, REPOSITORY, LabError, Machines
 from sdk.lab.packaged import CLIENT_DEVICE, Packages
+from sdk.lab.packaged import HOSTS as PACKAGED_HOSTS
 from sdk.lab.plan import DNS, ECHO, HOSTS, PREFIXD_SOCKET, ROAMING_SOCKET, WEB, Plan
 from sdk.lab.radio import in_namespace
 from sdk.lab.topology import INTERNET, Client, Node
@@ -121,7 +122,10 @@ class Programs:
     def is_telling(self, node: str) -> bool:
         """Whether a node has told hosts that they can do without IPv4, by DHCP too."""
         hosts = self.machines.ask(node, PREFIXD_SOCKET, "status").get("hosts") or {}
-        return bool(hosts.get("told")) and bool(self.machines.read(node, f"{HOSTS}/.464xlat-options"))
+        folder = PACKAGED_HOSTS if self.packages else HOSTS
+        return bool(hosts.get("told")) and bool(
+            self.machines.read(node, f"{folder}/.464xlat-options").strip()
+        )
 
     def roaming_status(self, node: str) -> dict:
         """Return what the roaming daemon on a node says of itself, or {} while it does not answer."""

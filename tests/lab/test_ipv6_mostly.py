@@ -9,8 +9,10 @@ from meshes import mesh_text
 from waiting import wait_until
 
 from sdk import roaming
-from sdk.demo import FAILOVER_S
-from sdk.phone import Phone
+from sdk.demo_mostly import calling, downloading, exit_of, live_through_failure, translated
+from sdk.demo_roaming import downloaded
+from sdk.lab import ECHO
+from sdk.phone import FAILOVER_S, Phone
 from sdk.timeouts import TIMEOUT_SCALE
 
 MESH = mesh_text(
@@ -34,15 +36,6 @@ def says(lab):
     return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
 
 
-def translated(lab):
-    """Packets that the nodes' translators have had."""
-    counts = [lab.running.read(node, "/proc/net/dev") for node in ("a", "b")]
-    lines = [
-        line.split() for text in counts for line in text.splitlines() if line.strip().startswith("clat:")
-    ]
-    return sum(int(line[2]) + int(line[10]) for line in lines)
-
-
 def test_a_phone_has_no_ipv4_address_and_ipv4_all_the_same(lab):
     wait_until(lambda: says(lab).get("clat"), "its CLAT")
     assert (lab.lease("phone"), lab.is_answered("phone")) == ("", True)
@@ -52,17 +45,25 @@ def test_a_phone_has_no_ipv4_address_and_ipv4_all_the_same(lab):
 def test_it_walks_with_open_connections_and_no_node_translates_for_it(lab):
     """Also to a node that uses another exit: the phone keeps its own."""
     before = translated(lab)
-    with roaming.echo_traffic(lab, "phone") as traffic:
+    with calling(lab, Phone(lab, "phone")) as traffic, downloading(lab, Phone(lab, "phone")) as download:
         time.sleep(1)
         walks = roaming.roam_through(lab, "phone", [(node, 1.5) for node in ("b", "a", "b", "a")])
         result = roaming.evaluate(traffic.end(), walks)
+        downloaded(download.end())
     assert not result.broken
     assert all(each.ms is not None for each in result.handoffs), result.handoffs
-    assert translated(lab) - before < STRAY < result.sent
+    after = translated(lab)
+    assert after - before < STRAY < result.sent
+    lab.exec("laptop", ["ping", "-c", "10", "-i", "0.05", ECHO])
+    assert translated(lab) - after >= STRAY, "the laptop's are counted"
 
 
 def test_it_goes_on_when_the_exit_dies(lab):
-    died_s = time.monotonic()
-    lab.kill(lab.plat_of("a"))
-    assert Phone(lab, "phone").connect_anew(died_s, 20) < FAILOVER_S * TIMEOUT_SCALE
+    """A call over UDP as well, by its open socket; what else is open through that exit is over."""
+    phone = Phone(lab, "phone")
+    found = live_through_failure(lab, phone, exit_of(lab, phone))
+    assert found.new_s < FAILOVER_S * TIMEOUT_SCALE
+    assert found.since_s < 0.5 * TIMEOUT_SCALE, found
+    assert found.silent_s < FAILOVER_S * TIMEOUT_SCALE, found
+    assert found.ended, "another exit has another address"
     assert says(lab)["pref64"], "there is another one"
