@@ -54,7 +54,7 @@ check_licences() {
 	local status=0
 	for file in $(git ls-files -co --exclude-standard); do
 		[ -s "$file" ] || continue
-		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.* | *.pcap) continue ;; esac
+		case "$file" in LICENSE | LICENSES/* | .gitignore | *.md | *.dev | *.json | requirements.* | *.pcap | *.png) continue ;; esac
 		case "$(grep -m 1 'SPDX-License-Identifier: ' "$file")" in
 		*': ISC' | *': GPL-2.0-only' | *': ISC '[*-]* | *': GPL-2.0-only '[*-]*) continue ;; # and the comment's end
 		esac
