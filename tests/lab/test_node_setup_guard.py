@@ -391,6 +391,36 @@ def test_nobody_begins_more_flows_a_second_than_its_share(machines, firewall):
     wait_until(lambda: mesh.client.python(ONE_FLOW, SERVER, check=False) == "hello", "its turn")
 
 
+@pytest.mark.parametrize("firewall", EITHER_KIND)
+def test_a_client_stays_on_one_of_the_pools_addresses(machines, firewall):
+    """RFC 4787, REQ-2: servers take two connections of one client for those of one."""
+    mesh = Mesh(machines, firewall, pool="192.0.2.8/29")
+    wait_until(lambda: "1 received" in ping(mesh.client, SERVER, "-W", "1"), "way to the server")
+    sources = [f"10.126.0.{number}" for number in range(60, 76)]
+    for source in sources:
+        mesh.client.run(f"ip address add {source}/16 dev eth0")
+    mesh.client.python(TO_MANY, *sources)
+    used = {}
+    for line in mesh.plat.output("conntrack -L -f ipv6 -p udp --orig-port-dst 9").splitlines():
+        client, pool = re.search(r" src=(\S+) .* dst=(\S+) sport=9 ", line).groups()
+        used.setdefault(client, []).append(pool)
+    assert {len(pools) for pools in used.values()} == {8}
+    assert len(used) == len(sources)
+    assert all(len(set(pools)) == 1 for pools in used.values())
+    assert len({pools[0] for pools in used.values()}) > 1, "all clients on one address"
+
+
+# a datagram from each source to each of eight servers
+TO_MANY = """
+    import socket, sys
+    for source in sys.argv[1:]:
+        for number in range(1, 9):
+            asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            asking.bind((source, 0))
+            asking.sendto(b"hello", ("203.0.114.%d" % number, 9))
+"""
+
+
 # a flow of each of 30 ports: what it is answered, "hello" or nothing in a while
 FLOWS = """
     import select, socket, sys, time
