@@ -77,4 +77,5 @@ def figures(found: Found) -> dict[str, float]:
     made |= {key: round(us, 1) for key, us in added_us(found)}
     ours = [each for cell, samples in found.items() if cell.variant in ("siit", "fast") for each in samples]
     made["reordered"] = sum(each.reordered for each in ours)
+    made["damaged"] = sum(each.damaged for each in ours)
     return {f"speed.{key}": figure for key, figure in made.items()}

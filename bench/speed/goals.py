@@ -53,6 +53,7 @@ GOALS: tuple[Row, ...] = (
         for count in ROAMED[1:]
     ),
     most("reordered", "", "packets that came after a later one of their flow", 0),
+    most("damaged", "", "packets with a wrong checksum", 0),
     most("siit_rss_kib", "KiB", "siit's daemon after all this, resident"),
     most("tayga_rss_kib", "KiB", "tayga's"),
 )

@@ -4,12 +4,13 @@
 import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from bench.namespaces import BenchError
 from bench.speed.cpu import Counter
-from bench.speed.ends import Ends
+from bench.speed.ends import Ends, Machine
 
 PORT = "5201"
 SMALL, LARGE = 22, 1372  # bytes that make a frame of 64 bytes and an IPv4 packet of 1,400
@@ -23,6 +24,7 @@ class Sample:
 
     rate: bits, packets or connections a second. amount: gigabytes, millions of packets, or thousands of round trips or
     connections. worst: the 99th percentile of round trips in microseconds, whose median is `rate` then.
+    damaged: packets with a wrong checksum that the server got.
     """
 
     rate: float
@@ -30,6 +32,7 @@ class Sample:
     cpu_s: float
     worst: float = 0
     reordered: int = 0
+    damaged: int = 0
     lost: float = 0  # of all that was sent, from 0 to 1
 
     @property
@@ -101,8 +104,19 @@ def served(ends: Ends, program: str) -> Iterator[subprocess.Popen]:
         server.communicate()
 
 
+def damaged_so_far(machine: Machine) -> int:
+    """Packets of TCP and UDP with a wrong checksum that a machine has got, of both versions."""
+    total = 0
+    lines = machine.run("cat", "/proc/net/snmp", "/proc/net/snmp6").splitlines()
+    for names, values in pairwise(lines):
+        if "InCsumErrors" in names.split() and names.startswith(("Tcp:", "Udp:")):
+            total += int(values.split()[names.split().index("InCsumErrors")])
+    return total + sum(int(line.split()[1]) for line in lines if line.startswith("Udp6InCsumErrors"))
+
+
 def carry(load: Load, ends: Ends, program: str, seconds: float, pids: list[int]) -> Sample:
     """Send a load from the client to the server, once. pids: of the translators. BenchError if nothing arrives."""
+    damaged = damaged_so_far(ends.server)
     counter = Counter(pids)
     command, *rest = (word.format(seconds=seconds) for word in load.words)
     with served(ends, program) as server:
@@ -113,4 +127,4 @@ def carry(load: Load, ends: Ends, program: str, seconds: float, pids: list[int])
     sample = load.make([float(word) for word in said.split()], (total, packets, took_s, reordered), cpu_s)
     if not sample.amount or not sample.rate:
         raise BenchError(f"nothing of `{command}` came to {ends.to}")
-    return sample
+    return replace(sample, damaged=damaged_so_far(ends.server) - damaged)

@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
@@ -10,12 +11,26 @@ import pytest
 
 from bench import __main__ as bench
 from bench import speed
+from bench.namespaces import Node
 from bench.speed import report
 from bench.speed.cells import GROUPS, PLAIN, Cell, cells
 from bench.speed.figures import figures
 from bench.speed.goals import GOALS
-from bench.speed.loads import LOADS, Sample
+from bench.speed.loads import LOADS, Sample, damaged_so_far
+from sdk.netns import NetworkNamespace
 
+WRONG_SUM = """
+import socket, struct
+sink = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+sink.bind(("::1", 9))
+sink.settimeout(0.05)
+raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_UDP)
+raw.sendto(struct.pack("!HHHH", 9, 9, 8, 0xbad), ("::1", 0))
+try:
+    sink.recv(1)
+except TimeoutError:
+    pass
+"""
 TCP = {name: Cell("two", "tcp1", name) for name in (PLAIN, "siit", "fast", "tayga")}
 LISTS = {name: Cell("gro", "tcp1", name, "list") for name in (PLAIN, "siit", "fast")}
 FOUND = {
@@ -38,7 +53,7 @@ FOUND = {
             ("fast", 100_000, 12),
         )
     },
-    Cell("two", "udp64", "fast"): [Sample(1e5, 1, 5, reordered=3)],
+    Cell("two", "udp64", "fast"): [Sample(1e5, 1, 5, reordered=3, damaged=2)],
 }
 
 
@@ -52,13 +67,13 @@ def test_figures_are_medians_of_the_ratios_of_one_round():
     assert (found["speed.fraglist_cpu"], found["speed.fraglist_listed_cpu"]) == (1.5, 10)
     assert found["speed.fraglist_user_cpu"] == 2.5, "over links without lists, as the roles have it"
     assert (found["speed.rtt_two_us"], found["speed.rtt_two_p99_us"]) == (6, 60)
-    assert found["speed.reordered"] == 3
+    assert (found["speed.reordered"], found["speed.damaged"]) == (3, 2)
     assert found["speed.roamed_100000_cpu"] == 1.5, "plain packets cost twice then"
 
 
 def test_there_is_a_goal_for_each_figure_and_no_figure_of_what_was_not_measured():
     assert figures(FOUND).keys() <= {key for key, *_ in GOALS}
-    assert figures({TCP[PLAIN]: FOUND[TCP[PLAIN]]}) == {"speed.reordered": 0}
+    assert figures({TCP[PLAIN]: FOUND[TCP[PLAIN]]}) == {"speed.reordered": 0, "speed.damaged": 0}
 
 
 def test_a_group_has_each_load_on_each_variant_once_in_a_round():
@@ -101,11 +116,22 @@ def test_parts_of_speed_are_one_run():
     assert list(bench.plan(["speed.two", "speed.gro", "rules"], quick=True)) == ["rules", "speed"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+def test_a_packet_with_a_wrong_checksum_is_counted():
+    """Sent to this machine itself, in a namespace of its own."""
+    name = f"bench{os.getpid()}-sums"
+    with NetworkNamespace(name):
+        node = Node(name)
+        assert damaged_so_far(node) == 0
+        node.run(sys.executable, "-c", WRONG_SUM)
+        assert damaged_so_far(node) == 1
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not Path("/dev/net/tun").exists(), reason="needs root and TUN")
 def test_one_short_round_gives_all_figures_of_a_group(tmp_path):
     found = speed.run(groups=["gro"], quick=True, into=tmp_path)
     assert found["speed.fraglist_listed_cpu"] > 2, "the links cut packets, and a TUN device takes no lists"
-    assert found["speed.reordered"] == 0
+    assert (found["speed.reordered"], found["speed.damaged"]) == (0, 0)
     assert found["speed.siit_rss_kib"] > 1000
     xml.parse(tmp_path / "speed-gro.svg")
     assert len(json.loads((tmp_path / "speed.json").read_text())) == len(cells("gro", "abcd"))
