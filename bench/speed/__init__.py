@@ -8,6 +8,7 @@ lab      a client's whole path in a lab, with NAT and all rules (lab.py)
 roamed   that with the fast path, while so many clients have roamed
 """
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from bench.speed.path import path
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 CC = ("cc", "-std=c11", "-O2", "-Wall", "-Wextra", "-Werror")
+BUSY = "; others work on it, so only ratios of CPU time tell much"
 ROUNDS, SECONDS = 7, 1.0
 QUICK_ROUNDS, QUICK_SECONDS = 1, 0.1
 
@@ -35,6 +37,8 @@ def run(
     Raises BenchError or LabError when the machine lacks something.
     """
     rounds, seconds = (QUICK_ROUNDS, QUICK_SECONDS) if quick else (ROUNDS, SECONDS)
+    busy = os.getloadavg()[0]
+    say(f"load of the machine before: {busy:.1f}" + (BUSY if busy > 0.5 else ""))
     wanted, found, memory = list(groups), Found(), dict[str, float]()
     with tempfile.TemporaryDirectory(prefix="speed-bench-") as name:
         program = f"{name}/net_load"
