@@ -25,7 +25,7 @@ GOALS: tuple[Row, ...] = (
     most("udp_mixed_vs_plain_cpu", "x", "CPU of a packet, the same"),
     least("udp64_lab_vs_plain", "small packets on a lab's whole path", 0.65),
     least("connect_two_vs_plain", "new connections a second through both"),
-    least("connect_lab_vs_plain", "the same on a lab's whole path"),
+    most("connect_lab_vs_plain_cpu", "x", "CPU of a new connection on a lab's whole path"),
     most("rtt_one_us", "us", "added to a round trip by one translation"),
     most("rtt_two_us", "us", "added to a round trip by both", 8),
     most("rtt_two_p99_us", "us", "the same, 99th percentile"),
@@ -52,7 +52,7 @@ GOALS: tuple[Row, ...] = (
         )
         for count in ROAMED[1:]
     ),
-    most("reordered", "", "packets that came after a later one of their flow", 0),
+    most("reordered", "", "whole packets that came after a later one of their flow", 0),
     most("damaged", "", "packets with a wrong checksum", 0),
     most("siit_rss_kib", "KiB", "siit's daemon after all this, resident"),
     most("tayga_rss_kib", "KiB", "tayga's"),

@@ -53,6 +53,7 @@ FOUND = {
             ("fast", 100_000, 12),
         )
     },
+    Cell("lab", "udp1400", "fast"): [Sample(1e5, 1, 5, reordered=70)],
     Cell("two", "udp64", "fast"): [Sample(1e5, 1, 5, reordered=3, damaged=2)],
 }
 
