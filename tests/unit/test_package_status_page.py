@@ -38,7 +38,7 @@ EXIT = {
     "plats": 3,
     "clients": {"total": 7, "home": 4, "roamed": 2, "without_ipv4": 1, "translating": 3},
     "roaming": {"roams": 5, "departures": 6},
-    "drops": {},
+    "drops": {"clat": {"device": 8, "too-long": 9}},
 }
 NO_EXIT = {"is_clat": True, "is_plat": False, "why": "no PLAT has a route", "plats": 0, "drops": {}}
 
@@ -196,6 +196,8 @@ def test_the_page_has_a_section_with_the_exit_the_reason_the_clients_and_their_r
         "xlat464/clients/translating": "3",
         "xlat464/roaming/roams": "5",
         "xlat464/roaming/departures": "6",
+        "xlat464/drops/clat/device": "8",
+        "xlat464/drops/clat/too-long": "9",
     }
     assert "fd46:4646:4646:1:1034:56ff:fe78:9abc" in read.texts
     provider = [
@@ -227,7 +229,17 @@ def test_a_node_whose_daemons_do_not_answer_has_a_page(page):
 
 def test_what_others_say_is_text_and_never_markup(page):
     nodeinfo = {**NODEINFO, "hostname": HOSTILE}
-    said = page(nodeinfo, {**EXIT, "plat": HOSTILE, "why": HOSTILE, "metric": HOSTILE, "plats": {"a": 1}})
+    said = page(
+        nodeinfo,
+        {
+            **EXIT,
+            "plat": HOSTILE,
+            "why": HOSTILE,
+            "metric": HOSTILE,
+            "plats": {"a": 1},
+            "drops": {HOSTILE: {HOSTILE: 1}, "b": 2},
+        },
+    )
     said = re.sub(r"(?s)^.*?</header>", "", said)  # Gluon's own heading has the name as it is
     assert "<script>alert" not in said
     assert "&#60;script&#62;alert" in said
