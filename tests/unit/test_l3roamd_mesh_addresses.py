@@ -226,6 +226,21 @@ def test_a_client_goes_behind_a_repeater_and_comes_out_of_it(own, is_seen):
         mesh.run(30)
 
 
+def test_what_a_repeater_sends_late_keeps_nobody_behind_it_out_for_long():
+    """The client answered beside it just then, and the gate refused its address to the repeater."""
+    mesh = Mesh()
+    there = repeater(mesh, mesh.nodes[0], OWN)
+    client = Client(VM, OTHER)
+    mesh.join(client, mesh.nodes[0])
+    mesh.run(2)
+    assert talks(mesh, client, OTHER, 1)
+    talks(mesh, there, OTHER, 1)
+    assert mesh.path(client) is not None
+    assert mesh.nodes[0].kernel.refused
+    client.node = None
+    assert talks(mesh, there, OTHER, 62)
+
+
 def test_all_behind_a_repeater_keep_their_addresses_when_its_own_mac_changes():
     """Many take another MAC each time they join, and their clients' leases stay."""
     mesh = Mesh()

@@ -41,7 +41,7 @@ RETIRED = (
     Table(IPV4, "l3roamd_wanted", "", ()),
     Table(IPV6, "l3roamd_wanted", "", ()),
 )
-REFUSED_MS = 600 * 1000  # then its packets wait at the gate again: made-up addresses must not fill the set
+REFUSED_MS = 60 * 1000  # then its packets wait at the gate again: made-up addresses must not fill the set
 TABLES = {4: TABLE4, 16: TABLE6}  # by the bytes of an address
 
 
