@@ -76,7 +76,11 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
             own_plats.follow(node, client, info)
-            receive(node, client, Answer(header.sender, header.nonce, None, addresses))
+            answer = Answer(header.sender, header.nonce, None, addresses)
+            receive(node, client, answer)
+            if search.is_contested and isinstance(client.state, Served):
+                search.answer = answer  # who had it has let go of it
+                node.touch(client.mac)
         return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
     own_plats.follow(node, client, info)
