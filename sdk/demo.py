@@ -330,10 +330,8 @@ def main() -> int:
     try:
         check_machine()
         result_file = prepare_result_file(arguments.json)
-        topology = load_topology(arguments.topology)
+        topology = with_mostly(load_topology(arguments.topology))
         need_clients(topology)
-        if not arguments.from_packages:
-            topology = with_mostly(topology)
         site = load_site(arguments.site, topology.settings.pool)
         name = "lab" if arguments.keep else f"demo-{os.getpid()}"
         before = traces(name)

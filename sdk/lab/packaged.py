@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sdk.lab.machine import REPOSITORY, LabError, Machines
-from sdk.lab.plan import ADD_BRIDGE, NODE_PREFIX6, V6ONLY_WAIT_S, Plan
+from sdk.lab.plan import ADD_BRIDGE, DNS, NODE_PREFIX6, V6ONLY_WAIT_S, Plan
 from sdk.lab.process_table import BABELD
 from sdk.lab.topology import Node
 from sdk.openwrt import node as openwrt
@@ -113,6 +113,7 @@ class Packages:
             if self.plan.is_mostly():
                 openwrt.change(root, "hosts", "announce", "on")
                 openwrt.change(root, "hosts", "v6only_wait_s", str(V6ONLY_WAIT_S))
+                openwrt.change(root, "hosts", "dns", DNS, is_list=True)
             if (BABELD / "babeld").exists():  # as the image's is patched
                 (root / "usr/sbin").mkdir(parents=True, exist_ok=True)
                 shutil.copy2(BABELD / "babeld", root / "usr/sbin/babeld")

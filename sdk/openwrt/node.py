@@ -114,10 +114,11 @@ def share(root: Path) -> None:
     subprocess.run([LUA, "-e", SHARE], env=lua_environment(root), check=True)
 
 
-def change(root: Path, section: str, option: str, value: str) -> None:
+def change(root: Path, section: str, option: str, *values: str, is_list: bool = False) -> None:
     """Change an option of 464xlat in a configured root, as its admin would."""
+    quoted = ", ".join(f"'{value}'" for value in values)
     text = f"""local uci = require('simple-uci').cursor()
-uci:set('464xlat', '{section}', '{option}', '{value}')
+uci:set('464xlat', '{section}', '{option}', {f"{{ {quoted} }}" if is_list else quoted})
 uci:save('464xlat')"""
     subprocess.run([LUA, "-e", text], env=lua_environment(root), check=True)
 
