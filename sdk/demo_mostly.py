@@ -148,8 +148,9 @@ def live_through_failure(lab: Lab, phone: Phone, exit: str) -> Failure:
 
 def exit_fails(lab: Lab, phone: Phone) -> str:
     used = exit_of(lab, phone)
-    if used == lab.node_of(phone.name):
-        raise DemoError(f"{used} is the node of {phone.name} itself")
+    if used == lab.node_of(phone.name):  # it keeps its exit when it walks
+        others = [node.name for node in clatnodes(lab.topology) if node.name != used]
+        roaming.roam_through(lab, phone.name, [(others[0], STAY_S)])
     found = live_through_failure(lab, phone, used)
     lab.start(used)
     if found.new_s > FAILOVER_S:
