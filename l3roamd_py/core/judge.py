@@ -22,6 +22,7 @@ Claiming        it left, only passed, or nobody says it is back      forget unpr
 Claiming        nobody else had it since we let it go, roamed        serve alone            Roaming
 Claiming        nobody had it, or who had it knows no lease          serve alone            Served
 Roaming         a node answered, with another lease than it told of  take over              -
+Roaming         the same, and its address is another client's        announce               -
 Roaming         ROAM_ACK says OK                                     let in                 Served
 Roaming         NOT_PROVEN, for the first time                       prove                  -
 Roaming         STALE, mapped to us: a later token was ours          ask for home           Served
@@ -172,8 +173,10 @@ def _is_passing(client: Client, options: "Options") -> bool:
 def _judge_roaming(client: Client, clock: "Clock") -> "Verdict":
     lease = client.lease
     assert lease is not None
-    if client.search.answer is not None:
-        return searches.take_over  # what we were told beforehand is out of date
+    answer = client.search.answer
+    if answer is not None and not (client.contest is not None and parts.is_contesting(client.contest, clock)):
+        # what we were told beforehand is out of date
+        return service.announce if answer.lease is None else searches.take_over
     roam = lease.roam
     if roam is None:
         return act.begin_anew

@@ -17,6 +17,7 @@ from l3roamd_mesh import (
 
 from l3roamd_py.core import actions as do
 from l3roamd_py.core import events, wire
+from l3roamd_py.core.client import Answer, Roaming
 from xlat464.node import management_address, node_prefix
 
 WAY_S = 0.005
@@ -213,6 +214,25 @@ def test_who_had_the_client_knows_better_than_an_exit_that_does_not_answer():
     mesh.move(client, mesh.nodes[1])
     check_goes_on(mesh, client, before, 0.1)
     assert mesh.nodes[1].core.counters["arrivals_prepared"] == 1
+
+
+def test_an_answer_with_an_address_of_somebody_else_keeps_no_client_waiting(prepared):
+    """Its lease was refused while the ROAM for what was told beforehand is out: only that ROAM counts."""
+    client, node = joined(prepared), prepared.nodes[1]
+    prepared.run(5)
+    before = prepared.path(client)
+    prepared.move(client, node)
+    for _ in range(100):
+        prepared.run(0.001)
+        found = node.core.node.clients.get(client.mac)
+        if found is not None and isinstance(found.state, Roaming):
+            break
+    assert found is not None
+    assert isinstance(found.state, Roaming)
+    found.search.answer = Answer(prepared.nodes[0].core.node.address, 1, None, [])
+    node.core.node.touch(client.mac)
+    check_goes_on(prepared, client, before, 0.2)
+    assert found.search.answer is None
 
 
 def test_nodes_prepare_again_after_a_restart(prepared):
