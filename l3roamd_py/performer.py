@@ -64,7 +64,7 @@ class Performer:
         self.events: "list[Event]" = []  # what came of it, for the core
         self.failures = 0
         self._doers: "dict[type, Callable[[Any], None]]" = {
-            actions.Send: lambda a: udp.send(a.destination, a.payload, a.source),
+            actions.Send: self._send,
             actions.SendToNodes: self._send_to_nodes,
             actions.SendClaim: self._claim,
             actions.CheckElsewhere: self._check_elsewhere,
@@ -130,6 +130,14 @@ class Performer:
     def _fail(self, sentence: str) -> None:
         self.failures += 1
         self._log.warning(sentence)
+
+    def _send(self, action: actions.Send) -> None:
+        if self._clat is not None:
+            try:
+                self._clat.hand_on()
+            except RulesError as error:
+                self._fail(str(error))
+        self._udp.send(action.destination, action.payload, action.source)
 
     def _claim(self, action: actions.SendClaim) -> None:
         if self._kernel.ways.leads_elsewhere(action.destination):

@@ -128,6 +128,9 @@ class Gate:
     def can_queue(self) -> bool:
         return self.queue is not None
 
+    def hand_on(self) -> None:
+        """Do what must be done before another node is told of clients that left."""
+
     def go_on(self) -> None:
         """Go on with what was begun. Raises RulesError when something went wrong meanwhile; never waits."""
 

@@ -89,6 +89,7 @@ class XtablesClatRules(XtablesGate):
         self.pref64: bytes | None = None
         self.plat_range = b""
         self.own_exit: bytes | None = None  # this node's own PLAT
+        self._to_hand_on: list[bytes] = []  # addresses of clients that left
         self.own: XtablesHosts | None = None
         self._left: list[bytes] = []  # addresses of IPv6 that were here
         self._lost: list[bytes] = []  # PLATs; what clients that translate themselves have open there is to go
@@ -142,7 +143,7 @@ class XtablesClatRules(XtablesGate):
                 self.sets.destroy(name)
         self.plats, self.plat_of, self.current, self.own = [], {}, None, None
         self._unwritten, self._doomed, self._is_turning = set(), {}, False
-        self._to_forget, self._to_open, self._to_turn = {}, {}, []
+        self._to_forget, self._to_open, self._to_turn, self._to_hand_on = {}, {}, [], []
 
     def close(self) -> None:
         if self.errors is not None:
@@ -226,6 +227,8 @@ class XtablesClatRules(XtablesGate):
             self._to_forget[address] = address
         if self.own_exit is not None and len(address) == IPV6_BYTES and address not in self._to_turn:
             self._to_turn.append(address)
+        if address in self._to_hand_on:
+            self._to_hand_on.remove(address)  # it has been away for less than a round
         if address in self._to_forget or address in self._to_turn:
             self._to_open[address] = mac
         else:
@@ -235,12 +238,17 @@ class XtablesClatRules(XtablesGate):
         if self.own is not None and len(address) == IPV6_BYTES and address not in self._left:
             self._left = self._left[1 - LEFT_MAX :] + [address]
             if self.own_exit is not None:
-                with refusal("cannot hand on what a client has open at this node's exit"):
-                    self.conntrack.turn([address], self.own_exit[:PREFIX_BYTES], None)
+                self._to_hand_on.append(address)
         if address in self._to_turn:
             self._to_turn.remove(address)
         self._to_open.pop(address, None)
         super().close_gate(mac, address)
+
+    def hand_on(self) -> None:
+        if self._to_hand_on and self.own_exit is not None:
+            gone, self._to_hand_on = self._to_hand_on, []
+            with refusal("cannot hand on what clients have open at this node's exit"):
+                self.conntrack.turn(gone, self.own_exit[:PREFIX_BYTES], None)
 
     # PLATs
 
@@ -276,9 +284,12 @@ class XtablesClatRules(XtablesGate):
 
     @property
     def is_busy(self) -> bool:
-        return not self.chains.is_complete or bool(self._to_forget or self._lost or self._to_turn)
+        return not self.chains.is_complete or bool(
+            self._to_forget or self._lost or self._to_turn or self._to_hand_on
+        )
 
     def go_on(self) -> None:
+        self.hand_on()
         with refusal("cannot do what was to follow a PLAT's rules"):
             while self._go_on():
                 pass

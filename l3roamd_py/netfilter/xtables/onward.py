@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 QUEUE = 5525
 WAITING_MAX = 256
 WHOLE = 0xFFFF
-DESTINATION, HEADER_BYTES = 24, 40
+HOP_LIMIT, DESTINATION, HEADER_BYTES = 7, 24, 40
 FORWARD = 2  # hook of a packet
 IPPROTO_RAW = 255  # what is sent has its header
 CARE_OF = IpSet("l3roamd_care_of", socket.AF_INET6, has_timeout=True)
@@ -124,7 +124,10 @@ class XtablesOnward(OnwardMaps):
                     client is not None or packet.hook == FORWARD
                 ):  # by OUTPUT: it may have to go on from here
                     self.queue.judge([packet.number], DROP)
-                    self._send(readdress(packet.copied, address), address)
+                    hops = packet.copied[HOP_LIMIT] - (packet.hook != FORWARD)  # it has lowered it already
+                    if hops > 0:
+                        copied = packet.copied[:HOP_LIMIT] + bytes((hops,)) + packet.copied[HOP_LIMIT + 1 :]
+                        self._send(readdress(copied, address), address)
                 else:
                     self.queue.replace(packet.number, readdress(packet.copied, address))
 

@@ -156,9 +156,11 @@ xtables_flow_limits() {
 	xtables_limit node "$NODE_MAX" "$NODE_FLOWS_PER_S" 96
 }
 
+# A source is forgotten when its burst is full again. Full of sources the table drops whoever is new.
 xtables_limit() { # client | node, MAX, PER-S, LENGTH
 	[ "$3" = 0 ] || echo "-A XLAT464_new -m hashlimit --hashlimit-above $3/sec --hashlimit-burst $(($3 * FLOWS_BURST_S)) \
---hashlimit-mode srcip --hashlimit-srcmask $4 --hashlimit-name xlat464_$1 -j DROP"
+--hashlimit-mode srcip --hashlimit-srcmask $4 --hashlimit-htable-expire $((FLOWS_BURST_S * 1000)) \
+--hashlimit-htable-max 32768 --hashlimit-name xlat464_$1 -j DROP"
 	[ "$2" = 0 ] || echo "-A XLAT464_new -m connlimit --connlimit-saddr --connlimit-above $2 --connlimit-mask $4 -j DROP"
 }
 
