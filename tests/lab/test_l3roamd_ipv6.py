@@ -121,7 +121,7 @@ def test_what_a_phone_translates_itself_walks_along(lab, rules):
             walks = roam_through(lab, "phone", [(other[at], 1.0), (at, 1.0), (other[at], 1.0)][:count])
             result = evaluate(traffic.end(), walks)
         assert not result.broken, (at, result.broken)
-        assert all(each.ms is not None for each in result.handoffs)
+        assert all(each.ms is not None for each in result.handoffs), (at, result)
         assert result.lost < result.sent / 10, (at, result.lost, result.sent)
     counted = {"nft": 1, "xtables": None}[rules]  # iptables has nothing that tells
     assert lab.roaming_status(lab.node_of("phone"))["translating"] == counted

@@ -110,6 +110,11 @@ ICMPV6, DISCOVERY = bytes((58,)), (bytes((133,)), bytes((136,)))  # which ndp.py
 UNREACHABLE = (7).to_bytes(4, sys.byteorder)  # RTN_UNREACHABLE
 PREFIX_MASK = b"\xff" * PREFIX_BYTES + bytes(4)
 
+
+def discovery() -> bytes:
+    return meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1) + compare_range(*DISCOVERY)
+
+
 TABLE4 = layout(
     nftables.IPV4,
     NAME,
@@ -197,6 +202,8 @@ class Ruleset:
         yield "to_plat", source + plat_at(NETWORK, DESTINATION) + used + verdict(RETURN)
         yield "to_plat", source + translate("plat_of") + swap_prefix(DESTINATION)
         yield "to_plat", ICMPV6_ERROR + source + translate("plat_of") + swap_prefix_quoted(SOURCE)
+        # who has come back asks for its router first, and is answered here
+        yield "own", discovery() + verdict(ACCEPT)
         yield "own", swap_address("care_of", NETWORK, DESTINATION)
         yield "own", turn_back_quoted
         yield from self._gate6()
@@ -230,8 +237,7 @@ class Ruleset:
         has_waited = meta(META_MARK) + has(MARK)
         yield "passing", has_waited + meta(META_MARK) + put_bit(MARK, False) + set_mark() + verdict(RETURN)
         yield "passing", client + lookup("open") + verdict(RETURN)
-        discovery = meta(META_L4_PROTOCOL) + compare(ICMPV6) + load(TRANSPORT, 0, 1)
-        yield "passing", discovery + compare_range(*DISCOVERY) + verdict(RETURN)
+        yield "passing", discovery() + verdict(RETURN)
         yield "passing", is_ethernet() + client + lookup("refused") + verdict(DROP)
         if self.hold is not None:
             yield "passing", is_ethernet() + above_rate(NEW_PER_S, NEW_BURST) + verdict(DROP)

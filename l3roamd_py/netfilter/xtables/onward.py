@@ -18,7 +18,7 @@ from l3roamd_py.netfilter.nfqueue import ACCEPT, DROP, PacketQueue
 from l3roamd_py.netfilter.onward import CareOf, OnwardMaps
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables.chains import queue_rule
-from l3roamd_py.netfilter.xtables.gate import packed
+from l3roamd_py.netfilter.xtables.gate import DISCOVERY, packed
 from l3roamd_py.netfilter.xtables.ipset import IpSet, Member
 from l3roamd_py.netfilter.xtables.saved import OwnChain
 from runtime import sockets
@@ -85,7 +85,9 @@ class XtablesOnward(OnwardMaps):
         left = f"-m set --match-set {CARE_OF.name} dst {waits}"
         here = f"! -i {self.client_device} -m set --match-set {CLIENT.name} dst {waits}"
         self.chains.want(ONWARD, [here, left])
-        self.chains.want(OWN_ONWARD, [left])
+        # who has come back asks for its router first, and is answered here
+        answered = [f"-p icmpv6 --icmpv6-type {kind} -j RETURN" for kind in DISCOVERY]
+        self.chains.want(OWN_ONWARD, answered + [left])
         self.chains.want(ROUTED_ONWARD, [left])
 
     def make_sets(self) -> None:
