@@ -140,7 +140,7 @@ def test_only_the_clat_range_enters_the_plat_and_nobody_from_outside(mesh):
     mesh.mid.run("ip -6 address add fd00:9::1/128 dev lo nodad")
     mesh.plat.run("ip -6 route add fd00:9::1 via fd00:2::2")
     target = "fddd:1337:1338:200:0:b2:c633:6402"  # SERVER in the PLAT's prefix
-    said = mesh.mid.run(f"ping -c 1 -W 20 -I fd00:9::1 {target}", check=False)
+    said = mesh.mid.run(f"ping -c 5 -i 0.3 -W 5 -I fd00:9::1 {target}", check=False)
     assert "Administratively prohibited" in said.stdout, said
     client = "fddd:1337:1337:dead::a7e:1"  # 10.126.0.1 of another node
     mesh.mid.run(f"ip -6 address add {client}/128 dev lo nodad")
