@@ -108,11 +108,14 @@ def withdraw(path):
     """Have the prefixd that runs tell hosts to forget the prefix, and wait for that; return the exit status."""
     try:
         for _ in range(WITHDRAW_S * 4):
-            if fetch(path, b"withdraw") != b"wait\n":
-                return 0
+            said = fetch(path, b"withdraw")
+            if said != b"wait\n":
+                return 0 if said == b"told\n" else NO_ANSWER
             time.sleep(0.25)
-    except (NotRunning, OSError):
+    except NotRunning:
         return NOT_RUNNING
+    except OSError:
+        pass
     return NO_ANSWER
 
 

@@ -279,3 +279,34 @@ def test_after_a_stall_answers_are_read_before_probes_count_as_lost(count):
     lanes = [lane for watched in prober.watched.values() for lane in watched.lanes]
     assert lanes
     assert all(lane.is_up and not lane.losses for lane in lanes)
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [([b"told\n"], 0), ([b"wait\n", b"told\n"], 0), ([b"what?\n"], 4), ([b""], 4), ([None], 4), ([], 3)],
+)
+def test_the_exit_status_of_withdraw_is_0_only_if_hosts_were_told(tmp_path, answers, status):
+    path = str(tmp_path / "control")
+    asked = []
+
+    def answer(listener):
+        for said in answers:
+            sock = listener.accept()[0]
+            asked.append(sock.recv(100))
+            if said is None:  # busy for longer than one waits
+                sock.recv(100)
+            else:
+                sock.sendall(said)
+            sock.close()
+
+    code = (
+        "import sys; from prefixd import table; table.ANSWER_S = 0.3; sys.exit(table.withdraw(sys.argv[1]))"
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        if answers:
+            listener.bind(path)
+            listener.listen()
+            threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        done = subprocess.run([sys.executable, "-c", code, path], cwd=REPOSITORY, timeout=30)
+    assert done.returncode == status
+    assert asked == [b"withdraw\n"] * len(answers)

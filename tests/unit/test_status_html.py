@@ -5,7 +5,6 @@ The daemons are stand-ins that say what the real ones cannot be brought to say; 
 """
 
 import json
-import os
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,8 +67,12 @@ def page(request, tmp_path):
         for name, text in said.items():
             (tmp_path / f"{name}.text").write_text(text)
             (tmp_path / name).write_text(f"#!/bin/sh\ncat {tmp_path}/{name}.text\n")
+            if name == "prefixd":
+                (tmp_path / name).write_text(
+                    f'#!/bin/sh\ncat {tmp_path}/{name}.text; echo "looked in $PATH"\n'
+                )
             (tmp_path / name).chmod(0o755)
-        environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XLAT464_RUN": str(tmp_path / "run")}
+        environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XLAT464_RUN": str(tmp_path / "run")}
         words = [*request.param, ROOT / "files/464xlat/usr/sbin/464xlat", "status", "--html"]
         done = subprocess.run(words, env=environ, capture_output=True, check=True)
         assert done.stderr == b""
@@ -138,7 +141,19 @@ def test_the_page_stays_small_and_whole_whatever_is_said(page):
 def test_a_node_without_daemons_has_a_page_and_no_other_site_is_asked(page):
     text = page()
     assert "this line is not shared" in text
-    assert [tag for tag, _ in Reader(text).tags].count("pre") == 1
+    assert [tag for tag, _ in Reader(text).tags].count("pre") == 2
     for _, attributes in Reader(text).tags:
         assert not {"src", "href", "onload", "action"} & set(attributes)
     assert "default-src 'none'" in text
+
+
+def test_programs_are_found_from_cron_too_whose_path_lacks_sbin(page):
+    assert ":/usr/bin:/bin:/usr/sbin:/sbin" in page()
+
+
+def test_other_routers_are_not_named_as_they_may_be_clients(page):
+    others = "          others advertise themselves as routers too: fe80::ff:fe00:1, fe80::2"
+    text = page(prefixd=f"hosts     told PREF64\n{others}\nCLAT      there\n")
+    assert "told PREF64" in text
+    assert "CLAT      there" in text
+    assert "fe80" not in text

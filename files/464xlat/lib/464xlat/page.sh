@@ -51,6 +51,7 @@ page_clients() {
 
 page() {
 	local host rc=0 said
+	export PATH="$PATH:/usr/sbin:/sbin" # cron's has neither
 	host=$(uname -n | page_text)
 	said=$(status clat plat) || rc=1
 	cat <<-END
@@ -69,7 +70,8 @@ page() {
 		<p>IPv4 through the mesh, at $(date -u '+%Y-%m-%d %H:%M:%S') UTC</p>
 	END
 	printf '%s\n' "$said" | page_part Roles
-	prefixd --status 2>/dev/null | page_part 'Exit in use'
+	# other routers of the client network may be clients: a link-local address can hold a MAC
+	prefixd --status 2>/dev/null | sed '/others advertise themselves/d' | page_part 'Exit in use'
 	l3roamd_py status --json 2>/dev/null | page_clients | page_part 'Clients and roaming'
 	$SIIT stat 2>/dev/null | page_part Translator
 	return "$rc"
