@@ -2,7 +2,7 @@
 """A lab that is up, by whichever process, as pictures; and what the page may do with it."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 
 from sdk.lab.lab import Lab
@@ -21,6 +21,15 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "kill": Lab.kill,
     "start": Lab.start,
 }
+
+
+@contextlib.contextmanager
+def while_up(name: str) -> Iterator[None]:
+    """A lab that ends meanwhile takes its files and machines with it, wherever one looks: LabError."""
+    try:
+        yield
+    except (OSError, KeyError) as error:
+        raise LabError(f"lab {name} ended, or is about to: {error}") from error
 
 
 class WatchedMesh:
@@ -44,11 +53,17 @@ class WatchedMesh:
         """Do what one may do from the page. Raises LabError with why it cannot be."""
         if verb not in ACTIONS or len(words) != (2 if verb == "roam" else 1):
             raise LabError(f"{verb!r} with {len(words)} words is nothing that can be done here")
-        ACTIONS[verb](Lab.find(self.lab.name), *words)  # the other one belongs to the thread of pictures
-        if verb in ("cut", "mend"):
-            self.cut[self.lab.cable(words[0]).name] = verb == "cut"
+        with while_up(self.lab.name):
+            ACTIONS[verb](Lab.find(self.lab.name), *words)  # the other one belongs to the thread of pictures
+            if verb in ("cut", "mend"):
+                self.cut[self.lab.cable(words[0]).name] = verb == "cut"
 
     def picture(self) -> Picture:
+        """Raises LabError if the lab is gone."""
+        with while_up(self.lab.name):
+            return self.take()
+
+    def take(self) -> Picture:
         self.lab.running.pids.update(
             Machines.find(self.lab.name).pids
         )  # a node that was started is a new one

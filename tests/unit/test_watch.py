@@ -6,12 +6,14 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from sdk.lab.machine import LabError
 from sdk.watch.costs import NodeCosts
 from sdk.watch.flows import MESSAGE, PERIOD_S, RETRY_S, Flow
+from sdk.watch.mesh import WatchedMesh
 from sdk.watch.picture import changes
 from sdk.watch.server import Server, Watch
 
@@ -236,3 +238,18 @@ def test_a_connection_that_ends_is_counted_once_and_made_anew(monkeypatch):
     assert flow.tick(now_s + 3 + RETRY_S)
     flow.close(now_s + 9)
     assert flow.breaks == 1  # nobody listens there now: that is no connection that broke
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), ConnectionResetError("gone"), KeyError("a")])
+def test_a_lab_that_ends_under_the_watch_ends_it_with_a_sentence(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    mesh = object.__new__(WatchedMesh)
+    mesh.lab = SimpleNamespace(name="x", running=SimpleNamespace(pids={}))
+    monkeypatch.setattr("sdk.watch.mesh.Machines.find", fail)
+    monkeypatch.setattr("sdk.watch.mesh.Lab.find", fail)
+    watch = Watch(mesh)
+    assert watch.run().startswith("lab x ended")
+    assert watch.is_over
+    assert watch.act(b'{"do": "cut", "what": ["a-b"]}').startswith("lab x ended")
