@@ -13,7 +13,7 @@
 #   make test-vm [NAT46_KO=FILE]                     what needs that kernel: Wi-Fi, tunnels, Jool, no nftables
 #   make test-big-endian                             siit's fast path on a kernel of the other byte order, emulated
 #   make test-browser                                lab watch and the status page in a Chromium
-#   make pictures                                    the README's, of lab watch
+#   make pictures                                    the README's and docs/gateway.md's
 #   make test-debian [SUITE=trixie]                   unit tests and the demo on Debian 13, in a root of its own
 #   make test-openwrt ROOTFS=FILE [PACKAGES=DIR]     the packages on an official root file system of OpenWrt or Gluon
 #   make conformance [FROM=FOLDER]                   docs/conformance.md, from a run against siit and kept recordings
@@ -76,10 +76,12 @@ test-vm: vm
 	$(PYTHON) -m sdk.vm.suite $(if $(KERNEL),--kernel '$(KERNEL)') $(if $(NAT46_KO),--nat46 '$(NAT46_KO)') $(ARGS)
 
 test-browser: $(PARTS)
+	$(TRY_BABELD)
 	sh sdk/setup.sh browser
 	$(PYTHON) -m pytest tests/browser $(ARGS)
 
 pictures: $(PARTS)
+	$(TRY_BABELD)
 	sh sdk/setup.sh browser
 	$(PYTHON) -m sdk.watch.pictures
 
