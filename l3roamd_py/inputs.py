@@ -5,6 +5,7 @@ from l3roamd_py.core.events import ClientSeen, Wanted
 from l3roamd_py.core.wire import PORT
 from l3roamd_py.kernel.arp import Arp
 from l3roamd_py.kernel.finder import Finder
+from l3roamd_py.kernel.listener import READS_MAX
 from l3roamd_py.kernel.ndp import Ndp, hear_groups
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.network import Network
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # events of the kernel's in one round: who makes clients up must not keep all others waiting
 ROUND_MAX = 16 if IS_MICRO else 64
 ANSWERING = "udp 0", "udp 1", "arp", "ndp"  # parts
+# with less between them events of the kernel's are many, and are read together; else one at a time: that there is no
+# other is an error of the socket's, which takes MicroPython as long as an event. Before what is due all are read
+BURST_S = 0.01
 UNHANDLED_MAX = 1024  # that wait; what comes then waits in the kernel, or is lost and looked for
 
 
@@ -80,6 +84,8 @@ class Inputs:
             self.node_routes = NodeRoutes(*ranges, ways.prefixes, ways.leads_to_node, self._pending)
         self.gate: "ClatRules | None" = None
         self._unhandled: "list[Event]" = []  # of the finder, and of listings
+        self._polled_s = 0.0  # the last time
+        self._packs = READS_MAX  # that the finder reads
 
     def start(self) -> None:
         """Listen, after what is there already has been taken over."""
@@ -124,12 +130,16 @@ class Inputs:
             # the finder first: who says something by ARP is at a port that it knows
             first = self.finder.socket().fileno()
             if first in ready:
+                is_alone = len(ready) == 1
+                is_single = is_alone and BURST_S < polled_s - self._polled_s < wait_s
+                self._packs = 1 if is_single else READS_MAX
                 self._poller.call(first)
-                self.is_calm = len(ready) == 1 and not self.finder.changed
+                self.is_calm = is_alone and not self.finder.changed
             for descriptor in ready:
                 is_answered = is_answered or descriptor in self._answering
                 if descriptor != first:
                     self._poller.call(descriptor)
+        self._polled_s = polled_s
         return polled_s, is_answered
 
     def handle_some(self) -> None:
@@ -221,7 +231,7 @@ class Inputs:
     def _read_finder(self) -> None:
         try:
             if len(self._unhandled) < UNHANDLED_MAX:
-                found = self.finder.read()
+                found = self.finder.read(self._packs)
                 if "netlink" not in self._without:
                     self._unhandled += found
         except KernelError as error:

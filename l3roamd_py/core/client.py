@@ -260,7 +260,7 @@ class Contest:
     is_refused: bool = False  # it has answered
 
 
-@mutable("mac state search presence addresses ipv4 lease rival grant is_announced contest due_s own_plat")
+@mutable("mac state search presence addresses ipv4 lease rival grant is_announced contest own_plat")
 class Client:
     mac: bytes
     state: "State"
@@ -273,7 +273,6 @@ class Client:
     grant: Grant | None = None
     is_announced: bool = False  # its node-client address is ours
     contest: Contest | None = None
-    due_s: float = NEVER  # for when its timer is set
     own_plat: bytes | None = None  # see own_plats.py
 
 

@@ -163,13 +163,13 @@ def judge_touched(node: Node) -> None:
             verdict(node, client)
             client = node.clients.get(mac)  # it may have been let go, or forgotten
         node.touched.pop(mac, None)  # by what was done for itself
-        next_s = NEVER if client is None else judge.next_deadline_s(client)
+        timer, next_s = (on_due, mac), NEVER if client is None else judge.next_deadline_s(client)
+        set_s = node.timers.due_s(timer, NEVER)
         if client is None:
-            node.timers.cancel((on_due, mac))
+            node.timers.cancel(timer)
         # a timer that is set too early does no harm, if it is not soon
-        elif next_s < client.due_s or (next_s > client.due_s and client.due_s < node.now_s + SOON_S):
-            client.due_s = max(next_s, node.now_s + 0.001)
-            node.timers.set((on_due, mac), client.due_s)
+        elif next_s < set_s or (next_s > set_s and set_s < node.now_s + SOON_S):
+            node.timers.set(timer, max(next_s, node.now_s + 0.001))
 
 
 def on_due(node: Node, mac: bytes) -> None:
@@ -177,7 +177,6 @@ def on_due(node: Node, mac: bytes) -> None:
     client = node.clients.get(mac)
     if client is None:
         return
-    client.due_s = NEVER
     if client.contest is not None and client.contest.next_s <= node.now_s:
         client.contest.next_s = NEVER
     claim, state = client.search.claim, client.state

@@ -72,10 +72,12 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
     is_awaited = isinstance(client.state, Claiming) or _is_awaited_late(node, client, claim, info)
     addresses = [address for address in info.addresses if node.is_client_ipv6(address)]
     is_answered = search.answered_by is not None and not _is_better(node, client, info)
+    is_elsewhere = info.own_plat not in (None, client.own_plat or node.current)
     if is_answered or is_spent or not is_awaited:
         if is_spent and search.place == header.sender and not isinstance(client.state, Claiming):
             claim.next_s = NEVER  # it had told us of the client beforehand
-            own_plats.follow(node, client, info)
+            if is_elsewhere:
+                own_plats.follow(node, client, info.own_plat)
             answer = Answer(header.sender, header.nonce, None, addresses)
             receive(node, client, answer)
             if search.is_contested and isinstance(client.state, Served):
@@ -83,7 +85,8 @@ def on_info(node: Node, header: wire.Header, info: wire.Info, payload: bytes) ->
                 node.touch(client.mac)
         return node.acknowledge(info.mac, header.sender)
     search.answered_by, claim.next_s = header.sender, NEVER
-    own_plats.follow(node, client, info)
+    if is_elsewhere:
+        own_plats.follow(node, client, info.own_plat)
     search.answer = Answer(header.sender, header.nonce, read_lease(node, client, info), addresses)
     if search.answer.lease is None:
         accept_without_lease(node, client, search.answer)

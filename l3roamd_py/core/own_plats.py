@@ -8,7 +8,6 @@ may not have noticed that it is gone: one that prefixd here calls lost is not us
 for.
 """
 
-from l3roamd_py.core import wire
 from l3roamd_py.core.actions import CheckPlat, LeavePlat, UsePlats
 from l3roamd_py.core.client import Claiming, Client, former_of
 from l3roamd_py.core.node import Node
@@ -73,13 +72,10 @@ def lose(node: Node, plat: bytes) -> None:
             node.departed[mac].own_plat = None
 
 
-def follow(node: Node, client: Client, info: wire.Info) -> None:
+def follow(node: Node, client: Client, plat: bytes | None) -> None:
     """Go on as INFO says: before the client's addresses are let in, for a packet at another PLAT ends a connection."""
-    plat = info.own_plat
     if node.options.pref64 is None or plat is None:
         return None
     if not contains(node.options.plat_range, RANGE_LENGTH, plat) or mask(plat, NODE_LENGTH) != plat:
         return node.count("infos_bad_plat")
-    if plat != (client.own_plat or node.current):
-        use(node, client, plat)
-    return None
+    return use(node, client, plat)

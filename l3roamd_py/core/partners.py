@@ -97,7 +97,7 @@ def use(node: Node, client: Client) -> "Answer | None":
         former.place = header.sender
     search.spent = lease.plat, lease.token.serial  # INFO is to bring a newer one, or nothing
     node.count("arrivals_prepared")
-    own_plats.follow(node, client, info)
+    own_plats.follow(node, client, info.own_plat)
     return Answer(
         header.sender, header.nonce, lease, [each for each in info.addresses if node.is_client_ipv6(each)]
     )

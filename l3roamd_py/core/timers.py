@@ -45,6 +45,10 @@ class Timers(Generic[K]):
             self._heap = [entry for entry in self._heap if self._due.get(entry[2]) == entry[0]]
             heapq.heapify(self._heap)
 
+    def due_s(self, key: K, otherwise: float) -> float:
+        """When a key is due; otherwise: if it is not set."""
+        return self._due.get(key, otherwise)
+
     def cancel(self, key: K) -> None:
         self._due.pop(key, None)
         self._is_next_known = False

@@ -18,7 +18,7 @@ from l3roamd_py.core.events import AddressGone, AddressSeen, ClientGone, ClientS
 from l3roamd_py.core.node import is_device
 from l3roamd_py.core.options import Options
 from l3roamd_py.kernel.links import Links
-from l3roamd_py.kernel.listener import listen
+from l3roamd_py.kernel.listener import READS_MAX, listen
 from l3roamd_py.kernel.listing import Listing
 from l3roamd_py.kernel.netlink import (
     AF_BRIDGE,
@@ -26,7 +26,6 @@ from l3roamd_py.kernel.netlink import (
     DEL_ADDRESS,
     DEL_LINK,
     DEL_NEIGHBOUR,
-    DELAY,
     FAILED,
     LINK_BYTES,
     LINK_FORM,
@@ -40,7 +39,6 @@ from l3roamd_py.kernel.netlink import (
     NEW_NEIGHBOUR,
     OWNER,
     PERMANENT,
-    PROBE,
     REACHABLE,
     STALE,
     KernelError,
@@ -72,6 +70,8 @@ INDEX_AT, STATE_AT = (
 )  # in struct ndmsg; of its state the byte that is used
 FORGOTTEN = 64  # MACs at a time, when there are more than we remember the port of
 NLATTR = 0xFFFFF00C  # the place of the attribute X behind A, 0 if there is none: SKF_AD_OFF + SKF_AD_NLATTR
+# states of a neighbour that say something; that the kernel asks for it is no answer
+SIGNS = REACHABLE | FAILED | STALE
 # of a neighbour, only that it is reachable, that it has failed, or what no program has told the kernel of one of ours;
 # of all others everything. Classic BPF, which takes a number of the kernel's for one in network order: (operation, jump
 # if true, jump if false, value)
@@ -102,14 +102,10 @@ def number_of(kind: int, told: bytes) -> int:
     return int.from_bytes(find(kind, told, NEIGHBOUR_BYTES), sys.byteorder)
 
 
-def is_ndp_s(kind: int, told: bytes) -> bool:
-    """Return whether this is what ndp.py has heard itself: that the kernel notes, or forgets, a neighbour of IPv6.
-
-    Whoever floods us with neighbours has it tell of nothing else.
-    """
-    if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES or told[0] != AF_INET6:
-        return False
-    return kind == DEL_NEIGHBOUR or not told[STATE_AT] & (REACHABLE | FAILED | STALE)
+def index_of(told: bytes) -> int:
+    """Whose neighbour it is: the index of a device."""
+    index: int = struct.unpack_from("i", told, INDEX_AT)[0]
+    return index
 
 
 class Finder:
@@ -229,49 +225,30 @@ class Finder:
         if self.bridge_index != before:
             self._forget_ports()
 
-    def read(self) -> list[Event]:
-        """Take what the kernel told since the last time. Raises KernelError."""
+    def read(self, packs: int = READS_MAX) -> list[Event]:
+        """Take what the kernel told since the last time, or so many packs of it. Raises KernelError."""
         events: list[Event] = []
         try:
-            for received in self.listing.told(self._socket):
+            for received in self.listing.told(self._socket, packs):
                 for kind, _, _, begin, end in split(received):
-                    told = received[begin:end]
-                    if not is_ndp_s(kind, told):
-                        events += self._understand(kind, told)
+                    events += self._understand(kind, received[begin:end])
         except OSError as error:
             raise KernelError("what the kernel tells", error_number(error)) from None
         return events
 
     def _understand(self, kind: int, told: bytes, is_listed: bool = False) -> list[Event]:
+        # an entry that the kernel has no use for any more says nothing of the client, and what makes the kernel note or
+        # forget a neighbour ndp.py hears itself: whoever floods us with neighbours has it tell of nothing else
+        if kind == NEW_NEIGHBOUR and len(told) >= NEIGHBOUR_BYTES and told[0] != AF_BRIDGE:
+            index = index_of(told)
+            return self._neighbour(told, is_listed) if index == self.client_index else []
+        if kind in (NEW_NEIGHBOUR, DEL_NEIGHBOUR):
+            return self._entry(told, kind == NEW_NEIGHBOUR, is_listed)
         if kind in (NEW_LINK, DEL_LINK):
             return self._link(told, kind == NEW_LINK)
         if kind in (NEW_ADDRESS, DEL_ADDRESS):
             self.own_ipv4, self.changed = None, True
-        if kind not in (NEW_NEIGHBOUR, DEL_NEIGHBOUR) or len(told) < NEIGHBOUR_BYTES:
-            return []
-        is_bridge, state = told[0] == AF_BRIDGE, told[STATE_AT]
-        index: int = struct.unpack_from("i", told, INDEX_AT)[0]
-        if state & (PERMANENT | DELAY | PROBE) or (not is_bridge and index != self.client_index):
-            return []  # that the kernel asks for a neighbour is no answer
-        mac = find(NDA_LLADDR, told, NEIGHBOUR_BYTES)
-        if is_bridge:
-            is_ours = number_of(NDA_MASTER, told) == self.bridge_index
-            is_new = kind == NEW_NEIGHBOUR
-            return self._bridge_entry(mac, index, is_ours, is_new, is_listed) if self.is_client(mac) else []
-        address = find(NDA_DST, told, NEIGHBOUR_BYTES)
-        # an entry that the kernel has no use for any more says nothing of the client
-        if not address or kind == DEL_NEIGHBOUR:
-            return []
-        if not mac and state & FAILED:
-            mac = self._kernel.owner_of(address)  # of an entry that was made anew, and never had an answer
-        is_taken = bool(mac) and self._kernel.is_of_other(mac, address)
-        events: list[Event] = []
-        # whose an entry is comes last in a message, and most need not be asked
-        if (is_taken or (state & STALE and not is_listed)) and number_of(NDA_PROTOCOL, told) == OWNER:
-            if not is_taken:
-                return []  # the kernel has not heard of it for a while
-            events.append(NeighbourTaken(address))
-        return events + self._neighbour(mac, address, state) if self.is_client(mac) else events
+        return []
 
     def _link(self, body: bytes, is_new: bool) -> list[Event]:
         told = Told(LINK_FORM, LINK_BYTES, body)
@@ -285,10 +262,16 @@ class Finder:
             self.listing.want()  # it may have had entries long before it was ours
         return []
 
-    def _bridge_entry(
-        self, mac: bytes, port: int, is_ours: bool, is_new: bool, is_listed: bool
-    ) -> list[Event]:
-        if not self.bridge_index or not (is_ours or self.links.is_port_of(port, self.bridge_index)):
+    def _entry(self, told: bytes, is_new: bool, is_listed: bool) -> list[Event]:
+        """An entry of a bridge."""
+        if len(told) < NEIGHBOUR_BYTES or told[0] != AF_BRIDGE or told[STATE_AT] & PERMANENT:
+            return []
+        mac, port = find(NDA_LLADDR, told, NEIGHBOUR_BYTES), index_of(told)
+        if not self.bridge_index or not self.is_client(mac):
+            return []
+        if number_of(NDA_MASTER, told) != self.bridge_index and not self.links.is_port_of(
+            port, self.bridge_index
+        ):
             return []
         if not is_new:
             return self._entry_gone(mac, port)
@@ -328,9 +311,27 @@ class Finder:
         """Return the name of the port behind which a MAC is, "" if that is not known."""
         return self.links.name_of(self.place_of(mac))
 
-    def _neighbour(self, mac: bytes, address: bytes, state: int) -> list[Event]:
-        if len(address) == 4:
-            return [ClientSeen(mac, address, is_proof=True)] if state & REACHABLE else []
-        if state & FAILED:
-            return [AddressGone(mac, address, is_silent=True)]
-        return [AddressSeen(mac, address, is_sign=bool(state & REACHABLE))]
+    def _neighbour(self, told: bytes, is_listed: bool) -> list[Event]:
+        """An entry of the client device."""
+        state, address = told[STATE_AT], find(NDA_DST, told, NEIGHBOUR_BYTES)
+        if not address or not state & SIGNS:
+            return []
+        mac = find(NDA_LLADDR, told, NEIGHBOUR_BYTES)
+        if not mac and state & FAILED:
+            mac = self._kernel.owner_of(address)  # of an entry that was made anew, and never had an answer
+        is_taken = bool(mac) and self._kernel.is_of_other(mac, address)
+        events: list[Event] = []
+        # whose an entry is comes last in a message, and most need not be asked
+        if (is_taken or (state & STALE and not is_listed)) and number_of(NDA_PROTOCOL, told) == OWNER:
+            if not is_taken:
+                return []  # the kernel has not heard of it for a while
+            events.append(NeighbourTaken(address))
+        if not self.is_client(mac):
+            return events
+        if len(address) == 16:
+            is_gone = state & FAILED
+            seen = (
+                AddressGone(mac, address, True) if is_gone else AddressSeen(mac, address, state == REACHABLE)
+            )
+            return events + [seen] if events else [seen]
+        return events + [ClientSeen(mac, address, True)] if state & REACHABLE else events

@@ -41,12 +41,12 @@ class Listing:
         self.overruns = 0
         self.failure = ""  # a sentence, until somebody has read it
 
-    def told(self, opened: "socket.socket") -> "Iterator[bytes]":
+    def told(self, opened: "socket.socket", packs: int = READS_MAX) -> "Iterator[bytes]":
         """Yield what a socket was told, some of it if there is much; if something was dropped, all is to be listed.
 
         Not before what waits is read: it is older, and until then the kernel drops what comes.
         """
-        for received in drain(opened, READS_MAX, True):
+        for received in drain(opened, packs, True):
             if received is None:
                 self.overruns += 1
                 self._has_missed = True
