@@ -45,6 +45,8 @@ SUITE := trixie
 ON_PACKAGES := $(patsubst %,tests/lab/test_%.py,lab lab_roam l3roamd_daemon roam_storm package_services)
 OLDEST := build/oldest-micropython/micropython
 BABELD := build/babeld/babeld
+# packages of labs, whose roams' rules are of either kind
+FOR_LABS := $(if $(FROM_PACKAGES),XLAT464_ROAM_RULES=xtables)
 TRY_BABELD = $(MAKE) --no-print-directory babeld || echo "setup: labs run Debian's babeld, which withdraws wrong routes: docs/babeld.md"
 TRY_OLDEST = $(MAKE) --no-print-directory oldest-micropython || echo 'setup: nothing is tried on it'
 PARTS := build/siit.stamp build/nat46.stamp build/bin/wire build/bin/reach-relay
@@ -60,7 +62,7 @@ demo: $(PARTS) $(if $(FROM_PACKAGES),ipk)
 test: setup $(PARTS)
 	$(TRY_BABELD)
 	$(TRY_OLDEST)
-	$(if $(FROM_PACKAGES),$(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
+	$(if $(FROM_PACKAGES),$(FOR_LABS) $(PYTHON) -m sdk.ipk >/dev/null,$(PYTHON) -m sdk.suite $(ARGS))
 	$(if $(FROM_PACKAGES),LAB_PACKAGES=$(CURDIR)/build/ipk $(PYTHON) -m sdk.suite $(ON_PACKAGES) $(ARGS))
 
 test-long: setup $(PARTS)
@@ -118,7 +120,7 @@ simulate: setup
 	PYTHONPATH=.:tests/unit $(PYTHON) tests/unit/simulation.py $(ARGS)
 
 ipk: setup
-	$(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
+	$(FOR_LABS) $(PYTHON) -m sdk.ipk $(addprefix --set ,$(SET)) $(ARGS)
 
 sizes: setup
 	$(PYTHON) -m sdk.sizes --write $(if $(RELEASE),--release '$(RELEASE)') $(PACKAGES)

@@ -18,9 +18,9 @@ from l3roamd_py.core.events import Datagram
 from l3roamd_py.core.mapping import Mapping
 from l3roamd_py.core.options import Options
 from l3roamd_py.core.token import Token
-from l3roamd_py.netfilter import conntrack
 from l3roamd_py.netfilter.choice import choose_rules
-from l3roamd_py.netfilter.conntrack import Conntrack
+from l3roamd_py.netfilter.xtables import conntrack
+from l3roamd_py.netfilter.xtables.conntrack import Conntrack
 from l3roamd_py.performer import Performer
 from runtime import IS_MICRO
 from runtime.garbage import Garbage

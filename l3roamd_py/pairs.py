@@ -8,8 +8,8 @@ the next pair of that address, or when it answers again.
 from l3roamd_py.core.events import PairMade
 from l3roamd_py.kernel.netlink import KernelError
 from l3roamd_py.kernel.translator import TranslatorError
+from l3roamd_py.netfilter.program import Child
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.program import Child
 from runtime.ordered import OldestFirst, oldest
 
 TYPE_CHECKING = False

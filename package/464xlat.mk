@@ -65,8 +65,10 @@ XLAT464_OF_ROAMING := command_line files garbage lock ordered record rows signin
 XLAT464_OF_NETLINK := netlink netlink_socket
 
 # The rules of a roam are nf_tables', which the daemon tells the kernel itself: the image's firewall may be iptables, and
-# needs no program of nftables. xtables is for a kernel without nf_tables.
+# needs no program of nftables. xtables is for a kernel without nf_tables: the package has both then.
 XLAT464_ROAM_RULES ?= nft
+XLAT464_ROAM_MODULES := l3roamd_py $(addprefix l3roamd_py/,core kernel netfilter netfilter/nft \
+	$(if $(filter nft,$(XLAT464_ROAM_RULES)),,netfilter/xtables))
 XLAT464_ROAM_NEEDS := +kmod-nfnetlink-queue $(if $(filter nft,$(XLAT464_ROAM_RULES)),\
 	+kmod-nft-core +kmod-nft-queue,\
 	+kmod-nf-conntrack-netlink +ipset +kmod-ipt-ipset +iptables-zz-legacy +ip6tables-zz-legacy +kmod-ipt-nat6 \

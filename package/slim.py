@@ -11,6 +11,7 @@ import importlib.util
 import marshal
 import struct
 import sys
+import types
 from pathlib import Path
 
 CONSTANTS = {"TYPE_CHECKING": False, "IS_MICRO": False}
@@ -63,11 +64,17 @@ class Slim(ast.NodeTransformer):
         return node if value is None else node.body if value else node.orelse
 
 
+def plain(code: types.CodeType) -> types.CodeType:
+    """The same without the names of the classes around functions, which tracebacks do not show."""
+    constants = [plain(each) if isinstance(each, types.CodeType) else each for each in code.co_consts]
+    return code.replace(co_consts=tuple(constants), co_qualname=code.co_name)
+
+
 def compile_file(path: Path, name: str) -> None:
     """name: of the file in tracebacks."""
     text, status = path.read_bytes(), path.stat()
     tree = ast.fix_missing_locations(Slim().visit(ast.parse(text, name)))
-    code = marshal.dumps(compile(tree, name, "exec", dont_inherit=True, optimize=2))
+    code = marshal.dumps(plain(compile(tree, name, "exec", dont_inherit=True, optimize=2)))
     header = struct.pack(
         "<4sIII", importlib.util.MAGIC_NUMBER, TIMESTAMP, int(status.st_mtime), status.st_size
     )

@@ -41,7 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from l3roamd_py.netfilter.rules import Prefixes
+    from l3roamd_py.netfilter.rules import Hosts, Prefixes
     from l3roamd_py.netfilter.waiting import Waits
     from l3roamd_py.netfilter.wanted import Asked
 
@@ -71,6 +71,10 @@ class Gate:
         self.network: tuple[bytes, int] | None = None  # the clients' of IPv4: our address in it, its length
         self.reached: set[bytes] = set()  # addresses in it that nothing waits for
         self.clat_range: bytes | None = None  # what is translated to the outside of it keeps its destination
+        self.pref64: bytes | None = None  # where clients that translate themselves send to,
+        self.plat_range = b""  # and any PLAT's /48
+        self.own_exit: bytes | None = None  # this node's own PLAT
+        self.own: "Hosts | None" = None  # their rules
         self.checks = Checks(self._generation)
         self.arrived: "OldestFirst[Client, None]" = OldestFirst()
         self.count = {"queued": 0, "released": 0, "dropped": 0}
@@ -200,6 +204,13 @@ class Gate:
         with refusal("cannot refuse a client"):
             self._refuse(mac, address)
             self._end_wait((mac, address), DROP)
+
+    def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
+        self.pref64, self.plat_range, self.own_exit = pref64, plat_range, own_exit
+
+    @property
+    def own_plat_of(self) -> dict[bytes, bytes]:
+        return {} if self.own is None else self.own.plat_of
 
     # Other nodes' clients
 

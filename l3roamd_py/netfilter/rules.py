@@ -157,6 +157,11 @@ if TYPE_CHECKING:
             """End those of all other addresses, after a restart."""
             ...
 
+    class Hosts(Protocol):
+        """The rules for clients that translate themselves."""
+
+        plat_of: dict[bytes, bytes]  # see ClatRules.own_plat_of
+
     class ClatRules(Protocol):
         """On a clatnode: the gate, and which client uses which PLAT. Raises RulesError from everything."""
 

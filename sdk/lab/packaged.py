@@ -32,6 +32,8 @@ COMMON = ("464xlat-common", "464xlat-nft", "464xlat-xtables", "gluon-464xlat-com
 TRANSLATOR = ("siit", "python3-nat46", "python3-xlat464")
 CLAT, PLAT = ("gluon-464xlat-clat", "prefixd"), ("gluon-464xlat-plat", "464xlat-plat", "464xlat-netlink")
 ROAMING = {"python": ("l3roamd-py",), "micropython": ("l3roamd-micropython", "464xlat-netlink")}
+# what their packages have only if they are built so
+XTABLES = "usr/lib/*/**/l3roamd_py/netfilter/xtables"
 CLIENT_DEVICE = "local-node"
 LEASES = "/tmp/dhcp.leases"  # where OpenWrt's dnsmasq has them
 HOSTS = "/tmp/hosts"
@@ -60,6 +62,14 @@ def chosen() -> Path | None:
     """Return the folder of packages that the environment wants in every lab, None if it wants none."""
     folder = os.environ.get(CHOSEN)
     return Path(folder).resolve() if folder else None
+
+
+def check_rules(root: Path, rules: str, folder: Path) -> None:
+    """Raise LabError if the roaming daemon in a root, of a folder's packages, lacks these rules."""
+    if rules == "xtables" and not any(root.glob(XTABLES)):
+        raise LabError(
+            f"{folder} has no roams by iptables: `XLAT464_ROAM_RULES=xtables make ipk` builds packages with both"
+        )
 
 
 class Packages:
@@ -108,6 +118,8 @@ class Packages:
             if node.role.is_plat:
                 openwrt.share(root)
             settings = self.plan.topology.settings
+            if self.plan.is_roaming(node):
+                check_rules(root, settings.roam_rules, self.folder)
             openwrt.change(root, "node", "firewall", settings.firewall)
             openwrt.change(root, "roaming", "rules", settings.roam_rules)
             if self.plan.is_mostly():

@@ -15,7 +15,7 @@ PYTHONS = {"cpython": sys.executable, **dict(list(micropython.find().items())[:1
 BEGIN = """
     import os, socket
     from l3roamd_py.netfilter.rules import RulesError
-    from l3roamd_py.netfilter.xtables.program import Child, run
+    from l3roamd_py.netfilter.program import Child, run
 """
 
 
@@ -86,7 +86,7 @@ def test_without_descriptors_no_program_runs_and_none_is_lost(machine):
 
 def test_who_waits_for_a_program_says_so(machine):
     text = """
-        from l3roamd_py.netfilter.xtables import program
+        from l3roamd_py.netfilter import program
         program.PATIENCE_S = 0.2
         run(["true"])
         run(["sleep", "0.5"])

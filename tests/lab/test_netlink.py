@@ -13,7 +13,7 @@ pytestmark = NEEDS
 FLOWS = """
     import os, socket
     from l3roamd_py.core.mapping import Mapping
-    from l3roamd_py.netfilter import conntrack
+    from l3roamd_py.netfilter.xtables import conntrack
     from l3roamd_py.netfilter.choice import choose_rules
     from runtime.netlink import attributes
 

@@ -4,7 +4,7 @@
 import sys
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter import conntrack, nfqueue
+from l3roamd_py.netfilter import nfqueue
 from l3roamd_py.netfilter.gate import QUEUED_MAX, QUEUED_PER_CLIENT, QUEUED_S, make_room
 from l3roamd_py.netfilter.nfnetlink import FAMILY_BYTES, SUBSYSTEM_NFTABLES, message, transaction
 from l3roamd_py.netfilter.nft import expressions, hosts, ruleset
@@ -20,7 +20,7 @@ from l3roamd_py.netfilter.rules import (
     serial_of,
     spare_plats,
 )
-from l3roamd_py.netfilter.xtables import ipset, onward
+from l3roamd_py.netfilter.xtables import conntrack, ipset, onward
 from l3roamd_py.netfilter.xtables.plat import compose
 from runtime import netlink
 from runtime.netlink import (  # fmt: skip

@@ -8,10 +8,10 @@ from l3roamd_netfilter_cases import HOME, POOL, SERVER
 from l3roamd_py.kernel import udp
 from l3roamd_py.netfilter import gate, wanted
 from l3roamd_py.netfilter.nfnetlink import NetfilterSocket
+from l3roamd_py.netfilter.program import Child, is_there, run
 from l3roamd_py.netfilter.rules import RulesError
 from l3roamd_py.netfilter.xtables import errors, onward
 from l3roamd_py.netfilter.xtables.errors import translate
-from l3roamd_py.netfilter.xtables.program import Child, is_there, run
 from l3roamd_py.netfilter.xtables.saved import OwnChain, find, restore_text
 from runtime.lock import Lock
 from runtime.packets import icmpv6_checksum

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from sdk.lab.machine import LabError
-from sdk.lab.packaged import CLAT, COMMON, PLAT, ROAMING, TRANSLATOR, WHY, Packages
+from sdk.lab.packaged import CLAT, COMMON, PLAT, ROAMING, TRANSLATOR, WHY, Packages, check_rules
 from sdk.lab.plan import Plan
 from sdk.lab.site import EXAMPLE, load_site
 from sdk.lab.topology_reader import load_topology
@@ -38,6 +38,17 @@ def test_a_package_that_is_not_built_and_an_interpreter_that_is_not_there_are_na
         Packages(plan, "", {}, tmp_path)
     monkeypatch.setenv(node.MICROPYTHON, "/somewhere/micropython")
     Packages(plan, "", {}, tmp_path)
+
+
+@pytest.mark.parametrize("python", ["micropython", "python3.13/site-packages"])
+def test_packages_without_the_rules_that_a_lab_wants_are_named(tmp_path, python):
+    netfilter = tmp_path / "usr/lib" / python / "l3roamd_py/netfilter"
+    (netfilter / "nft").mkdir(parents=True)
+    check_rules(tmp_path, "nft", tmp_path)
+    with pytest.raises(LabError, match="no roams by iptables: `XLAT464_ROAM_RULES=xtables make ipk`"):
+        check_rules(tmp_path, "xtables", tmp_path)
+    (netfilter / "xtables").mkdir()
+    check_rules(tmp_path, "xtables", tmp_path)
 
 
 def test_a_node_that_does_not_come_up_says_what_its_role_lacks(tmp_path):

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import packages
 import pytest
-from test_package_ipk import needed, pytestmark
+from test_package_ipk import pytestmark
 
 from package.slim import Slim, value_of
+from sdk.openwrt import node
 
 ROOT = Path(__file__).resolve().parents[2]
 __all__ = ["pytestmark"]
@@ -75,9 +77,18 @@ def test_annotations_and_what_never_runs_are_left_out(text, left):
     assert not [word for word in ("int", "IS_MICRO", "TYPE_CHECKING") if word in made.split()]
 
 
-def test_every_module_of_the_packages_is_there_and_its_functions_take_the_same(tmp_path):
-    packages.unpack(sorted(needed("l3roamd-py", packages.built())), tmp_path)
-    [folder] = tmp_path.glob("usr/lib/python3*/site-packages")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Of Python's packages, with the rules of either kind."""
+    made = tmp_path_factory.mktemp("packages")
+    with mock.patch.dict(os.environ, {"XLAT464_ROAM_RULES": "xtables"}):
+        built = packages.ipk.build(made, ["l3roamd-py", "python3-xlat464"], [packages.ipk.IPV6])
+    node.unpack([package.file for package in built], made / "root")
+    [found] = made.glob("root/usr/lib/python3*/site-packages")
+    return found
+
+
+def test_every_module_of_the_packages_is_there_and_its_functions_take_the_same(folder, tmp_path):
     done = run(["-c", EVERY_MODULE % str(folder)], tmp_path)
     told = {tuple(line.split(" ", 1)) for line in done.splitlines()}
     sources = {
@@ -98,9 +109,7 @@ def functions(code, name):
             yield from functions(each, place)
 
 
-def test_the_cases_of_both_pythons_hold_for_what_is_in_the_packages(tmp_path):
-    packages.unpack(sorted(needed("l3roamd-py", packages.built())), tmp_path)
-    [folder] = tmp_path.glob("usr/lib/python3*/site-packages")
+def test_the_cases_of_both_pythons_hold_for_what_is_in_the_packages(folder):
     code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(ROOT / 'tests/unit')!r}]\n"
     code += (
         "import l3roamd_py, roaming_cases, cases; print(l3roamd_py.__file__); cases.run(roaming_cases.CASES)"

@@ -36,8 +36,6 @@ class NftClatRules(NftGate):
         super().__init__(client_device, clat_device, queue)
         self.onward = NftOnward(self.netfilter, TABLE6)
         self.plat_of: dict[bytes, bytes] = {}
-        self.pref64: bytes | None = None
-        self.plat_range = b""
         self.own: NftHosts | None = None
         self.own_checks = Checks(self._generation)
 
@@ -91,13 +89,6 @@ class NftClatRules(NftGate):
                     raise
                 self._commit(self._removal_of(client, old) + messages)  # it expired meanwhile
         self.plat_of[client] = plat
-
-    def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
-        self.pref64, self.plat_range = pref64, plat_range
-
-    @property
-    def own_plat_of(self) -> dict[bytes, bytes]:
-        return {} if self.own is None else self.own.plat_of
 
     def use_plats(self, clients: "Iterable[bytes]", plat: bytes) -> None:
         if self.own is not None:

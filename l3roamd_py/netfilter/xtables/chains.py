@@ -24,8 +24,8 @@ from l3roamd_py.netfilter.nfnetlink import (
     suppress_missing,
 )
 from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.program import FINISH_S, Child, run
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.program import FINISH_S, Child, run
 from l3roamd_py.netfilter.xtables.removal import remove
 from l3roamd_py.netfilter.xtables.saved import (
     MADE_FOR_US,

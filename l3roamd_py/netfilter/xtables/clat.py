@@ -23,7 +23,6 @@ lost.
 
 import socket
 
-from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.gate import QUEUE
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.rules import (
@@ -35,6 +34,7 @@ from l3roamd_py.netfilter.rules import (
     plat_of_name,
     spare_plats,
 )
+from l3roamd_py.netfilter.xtables.conntrack import Conntrack
 from l3roamd_py.netfilter.xtables.errors import Errors, own_error_rule
 from l3roamd_py.netfilter.xtables.errors import rules as error_rules
 from l3roamd_py.netfilter.xtables.gate import XtablesGate
@@ -86,9 +86,6 @@ class XtablesClatRules(XtablesGate):
         self.current: bytes | None = None
         self.plats: list[bytes] = []
         self.plat_of: dict[bytes, bytes] = {}
-        self.pref64: bytes | None = None
-        self.plat_range = b""
-        self.own_exit: bytes | None = None  # this node's own PLAT
         self._to_hand_on: list[bytes] = []  # addresses of clients that left
         self.own: XtablesHosts | None = None
         self._left: list[bytes] = []  # addresses of IPv6 that were here
@@ -175,13 +172,6 @@ class XtablesClatRules(XtablesGate):
             if old != plat and (self._had_several or plat in self._unwritten):
                 # what came while the client was elsewhere left entries without, or with another's, NETMAP
                 self._to_forget[client[12:]] = client
-
-    def set_hosts(self, pref64: bytes, plat_range: bytes, own_exit: bytes | None = None) -> None:
-        self.pref64, self.plat_range, self.own_exit = pref64, plat_range, own_exit
-
-    @property
-    def own_plat_of(self) -> dict[bytes, bytes]:
-        return {} if self.own is None else self.own.plat_of
 
     def use_plats(self, clients: "Iterable[bytes]", plat: bytes) -> None:
         if self.own is None:

@@ -12,11 +12,11 @@ import errno
 import socket
 
 from l3roamd_py.core.mapping import Mapping
-from l3roamd_py.netfilter.conntrack import Conntrack
 from l3roamd_py.netfilter.nfnetlink import refusal
 from l3roamd_py.netfilter.rules import PREFIX_BYTES, Checks, RulesError, serial_of
 from l3roamd_py.netfilter.xtables import ipset
 from l3roamd_py.netfilter.xtables.clat import seconds
+from l3roamd_py.netfilter.xtables.conntrack import Conntrack
 from l3roamd_py.netfilter.xtables.gate import packed
 from l3roamd_py.netfilter.xtables.ipset import IpSet, IpSets, Member
 from runtime.sockets import error_number, phrase_of

@@ -3,8 +3,8 @@
 
 from l3roamd_py.netfilter.nfnetlink import SUBSYSTEM_NFTABLES, NetfilterSocket, TransactionError
 from l3roamd_py.netfilter.nft import messages as nftables
+from l3roamd_py.netfilter.program import is_there, run
 from l3roamd_py.netfilter.rules import RulesError
-from l3roamd_py.netfilter.xtables.program import is_there, run
 from l3roamd_py.netfilter.xtables.saved import MADE_FOR_US, OwnChain, find, lines_to_remove, restore_text
 
 TYPE_CHECKING = False
