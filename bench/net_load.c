@@ -79,7 +79,7 @@ static int bound(const char *address, const char *port, int type)
 static int connected(char **argv, int type)
 {
 	struct addrinfo *to = resolve(argv[1], argv[2], type);
-	struct timeval patience = {2, 0};
+	struct timeval patience = {10, 0}; /* a lost SYN is sent again after 1, 3, 7 s */
 	int one = 1, sock = strcmp(argv[0], "-") ? bound(argv[0], "0", type) : socket(to->ai_family, type, 0);
 
 	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)); /* of connect, too */
