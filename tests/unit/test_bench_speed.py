@@ -133,7 +133,7 @@ def test_a_packet_with_a_wrong_checksum_is_counted():
 def test_one_short_round_gives_all_figures_of_a_group(tmp_path, monkeypatch):
     monkeypatch.delenv("TAYGA", raising=False)
     found = speed.run(groups=["gro"], quick=True, into=tmp_path)
-    assert found["speed.fraglist_listed_cpu"] > 0  # how much more is for the bench: other tests run beside this one
+    assert found["speed.fraglist_listed_cpu"] > 0  # how much is for the bench: other tests run beside
     assert {"speed.reordered", "speed.damaged"} <= set(found)
     assert found["speed.siit_rss_kib"] > 1000
     xml.parse(tmp_path / "speed-gro.svg")
